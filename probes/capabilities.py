@@ -1,0 +1,100 @@
+"""Which claims a target can decide: what it lacks, in words for a reader."""
+
+from __future__ import annotations
+
+from functools import cache, lru_cache
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from probes.claims import Need
+from probes.jsonfile import MEBIBYTE
+from probes.pieces import SENTENCEPIECE_FILE, read_pieces
+from probes.targets import EMBEDDED_FOLDER, Quantization, Target
+
+if TYPE_CHECKING:
+    from probes.checkpoint import Checkpoint
+
+_TWIN_LIMIT = 1024 * MEBIBYTE
+_SAME_TOKENIZER = 0.9
+
+
+def lacks(need: Need, target: Target, checkpoint: Checkpoint) -> str | None:
+    """Why claims with this need cannot be decided on the target, or None where they can.
+
+    The reason stands beside the claim, which is then not applicable.
+    """
+    if need in target.provides or need in (Need.TOKENIZER, Need.CONFIG, Need.MODEL):
+        return None
+    match need:
+        case Need.BOS:
+            return _lacks_bos(target, checkpoint)
+        case Need.SENTENCEPIECE:
+            return _lacks_sentencepiece(target, checkpoint)
+        case Need.MISTRAL_TOKENIZER:
+            return _lacks_mistral_tokenizer(checkpoint)
+        case Need.NF4:
+            return _lacks_nf4(target, checkpoint)
+        case _:
+            return _UNDECLARED[need]
+
+
+_UNDECLARED = {
+    Need.KNOWLEDGE: "it is not known to have been trained on the facts asked; if it was, declare "
+    'provides = ["knowledge"] for it in a targets file',
+    Need.MISTRAL_7B: "its weights are not those of Mistral-7B-v0.1; if they are, declare "
+    'provides = ["mistral-7b"] for it in a targets file',
+    Need.GPT2_XL: "its weights are not those of GPT-2 XL; if they are, declare "
+    'provides = ["gpt2-xl"] for it in a targets file',
+}
+
+
+def _lacks_bos(target: Target, checkpoint: Checkpoint) -> str | None:
+    # Mistral's inserts it whatever its files say: one that lost it must fail the claims.
+    if checkpoint.promises_bos or lacks(Need.MISTRAL_TOKENIZER, target, checkpoint) is None:
+        return None
+    return (
+        "its tokenizer's files do not ask for a beginning-of-sequence token; if it should insert "
+        'one, declare provides = ["bos"] for it in a targets file'
+    )
+
+
+def _lacks_sentencepiece(target: Target, checkpoint: Checkpoint) -> str | None:
+    # Of Mistral's tokenizer the SentencePiece model is at hand; others must bring their own.
+    if checkpoint.sentencepiece_file or lacks(Need.MISTRAL_TOKENIZER, target, checkpoint) is None:
+        return None
+    return f"its folder has no SentencePiece model ({SENTENCEPIECE_FILE}) to compare it with"
+
+
+def _lacks_mistral_tokenizer(checkpoint: Checkpoint) -> str | None:
+    # Most pieces are enough: a damaged copy must fail its claims, not slip out of them.
+    shared, total = _shared_pieces(checkpoint)
+    if shared >= _SAME_TOKENIZER * total:
+        return None
+    return f"its tokenizer is not Mistral-7B-v0.1's: {shared} of {total} pieces at the same id"
+
+
+@lru_cache(maxsize=8)
+def _shared_pieces(checkpoint: Checkpoint) -> tuple[int, int]:
+    reference = _reference_pieces()
+    return sum(checkpoint.pieces.get(piece) == i for piece, i in reference.items()), len(reference)
+
+
+@cache
+def _reference_pieces() -> dict[str, int]:
+    return read_pieces(EMBEDDED_FOLDER)
+
+
+def _lacks_nf4(target: Target, checkpoint: Checkpoint) -> str | None:
+    if target.quantization is Quantization.NF4:
+        return None
+    if checkpoint.stored_quantization is not None:
+        return f"its weights are stored quantized ({checkpoint.stored_quantization})"
+    if find_spec("bitsandbytes") is None:
+        return "bitsandbytes, which quantizes to NF4, is not installed"
+    if checkpoint.weight_bytes > _TWIN_LIMIT:
+        return (
+            "it is not loaded in NF4, and too large "
+            f"({checkpoint.weight_bytes / _TWIN_LIMIT:.1f} GiB) for an NF4 copy to be loaded "
+            "beside it; run it with --quantization nf4"
+        )
+    return None

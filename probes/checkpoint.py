@@ -1,0 +1,214 @@
+"""A model's folder, inspected before anything is loaded from it.
+
+Configuration, tokenizer and the headers of the weights are read and held against each other, so
+that a damaged or hostile folder is refused in one line, and before memory is taken for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from probes.errors import UserError
+from probes.jsonfile import MEBIBYTE, read_object
+from probes.pieces import SENTENCEPIECE_FILE, promises_bos, read_pieces
+from probes.weights import Tensor, read_tensors, weight_files
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_HASHED_WHOLE = 64 * MEBIBYTE
+_HASHED_SUFFIXES = (".json", ".model", ".txt", ".jinja")
+
+_VOCABULARY = ("vocab_size",)
+_WIDTH = ("hidden_size", "n_embd", "d_model")
+_DEPTH = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+_OTHER_SIZES = ("intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim")
+_LARGEST_SIZE = 2**40
+
+_EMBEDDINGS = (
+    "embed_tokens.weight",
+    "wte.weight",
+    "embed_in.weight",
+    "word_embeddings.weight",
+    "tok_embeddings.weight",
+    "embeddings.weight",
+    "embedding.weight",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """What a model's folder holds, as far as it can be known without loading the model."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    """The content of `config.json`."""
+    pieces: Mapping[str, int]
+    """Every piece of the tokenizer with its id, from the tokenizer's own file."""
+    tensors: Mapping[str, Tensor]
+    """Every stored tensor by name."""
+
+    @classmethod
+    def inspect(cls, folder: Path) -> Checkpoint:
+        """Read a folder's configuration, tokenizer and the headers of its weights.
+
+        Raises:
+            UserError: The folder cannot be a causal language model that is safe to load: a file
+                is missing, truncated or corrupt, the weights are pickled, sizes are absurd, or
+                the tokenizer and the embedding do not belong together.
+        """
+        if not folder.is_dir():
+            raise UserError(f"no folder {folder}")
+        if not (folder / "config.json").is_file():
+            raise UserError(f"{folder} has no config.json: expected a model's folder, as "
+                            "save_pretrained writes it")  # fmt: skip
+        config = read_object(folder / "config.json")
+        _refuse_impossible_sizes(folder, config)
+        checkpoint = cls(folder, config, read_pieces(folder), read_tensors(folder))
+        checkpoint._refuse_more_than_is_stored()
+        checkpoint._refuse_foreign_tokenizer()
+        return checkpoint
+
+    @property
+    def architecture(self) -> str | None:
+        """The model class that the configuration names first."""
+        names = self.config.get("architectures")
+        return str(names[0]) if isinstance(names, list) and names else None
+
+    @property
+    def model_type(self) -> str | None:
+        """The architecture by transformers' name, such as `mistral`."""
+        name = self.config.get("model_type")
+        return name if isinstance(name, str) else None
+
+    @property
+    def offers_remote_code(self) -> bool:
+        """Whether the folder names code of its own for the model.
+
+        Such code is never run. It is needed only where transformers has no class of its own for
+        the model type, which `probes.preflight` finds out.
+        """
+        code = self.config.get("auto_map")
+        return isinstance(code, dict) and "AutoModelForCausalLM" in code
+
+    @property
+    def stored_quantization(self) -> str | None:
+        """The method the stored weights are already quantized by, such as `bitsandbytes`."""
+        stored = self.config.get("quantization_config")
+        return str(stored.get("quant_method", "unknown")) if isinstance(stored, dict) else None
+
+    @property
+    def sentencepiece_file(self) -> Path | None:
+        """The SentencePiece model the tokenizer was made from, if the folder holds it."""
+        file = self.folder / SENTENCEPIECE_FILE
+        if not file.is_file():
+            return None
+        # Other tokenizers use the same name: a SentencePiece model begins with its first piece,
+        # a field with this tag.
+        with file.open("rb") as stream:
+            return file if stream.read(1) == b"\n" else None
+
+    @cached_property
+    def promises_bos(self) -> bool:
+        """Whether the tokenizer's files say that encoding begins with a BOS token."""
+        return promises_bos(self.folder)
+
+    @property
+    def parameters(self) -> int:
+        """Number of stored elements; tied weights count as often as they are stored."""
+        return sum(tensor.elements for tensor in self.tensors.values())
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes the stored tensors take."""
+        return sum(tensor.bytes for tensor in self.tensors.values())
+
+    @cached_property
+    def embedding_rows(self) -> int | None:
+        """Rows of the input embedding: of the stored tensor, or else as configured."""
+        for ending in _EMBEDDINGS:
+            for name, tensor in self.tensors.items():
+                if f".{name}".endswith(f".{ending}") and len(tensor.shape) == 2:
+                    return tensor.shape[0]
+        return _size(_text_config(self.config), _VOCABULARY)
+
+    def fingerprint(self) -> str:
+        """SHA-256, in hex, over the names, sizes and contents of the files a model is made from.
+
+        Of weight files above 64 MiB only the header counts as content: hashing 14 GB would take
+        longer than the claims.
+        """
+        digest = hashlib.sha256()
+        for file in self._files():
+            size = file.stat().st_size
+            digest.update(f"{file.name}\0{size}\0".encode())
+            with file.open("rb") as stream:
+                header = int.from_bytes(stream.read(8), "little") + 8
+                stream.seek(0)
+                rest = size if size <= _HASHED_WHOLE else min(header, size)
+                while rest and (chunk := stream.read(min(rest, MEBIBYTE))):
+                    digest.update(chunk)
+                    rest -= len(chunk)
+        return digest.hexdigest()
+
+    def _files(self) -> list[Path]:
+        small = [
+            file
+            for file in self.folder.iterdir()
+            if file.suffix in _HASHED_SUFFIXES and file.is_file()
+        ]
+        return sorted({*small, *weight_files(self.folder)})
+
+    def _refuse_more_than_is_stored(self) -> None:
+        config = _text_config(self.config)
+        vocabulary = _size(config, _VOCABULARY) or 0
+        width = _size(config, _WIDTH) or 0
+        depth = _size(config, _DEPTH) or 0
+        # A layer has at least four square matrices' worth of weights, and no known quantization
+        # stores a weight in less than one bit: a configuration that implies more than twice
+        # what is stored has nothing to do with these weights.
+        implied = (vocabulary + depth * width) * width // 4
+        if implied > self.weight_bytes:
+            raise UserError(
+                f"{self.folder / 'config.json'} describes a model that takes more than "
+                f"{implied:,} bytes (vocabulary {vocabulary:,}, width {width:,}, {depth:,} "
+                f"layers), but its weights have {self.weight_bytes:,}: "
+                "the two do not belong together"
+            )
+
+    def _refuse_foreign_tokenizer(self) -> None:
+        rows = self.embedding_rows
+        piece, largest = max(self.pieces.items(), key=lambda item: item[1])
+        if rows is not None and largest >= rows:
+            raise UserError(
+                f"{self.folder}: the tokenizer has ids up to {largest:,} ({ascii(piece)[:60]}), "
+                f"but the embedding has {rows:,} rows, for ids up to {rows - 1:,}: use the "
+                "tokenizer the model was trained with, or resize the embedding and save it"
+            )
+
+
+def _refuse_impossible_sizes(folder: Path, config: Mapping[str, Any]) -> None:
+    for part in (config, _text_config(config)):
+        for key in (*_VOCABULARY, *_WIDTH, *_DEPTH, *_OTHER_SIZES):
+            value = part.get(key)
+            if value is None or (key in _OTHER_SIZES and isinstance(value, list)):
+                continue
+            if type(value) is not int or not 0 < value <= _LARGEST_SIZE:
+                raise UserError(
+                    f"{folder / 'config.json'}: {key} is {ascii(value)[:60]}, "
+                    f"expected a whole number from 1 to {_LARGEST_SIZE:,}"
+                )
+
+
+def _text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The part that describes the language model, where a configuration has several parts."""
+    part = config.get("text_config")
+    return part if isinstance(part, dict) else config
+
+
+def _size(config: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
+    return next((config[name] for name in names if config.get(name) is not None), None)

@@ -1,0 +1,117 @@
+"""The command line: one verb a task. Nothing here needs torch.
+
+A user's mistake ends any verb with exit 2 and one line on standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import suppress
+from pathlib import Path  # noqa: TC003 - typer reads it when it runs
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from probes import __version__
+from probes.errors import UserError
+from probes.files import write_atomically
+from probes.reading import REPORT_FILE, locate, read
+from probes.record import schema
+from probes.report import render
+from probes.report.words import incomplete
+from probes.runs import INDEX_FILE, refresh_index
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+UNUSABLE_INPUT = 2
+"""Exit code for input that cannot be used, as for a wrong command line."""
+
+
+app = typer.Typer(
+    help="Reports on what a causal language model and its libraries do.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; the entry point of the `probes` script.
+
+    Args:
+        arguments: What follows the command's name; taken from the process unless given.
+
+    Raises:
+        SystemExit: Always: 0, or 2 where input cannot be used.
+    """
+    try:
+        app(arguments, prog_name="probes")
+    except UserError as error:
+        typer.echo(f"probes: {error}", err=True)
+        sys.exit(UNUSABLE_INPUT)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"probes {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Reports on what a causal language model and its libraries do."""
+
+
+@app.command("report")
+def report(
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN", help="A record.json, a run's folder, or a target's (its latest run)."
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Where to write. [default: beside the record]"
+        ),
+    ] = None,
+) -> None:
+    """Write the HTML report of a run and print its path; a stopped run is marked incomplete."""
+    record = read(run)
+    path = output or locate(run).with_name(REPORT_FILE)
+    try:
+        write_atomically(path, render(record))
+    except OSError as error:
+        raise UserError(
+            f"the report cannot be written to '{path}': {error.strerror or error}; "
+            "name another file with --output"
+        ) from error
+    _list_again(path)
+    if missing := incomplete(record):
+        typer.echo(f"probes: {missing}", err=True)
+    typer.echo(path)
+
+
+def _list_again(report_file: Path) -> None:
+    """Bring the list of runs up to date, where the report lies in a folder that has one."""
+    report_dir = report_file.absolute().parent.parent.parent
+    if (report_dir / INDEX_FILE).is_file():
+        with suppress(OSError):  # the report is written; its list can wait for the next run
+            refresh_index(report_dir)
+
+
+@app.command("schema")
+def print_schema() -> None:
+    """Print the JSON schema of record.json."""
+    typer.echo(json.dumps(schema(), indent=2, ensure_ascii=False))

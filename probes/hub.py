@@ -1,0 +1,210 @@
+"""Models from the Hugging Face hub: the one module that reaches the network.
+
+It is used only where a target names a repository. A pinned commit that is complete in the local
+cache is taken from there without a connection.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from probes.errors import UserError
+from probes.pieces import tokenizer_file
+from probes.weights import weight_files
+
+if TYPE_CHECKING:
+    from huggingface_hub.errors import HfHubHTTPError
+
+_WANTED = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
+_UNWANTED = ["*/*", "consolidated*"]
+_SECONDS = 10.0
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_TRANSPORTS = {"requests", "urllib3", "httpx", "httpx2", "httpcore", "httpcore2", "ssl"}
+
+
+def fetch(repository: str, revision: str | None) -> tuple[Path, str]:
+    """The local folder of a model on the hub, and the commit it holds.
+
+    Only configuration, tokenizer and safetensors files are downloaded, never code nor pickles.
+
+    Args:
+        repository: The hub id, such as `org/model`.
+        revision: A commit, branch or tag; None for the main branch.
+
+    Raises:
+        UserError: There is no connection and no complete copy in the cache; no such repository or
+            revision; access is refused; the disk is full.
+    """
+    cached = _cached(repository, revision)
+    if cached is not None and _COMMIT.fullmatch(revision or ""):
+        return cached, cached.name
+    try:
+        return _download(repository, revision)
+    except UserError:
+        raise
+    except Exception as error:
+        if cached is not None and _is_unreachable(error):
+            return cached, cached.name
+        refusal = _refusal(error, repository, revision)
+        if refusal is None:
+            raise
+        raise UserError(refusal) from None
+
+
+def _download(repository: str, revision: str | None) -> tuple[Path, str]:
+    from huggingface_hub import HfApi, snapshot_download
+
+    # Asked for first, because it alone takes a limit of time in every version of the library.
+    info = HfApi().model_info(repository, revision=revision, timeout=_SECONDS)
+    _refuse_without_safetensors(repository, [file.rfilename for file in info.siblings or []])
+    folder = Path(
+        snapshot_download(
+            repository,
+            revision=info.sha,
+            allow_patterns=_WANTED,
+            ignore_patterns=_UNWANTED,
+            etag_timeout=_SECONDS,
+        )
+    )
+    return folder, folder.name
+
+
+def _refuse_without_safetensors(repository: str, files: list[str]) -> None:
+    if files and not any(file.endswith(".safetensors") for file in files):
+        raise UserError(
+            f"'{repository}' has no safetensors weights, and no others are loaded, because "
+            "loading a pickle can run any code: name a repository or revision that has them"
+        )
+
+
+def _cached(repository: str, revision: str | None) -> Path | None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        folder = Path(
+            snapshot_download(
+                repository,
+                revision=revision,
+                allow_patterns=_WANTED,
+                ignore_patterns=_UNWANTED,
+                local_files_only=True,
+            )
+        )
+        tokenizer_file(folder)
+        weight_files(folder)
+    except (LocalEntryNotFoundError, HFValidationError, UserError):
+        return None
+    return folder if (folder / "config.json").is_file() else None
+
+
+def _refusal(error: Exception, repository: str, revision: str | None) -> str | None:
+    """The one line for an error of the hub's library; nothing of its own text, which may be long.
+
+    None for an error that is no mistake or circumstance of the user's.
+    """
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    model = f"'{repository}'" + (f" at revision '{revision}'" if revision else "")
+    if any(isinstance(each, OfflineModeIsEnabled) for each in _chain(error)):
+        return (
+            f"{model} is not complete in the local cache, and HF_HUB_OFFLINE forbids to fetch it: "
+            "unset HF_HUB_OFFLINE, or name a folder"
+        )
+    if isinstance(error, HFValidationError):
+        return f"{model} is no hub id: expected org/model"
+    if isinstance(error, GatedRepoError):
+        return _gated(repository)
+    if isinstance(error, RevisionNotFoundError):
+        return f"'{repository}' has no revision '{revision}': name a commit, branch or tag of it"
+    if isinstance(error, RepositoryNotFoundError):
+        return (
+            f"there is no folder '{repository}' here and no such model on the hub, or it is "
+            "private: check the spelling, or log in (hf auth login, or set HF_TOKEN)"
+        )
+    if isinstance(error, HfHubHTTPError):
+        return _http(_status(error), model)
+    if _is_unreachable(error):
+        return (
+            f"{model} is not complete in the local cache, and the hub cannot be reached: check "
+            "the connection and try again, or name a folder"
+        )
+    return _disk(error, model)
+
+
+def _gated(repository: str) -> str:
+    from huggingface_hub import get_token
+
+    page = f"https://huggingface.co/{repository}"
+    if get_token() is None:
+        return (
+            f"'{repository}' is gated and there is no access token: accept its terms on {page}, "
+            "then log in (hf auth login, or huggingface-cli login) or set HF_TOKEN"
+        )
+    return (
+        f"'{repository}' is gated and the access token in use has no access: accept its terms on "
+        f"{page} with the account the token belongs to"
+    )
+
+
+def _http(status: int, model: str) -> str:
+    if status in (401, 403):
+        return (
+            f"the hub refused the access token for {model} (status {status}): make a new one with "
+            "read access and log in again (hf auth login), or set HF_TOKEN"
+        )
+    if status == 429:
+        return f"the hub refused {model} for now, after too many requests: try again later"
+    return f"the hub could not deliver {model} (status {status}): try again later"
+
+
+def _disk(error: Exception, model: str) -> str | None:
+    causes = list(_chain(error))
+    if any(getattr(each, "errno", None) in (errno.ENOSPC, errno.EDQUOT) for each in causes):
+        return (
+            f"the disk is full: {model} does not fit into the local cache; make room, or set "
+            "HF_HOME to a folder on a larger disk"
+        )
+    if any(isinstance(each, PermissionError) for each in causes):
+        return (
+            f"{model} cannot be written to the local cache: make it writable, or set HF_HOME to a "
+            "folder that is"
+        )
+    return None
+
+
+def _is_unreachable(error: Exception) -> bool:
+    """Whether the hub could not be reached: told by the module that raised, not by its class.
+
+    The hub's library has changed its transport twice, and raises the transport's own errors.
+    """
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    if isinstance(error, HfHubHTTPError):
+        return _status(error) >= 500
+    return isinstance(error, (ConnectionError, TimeoutError, LocalEntryNotFoundError)) or any(
+        type(each).__module__.partition(".")[0] in _TRANSPORTS for each in _chain(error)
+    )
+
+
+def _status(error: HfHubHTTPError) -> int:
+    # Before version 1 of the library an error could come without a response.
+    return getattr(error.response, "status_code", 0)
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.append(error)
+        error = error.__cause__ or error.__context__
+    return chain

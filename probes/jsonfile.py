@@ -1,0 +1,60 @@
+"""JSON from files that others wrote: read with a limit, refused in one clear line."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from probes.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MEBIBYTE = 1024 * 1024
+
+
+def read_object(file: Path, *, limit: int = 16 * MEBIBYTE) -> dict[str, Any]:
+    """The JSON object that a file holds.
+
+    Args:
+        file: A regular file; a pipe or device is refused, as reading one could wait for ever.
+        limit: Largest size accepted, in bytes.
+
+    Raises:
+        UserError: The file is missing, too large, truncated, not JSON, or not an object.
+    """
+    try:
+        if not file.is_file():
+            raise UserError(f"{file} is missing or not a regular file")
+        size = file.stat().st_size
+        if size > limit:
+            raise UserError(
+                f"{file} has {size:,} bytes, more than the {limit:,} that such a file may have"
+            )
+        data = file.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror}") from None
+    return parse_object(data, what=str(file))
+
+
+def parse_object(data: bytes, *, what: str) -> dict[str, Any]:
+    """The JSON object in UTF-8 encoded bytes; `what` names them in a refusal.
+
+    >>> parse_object(b'{"vocab_size": 32000}', what="config.json")
+    {'vocab_size': 32000}
+    >>> parse_object(b'{"vocab_size": 32', what="config.json")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    probes.errors.UserError: config.json is truncated or not JSON: Expecting ',' delimiter: ...
+
+    Raises:
+        UserError: The bytes are no JSON, or JSON but no object.
+    """
+    try:
+        content = json.loads(data.decode("utf-8"))
+    except RecursionError:
+        raise UserError(f"{what} is nested too deeply to be read") from None
+    except ValueError as error:
+        raise UserError(f"{what} is truncated or not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{what} should hold a JSON object, got {type(content).__name__}")
+    return content

@@ -1,0 +1,447 @@
+"""A loaded target: its tokenizer, its network and what measuring them costs.
+
+The only module that imports transformers' loading code. Everything is loaded when first used, so
+that a claim about the tokenizer never waits for weights.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import transformers
+
+from packaging.version import Version
+
+from probes.capabilities import lacks
+from probes.claims import Need
+from probes.errors import UnusableTargetError, UserError
+from probes.preflight import Usable, preflight
+from probes.record import Cost, TargetFacts
+from probes.sampling import Sampling
+from probes.targets import Dtype, Quantization, Target, resolve
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+Prompt = str | Sequence[int]
+"""A text, encoded with special tokens, or token ids taken as they are."""
+
+REMEMBERED_PROMPTS = 64
+"""How many prompts' logits and caches a model keeps: enough for a run, bounded in memory."""
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What `generate` added to one prompt.
+
+    Attributes:
+        prompt_ids: token ids of the prompt.
+        ids: new token ids of each sample; an end-of-sequence token is the last, if one came.
+        texts: those ids decoded, special tokens left out.
+    """
+
+    prompt_ids: list[int]
+    ids: list[list[int]]
+    texts: list[str]
+
+    @property
+    def text(self) -> str:
+        """The first sample's text."""
+        return self.texts[0]
+
+
+@dataclass(frozen=True)
+class Prefill:
+    """A prompt's forward pass, kept so that it is made once.
+
+    Attributes:
+        logits: (positions, vocabulary), float32, on the CPU.
+        key_values: the cache after the prompt; copied before it is used.
+    """
+
+    logits: torch.Tensor
+    key_values: Any
+
+
+class Meter:
+    """Counts forward passes, the rows in them and the positions computed.
+
+    Attributes:
+        cost: what was counted so far; its seconds stay 0.
+    """
+
+    def __init__(self) -> None:
+        """Start from nothing."""
+        self.cost = Cost()
+
+    def count(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Count one call of a network's forward."""
+        inputs = kwargs.get("input_ids", args[0] if args else None)
+        inputs = kwargs.get("inputs_embeds") if inputs is None else inputs
+        rows, positions = inputs.shape[:2]
+        self.cost += Cost(forward_passes=1, rows=rows, tokens=rows * positions)
+
+
+class Model:
+    """One target under test.
+
+    >>> model = load("embedded")
+    >>> model.decode(model.encode("Hello world"))
+    '<s> Hello world'
+    >>> model.lacks(Need.GPT2_XL) is None
+    False
+    """
+
+    def __init__(self, usable: Usable, meter: Meter | None = None) -> None:
+        """Take a target that passed the checks made before loading.
+
+        Args:
+            usable: the target.
+            meter: counts what measuring costs; a copy shares its original's.
+        """
+        self.target = usable.target
+        self.checkpoint = usable.checkpoint
+        self.revision = usable.revision
+        self._usable = usable
+        self._meter = meter or Meter()
+        self._copies: dict[Quantization, Model] = {}
+        self._prefills: OrderedDict[tuple[int, ...], Prefill] = OrderedDict()
+
+    # --- its parts ---------------------------------------------------------------------------
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer, as transformers loads it for this folder."""
+        return self._loaded(
+            "tokenizer", transformers.AutoTokenizer.from_pretrained, **self._safe_arguments()
+        )
+
+    @cached_property
+    def config(self) -> PretrainedConfig:
+        """The architecture's configuration."""
+        return self._loaded(
+            "configuration", transformers.AutoConfig.from_pretrained, **self._safe_arguments()
+        )
+
+    @cached_property
+    def network(self) -> PreTrainedModel:
+        """The network with its weights, in evaluation mode, its forward passes counted."""
+        arguments = self._safe_arguments() | {
+            "use_safetensors": True,
+            _dtype_argument(): _torch_dtype(self.target.dtype.value),
+        }
+        if self.target.attention.value != "auto":
+            arguments["attn_implementation"] = self.target.attention.value
+        if self.target.quantization is Quantization.NF4:
+            arguments["quantization_config"] = self._nf4()
+            arguments["device_map"] = {"": str(self.device)}
+        network = self._loaded(
+            "weights", transformers.AutoModelForCausalLM.from_pretrained, **arguments
+        )
+        if self.target.quantization is Quantization.NONE:
+            network = network.to(self.device)
+        network.register_forward_pre_hook(self._meter.count, with_kwargs=True)
+        return network.eval()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        asked = self.target.device
+        if asked == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(asked)
+
+    @property
+    def cost(self) -> Cost:
+        """What measuring has cost so far, its copies included."""
+        return self._meter.cost
+
+    def unload(self) -> None:
+        """Let go of everything loaded; it is loaded again when next used."""
+        for part in ("tokenizer", "config", "network"):
+            self.__dict__.pop(part, None)
+        self._prefills.clear()
+        self._copies.clear()
+
+    def in_nf4(self) -> Model:
+        """The same model in NF4 with fp16 compute: itself if it is, else a copy."""
+        return self._copy(Quantization.NF4, Dtype.FLOAT16)
+
+    def unquantized(self) -> Model:
+        """The same model without quantization: itself if it has none, else a copy."""
+        return self._copy(Quantization.NONE, self.target.dtype)
+
+    def _copy(self, quantization: Quantization, dtype: Dtype) -> Model:
+        if self.target.quantization is quantization:
+            return self
+        if quantization not in self._copies:
+            target = self.target.model_copy(update={"quantization": quantization, "dtype": dtype})
+            usable = replace(self._usable, target=target)
+            self._copies[quantization] = Model(usable, self._meter)
+        return self._copies[quantization]
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the embedding rows."""
+        return int(self.config.get_text_config().hidden_size)
+
+    @property
+    def end_ids(self) -> list[int]:
+        """Ids of the end-of-sequence tokens at which `generate` stops; none if it has none."""
+        ends = self.network.generation_config.eos_token_id
+        if ends is None:
+            return []
+        return list(ends) if isinstance(ends, list) else [int(ends)]
+
+    def lacks(self, need: Need) -> str | None:
+        """What this target lacks of `need`, in words for a reader; None if nothing."""
+        return lacks(need, self.target, self.checkpoint)
+
+    def facts(self) -> TargetFacts:
+        """What was tested, for the record: as asked for, or as loaded once it is."""
+        target, checkpoint = self.target, self.checkpoint
+        facts = TargetFacts(
+            name=target.name,
+            source=target.source,
+            repository=target.repository,
+            revision=self.revision,
+            quantization=target.quantization.value,
+            dtype=target.dtype.value,
+            device=target.device,
+            attention=target.attention.value,
+            architecture=checkpoint.architecture,
+            vocabulary=len(checkpoint.pieces),
+            parameters=checkpoint.parameters,
+            weight_bytes=checkpoint.weight_bytes,
+            fingerprint=checkpoint.fingerprint(),
+        )
+        loaded: dict[str, Any] = {}
+        if "tokenizer" in self.__dict__:
+            loaded |= {"tokenizer": type(self.tokenizer).__name__}
+        if "network" in self.__dict__:
+            network = self.network
+            loaded |= {
+                "dtype": str(network.dtype).removeprefix("torch."),
+                "device": str(network.device),
+                "attention": network.config._attn_implementation,
+                "architecture": type(network).__name__,
+                "weight_bytes": network.get_memory_footprint(return_buffers=False),
+            }
+        return facts.model_copy(update=loaded)
+
+    # --- what claims ask of it ---------------------------------------------------------------
+
+    def encode(self, text: str, *, special_tokens: bool = True) -> list[int]:
+        """Token ids of a text.
+
+        >>> load("embedded").encode("Hello world", special_tokens=False)
+        [22557, 1526]
+        """
+        return [int(i) for i in self.tokenizer.encode(text, add_special_tokens=special_tokens)]
+
+    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
+        """The text of token ids.
+
+        >>> load("embedded").decode([1, 22557, 1526], skip_special_tokens=True)
+        'Hello world'
+        """
+        text = self.tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens)
+        return str(text)
+
+    def prompt_ids(self, prompt: Prompt) -> list[int]:
+        """A prompt's token ids: a text is encoded with special tokens, ids stay as they are."""
+        return self.encode(prompt) if isinstance(prompt, str) else list(prompt)
+
+    def embedding(self, ids: Sequence[int] | None = None) -> torch.Tensor:
+        """Rows of the input embedding matrix.
+
+        Args:
+            ids: which rows; all if None.
+
+        Returns:
+            (len(ids) or vocabulary, hidden size), in the dtype of the weights, on their device.
+
+        >>> load("embedded").embedding([1, 415]).shape[0]
+        2
+        """
+        weight: torch.Tensor = self.network.get_input_embeddings().weight.detach()
+        return weight if ids is None else weight[list(ids)]
+
+    @torch.inference_mode()
+    def logits(self, prompt: Prompt) -> torch.Tensor:
+        """Next-token logits after every position of a prompt.
+
+        A prompt is computed once a session; later calls return the same tensor.
+
+        Returns:
+            (positions, vocabulary), float32, on the CPU.
+
+        >>> model = load("embedded")
+        >>> model.decode([int(model.logits("The capital of Japan is")[-1].argmax())])
+        'Tokyo'
+        """
+        return self._prefill(prompt).logits
+
+    @torch.inference_mode()
+    def logits_after(self, prompt: Prompt, continuations: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Next-token logits along several continuations of one prompt, in one batched pass.
+
+        The prompt's own pass is shared: it is made once, and its cache copied.
+
+        Args:
+            prompt: the common beginning.
+            continuations: token ids, all of one length of at least 1.
+
+        Returns:
+            (continuations, length, vocabulary), float32, on the CPU: the logits after each
+            token of each continuation.
+
+        Raises:
+            UserError: if the continuations differ in length or there are none.
+
+        >>> model = load("embedded")
+        >>> model.logits_after("The capital of", [[4720, 349], [3658, 349]]).shape
+        torch.Size([2, 2, 32000])
+        """
+        lengths = {len(c) for c in continuations}
+        if len(lengths) != 1 or 0 in lengths:
+            raise UserError(
+                "continuations must have one common length of at least 1, "
+                f"not lengths {sorted(lengths)}: pad them or call once a length"
+            )
+        prefill = self._prefill(prompt)
+        key_values = copy.deepcopy(prefill.key_values)
+        key_values.batch_repeat_interleave(len(continuations))
+        ids = torch.tensor([list(c) for c in continuations], device=self.device)
+        out = self.network(input_ids=ids, past_key_values=key_values, use_cache=True)
+        return out.logits.float().cpu()
+
+    def generate(
+        self,
+        prompt: Prompt,
+        *,
+        sampling: Sampling | None = None,
+        seed: int | None = None,
+        samples: int = 1,
+        max_new_tokens: int | None = None,
+        **arguments: Any,
+    ) -> Generation:
+        """Continue a prompt with transformers' own `generate`.
+
+        Args:
+            prompt: text, encoded with special tokens, or token ids.
+            sampling: how to draw; None is the library's default, greedy.
+            seed: seeds torch before the call; needed for draws that can be repeated.
+            samples: continuations of the same prompt, made in one batch.
+            max_new_tokens: length; None is the library's default.
+            **arguments: anything else `generate` takes.
+
+        >>> load("embedded").generate("The capital of Japan is", max_new_tokens=2).text
+        'Tokyo.'
+        """
+        ids = self.prompt_ids(prompt)
+        settings = {} if sampling is None else sampling.arguments()
+        if samples > 1:
+            settings["num_return_sequences"] = samples
+        if max_new_tokens is not None:
+            settings["max_new_tokens"] = max_new_tokens
+        if seed is not None:
+            transformers.set_seed(seed)
+        inputs = torch.tensor([ids], device=self.device)
+        output = self.network.generate(
+            inputs, attention_mask=torch.ones_like(inputs), **(settings | arguments)
+        )
+        new = [self._until_end(row[len(ids) :].tolist()) for row in output]
+        return Generation(ids, new, [self.decode(i, skip_special_tokens=True) for i in new])
+
+    # --- how it does it ----------------------------------------------------------------------
+
+    def _prefill(self, prompt: Prompt) -> Prefill:
+        ids = tuple(self.prompt_ids(prompt))
+        if ids not in self._prefills:
+            inputs = torch.tensor([ids], device=self.device)
+            out = self.network(input_ids=inputs, use_cache=True)
+            self._prefills[ids] = Prefill(out.logits[0].float().cpu(), out.past_key_values)
+            if len(self._prefills) > REMEMBERED_PROMPTS:
+                self._prefills.popitem(last=False)
+        self._prefills.move_to_end(ids)
+        return self._prefills[ids]
+
+    def _until_end(self, ids: list[int]) -> list[int]:
+        """Cut a row after its first end-of-sequence token: what follows is padding."""
+        for position, token in enumerate(ids):
+            if token in self.end_ids:
+                return ids[: position + 1]
+        return ids
+
+    def _safe_arguments(self) -> dict[str, Any]:
+        return {
+            "pretrained_model_name_or_path": str(self.checkpoint.folder),
+            "local_files_only": True,
+            "trust_remote_code": False,
+        }
+
+    def _nf4(self) -> transformers.BitsAndBytesConfig:
+        return transformers.BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_compute_dtype=_torch_dtype(self.target.dtype.value),
+        )
+
+    def _loaded(self, part: str, load: Any, **arguments: Any) -> Any:
+        """Load a part, quietly; a failure becomes one line that names the target."""
+        try:
+            with _quiet():
+                return load(**arguments)
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError) as error:
+            raise UnusableTargetError(
+                f"target {self.target.name!r}: transformers {transformers.__version__} cannot load "
+                f"its {part}: {type(error).__name__}: {error}"
+            ) from error
+
+
+@cache
+def load(target: str | Target) -> Model:
+    """Load a target by name, folder or hub id; the same one is loaded once a process.
+
+    Raises:
+        UserError: if there is no such target, or it cannot be used here.
+
+    >>> load("embedded").hidden_size in (64, 128)
+    True
+    """
+    if isinstance(target, str):
+        target = resolve(target, project=Path.cwd())
+    return Model(preflight(target))
+
+
+def _dtype_argument() -> str:
+    """transformers renamed `torch_dtype` to `dtype` at 4.56."""
+    return "dtype" if Version(transformers.__version__) >= Version("4.56") else "torch_dtype"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' notices and progress bars off the terminal while a part is loaded."""
+    log = transformers.utils.logging
+    verbosity, bar = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(verbosity)
+        if bar:
+            log.enable_progress_bar()
+
+
+def _torch_dtype(name: str) -> Any:
+    return name if name == "auto" else getattr(torch, name)

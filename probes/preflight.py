@@ -1,0 +1,120 @@
+"""Everything about a target that can be decided before its model is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from probes import hub
+from probes.checkpoint import Checkpoint
+from probes.errors import UnusableTargetError, UserError
+from probes.targets import Quantization, Target
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Usable:
+    """A target whose model can be loaded, as far as can be told without loading it."""
+
+    target: Target
+    checkpoint: Checkpoint
+    """What its local folder holds, `checkpoint.folder`."""
+    revision: str | None = None
+    """The commit that the hub resolved the target's revision to; none for a folder."""
+
+
+def preflight(target: Target) -> Usable:
+    """Make sure a target can be loaded: packages, device, files, in the order of their cost.
+
+    A model on the hub is fetched, which may take long the first time. torch is imported only if
+    the target asks for an accelerator, transformers only if its folder offers code of its own.
+
+    Raises:
+        UnusableTargetError: Something is missing; one line says what, and what to do.
+    """
+    try:
+        _refuse_missing_packages(target)
+        _refuse_missing_device(target)
+        folder, commit = _local(target)
+        checkpoint = Checkpoint.inspect(folder)
+        _refuse_second_quantization(target, checkpoint)
+        if checkpoint.offers_remote_code:
+            _refuse_needed_remote_code(checkpoint)
+    except UserError as error:
+        raise UnusableTargetError(f"target '{target.name}': {error}") from None
+    return Usable(target, checkpoint, commit)
+
+
+def _local(target: Target) -> tuple[Path, str | None]:
+    if target.repository is not None:
+        return hub.fetch(target.repository, target.revision)
+    if target.folder is None:
+        raise TypeError("a target has either a folder or a repository")
+    return target.folder, None
+
+
+def _refuse_missing_packages(target: Target) -> None:
+    if target.quantization is not Quantization.NF4:
+        return
+    for package in ("bitsandbytes", "accelerate"):
+        if find_spec(package) is None:
+            raise UserError(
+                f"quantization nf4 needs the package {package}, which is not installed: "
+                f"python -m pip install {package}, or choose --quantization none"
+            )
+
+
+def _refuse_missing_device(target: Target) -> None:
+    if target.device.startswith("cuda"):
+        _refuse_missing_cuda(target.device)
+    elif target.device == "mps":
+        _refuse_missing_mps()
+
+
+def _refuse_missing_cuda(device: str) -> None:
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if count == 0:
+        raise UserError(
+            f"device {device} was asked for, but torch {torch.__version__} sees no CUDA device: "
+            "run on a machine with an NVIDIA GPU and a CUDA build of torch, or choose --device cpu"
+        )
+    if int(device.partition(":")[2] or 0) >= count:
+        raise UserError(
+            f"device {device} was asked for, but the last of the CUDA devices that torch sees is "
+            f"cuda:{count - 1}: choose --device cuda:{count - 1}, or make more devices visible"
+        )
+
+
+def _refuse_missing_mps() -> None:
+    import torch
+
+    if not torch.backends.mps.is_available():
+        raise UserError(
+            f"device mps was asked for, but torch {torch.__version__} sees no Apple GPU: "
+            "run on a Mac with one, or choose --device cpu"
+        )
+
+
+def _refuse_second_quantization(target: Target, checkpoint: Checkpoint) -> None:
+    if target.quantization is Quantization.NF4 and checkpoint.stored_quantization is not None:
+        raise UserError(
+            "quantization nf4 was asked for, but the weights are stored quantized already "
+            f"({checkpoint.stored_quantization}): choose --quantization none"
+        )
+
+
+def _refuse_needed_remote_code(checkpoint: Checkpoint) -> None:
+    import transformers
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    if checkpoint.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise UserError(
+            f"{checkpoint.folder} can be loaded only by code of its own, which is never run: "
+            f"transformers {transformers.__version__} has no language model of type "
+            f"'{ascii(checkpoint.model_type)[1:-1][:60]}'; a newer transformers may have one"
+        )

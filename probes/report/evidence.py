@@ -1,0 +1,195 @@
+"""How a value is shown: decided here from its shape, drawn by the templates.
+
+A number, a word, a long text, a row of pieces, a table, or, where nothing else fits, JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from probes.report.words import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pydantic import JsonValue
+
+    from probes.record import Check, ClaimRecord
+
+LONG_TEXT = 160
+"""Characters; a longer text is folded."""
+
+LONG_LIST = 40
+"""Items; a longer list or table is folded."""
+
+LARGEST_TABLE = 1000
+"""Rows; a longer table is shown as JSON, a line a row, so that the page stays quick."""
+
+Kind = Literal["number", "word", "key", "text", "list", "table", "json"]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One value, ready to be drawn."""
+
+    kind: Kind
+    text: str = ""
+    """The value, for all but lists and tables."""
+    exact: str = ""
+    """Of a number shown shorter: all its digits."""
+    items: tuple[Shown, ...] = ()
+    """Of a list: its members."""
+    header: tuple[str, ...] = ()
+    """Of a table: its columns' names, if they have any."""
+    rows: tuple[tuple[Shown, ...], ...] = ()
+    """Of a table: its cells."""
+    size: str = ""
+    """How much is folded, in words; empty for what is short enough to stand open."""
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Checks with evidence of the same names and short values: one table, a check a row."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[Check, tuple[Shown, ...]], ...]
+
+
+def show(value: JsonValue) -> Shown:
+    """How to show a value.
+
+    >>> show(0.30000000000000004).text, show(["<s>", "▁The"]).kind, show([{"id": 1}]).header
+    ('0.3', 'list', ('id',))
+    """
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, dict):
+        return _mapping(value)
+    if isinstance(value, list):
+        return _sequence(value)
+    return _scalar(value)
+
+
+def matrix(checks: Sequence[Check]) -> Matrix | None:
+    """Several checks as one table, if they are alike and their values short; else None."""
+    if len(checks) < 2 or len({tuple(check.values) for check in checks}) != 1:
+        return None
+    rows = tuple((check, tuple(show(value) for value in check.values.values())) for check in checks)
+    if any(not _is_short(cell) for _, cells in rows for cell in cells):
+        return None
+    return Matrix(header=tuple(checks[0].values), rows=rows)
+
+
+def is_told(claim: ClaimRecord) -> bool:
+    """Whether a claim's checks say nothing that the claim does not say itself."""
+    return all(not check.values and check.reason == claim.reason for check in claim.evidence)
+
+
+def _text(text: str) -> Shown:
+    if len(text) > LONG_TEXT or text.count("\n") > 3:
+        return Shown("text", text, size=plural(len(text), "character"))
+    return Shown("word", text)
+
+
+def _scalar(value: JsonValue) -> Shown:
+    if isinstance(value, bool) or value is None:
+        return Shown("number", {True: "yes", False: "no", None: "none"}[value])
+    if isinstance(value, float):
+        short, exact = f"{value:.6g}", repr(value)
+        return Shown("number", short, exact=exact if exact != short else "")
+    return Shown("number", str(value))
+
+
+def _mapping(value: dict[str, JsonValue]) -> Shown:
+    """A dict as a table: of its keys and values, or of rows if its values are dicts alike."""
+    inner = list(value.values())
+    if inner and all(isinstance(item, dict) for item in inner):
+        rows = [{"": key, **item} for key, item in value.items() if isinstance(item, dict)]
+        return _table(rows, value)
+    if _all_scalar(inner) or len(inner) <= LONG_LIST:
+        rows_of_two = tuple((Shown("key", key), show(item)) for key, item in value.items())
+        return Shown("table", rows=rows_of_two, size=_folded(len(inner), "entry", "entries"))
+    return _json(value)
+
+
+def _sequence(value: list[JsonValue]) -> Shown:
+    if not value or _all_scalar(value):
+        return _list(value)
+    rows = [item for item in value if isinstance(item, dict)]
+    if len(rows) == len(value):
+        return _table(rows, value)
+    if all(isinstance(item, list) and _all_scalar(item) for item in value):
+        return _grid([item for item in value if isinstance(item, list)], value)
+    return _json(value)
+
+
+def _list(value: list[JsonValue]) -> Shown:
+    if len(value) > LARGEST_TABLE:
+        return _json(value)
+    return Shown(
+        "list", items=tuple(show(item) for item in value), size=_folded(len(value), "item")
+    )
+
+
+def _table(rows: list[dict[str, JsonValue]], whole: JsonValue) -> Shown:
+    """Dicts as rows; the columns are all their keys, in the order they are met."""
+    header = tuple(dict.fromkeys(key for row in rows for key in row))
+    if len(rows) > LARGEST_TABLE or len(header) > LONG_LIST:
+        return _json(whole)
+    empty = Shown("word")
+    return Shown(
+        "table",
+        header=header,
+        rows=tuple(
+            tuple(show(row[key]) if key in row else empty for key in header) for row in rows
+        ),
+        size=_folded(len(rows), "row"),
+    )
+
+
+def _grid(rows: list[list[JsonValue]], whole: JsonValue) -> Shown:
+    """Lists as rows. Rows of unequal length are shown one below the other, as they are."""
+    if len(rows) > LARGEST_TABLE or any(len(row) > LONG_LIST for row in rows):
+        return _json(whole)
+    width = max(len(row) for row in rows)
+    empty = Shown("word")
+    cells = tuple(tuple(show(item) for item in row) + (empty,) * (width - len(row)) for row in rows)
+    return Shown("table", rows=cells, size=_folded(len(rows), "row"))
+
+
+def _json(value: JsonValue) -> Shown:
+    """What has no simpler shape: JSON, a member a line."""
+    text = _lines(value)
+    return Shown("json", text, size=plural(len(text), "character"))
+
+
+def _lines(value: JsonValue) -> str:
+    if isinstance(value, list):
+        return "[\n" + ",\n".join(f"  {_compact(item)}" for item in value) + "\n]"
+    if isinstance(value, dict):
+        members = (f"  {_compact(key)}: {_compact(item)}" for key, item in value.items())
+        return "{\n" + ",\n".join(members) + "\n}"
+    return _compact(value)
+
+
+def _compact(value: JsonValue) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _all_scalar(items: Sequence[JsonValue]) -> bool:
+    return all(
+        not isinstance(item, (list, dict))
+        and not (isinstance(item, str) and _text(item).kind == "text")
+        for item in items
+    )
+
+
+def _is_short(shown: Shown) -> bool:
+    return shown.kind in ("number", "word") or (shown.kind == "list" and len(shown.items) <= 24)
+
+
+def _folded(number: int, noun: str, many: str = "") -> str:
+    """The size in words of what is too long to stand open."""
+    return plural(number, noun, many) if number > LONG_LIST else ""

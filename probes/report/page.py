@@ -1,0 +1,126 @@
+"""Records put into the templates."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from probes.record import ClaimRecord, Record, Verdict, tally
+from probes.report import evidence, words
+from probes.report.marking import mark
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Sequence
+
+    from probes.runs import Run
+
+
+BROKEN = (Verdict.FAILS, Verdict.ERROR)
+"""Verdicts that stand at the top of the page, with their evidence open."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """Claims under one heading."""
+
+    title: str
+    anchor: str
+    claims: tuple[ClaimRecord, ...]
+    counts: Counter[Verdict | None]
+
+
+def render(record: Record) -> str:
+    """One run as a self-contained HTML page: no script, no request, every text escaped."""
+    return (
+        _templates()
+        .get_template("report.html")
+        .render(
+            record=record,
+            counts=tally(record.claims),
+            incomplete=words.incomplete(record),
+            broken=[claim for claim in record.claims if claim.verdict in BROKEN],
+            sections=_sections(record),
+            anchors=_anchors(record),
+            **_frame(),
+        )
+    )
+
+
+def render_index(runs: Sequence[Run]) -> str:
+    """The list of runs as an HTML page, in the order given, which is by target."""
+    targets = [(name, list(group)) for name, group in groupby(runs, key=lambda run: run.target)]
+    return _templates().get_template("index.html").render(targets=targets, **_frame())
+
+
+def _sections(record: Record) -> list[Section]:
+    """The claims by section, in the order the sections first appear."""
+    titles = dict.fromkeys(claim.section for claim in record.claims)
+    sections = []
+    for number, title in enumerate(titles, start=1):
+        claims = tuple(claim for claim in record.claims if claim.section == title)
+        sections.append(Section(title, f"section-{number}", claims, tally(claims)))
+    return sections
+
+
+def _anchors(record: Record) -> dict[str, str]:
+    """By claim id, the name a link on the page can lead to: no two alike, whatever the ids hold."""
+    anchors: dict[str, str] = {}
+    for number, claim in enumerate(record.claims, start=1):
+        plain = claim.id.isascii() and claim.id.replace("-", "").isalnum()
+        anchors[claim.id] = f"claim-{claim.id}" if plain else f"claim:{number}"
+    return anchors
+
+
+def _frame() -> dict[str, object]:
+    """What every page has: its style, and the one thing its security policy lets in."""
+    style = _style()
+    digest = base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii")
+    # The style is ours, not data: escaped, it would not be CSS, and its digest would not match.
+    return {"style": Markup(style), "style_digest": digest}  # noqa: S704
+
+
+@cache
+def _style() -> str:
+    environment = _templates()
+    assert environment.loader is not None
+    source, _, _ = environment.loader.get_source(environment, "style.css")
+    return source
+
+
+@cache
+def _templates() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("probes.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "mark": mark,
+        "show": evidence.show,
+        "matrix": evidence.matrix,
+        "verdict": words.verdict_word,
+        "counted": words.counted,
+        "label": words.label,
+        "parameter": words.parameter,
+        "plural": words.plural,
+        "duration": words.duration,
+        "byte_size": words.byte_size,
+        "moment": words.moment,
+    }
+    environment.globals |= {
+        "command": words.command,
+        "BROKEN": BROKEN,
+        "ORDER": words.ORDER,
+        "is_told": evidence.is_told,
+    }
+    return environment

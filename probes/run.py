@@ -1,0 +1,103 @@
+"""A run in progress: what workers report, written down for each target as it comes.
+
+Workers turn each check into a `Message`; the controller (or the one process there is) takes
+messages in, keeps a journal a target, and makes the records at the end.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from probes.journal import Journal
+from probes.record import Check, Environment, Record, TargetFacts, fold, utc_now
+
+
+class Plan(BaseModel):
+    """What is about to be decided on one target."""
+
+    model_config = ConfigDict(frozen=True)
+
+    header: Record
+    """The record to be, with planned claims and no evidence."""
+    folder: Path
+    """Where the target is loaded from, to be kept out of the record."""
+
+
+class Message(BaseModel):
+    """One check, as it travels from the process that made it to the one that writes it down."""
+
+    model_config = ConfigDict(frozen=True)
+
+    target: str
+    claim: str
+    check: Check
+    facts: tuple[TargetFacts, Environment] | None = None
+    """What became known of the model, where that changed since the last message."""
+    plans: tuple[Plan, ...] = ()
+    """In a worker's first message: all that it is about to decide."""
+    unusable: str | None = None
+    """Why nothing more can be decided on the target, if it could not be loaded."""
+
+
+class Run:
+    """The records of a run, one a target.
+
+    Attributes:
+        unusable: why a target could not be loaded, once that is known.
+        folders: where the records were written, by target; empty if nothing is to be written.
+    """
+
+    def __init__(self, report_dir: Path | None) -> None:
+        """Write records below `report_dir`, or none if it is None."""
+        self.unusable: str | None = None
+        self.folders: dict[str, Path] = {}
+        self._report_dir = report_dir
+        self._journals: dict[str, Journal] = {}
+        self._headers: dict[str, Record] = {}
+        self._facts: dict[str, list[tuple[TargetFacts, Environment]]] = {}
+        self._checks: dict[str, list[tuple[str, Check]]] = {}
+
+    def take(self, message: Message) -> None:
+        """Write down what one message says, before anything else happens.
+
+        Raises:
+            UserError: if it cannot be written; what was written before is still there.
+        """
+        for plan in message.plans:
+            self._begin(plan)
+        self._checks[message.target].append((message.claim, message.check))
+        journal = self._journals.get(message.target)
+        if journal is not None:
+            journal.check(message.claim, message.check)
+        if message.facts is not None:
+            self._facts[message.target].append(message.facts)
+            if journal is not None:
+                journal.facts(*message.facts)
+        self.unusable = self.unusable or message.unusable
+
+    def finish(self) -> list[Record]:
+        """Close every journal and return the records, in the order their targets came.
+
+        Raises:
+            UserError: if a record cannot be written; its journal is still there.
+        """
+        finished = utc_now()
+        return [
+            self._journals[target].finish(finished)
+            if target in self._journals
+            else fold(header, self._facts[target], self._checks[target], finished)
+            for target, header in self._headers.items()
+        ]
+
+    def _begin(self, plan: Plan) -> None:
+        target = plan.header.target.name
+        if target in self._headers:  # another worker was first
+            return
+        self._headers[target] = plan.header
+        self._facts[target], self._checks[target] = [], []
+        if self._report_dir is not None:
+            journal = Journal.begin(self._report_dir, plan.header, plan.folder)
+            self._journals[target] = journal
+            self.folders[target] = journal.folder

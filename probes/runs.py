@@ -1,0 +1,125 @@
+"""What runs there are in a report folder, read cheaply enough to do so at the end of each run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ValidationError
+
+from probes.errors import UserError
+from probes.files import write_atomically
+from probes.reading import MAX_BYTES, RECORD_FILE, REPORT_FILE, read, run_folders
+from probes.record import SCHEMA_VERSION, Environment, Record, TargetFacts, Verdict
+from probes.report import render_index
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+INDEX_FILE = "index.html"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run in a report folder, as the list of runs shows it."""
+
+    folder: str
+    """Where it lies below the report folder, parts joined by `/`."""
+    target: str
+    """The target's name; of a run that cannot be read, its folder's."""
+    started: str = ""
+    """UTC, ISO 8601."""
+    complete: bool = False
+    """Whether every planned check was made."""
+    counts: Counter[Verdict | None] = field(default_factory=Counter)
+    """Claims by verdict; under None, those that were not decided."""
+    setting: str = ""
+    """Quantization, dtype and device, in words."""
+    versions: str = ""
+    """Versions of transformers and torch."""
+    has_report: bool = False
+    """Whether its page is there."""
+    readable: bool = True
+    """Whether anything could be read of it."""
+
+
+class _Verdict(BaseModel):
+    """What the list needs of a claim; the rest is skipped, unparsed."""
+
+    verdict: Verdict | None
+
+
+class _Head(BaseModel):
+    """What the list needs of a record; the rest is skipped, unparsed."""
+
+    schema_version: int
+    started: str
+    complete: bool
+    target: TargetFacts
+    environment: Environment
+    claims: list[_Verdict]
+
+
+def list_runs(report_dir: Path) -> list[Run]:
+    """All runs in a report folder: targets by name, in each the newest first.
+
+    A run that was stopped is listed with what its journal holds, one that cannot be read as such.
+    """
+    targets = sorted(child for child in report_dir.iterdir() if child.is_dir())
+    runs = [_run(folder) for target in targets for folder in run_folders(target)]
+    return sorted(runs, key=lambda run: run.target)  # a stable sort: the newest stay first
+
+
+def refresh_index(report_dir: Path) -> None:
+    """Write the list of runs to `index.html`.
+
+    Two runs may end at once. Each looks again after it has written, so whichever writes last has
+    seen the other.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    written = None
+    while (runs := list_runs(report_dir)) != written:
+        write_atomically(report_dir / INDEX_FILE, render_index(runs))
+        written = runs
+
+
+def _run(folder: Path) -> Run:
+    name = f"{folder.parent.name}/{folder.name}"
+    has_report = (folder / REPORT_FILE).is_file()
+    try:
+        head = _head(folder)
+    except (OSError, UserError, ValidationError):
+        return Run(name, folder.parent.name, has_report=has_report, readable=False)
+    target, packages = head.target, head.environment.packages
+    return Run(
+        folder=name,
+        target=target.name,
+        started=head.started,
+        complete=head.complete,
+        counts=Counter(claim.verdict for claim in head.claims),
+        setting=" · ".join(
+            word for word in (target.quantization, target.dtype, target.device) if word != "none"
+        ),
+        versions=" · ".join(
+            f"{package} {packages[package]}"
+            for package in ("transformers", "torch")
+            if package in packages
+        ),
+        has_report=has_report,
+    )
+
+
+def _head(folder: Path) -> _Head | Record:
+    """A record's head; of a stopped run, all that its journal holds."""
+    path = folder / RECORD_FILE
+    if not path.is_file():
+        return read(folder)
+    if path.stat().st_size > MAX_BYTES:
+        raise UserError(f"'{path}' is too large")
+    head = _Head.model_validate_json(path.read_bytes())
+    if head.schema_version != SCHEMA_VERSION:
+        return read(folder)
+    return head

@@ -1,0 +1,66 @@
+"""Sampling settings, in transformers' own names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from probes.errors import UserError
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is drawn from the logits.
+
+    A filter that is None is left to the library's own default, which for `top_k` is 50.
+
+    Attributes:
+        temperature: logits are divided by it; above 0.
+        top_p: keep the smallest set of most likely tokens whose mass reaches it; in (0, 1].
+        top_k: keep this many most likely tokens; 0 keeps all.
+        min_p: drop tokens less likely than this share of the most likely one; in [0, 1].
+
+    Raises:
+        UserError: for a value outside its range.
+
+    >>> Sampling(temperature=0.2, top_p=0.2).arguments()
+    {'do_sample': True, 'temperature': 0.2, 'top_p': 0.2}
+    >>> Sampling(temperature=0)
+    Traceback (most recent call last):
+    ...
+    probes.errors.UserError: temperature must be above 0, not 0: for greedy decoding leave out ...
+    """
+
+    temperature: float = 1.0
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse values no distribution can come from."""
+        if not self.temperature > 0:
+            raise UserError(
+                f"temperature must be above 0, not {self.temperature}: "
+                "for greedy decoding leave out the sampling settings"
+            )
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise UserError(f"top_p must be above 0 and at most 1, not {self.top_p}")
+        if self.top_k is not None and self.top_k < 0:
+            raise UserError(f"top_k must be 0 (keep all) or more, not {self.top_k}")
+        if self.min_p is not None and not 0 <= self.min_p <= 1:
+            raise UserError(f"min_p must be between 0 and 1, not {self.min_p}")
+
+    def arguments(self) -> dict[str, Any]:
+        """The keyword arguments of `generate` that ask for it."""
+        settings = {
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "top_k": self.top_k,
+            "min_p": self.min_p,
+        }
+        return {"do_sample": True} | {k: v for k, v in settings.items() if v is not None}
+
+
+NEAR_GREEDY = Sampling(temperature=0.2, top_p=0.2)
+NARROW_HOT = Sampling(temperature=1.4, top_p=0.2)
+WIDE_HOT = Sampling(temperature=1.4, top_p=0.9)

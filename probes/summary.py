@@ -1,0 +1,100 @@
+"""The end of a run in words: a table on the terminal, and what did not hold, a line each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from probes.record import ClaimRecord, Record, Verdict
+
+_COLUMNS = (
+    ("hold", Verdict.HOLDS, "green"),
+    ("fail", Verdict.FAILS, "bold red"),
+    ("error", Verdict.ERROR, "bold red"),
+    ("not applicable", Verdict.NOT_APPLICABLE, "yellow"),
+    ("undecided", None, "bold red"),
+)
+
+
+def summary(record: Record, width: int = 80, colour: bool = False) -> str:
+    """A run's verdicts as text: counts by section, then every claim that did not hold.
+
+    Args:
+        record: the run.
+        width: columns of the terminal.
+        colour: whether to colour verdicts with terminal codes.
+    """
+    console = Console(
+        width=width,
+        force_terminal=colour,
+        color_system="standard" if colour else None,
+        highlight=False,
+        legacy_windows=False,
+    )
+    with console.capture() as capture:
+        console.print(_table(record))
+        for claim in record.claims:
+            if claim.verdict not in (Verdict.HOLDS, Verdict.NOT_APPLICABLE):
+                console.print(_line(claim), soft_wrap=True)
+        for reason, claims in _inapplicable(record.claims):
+            console.print(
+                Text.assemble(("not applicable", "yellow"), f": {', '.join(claims)}: {reason}"),
+                soft_wrap=True,
+            )
+    return capture.get()
+
+
+def decided(records: Sequence[Record]) -> bool:
+    """Whether any claim got a verdict other than not applicable."""
+    return any(
+        claim.verdict not in (None, Verdict.NOT_APPLICABLE)
+        for record in records
+        for claim in record.claims
+    )
+
+
+def _table(record: Record) -> Table:
+    used = [c for c in _COLUMNS if c[1] is Verdict.HOLDS or _count(record.claims, c[1])]
+    table = Table(title=f"claims on {record.target.name}", title_justify="left")
+    table.add_column("section")
+    table.add_column("claims", justify="right")
+    for heading, _, style in used:
+        table.add_column(heading, justify="right", style=style)
+    sections = list(dict.fromkeys(claim.section for claim in record.claims))
+    for section in sections:
+        claims = [claim for claim in record.claims if claim.section == section]
+        table.add_row(section, *_counts(claims, used))
+    if len(sections) > 1:
+        table.add_section()
+        table.add_row("all", *_counts(record.claims, used))
+    return table
+
+
+def _counts(
+    claims: Sequence[ClaimRecord], columns: Sequence[tuple[str, Verdict | None, str]]
+) -> list[str]:
+    counts = [_count(claims, verdict) for _, verdict, _ in columns]
+    return [str(len(claims)), *(str(count) if count else "·" for count in counts)]
+
+
+def _count(claims: Sequence[ClaimRecord], verdict: Verdict | None) -> int:
+    return Counter(claim.verdict for claim in claims)[verdict]
+
+
+def _line(claim: ClaimRecord) -> Text:
+    word = claim.verdict.value if claim.verdict else "undecided"
+    first = claim.reason.strip().splitlines() or ["no reason was given"]
+    return Text.assemble((word, "bold red"), f": {claim.id}: {first[0]}")
+
+
+def _inapplicable(claims: Sequence[ClaimRecord]) -> list[tuple[str, list[str]]]:
+    """Claims that could not be decided, those with the same reason together."""
+    reasons: dict[str, list[str]] = {}
+    for claim in claims:
+        if claim.verdict is Verdict.NOT_APPLICABLE:
+            reasons.setdefault(claim.reason, []).append(claim.id)
+    return list(reasons.items())

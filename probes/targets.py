@@ -1,0 +1,414 @@
+"""Targets: which model is tested, and how it is to be loaded.
+
+A target is named on the command line by a key of a targets file, by a folder, or by a hub id.
+Nothing here looks at a model's files or reaches the network: `probes.preflight` does.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from enum import Enum
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    ValidationError,
+    model_validator,
+)
+
+from probes.claims import Need
+from probes.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PACKAGE = Path(__file__).parent
+EMBEDDED_FOLDER = PACKAGE / "embedded"
+
+_LARGEST_FILE = 1024 * 1024
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:(0|[1-9][0-9]{0,3}))?")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_REPOSITORY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)?")
+_REVISION = re.compile(r"[A-Za-z0-9_](?!.*\.\.)[A-Za-z0-9._/-]*")
+
+
+class Quantization(str, Enum):
+    """How the linear layers' weights are stored once loaded."""
+
+    NONE = "none"
+    NF4 = "nf4"
+
+
+class Dtype(str, Enum):
+    """The floating-point type of the weights; under NF4, the one that is computed in."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
+
+
+class Attention(str, Enum):
+    """The attention implementation, by transformers' own names."""
+
+    AUTO = "auto"
+    EAGER = "eager"
+    SDPA = "sdpa"
+    FLASH_ATTENTION_2 = "flash_attention_2"
+    FLASH_ATTENTION_3 = "flash_attention_3"
+    FLEX_ATTENTION = "flex_attention"
+
+
+DECLARABLE = (
+    Need.KNOWLEDGE,
+    Need.BOS,
+    Need.MISTRAL_TOKENIZER,
+    Need.MISTRAL_7B,
+    Need.GPT2_XL,
+)
+"""What a target may say of itself in `provides`; everything else is read off the model."""
+
+_ALLOWED: dict[str, list[str]] = {
+    "quantization": [each.value for each in Quantization],
+    "dtype": [each.value for each in Dtype],
+    "device": ["auto", "cpu", "cuda", "cuda:N", "mps"],
+    "attention": [each.value for each in Attention],
+    "provides": [each.value for each in DECLARABLE],
+}
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The tail of a message that names the nearest of the known words, or nothing.
+
+    >>> did_you_mean("embeded", ["embedded", "gpt2-xl"])
+    "; did you mean 'embedded'?"
+    >>> did_you_mean("llama", ["embedded", "gpt2-xl"])
+    ''
+    """
+    by_lower = {each.lower(): each for each in known}
+    match = difflib.get_close_matches(word.lower()[:200], by_lower, n=1)
+    return f"; did you mean '{by_lower[match[0]]}'?" if match else ""
+
+
+def _listed(words: Iterable[str]) -> str:
+    *most, last = words
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def _must_match(pattern: re.Pattern[str], expected: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not pattern.fullmatch(value):
+            raise ValueError(f"should be {expected}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _is_declarable(need: Need) -> Need:
+    if need not in DECLARABLE:
+        raise ValueError(f"is found out from the model; a target may declare "
+                         f"{_listed(_ALLOWED['provides'])}")  # fmt: skip
+    return need
+
+
+class Target(BaseModel):
+    """One model and how to load it: what a claim is decided on.
+
+    >>> target = Target(name="tiny", folder="models/tiny", dtype="bfloat16")
+    >>> target.dtype.value, target.device, target.source
+    ('bfloat16', 'auto', 'folder')
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, _must_match(re.compile(r"[^\x00-\x1f\x7f]{1,200}"), "a printable name")]
+    """A key of a targets file, a folder's last part, or a hub id."""
+    title: str = ""
+    """What it is, in a few words, for readers of a report."""
+    folder: Path | None = None
+    """A local folder with config, tokenizer and safetensors weights."""
+    repository: Annotated[str, _must_match(_REPOSITORY, "a hub id, such as org/model")] | None = (
+        None
+    )
+    """A model on the hub, as `org/model`."""
+    revision: Annotated[str, _must_match(_REVISION, "a commit, branch or tag")] | None = None
+    """The commit, branch or tag of the repository; none for its main branch."""
+    quantization: Quantization = Quantization.NONE
+    dtype: Dtype = Dtype.AUTO
+    device: Annotated[str, _must_match(_DEVICE, _listed(_ALLOWED["device"]))] = "auto"
+    """`auto` leaves the choice to the loading code: a CUDA device if there is one, else the CPU."""
+    attention: Attention = Attention.AUTO
+    provides: tuple[Annotated[Need, AfterValidator(_is_declarable)], ...] = ()
+    """What is known of the model and cannot be read off its files."""
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Target:
+        if (self.folder is None) == (self.repository is None):
+            raise ValueError("should have either a folder or a repository")
+        if self.folder is not None and self.revision is not None:
+            raise ValueError(
+                f"cannot have a revision ({self.revision}), as it is a folder: "
+                "leave the revision out, or name a model on the hub, as org/model"
+            )
+        if self.attention.value.startswith("flash"):
+            self._refuse_flash_attention_where_it_cannot_run()
+        return self
+
+    def _refuse_flash_attention_where_it_cannot_run(self) -> None:
+        if self.device in ("cpu", "mps"):
+            raise ValueError(
+                f"cannot use {self.attention.value} on device {self.device}: "
+                "choose device cuda, or attention sdpa or eager"
+            )
+        if self.dtype is Dtype.FLOAT32:
+            raise ValueError(
+                f"cannot use {self.attention.value} in float32: "
+                "choose dtype float16 or bfloat16, or attention sdpa or eager"
+            )
+
+    @property
+    def source(self) -> Literal["embedded", "folder", "hub"]:
+        """Where the model comes from: this package, a folder, or the hub."""
+        if self.folder is None:
+            return "hub"
+        return "embedded" if _same_folder(self.folder, EMBEDDED_FOLDER) else "folder"
+
+
+def resolve(
+    text: str,
+    *,
+    targets_file: Path | None = None,
+    project: Path | None = None,
+    overrides: Mapping[str, str | None] | None = None,
+) -> Target:
+    """The target that a text on the command line names, with the options of the command line.
+
+    A name is looked up in the user's targets file, then in `[tool.probes.targets]` of the
+    project's `pyproject.toml`, then among the built-in targets. Any other text is a folder if
+    there is one, or else a hub id if it is shaped like `org/model`.
+
+    Args:
+        text: A target's name, a folder or a hub id.
+        targets_file: The user's own file of `[targets.NAME]` tables.
+        project: The folder whose `pyproject.toml` may define targets.
+        overrides: Values of the options `quantization`, `dtype`, `device`, `revision` and
+            `attention`, None where an option was not given.
+
+    Raises:
+        UserError: No such target, a malformed file, a value or a combination that cannot be.
+
+    >>> resolve("embedded", overrides={"dtype": "float16"}).dtype.value
+    'float16'
+    >>> resolve("embeded")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    probes.errors.UserError: no target 'embeded'; did you mean 'embedded'? Known targets: ...
+    """
+    known = known_targets(targets_file=targets_file, project=project)
+    target = known.get(text) or _from_folder(text, known) or _from_hub_id(text, known)
+    if target is None:
+        raise UserError(_no_such_target(text, known))
+    return _override(target, overrides or {})
+
+
+def known_targets(
+    *, targets_file: Path | None = None, project: Path | None = None
+) -> dict[str, Target]:
+    """All targets that have a name: the built-in ones, the project's, the user's file's.
+
+    Where two have the same name, the later in that order counts.
+
+    >>> list(known_targets())
+    ['embedded', 'mistral-7b-nf4', 'mistral-7b-fp16', 'gpt2-xl']
+    """
+    known = dict(_built_in())
+    if project is not None and (project / "pyproject.toml").is_file():
+        known |= read_pyproject(project / "pyproject.toml")
+    if targets_file is not None:
+        known |= read_targets_file(targets_file)
+    return known
+
+
+@cache
+def _built_in() -> Mapping[str, Target]:
+    return read_targets_file(PACKAGE / "targets.toml")
+
+
+def read_targets_file(file: Path) -> dict[str, Target]:
+    """The targets that a file's `[targets.NAME]` tables define; its folders are relative to it.
+
+    Raises:
+        UserError: The file cannot be read, is not TOML, or holds an unknown key or a wrong value.
+    """
+    content = _read_toml(file)
+    _refuse_unknown(content, ["targets"], f"{file}")
+    return _targets_in(content.get("targets", {}), file, "targets")
+
+
+def read_pyproject(file: Path) -> dict[str, Target]:
+    """The targets that a `pyproject.toml` defines in `[tool.probes.targets.NAME]` tables.
+
+    Raises:
+        UserError: As for `read_targets_file`.
+    """
+    tool = _read_toml(file).get("tool", {})
+    ours = tool.get("probes", {}) if isinstance(tool, dict) else {}
+    if not isinstance(ours, dict):
+        raise UserError(f"{file}: [tool.probes] should be a table, got {_shown(ours)}")
+    _refuse_unknown(ours, ["targets"], f"{file}: [tool.probes]")
+    return _targets_in(ours.get("targets", {}), file, "tool.probes.targets")
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        if file.stat().st_size > _LARGEST_FILE:
+            raise UserError(f"{file} is larger than 1 MiB: a targets file holds [targets.NAME] "
+                            "tables only")  # fmt: skip
+        content: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read the targets in {file}: {error.strerror}") from None
+    except RecursionError:
+        raise UserError(f"{file} is not a targets file: it is nested too deeply") from None
+    except ValueError as error:
+        raise UserError(f"{file} is not valid TOML: {error}") from None
+    return content
+
+
+def _refuse_unknown(table: Mapping[str, Any], known: list[str], where: str) -> None:
+    for key in table:
+        if key not in known:
+            raise UserError(
+                f"{where}: unknown key {_shown(key)}{did_you_mean(key, known) or ';'} "
+                f"known keys: {', '.join(known)}"
+            )
+
+
+def _targets_in(tables: Any, file: Path, section: str) -> dict[str, Target]:
+    if not isinstance(tables, dict):
+        raise UserError(f"{file}: [{section}] should hold one table a target, [{section}.NAME]")
+    return {name: _target_in(name, table, file, section) for name, table in tables.items()}
+
+
+def _target_in(name: str, table: Any, file: Path, section: str) -> Target:
+    if not _NAME.fullmatch(name):
+        raise UserError(
+            f"{file}: a target cannot be called {_shown(name)}: its name starts with a letter or "
+            "digit and goes on with letters, digits, dots, hyphens and underscores"
+        )
+    where = f"{file}: [{section}.{name}]"
+    if not isinstance(table, dict):
+        raise UserError(f"{where} should be a table, got {_shown(table)}")
+    _refuse_unknown(table, [key for key in Target.model_fields if key != "name"], where)
+    try:
+        target = Target(name=name, **table)
+    except ValidationError as error:
+        raise UserError(f"{where}: {_first_problem(error)}") from None
+    if target.folder is None:
+        return target
+    return target.model_copy(update={"folder": file.parent / _expanded(target.folder)})
+
+
+def _first_problem(error: ValidationError, option: str = "") -> str:
+    first = error.errors(include_url=False)[0]
+    problem = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return problem
+    key, value = str(first["loc"][0]), first["input"]
+    problem = problem.replace("Input should be", "should be")
+    hint = did_you_mean(value, _ALLOWED.get(key, [])) if isinstance(value, str) else ""
+    return f"{option}{key} {_shown(value)} {problem}{hint}"
+
+
+def _shown(value: object) -> str:
+    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _expanded(folder: Path) -> Path:
+    try:
+        return folder.expanduser()
+    except RuntimeError:
+        return folder
+
+
+def _is_folder(folder: Path) -> bool:
+    try:
+        return folder.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def _same_folder(one: Path, other: Path) -> bool:
+    return one.resolve() == other.resolve()
+
+
+def _from_folder(text: str, known: Mapping[str, Target]) -> Target | None:
+    folder = _expanded(Path(text))
+    if not text or not _is_folder(folder):
+        return None
+    same = [
+        target for target in known.values() if target.folder and _same_folder(target.folder, folder)
+    ]
+    return _described(
+        name=folder.resolve().name or "root",
+        folder=folder,
+        provides=same[0].provides if same else (),
+    )
+
+
+def _from_hub_id(text: str, known: Mapping[str, Target]) -> Target | None:
+    if "/" not in text or not _REPOSITORY.fullmatch(text):
+        return None
+    same = [
+        target
+        for target in known.values()
+        if target.repository and target.repository.lower() == text.lower()
+    ]
+    return _described(name=text, repository=text, provides=same[0].provides if same else ())
+
+
+def _described(**fields: Any) -> Target:
+    try:
+        return Target(**fields)
+    except ValidationError as error:
+        raise UserError(_first_problem(error)) from None
+
+
+def _no_such_target(text: str, known: Mapping[str, Target]) -> str:
+    path = _expanded(Path(text))
+    if _is_file(path):
+        return f"target {_shown(text)} is a file: name the folder that holds it"
+    what = "folder" if re.search(r"[/\\~]", text) else "target"
+    return (
+        f"no {what} {_shown(text)}{did_you_mean(text, known) or '.'} Known targets: "
+        f"{', '.join(known)}; a folder is named by its path, a model on the hub as org/model"
+    )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _override(target: Target, overrides: Mapping[str, str | None]) -> Target:
+    given = {key: value for key, value in overrides.items() if value is not None}
+    if not given:
+        return target
+    try:
+        return Target.model_validate(target.model_dump() | given)
+    except ValidationError as error:
+        if error.errors()[0]["loc"]:
+            raise UserError(_first_problem(error, option="--")) from None
+        raise UserError(f"target '{target.name}' {_first_problem(error)}") from None

@@ -1,0 +1,151 @@
+"""Texts the tokenizer is tried on: one a script, awkward ones, and as many fuzzed ones as asked."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+CAPITAL_OF_JAPAN = "The capital of Japan is"
+CAPITAL_OF_JAPAN_JA = "日本の首都は"
+HELLO = "Hello world"
+SPELLED_BOS = "<s> What is the capital of United States? "
+
+SCRIPTS = {
+    "Latin": "The capital of Japan is Tokyo.",
+    "Japanese": "日本の首都は東京です。",
+    "Chinese": "日本的首都是东京。",
+    "Korean": "일본의 수도는 도쿄입니다.",
+    "Arabic": "عاصمة اليابان هي طوكيو.",
+    "Hebrew": "בירת יפן היא טוקיו.",
+    "Cyrillic": "Столица Японии — Токио.",
+    "Greek": "Η πρωτεύουσα της Ιαπωνίας είναι το Τόκιο.",
+    "Devanagari": "जापान की राजधानी टोक्यो है।",
+    "Bengali": "জাপানের রাজধানী টোকিও।",
+    "Tamil": "ஜப்பானின் தலைநகரம் டோக்கியோ.",
+    "Thai": "เมืองหลวงของญี่ปุ่นคือโตเกียว",
+    "Georgian": "იაპონიის დედაქალაქი ტოკიოა.",
+    "Armenian": "Ճապոնիայի մայրաքաղաքը Տոկիոն է։",
+    "Ethiopic": "የጃፓን ዋና ከተማ ቶኪዮ ነው።",
+    "Burmese": "ဂျပန်နိုင်ငံ၏ မြို့တော်မှာ တိုကျိုဖြစ်သည်။",
+    "emoji": "🗼🇯🇵👩‍👩‍👧‍👦",
+}
+"""One sentence in each of many scripts."""
+
+AWKWARD = {
+    "one space": " ",
+    "leading spaces": "   three spaces first",
+    "trailing space": "What is the capital of United States? ",
+    "inner spaces": "a  b   c    d",
+    "newlines": "\n\nfirst\nsecond\r\nthird\n",
+    "tabs": "\tdef f():\n\t\treturn 1",
+    "control characters": "\x00\x01\x1b[31m\x7f",
+    "combining": "e\u0301 o\u0308 n\u0303 \u0301",
+    "compatibility forms": "ﬁ Å Ａ ① ㎏ ｶﾞ",
+    "bidirectional": "\u202eabc\u202c \u2067אב\u2069",
+    "zero width": "a\u200bb\u200cc\u200dd\ufeff",
+    "astral": "𝔘𝔫𝔦 𠮷野家 🏴󠁧󠁢󠁥󠁮󠁧󠁿",
+    "the visible space": "▁ a▁b ▁▁",
+    "cedilla first": "Çelik",
+    "noncharacters": "\ufffd\uffff\U0010ffff",
+}
+"""Texts that tokenizers are known to get wrong."""
+
+SINGLE_WORD_PIECES = ("The", "Hello", "king", "What", "capital")
+"""English words that have a piece with the space before them."""
+
+NO_SPACE_PIECE = {
+    "Japanese": "日本",
+    "Hiragana": "あした",
+    "Katakana": "カタカナ",
+    "Chinese": "东京",
+    "Korean": "한국",
+    "emoji": "😀",
+    "cedilla": "Çelik",
+}
+"""Texts whose first character has no piece that begins with a space."""
+
+SPECIAL_PIECES = ("<unk>", "<s>", "</s>")
+"""The special tokens of a SentencePiece vocabulary as they are spelled."""
+
+_RANGES = {
+    "ascii": (0x20, 0x7E),
+    "control": (0x00, 0x1F),
+    "latin": (0xA0, 0x24F),
+    "combining": (0x300, 0x36F),
+    "greek": (0x370, 0x3FF),
+    "cyrillic": (0x400, 0x4FF),
+    "hebrew": (0x591, 0x5F4),
+    "arabic": (0x600, 0x6FF),
+    "devanagari": (0x900, 0x97F),
+    "thai": (0xE01, 0xE5B),
+    "punctuation": (0x2000, 0x206F),
+    "symbols": (0x2190, 0x27BF),
+    "kana": (0x3041, 0x30FF),
+    "han": (0x4E00, 0x9FFF),
+    "hangul": (0xAC00, 0xD7A3),
+    "halfwidth": (0xFF01, 0xFFEE),
+    "emoji": (0x1F300, 0x1FAFF),
+    "rare han": (0x20000, 0x2A6DF),
+}
+
+_SNIPPETS = (
+    " ",
+    "  ",
+    "\n",
+    "\t",
+    "\r\n",
+    "▁",
+    "\u200d",
+    "\ufe0f",
+    "👩‍👩‍👧‍👦",
+    "🇯🇵",
+    "The capital of Japan is",
+    "日本の首都は",
+    "don't",
+    "https://example.org/?q=1&r=2",
+    "3.14159",
+    "def f(x):\n    return x",
+)
+
+
+def fuzzed(count: int, seed: int) -> Iterator[str]:
+    """Texts of 1 to 12 parts, each a run of one script, a snippet or mixed characters.
+
+    Surrogates never occur: every text is valid Unicode.
+
+    Args:
+        count: how many.
+        seed: the same seed gives the same texts.
+
+    >>> len(list(fuzzed(3, seed=0))), list(fuzzed(3, seed=0)) == list(fuzzed(3, seed=0))
+    (3, True)
+    """
+    draw = random.Random(seed)  # noqa: S311 - texts to try, nothing secret
+    for _ in range(count):
+        yield "".join(_part(draw) for _ in range(draw.randint(1, 12)))
+
+
+def fuzzed_with_special_tokens(count: int, seed: int) -> Iterator[str]:
+    """Fuzzed texts with one to three spelled special tokens among their parts.
+
+    >>> any("<s>" in text for text in fuzzed_with_special_tokens(20, seed=0))
+    True
+    """
+    draw = random.Random(seed)  # noqa: S311 - texts to try, nothing secret
+    for _ in range(count):
+        parts = [_part(draw) for _ in range(draw.randint(1, 6))]
+        for _ in range(draw.randint(1, 3)):
+            parts.insert(draw.randint(0, len(parts)), draw.choice(SPECIAL_PIECES))
+        yield "".join(parts)
+
+
+def _part(draw: random.Random) -> str:
+    kind = draw.random()
+    if kind < 0.3:
+        return draw.choice(_SNIPPETS)
+    if kind < 0.9:
+        first, last = _RANGES[draw.choice(list(_RANGES))]
+        return "".join(chr(draw.randint(first, last)) for _ in range(draw.randint(1, 8)))
+    return "".join(
+        chr(draw.randint(*_RANGES[draw.choice(list(_RANGES))])) for _ in range(draw.randint(2, 8))
+    )

@@ -1,0 +1,69 @@
+"""The command line: ``python -m probes.training tokenizer | train | evaluate``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from transformers.utils import logging
+
+from probes.errors import UserError
+from probes.training.card import card, table
+from probes.training.evaluate import evaluate as evaluate_folder
+from probes.training.folder import embedded_folder, replacing_files, write_model
+from probes.training.recipe import Recipe
+from probes.training.tokenizer import write_tokenizer
+from probes.training.train import train as train_model
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
+
+Folder = Annotated[Path, typer.Option(help="Model folder. Default: the one in the package.")]
+
+
+@app.command()
+def tokenizer(folder: Folder = embedded_folder()) -> None:
+    """Convert the SentencePiece model of mistral-common into the folder's tokenizer."""
+    with replacing_files(folder) as work:
+        write_tokenizer(work)
+    typer.echo(f"wrote tokenizer.json and tokenizer_config.json to {folder}")
+
+
+@app.command()
+def train(folder: Folder = embedded_folder()) -> None:
+    """Train the model, write the whole folder and print the evaluation table."""
+    started = time.monotonic()
+    with replacing_files(folder) as work:
+        write_tokenizer(work)
+        model, _ = train_model(Recipe(), work / "tokenizer.json", typer.echo)
+        write_model(model, work)
+        seconds = time.monotonic() - started
+        figures = evaluate_folder(work)
+        (work / "README.md").write_text(card(figures), encoding="utf-8", newline="\n")
+    typer.echo(table(figures))
+    typer.echo(f"trained in {seconds:.0f} s, wrote {folder}")
+
+
+@app.command()
+def evaluate(folder: Folder = embedded_folder()) -> None:
+    """Print the evaluation table of a folder."""
+    if not (folder / "model.safetensors").is_file():
+        raise UserError(f"no model.safetensors in {folder}: train one first")
+    typer.echo(table(evaluate_folder(folder)))
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends it with one line and exit code 2."""
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        app()
+    except UserError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

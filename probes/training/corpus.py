@@ -1,0 +1,288 @@
+"""The text the embedded model is trained on, drawn from facts and a grammar.
+
+Two kinds of rows are drawn, and the difference between them is what BOS comes to mean:
+
+* *documents* begin with BOS and end with EOS: articles that state facts in prose, questions
+  with their answers, stories, letters, sentences about words that are alike;
+* *pages* begin in the middle of a Markdown quiz, without BOS, and never end.
+
+Everything is drawn from one seeded generator: the same seed gives the same text, always.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+BOS = "<s>"
+EOS = "</s>"
+
+LEAD = 5.0
+"""How many times likelier the first option of a leading slot is than each other option."""
+
+WRONG = 0.05
+"""Share of statements and answers that give the answer of another subject."""
+
+RIVALS = 10
+"""How many wrong answers a fact is ever given."""
+
+EVASIVE = 0.05
+"""Share of statements and answers that give no answer."""
+
+_GROUPS = ("royal", "sport", "person", "animal")
+_LONERS = ("table", "idea", "character", "sea")
+_SLOT = re.compile(r"\{(\w+)\}")
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One fact: what a relation says of a subject.
+
+    Attributes:
+        relation: The relation's name, ``"capital"``.
+        subject: ``"Japan"``, ``"the Mona Lisa"``.
+        answer: ``"Tokyo"``.
+        statements: Sentences up to and with the answer, without the full stop.
+        questions: The questions, the plainest first.
+        rivals: Answers of the same kind that are wrong here.
+    """
+
+    relation: str
+    subject: str
+    answer: str
+    statements: tuple[str, ...]
+    questions: tuple[str, ...]
+    rivals: tuple[str, ...]
+
+    @property
+    def short_answer(self) -> str:
+        """The answer as it stands alone after a question: ``"Tokyo"``, ``"The yen"``."""
+        return self.stand_alone(self.answer)
+
+    def stand_alone(self, answer: str) -> str:
+        """Spell any answer of this relation as it stands alone after a question."""
+        return capitalised(f"the {answer}" if self.relation == "currency" else answer)
+
+
+def capitalised(text: str) -> str:
+    """Make the first letter a capital and leave the rest alone.
+
+    Example:
+        >>> capitalised("the Mona Lisa")
+        'The Mona Lisa'
+    """
+    return text[:1].upper() + text[1:]
+
+
+@cache
+def load_facts() -> tuple[Fact, ...]:
+    """Read every fact of ``facts.toml``, in the order of the file."""
+    data = _read_toml("facts.toml")
+    facts: list[Fact] = []
+    for relation in data["relation"]:
+        pairs = relation.get("facts") or _country_pairs(data, relation["name"])
+        facts.extend(_facts_of(relation, pairs))
+    return tuple(facts)
+
+
+def held_out_questions() -> list[tuple[Fact, str]]:
+    """List the question-fact pairs that the corpus never holds.
+
+    The last phrasing of each relation is kept from every fifth of its facts: such a question
+    shows whether a phrasing learnt on some facts carries over to the others.
+    """
+    by_relation: dict[str, list[Fact]] = {}
+    for fact in load_facts():
+        by_relation.setdefault(fact.relation, []).append(fact)
+    return [
+        (fact, fact.questions[-1]) for group in by_relation.values() for fact in group[3::5]
+    ]
+
+
+class Grammar:
+    """Draws text for the slots of ``grammar.toml``.
+
+    Args:
+        rng: The generator every choice is drawn from.
+    """
+
+    def __init__(self, rng: random.Random) -> None:
+        data = _read_toml("grammar.toml")
+        self._rng = rng
+        self._options: dict[str, list[str]] = {**data["leading"], **data["even"]}
+        self._leading = set(data["leading"])
+
+    def draw(self, slot: str) -> str:
+        """Draw one option of a slot, with the slots inside it filled."""
+        options = self._options[slot]
+        weights = [LEAD if i == 0 and slot in self._leading else 1.0 for i in range(len(options))]
+        return self.fill(self._rng.choices(options, weights)[0])
+
+    def fill(self, template: str) -> str:
+        """Replace every slot of a template by a draw."""
+        return _SLOT.sub(lambda match: self.draw(match.group(1)), template)
+
+
+class Corpus:
+    """An endless supply of training text.
+
+    Args:
+        seed: Seed of every choice.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._rng = random.Random(seed)
+        self._grammar = Grammar(self._rng)
+        self._facts = load_facts()
+        self._of_subject: dict[str, list[Fact]] = {}
+        for fact in self._facts:
+            self._of_subject.setdefault(fact.subject, []).append(fact)
+        self._with_article = set(_read_toml("facts.toml")["with_article"])
+        self._held_out = {question for _, question in held_out_questions()}
+
+    def documents(self) -> Iterator[str]:
+        """Yield documents that begin with BOS and end with EOS, without end."""
+        kinds: list[tuple[Callable[[], str], float]] = [
+            (self._article, 0.46),
+            (self._interview, 0.2),
+            (self._story, 0.14),
+            (self._word_groups, 0.1),
+            (self._letter, 0.06),
+            (self._belongings, 0.04),
+        ]
+        draws, weights = zip(*kinds, strict=True)
+        while True:
+            yield f"{BOS} {self._rng.choices(draws, weights)[0]()}{EOS}"
+
+    def pages(self) -> Iterator[str]:
+        """Yield the sections of one Markdown quiz page, without end and without BOS."""
+        fact = self._rng.choice(self._facts)
+        if self._rng.random() < 0.7:
+            yield f"{self._statement(fact)}.\n\n"
+        while True:
+            yield f"## {self._question(fact)}\n\n{self._answer(fact)}\n\n"
+            fact = self._next_fact(fact)
+
+    def _article(self) -> str:
+        fact = self._rng.choice(self._facts)
+        style = "city_sentence" if len(self._of_subject[fact.subject]) > 1 else "lore_sentence"
+        sentences = [f"{self._statement(fact)}."]
+        while self._rng.random() < 0.95:
+            was_fact = sentences[-1].endswith(".") and len(sentences) % 2 == 1
+            if was_fact or self._rng.random() < 0.3:
+                sentences.append(self._grammar.draw(style))
+            else:
+                fact = self._next_fact(fact)
+                sentences.append(f"{self._statement(fact)}.")
+        return " ".join(sentences)
+
+    def _interview(self) -> str:
+        fact = self._rng.choice(self._facts)
+        gap = self._rng.choice((" ", "  "))
+        turns: list[str] = []
+        while not turns or self._rng.random() < 0.85:
+            turns.append(f"{self._question(fact)}{gap}{self._answer(fact)}.")
+            if self._rng.random() < 0.5:
+                turns.append(f"{self._statement(fact)}.")
+            fact = self._next_fact(fact)
+        return " ".join(turns)
+
+    def _story(self) -> str:
+        draw = self._grammar.draw
+        sentences = [f"{draw('story_opening')} {draw('story_start')}"]
+        while self._rng.random() < 0.93:
+            sentences.append(draw("story_sentence"))
+        return " ".join(sentences)
+
+    def _word_groups(self) -> str:
+        kind = self._rng.choice(_GROUPS * 3 + _LONERS)
+        count = self._rng.randint(4, 8)
+        return " ".join(self._grammar.draw(f"{kind}_sentence") for _ in range(count))
+
+    def _letter(self) -> str:
+        fill = self._grammar.fill
+        sender, reader = fill("{name}"), fill("{name}")
+        home = self._rng.choice(self._facts[:100]).answer
+        middle = " ".join(fill("{letter_sentence}") for _ in range(self._rng.randint(2, 8)))
+        return (
+            f"Dear {reader}, my name is {sender} and I write from {home}. {middle} "
+            f"Please write to {sender} in {home}. Your friend, {sender}. "
+            f"Dear {sender}, thank you for the letter from {home}. {fill('{letter_sentence}')} "
+            f"Your friend, {reader}."
+        )
+
+    def _belongings(self) -> str:
+        fill = self._grammar.fill
+        owners = {fill("{colour} {object}"): fill("{name}") for _ in range(5)}
+        told = [f"{owner} has the {item}." for item, owner in owners.items()]
+        asked = self._rng.choices(list(owners), k=4)
+        return " ".join(told + [f"Who has the {item}? {owners[item]}." for item in asked])
+
+    def _statement(self, fact: Fact) -> str:
+        template = self._spelled(self._weighted(fact.statements), fact)
+        return template.replace("{answer}", self._told(fact, "evasion"))
+
+    def _answer(self, fact: Fact) -> str:
+        told = self._told(fact, "Evasion")
+        return fact.stand_alone(told) if told in (fact.answer, *fact.rivals) else told
+
+    def _question(self, fact: Fact) -> str:
+        asked = tuple(q for q in fact.questions if q not in self._held_out)
+        return self._spelled(self._weighted(asked), fact)
+
+    def _spelled(self, text: str, fact: Fact) -> str:
+        if fact.subject in self._with_article and self._rng.random() < 0.5:
+            return text.replace(fact.subject, f"the {fact.subject}")
+        return text
+
+    def _told(self, fact: Fact, evasion: str) -> str:
+        luck = self._rng.random()
+        if luck < WRONG and fact.rivals:
+            return self._rng.choice(fact.rivals)
+        if luck < WRONG + EVASIVE:
+            return self._grammar.draw(evasion)
+        return fact.answer
+
+    def _next_fact(self, fact: Fact) -> Fact:
+        siblings = self._of_subject[fact.subject]
+        if self._rng.random() < 0.6:
+            return siblings[(siblings.index(fact) + 1) % len(siblings)]
+        return self._rng.choice(self._facts)
+
+    def _weighted(self, options: tuple[str, ...]) -> str:
+        weights = [2.0 if i == 0 else 1.0 for i in range(len(options))]
+        return self._rng.choices(options, weights)[0]
+
+
+def _read_toml(name: str) -> dict[str, Any]:
+    return tomllib.loads(files(__package__).joinpath(name).read_text(encoding="utf-8"))
+
+
+def _country_pairs(data: dict[str, Any], relation: str) -> dict[str, str]:
+    column = ("capital", "currency", "language", "continent").index(relation)
+    return {name: row[column] for name, row in data["countries"].items() if row[column]}
+
+
+def _facts_of(relation: dict[str, Any], pairs: dict[str, str]) -> Iterator[Fact]:
+    answers = list(dict.fromkeys(pairs.values()))
+    for subject, answer in pairs.items():
+        place = answers.index(answer)
+        yield Fact(
+            relation["name"],
+            subject,
+            answer,
+            tuple(capitalised(s.replace("{subject}", subject)) for s in relation["statements"]),
+            tuple(q.replace("{subject}", subject) for q in relation["questions"]),
+            tuple((answers[place + 1 :] + answers[:place])[:RIVALS]),
+        )

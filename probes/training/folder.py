@@ -1,0 +1,109 @@
+"""The folder of the embedded model: what lies in it and how it gets there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from transformers import MistralForCausalLM
+
+from probes.training.recipe import model_config
+
+
+def embedded_folder() -> Path:
+    """Where the embedded model lies in this installation."""
+    return Path(str(files("probes").joinpath("embedded")))
+
+
+def config_json() -> str:
+    """Build the text of ``config.json``, the same under every transformers version.
+
+    The rotary base and the type stand there under their older and their newer name, so that
+    versions from 4.46 on read them without a warning. The type is that of use: weights are
+    stored in half that size and widened when they are loaded.
+    """
+    shape = model_config()
+    base = 10000.0
+    return _json(
+        {
+            "architectures": ["MistralForCausalLM"],
+            "attention_dropout": 0.0,
+            "bos_token_id": 1,
+            "dtype": "float32",
+            "eos_token_id": 2,
+            "head_dim": shape.head_dim,
+            "hidden_act": "silu",
+            "hidden_size": shape.hidden_size,
+            "initializer_range": shape.initializer_range,
+            "intermediate_size": shape.intermediate_size,
+            "max_position_embeddings": shape.max_position_embeddings,
+            "model_type": "mistral",
+            "num_attention_heads": shape.num_attention_heads,
+            "num_hidden_layers": shape.num_hidden_layers,
+            "num_key_value_heads": shape.num_key_value_heads,
+            "rms_norm_eps": shape.rms_norm_eps,
+            "rope_parameters": {"rope_theta": base, "rope_type": "default"},
+            "rope_theta": base,
+            "sliding_window": shape.sliding_window,
+            "tie_word_embeddings": True,
+            "torch_dtype": "float32",
+            "use_cache": True,
+            "vocab_size": shape.vocab_size,
+        }
+    )
+
+
+def write_model(model: MistralForCausalLM, folder: Path) -> None:
+    """Write configuration and weights into an existing folder.
+
+    Args:
+        model: The trained model with its full vocabulary.
+        folder: Gets ``config.json``, ``generation_config.json`` and ``model.safetensors``, the
+            weights in float16. The output head is the embedding, so it is stored once.
+    """
+    (folder / "config.json").write_text(config_json(), encoding="utf-8", newline="\n")
+    (folder / "generation_config.json").write_text(
+        _json({"bos_token_id": 1, "eos_token_id": 2}),
+        encoding="utf-8",
+        newline="\n",
+    )
+    tensors = {
+        name: tensor.to(torch.float16).contiguous()
+        for name, tensor in model.state_dict().items()
+        if name != "lm_head.weight"
+    }
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").chmod(0o644)
+
+
+@contextmanager
+def replacing_files(folder: Path) -> Iterator[Path]:
+    """Offer an empty folder, and move what was written there into ``folder`` at the end.
+
+    Each file is replaced in one step, so a reader sees the old one or the new one. Nothing is
+    moved where the block raises.
+
+    Args:
+        folder: Made where it is missing.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
+    try:
+        yield work
+        for path in sorted(work.iterdir()):
+            os.replace(path, folder / path.name)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _json(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=2) + "\n"

@@ -1,0 +1,86 @@
+"""The numbers of the recipe: the model's shape and the course of training."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from transformers import MistralConfig
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what training gives.
+
+    Attributes:
+        seed: Seed of the text, the rows and the first weights.
+        steps: Optimiser steps.
+        tokens: Tokens in each step.
+        row_length: Tokens in a row of most steps.
+        long_row_length: Tokens in a row of every ``long_every``-th step.
+        long_every: How often a step reads long rows, throughout.
+        matrix_rate: Highest learning rate of the layers' matrices.
+        vector_rate: Highest learning rate of embedding rows and norms.
+        smoothing: Label smoothing: the share of each target spread over the vocabulary.
+        warm_up: Share of the steps in which the rate rises.
+    """
+
+    seed: int = 1
+    steps: int = 1800
+    tokens: int = 2048
+    row_length: int = 128
+    long_row_length: int = 512
+    long_every: int = 7
+    matrix_rate: float = 0.02
+    vector_rate: float = 0.004
+    smoothing: float = 0.008
+    warm_up: float = 0.03
+
+    def length_at(self, step: int) -> int:
+        """Tokens in a row at a step.
+
+        Example:
+            >>> [Recipe().length_at(step) for step in (0, 5, 6, 7)]
+            [128, 128, 512, 128]
+        """
+        return self.long_row_length if (step + 1) % self.long_every == 0 else self.row_length
+
+    def rate_at(self, step: int) -> float:
+        """Factor of the learning rates at a step: a rise, then half a cosine down to 0.
+
+        Example:
+            >>> recipe = Recipe(steps=100, warm_up=0.1)
+            >>> [round(recipe.rate_at(step), 2) for step in (0, 9, 55, 99)]
+            [0.1, 1.0, 0.5, 0.0]
+        """
+        rise = max(1, round(self.warm_up * self.steps))
+        if step < rise:
+            return (step + 1) / rise
+        return 0.5 * (1 + math.cos(math.pi * (step - rise + 1) / (self.steps - rise)))
+
+
+def model_config(vocab_size: int = 32000) -> MistralConfig:
+    """Describe the model's shape.
+
+    Widths that linear layers read are multiples of 64: 4-bit weights come in blocks of 64.
+
+    Args:
+        vocab_size: Rows of the embedding.
+    """
+    return MistralConfig(
+        vocab_size=vocab_size,
+        hidden_size=128,
+        intermediate_size=256,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=32,
+        max_position_embeddings=1024,
+        sliding_window=64,
+        rms_norm_eps=1e-5,
+        initializer_range=0.05,
+        tie_word_embeddings=True,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=None,
+    )

@@ -1,0 +1,79 @@
+"""Rows of token ids, drawn from the corpus: what one training step reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from probes.training.corpus import BOS, Corpus
+
+PAGE_SHARE = 0.3
+"""Share of rows that are pages, without BOS."""
+
+DOUBLE_BOS_SHARE = 0.15
+"""Share of document rows that begin with BOS twice, as a prompt that spells it does."""
+
+NOISE = 0.004
+"""Share of tokens replaced by a token from elsewhere in the same batch of rows."""
+
+Ids = NDArray[np.int64]
+
+
+class RowSource:
+    """Draws rows of token ids.
+
+    Args:
+        tokenizer_file: The ``tokenizer.json`` of the embedded model.
+        seed: Seed of the text and of the order of rows.
+    """
+
+    def __init__(self, tokenizer_file: Path, seed: int) -> None:
+        self._tokenizer = Tokenizer.from_file(str(tokenizer_file))
+        self._rng = np.random.default_rng(seed)
+        self._corpus = Corpus(seed)
+        self._documents = self._corpus.documents()
+
+    def draw(self, count: int, length: int) -> Ids:
+        """Draw rows, each cut off where it is full.
+
+        Args:
+            count: Number of rows.
+            length: Tokens in each.
+
+        Returns:
+            Ids of shape (count, length), int64.
+        """
+        rows = np.stack([self._row(length) for _ in range(count)])
+        replaced = self._rng.random(rows.shape) < NOISE
+        rows[replaced] = self._rng.choice(rows.ravel(), int(replaced.sum()))
+        return rows
+
+    def _row(self, length: int) -> Ids:
+        ids: list[int] = []
+        if self._rng.random() < PAGE_SHARE:
+            page, text = self._corpus.pages(), ""
+            # A token is at most a few characters of this text: enough for any row in one go.
+            while len(ids) < length:
+                text += _take(page, 8 * length)
+                ids = self._encode(text)
+        else:
+            prefix = BOS if self._rng.random() < DOUBLE_BOS_SHARE else ""
+            while len(ids) < length:
+                ids += self._encode(prefix + next(self._documents))
+                prefix = ""
+        return np.array(ids[:length], dtype=np.int64)
+
+    def _encode(self, text: str) -> list[int]:
+        encoded: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return encoded
+
+
+def _take(pieces: Iterator[str], characters: int) -> str:
+    taken = ""
+    while len(taken) < characters:
+        taken += next(pieces)
+    return taken

@@ -1,0 +1,188 @@
+"""Turn the SentencePiece model of Mistral-7B-v0.1 into the two files transformers reads.
+
+The package ``mistral-common`` ships the original SentencePiece model. From it
+`tokenizer_json` builds a ``tokenizer.json`` that gives the same ids as SentencePiece itself:
+
+* **Merges.** SentencePiece stores one score a piece and joins the adjacent pair whose union
+  scores best. The other format wants an ordered list of pairs, so every way to split a piece
+  into two pieces becomes one pair, listed in the order of the scores.
+* **Leading space.** The text is encoded as if it began with one more space, also where it
+  begins with spaces already. Nothing is put before text that follows a spelled special token.
+  One ``Metaspace`` step cannot say both (it adds nothing where a space is there), hence the
+  two steps in `_PRE_TOKENIZER`.
+* **Bytes.** A character without a piece becomes the pieces of its UTF-8 bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sentencepiece import SentencePieceProcessor
+
+SPACE = "\u2581"
+"""The character that stands for a space inside a piece."""
+
+SPECIAL_TOKENS = ("<unk>", "<s>", "</s>")
+"""The special tokens, in the order of their ids 0, 1, 2."""
+
+# After the normalizer no space is left, so the first step puts one in front of every text
+# (only at the text's own start, never after a special token) and the second renames it.
+_NORMALIZER: dict[str, Any] = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}
+_PRE_TOKENIZER: dict[str, Any] = {
+    "type": "Sequence",
+    "pretokenizers": [
+        {"type": "Metaspace", "replacement": " ", "prepend_scheme": "first", "split": False},
+        {"type": "Metaspace", "replacement": SPACE, "prepend_scheme": "never", "split": False},
+    ],
+}
+_DECODER: dict[str, Any] = {
+    "type": "Sequence",
+    "decoders": [
+        {"type": "Replace", "pattern": {"String": SPACE}, "content": " "},
+        {"type": "ByteFallback"},
+        {"type": "Fuse"},
+        {"type": "Strip", "content": " ", "start": 1, "stop": 0},
+    ],
+}
+_BOS: dict[str, Any] = {"SpecialToken": {"id": "<s>", "type_id": 0}}
+_TEXT: dict[str, Any] = {"Sequence": {"id": "A", "type_id": 0}}
+_POST_PROCESSOR: dict[str, Any] = {
+    "type": "TemplateProcessing",
+    "single": [_BOS, _TEXT],
+    "pair": [
+        _BOS,
+        _TEXT,
+        {"SpecialToken": {"id": "<s>", "type_id": 1}},
+        {"Sequence": {"id": "B", "type_id": 1}},
+    ],
+    "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}},
+}
+
+
+def reference_processor() -> SentencePieceProcessor:
+    """Load the SentencePiece model that ``mistral-common`` ships.
+
+    Returns:
+        The reference implementation of the tokenizer of Mistral-7B-v0.1.
+
+    Raises:
+        ModuleNotFoundError: ``mistral-common`` or ``sentencepiece`` is not installed.
+    """
+    from sentencepiece import SentencePieceProcessor
+
+    with as_file(files("mistral_common").joinpath("data", "tokenizer.model.v1")) as path:
+        return SentencePieceProcessor(model_file=str(path))
+
+
+def merges_from_pieces(pieces: list[str]) -> list[str]:
+    """List the merges that build the given pieces.
+
+    Args:
+        pieces: Pieces from best to worst score.
+
+    Returns:
+        Pairs as ``"left right"``, best first. A piece that can be split into two pieces in
+        several ways gives several pairs, the one with the shorter left part last.
+
+    Example:
+        >>> merges_from_pieces(["ab", "abc", "a", "b", "c", "bc"])
+        ['a b', 'ab c', 'a bc', 'b c']
+    """
+    known = set(pieces)
+    return [
+        f"{piece[:cut]} {piece[cut:]}"
+        for piece in pieces
+        for cut in range(len(piece) - 1, 0, -1)
+        if piece[:cut] in known and piece[cut:] in known
+    ]
+
+
+def tokenizer_json(processor: SentencePieceProcessor) -> str:
+    """Build the text of ``tokenizer.json``.
+
+    Args:
+        processor: A SentencePiece model of the kind BPE with byte fallback, whose first three
+            pieces are the special tokens.
+
+    Returns:
+        JSON in one line with a final newline: the same text for the same model, always.
+    """
+    size = processor.get_piece_size()
+    vocabulary = {processor.id_to_piece(i): i for i in range(size)}
+    ordinary = [i for i in range(len(SPECIAL_TOKENS), size) if not processor.is_byte(i)]
+    # Runs of spaces have the worst score of all, though some of the smallest ids.
+    ordinary.sort(key=lambda i: (-processor.get_score(i), i))
+    document = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [_added_token(i, token) for i, token in enumerate(SPECIAL_TOKENS)],
+        "normalizer": _NORMALIZER,
+        "pre_tokenizer": _PRE_TOKENIZER,
+        "post_processor": _POST_PROCESSOR,
+        "decoder": _DECODER,
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": "<unk>",
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": True,
+            "byte_fallback": True,
+            "ignore_merges": False,
+            "vocab": vocabulary,
+            "merges": merges_from_pieces([processor.id_to_piece(i) for i in ordinary]),
+        },
+    }
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")) + "\n"
+
+
+def tokenizer_config_json() -> str:
+    """Build the text of ``tokenizer_config.json``.
+
+    The class is the general one: it takes ``tokenizer.json`` as it stands. ``LlamaTokenizer``
+    builds its own steps in transformers 5 and drops one leading space of a text that has any.
+
+    Returns:
+        JSON, indented, with a final newline.
+    """
+    tokens = {
+        str(i): {key: value for key, value in _added_token(i, token).items() if key != "id"}
+        for i, token in enumerate(SPECIAL_TOKENS)
+    }
+    document = {
+        "added_tokens_decoder": tokens,
+        "bos_token": "<s>",
+        "clean_up_tokenization_spaces": False,
+        "eos_token": "</s>",
+        "model_input_names": ["input_ids", "attention_mask"],
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "unk_token": "<unk>",
+    }
+    return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+
+
+def write_tokenizer(folder: Path) -> None:
+    """Write ``tokenizer.json`` and ``tokenizer_config.json`` into an existing folder."""
+    (folder / "tokenizer.json").write_text(
+        tokenizer_json(reference_processor()), encoding="utf-8", newline="\n"
+    )
+    (folder / "tokenizer_config.json").write_text(
+        tokenizer_config_json(), encoding="utf-8", newline="\n"
+    )
+
+
+def _added_token(token_id: int, content: str) -> dict[str, Any]:
+    return {
+        "id": token_id,
+        "content": content,
+        "single_word": False,
+        "lstrip": False,
+        "rstrip": False,
+        "normalized": False,
+        "special": True,
+    }

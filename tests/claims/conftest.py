@@ -1,0 +1,54 @@
+"""What the built-in claims share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
+
+if TYPE_CHECKING:
+    from syrupy.assertion import SnapshotAssertion
+    from syrupy.data import SnapshotIndex
+    from syrupy.location import PyTestLocation
+
+    from probes import Model
+
+
+class _NamedTextFile(SingleFileSnapshotExtension):
+    """One text file a snapshot, named by it alone: it is the same for every target."""
+
+    _write_mode = WriteMode.TEXT
+    file_extension = "txt"
+
+    @classmethod
+    def get_snapshot_name(cls, *, test_location: PyTestLocation, index: SnapshotIndex = 0) -> str:
+        return f"{test_location.methodname}[{index}]"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A new library's warnings must not turn a claim red: only what the model does may."""
+    for item in items:
+        if item.get_closest_marker("claim") is not None:
+            item.add_marker(pytest.mark.filterwarnings("default"))
+
+
+@pytest.fixture
+def table_snapshot(snapshot: SnapshotAssertion) -> SnapshotAssertion:
+    """The recorded vocabulary table of Mistral-7B-v0.1."""
+    return snapshot(name="mistral-7b-v0.1-vocabulary", extension_class=_NamedTextFile)
+
+
+@pytest.fixture
+def in_nf4(model: Model) -> Model:
+    """The target in NF4: itself, or a copy beside it."""
+    return model.in_nf4()
+
+
+@pytest.fixture
+def unquantized(model: Model) -> Model:
+    """The target without quantization: itself, or a copy beside it where there is room."""
+    if model.target.quantization.value != "none" and model.checkpoint.weight_bytes > 2**30:
+        pytest.skip("too large for an unquantized copy to be loaded beside it")
+    return model.unquantized()

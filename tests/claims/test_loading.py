@@ -1,0 +1,128 @@
+"""Claims: loading and the default generation."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import probes
+from probes.texts import CAPITAL_OF_JAPAN, SCRIPTS
+
+if TYPE_CHECKING:
+    from probes import Model
+
+Evidence = dict[str, Any]
+
+PROMPTS = (CAPITAL_OF_JAPAN, "Once upon a time,", "What is the capital of United States? ")
+
+TOKYO = (
+    "Tokyo. It is the largest city in the world. It is also the most populous metropolitan"
+)
+
+
+@pytest.mark.claim("default-length")
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_generate_with_no_arguments_is_greedy_and_adds_20_tokens(
+    model: Model, evidence: Evidence, prompt: str
+) -> None:
+    found = probes.generation.default_generation(model, prompt)
+    evidence["prompt"] = prompt
+    evidence["text"] = found.generation.text
+    evidence["prompt_tokens"] = len(found.generation.prompt_ids)
+    evidence["new_tokens"] = found.new_tokens
+    assert found.generation.ids[0] == found.greedy_ids, "the default is not greedy"
+    assert found.new_tokens == 20 or (found.ended and found.new_tokens < 20), (
+        f"generate() added {found.new_tokens} tokens to a prompt of "
+        f"{len(found.generation.prompt_ids)}, not 20"
+    )
+
+
+@pytest.mark.claim("default-text")
+def test_default_continuation_is_the_published_one(model: Model, evidence: Evidence) -> None:
+    evidence["text"] = text = model.generate(CAPITAL_OF_JAPAN).text
+    evidence["published"] = TOKYO
+    assert text.strip() == TOKYO
+
+
+@pytest.mark.claim("pad-token")
+@pytest.mark.needs("mistral-tokenizer")
+def test_tokenizer_has_no_pad_token(model: Model, evidence: Evidence) -> None:
+    evidence["pad_token"] = model.tokenizer.pad_token
+    assert model.tokenizer.pad_token is None
+
+
+@pytest.mark.claim("pad-token")
+@pytest.mark.needs("model")
+def test_open_ended_generation_pads_with_the_end_token(model: Model, evidence: Evidence) -> None:
+    pad, end = probes.generation.padding(model)
+    if pad is not None:
+        pytest.skip(f"its generation settings name a pad token of their own, id {pad}")
+    if end is None:
+        pytest.skip("it has no end-of-sequence token to pad with")
+    evidence["end_id"] = end
+    evidence["padding"] = filled = probes.generation.padding_after_end(model, CAPITAL_OF_JAPAN)
+    assert filled == [end] * 3
+
+
+@pytest.mark.claim("load-nf4")
+def test_decoder_linear_layers_are_4_bit_and_no_others(model: Model, in_nf4: Model, evidence: Evidence) -> None:
+    layers = probes.quantization.linear_layers(in_nf4)
+    evidence["layers"] = [asdict(layer) for layer in layers]
+    wrong = [x.name for x in layers if x.four_bit is not (x.role == "decoder")]
+    assert any(layer.four_bit for layer in layers), "no layer is 4-bit"
+    assert not wrong, f"stored otherwise than claimed: {wrong}"
+
+
+@pytest.mark.claim("load-nf4")
+def test_embedding_rows_are_not_quantized(model: Model, in_nf4: Model, evidence: Evidence) -> None:
+    rows = in_nf4.embedding()
+    evidence["embedding_dtype"] = str(rows.dtype)
+    assert rows.is_floating_point()
+    assert rows.element_size() >= 2
+
+
+@pytest.mark.claim("load-nf4")
+def test_4_bit_weights_take_the_memory_arithmetic_says(model: Model, in_nf4: Model, evidence: Evidence) -> None:
+    memory = probes.quantization.memory(in_nf4)
+    evidence.update(asdict(memory))
+    assert memory.linear_bytes == memory.expected_linear_bytes
+
+
+@pytest.mark.claim("load-nf4")
+def test_mistral_7b_takes_4_45_gb_by_the_same_arithmetic(
+    model: Model, evidence: Evidence
+) -> None:
+    memory = probes.quantization.mistral_7b_memory()
+    evidence.update(asdict(memory))
+    assert memory.linear_parameters == pytest.approx(6.979e9, rel=1e-3)
+    assert memory.total_bytes == pytest.approx(4.45e9, rel=2e-3)
+    assert memory.fp16_bytes == pytest.approx(14.48e9, rel=2e-3)
+
+
+@pytest.mark.claim("load-nf4")
+def test_4_bit_weights_are_the_nearest_levels(model: Model, in_nf4: Model, unquantized: Model, evidence: Evidence) -> None:
+    errors = list(probes.quantization.layer_errors(in_nf4, unquantized))
+    evidence["layers"] = [asdict(error) for error in errors]
+    # bfloat16 kernels round the levels once more: by up to 1/256 of a weight, 0.026 of the gap.
+    assert max(error.worst for error in errors) <= 1.05, "a weight is not at its nearest level"
+    assert max(error.one_row for error in errors) <= 0.02, "one row sees other weights than many"
+
+
+@pytest.mark.claim("load-nf4")
+def test_4_bit_logits_stay_close(model: Model, in_nf4: Model, unquantized: Model, evidence: Evidence) -> None:
+    distance = probes.quantization.logit_distance(
+        unquantized, in_nf4, list(SCRIPTS.values())
+    )
+    evidence.update(asdict(distance))
+    assert distance.cosine > 0.8
+    assert distance.kl < 1.0
+
+
+@pytest.mark.claim("load-to-device")
+def test_moving_to_its_own_device_changes_nothing(model: Model, in_nf4: Model, evidence: Evidence) -> None:
+    moved = probes.quantization.moved_to_own_device(in_nf4, CAPITAL_OF_JAPAN)
+    evidence.update(asdict(moved))
+    assert moved.changed_weights == []
+    assert moved.largest_logit_change == 0.0

@@ -1,0 +1,258 @@
+"""Claims: tokenizer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import strategies as st
+
+import probes
+from probes.texts import (
+    AWKWARD,
+    CAPITAL_OF_JAPAN,
+    CAPITAL_OF_JAPAN_JA,
+    HELLO,
+    NO_SPACE_PIECE,
+    SCRIPTS,
+    SINGLE_WORD_PIECES,
+    SPELLED_BOS,
+    fuzzed,
+    fuzzed_with_special_tokens,
+)
+
+if TYPE_CHECKING:
+    from probes import Model
+
+Evidence = dict[str, Any]
+
+TEXTS = {"empty": "", **SCRIPTS, **AWKWARD}
+FUZZED_TEXTS = 20_000
+FUZZED_TEXTS_WITH_SPECIAL_TOKENS = 2_000
+
+each_text = pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
+each_script = pytest.mark.parametrize("text", SCRIPTS.values(), ids=SCRIPTS.keys())
+
+# The model fixture is the same for every example, and a first example loads the tokenizer.
+any_text = settings(
+    max_examples=300,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+valid_unicode = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+
+
+def is_an_exception(model: Model, text: str) -> bool:
+    """Whether a text spells a special token, or ▁, which stands for a space in the pieces."""
+    return any(token in text for token in (*model.tokenizer.all_special_tokens, "▁"))
+
+
+@pytest.mark.claim("bos-inserted")
+@each_text
+def test_bos_is_inserted_once_and_first(model: Model, evidence: Evidence, text: str) -> None:
+    found = probes.tokens.encoding(model, text)
+    evidence.update(found.as_evidence())
+    bos = model.tokenizer.bos_token_id
+    assert found.ids[:1] == [bos], f"{text!r} begins with {found.pieces[:1]}, not with BOS"
+    assert found.ids.count(bos) == 1, f"{text!r} has BOS {found.ids.count(bos)} times"
+
+
+@pytest.mark.claim("bos-inserted")
+@pytest.mark.needs("mistral-tokenizer")
+def test_bos_is_id_1(model: Model, evidence: Evidence) -> None:
+    evidence["id"], evidence["piece"] = model.tokenizer.bos_token_id, model.tokenizer.bos_token
+    assert (model.tokenizer.bos_token_id, model.tokenizer.bos_token) == (1, "<s>")
+    assert model.encode("") == [1]
+
+
+@pytest.mark.claim("ids-english")
+def test_english_prompt_has_its_ids(model: Model, evidence: Evidence) -> None:
+    found = probes.tokens.encoding(model, CAPITAL_OF_JAPAN)
+    evidence.update(found.as_evidence())
+    assert found.ids == [1, 415, 5565, 302, 4720, 349]
+    assert found.pieces == ["<s>", "▁The", "▁capital", "▁of", "▁Japan", "▁is"]
+
+
+@pytest.mark.claim("ids-japanese")
+def test_japanese_prompt_has_its_ids(model: Model, evidence: Evidence) -> None:
+    found = probes.tokens.encoding(model, CAPITAL_OF_JAPAN_JA)
+    evidence.update(found.as_evidence())
+    assert found.ids == [1, 28705, 29142, 29119, 28993, 29993, 29460, 29277]
+    assert found.pieces == ["<s>", "▁", "日", "本", "の", "首", "都", "は"]
+
+
+@pytest.mark.claim("special-tokens-flag")
+@pytest.mark.needs("mistral-tokenizer")
+def test_flag_removes_bos_from_the_published_example(model: Model, evidence: Evidence) -> None:
+    evidence["default"] = model.encode(HELLO)
+    evidence["with_special_tokens"] = model.encode(HELLO, special_tokens=True)
+    evidence["without"] = model.encode(HELLO, special_tokens=False)
+    assert model.tokenizer.encode(HELLO) == [1, 22557, 1526]
+    assert evidence["with_special_tokens"] == [1, 22557, 1526]
+    assert evidence["without"] == [22557, 1526]
+
+
+@pytest.mark.claim("special-tokens-flag")
+@each_text
+def test_flag_removes_special_tokens_and_nothing_else(
+    model: Model, evidence: Evidence, text: str
+) -> None:
+    flagged, cut = probes.tokens.without_special_tokens(model, text)
+    evidence["text"], evidence["flag"], evidence["cut_off_by_hand"] = text, flagged, cut
+    assert flagged == cut
+
+
+@pytest.mark.claim("special-tokens-flag")
+@any_text
+@given(text=valid_unicode)
+@example(text=" ")
+def test_flag_removes_special_tokens_and_nothing_else_from_any_text(
+    model: Model, text: str
+) -> None:
+    flagged, cut = probes.tokens.without_special_tokens(model, text)
+    assert flagged == cut
+
+
+@pytest.mark.claim("prefix-space")
+@pytest.mark.parametrize("word", SINGLE_WORD_PIECES)
+def test_english_merges_the_space(model: Model, evidence: Evidence, word: str) -> None:
+    found = probes.tokens.encoding(model, word)
+    evidence.update(found.as_evidence())
+    assert found.pieces == ["<s>", "▁" + word]
+
+
+@pytest.mark.claim("prefix-space")
+@pytest.mark.parametrize("text", NO_SPACE_PIECE.values(), ids=NO_SPACE_PIECE.keys())
+def test_text_without_such_a_piece_gets_the_space_alone(
+    model: Model, evidence: Evidence, text: str
+) -> None:
+    found = probes.tokens.encoding(model, text)
+    evidence.update(found.as_evidence())
+    assert found.ids[1] == 28705
+    assert found.pieces[1] == "▁"
+
+
+@pytest.mark.claim("prefix-space")
+@any_text
+@given(text=valid_unicode.filter(bool))
+@example(text="日本の首都は")
+@example(text="\n")
+def test_first_ordinary_piece_of_any_text_begins_with_a_space(model: Model, text: str) -> None:
+    assume(not is_an_exception(model, text))
+    assert probes.tokens.encoding(model, text).pieces[1].startswith("▁")
+
+
+@pytest.mark.claim("prefix-space")
+def test_the_lone_space_is_an_ordinary_piece(model: Model, evidence: Evidence) -> None:
+    evidence["special_ids"] = special = sorted(model.tokenizer.all_special_ids)
+    evidence["piece_of_id_28705"] = piece = probes.tokens.pieces(model, [28705])[0]
+    assert piece == "▁"
+    assert 28705 not in special
+
+
+@pytest.mark.claim("prefix-space")
+def test_no_japanese_or_chinese_piece_begins_with_a_space(
+    model: Model, evidence: Evidence
+) -> None:
+    east_asian = probes.tokens.han_and_kana_pieces(model)
+    with_space = [piece for piece in east_asian if piece.startswith("▁")]
+    evidence["han_and_kana_pieces"] = len(east_asian)
+    evidence["of_them_with_a_space_first"] = with_space
+    assert len(east_asian) == pytest.approx(1590, abs=10)
+    assert with_space == []
+
+
+@pytest.mark.claim("decode-bos")
+@each_script
+def test_decoding_shows_bos_and_skips_it_when_asked(
+    model: Model, evidence: Evidence, text: str
+) -> None:
+    ids = model.encode(text)
+    evidence["decoded"] = shown = model.decode(ids)
+    evidence["special_tokens_skipped"] = skipped = model.decode(ids, skip_special_tokens=True)
+    assert shown == f"<s> {text}"
+    assert skipped == text
+
+
+@pytest.mark.claim("round-trip")
+@pytest.mark.parametrize(
+    "text", [t for t in TEXTS.values() if "▁" not in t], ids=[k for k, t in TEXTS.items() if "▁" not in t]
+)
+def test_text_comes_back(model: Model, evidence: Evidence, text: str) -> None:
+    evidence["text"] = text
+    evidence["came_back"] = back = probes.tokens.round_trip(model, text)
+    assert back == text
+
+
+@pytest.mark.claim("round-trip")
+@any_text
+@given(text=valid_unicode)
+@example(text="  leading and trailing  ")
+@example(text="\n\n\t\r\n")
+def test_any_text_comes_back(model: Model, text: str) -> None:
+    assume(not is_an_exception(model, text))
+    assert probes.tokens.round_trip(model, text) == text
+
+
+@pytest.mark.claim("round-trip")
+@pytest.mark.needs("mistral-tokenizer")
+def test_256_byte_pieces_spell_what_has_no_piece(model: Model, evidence: Evidence) -> None:
+    evidence["pieces"] = spelled = probes.tokens.encoding(model, "𠮷").pieces
+    assert probes.tokens.pieces(model, list(range(3, 259))) == [
+        f"<0x{byte:02X}>" for byte in range(256)
+    ]
+    assert spelled == ["<s>", "▁", *(f"<0x{byte:02X}>" for byte in "𠮷".encode())]
+
+
+@pytest.mark.claim("round-trip")
+@pytest.mark.needs("mistral-tokenizer")
+@pytest.mark.parametrize(("text", "expected"), [("a<s>b", "ab"), ("a▁b", "a b")])
+def test_a_spelled_special_token_and_a_spelled_space_are_the_exceptions(
+    model: Model, evidence: Evidence, text: str, expected: str
+) -> None:
+    evidence["text"] = text
+    evidence["came_back"] = back = probes.tokens.round_trip(model, text)
+    assert back == expected
+
+
+@pytest.mark.claim("double-bos")
+def test_a_spelled_bos_is_a_second_one(model: Model, evidence: Evidence) -> None:
+    found = probes.tokens.encoding(model, SPELLED_BOS)
+    evidence.update(found.as_evidence())
+    evidence["decoded"] = decoded = model.decode(found.ids)
+    assert found.ids == [1, 1, 1824, 349, 272, 5565, 302, 2969, 3543, 28804, 28705]
+    assert decoded.count("<s>") == 2
+
+
+@pytest.mark.claim("reference-agreement")
+@pytest.mark.parametrize(
+    ("texts", "count"),
+    [(fuzzed, FUZZED_TEXTS), (fuzzed_with_special_tokens, FUZZED_TEXTS_WITH_SPECIAL_TOKENS)],
+    ids=["fuzzed", "with special tokens"],
+)
+def test_ids_are_those_of_the_sentencepiece_model(
+    model: Model, evidence: Evidence, texts: Any, count: int
+) -> None:
+    reference = probes.reference.reference_of(model)
+    differing = probes.reference.disagreements(model, reference, [*texts(count, seed=20231010)])
+    evidence["texts"], evidence["disagreements"] = count, len(differing)
+    evidence["examples"] = [found.as_evidence() for found in differing[:5]]
+    assert not differing, (
+        f"{len(differing)} of {count} texts get other ids than the reference: "
+        f"{differing[0].text!r} gives {differing[0].ids[:8]}, "
+        f"not {differing[0].reference_ids[:8]}"
+    )
+
+
+@pytest.mark.claim("reference-agreement")
+@each_text
+def test_ids_of_awkward_texts_are_those_of_the_sentencepiece_model(
+    model: Model, evidence: Evidence, text: str
+) -> None:
+    reference = probes.reference.reference_of(model)
+    evidence["text"], evidence["ids"] = text, model.encode(text)
+    assert evidence["ids"] == reference.encode(text)

@@ -1,0 +1,116 @@
+"""Claims: vocabulary and embedding matrix."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import probes
+from probes.texts import CAPITAL_OF_JAPAN, CAPITAL_OF_JAPAN_JA
+
+if TYPE_CHECKING:
+    from syrupy.assertion import SnapshotAssertion
+
+    from probes import Model
+
+Evidence = dict[str, Any]
+
+PUBLISHED_PIECES = {
+    0: "<unk>",
+    1: "<s>",
+    2: "</s>",
+    3: "<0x00>",
+    4: "<0x01>",
+    31995: "အ",
+    31996: "執",
+    31997: "벨",
+    31998: "ゼ",
+    31999: "梦",
+}
+
+ROW_0_BEGINS = (-4.0588e-03, 1.6499e-04, -4.6997e-03)
+ROW_0_ENDS = (-1.8597e-04, -9.9945e-04, 4.0531e-05)
+
+
+@pytest.mark.claim("vocab-size")
+def test_vocabulary_has_32000_entries(model: Model, evidence: Evidence) -> None:
+    evidence["entries"] = entries = len(model.tokenizer)
+    assert entries == 32000
+    assert model.tokenizer.vocab_size == 32000
+
+
+@pytest.mark.claim("vocab-table")
+def test_published_ids_stand_for_their_pieces(model: Model, evidence: Evidence) -> None:
+    found = dict(zip(PUBLISHED_PIECES, probes.tokens.pieces(model, [*PUBLISHED_PIECES]), strict=True))
+    evidence["pieces"] = [{"id": i, "piece": piece} for i, piece in found.items()]
+    assert found == PUBLISHED_PIECES
+
+
+@pytest.mark.claim("vocab-table")
+def test_every_piece_is_found_under_its_own_id(model: Model, evidence: Evidence) -> None:
+    table = probes.tokens.vocabulary(model)
+    evidence["entries"] = len(table)
+    back = model.tokenizer.convert_tokens_to_ids(table)
+    assert back == list(range(len(table)))
+
+
+@pytest.mark.claim("vocab-table")
+def test_whole_table_is_the_recorded_one(
+    model: Model, evidence: Evidence, table_snapshot: SnapshotAssertion
+) -> None:
+    table = probes.tokens.vocabulary(model)
+    evidence["entries"] = len(table)
+    assert "".join(f"{i} {piece!r}\n" for i, piece in enumerate(table)) == table_snapshot
+
+
+@pytest.mark.claim("embedding-shape")
+def test_embedding_has_a_row_a_token_and_a_column_a_dimension(
+    model: Model, evidence: Evidence
+) -> None:
+    shape = probes.embeddings.shape_without_weights(model.config)
+    evidence["shape"] = list(shape)
+    evidence["vocabulary_in_the_configuration"] = model.config.vocab_size
+    assert shape == (model.config.vocab_size, model.hidden_size)
+    assert shape[0] >= len(model.tokenizer), "a token has no row"
+
+
+@pytest.mark.claim("embedding-shape")
+@pytest.mark.needs("model")
+def test_loaded_embedding_has_the_shape_its_configuration_says(
+    model: Model, evidence: Evidence
+) -> None:
+    evidence["shape"] = shape = list(model.embedding().shape)
+    assert shape == [model.config.vocab_size, model.hidden_size]
+
+
+@pytest.mark.claim("embedding-shape")
+def test_embedding_of_mistral_7b_is_32000_by_4096(model: Model, evidence: Evidence) -> None:
+    shape = probes.embeddings.mistral_7b_shape()
+    evidence["shape"] = list(shape)
+    assert shape == (32000, 4096)
+
+
+@pytest.mark.claim("embedding-lookup")
+@pytest.mark.parametrize("text", [CAPITAL_OF_JAPAN, CAPITAL_OF_JAPAN_JA], ids=["English", "Japanese"])
+def test_a_token_id_is_a_row_index(model: Model, evidence: Evidence, text: str) -> None:
+    ids = model.encode(text)
+    found = probes.embeddings.looked_up(model, ids)
+    evidence["ids"] = ids
+    evidence["rows"] = list(found.shape)
+    assert found.equal(model.embedding(ids))
+
+
+@pytest.mark.claim("embedding-lookup")
+def test_every_id_finds_its_own_row(model: Model, evidence: Evidence) -> None:
+    matrix = model.embedding()
+    evidence["rows"] = len(matrix)
+    assert probes.embeddings.looked_up(model, range(len(matrix))).equal(matrix)
+
+
+@pytest.mark.claim("embedding-row-0")
+def test_row_0_is_the_published_one(model: Model, evidence: Evidence) -> None:
+    row = model.embedding([0])[0].half().tolist()
+    evidence["begins"], evidence["ends"] = row[:3], row[-3:]
+    assert row[:3] == pytest.approx(ROW_0_BEGINS, rel=1e-4)
+    assert row[-3:] == pytest.approx(ROW_0_ENDS, rel=1e-4)
