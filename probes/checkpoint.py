@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from probes.errors import UserError
-from probes.jsonfile import MEBIBYTE, read_object
+from probes.jsonfile import MEBIBYTE, read_object, shown
 from probes.pieces import SENTENCEPIECE_FILE, promises_bos, read_pieces
 from probes.weights import Tensor, read_tensors, weight_files
 
@@ -64,8 +64,10 @@ class Checkpoint:
         if not folder.is_dir():
             raise UserError(f"no folder {folder}")
         if not (folder / "config.json").is_file():
-            raise UserError(f"{folder} has no config.json: expected a model's folder, as "
-                            "save_pretrained writes it")  # fmt: skip
+            raise UserError(
+                f"{folder} has no config.json: expected a model's folder, as "
+                "save_pretrained writes it"
+            )
         config = read_object(folder / "config.json")
         _refuse_impossible_sizes(folder, config)
         checkpoint = cls(folder, config, read_pieces(folder), read_tensors(folder))
@@ -77,7 +79,8 @@ class Checkpoint:
     def architecture(self) -> str | None:
         """The model class that the configuration names first."""
         names = self.config.get("architectures")
-        return str(names[0]) if isinstance(names, list) and names else None
+        name = names[0] if isinstance(names, list) and names else None
+        return name if isinstance(name, str) else None
 
     @property
     def model_type(self) -> str | None:
@@ -99,7 +102,10 @@ class Checkpoint:
     def stored_quantization(self) -> str | None:
         """The method the stored weights are already quantized by, such as `bitsandbytes`."""
         stored = self.config.get("quantization_config")
-        return str(stored.get("quant_method", "unknown")) if isinstance(stored, dict) else None
+        if not isinstance(stored, dict):
+            return None
+        method = stored.get("quant_method", "unknown")
+        return method if isinstance(method, str) else shown(method)
 
     @property
     def sentencepiece_file(self) -> Path | None:
@@ -185,7 +191,7 @@ class Checkpoint:
         piece, largest = max(self.pieces.items(), key=lambda item: item[1])
         if rows is not None and largest >= rows:
             raise UserError(
-                f"{self.folder}: the tokenizer has ids up to {largest:,} ({ascii(piece)[:60]}), "
+                f"{self.folder}: the tokenizer has ids up to {largest:,} ({shown(piece)}), "
                 f"but the embedding has {rows:,} rows, for ids up to {rows - 1:,}: use the "
                 "tokenizer the model was trained with, or resize the embedding and save it"
             )
@@ -199,7 +205,7 @@ def _refuse_impossible_sizes(folder: Path, config: Mapping[str, Any]) -> None:
                 continue
             if type(value) is not int or not 0 < value <= _LARGEST_SIZE:
                 raise UserError(
-                    f"{folder / 'config.json'}: {key} is {ascii(value)[:60]}, "
+                    f"{folder / 'config.json'}: {key} is {shown(value)}, "
                     f"expected a whole number from 1 to {_LARGEST_SIZE:,}"
                 )
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from probes import __version__
+from probes.catalogue_page import catalogue_list, catalogue_page
 from probes.errors import UserError
 from probes.files import write_atomically
 from probes.reading import REPORT_FILE, locate, read
@@ -115,3 +116,13 @@ def _list_again(report_file: Path) -> None:
 def print_schema() -> None:
     """Print the JSON schema of record.json."""
     typer.echo(json.dumps(schema(), indent=2, ensure_ascii=False))
+
+
+@app.command("claims")
+def print_claims(
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="As a page, as docs/claims.md has it.")
+    ] = False,
+) -> None:
+    """Print the built-in claims: id and statement, by section."""
+    typer.echo(catalogue_page() if markdown else catalogue_list(), nl=False)

@@ -11,13 +11,10 @@ import transformers
 from probes.model import Model
 
 
-def network_without_weights(config: transformers.PretrainedConfig) -> transformers.PreTrainedModel:
+def network_without_weights(config: transformers.PretrainedConfig) -> Any:
     """The network a configuration describes, on the meta device: no weight, no memory."""
     with torch.device("meta"):
-        network: transformers.PreTrainedModel = transformers.AutoModelForCausalLM.from_config(
-            config
-        )
-    return network
+        return transformers.AutoModelForCausalLM.from_config(config)
 
 
 def shape_without_weights(config: transformers.PretrainedConfig) -> tuple[int, int]:

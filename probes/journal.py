@@ -70,14 +70,19 @@ class Journal:
         journal._write(header.model_copy(update={"claims": claims}).model_dump(mode="json"))
         return journal
 
-    def check(self, claim_id: str, check: Check) -> None:
+    def check(self, claim_id: str, check: Check, place: int = 0) -> None:
         """Write down one check of a claim, scrubbed of what must not be stored.
+
+        Args:
+            claim_id: The claim it belongs to.
+            check: What it found.
+            place: Where it stands in the record; checks of one place stay as they came.
 
         Raises:
             UserError: The disk is full or gone; what was written before is still there.
         """
         stored = self._redactor.check(check)
-        self._write({"claim": claim_id, "check": stored.model_dump(mode="json")})
+        self._write({"claim": claim_id, "place": place, "check": stored.model_dump(mode="json")})
 
     def facts(self, target: TargetFacts, environment: Environment) -> None:
         """Write down what is known of target and environment; later facts add to earlier ones.
@@ -164,7 +169,7 @@ def target_folder_name(name: str) -> str:
     """
     plain = name.replace("/", "--")
     safe = re.sub(r"[^\w.-]+", "-", plain).strip(".-")[:LONGEST_NAME]
-    if safe == plain and safe.lower() not in _RESERVED:
+    if safe and safe == plain and safe.lower() not in _RESERVED:
         return safe
     digest = hashlib.sha256(name.encode("utf-8", "backslashreplace")).hexdigest()[:6]
     return f"{safe or 'target'}-{digest}"

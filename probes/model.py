@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import transformers
@@ -29,7 +29,9 @@ from probes.sampling import Sampling
 from probes.targets import Dtype, Quantization, Target, resolve
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+T = TypeVar("T")
 
 Prompt = str | Sequence[int]
 """A text, encoded with special tokens, or token ids taken as they are."""
@@ -46,11 +48,15 @@ class Generation:
         prompt_ids: token ids of the prompt.
         ids: new token ids of each sample; an end-of-sequence token is the last, if one came.
         texts: those ids decoded, special tokens left out.
+        logits: (samples, steps, vocabulary), float32, on the CPU, if they were asked for.
+        scores: the same after the filters that `generate` applied, if they were asked for.
     """
 
     prompt_ids: list[int]
     ids: list[list[int]]
     texts: list[str]
+    logits: torch.Tensor | None = None
+    scores: torch.Tensor | None = None
 
     @property
     def text(self) -> str:
@@ -84,7 +90,7 @@ class Meter:
 
     def count(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Count one call of a network's forward."""
-        inputs = kwargs.get("input_ids", args[0] if args else None)
+        inputs: Any = kwargs.get("input_ids", args[0] if args else None)
         inputs = kwargs.get("inputs_embeds") if inputs is None else inputs
         rows, positions = inputs.shape[:2]
         self.cost += Cost(forward_passes=1, rows=rows, tokens=rows * positions)
@@ -112,7 +118,8 @@ class Model:
         self.revision = usable.revision
         self._usable = usable
         self._meter = meter or Meter()
-        self._copies: dict[Quantization, Model] = {}
+        self._copies: dict[Target, Model] = {}
+        self._remembered: dict[Hashable, Any] = {}
         self._prefills: OrderedDict[tuple[int, ...], Prefill] = OrderedDict()
 
     # --- its parts ---------------------------------------------------------------------------
@@ -120,19 +127,21 @@ class Model:
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer, as transformers loads it for this folder."""
-        return self._loaded(
+        tokenizer: PreTrainedTokenizerBase = self._loaded(
             "tokenizer", transformers.AutoTokenizer.from_pretrained, **self._safe_arguments()
         )
+        return tokenizer
 
     @cached_property
     def config(self) -> PretrainedConfig:
         """The architecture's configuration."""
-        return self._loaded(
+        config: PretrainedConfig = self._loaded(
             "configuration", transformers.AutoConfig.from_pretrained, **self._safe_arguments()
         )
+        return config
 
     @cached_property
-    def network(self) -> PreTrainedModel:
+    def network(self) -> Any:  # PreTrainedModel, whose published types leave out `generate`
         """The network with its weights, in evaluation mode, its forward passes counted."""
         arguments = self._safe_arguments() | {
             "use_safetensors": True,
@@ -169,24 +178,31 @@ class Model:
         for part in ("tokenizer", "config", "network"):
             self.__dict__.pop(part, None)
         self._prefills.clear()
+        self._remembered.clear()
         self._copies.clear()
 
     def in_nf4(self) -> Model:
         """The same model in NF4 with fp16 compute: itself if it is, else a copy."""
+        if self.target.quantization is Quantization.NF4:
+            return self
         return self._copy(Quantization.NF4, Dtype.FLOAT16)
 
     def unquantized(self) -> Model:
         """The same model without quantization: itself if it has none, else a copy."""
         return self._copy(Quantization.NONE, self.target.dtype)
 
+    def in_dtype(self, name: str) -> Model:
+        """A copy with weights of another dtype, such as `bfloat16`; itself if it has that."""
+        return self._copy(self.target.quantization, Dtype(name))
+
     def _copy(self, quantization: Quantization, dtype: Dtype) -> Model:
-        if self.target.quantization is quantization:
+        update = {"quantization": quantization, "dtype": dtype}
+        target = self.target.model_copy(update=update)
+        if target == self.target:
             return self
-        if quantization not in self._copies:
-            target = self.target.model_copy(update={"quantization": quantization, "dtype": dtype})
-            usable = replace(self._usable, target=target)
-            self._copies[quantization] = Model(usable, self._meter)
-        return self._copies[quantization]
+        if target not in self._copies:
+            self._copies[target] = Model(replace(self._usable, target=target), self._meter)
+        return self._copies[target]
 
     @property
     def hidden_size(self) -> int:
@@ -322,7 +338,8 @@ class Model:
         key_values.batch_repeat_interleave(len(continuations))
         ids = torch.tensor([list(c) for c in continuations], device=self.device)
         out = self.network(input_ids=ids, past_key_values=key_values, use_cache=True)
-        return out.logits.float().cpu()
+        logits: torch.Tensor = out.logits.float().cpu()
+        return logits
 
     def generate(
         self,
@@ -347,7 +364,44 @@ class Model:
         >>> load("embedded").generate("The capital of Japan is", max_new_tokens=2).text
         'Tokyo.'
         """
-        ids = self.prompt_ids(prompt)
+        return self.generate_batch(
+            [prompt],
+            sampling=sampling,
+            seed=seed,
+            samples=samples,
+            max_new_tokens=max_new_tokens,
+            **arguments,
+        )[0]
+
+    def generate_batch(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        sampling: Sampling | None = None,
+        seed: int | None = None,
+        samples: int = 1,
+        max_new_tokens: int | None = None,
+        **arguments: Any,
+    ) -> list[Generation]:
+        """Continue several prompts in one batch, the shorter ones padded on the left.
+
+        With `output_logits` or `output_scores` each generation keeps what `generate` returned of
+        them: the raw logits of each step, and the scores it chose from.
+
+        Args:
+            prompts: texts, encoded with special tokens, or token ids.
+            sampling: how to draw; None is the library's default, greedy.
+            seed: seeds torch before the call.
+            samples: continuations of each prompt.
+            max_new_tokens: length; None is the library's default.
+            **arguments: anything else `generate` takes.
+
+        >>> two = load("embedded").generate_batch(["The capital of Japan is", "Once"])
+        >>> [len(generation.ids[0]) for generation in two]
+        [20, 20]
+        """
+        ids = [self.prompt_ids(prompt) for prompt in prompts]
+        inputs, mask = self._padded(ids)
         settings = {} if sampling is None else sampling.arguments()
         if samples > 1:
             settings["num_return_sequences"] = samples
@@ -355,12 +409,38 @@ class Model:
             settings["max_new_tokens"] = max_new_tokens
         if seed is not None:
             transformers.set_seed(seed)
-        inputs = torch.tensor([ids], device=self.device)
-        output = self.network.generate(
-            inputs, attention_mask=torch.ones_like(inputs), **(settings | arguments)
-        )
-        new = [self._until_end(row[len(ids) :].tolist()) for row in output]
-        return Generation(ids, new, [self.decode(i, skip_special_tokens=True) for i in new])
+        settings |= {"return_dict_in_generate": True} | arguments
+        output = self.network.generate(inputs, attention_mask=mask, **settings)
+        new = [self._until_end(row) for row in output.sequences[:, inputs.shape[1] :].tolist()]
+        logits, scores = _by_row(output.get("logits")), _by_row(output.get("scores"))
+        generations = []
+        for number, prompt in enumerate(ids):
+            rows = slice(number * samples, (number + 1) * samples)
+            texts = [self.decode(row, skip_special_tokens=True) for row in new[rows]]
+            generations.append(
+                Generation(
+                    prompt,
+                    new[rows],
+                    texts,
+                    logits=None if logits is None else logits[rows],
+                    scores=None if scores is None else scores[rows],
+                )
+            )
+        return generations
+
+    def remember(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """What was computed under a key, computed now if it was not yet.
+
+        Claims that need the same text or distribution share it: no forward pass is made twice.
+
+        >>> model = load("embedded")
+        >>> model.remember("a key", lambda: 1), model.remember("a key", lambda: 2)
+        (1, 1)
+        """
+        if key not in self._remembered:
+            self._remembered[key] = compute()
+        found: T = self._remembered[key]
+        return found
 
     # --- how it does it ----------------------------------------------------------------------
 
@@ -374,6 +454,14 @@ class Model:
                 self._prefills.popitem(last=False)
         self._prefills.move_to_end(ids)
         return self._prefills[ids]
+
+    def _padded(self, rows: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rows of ids as one batch, padded on the left, and which positions are no padding."""
+        width = max(map(len, rows))
+        filler = self.end_ids[0] if self.end_ids else 0
+        ids = torch.tensor([[filler] * (width - len(row)) + row for row in rows])
+        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+        return ids.to(self.device), mask.to(self.device)
 
     def _until_end(self, ids: list[int]) -> list[int]:
         """Cut a row after its first end-of-sequence token: what follows is padding."""
@@ -406,6 +494,11 @@ class Model:
                 f"target {self.target.name!r}: transformers {transformers.__version__} cannot load "
                 f"its {part}: {type(error).__name__}: {error}"
             ) from error
+
+
+def _by_row(steps: tuple[torch.Tensor, ...] | None) -> torch.Tensor | None:
+    """Step by step tensors of (rows, vocabulary) as one of (rows, steps, vocabulary)."""
+    return None if steps is None else torch.stack(steps, dim=1).float().cpu()
 
 
 @cache

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from probes.errors import UserError
-from probes.jsonfile import MEBIBYTE, read_object
+from probes.jsonfile import MEBIBYTE, read_object, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,9 +139,7 @@ def _checked(file: Path, vocabulary: Any) -> dict[str, int]:
 def _checked_pairs(file: Path, pairs: list[tuple[Any, Any]]) -> dict[str, int]:
     for piece, token_id in pairs:
         if not isinstance(piece, str) or type(token_id) is not int or token_id < 0:
-            raise UserError(
-                f"{file} is corrupt: piece {ascii(piece)[:60]} has the id {ascii(token_id)[:60]}"
-            )
+            raise UserError(f"{file} is corrupt: piece {shown(piece)} has the id {shown(token_id)}")
     return dict(pairs)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from probes import hub
 from probes.checkpoint import Checkpoint
 from probes.errors import UnusableTargetError, UserError
+from probes.jsonfile import shown
 from probes.targets import Quantization, Target
 
 if TYPE_CHECKING:
@@ -116,5 +117,5 @@ def _refuse_needed_remote_code(checkpoint: Checkpoint) -> None:
         raise UserError(
             f"{checkpoint.folder} can be loaded only by code of its own, which is never run: "
             f"transformers {transformers.__version__} has no language model of type "
-            f"'{ascii(checkpoint.model_type)[1:-1][:60]}'; a newer transformers may have one"
+            f"{shown(checkpoint.model_type)}; a newer transformers may have one"
         )

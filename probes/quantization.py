@@ -262,10 +262,10 @@ def logit_distance(one: Model, other: Model, texts: Sequence[str]) -> LogitDista
     ids = [one.prompt_ids(text) for text in texts]
     a = torch.cat([one.logits(i) for i in ids]).double()
     b = torch.cat([other.logits(i) for i in ids]).double()
-    centred = [x - x.mean(dim=1, keepdim=True) for x in (a, b)]
+    centred_a, centred_b = a - a.mean(dim=1, keepdim=True), b - b.mean(dim=1, keepdim=True)
     log_a, log_b = a.log_softmax(dim=1), b.log_softmax(dim=1)
     return LogitDistance(
-        cosine=float(torch.nn.functional.cosine_similarity(*centred, dim=1).min()),
+        cosine=float(torch.cosine_similarity(centred_a, centred_b, dim=1).min()),
         kl=float((log_a.exp() * (log_a - log_b)).sum(dim=1).mean()),
         same_top=float((a.argmax(dim=1) == b.argmax(dim=1)).double().mean()),
         positions=len(a),

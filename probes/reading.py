@@ -95,7 +95,9 @@ def read_lines(path: Path) -> Record:
     run = _Run(_header(_parsed(lines[0], path), path))
     for number, line in enumerate(lines[1:], start=2):
         _add(run, line, f"line {number} of '{path}'")
-    return fold(run.header, run.facts, run.checks, run.finished)
+    run.checks.sort(key=lambda check: check[0])  # workers finish in any order
+    checks = [(claim_id, check) for _, claim_id, check in run.checks]
+    return fold(run.header, run.facts, checks, run.finished)
 
 
 @dataclass
@@ -104,16 +106,16 @@ class _Run:
 
     header: Record
     facts: list[tuple[TargetFacts, Environment]] = field(default_factory=list)
-    checks: list[tuple[str, Check]] = field(default_factory=list)
+    checks: list[tuple[int, str, Check]] = field(default_factory=list)
     finished: str | None = None
 
 
-def _add(run: _Run, line: bytes, place: str) -> None:
-    """Take in one line after the first."""
+def _add(run: _Run, line: bytes, name: str) -> None:
+    """Take in one line after the first; `name` says which, for a refusal."""
     try:
         match json.loads(line):
-            case {"claim": str(claim_id), "check": check}:
-                run.checks.append((claim_id, Check.model_validate(check)))
+            case {"claim": str(claim_id), "place": int(place), "check": check}:
+                run.checks.append((place, claim_id, Check.model_validate(check)))
             case {"target": target, "environment": environment}:
                 known = TargetFacts.model_validate(target)
                 run.facts.append((known, Environment.model_validate(environment)))
@@ -123,7 +125,7 @@ def _add(run: _Run, line: bytes, place: str) -> None:
                 raise ValueError("neither a check nor facts nor an end")
     except (ValueError, RecursionError) as error:
         raise UserError(
-            f"{place} is damaged ({_first_line(error)}): remove that line to read the rest"
+            f"{name} is damaged ({_first_line(error)}): remove that line to read the rest"
         ) from error
 
 

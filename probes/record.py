@@ -199,7 +199,7 @@ class ClaimRecord(_Stored):
     reason: Text = ""
     """Why, in one line: the first failing check's reason, or what a target lacks."""
     evidence: tuple[Check, ...] = ()
-    """Its checks, in the order they were made."""
+    """Its checks, in the order they were collected."""
 
 
 class Record(_Stored):
@@ -216,7 +216,7 @@ class Record(_Stored):
     complete: bool = False
     """Whether every planned check was made."""
     target: TargetFacts
-    """What was tested."""
+    """The target, with what is known of it."""
     environment: Environment
     """What it was tested with."""
     cost: Cost = Cost()
@@ -239,12 +239,17 @@ def claim_verdict(checks: list[Check], planned: int) -> tuple[Verdict | None, st
     for verdict in (Verdict.FAILS, Verdict.ERROR):
         for check in checks:
             if check.verdict is verdict:
-                return verdict, check.reason
+                return verdict, _first_line(check.reason)
     if len(checks) < planned:
         return None, f"stopped after {len(checks)} of {planned} checks"
     if any(check.verdict is Verdict.HOLDS for check in checks):
         return Verdict.HOLDS, ""
-    return Verdict.NOT_APPLICABLE, checks[0].reason if checks else "no check was made"
+    return Verdict.NOT_APPLICABLE, _first_line(checks[0].reason) if checks else "no check was made"
+
+
+def _first_line(reason: str) -> str:
+    """A reason cut to a line; the check keeps the rest."""
+    return next((line.strip() for line in reason.splitlines() if line.strip()), "")
 
 
 def tally(claims: Iterable[ClaimRecord]) -> Counter[Verdict | None]:
@@ -263,7 +268,8 @@ def fold(
     Args:
         header: The plan: claims with their planned counts and no evidence.
         facts: What became known of target and environment, oldest first, from any worker.
-        checks: Claim id and check, oldest first. A claim that was not planned is kept too.
+        checks: Claim id and check, in the order they are to stand. A claim that was not
+            planned is kept too.
         finished: When the run ended; None for a run that was stopped.
     """
     found: dict[str, list[Check]] = {claim.id: [] for claim in header.claims}

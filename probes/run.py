@@ -6,10 +6,11 @@ messages in, keeps a journal a target, and makes the records at the end.
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - pydantic reads it when it runs
 
 from pydantic import BaseModel, ConfigDict
 
+from probes.errors import UserError
 from probes.journal import Journal
 from probes.record import Check, Environment, Record, TargetFacts, fold, utc_now
 
@@ -33,6 +34,8 @@ class Message(BaseModel):
     target: str
     claim: str
     check: Check
+    place: int = 0
+    """Where it stands among all checks as they were collected: workers finish in any order."""
     facts: tuple[TargetFacts, Environment] | None = None
     """What became known of the model, where that changed since the last message."""
     plans: tuple[Plan, ...] = ()
@@ -45,19 +48,19 @@ class Run:
     """The records of a run, one a target.
 
     Attributes:
-        unusable: why a target could not be loaded, once that is known.
-        folders: where the records were written, by target; empty if nothing is to be written.
+        records: the finished records, in the order their targets came.
+        folders: where the records are written, by target; empty if nothing is to be written.
     """
 
     def __init__(self, report_dir: Path | None) -> None:
         """Write records below `report_dir`, or none if it is None."""
-        self.unusable: str | None = None
+        self.records: list[Record] = []
         self.folders: dict[str, Path] = {}
         self._report_dir = report_dir
         self._journals: dict[str, Journal] = {}
         self._headers: dict[str, Record] = {}
         self._facts: dict[str, list[tuple[TargetFacts, Environment]]] = {}
-        self._checks: dict[str, list[tuple[str, Check]]] = {}
+        self._checks: dict[str, list[tuple[int, str, Check]]] = {}
 
     def take(self, message: Message) -> None:
         """Write down what one message says, before anything else happens.
@@ -67,37 +70,53 @@ class Run:
         """
         for plan in message.plans:
             self._begin(plan)
-        self._checks[message.target].append((message.claim, message.check))
+        self._checks[message.target].append((message.place, message.claim, message.check))
         journal = self._journals.get(message.target)
         if journal is not None:
-            journal.check(message.claim, message.check)
+            journal.check(message.claim, message.check, message.place)
         if message.facts is not None:
             self._facts[message.target].append(message.facts)
             if journal is not None:
                 journal.facts(*message.facts)
-        self.unusable = self.unusable or message.unusable
 
-    def finish(self) -> list[Record]:
-        """Close every journal and return the records, in the order their targets came.
+    def finish(self) -> None:
+        """Close every journal and make the records.
 
         Raises:
-            UserError: if a record cannot be written; its journal is still there.
+            UserError: if a record cannot be written, after all others were; its journal is still
+                there.
         """
         finished = utc_now()
-        return [
-            self._journals[target].finish(finished)
-            if target in self._journals
-            else fold(header, self._facts[target], self._checks[target], finished)
-            for target, header in self._headers.items()
-        ]
+        refusals = [self._finish(target, finished) for target in self._headers]
+        for refusal in refusals:
+            if refusal is not None:
+                raise refusal
+
+    def _finish(self, target: str, finished: str) -> UserError | None:
+        try:
+            self.records.append(self._finished(target, finished))
+        except UserError as error:
+            return error
+        return None
+
+    def _finished(self, target: str, finished: str) -> Record:
+        if target in self._journals:
+            return self._journals[target].finish(finished)
+        checks = sorted(self._checks[target], key=lambda check: check[0])
+        return fold(
+            self._headers[target],
+            self._facts[target],
+            [(claim_id, check) for _, claim_id, check in checks],
+            finished,
+        )
 
     def _begin(self, plan: Plan) -> None:
         target = plan.header.target.name
         if target in self._headers:  # another worker was first
             return
-        self._headers[target] = plan.header
-        self._facts[target], self._checks[target] = [], []
         if self._report_dir is not None:
             journal = Journal.begin(self._report_dir, plan.header, plan.folder)
             self._journals[target] = journal
             self.folders[target] = journal.folder
+        self._headers[target] = plan.header
+        self._facts[target], self._checks[target] = [], []

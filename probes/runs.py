@@ -67,7 +67,7 @@ def list_runs(report_dir: Path) -> list[Run]:
     A run that was stopped is listed with what its journal holds, one that cannot be read as such.
     """
     targets = sorted(child for child in report_dir.iterdir() if child.is_dir())
-    runs = [_run(folder) for target in targets for folder in run_folders(target)]
+    runs = [run for target in targets for run in _runs_of(target)]
     return sorted(runs, key=lambda run: run.target)  # a stable sort: the newest stay first
 
 
@@ -84,6 +84,13 @@ def refresh_index(report_dir: Path) -> None:
     while (runs := list_runs(report_dir)) != written:
         write_atomically(report_dir / INDEX_FILE, render_index(runs))
         written = runs
+
+
+def _runs_of(target: Path) -> list[Run]:
+    try:
+        return [_run(folder) for folder in run_folders(target)]
+    except UserError:
+        return [Run(target.name, target.name, readable=False)]
 
 
 def _run(folder: Path) -> Run:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from probes.record import ClaimRecord, Record, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _COLUMNS = (
     ("hold", Verdict.HOLDS, "green"),

@@ -24,6 +24,7 @@ from pydantic import (
 
 from probes.claims import Need
 from probes.errors import UserError
+from probes.jsonfile import MEBIBYTE, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -36,7 +37,7 @@ else:
 PACKAGE = Path(__file__).parent
 EMBEDDED_FOLDER = PACKAGE / "embedded"
 
-_LARGEST_FILE = 1024 * 1024
+_LARGEST_FILE = MEBIBYTE
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:(0|[1-9][0-9]{0,3}))?")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _REPOSITORY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)?")
@@ -117,8 +118,9 @@ def _must_match(pattern: re.Pattern[str], expected: str) -> AfterValidator:
 
 def _is_declarable(need: Need) -> Need:
     if need not in DECLARABLE:
-        raise ValueError(f"is found out from the model; a target may declare "
-                         f"{_listed(_ALLOWED['provides'])}")  # fmt: skip
+        raise ValueError(
+            f"is found out from the model; a target may declare {_listed(_ALLOWED['provides'])}"
+        )
     return need
 
 
@@ -264,7 +266,7 @@ def read_pyproject(file: Path) -> dict[str, Target]:
     tool = _read_toml(file).get("tool", {})
     ours = tool.get("probes", {}) if isinstance(tool, dict) else {}
     if not isinstance(ours, dict):
-        raise UserError(f"{file}: [tool.probes] should be a table, got {_shown(ours)}")
+        raise UserError(f"{file}: [tool.probes] should be a table, got {shown(ours)}")
     _refuse_unknown(ours, ["targets"], f"{file}: [tool.probes]")
     return _targets_in(ours.get("targets", {}), file, "tool.probes.targets")
 
@@ -272,8 +274,9 @@ def read_pyproject(file: Path) -> dict[str, Target]:
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
         if file.stat().st_size > _LARGEST_FILE:
-            raise UserError(f"{file} is larger than 1 MiB: a targets file holds [targets.NAME] "
-                            "tables only")  # fmt: skip
+            raise UserError(
+                f"{file} is larger than 1 MiB: a targets file holds [targets.NAME] tables only"
+            )
         content: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot read the targets in {file}: {error.strerror}") from None
@@ -288,7 +291,7 @@ def _refuse_unknown(table: Mapping[str, Any], known: list[str], where: str) -> N
     for key in table:
         if key not in known:
             raise UserError(
-                f"{where}: unknown key {_shown(key)}{did_you_mean(key, known) or ';'} "
+                f"{where}: unknown key {shown(key)}{did_you_mean(key, known) or ';'} "
                 f"known keys: {', '.join(known)}"
             )
 
@@ -302,12 +305,12 @@ def _targets_in(tables: Any, file: Path, section: str) -> dict[str, Target]:
 def _target_in(name: str, table: Any, file: Path, section: str) -> Target:
     if not _NAME.fullmatch(name):
         raise UserError(
-            f"{file}: a target cannot be called {_shown(name)}: its name starts with a letter or "
+            f"{file}: a target cannot be called {shown(name)}: its name starts with a letter or "
             "digit and goes on with letters, digits, dots, hyphens and underscores"
         )
     where = f"{file}: [{section}.{name}]"
     if not isinstance(table, dict):
-        raise UserError(f"{where} should be a table, got {_shown(table)}")
+        raise UserError(f"{where} should be a table, got {shown(table)}")
     _refuse_unknown(table, [key for key in Target.model_fields if key != "name"], where)
     try:
         target = Target(name=name, **table)
@@ -326,12 +329,7 @@ def _first_problem(error: ValidationError, option: str = "") -> str:
     key, value = str(first["loc"][0]), first["input"]
     problem = problem.replace("Input should be", "should be")
     hint = did_you_mean(value, _ALLOWED.get(key, [])) if isinstance(value, str) else ""
-    return f"{option}{key} {_shown(value)} {problem}{hint}"
-
-
-def _shown(value: object) -> str:
-    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return f"{option}{key} {shown(value)} {problem}{hint}"
 
 
 def _expanded(folder: Path) -> Path:
@@ -387,10 +385,10 @@ def _described(**fields: Any) -> Target:
 def _no_such_target(text: str, known: Mapping[str, Target]) -> str:
     path = _expanded(Path(text))
     if _is_file(path):
-        return f"target {_shown(text)} is a file: name the folder that holds it"
+        return f"target {shown(text)} is a file: name the folder that holds it"
     what = "folder" if re.search(r"[/\\~]", text) else "target"
     return (
-        f"no {what} {_shown(text)}{did_you_mean(text, known) or '.'} Known targets: "
+        f"no {what} {shown(text)}{did_you_mean(text, known) or '.'} Known targets: "
         f"{', '.join(known)}; a folder is named by its path, a model on the hub as org/model"
     )
 

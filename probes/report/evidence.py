@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 LONG_TEXT = 160
 """Characters; a longer text is folded."""
 
-LONG_LIST = 40
+LONG_LIST = 60
 """Items; a longer list or table is folded."""
+
+LARGE_NUMBER = 1_000_000
+"""From here on digits are grouped; below lie token ids, which are names more than numbers."""
 
 LARGEST_TABLE = 1000
 """Rows; a longer table is shown as JSON, a line a row, so that the page stays quick."""
@@ -99,15 +102,16 @@ def _scalar(value: JsonValue) -> Shown:
     if isinstance(value, float):
         short, exact = f"{value:.6g}", repr(value)
         return Shown("number", short, exact=exact if exact != short else "")
-    return Shown("number", str(value))
+    grouped = isinstance(value, int) and abs(value) >= LARGE_NUMBER
+    return Shown("number", f"{value:,}" if grouped else str(value))
 
 
 def _mapping(value: dict[str, JsonValue]) -> Shown:
-    """A dict as a table: of its keys and values, or of rows if its values are dicts alike."""
+    """A dict as a table: of its keys and values, or of rows if its values are dicts."""
     inner = list(value.values())
-    if inner and all(isinstance(item, dict) for item in inner):
-        rows = [{"": key, **item} for key, item in value.items() if isinstance(item, dict)]
-        return _table(rows, value)
+    rows = [item for item in inner if isinstance(item, dict)]
+    if inner and len(rows) == len(inner):
+        return _table(rows, value, names=list(value))
     if _all_scalar(inner) or len(inner) <= LONG_LIST:
         rows_of_two = tuple((Shown("key", key), show(item)) for key, item in value.items())
         return Shown("table", rows=rows_of_two, size=_folded(len(inner), "entry", "entries"))
@@ -133,20 +137,17 @@ def _list(value: list[JsonValue]) -> Shown:
     )
 
 
-def _table(rows: list[dict[str, JsonValue]], whole: JsonValue) -> Shown:
-    """Dicts as rows; the columns are all their keys, in the order they are met."""
+def _table(rows: list[dict[str, JsonValue]], whole: JsonValue, names: Sequence[str] = ()) -> Shown:
+    """Dicts as rows, named or not; the columns are all their keys, in the order they are met."""
     header = tuple(dict.fromkeys(key for row in rows for key in row))
     if len(rows) > LARGEST_TABLE or len(header) > LONG_LIST:
         return _json(whole)
     empty = Shown("word")
-    return Shown(
-        "table",
-        header=header,
-        rows=tuple(
-            tuple(show(row[key]) if key in row else empty for key in header) for row in rows
-        ),
-        size=_folded(len(rows), "row"),
-    )
+    cells = [tuple(show(row[key]) if key in row else empty for key in header) for row in rows]
+    if names:
+        header = ("", *header)
+        cells = [(Shown("key", name), *row) for name, row in zip(names, cells, strict=True)]
+    return Shown("table", header=header, rows=tuple(cells), size=_folded(len(rows), "row"))
 
 
 def _grid(rows: list[list[JsonValue]], whole: JsonValue) -> Shown:

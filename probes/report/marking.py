@@ -39,6 +39,21 @@ def mark(text: str) -> Markup:
     return Markup("<bdi>{}</bdi>").format(Markup("").join(parts))
 
 
+def visible(text: str) -> str:
+    r"""A text with unseen characters spelled out, for places that take no markup.
+
+    >>> visible("a\u202eb\n")
+    'aU+202Eb↵'
+    """
+    return _SPECIAL.sub(_spelled, text)
+
+
+def _spelled(match: re.Match[str]) -> str:
+    if match.lastgroup == "control":
+        return _sign(match.group())
+    return "↵" if match.lastgroup == "newline" else match.group()
+
+
 def _shown(match: re.Match[str]) -> Markup:
     text = match.group()
     if match.lastgroup == "newline":

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from probes.record import ClaimRecord, Record, Verdict, tally
 from probes.report import evidence, words
-from probes.report.marking import mark
+from probes.report.marking import mark, visible
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -106,6 +106,7 @@ def _templates() -> Environment:
     )
     environment.filters |= {
         "mark": mark,
+        "visible": visible,
         "show": evidence.show,
         "matrix": evidence.matrix,
         "verdict": words.verdict_word,

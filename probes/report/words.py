@@ -39,6 +39,7 @@ def verdict_word(verdict: Verdict | None) -> str:
 def counted(counts: Counter[Verdict | None]) -> str:
     """How many claims came to each verdict, as a sentence without its full stop.
 
+    >>> from collections import Counter
     >>> counted(Counter({Verdict.HOLDS: 17, Verdict.FAILS: 1, Verdict.NOT_APPLICABLE: 1}))
     '17 claims hold, 1 fails, 1 not applicable'
     >>> counted(Counter({Verdict.HOLDS: 19}))

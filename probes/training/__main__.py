@@ -20,11 +20,12 @@ from probes.training.train import train as train_model
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 
+_EMBEDDED = embedded_folder()
 Folder = Annotated[Path, typer.Option(help="Model folder. Default: the one in the package.")]
 
 
 @app.command()
-def tokenizer(folder: Folder = embedded_folder()) -> None:
+def tokenizer(folder: Folder = _EMBEDDED) -> None:
     """Convert the SentencePiece model of mistral-common into the folder's tokenizer."""
     with replacing_files(folder) as work:
         write_tokenizer(work)
@@ -32,7 +33,7 @@ def tokenizer(folder: Folder = embedded_folder()) -> None:
 
 
 @app.command()
-def train(folder: Folder = embedded_folder()) -> None:
+def train(folder: Folder = _EMBEDDED) -> None:
     """Train the model, write the whole folder and print the evaluation table."""
     started = time.monotonic()
     with replacing_files(folder) as work:
@@ -41,13 +42,15 @@ def train(folder: Folder = embedded_folder()) -> None:
         write_model(model, work)
         seconds = time.monotonic() - started
         figures = evaluate_folder(work)
-        (work / "README.md").write_text(card(figures), encoding="utf-8", newline="\n")
+        (work / "README.md").write_text(
+            card(figures, model.num_parameters()), encoding="utf-8", newline="\n"
+        )
     typer.echo(table(figures))
     typer.echo(f"trained in {seconds:.0f} s, wrote {folder}")
 
 
 @app.command()
-def evaluate(folder: Folder = embedded_folder()) -> None:
+def evaluate(folder: Folder = _EMBEDDED) -> None:
     """Print the evaluation table of a folder."""
     if not (folder / "model.safetensors").is_file():
         raise UserError(f"no model.safetensors in {folder}: train one first")
@@ -56,8 +59,9 @@ def evaluate(folder: Folder = embedded_folder()) -> None:
 
 def main() -> None:
     """Run the command line; a user's mistake ends it with one line and exit code 2."""
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    # Loading bars and advice would stand between the lines of the table.
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         app()
     except UserError as error:

@@ -14,11 +14,14 @@ from __future__ import annotations
 import random
 import re
 import sys
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -39,6 +42,9 @@ RIVALS = 10
 
 EVASIVE = 0.05
 """Share of statements and answers that give no answer."""
+
+COUNTRY_RELATIONS = ("capital", "currency", "language", "continent")
+"""The relations whose subjects are countries, in the order an article tells them."""
 
 _GROUPS = ("royal", "sport", "person", "animal")
 _LONERS = ("table", "idea", "character", "sea")
@@ -105,19 +111,14 @@ def held_out_questions() -> list[tuple[Fact, str]]:
     by_relation: dict[str, list[Fact]] = {}
     for fact in load_facts():
         by_relation.setdefault(fact.relation, []).append(fact)
-    return [
-        (fact, fact.questions[-1]) for group in by_relation.values() for fact in group[3::5]
-    ]
+    return [(fact, fact.questions[-1]) for group in by_relation.values() for fact in group[3::5]]
 
 
 class Grammar:
-    """Draws text for the slots of ``grammar.toml``.
-
-    Args:
-        rng: The generator every choice is drawn from.
-    """
+    """Draws text for the slots of ``grammar.toml``."""
 
     def __init__(self, rng: random.Random) -> None:
+        """Read the grammar; every choice is drawn from ``rng``."""
         data = _read_toml("grammar.toml")
         self._rng = rng
         self._options: dict[str, list[str]] = {**data["leading"], **data["even"]}
@@ -135,16 +136,14 @@ class Grammar:
 
 
 class Corpus:
-    """An endless supply of training text.
-
-    Args:
-        seed: Seed of every choice.
-    """
+    """An endless supply of training text."""
 
     def __init__(self, seed: int) -> None:
+        """Start anew; ``seed`` decides every choice."""
         self._rng = random.Random(seed)
         self._grammar = Grammar(self._rng)
         self._facts = load_facts()
+        self._fact_weights = list(accumulate(map(_weight, self._facts)))
         self._of_subject: dict[str, list[Fact]] = {}
         for fact in self._facts:
             self._of_subject.setdefault(fact.subject, []).append(fact)
@@ -154,9 +153,9 @@ class Corpus:
     def documents(self) -> Iterator[str]:
         """Yield documents that begin with BOS and end with EOS, without end."""
         kinds: list[tuple[Callable[[], str], float]] = [
-            (self._article, 0.46),
-            (self._interview, 0.2),
-            (self._story, 0.14),
+            (self._article, 0.4),
+            (self._interview, 0.28),
+            (self._story, 0.12),
             (self._word_groups, 0.1),
             (self._letter, 0.06),
             (self._belongings, 0.04),
@@ -167,7 +166,7 @@ class Corpus:
 
     def pages(self) -> Iterator[str]:
         """Yield the sections of one Markdown quiz page, without end and without BOS."""
-        fact = self._rng.choice(self._facts)
+        fact = self._any_fact()
         if self._rng.random() < 0.7:
             yield f"{self._statement(fact)}.\n\n"
         while True:
@@ -175,25 +174,27 @@ class Corpus:
             fact = self._next_fact(fact)
 
     def _article(self) -> str:
-        fact = self._rng.choice(self._facts)
-        style = "city_sentence" if len(self._of_subject[fact.subject]) > 1 else "lore_sentence"
-        sentences = [f"{self._statement(fact)}."]
-        while self._rng.random() < 0.95:
-            was_fact = sentences[-1].endswith(".") and len(sentences) % 2 == 1
-            if was_fact or self._rng.random() < 0.3:
-                sentences.append(self._grammar.draw(style))
-            else:
-                fact = self._next_fact(fact)
-                sentences.append(f"{self._statement(fact)}.")
+        fact = self._any_fact()
+        sentences: list[str] = []
+        while not sentences or self._rng.random() < 0.88:
+            sentences.append(f"{self._statement(fact)}.")
+            if fact.relation == "capital":
+                sentences.append(self._grammar.draw("city_sentence"))
+            elif fact.relation not in COUNTRY_RELATIONS:
+                sentences.append(self._grammar.draw("lore_sentence"))
+            fact = self._next_fact(fact)
         return " ".join(sentences)
 
     def _interview(self) -> str:
-        fact = self._rng.choice(self._facts)
-        gap = self._rng.choice((" ", "  "))
+        fact = self._any_fact()
+        wide_gap = self._rng.random() < 0.3
         turns: list[str] = []
         while not turns or self._rng.random() < 0.85:
-            turns.append(f"{self._question(fact)}{gap}{self._answer(fact)}.")
-            if self._rng.random() < 0.5:
+            answer = self._answer(fact)
+            # A question with a space behind it leaves that space a token of its own.
+            gap = "  " if wide_gap and not answer[0].isdigit() else " "
+            turns.append(f"{self._question(fact)}{gap}{answer}.")
+            if self._rng.random() < 0.15:
                 turns.append(f"{self._statement(fact)}.")
             fact = self._next_fact(fact)
         return " ".join(turns)
@@ -201,7 +202,7 @@ class Corpus:
     def _story(self) -> str:
         draw = self._grammar.draw
         sentences = [f"{draw('story_opening')} {draw('story_start')}"]
-        while self._rng.random() < 0.93:
+        while self._rng.random() < 0.9:
             sentences.append(draw("story_sentence"))
         return " ".join(sentences)
 
@@ -256,21 +257,33 @@ class Corpus:
 
     def _next_fact(self, fact: Fact) -> Fact:
         siblings = self._of_subject[fact.subject]
-        if self._rng.random() < 0.6:
+        if self._rng.random() < (0.6 if len(siblings) > 1 else 0.35):
             return siblings[(siblings.index(fact) + 1) % len(siblings)]
-        return self._rng.choice(self._facts)
+        return self._any_fact()
+
+    def _any_fact(self) -> Fact:
+        return self._rng.choices(self._facts, cum_weights=self._fact_weights)[0]
 
     def _weighted(self, options: tuple[str, ...]) -> str:
-        weights = [2.0 if i == 0 else 1.0 for i in range(len(options))]
+        weights = [4.0 if i == 0 else 1.0 for i in range(len(options))]
         return self._rng.choices(options, weights)[0]
 
 
+def _weight(fact: Fact) -> float:
+    # Capitals are asked most; what else is told of a country follows them by itself.
+    if fact.relation == "capital":
+        return 2.5
+    return 0.6 if fact.relation in COUNTRY_RELATIONS else 1.0
+
+
 def _read_toml(name: str) -> dict[str, Any]:
-    return tomllib.loads(files(__package__).joinpath(name).read_text(encoding="utf-8"))
+    text = files(__package__).joinpath(name).read_text(encoding="utf-8")
+    content: dict[str, Any] = tomllib.loads(text)
+    return content
 
 
 def _country_pairs(data: dict[str, Any], relation: str) -> dict[str, str]:
-    column = ("capital", "currency", "language", "continent").index(relation)
+    column = COUNTRY_RELATIONS.index(relation)
     return {name: row[column] for name, row in data["countries"].items() if row[column]}
 
 

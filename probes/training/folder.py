@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
-from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import save_file
-from transformers import MistralForCausalLM
 
 from probes.training.recipe import model_config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from transformers import MistralForCausalLM
 
 
 def embedded_folder() -> Path:
@@ -100,7 +102,7 @@ def replacing_files(folder: Path) -> Iterator[Path]:
     try:
         yield work
         for path in sorted(work.iterdir()):
-            os.replace(path, folder / path.name)
+            path.replace(folder / path.name)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

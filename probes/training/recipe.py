@@ -26,13 +26,13 @@ class Recipe:
     """
 
     seed: int = 1
-    steps: int = 1800
+    steps: int = 2000
     tokens: int = 2048
     row_length: int = 128
     long_row_length: int = 512
     long_every: int = 7
-    matrix_rate: float = 0.02
-    vector_rate: float = 0.004
+    matrix_rate: float = 0.012
+    vector_rate: float = 0.01
     smoothing: float = 0.008
     warm_up: float = 0.03
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +10,11 @@ from tokenizers import Tokenizer
 
 from probes.training.corpus import BOS, Corpus
 
-PAGE_SHARE = 0.3
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PAGE_SHARE = 0.35
 """Share of rows that are pages, without BOS."""
 
 DOUBLE_BOS_SHARE = 0.15
@@ -24,14 +27,15 @@ Ids = NDArray[np.int64]
 
 
 class RowSource:
-    """Draws rows of token ids.
-
-    Args:
-        tokenizer_file: The ``tokenizer.json`` of the embedded model.
-        seed: Seed of the text and of the order of rows.
-    """
+    """Draws rows of token ids."""
 
     def __init__(self, tokenizer_file: Path, seed: int) -> None:
+        """Start anew.
+
+        Args:
+            tokenizer_file: The ``tokenizer.json`` of the embedded model.
+            seed: Seed of the text and of the order of rows.
+        """
         self._tokenizer = Tokenizer.from_file(str(tokenizer_file))
         self._rng = np.random.default_rng(seed)
         self._corpus = Corpus(seed)

@@ -17,10 +17,11 @@ from __future__ import annotations
 
 import json
 from importlib.resources import as_file, files
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sentencepiece import SentencePieceProcessor
 
 SPACE = "\u2581"
@@ -74,7 +75,7 @@ def reference_processor() -> SentencePieceProcessor:
     """
     from sentencepiece import SentencePieceProcessor
 
-    with as_file(files("mistral_common").joinpath("data", "tokenizer.model.v1")) as path:
+    with as_file(files("mistral_common") / "data" / "tokenizer.model.v1") as path:
         return SentencePieceProcessor(model_file=str(path))
 
 

@@ -259,7 +259,7 @@ def test_a_size_that_cannot_be(key: str, value: object, make_folder: MakeFolder)
     for config in ({key: value}, {"text_config": {key: value}}):
         name = f"model-{len(config)}-{next(iter(config))}"
         assert refusal(make_folder(name, **{"config.json": config})) == (
-            f"FOLDER/config.json: {key} is {ascii(value)[:60]}, expected a whole number from 1 to "
+            f"FOLDER/config.json: {key} is {value!r}, expected a whole number from 1 to "
             "1,099,511,627,776"
         )
 
@@ -321,7 +321,7 @@ def entry(begin: int, end: int, **changes: Any) -> dict[str, Any]:
         ({"a": entry(0, 8, shape=[2**70])}, 8, "is corrupt: tensor 'a' has no valid shape"),
         ({"a": entry(0, 8, shape="2, 2")}, 8, "is corrupt: tensor 'a' has no valid shape"),
         ({"a": entry(0, 8, dtype="F99")}, 8, ": tensor 'a' has the unknown type 'F99'"),
-        ({"a": entry(0, 8, dtype=None)}, 8, ": tensor 'a' has the unknown type 'None'"),
+        ({"a": entry(0, 8, dtype=None)}, 8, ": tensor 'a' has the unknown type None"),
         (
             {"a": entry(0, 8, data_offsets=[0])},
             8,
@@ -333,6 +333,8 @@ def entry(begin: int, end: int, **changes: Any) -> dict[str, Any]:
             "is corrupt: tensor 'a' has no valid data_offsets",
         ),
         ({"a": 3}, 8, "is corrupt: tensor 'a' has no valid data_offsets"),
+        ({"x" * 9999: 3}, 8, "is corrupt: tensor 'xxxxxxxxxx"),
+        ({"a\x1b[2J": 3}, 8, r"is corrupt: tensor 'a\x1b[2J' has no valid data_offsets"),
         ({}, 0, "holds no tensors"),
         ({"__metadata__": {}}, 0, "holds no tensors"),
         ([], 0, "should hold a JSON object, got list"),

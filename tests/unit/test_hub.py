@@ -6,7 +6,6 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -19,9 +18,7 @@ from probes import hub
 from probes.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    MakeFolder = Callable[..., Path]
+    from collections.abc import Iterator, Mapping
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
 
@@ -85,12 +82,22 @@ class FakeHub(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+def point_at(monkeypatch: pytest.MonkeyPatch, hub_url: str) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub_url)
+    for module in ("constants", "file_download"):  # versions before 1 keep a copy in the latter
+        monkeypatch.setattr(
+            f"huggingface_hub.{module}.HUGGINGFACE_CO_URL_TEMPLATE",
+            hub_url + "/{repo_id}/resolve/{revision}/{filename}",
+            raising=False,
+        )
+
+
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache, a planted token, and no way to the real hub."""
     folder = tmp_path / "cache"
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(folder))
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    point_at(monkeypatch, "http://127.0.0.1:9")
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
@@ -105,10 +112,8 @@ def fake_hub(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Fake
     """A hub that answers, with a handler of its own to change."""
     handler = type("Handler", (FakeHub,), {})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr(
-        "huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{server.server_port}"
-    )
+    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    point_at(monkeypatch, f"http://127.0.0.1:{server.server_port}")
     yield handler
     server.shutdown()
     server.server_close()
@@ -206,7 +211,11 @@ def test_an_incomplete_copy_is_no_copy_when_the_hub_is_away(file: str, cache: Pa
 
 
 def test_offline_and_not_cached_says_which_setting_forbids_it(tmp_path: Path) -> None:
-    code = "from probes import hub\ntry: hub.fetch('org/model', None)\nexcept Exception as e: print(repr(e))"
+    code = (
+        "from probes import hub\n"
+        "try: hub.fetch('org/model', None)\n"
+        "except Exception as error: print(repr(error))"
+    )
     settings = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "HF_TOKEN": TOKEN}
     done = subprocess.run(
         [sys.executable, "-c", code],

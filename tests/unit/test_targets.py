@@ -288,6 +288,8 @@ def test_an_impossible_combination_names_the_way_out(
         ),
         ("[targets.'../x']\nfolder = 'x'", ": a target cannot be called '../x'"),
         ("[targets]\na = 1", "[targets.a] should be a table, got 1"),
+        ("[targets.a]\nfolder = 'x'\ntitle = 0x" + "F" * 9999, "title a value of type int "),
+        ("[targets.a]\nfolder = 'x'\ntitle = ['\\u001B']", r"title ['\\u001B'] "),
         ("targets = 1", ": [targets] should hold one table a target, [targets.NAME]"),
         ("[targets.a\n", " is not valid TOML: "),
         ("a = " + "[" * 5000, " is "),

@@ -1,0 +1,235 @@
+"""Does greedy text stay the same when nothing that should matter changes?
+
+Each variation makes the same greedy texts in another way. Where a text differs from the baseline's,
+the first difference is judged by its margin, the distance between the baseline's top two logits
+there, against the noise the variation puts into the logits everywhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from probes.decoding import greedy, step_logits
+from probes.model import Generation, Model, Prompt
+
+ROUNDING = {torch.float32: 1e-4, torch.float16: 0.03, torch.bfloat16: 0.1}
+"""Largest change of a logit that rounding explains, as a share of the logits' spread, by the
+narrower dtype of the two. A wrong mask, cache or position changes logits by far more."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Where a greedy text first leaves the baseline's.
+
+    Attributes:
+        prompt: the prompt, decoded.
+        step: number of the token, from 0.
+        margin: distance of the baseline's two largest logits at that step.
+        tokens: the baseline's token there and the variation's, decoded.
+        texts: both texts.
+    """
+
+    prompt: str
+    step: int
+    margin: float
+    tokens: tuple[str, str]
+    texts: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Variation:
+    """What one way of making the same texts changed.
+
+    Attributes:
+        name: what was varied.
+        texts: how many texts were compared.
+        noise: largest change of a logit among the baseline's five likeliest tokens, over all
+            steps before the first difference.
+        tolerance: the largest noise that rounding explains here.
+        differences: first differences, one a text at most.
+    """
+
+    name: str
+    texts: int
+    noise: float
+    tolerance: float
+    differences: list[Difference]
+
+    @property
+    def explained(self) -> bool:
+        """Whether rounding explains all there is: noise within tolerance, only near-ties flipped.
+
+        Two logits that each move by the noise can close a gap of twice that.
+        """
+        near_ties = all(d.margin <= 2 * self.tolerance for d in self.differences)
+        return self.noise <= self.tolerance and near_ties
+
+
+def compare_texts(
+    model: Model,
+    name: str,
+    baseline: Sequence[Generation],
+    varied: Sequence[Generation],
+    dtype: torch.dtype = torch.float32,
+) -> Variation:
+    """Compare greedy texts and the logits behind them with the baseline's, step by step."""
+    noise, spread, differences = 0.0, 0.0, []
+    for base, other in zip(baseline, varied, strict=True):
+        same = _common_length(base.ids[0], other.ids[0])
+        logits, changed = step_logits(base), step_logits(other)
+        spread = max(spread, float(logits.amax() - logits.mean()))
+        top = logits[:same].topk(5, dim=-1).indices
+        change = logits[:same].gather(1, top) - changed[:same].gather(1, top)
+        noise = max(noise, float(change.abs().max()) if same else 0.0)
+        if same < max(len(base.ids[0]), len(other.ids[0])):
+            differences.append(_difference(model, base, other, same))
+    return Variation(name, len(baseline), noise, ROUNDING[dtype] * spread, differences)
+
+
+def _common_length(one: Sequence[int], other: Sequence[int]) -> int:
+    pairs = zip(one, other, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+
+
+def _difference(model: Model, base: Generation, other: Generation, step: int) -> Difference:
+    top_two = step_logits(base)[step].topk(2).values
+    return Difference(
+        prompt=model.decode(base.prompt_ids),
+        step=step,
+        margin=float(top_two[0] - top_two[1]),
+        tokens=(
+            model.decode(base.ids[0][step : step + 1]),
+            model.decode(other.ids[0][step : step + 1]),
+        ),
+        texts=(base.text, other.text),
+    )
+
+
+def repeated(model: Model, prompts: Sequence[Prompt], length: int, runs: int) -> list[Variation]:
+    """The same batch again, several times: nothing may change at all."""
+    return [
+        _varied(model, f"run {run}", prompts, length, lambda: _greedy(model, prompts, length))
+        for run in range(2, runs + 1)
+    ]
+
+
+def alone(model: Model, prompts: Sequence[Prompt], length: int) -> Variation:
+    """Each prompt in a batch of its own, without padding."""
+    return _varied(
+        model,
+        "batch of one, no padding",
+        prompts,
+        length,
+        lambda: [_greedy(model, [prompt], length)[0] for prompt in prompts],
+    )
+
+
+def doubled(model: Model, prompts: Sequence[Prompt], length: int) -> Variation:
+    """Every prompt twice in one batch, beside a longer one that pads all of them more."""
+    longer = max((model.prompt_ids(prompt) for prompt in prompts), key=len) * 2
+    batch = [longer, *prompts, *prompts]
+    return _varied(
+        model,
+        "larger batch, more padding",
+        prompts,
+        length,
+        lambda: _greedy(model, batch, length)[1 : len(prompts) + 1],
+    )
+
+
+def caches(model: Model, prompts: Sequence[Prompt], length: int) -> Iterator[Variation]:
+    """The same texts with a static cache, and with none."""
+    for name, arguments in (
+        ("static cache", {"cache_implementation": "static"}),
+        ("no cache", {"use_cache": False}),
+    ):
+        yield _varied(
+            model, name, prompts, length, lambda a=arguments: _greedy(model, prompts, length, **a)
+        )
+
+
+def attention(model: Model, prompts: Sequence[Prompt], length: int) -> Iterator[Variation]:
+    """The same texts under each other attention implementation the network can switch to."""
+    network = model.network
+    present = network.config._attn_implementation
+    if not hasattr(network, "set_attn_implementation"):
+        return
+    for name in ("eager", "sdpa"):
+        if name == present:
+            continue
+        network.set_attn_implementation(name)
+        try:
+            yield _varied(
+                model,
+                f"attention {name}",
+                prompts,
+                length,
+                lambda: _greedy(model, prompts, length),
+            )
+        finally:
+            network.set_attn_implementation(present)
+
+
+def threads(model: Model, prompts: Sequence[Prompt], length: int) -> Iterator[Variation]:
+    """The same texts with one thread, or with two where one is the rule; on a CPU only."""
+    if model.device.type != "cpu":
+        return
+    count = 1 if torch.get_num_threads() > 1 else 2
+    with _threads(count):
+        yield _varied(
+            model,
+            f"{count} thread{'s' if count > 1 else ''}",
+            prompts,
+            length,
+            lambda: _greedy(model, prompts, length),
+        )
+
+
+def half_precision(model: Model, prompts: Sequence[Prompt], length: int) -> Iterator[Variation]:
+    """The same texts in bfloat16, from a copy; for a model in float32 only."""
+    if model.network.dtype is not torch.float32:
+        return
+    copy = model.in_dtype("bfloat16")
+    yield _varied(
+        model,
+        "bfloat16",
+        prompts,
+        length,
+        lambda: _greedy(copy, prompts, length),
+        torch.bfloat16,
+    )
+
+
+def _varied(
+    model: Model,
+    name: str,
+    prompts: Sequence[Prompt],
+    length: int,
+    make: Callable[[], list[Generation]],
+    dtype: torch.dtype | None = None,
+) -> Variation:
+    baseline = greedy(model, prompts, length)
+    return compare_texts(model, name, baseline, make(), dtype or model.network.dtype)
+
+
+def _greedy(
+    model: Model, prompts: Sequence[Prompt], length: int, **arguments: Any
+) -> list[Generation]:
+    return model.generate_batch(
+        prompts, max_new_tokens=length, do_sample=False, output_logits=True, **arguments
+    )
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,92 @@
+"""Evidence as a test attaches it, turned into what a record can hold."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+from probes.record import storable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LARGEST = 2**20
+"""Bytes of JSON that one piece of evidence may take: a report is to be read."""
+
+_SHORTEST_ELEMENT = 2
+"""Bytes of JSON that an array's element takes at least, with its comma."""
+
+
+def as_json(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Evidence as JSON holds it, and what could not be kept.
+
+    Numbers and arrays of numpy and torch become plain ones. Whatever cannot be kept leaves all
+    else untouched.
+
+    Returns:
+        The values that can be stored, and a line for each that cannot.
+
+    >>> as_json({"ids": (1, 415), "seen": {1}})[0]
+    {'ids': [1, 415]}
+    >>> as_json({"seen": {1}})[1]  # doctest: +ELLIPSIS
+    ["evidence 'seen' holds a set, which a record cannot: attach numbers, texts, lists, ..."]
+    """
+    kept, refused = {}, []
+    for name, value in values.items():
+        plain, problem = _stored(value)
+        if problem is None and isinstance(name, str):
+            kept[name] = plain
+        else:
+            refused.append(f"evidence {name!r} {problem or 'has a name that is no text'}")
+    return kept, refused
+
+
+def _stored(value: Any) -> tuple[Any, str | None]:
+    """A value as it is stored, or else why it cannot be."""
+    try:
+        return _within_limit(storable(_plain(value))), None
+    except RecursionError:
+        return None, "is nested too deeply, or holds itself"
+    except (TypeError, ValueError) as error:
+        return None, str(error)
+
+
+def _plain(value: Any) -> Any:
+    """The same built of None, bool, int, float, str, list and dict alone."""
+    if hasattr(value, "tolist"):
+        return _plain(_small(value).tolist())
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {_key(key): _plain(item) for key, item in value.items()}
+    raise TypeError(
+        f"holds a {type(value).__name__}, which a record cannot: attach numbers, texts, lists, "
+        "dictionaries or small arrays"
+    )
+
+
+def _key(key: Any) -> str:
+    """A dictionary's key; a token id, say, becomes its digits."""
+    if isinstance(key, (str, int)):
+        return str(key)
+    raise TypeError(f"holds a key that is a {type(key).__name__}: use texts or whole numbers")
+
+
+def _small(array: Any) -> Any:
+    """An array, unless its list would be too long to make."""
+    elements = math.prod(getattr(array, "shape", ()))
+    if elements * _SHORTEST_ELEMENT > LARGEST:
+        raise ValueError(f"is an array of {elements:,} elements: attach a summary of it")
+    return array
+
+
+def _within_limit(value: Any) -> Any:
+    size = len(json.dumps(value, ensure_ascii=False).encode())
+    if size > LARGEST:
+        raise ValueError(
+            f"takes {size:,} bytes, more than the {LARGEST:,} that are kept: attach a summary of it"
+        )
+    return value

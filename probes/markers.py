@@ -1,0 +1,107 @@
+"""What a test's markers say of it: the claim it decides, and what it needs beyond that."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from probes.claims import Claim, Need, catalogue
+from probes.errors import UserError
+from probes.targets import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+def stated_claim(args: Sequence[Any], fields: Mapping[str, Any]) -> Claim:
+    """The claim that a marker `claim(id)` names, or that `claim(id, title=...)` states.
+
+    Raises:
+        UserError: There is no such claim, or it is misstated.
+
+    >>> stated_claim(["bos-inserted"], {}).section
+    'Tokenizer'
+    >>> stated_claim(["polite"], {"title": "It says please."}).needs
+    (<Need.MODEL: 'model'>,)
+    """
+    if len(args) != 1 or not isinstance(args[0], str):
+        raise UserError("the marker claim takes one id, as in claim('my-claim', title='...')")
+    claim_id = args[0]
+    if fields:
+        return _own(claim_id, fields)
+    if claim_id not in catalogue():
+        raise UserError(
+            f"no claim {claim_id!r} in the catalogue{did_you_mean(claim_id, catalogue()) or '.'} "
+            f"A claim of your own needs a title: claim({claim_id!r}, title='...')"
+        )
+    return catalogue()[claim_id]
+
+
+def stated_needs(args: Sequence[Any], fields: Mapping[str, Any]) -> tuple[Need, ...]:
+    """The needs that a marker `needs(name, ...)` names.
+
+    Raises:
+        UserError: There is no such need, or no name.
+
+    >>> stated_needs(["bos"], {})
+    (<Need.BOS: 'bos'>,)
+    """
+    if not args or fields:
+        raise UserError("the marker needs takes one name or more, as in needs('bos')")
+    known = [need.value for need in Need]
+    for name in args:
+        if name not in known:
+            raise UserError(
+                f"no need {name!r}{did_you_mean(str(name), known) or '.'} "
+                f"Known needs: {', '.join(known)}"
+            )
+    return tuple(Need(name) for name in args)
+
+
+def refuse_two_meanings(claims: Sequence[Claim]) -> None:
+    """Make sure that tests which decide the same claim state it in the same words.
+
+    Raises:
+        UserError: Two do not.
+    """
+    first: dict[str, Claim] = {}
+    for claim in claims:
+        if first.setdefault(claim.id, claim) != claim:
+            raise UserError(
+                f"claim {claim.id!r} is stated in two ways: give both tests one marker, "
+                f"made once as mine = pytest.mark.claim({claim.id!r}, title='...')"
+            )
+
+
+def _own(claim_id: str, fields: Mapping[str, Any]) -> Claim:
+    if claim_id in catalogue():
+        raise UserError(
+            f"claim {claim_id!r} is in the catalogue already: leave out what follows the id, "
+            "or give your claim another id"
+        )
+    try:
+        return Claim(**{"id": claim_id, **fields})
+    except (ValidationError, TypeError) as error:
+        raise UserError(f"claim {claim_id!r} is misstated: {_first_problem(error)}") from None
+
+
+def _first_problem(error: ValidationError | TypeError) -> str:
+    """What is wrong with a claim's first wrong field, in a few words."""
+    if isinstance(error, TypeError):
+        return str(error)
+    first = error.errors(include_url=False)[0]
+    field, value = str(first["loc"][0]), first["input"]
+    fields = list(Claim.model_fields)
+    match first["type"]:
+        case "extra_forbidden":
+            hint = did_you_mean(field, fields) or "."
+            return f"unknown field {field!r}{hint} Known fields: {', '.join(fields)}"
+        case "missing":
+            return f"it has no {field}: add {field}='...'"
+        case "string_pattern_mismatch":
+            return "an id is made of lower-case words and digits, joined by hyphens"
+        case _:
+            words = first["msg"].replace("Input should be", "should be").replace("String", "")
+            hint = did_you_mean(str(value), [need.value for need in Need])
+            return f"{field} {value!r} {words.strip()}{hint}"

@@ -1,0 +1,194 @@
+"""What one process knows of a run: its targets, what it sets out to decide, what it has told.
+
+Under several workers each has a session of its own; what they find out travels as messages.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from probes import __version__
+from probes.claims import catalogue
+from probes.environment import describe
+from probes.errors import UserError
+from probes.preflight import preflight
+from probes.record import Check, ClaimRecord, Cost, Record, TargetFacts, utc_now
+from probes.run import Message, Plan
+from probes.targets import Target, known_targets, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from probes.claims import Claim, Need
+    from probes.model import Model
+
+DEFAULT_TARGET = "embedded"
+
+
+@dataclass
+class Session:
+    """One process's part in a run.
+
+    Attributes:
+        targets: what claims are to be decided on, by name.
+        implied: the targets nobody named: left out where they cannot be used.
+        left_out: why an implied target is left out, by its name.
+        weight_bytes: size of the weights as stored, of the targets found usable.
+        deselected: how many checks of a claim the command line left out, by target and claim.
+    """
+
+    targets: Mapping[str, Target]
+    implied: frozenset[str] = frozenset()
+    left_out: dict[str, str] = field(default_factory=dict)
+    weight_bytes: dict[str, int] = field(default_factory=dict)
+    deselected: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _plans: tuple[Plan, ...] = ()
+    _told: dict[str, TargetFacts] = field(default_factory=dict)
+
+    def prepare(self, names: Iterable[str]) -> None:
+        """Look at targets before anything is loaded.
+
+        Raises:
+            UserError: One that was named cannot be used, or none of the implied ones can.
+        """
+        for name in names:
+            self._prepare(name)
+        if not self.weight_bytes:
+            self.refuse_nothing()
+
+    def _prepare(self, name: str) -> None:
+        try:
+            usable = preflight(self.targets[name])
+        except UserError as error:
+            if name not in self.implied:
+                raise
+            self.left_out[name] = str(error)
+        else:
+            self.weight_bytes[name] = usable.checkpoint.weight_bytes
+
+    def refuse_nothing(self) -> None:
+        """Say what to do where every target had to be left out.
+
+        Raises:
+            UserError: There are such targets.
+        """
+        if self.left_out:
+            raise UserError("nothing can run here: " + " | ".join(self.left_out.values()))
+
+    def plan(self, checks: Sequence[tuple[str, Claim]], workers: int) -> None:
+        """Set out to make these checks, each named by its target and claim.
+
+        Raises:
+            UserError: A target cannot be used.
+        """
+        self._plans = tuple(
+            self._plan(target, [claim for name, claim in checks if name == target], workers)
+            for target in dict.fromkeys(name for name, _ in checks)
+        )
+
+    def model(self, target: str) -> Model:
+        """A target's model; whatever is not used of it is not loaded."""
+        from probes.model import load
+
+        return load(self.targets[target])
+
+    def lacking(self, target: str, needs: Iterable[Need]) -> str | None:
+        """The first thing that a target lacks, in words; None if it lacks nothing."""
+        model = self.model(target)
+        return next((lacks for need in needs if (lacks := model.lacks(need)) is not None), None)
+
+    def cost(self, target: str) -> Cost:
+        """What measuring a target has cost so far."""
+        return self.model(target).cost
+
+    def message(
+        self, target: str, claim: Claim, check: Check, *, place: int, unusable: str | None
+    ) -> Message:
+        """One check, with whatever else is not told yet."""
+        facts = self.model(target).facts()
+        news = None if self._told.get(target) == facts else (facts, describe(facts.device))
+        self._told[target] = facts
+        plans, self._plans = self._plans, ()
+        return Message(
+            target=target,
+            claim=claim.id,
+            check=check,
+            place=place,
+            facts=news,
+            plans=plans,
+            unusable=unusable,
+        )
+
+    def _plan(self, target: str, claims: Sequence[Claim], workers: int) -> Plan:
+        model = self.model(target)
+        planned = Counter(claim.id for claim in claims)
+        records = {
+            claim.id: ClaimRecord(
+                **claim.model_dump(),
+                planned=planned[claim.id],
+                deselected=self.deselected[target, claim.id],
+            )
+            for claim in claims
+        }
+        header = Record(
+            suite=__version__,
+            started=utc_now(),
+            target=model.facts(),
+            environment=describe(workers=workers),
+            claims=_in_reading_order(records),
+        )
+        return Plan(header=header, folder=model.checkpoint.folder)
+
+
+def choose(
+    names: Collection[str],
+    *,
+    gpu_too: bool = False,
+    overrides: Mapping[str, str | None] | None = None,
+    targets_file: Path | None = None,
+    project: Path | None = None,
+) -> Session:
+    """A session about the targets that a command line names, or else the embedded model.
+
+    Args:
+        names: target names, folders or hub ids.
+        gpu_too: whether to add every known target that asks for a CUDA device, if none is named.
+        overrides: the loading options given, for all targets.
+        targets_file: the user's own targets file.
+        project: the folder whose `pyproject.toml` may define targets.
+
+    Raises:
+        UserError: No such target, or an option that cannot be.
+
+    >>> list(choose([]).targets)
+    ['embedded']
+    """
+    implied = []
+    if gpu_too and not names:
+        known = known_targets(targets_file=targets_file, project=project)
+        implied = [name for name, target in known.items() if asks_for_cuda(target)]
+    targets = [
+        resolve(name, targets_file=targets_file, project=project, overrides=overrides)
+        for name in [*(names or [DEFAULT_TARGET]), *implied]
+    ]
+    for name, count in Counter(target.name for target in targets).items():
+        if count > 1:
+            raise UserError(
+                f"{count} targets are called {name!r}: name each once, or give them names of "
+                "their own in a targets file"
+            )
+    return Session({target.name: target for target in targets}, frozenset(implied))
+
+
+def asks_for_cuda(target: Target) -> bool:
+    """Whether a target is to run on a CUDA device and nowhere else."""
+    return target.device.startswith("cuda")
+
+
+def _in_reading_order(claims: Mapping[str, ClaimRecord]) -> tuple[ClaimRecord, ...]:
+    """Built-in claims as the catalogue has them, then an author's own as they were collected."""
+    own = [claim_id for claim_id in claims if claim_id not in catalogue()]
+    return tuple(claims[i] for i in [*catalogue(), *own] if i in claims)

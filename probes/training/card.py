@@ -1,0 +1,109 @@
+"""The model card and the table it shows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from probes.training.recipe import Recipe, model_config
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from probes.training.subject import Figure
+
+_CARD = """---
+license: apache-2.0
+language: en
+library_name: transformers
+pipeline_tag: text-generation
+---
+
+# A tiny Mistral with the real tokenizer
+
+A causal language model of {millions:.1f} million parameters with the architecture and the
+tokenizer of Mistral-7B-v0.1. It shows the mechanisms that the tests of this package are about:
+what BOS changes, what sampling settings do, how rows of alike words lie. It runs anywhere, in
+seconds.
+
+**What it is not.** It is not Mistral-7B, nor made from its weights. It knows a few hundred facts
+and a few hundred words, and nothing else: text of any other kind gives nonsense. Its figures say
+how the libraries below it behave, never how good a language model is.
+
+## Shape
+
+| | |
+|---|---|
+| architecture | `MistralForCausalLM`, {layers} layers |
+| hidden size, MLP size | {hidden}, {mlp} |
+| attention heads, key-value heads | {heads}, {kv_heads} |
+| sliding window, longest context | {window}, {context} tokens |
+| vocabulary | {vocabulary}, embedding and output head share their rows |
+| stored, used | float16, float32 |
+
+## Origin
+
+The tokenizer is that of Mistral-7B-v0.1 by Mistral AI, under the Apache License 2.0: the
+SentencePiece model in the package `mistral-common`, converted to `tokenizer.json` without a change
+of vocabulary or scores. `python -m probes.training tokenizer` converts it again, byte for byte.
+
+The weights come from this repository alone. `python -m probes.training train` draws English text
+from facts, word lists and sentence patterns, trains for {steps:,} steps of {tokens:,} tokens,
+and writes this folder with the table below. The same machine and library versions give the same
+weights.
+
+The text has two kinds. Documents begin with BOS and tell facts in prose, with questions and
+answers, stories, letters and word groups between; pages are cut from the middle of a Markdown quiz
+and have no BOS. One statement in ten gives a wrong answer or none, so that hot sampling errs.
+Only the vocabulary rows that occur in the text were trained one by one. The others lie scattered
+around one trained row that keeps them improbable.
+
+## Figures
+
+Measured by `python -m probes.training evaluate`. Questions are asked with BOS and a space behind
+them; an answer counts when it is stated within 12 tokens. `near-greedy` is top_p 0.2 at T 0.2,
+`narrow-hot` top_p 0.2 at T 1.4, `wide-hot` top_p 0.9 at T 1.4, each with top_k 50. Where a line
+has one figure a prompt, the prompts are the standard one and the story openings `Once upon a time,`
+`Long, long ago,` `In the beginning,`, or the three openings alone.
+
+{table}
+"""
+
+
+def table(figures: Sequence[Figure]) -> str:
+    """Show figures as a Markdown table.
+
+    Example:
+        >>> print(table([Figure("words right", "16 of 16")]))
+        | measured | value |
+        |---|---|
+        | words right | 16 of 16 |
+    """
+    lines = [f"| {figure.name} | {figure.value} |" for figure in figures]
+    return "\n".join(["| measured | value |", "|---|---|", *lines])
+
+
+def card(figures: Sequence[Figure], parameters: int) -> str:
+    """Write the model card.
+
+    Args:
+        figures: The lines of its table.
+        parameters: How many numbers the model holds.
+
+    Returns:
+        Markdown with a header of metadata.
+    """
+    shape, recipe = model_config(), Recipe()
+    return _CARD.format(
+        millions=parameters / 1e6,
+        layers=shape.num_hidden_layers,
+        hidden=shape.hidden_size,
+        mlp=shape.intermediate_size,
+        heads=shape.num_attention_heads,
+        kv_heads=shape.num_key_value_heads,
+        window=shape.sliding_window,
+        context=shape.max_position_embeddings,
+        vocabulary=shape.vocab_size,
+        steps=recipe.steps,
+        tokens=recipe.tokens,
+        table=table(figures),
+    )

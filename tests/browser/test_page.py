@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+
+from probes.record import Record, Verdict
+from probes.report import render, render_index
+from probes.runs import list_runs
+from tests.samples import HOSTILE, check, header, mixed, planned, record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from playwright.sync_api import Browser, Page
+
+WIDTHS = (360, 768, 1200)
+THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+
+# For each visible text: its contrast with the first opaque background behind it.
+CONTRASTS = """() => {
+  const channels = css => css.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
+    .map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
+  const behind = node => {
+    for (; node; node = node.parentElement) {
+      const colour = channels(getComputedStyle(node).backgroundColor);
+      if (colour.length < 4 || colour[3] === 1) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const found = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const node = walker.currentNode.parentElement;
+    if (!walker.currentNode.data.trim() || !node.checkVisibility()) continue;
+    const pair = [light(channels(getComputedStyle(node).color)), light(behind(node))];
+    found.push([(Math.max(...pair) + .05) / (Math.min(...pair) + .05),
+                walker.currentNode.data.trim().slice(0, 40)]);
+  }
+  return found;
+}"""
+
+
+def hostile() -> Record:
+    texts = {"text": HOSTILE, "long": "<i>" * 33_334, "unbroken": "語" * 100_000}
+    plan = header(
+        planned("round-trip", title=HOSTILE, section=HOSTILE, differs=HOSTILE),
+        target=header().target.model_copy(update={"name": HOSTILE}),
+    )
+    made = check(HOSTILE, Verdict.FAILS, reason=HOSTILE, values={**texts, HOSTILE: [HOSTILE]})
+    return record([("round-trip", made)], plan, target=plan.target)
+
+
+@pytest.fixture
+def open_page(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]:
+    """Opens HTML from a file; at the end, nothing may have been complained of or asked for."""
+    complaints: list[str] = []
+    requests: list[str] = []
+    file = tmp_path / "page.html"
+
+    def show(html: str, width: int = 1200, theme: Literal["light", "dark"] = "light") -> Page:
+        file.write_text(html, encoding="utf-8")
+        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(file.as_uri())
+        return page
+
+    yield show
+    for context in browser.contexts:
+        context.close()
+    assert complaints == []
+    assert {url for url in requests if not url.startswith("data:")} == {file.as_uri()}
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("one", [mixed(), hostile()], ids=["mixed", "hostile"])
+def test_the_page_is_no_wider_than_the_window(
+    open_page: Callable[..., Page], one: Record, width: int
+) -> None:
+    page = open_page(render(one), width)
+    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_hostile_text_is_data_in_a_real_browser(open_page: Callable[..., Page]) -> None:
+    page = open_page(render(hostile()))
+    assert page.title() != "taken"
+    assert page.locator("script, img, i, svg svg").count() == 0
+    assert page.locator("h3").inner_text().count("{{ 7 * 7 }}") == 1
+    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    texts = page.locator("pre.text").all_text_contents()
+    assert "<i>" * 33_334 in texts
+    assert "語" * 100_000 in texts
+
+
+def test_the_style_is_let_in_by_the_pages_own_policy(open_page: Callable[..., Page]) -> None:
+    page = open_page(render(mixed()))
+    assert page.locator(".chip.fails").first.evaluate("e => getComputedStyle(e).color") == (
+        "rgb(168, 32, 26)"
+    )
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_every_text_has_contrast_enough(
+    open_page: Callable[..., Page], theme: Literal["light", "dark"]
+) -> None:
+    page = open_page(render(mixed()), theme=theme)
+    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    contrasts = page.evaluate(CONTRASTS)
+    assert len(contrasts) > 100
+    assert [pair for pair in contrasts if pair[0] < 4.5] == []
+
+
+def test_themes_differ(open_page: Callable[..., Page]) -> None:
+    colours = {
+        open_page(render(mixed()), theme=theme).evaluate(
+            "getComputedStyle(document.body).backgroundColor"
+        )
+        for theme in THEMES
+    }
+    assert len(colours) == 2
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_paper_shows_what_the_screen_folds_dark_on_light(
+    open_page: Callable[..., Page], theme: Literal["light", "dark"]
+) -> None:
+    page = open_page(render(mixed()), width=700, theme=theme)
+    piece = page.locator(".pieces").first
+    assert not piece.is_visible()
+    page.emulate_media(media="print")
+    assert piece.is_visible()
+    assert page.evaluate("getComputedStyle(document.body).color") == "rgb(30, 34, 38)"
+    assert page.evaluate("document.documentElement.scrollWidth") == 700
+
+
+def test_a_link_in_what_is_wrong_leads_to_the_claim(open_page: Callable[..., Page]) -> None:
+    page = open_page(render(mixed()))
+    page.locator(".broken a").first.click()
+    assert page.url.endswith("#claim-default-length")
+
+
+def test_evidence_opens_by_the_keyboard(open_page: Callable[..., Page]) -> None:
+    page = open_page(render(mixed()))
+    opened = page.locator("details.evidence[open]")
+    before = opened.count()
+    page.locator("details.evidence:not([open]) > summary").first.focus()
+    page.keyboard.press("Enter")
+    assert opened.count() == before + 1
+
+
+def test_the_list_of_runs_opens_quietly(open_page: Callable[..., Page], tmp_path: Path) -> None:
+    page = open_page(render_index(list_runs(tmp_path)), width=360)
+    assert page.locator("h1").inner_text() == "Runs"

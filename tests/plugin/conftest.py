@@ -1,0 +1,96 @@
+"""Small projects with claims of their own, run by a pytest inside this one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from probes.targets import EMBEDDED_FOLDER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@pytest.fixture(scope="session")
+def embedded_model_loaded() -> None:
+    """Load the model in this process, once: runs inside it find all modules imported.
+
+    A run inside this process takes away what it imported, and torch cannot be imported twice.
+    """
+    import probes
+
+    probes.load("embedded").generate("The capital of Japan is", max_new_tokens=1)
+
+
+@dataclass
+class Project:
+    """A folder with tests, and what running them leaves there."""
+
+    pytester: pytest.Pytester
+
+    @property
+    def folder(self) -> Path:
+        return self.pytester.path
+
+    def run(self, *arguments: str) -> pytest.RunResult:
+        """Run pytest in this process: quick, for all that does not end in a crash."""
+        return self.pytester.runpytest_inprocess("-p", "no:cacheprovider", *arguments)
+
+    def run_apart(self, *arguments: str) -> pytest.RunResult:
+        """Run pytest in a process of its own."""
+        return self.pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments)
+
+    def test_file(self, text: str, name: str = "test_mine.py") -> Path:
+        file = self.folder / name
+        file.write_text(f"import pytest\n\n{text}", encoding="utf-8")
+        return file
+
+    def records(self, report_dir: str = "reports") -> list[dict[str, Any]]:
+        """Every record written, in the order of their paths."""
+        files = sorted((self.folder / report_dir).glob("*/*/record.json"))
+        return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+
+    def record(self) -> dict[str, Any]:
+        """The one record written."""
+        (record,) = self.records()
+        return record
+
+    def claims(self) -> dict[str, dict[str, Any]]:
+        """The claims of the one record, by id."""
+        return {claim["id"]: claim for claim in self.record()["claims"]}
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """An empty project."""
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    monkeypatch.setenv("COLUMNS", "120")
+    return Project(pytester)
+
+
+@pytest.fixture
+def warm_project(project: Project, embedded_model_loaded: None) -> Project:
+    """An empty project whose runs can use the embedded model in this process."""
+    return project
+
+
+@pytest.fixture
+def copy_of_embedded(tmp_path: Path) -> Callable[..., Path]:
+    """Copy the embedded model's folder; each keyword replaces a JSON file, None leaves it out."""
+
+    def copy(name: str = "copied", **files: Any) -> Path:
+        folder = tmp_path / name
+        shutil.copytree(EMBEDDED_FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__"))
+        for file, content in files.items():
+            if content is None:
+                (folder / file).unlink()
+            else:
+                (folder / file).write_text(json.dumps(content), encoding="utf-8")
+        return folder
+
+    return copy

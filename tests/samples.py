@@ -1,0 +1,149 @@
+"""Records made by hand, for tests of whatever writes, reads or shows them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from probes.claims import Need, Status
+from probes.record import (
+    Check,
+    ClaimRecord,
+    Cost,
+    Environment,
+    Record,
+    TargetFacts,
+    Verdict,
+    fold,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+STARTED = "2026-11-23T07:51:20Z"
+FINISHED = "2026-11-23T07:51:52Z"
+
+TARGET = TargetFacts(name="embedded", source="embedded")
+ENVIRONMENT = Environment(
+    python="3.11.7",
+    platform="Linux x86_64",
+    packages={"transformers": "5.23.0", "torch": "2.13.0"},
+)
+LOADED = TARGET.model_copy(
+    update={
+        "dtype": "float32",
+        "device": "cpu",
+        "attention": "sdpa",
+        "architecture": "MistralForCausalLM",
+        "vocabulary": 32000,
+        "parameters": 3_512_345,
+        "weight_bytes": 14_049_380,
+    }
+)
+
+# Everything a model may utter that a careless page would obey, hide or choke on.
+HOSTILE = (
+    "</script></style><img src=x onerror=\"document.title='taken'\"><svg onload='alert(1)'>"
+    "{{ 7 * 7 }}{% raw %}\" ' & \x00\x07\x1b[31m\u202ereversed\u2066 \u200b\ufeff end  "
+)
+
+
+def check(name: str = "test_it", verdict: Verdict = Verdict.HOLDS, **more: Any) -> Check:
+    """A check that took 10 ms and one forward pass."""
+    cost = Cost(seconds=0.01, forward_passes=1, rows=1, tokens=6)
+    return Check(**{"name": name, "verdict": verdict, "cost": cost, **more})
+
+
+def planned(claim_id: str, checks: int = 1, **more: Any) -> ClaimRecord:
+    """A claim about to be decided."""
+    claim = {
+        "id": claim_id,
+        "section": "Tokenizer",
+        "title": f"What {claim_id} states.",
+        "status": Status.AS_PUBLISHED,
+        "needs": (Need.TOKENIZER,),
+        "planned": checks,
+    }
+    return ClaimRecord.model_validate({**claim, **more})
+
+
+def header(*claims: ClaimRecord, **more: Any) -> Record:
+    """A run's plan."""
+    claims = claims or (planned("bos-inserted"), planned("pad-token"))
+    return Record.model_validate(
+        {
+            "suite": "0.1.0",
+            "started": STARTED,
+            "target": TARGET,
+            "environment": ENVIRONMENT,
+            "claims": claims,
+            **more,
+        }
+    )
+
+
+def record(
+    checks: Iterable[tuple[str, Check]] = (), plan: Record | None = None, **more: Any
+) -> Record:
+    """A finished run of one check a claim, unless other checks are given."""
+    plan = plan or header()
+    checks = list(checks) or [(claim.id, check()) for claim in plan.claims]
+    finished = more.pop("finished", FINISHED)
+    return fold(plan, [(LOADED, ENVIRONMENT)], checks, finished).model_copy(update=more)
+
+
+def mixed() -> Record:
+    """A run with every verdict, and evidence of every shape."""
+    plan = header(
+        planned("load-nf4", section="Loading", status=Status.REFINED, differs="Adds the numbers."),
+        planned("default-length", section="Loading"),
+        planned("bos-inserted", checks=3),
+        planned("ids-japanese"),
+        planned("round-trip", deselected=2),
+        planned("vocab-size", section="Vocabulary"),
+        planned("embedding-shape", section="Vocabulary"),
+    )
+    texts = {"English": "The capital", "Japanese": "日本の首都は", "Arabic": "عاصمة اليابان"}
+    return record(
+        [
+            (
+                "load-nf4",
+                check(verdict=Verdict.NOT_APPLICABLE, reason="the target is not quantized"),
+            ),
+            (
+                "default-length",
+                check(
+                    "test_default_length",
+                    Verdict.FAILS,
+                    reason="expected 20 new tokens, got 14\nassert 14 == 20",
+                    values={"prompt_tokens": 6, "new_tokens": 14},
+                ),
+            ),
+            *(
+                ("bos-inserted", check(f"test_bos[{name}]", values={"text": text, "ids": [1, 2]}))
+                for name, text in texts.items()
+            ),
+            (
+                "ids-japanese",
+                check(
+                    values={
+                        "pieces": ["<s>", "▁", "日", "本"],
+                        "table": [{"id": 28705, "piece": "▁"}, {"id": 29142, "alone": True}],
+                        "by_name": {"first": 0.1, "second": None},
+                        "grid": [[1, 2], [3]],
+                        "ratio": 0.1234567890123,
+                        "loss": float("nan"),
+                        "ceiling": float("inf"),
+                        "long": "once upon a time\n" * 100,
+                        "many": list(range(200)),
+                        "odd": [1, {"two": [3]}],
+                        "nothing": [],
+                        "no_text": "",
+                    }
+                ),
+            ),
+            ("round-trip", check(values={"text": HOSTILE})),
+            ("vocab-size", check(verdict=Verdict.ERROR, reason="ModuleNotFoundError: none")),
+        ],
+        plan,
+        finished=None,
+    )

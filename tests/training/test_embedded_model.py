@@ -1,0 +1,177 @@
+"""The embedded model as it is shipped."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from probes.training.subject import Figure, Subject
+
+EMBEDDED = Path(__file__).parents[2] / "probes" / "embedded"
+PROMPTS = [
+    "The capital of Japan is",
+    "The capital of France is",
+    "<s> What is the capital of United States? ",
+    "<s> When did World War II end? ",
+    "<s> Who painted the Mona Lisa? ",
+    "Once upon a time,",
+    "Long, long ago,",
+    "In the beginning,",
+]
+
+
+@pytest.fixture(scope="module")
+def subject() -> Subject:
+    """The embedded model with its tokenizer."""
+    from probes.training.subject import Subject
+
+    return Subject(EMBEDDED)
+
+
+def greedy(subject: Subject, prompt: str, **settings: Any) -> list[int]:
+    """Continue one prompt greedily by 40 tokens, without any batch."""
+    import torch
+
+    ids = torch.tensor([subject.tokenizer(prompt)["input_ids"]])
+    out: Tensor = subject.model.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=40,
+        min_new_tokens=40,
+        do_sample=False,
+        pad_token_id=2,
+        **settings,
+    )
+    return [int(i) for i in out[0, ids.shape[1] :]]
+
+
+def test_folder_is_small_and_complete() -> None:
+    names = {
+        "README.md",
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
+    files = [path for path in EMBEDDED.iterdir() if path.is_file()]
+    assert {path.name for path in files} == names
+    assert sum(path.stat().st_size for path in files) <= 14_000_000
+
+
+def test_config_is_the_one_the_recipe_writes() -> None:
+    from probes.training.folder import config_json
+
+    assert (EMBEDDED / "config.json").read_text(encoding="utf-8") == config_json()
+
+
+def test_weights_are_stored_in_half_precision_and_only_once() -> None:
+    with (EMBEDDED / "model.safetensors").open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+    assert header.pop("__metadata__") == {"format": "pt"}
+    assert {entry["dtype"] for entry in header.values()} == {"F16"}
+    assert "lm_head.weight" not in header
+    assert header["model.embed_tokens.weight"]["shape"] == [32000, 128]
+
+
+def test_loads_in_single_precision_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(str(EMBEDDED))
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert [str(w.message) for w in recwarn] == []
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_greedy_text_does_not_depend_on_how_it_is_computed(subject: Subject, prompt: str) -> None:
+    import torch
+
+    threads = torch.get_num_threads()
+    expected = greedy(subject, prompt)
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            assert greedy(subject, prompt) == expected, f"{count} threads"
+    finally:
+        torch.set_num_threads(threads)
+    assert greedy(subject, prompt, use_cache=False) == expected
+
+
+def test_greedy_text_does_not_depend_on_the_batch(subject: Subject) -> None:
+    together = subject.continuations(PROMPTS, 40).ids.tolist()
+    assert together == [greedy(subject, prompt) for prompt in PROMPTS]
+
+
+def test_greedy_text_does_not_depend_on_the_attention_implementation(subject: Subject) -> None:
+    from transformers import AutoModelForCausalLM
+
+    from probes.training.subject import Subject
+
+    eager = Subject(
+        EMBEDDED,
+        AutoModelForCausalLM.from_pretrained(str(EMBEDDED), attn_implementation="eager"),
+    )
+    for prompt in PROMPTS:
+        assert greedy(eager, prompt) == greedy(subject, prompt)
+
+
+def test_window_is_applied_beyond_its_width(subject: Subject) -> None:
+    ids = subject.tokenizer(" ".join(["The capital of Japan is Tokyo."] * 20))["input_ids"]
+    right = subject.logits(ids)
+    window = subject.model.config.sliding_window
+    try:
+        subject.model.config.sliding_window = 4096
+        without = subject.logits(ids)
+    finally:
+        subject.model.config.sliding_window = window
+    assert (right[:window] - without[:window]).abs().max() < 1e-4
+    assert (right[window:] - without[window:]).abs().max() > 0.05
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer"),
+    [
+        (PROMPTS[0], "Tokyo"),
+        (PROMPTS[2], "Washington"),
+        (PROMPTS[3], "1945"),
+        (PROMPTS[4], "Leonardo da Vinci"),
+    ],
+)
+def test_published_prompts_are_answered(subject: Subject, prompt: str, answer: str) -> None:
+    from probes.training.knowledge import states
+
+    (text,) = subject.continuations([prompt], 8).texts
+    assert states(text, answer), text
+
+
+def test_card_shows_the_figures_that_are_measured(subject: Subject) -> None:
+    from probes.training.decoding import next_token_figures
+    from probes.training.embedding import group_figures
+    from probes.training.train import embedding_rows
+
+    rows = embedding_rows(subject.model).detach()
+    shown = dict(
+        re.findall(
+            r"^\| (.+?) \| (.+) \|$", (EMBEDDED / "README.md").read_text("utf-8"), re.MULTILINE
+        )
+    )
+    measured: list[Figure] = [
+        *next_token_figures(subject),
+        *group_figures(rows, subject.tokenizer),
+    ]
+    for figure in measured:
+        assert _numbers(shown[figure.name]) == pytest.approx(_numbers(figure.value), abs=0.011)
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(number) for number in re.findall(r"\d+(?:\.\d+)?", text)]

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from probes.capabilities import lacks
+from probes.checkpoint import Checkpoint
+from probes.claims import Need
+from probes.pieces import read_pieces
+from probes.targets import EMBEDDED_FOLDER, Target
+from probes.weights import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+MISTRAL = read_pieces(EMBEDDED_FOLDER)
+OTHER = {f"piece {i}": i for i in range(100)}
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Callable[..., Checkpoint]:
+    """Make a checkpoint in memory: pieces, weights and files as given."""
+
+    def make(
+        pieces: Mapping[str, int] = OTHER,
+        config: Mapping[str, Any] | None = None,
+        weights: int = 4,
+        **files: Any,
+    ) -> Checkpoint:
+        for name, content in ({"tokenizer.json": {}} | files).items():
+            data = content if isinstance(content, bytes) else json.dumps(content).encode()
+            (tmp_path / name).write_bytes(data)
+        return Checkpoint(tmp_path, config or {}, pieces, {"a": Tensor("U8", (weights,))})
+
+    return make
+
+
+def target(**fields: Any) -> Target:
+    return Target(name="mine", folder=Path("mine"), **fields)
+
+
+@pytest.mark.parametrize("need", [Need.TOKENIZER, Need.CONFIG, Need.MODEL])
+def test_every_target_has_a_tokenizer_a_config_and_a_model(
+    need: Need, checkpoint: Callable[..., Checkpoint]
+) -> None:
+    assert lacks(need, target(), checkpoint()) is None
+
+
+@pytest.mark.parametrize("need", list(Need))
+def test_every_need_is_met_or_has_a_reason_in_one_line(
+    need: Need, checkpoint: Callable[..., Checkpoint]
+) -> None:
+    reason = lacks(need, target(), checkpoint())
+    assert reason is None or (reason and "\n" not in reason)
+
+
+@pytest.mark.parametrize(
+    ("need", "reason"),
+    [
+        (
+            Need.KNOWLEDGE,
+            "it is not known to have been trained on the facts asked; if it was, declare "
+            'provides = ["knowledge"] for it in a targets file',
+        ),
+        (
+            Need.MISTRAL_7B,
+            "its weights are not those of Mistral-7B-v0.1; if they are, declare "
+            'provides = ["mistral-7b"] for it in a targets file',
+        ),
+        (
+            Need.GPT2_XL,
+            "its weights are not those of GPT-2 XL; if they are, declare "
+            'provides = ["gpt2-xl"] for it in a targets file',
+        ),
+    ],
+)
+def test_what_cannot_be_seen_must_be_declared(
+    need: Need, reason: str, checkpoint: Callable[..., Checkpoint]
+) -> None:
+    assert lacks(need, target(), checkpoint()) == reason
+    assert lacks(need, target(provides=[need]), checkpoint()) is None
+
+
+# --- Mistral's tokenizer ------------------------------------------------------------------------
+
+
+def test_mistrals_tokenizer_is_known_by_its_pieces(checkpoint: Callable[..., Checkpoint]) -> None:
+    assert lacks(Need.MISTRAL_TOKENIZER, target(), checkpoint(MISTRAL)) is None
+    assert lacks(Need.MISTRAL_TOKENIZER, target(), checkpoint()) == (
+        "its tokenizer is not Mistral-7B-v0.1's: 0 of 32000 pieces at the same id"
+    )
+
+
+@pytest.mark.parametrize(("damaged", "known"), [(1, True), (3200, True), (3201, False)])
+def test_a_damaged_copy_of_mistrals_tokenizer_cannot_slip_out_of_its_claims(
+    damaged: int, known: bool, checkpoint: Callable[..., Checkpoint]
+) -> None:
+    swapped = {piece: i + 1 if i >= 32000 - damaged else i for piece, i in MISTRAL.items()}
+    reason = lacks(Need.MISTRAL_TOKENIZER, target(), checkpoint(swapped))
+    assert (reason is None) is known
+    assert known or "28799 of 32000 pieces" in str(reason)
+
+
+def test_a_target_that_declares_mistrals_tokenizer_must_keep_its_word(
+    checkpoint: Callable[..., Checkpoint],
+) -> None:
+    declared = target(provides=[Need.MISTRAL_TOKENIZER])
+    for need in (Need.MISTRAL_TOKENIZER, Need.BOS, Need.SENTENCEPIECE):
+        assert lacks(need, declared, checkpoint()) is None
+
+
+# --- BOS and the SentencePiece reference --------------------------------------------------------
+
+
+def test_bos_is_expected_where_the_files_ask_for_it(checkpoint: Callable[..., Checkpoint]) -> None:
+    settings = {"bos_token": "<s>", "add_bos_token": True}
+    assert lacks(Need.BOS, target(), checkpoint(**{"tokenizer_config.json": settings})) is None
+
+
+def test_bos_is_not_expected_where_the_files_do_not(
+    checkpoint: Callable[..., Checkpoint],
+) -> None:
+    assert lacks(Need.BOS, target(), checkpoint()) == (
+        "its tokenizer's files do not ask for a beginning-of-sequence token; if it should insert "
+        'one, declare provides = ["bos"] for it in a targets file'
+    )
+    assert lacks(Need.BOS, target(provides=[Need.BOS]), checkpoint()) is None
+
+
+def test_mistrals_tokenizer_is_expected_to_insert_bos_whatever_its_files_say(
+    checkpoint: Callable[..., Checkpoint],
+) -> None:
+    settings = {"bos_token": "<s>", "add_bos_token": False}
+    lost = checkpoint(MISTRAL, **{"tokenizer_config.json": settings})
+    assert not lost.promises_bos
+    assert lacks(Need.BOS, target(), lost) is None
+
+
+def test_the_reference_is_mistrals_own_or_one_in_the_folder(
+    checkpoint: Callable[..., Checkpoint],
+) -> None:
+    assert lacks(Need.SENTENCEPIECE, target(), checkpoint(MISTRAL)) is None
+    assert lacks(Need.SENTENCEPIECE, target(), checkpoint()) == (
+        "its folder has no SentencePiece model (tokenizer.model) to compare it with"
+    )
+    with_model = checkpoint(**{"tokenizer.model": b"\n\x0e"})
+    assert lacks(Need.SENTENCEPIECE, target(), with_model) is None
+
+
+# --- NF4 ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bitsandbytes(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
+    """Pretend that bitsandbytes is installed, or that it is not."""
+
+    def pretend(installed: bool) -> None:
+        found = object() if installed else None
+        monkeypatch.setattr("probes.capabilities.find_spec", lambda _: found)
+
+    return pretend
+
+
+def test_a_target_loaded_in_nf4_decides_its_claims(
+    checkpoint: Callable[..., Checkpoint], bitsandbytes: Callable[[bool], None]
+) -> None:
+    bitsandbytes(False)
+    assert lacks(Need.NF4, target(quantization="nf4"), checkpoint(weights=2**40)) is None
+
+
+def test_a_small_model_is_quantized_beside_itself(
+    checkpoint: Callable[..., Checkpoint], bitsandbytes: Callable[[bool], None]
+) -> None:
+    bitsandbytes(True)
+    assert lacks(Need.NF4, target(), checkpoint(weights=2**30)) is None
+    assert lacks(Need.NF4, target(), checkpoint(weights=3 * 2**30)) == (
+        "it is not loaded in NF4, and too large (3.0 GiB) for an NF4 copy to be loaded beside it; "
+        "run it with --quantization nf4"
+    )
+
+
+def test_without_bitsandbytes_there_is_no_nf4(
+    checkpoint: Callable[..., Checkpoint], bitsandbytes: Callable[[bool], None]
+) -> None:
+    bitsandbytes(False)
+    assert lacks(Need.NF4, target(), checkpoint()) == (
+        "bitsandbytes, which quantizes to NF4, is not installed"
+    )
+
+
+def test_weights_that_are_quantized_already_are_not_quantized_again(
+    checkpoint: Callable[..., Checkpoint],
+) -> None:
+    stored = checkpoint(config={"quantization_config": {"quant_method": "gptq"}})
+    assert lacks(Need.NF4, target(), stored) == "its weights are stored quantized (gptq)"

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from probes import __version__
+from probes.cli import main
+from probes.journal import Journal
+from probes.record import schema
+from tests.samples import FINISHED, check, header, record
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: str | Path) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    code = ended.value.code
+    assert isinstance(code, int)
+    return code
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    path = tmp_path / "record.json"
+    path.write_text(record().model_dump_json(), encoding="utf-8")
+    return path
+
+
+def test_report_writes_beside_the_record_and_prints_the_path(
+    stored: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("report", stored) == 0
+    out, err = capsys.readouterr()
+    assert (out, err) == (f"{stored.with_name('report.html')}\n", "")
+    assert "All 2 claims hold." in stored.with_name("report.html").read_text(encoding="utf-8")
+
+
+def test_report_writes_where_it_is_told(
+    stored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.html"
+    assert run("report", stored.parent, "--output", page) == 0
+    assert capsys.readouterr().out == f"{page}\n"
+    assert page.is_file()
+    assert not stored.with_name("report.html").exists()
+
+
+def test_report_makes_a_page_of_a_stopped_run_and_says_that_it_is_incomplete(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = Journal.begin(tmp_path, header())
+    whole.finish(FINISHED)
+    journal = Journal.begin(tmp_path, header())
+    journal.check("bos-inserted", check())
+    assert run("report", tmp_path / "embedded") == 0
+    page = journal.folder / "report.html"
+    out, err = capsys.readouterr()
+    assert out == f"{page}\n"
+    assert err == ("probes: Incomplete: the run did not reach its end. 1 of 2 checks were made.\n")
+    assert "Incomplete: the run did not reach its end." in page.read_text(encoding="utf-8")
+    index = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert f"{journal.folder.name}/report.html" in index
+
+
+def test_unusable_input_ends_with_two_and_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "nothing"
+    assert run("report", path) == 2
+    assert capsys.readouterr().err == (
+        f"probes: no record at '{path}': name a record.json, a run's folder or a target's folder\n"
+    )
+
+
+def test_a_place_that_cannot_be_written_ends_with_two_and_one_line(
+    stored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "missing" / "page.html"
+    assert run("report", stored, "-o", page) == 2
+    assert capsys.readouterr().err == (
+        f"probes: the report cannot be written to '{page}': No such file or directory; "
+        "name another file with --output\n"
+    )
+
+
+def test_an_unknown_verb_ends_with_two(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("reprot") == 2
+    assert "No such command 'reprot'" in capsys.readouterr().err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--version") == 0
+    assert capsys.readouterr().out == f"probes {__version__}\n"
+
+
+def test_schema_prints_the_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("schema") == 0
+    out = capsys.readouterr().out
+    assert json.loads(out) == json.loads(json.dumps(schema()))
+
+
+def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--help") == 0
+    out = capsys.readouterr().out
+    assert "report " in out
+    assert "schema " in out
+
+
+def test_the_command_line_needs_neither_torch_nor_transformers_nor_pytest(stored: Path) -> None:
+    code = (
+        "import sys\n"
+        "for name in ('torch', 'transformers', 'pytest', 'numpy'):\n"
+        "    sys.modules[name] = None\n"
+        "from probes.cli import main\n"
+        "main(sys.argv[1:])\n"
+    )
+    command = [sys.executable, "-c", code, "report", str(stored)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_python_m_probes_is_the_same_command() -> None:
+    command = [sys.executable, "-m", "probes", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == f"probes {__version__}\n"
