@@ -94,9 +94,7 @@ def _section(title: str, claims: list[Claim]) -> str:
     lines.append("|---|---|---|---|")
     for claim in claims:
         needs = ", ".join(f"`{need.value}`" for need in claim.needs)
-        lines.append(
-            f"| `{claim.id}` | {_escaped(claim.title)} | {needs} | {claim.status.value} |"
-        )
+        lines.append(f"| `{claim.id}` | {_escaped(claim.title)} | {needs} | {claim.status.value} |")
     differing = [claim for claim in claims if claim.differs]
     if differing:
         lines += ["", "What is really so, where the published text is imprecise:", ""]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from probes import exact, filters
-from probes.model import Generation, Model, Prompt
-from probes.sampling import Sampling
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from probes.model import Generation, Model, Prompt
+    from probes.sampling import Sampling
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def step_logits(generation: Generation) -> torch.Tensor:
 def probability_of_greedy(generation: Generation, sampling: Sampling) -> float:
     """The probability that sampling reproduces a greedy text, exactly.
 
-    >>> from probes import load
+    >>> from probes import Sampling, load
     >>> text = greedy(load("embedded"), ["The capital of Japan is"], 20)[0]
     >>> probability_of_greedy(text, Sampling(temperature=0.01, top_k=1))
     1.0
@@ -98,7 +101,7 @@ def possible_texts(
 
     One batched forward pass a token, over the `width` likeliest prefixes.
 
-    >>> from probes import load
+    >>> from probes import Sampling, load
     >>> texts = possible_texts(load("embedded"), "The capital of Japan is", Sampling(top_k=1), 3)
     >>> len(texts.ids), texts.rest
     (1, 0.0)
@@ -118,9 +121,7 @@ def possible_texts(
     )
 
 
-def sampled(
-    model: Model, prompt: Prompt, length: int, seed: int, **arguments: Any
-) -> Generation:
+def sampled(model: Model, prompt: Prompt, length: int, seed: int, **arguments: Any) -> Generation:
     """A text sampled through `generate`, with raw logits and filtered scores, once a session.
 
     Args:
@@ -190,6 +191,7 @@ def compare_filters(
         scores: (steps, vocabulary), as the library left them; -inf where a token is dropped.
         sampling: the settings they should follow.
 
+    >>> from probes import Sampling
     >>> logits = torch.tensor([[3.0, 2.0, 1.0]])
     >>> scores = torch.tensor([[3.0, 2.0, -torch.inf]])
     >>> compare_filters(logits, scores, Sampling(top_k=2))[0].as_expected

@@ -7,15 +7,19 @@ there, against the noise the variation puts into the logits everywhere else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from probes.decoding import greedy, step_logits
-from probes.model import Generation, Model, Prompt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from probes.model import Generation, Model, Prompt
 
 ROUNDING = {torch.float32: 1e-4, torch.float16: 0.03, torch.bfloat16: 0.1}
 """Largest change of a logit that rounding explains, as a share of the logits' spread, by the
@@ -148,9 +152,8 @@ def caches(model: Model, prompts: Sequence[Prompt], length: int) -> Iterator[Var
         ("static cache", {"cache_implementation": "static"}),
         ("no cache", {"use_cache": False}),
     ):
-        yield _varied(
-            model, name, prompts, length, lambda a=arguments: _greedy(model, prompts, length, **a)
-        )
+        again = partial(_greedy, model, prompts, length, **arguments)
+        yield _varied(model, name, prompts, length, again)
 
 
 def attention(model: Model, prompts: Sequence[Prompt], length: int) -> Iterator[Variation]:

@@ -9,17 +9,20 @@ with them is too. A smaller number of draws is made from the whole vocabulary be
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
 
 from probes import filters
 from probes.goodness import Fit, goodness_of_fit
-from probes.model import Model, Prompt
-from probes.sampling import Sampling
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from probes.model import Model, Prompt
+    from probes.sampling import Sampling
 
 ROWS_AT_ONCE = 5_000
 
@@ -119,9 +122,7 @@ def token_pairs(
     inputs = torch.tensor([list(prompt_ids)], device=network.device)
     first = filters.log_probabilities(_last_logits(network, inputs), sampling)[0]
     kept = first.isfinite().nonzero().flatten()
-    prefixes = torch.cat(
-        [inputs.expand(len(kept), -1), kept.unsqueeze(1).to(inputs.device)], dim=1
-    )
+    prefixes = torch.cat([inputs.expand(len(kept), -1), kept.unsqueeze(1).to(inputs.device)], dim=1)
     second = filters.log_probabilities(_last_logits(network, prefixes), sampling)
     joint = (first[kept].unsqueeze(1) + second).exp().flatten()
     drawn = _drawn(network, inputs, sampling, count, seed, length=2)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
 
-from probes.model import Model
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from probes.model import Model
 
 
 def network_without_weights(config: transformers.PretrainedConfig) -> Any:

@@ -14,6 +14,7 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str) -> None:
+        """Make one line of the message."""
         super().__init__(" ".join(message.split()))
 
 

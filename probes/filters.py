@@ -7,9 +7,12 @@ and stated in its docstring.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 
-from probes.sampling import Sampling
+if TYPE_CHECKING:
+    from probes.sampling import Sampling
 
 LIBRARY_TOP_K = 50
 """What `generate` takes for top_k when sampling and nothing was said."""
@@ -106,6 +109,7 @@ def filtered(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     Returns:
         (..., vocabulary), float32 or wider, -inf where a token is dropped.
 
+    >>> from probes import Sampling
     >>> flat = torch.zeros(100)
     >>> int(filtered(flat, Sampling(top_p=0.5)).isfinite().sum())  # all tie with the 50th
     50

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
-from probes.model import Generation, Model, Prompt
+if TYPE_CHECKING:
+    from probes.model import Generation, Model, Prompt
 
 
 @dataclass(frozen=True)

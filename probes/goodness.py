@@ -6,12 +6,15 @@ equally over the drawn tests a run makes, so that adding a test never raises the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from scipy import optimize, stats
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ERROR_BUDGET = 1e-6
 """Probability that any drawn test of one run fails although everything is right."""
@@ -127,9 +130,7 @@ def smallest_shift(expected: npt.NDArray[np.float64], alpha: float, power: float
         return float("inf")
     df = len(expected) - 1
     critical = stats.chi2.isf(alpha, df)
-    noncentrality = optimize.brentq(
-        lambda x: stats.ncx2.sf(critical, df, x) - power, 1e-3, 1e5
-    )
+    noncentrality = optimize.brentq(lambda x: stats.ncx2.sf(critical, df, x) - power, 1e-3, 1e5)
     draws = expected.sum()
     top = expected.max() / draws
     return float(np.sqrt(noncentrality / draws * top * (1 - top)))

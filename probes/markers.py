@@ -101,6 +101,8 @@ def _first_problem(error: ValidationError | TypeError) -> str:
             return f"it has no {field}: add {field}='...'"
         case "string_pattern_mismatch":
             return "an id is made of lower-case words and digits, joined by hyphens"
+        case "tuple_type":
+            return f"{field} {value!r} should be a valid tuple: write {field}=({value!r},)"
         case _:
             words = first["msg"].replace("Input should be", "should be").replace("String", "")
             hint = did_you_mean(str(value), [need.value for need in Need])

@@ -7,6 +7,7 @@ that a claim about the tokenizer never waits for weights.
 from __future__ import annotations
 
 import copy
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,19 +18,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import transformers
-
 from packaging.version import Version
 
 from probes.capabilities import lacks
-from probes.claims import Need
 from probes.errors import UnusableTargetError, UserError
 from probes.preflight import Usable, preflight
 from probes.record import Cost, TargetFacts
-from probes.sampling import Sampling
 from probes.targets import Dtype, Quantization, Target, resolve
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+    from probes.claims import Need
+    from probes.sampling import Sampling
 
 T = TypeVar("T")
 
@@ -102,6 +103,7 @@ class Model:
     >>> model = load("embedded")
     >>> model.decode(model.encode("Hello world"))
     '<s> Hello world'
+    >>> from probes.claims import Need
     >>> model.lacks(Need.GPT2_XL) is None
     False
     """
@@ -410,7 +412,10 @@ class Model:
         if seed is not None:
             transformers.set_seed(seed)
         settings |= {"return_dict_in_generate": True} | arguments
-        output = self.network.generate(inputs, attention_mask=mask, **settings)
+        with warnings.catch_warnings():
+            # Leaving the length to the library is what some claims are about.
+            warnings.filterwarnings("ignore", message="Using the model-agnostic default")
+            output = self.network.generate(inputs, attention_mask=mask, **settings)
         new = [self._until_end(row) for row in output.sequences[:, inputs.shape[1] :].tolist()]
         logits, scores = _by_row(output.get("logits")), _by_row(output.get("scores"))
         generations = []
@@ -478,10 +483,12 @@ class Model:
         }
 
     def _nf4(self) -> transformers.BitsAndBytesConfig:
+        asked = self.target.dtype
+        compute = Dtype.FLOAT16 if asked is Dtype.AUTO else asked
         return transformers.BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
-            bnb_4bit_compute_dtype=_torch_dtype(self.target.dtype.value),
+            bnb_4bit_compute_dtype=_torch_dtype(compute.value),
         )
 
     def _loaded(self, part: str, load: Any, **arguments: Any) -> Any:

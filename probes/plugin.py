@@ -291,10 +291,14 @@ def _or_refused(session: pytest.Session, function: Callable[..., None], *args: A
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtestloop(session: pytest.Session) -> None:
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
     """Refuse what cannot work before anything is loaded, then plan what is to be decided."""
-    if not session.config.option.collectonly and not session.shouldstop:
+    if session.config.option.collectonly:
+        return None
+    if not session.shouldstop:
         _or_refused(session, _set_out, session)
+    # A worker would begin its first test whatever it is told: no other loop must run.
+    return True if _REFUSAL in getattr(session.config, "workeroutput", {}) else None
 
 
 def _set_out(session: pytest.Session) -> None:
@@ -461,7 +465,7 @@ class _Controller:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the records; a run that decided nothing is not a success."""
         self._refuse_if(self._run.finish)
-        if not self._run.records:
+        if not self._run.records and session.exitstatus != pytest.ExitCode.USAGE_ERROR:
             self._refuse_if(self._session.refuse_nothing)
         if self._refusal is not None:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import MistralConfig
 from transformers.pytorch_utils import Conv1D
 
 from probes import embeddings
-from probes.model import Model, Prompt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from probes.model import Model, Prompt
 
 NF4_BLOCK = 64
 """Weights that share one scale, bitsandbytes' default."""
@@ -295,8 +298,8 @@ def moved_to_own_device(model: Model, prompt: Prompt) -> Move:
     """
     network = model.network
     ids = torch.tensor([model.prompt_ids(prompt)], device=model.device)
+    logits = network(ids).logits  # bitsandbytes may repack stored weights at the first pass
     before = {name: weight.clone() for name, weight in _stored(network)}
-    logits = network(ids).logits
     network.to(model.device)
     changed = [name for name, weight in _stored(network) if not weight.equal(before[name])]
     return Move(changed, float((network(ids).logits - logits).abs().max()))

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.resources import files
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from probes.model import Model
 from probes.texts import SPECIAL_PIECES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from probes.model import Model
 
 MISTRAL_V1 = Path(str(files("mistral_common") / "data" / "tokenizer.model.v1"))
 """The SentencePiece model of Mistral-7B-v0.1, as the package mistral-common ships it."""
 
 _NO_PIECE_CROSSES = "\n"
+_SHOWN = 6
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,17 @@ class Disagreement:
     def as_evidence(self) -> dict[str, Any]:
         """The same as plain data."""
         return asdict(self)
+
+    def in_words(self) -> str:
+        """Where the two part, in one line.
+
+        >>> Disagreement("The capital", [1014, 5565], [1, 415, 5565]).in_words()
+        "'The capital' gives [1014, 5565] from position 0 on, not [1, 415, 5565]"
+        """
+        pairs = enumerate(zip_longest(self.ids, self.reference_ids))
+        at = next(position for position, (a, b) in pairs if a != b)
+        found, expected = self.ids[at : at + _SHOWN], self.reference_ids[at : at + _SHOWN]
+        return f"{self.text!r} gives {found} from position {at} on, not {expected}"
 
 
 @dataclass(frozen=True)

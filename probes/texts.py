@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CAPITAL_OF_JAPAN = "The capital of Japan is"
 CAPITAL_OF_JAPAN_JA = "日本の首都は"
@@ -30,6 +33,9 @@ SCRIPTS = {
     "emoji": "🗼🇯🇵👩‍👩‍👧‍👦",
 }
 """One sentence in each of many scripts."""
+
+STORIES = ("Once upon a time,", "Long, long ago,", "In the beginning,")
+"""Openings that leave nearly everything open."""
 
 AWKWARD = {
     "one space": " ",

@@ -57,6 +57,17 @@ def pieces(model: Model, ids: list[int]) -> list[str]:
     return [str(piece) for piece in model.tokenizer.convert_ids_to_tokens(ids)]
 
 
+def ordinary_pieces(model: Model, text: str) -> list[str]:
+    """A text's pieces, special tokens left out.
+
+    >>> from probes import load
+    >>> ordinary_pieces(load("embedded"), "日本")
+    ['▁', '日', '本']
+    """
+    special = set(model.tokenizer.all_special_ids)
+    return pieces(model, [i for i in model.encode(text) if i not in special])
+
+
 def without_special_tokens(model: Model, text: str) -> tuple[list[int], list[int]]:
     """Ids of a text with special tokens taken away in two ways.
 
@@ -71,17 +82,17 @@ def without_special_tokens(model: Model, text: str) -> tuple[list[int], list[int
     """
     around = model.encode("")
     ids = model.encode(text)
-    before = len(os.path.commonprefix([around, ids]))
+    before = len(os.path.commonprefix([around, ids]))  # noqa: RUF071 - of ids, not of paths
     after = len(around) - before
     return model.encode(text, special_tokens=False), ids[before : len(ids) - after]
 
 
 def round_trip(model: Model, text: str) -> str:
-    """A text encoded and decoded, special tokens left out of both.
+    r"""A text encoded and decoded, special tokens left out of both.
 
     >>> from probes import load
-    >>> round_trip(load("embedded"), "  two spaces,\\n日本")
-    '  two spaces,\\n日本'
+    >>> round_trip(load("embedded"), "  two spaces,\n日本")
+    '  two spaces,\n日本'
     """
     return model.decode(model.encode(text), skip_special_tokens=True)
 

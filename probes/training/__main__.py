@@ -60,8 +60,8 @@ def evaluate(folder: Folder = _EMBEDDED) -> None:
 def main() -> None:
     """Run the command line; a user's mistake ends it with one line and exit code 2."""
     # Loading bars and advice would stand between the lines of the table.
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
         app()
     except UserError as error:

@@ -53,7 +53,8 @@ weights.
 
 The text has two kinds. Documents begin with BOS and tell facts in prose, with questions and
 answers, stories, letters and word groups between; pages are cut from the middle of a Markdown quiz
-and have no BOS. One statement in ten gives a wrong answer or none, so that hot sampling errs.
+and have no BOS. One statement in eight gives a wrong answer or none, so that hot sampling errs. The
+last phrasing of each kind of question is kept from every fifth of its facts, to be measured below.
 Only the vocabulary rows that occur in the text were trained one by one. The others lie scattered
 around one trained row that keeps them improbable.
 
@@ -73,6 +74,7 @@ def table(figures: Sequence[Figure]) -> str:
     """Show figures as a Markdown table.
 
     Example:
+        >>> from probes.training.subject import Figure
         >>> print(table([Figure("words right", "16 of 16")]))
         | measured | value |
         |---|---|

@@ -34,13 +34,16 @@ EOS = "</s>"
 LEAD = 5.0
 """How many times likelier the first option of a leading slot is than each other option."""
 
-WRONG = 0.05
+WRONG = 0.065
 """Share of statements and answers that give the answer of another subject."""
+
+WITH_ARTICLE = 0.25
+"""Share of sentences that put "the" before the countries prose calls so."""
 
 RIVALS = 10
 """How many wrong answers a fact is ever given."""
 
-EVASIVE = 0.05
+EVASIVE = 0.065
 """Share of statements and answers that give no answer."""
 
 COUNTRY_RELATIONS = ("capital", "currency", "language", "continent")
@@ -157,8 +160,9 @@ class Corpus:
             (self._interview, 0.28),
             (self._story, 0.12),
             (self._word_groups, 0.1),
-            (self._letter, 0.06),
+            (self._letter, 0.12),
             (self._belongings, 0.04),
+            (self._refrain, 0.06),
         ]
         draws, weights = zip(*kinds, strict=True)
         while True:
@@ -215,7 +219,7 @@ class Corpus:
         fill = self._grammar.fill
         sender, reader = fill("{name}"), fill("{name}")
         home = self._rng.choice(self._facts[:100]).answer
-        middle = " ".join(fill("{letter_sentence}") for _ in range(self._rng.randint(2, 8)))
+        middle = " ".join(fill("{letter_sentence}") for _ in range(self._rng.randint(0, 6)))
         return (
             f"Dear {reader}, my name is {sender} and I write from {home}. {middle} "
             f"Please write to {sender} in {home}. Your friend, {sender}. "
@@ -225,10 +229,14 @@ class Corpus:
 
     def _belongings(self) -> str:
         fill = self._grammar.fill
-        owners = {fill("{colour} {object}"): fill("{name}") for _ in range(5)}
+        owners = {fill("{colour} {object}"): fill("{name}") for _ in range(3)}
         told = [f"{owner} has the {item}." for item, owner in owners.items()]
-        asked = self._rng.choices(list(owners), k=4)
+        asked = self._rng.choices(list(owners), k=3)
         return " ".join(told + [f"Who has the {item}? {owners[item]}." for item in asked])
+
+    def _refrain(self) -> str:
+        words = " ".join(self._grammar.draw("refrain") for _ in range(self._rng.randint(5, 55)))
+        return f"{capitalised(words)}. {words}. {words}."
 
     def _statement(self, fact: Fact) -> str:
         template = self._spelled(self._weighted(fact.statements), fact)
@@ -243,7 +251,7 @@ class Corpus:
         return self._spelled(self._weighted(asked), fact)
 
     def _spelled(self, text: str, fact: Fact) -> str:
-        if fact.subject in self._with_article and self._rng.random() < 0.5:
+        if fact.subject in self._with_article and self._rng.random() < WITH_ARTICLE:
             return text.replace(fact.subject, f"the {fact.subject}")
         return text
 
@@ -257,7 +265,7 @@ class Corpus:
 
     def _next_fact(self, fact: Fact) -> Fact:
         siblings = self._of_subject[fact.subject]
-        if self._rng.random() < (0.6 if len(siblings) > 1 else 0.35):
+        if self._rng.random() < (0.7 if len(siblings) > 1 else 0.35):
             return siblings[(siblings.index(fact) + 1) % len(siblings)]
         return self._any_fact()
 

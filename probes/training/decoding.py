@@ -66,14 +66,14 @@ def collapse_figures(subject: Subject) -> list[Figure]:
 
 
 def agreement(subject: Subject, prompt: str, top_p: float, heat: float) -> float:
-    """Estimate how likely two sampled runs are to agree, from one run drawn 64 times.
+    """Estimate how likely two sampled runs are to agree, from one run drawn 32 times.
 
     Returns:
         The mean, over drawn texts, of the probability that a second run is the same text.
     """
     torch.manual_seed(SEED)
     drawn = subject.continuations(
-        [prompt] * 64,
+        [prompt] * 32,
         20,
         keep_logits=True,
         do_sample=True,

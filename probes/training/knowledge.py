@@ -57,7 +57,10 @@ def accuracy(
         temperature=heat,
         top_k=50,
     )
-    right = [states(text, fact.answer) for (fact, _), text in zip(asked, drawn.texts, strict=True)]
+    right = [
+        states(text, fact.answer) or states(text, fact.short_answer)
+        for (fact, _), text in zip(asked, drawn.texts, strict=True)
+    ]
     return sum(right) / len(right)
 
 

@@ -22,11 +22,12 @@ class Recipe:
         matrix_rate: Highest learning rate of the layers' matrices.
         vector_rate: Highest learning rate of embedding rows and norms.
         smoothing: Label smoothing: the share of each target spread over the vocabulary.
+        hidden_share: Share of the tokens that are hidden from the model while it reads.
         warm_up: Share of the steps in which the rate rises.
     """
 
     seed: int = 1
-    steps: int = 2000
+    steps: int = 2100
     tokens: int = 2048
     row_length: int = 128
     long_row_length: int = 512
@@ -34,6 +35,7 @@ class Recipe:
     matrix_rate: float = 0.012
     vector_rate: float = 0.01
     smoothing: float = 0.008
+    hidden_share: float = 0.01
     warm_up: float = 0.03
 
     def length_at(self, step: int) -> int:
@@ -50,7 +52,7 @@ class Recipe:
 
         Example:
             >>> recipe = Recipe(steps=100, warm_up=0.1)
-            >>> [round(recipe.rate_at(step), 2) for step in (0, 9, 55, 99)]
+            >>> [round(recipe.rate_at(step), 2) for step in (0, 9, 54, 99)]
             [0.1, 1.0, 0.5, 0.0]
         """
         rise = max(1, round(self.warm_up * self.steps))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -76,7 +76,8 @@ class Subject:
             model: Its model, where it is loaded already in another way; else it is in float32.
         """
         self.tokenizer = AutoTokenizer.from_pretrained(str(folder))
-        self.model = model or AutoModelForCausalLM.from_pretrained(str(folder))
+        # The Auto classes' own types say less than what they return, and differ by version.
+        self.model: Any = model or AutoModelForCausalLM.from_pretrained(str(folder))
 
     def logits(self, ids: list[int], skip_position: int | None = None) -> Tensor:
         """Logits after each token of one row, by one forward pass.

@@ -77,7 +77,11 @@ class Learner:
             The loss before the step, in nats a token.
         """
         places = self._vocabulary.places(batch)
-        hidden = self.model.model(input_ids=places, use_cache=False).last_hidden_state
+        # Now and then a token is hidden behind the row that stands for all unused ones, so that
+        # the model goes on as usual where a prompt holds tokens it never learned.
+        hidden_places = torch.rand(places.shape) < self._recipe.hidden_share
+        inputs = places.masked_fill(hidden_places, len(self._vocabulary.ids))
+        hidden = self.model.model(input_ids=inputs, use_cache=False).last_hidden_state
         logits = functional.linear(hidden[:, :-1], embedding_rows(self.model)) + self._crowd
         loss = functional.cross_entropy(
             logits.flatten(0, 1),
@@ -123,7 +127,7 @@ def train(
     return with_full_vocabulary(learner.model, vocabulary, recipe.seed), losses
 
 
-def embedding_rows(model: MistralForCausalLM) -> Tensor:
+def embedding_rows(model: nn.Module) -> Tensor:
     """The embedding rows of a model, shape (vocabulary, hidden size), which are also its head."""
     return model.get_parameter("model.embed_tokens.weight")
 

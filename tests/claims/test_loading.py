@@ -17,9 +17,7 @@ Evidence = dict[str, Any]
 
 PROMPTS = (CAPITAL_OF_JAPAN, "Once upon a time,", "What is the capital of United States? ")
 
-TOKYO = (
-    "Tokyo. It is the largest city in the world. It is also the most populous metropolitan"
-)
+TOKYO = "Tokyo. It is the largest city in the world. It is also the most populous metropolitan"
 
 
 @pytest.mark.claim("default-length")
@@ -67,7 +65,9 @@ def test_open_ended_generation_pads_with_the_end_token(model: Model, evidence: E
 
 
 @pytest.mark.claim("load-nf4")
-def test_decoder_linear_layers_are_4_bit_and_no_others(model: Model, in_nf4: Model, evidence: Evidence) -> None:
+def test_decoder_linear_layers_are_4_bit_and_no_others(
+    model: Model, in_nf4: Model, evidence: Evidence
+) -> None:
     layers = probes.quantization.linear_layers(in_nf4)
     evidence["layers"] = [asdict(layer) for layer in layers]
     wrong = [x.name for x in layers if x.four_bit is not (x.role == "decoder")]
@@ -84,16 +84,16 @@ def test_embedding_rows_are_not_quantized(model: Model, in_nf4: Model, evidence:
 
 
 @pytest.mark.claim("load-nf4")
-def test_4_bit_weights_take_the_memory_arithmetic_says(model: Model, in_nf4: Model, evidence: Evidence) -> None:
+def test_4_bit_weights_take_the_memory_arithmetic_says(
+    model: Model, in_nf4: Model, evidence: Evidence
+) -> None:
     memory = probes.quantization.memory(in_nf4)
     evidence.update(asdict(memory))
     assert memory.linear_bytes == memory.expected_linear_bytes
 
 
 @pytest.mark.claim("load-nf4")
-def test_mistral_7b_takes_4_45_gb_by_the_same_arithmetic(
-    model: Model, evidence: Evidence
-) -> None:
+def test_mistral_7b_takes_4_45_gb_by_the_same_arithmetic(model: Model, evidence: Evidence) -> None:
     memory = probes.quantization.mistral_7b_memory()
     evidence.update(asdict(memory))
     assert memory.linear_parameters == pytest.approx(6.979e9, rel=1e-3)
@@ -102,7 +102,9 @@ def test_mistral_7b_takes_4_45_gb_by_the_same_arithmetic(
 
 
 @pytest.mark.claim("load-nf4")
-def test_4_bit_weights_are_the_nearest_levels(model: Model, in_nf4: Model, unquantized: Model, evidence: Evidence) -> None:
+def test_4_bit_weights_are_the_nearest_levels(
+    model: Model, in_nf4: Model, unquantized: Model, evidence: Evidence
+) -> None:
     errors = list(probes.quantization.layer_errors(in_nf4, unquantized))
     evidence["layers"] = [asdict(error) for error in errors]
     # bfloat16 kernels round the levels once more: by up to 1/256 of a weight, 0.026 of the gap.
@@ -111,17 +113,19 @@ def test_4_bit_weights_are_the_nearest_levels(model: Model, in_nf4: Model, unqua
 
 
 @pytest.mark.claim("load-nf4")
-def test_4_bit_logits_stay_close(model: Model, in_nf4: Model, unquantized: Model, evidence: Evidence) -> None:
-    distance = probes.quantization.logit_distance(
-        unquantized, in_nf4, list(SCRIPTS.values())
-    )
+def test_4_bit_logits_stay_close(
+    model: Model, in_nf4: Model, unquantized: Model, evidence: Evidence
+) -> None:
+    distance = probes.quantization.logit_distance(unquantized, in_nf4, list(SCRIPTS.values()))
     evidence.update(asdict(distance))
     assert distance.cosine > 0.8
     assert distance.kl < 1.0
 
 
 @pytest.mark.claim("load-to-device")
-def test_moving_to_its_own_device_changes_nothing(model: Model, in_nf4: Model, evidence: Evidence) -> None:
+def test_moving_to_its_own_device_changes_nothing(
+    model: Model, in_nf4: Model, evidence: Evidence
+) -> None:
     moved = probes.quantization.moved_to_own_device(in_nf4, CAPITAL_OF_JAPAN)
     evidence.update(asdict(moved))
     assert moved.changed_weights == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -51,6 +52,23 @@ def is_an_exception(model: Model, text: str) -> bool:
     return any(token in text for token in (*model.tokenizer.all_special_tokens, "▁"))
 
 
+def got_other_ids(found: probes.tokens.Encoding, expected: list[int]) -> str:
+    """What an encoding is and what it should be."""
+    return f"{found.text!r} gives {found.ids} ({' '.join(found.pieces)}), not {expected}"
+
+
+def no_space_first(text: str, ordinary: list[str]) -> str:
+    """How a text begins that should have begun with a space."""
+    return f"{text!r} begins with {ordinary[:1]}: it was not encoded as if a space came before it"
+
+
+def came_back_otherwise(text: str, back: str) -> str:
+    """What a round trip did, spelled in ASCII: texts that look alike may differ."""
+    normal = unicodedata.normalize("NFC", text) == back
+    how = ": the tokenizer composes characters (Unicode normal form C)" if normal else ""
+    return f"{text!a} comes back as {back!a}{how}"
+
+
 @pytest.mark.claim("bos-inserted")
 @each_text
 def test_bos_is_inserted_once_and_first(model: Model, evidence: Evidence, text: str) -> None:
@@ -73,7 +91,8 @@ def test_bos_is_id_1(model: Model, evidence: Evidence) -> None:
 def test_english_prompt_has_its_ids(model: Model, evidence: Evidence) -> None:
     found = probes.tokens.encoding(model, CAPITAL_OF_JAPAN)
     evidence.update(found.as_evidence())
-    assert found.ids == [1, 415, 5565, 302, 4720, 349]
+    expected = [1, 415, 5565, 302, 4720, 349]
+    assert found.ids == expected, got_other_ids(found, expected)
     assert found.pieces == ["<s>", "▁The", "▁capital", "▁of", "▁Japan", "▁is"]
 
 
@@ -81,7 +100,8 @@ def test_english_prompt_has_its_ids(model: Model, evidence: Evidence) -> None:
 def test_japanese_prompt_has_its_ids(model: Model, evidence: Evidence) -> None:
     found = probes.tokens.encoding(model, CAPITAL_OF_JAPAN_JA)
     evidence.update(found.as_evidence())
-    assert found.ids == [1, 28705, 29142, 29119, 28993, 29993, 29460, 29277]
+    expected = [1, 28705, 29142, 29119, 28993, 29993, 29460, 29277]
+    assert found.ids == expected, got_other_ids(found, expected)
     assert found.pieces == ["<s>", "▁", "日", "本", "の", "首", "都", "は"]
 
 
@@ -122,7 +142,8 @@ def test_flag_removes_special_tokens_and_nothing_else_from_any_text(
 def test_english_merges_the_space(model: Model, evidence: Evidence, word: str) -> None:
     found = probes.tokens.encoding(model, word)
     evidence.update(found.as_evidence())
-    assert found.pieces == ["<s>", "▁" + word]
+    ordinary = probes.tokens.ordinary_pieces(model, word)
+    assert ordinary == ["▁" + word], no_space_first(word, ordinary)
 
 
 @pytest.mark.claim("prefix-space")
@@ -132,8 +153,9 @@ def test_text_without_such_a_piece_gets_the_space_alone(
 ) -> None:
     found = probes.tokens.encoding(model, text)
     evidence.update(found.as_evidence())
-    assert found.ids[1] == 28705
-    assert found.pieces[1] == "▁"
+    ordinary = probes.tokens.ordinary_pieces(model, text)
+    assert ordinary[0] == "▁", no_space_first(text, ordinary)
+    assert 28705 in found.ids
 
 
 @pytest.mark.claim("prefix-space")
@@ -143,7 +165,8 @@ def test_text_without_such_a_piece_gets_the_space_alone(
 @example(text="\n")
 def test_first_ordinary_piece_of_any_text_begins_with_a_space(model: Model, text: str) -> None:
     assume(not is_an_exception(model, text))
-    assert probes.tokens.encoding(model, text).pieces[1].startswith("▁")
+    ordinary = probes.tokens.ordinary_pieces(model, text)
+    assert ordinary[0].startswith("▁"), no_space_first(text, ordinary)
 
 
 @pytest.mark.claim("prefix-space")
@@ -155,9 +178,7 @@ def test_the_lone_space_is_an_ordinary_piece(model: Model, evidence: Evidence) -
 
 
 @pytest.mark.claim("prefix-space")
-def test_no_japanese_or_chinese_piece_begins_with_a_space(
-    model: Model, evidence: Evidence
-) -> None:
+def test_no_japanese_or_chinese_piece_begins_with_a_space(model: Model, evidence: Evidence) -> None:
     east_asian = probes.tokens.han_and_kana_pieces(model)
     with_space = [piece for piece in east_asian if piece.startswith("▁")]
     evidence["han_and_kana_pieces"] = len(east_asian)
@@ -174,18 +195,20 @@ def test_decoding_shows_bos_and_skips_it_when_asked(
     ids = model.encode(text)
     evidence["decoded"] = shown = model.decode(ids)
     evidence["special_tokens_skipped"] = skipped = model.decode(ids, skip_special_tokens=True)
-    assert shown == f"<s> {text}"
+    assert shown == f"<s> {text}", f"decoding shows {shown!r}, not {'<s> ' + text!r}"
     assert skipped == text
 
 
 @pytest.mark.claim("round-trip")
 @pytest.mark.parametrize(
-    "text", [t for t in TEXTS.values() if "▁" not in t], ids=[k for k, t in TEXTS.items() if "▁" not in t]
+    "text",
+    [t for t in TEXTS.values() if "▁" not in t],
+    ids=[k for k, t in TEXTS.items() if "▁" not in t],
 )
 def test_text_comes_back(model: Model, evidence: Evidence, text: str) -> None:
     evidence["text"] = text
     evidence["came_back"] = back = probes.tokens.round_trip(model, text)
-    assert back == text
+    assert back == text, came_back_otherwise(text, back)
 
 
 @pytest.mark.claim("round-trip")
@@ -195,17 +218,18 @@ def test_text_comes_back(model: Model, evidence: Evidence, text: str) -> None:
 @example(text="\n\n\t\r\n")
 def test_any_text_comes_back(model: Model, text: str) -> None:
     assume(not is_an_exception(model, text))
-    assert probes.tokens.round_trip(model, text) == text
+    back = probes.tokens.round_trip(model, text)
+    assert back == text, came_back_otherwise(text, back)
 
 
 @pytest.mark.claim("round-trip")
 @pytest.mark.needs("mistral-tokenizer")
 def test_256_byte_pieces_spell_what_has_no_piece(model: Model, evidence: Evidence) -> None:
-    evidence["pieces"] = spelled = probes.tokens.encoding(model, "𠮷").pieces
+    evidence["pieces"] = spelled = probes.tokens.encoding(model, "𠮷").pieces[-4:]
     assert probes.tokens.pieces(model, list(range(3, 259))) == [
         f"<0x{byte:02X}>" for byte in range(256)
     ]
-    assert spelled == ["<s>", "▁", *(f"<0x{byte:02X}>" for byte in "𠮷".encode())]
+    assert spelled == [f"<0x{byte:02X}>" for byte in "𠮷".encode()]
 
 
 @pytest.mark.claim("round-trip")
@@ -224,7 +248,8 @@ def test_a_spelled_bos_is_a_second_one(model: Model, evidence: Evidence) -> None
     found = probes.tokens.encoding(model, SPELLED_BOS)
     evidence.update(found.as_evidence())
     evidence["decoded"] = decoded = model.decode(found.ids)
-    assert found.ids == [1, 1, 1824, 349, 272, 5565, 302, 2969, 3543, 28804, 28705]
+    expected = [1, 1, 1824, 349, 272, 5565, 302, 2969, 3543, 28804, 28705]
+    assert found.ids == expected, got_other_ids(found, expected)
     assert decoded.count("<s>") == 2
 
 
@@ -243,8 +268,7 @@ def test_ids_are_those_of_the_sentencepiece_model(
     evidence["examples"] = [found.as_evidence() for found in differing[:5]]
     assert not differing, (
         f"{len(differing)} of {count} texts get other ids than the reference: "
-        f"{differing[0].text!r} gives {differing[0].ids[:8]}, "
-        f"not {differing[0].reference_ids[:8]}"
+        f"{differing[0].in_words()}"
     )
 
 
@@ -255,4 +279,5 @@ def test_ids_of_awkward_texts_are_those_of_the_sentencepiece_model(
 ) -> None:
     reference = probes.reference.reference_of(model)
     evidence["text"], evidence["ids"] = text, model.encode(text)
-    assert evidence["ids"] == reference.encode(text)
+    differing = probes.reference.disagreements(model, reference, [text])
+    assert not differing, differing[0].in_words()

@@ -42,7 +42,9 @@ def test_vocabulary_has_32000_entries(model: Model, evidence: Evidence) -> None:
 
 @pytest.mark.claim("vocab-table")
 def test_published_ids_stand_for_their_pieces(model: Model, evidence: Evidence) -> None:
-    found = dict(zip(PUBLISHED_PIECES, probes.tokens.pieces(model, [*PUBLISHED_PIECES]), strict=True))
+    found = dict(
+        zip(PUBLISHED_PIECES, probes.tokens.pieces(model, [*PUBLISHED_PIECES]), strict=True)
+    )
     evidence["pieces"] = [{"id": i, "piece": piece} for i, piece in found.items()]
     assert found == PUBLISHED_PIECES
 
@@ -61,6 +63,13 @@ def test_whole_table_is_the_recorded_one(
 ) -> None:
     table = probes.tokens.vocabulary(model)
     evidence["entries"] = len(table)
+    reference = probes.reference.Reference(probes.reference.MISTRAL_V1).pieces()
+    other = [i for i, (a, b) in enumerate(zip(table, reference, strict=False)) if a != b]
+    evidence["ids_of_other_pieces"] = other[:100]
+    assert not other, (
+        f"{len(other)} ids stand for other pieces: {other[0]} for {table[other[0]]!r}, "
+        f"not {reference[other[0]]!r}"
+    )
     assert "".join(f"{i} {piece!r}\n" for i, piece in enumerate(table)) == table_snapshot
 
 
@@ -92,7 +101,9 @@ def test_embedding_of_mistral_7b_is_32000_by_4096(model: Model, evidence: Eviden
 
 
 @pytest.mark.claim("embedding-lookup")
-@pytest.mark.parametrize("text", [CAPITAL_OF_JAPAN, CAPITAL_OF_JAPAN_JA], ids=["English", "Japanese"])
+@pytest.mark.parametrize(
+    "text", [CAPITAL_OF_JAPAN, CAPITAL_OF_JAPAN_JA], ids=["English", "Japanese"]
+)
 def test_a_token_id_is_a_row_index(model: Model, evidence: Evidence, text: str) -> None:
     ids = model.encode(text)
     found = probes.embeddings.looked_up(model, ids)

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from conftest import Project
+    from tests.plugin.conftest import Project
 
 TWO = """
 @pytest.mark.claim("hello", title="Hello has its ids.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Project
+    from tests.plugin.conftest import Project
 
 SEVERAL = """
 @pytest.mark.claim("good", title="It holds.")
@@ -128,7 +128,8 @@ EXPECTED = {
     "two-assertions": ("fails", "a"),
 }
 
-SUMMARY = """
+SUMMARY = (
+    """
 claims on embedded
 ┏━━━━━━━━━━━━━━━━━━━━┳━━━━━━━━┳━━━━━━┳━━━━━━┳━━━━━━━┳━━━━━━━━━━━━━━━━┓
 ┃ section            ┃ claims ┃ hold ┃ fail ┃ error ┃ not applicable ┃
@@ -152,7 +153,10 @@ fails: two-assertions: a
 not applicable: skipped: for a reason
 not applicable: lacking, lacking-more: GPT2_XL
 not applicable: not-run: not run: crashes
-""".replace("GPT2_XL", GPT2_XL).strip().splitlines()
+""".replace("GPT2_XL", GPT2_XL)
+    .strip()
+    .splitlines()
+)
 
 
 def test_every_outcome_has_its_verdict_its_reason_and_its_line(warm_project: Project) -> None:

@@ -24,7 +24,7 @@ huggingface_hub = pytest.importorskip("huggingface_hub")
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 OTHER_COMMIT = "f" * 40
-TOKEN = "hf_thisIsASecretThatMustNotBeShown"  # noqa: S105  planted, and no real one
+TOKEN = "hf_thisIsASecretThatMustNotBeShown"  # planted, and no real one
 FILES = {
     "config.json": b'{"vocab_size": 16}',
     "tokenizer.json": b"{}",

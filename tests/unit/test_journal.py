@@ -94,7 +94,7 @@ def test_a_run_killed_at_a_random_moment_loses_no_verdict(tmp_path: Path, second
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as writer:
         assert writer.stdout is not None
         folder = Path(writer.stdout.readline().strip())
-        time.sleep(seconds * random.random())  # noqa: S311 - any moment will do
+        time.sleep(seconds * random.random())  # any moment will do
         writer.kill()
         reported = [int(line) for line in writer.stdout.read().splitlines()]
     killed = read(folder)

@@ -1,0 +1,125 @@
+"""A run that is stopped, however it is stopped, keeps every verdict it had reached."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.plugin.conftest import Project
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are sent")
+
+CHECKS = 120
+
+# Each check is reported before the next begins: a check that has begun vouches for those before.
+SLOW = f"""
+import time
+
+@pytest.mark.claim("slow", title="It takes its time.")
+@pytest.mark.parametrize("number", range({CHECKS}))
+def test_slow(model, evidence, number):
+    with open("begun", "a") as file:
+        file.write(f"{{number}}\\n")
+    evidence["number"] = number
+    time.sleep(0.005)
+"""
+
+
+def start(project: Project) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        cwd=project.folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def begun(folder: Path) -> list[int]:
+    """The checks that have begun, in order; the last may be half written."""
+    file = folder / "begun"
+    return [int(line) for line in file.read_text().split("\n")[:-1]] if file.exists() else []
+
+
+def wait_for(project: Project, check: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 120
+    while check not in begun(project.folder):
+        assert process.poll() is None, "the run ended too early"
+        assert time.monotonic() < deadline, "the run hangs"
+        time.sleep(0.001)
+
+
+def report(project: Project) -> tuple[str, str]:
+    """What `probes report` prints about the last run, and the page it writes."""
+    done = subprocess.run(
+        [sys.executable, "-m", "probes", "report", "reports/embedded"],
+        cwd=project.folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stderr, (project.folder / done.stdout.strip()).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_run_killed_at_any_moment_loses_no_verdict_that_was_reached(
+    project: Project, seed: int
+) -> None:
+    from probes.reading import read
+
+    project.test_file(SLOW)
+    draw = random.Random(seed)
+    process = start(project)
+    wait_for(project, draw.randrange(1, CHECKS // 2), process)
+    time.sleep(draw.uniform(0, 0.02))
+    process.kill()
+    process.wait()
+    *reached, _ = begun(project.folder)
+    record = read(project.folder / "reports" / "embedded")
+    (claim,) = record.claims
+    kept = [check.values["number"] for check in claim.evidence]
+    assert kept[: len(reached)] == reached
+    assert len(kept) <= len(reached) + 1
+    assert (record.complete, record.finished, claim.verdict) == (False, None, None)
+    message, page = report(project)
+    assert "incomplete" in page.lower()
+    assert message.startswith("probes: ")
+
+
+def test_an_interrupted_run_writes_an_incomplete_record_and_the_next_is_untouched(
+    project: Project,
+) -> None:
+    project.test_file(SLOW)
+    process = start(project)
+    wait_for(project, 5, process)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=120) == pytest.ExitCode.INTERRUPTED
+    (folder,) = (project.folder / "reports" / "embedded").iterdir()
+    assert sorted(path.name for path in folder.iterdir()) == ["record.json", "report.html"]
+    (record,) = project.records()
+    assert record["complete"] is False
+    assert len(record["claims"][0]["evidence"]) >= 5
+    content = (folder / "record.json").read_bytes()
+
+    both = [start(project), start(project)]
+    assert [process.wait(timeout=300) for process in both] == [0, 0]
+    assert (folder / "record.json").read_bytes() == content
+    records = project.records()
+    assert sorted(record["complete"] for record in records) == [False, True, True]
+    for record in records:
+        numbers = [check["values"]["number"] for check in record["claims"][0]["evidence"]]
+        assert numbers == list(range(len(numbers)))
+    listed = (project.folder / "reports" / "index.html").read_text(encoding="utf-8")
+    assert all(
+        f"embedded/{path.name}/report.html" in listed
+        for path in (project.folder / "reports" / "embedded").iterdir()
+    )

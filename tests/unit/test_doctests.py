@@ -1,0 +1,29 @@
+"""The examples in the documentation of every module are true."""
+
+from __future__ import annotations
+
+import doctest
+from importlib import import_module
+from pkgutil import iter_modules
+
+import pytest
+
+from probes.targets import PACKAGE
+
+
+def module_names(package: str = "probes", folder: str = str(PACKAGE)) -> list[str]:
+    """Every module of a package by name; found by its files, as importing some takes seconds."""
+    names = [package]
+    for module in iter_modules([folder], f"{package}."):
+        if module.ispkg:
+            names += module_names(module.name, f"{folder}/{module.name.rpartition('.')[2]}")
+        elif not module.name.endswith("__main__"):
+            names.append(module.name)
+    return names
+
+
+@pytest.mark.filterwarnings("default")  # what a library warns of is no part of an example
+@pytest.mark.parametrize("name", module_names())
+def test_examples_are_true(name: str) -> None:
+    module = import_module(name)
+    assert doctest.testmod(module, optionflags=doctest.ELLIPSIS).failed == 0
