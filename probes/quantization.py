@@ -34,8 +34,8 @@ class LinearLayer:
         four_bit: whether the weight is stored in 4 bits.
         parameters: number of weights, before packing.
         bytes: bytes of weight and scales in memory, the bias left out.
-        expected_bytes: what arithmetic says: half a byte a weight and four bytes for each block
-            of 64 where it is 4-bit, else the size of the dtype.
+        expected_bytes: what arithmetic says: half a byte a weight and a scale for each block of
+            64 where it is 4-bit, else the size of the dtype.
     """
 
     name: str
@@ -69,7 +69,7 @@ def _described(name: str, layer: Any, role: str) -> LinearLayer:
         return LinearLayer(name, role, False, weight.numel(), size, size)
     parameters = math.prod(state.shape)
     scales = state.absmax.numel() * state.absmax.element_size()
-    expected = four_bit_bytes(parameters)
+    expected = four_bit_bytes(parameters, state.absmax.element_size())
     return LinearLayer(name, role, True, parameters, weight.numel() + scales, expected)
 
 
@@ -137,13 +137,17 @@ def mistral_7b_memory() -> Memory:
     return Memory(sum(linear), others, four_bit, four_bit, four_bit + 2 * others, 2 * total)
 
 
-def four_bit_bytes(parameters: int) -> int:
-    """Bytes of 4-bit weights: half a byte each, and four for the scale of each block of 64.
+def four_bit_bytes(parameters: int, scale_bytes: int = 4) -> int:
+    """Bytes of 4-bit weights: half a byte each, and a scale for each block of 64.
+
+    Args:
+        parameters: number of weights.
+        scale_bytes: of one scale: 4 as loaded; bitsandbytes' kernels for the CPU repack them to 2.
 
     >>> four_bit_bytes(128)
     72
     """
-    return math.ceil(parameters / 2) + 4 * math.ceil(parameters / NF4_BLOCK)
+    return math.ceil(parameters / 2) + scale_bytes * math.ceil(parameters / NF4_BLOCK)
 
 
 @dataclass(frozen=True)
