@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 
-from probes import exact, filters
+from scipy import stats
+
+from probes import exact, filters, library_filters
 from probes.model import Generation, Model, Prompt
 from probes.sampling import Sampling
 
@@ -269,6 +271,14 @@ def search(model: Model, prompt: Prompt, beams: int, length: int) -> Search:
     return Search(beams, generation.text, log_likelihood(model, generation.prompt_ids, ids), rows)
 
 
+def searched(model: Model, prompt: Prompt, beams: int, length: int) -> Search:
+    """The same, once a session."""
+    ids = tuple(model.prompt_ids(prompt))
+    return model.remember(
+        ("search", ids, beams, length), lambda: search(model, ids, beams, length)
+    )
+
+
 def log_likelihood(model: Model, prompt: Prompt, ids: Sequence[int]) -> float:
     """Log-probability of a continuation under the model itself, in nats: nothing is filtered.
 
@@ -280,3 +290,95 @@ def log_likelihood(model: Model, prompt: Prompt, ids: Sequence[int]) -> float:
     if len(ids) > 1:
         last = torch.cat([last, model.logits_after(prompt, [ids[:-1]])[0]])
     return exact.path_log_probability(filters.log_probabilities(last), ids)
+
+
+def mass_kept(generation: Generation) -> float:
+    """Share of the tempered distribution that the filters left at the first step.
+
+    Read off the scores and logits of a generation that kept both, so with any temperature.
+    """
+    if generation.scores is None or generation.logits is None:
+        raise ValueError("this generation was made without output_logits and output_scores")
+    scores, logits = generation.scores[0, 0], generation.logits[0, 0]
+    keep = scores.isfinite()
+    tempered = logits.double() * float((scores[keep] / logits[keep]).median())
+    return float(tempered.softmax(dim=-1)[keep].sum())
+
+
+@dataclass(frozen=True)
+class Nuclei:
+    """Nucleus size against flatness, step by step, sorted from the sharpest distribution on.
+
+    Attributes:
+        p: the mass the nucleus reaches.
+        entropies: Shannon entropy of each step's distribution, in nats.
+        sizes: tokens in its nucleus, under the library's own filter.
+        rank_correlation: Spearman's, between the two.
+    """
+
+    p: float
+    entropies: list[float]
+    sizes: list[int]
+    rank_correlation: float
+
+    @property
+    def entropy_range(self) -> float:
+        """Entropy of the flattest step less that of the sharpest."""
+        return self.entropies[-1] - self.entropies[0]
+
+
+def nuclei(model: Model, prompts: Sequence[Prompt], length: int, p: float) -> Nuclei:
+    """Nucleus sizes along greedy texts.
+
+    >>> from probes import load
+    >>> nuclei(load("embedded"), ["The capital of Japan is"], 20, 0.9).rank_correlation > 0
+    True
+    """
+    logits = torch.cat([step_logits(text) for text in greedy(model, prompts, length)])
+    entropies = filters.entropy(filters.log_probabilities(logits))
+    order = entropies.argsort()
+    sizes = filters.kept(library_filters.top_p(logits, p))[order]
+    correlation = stats.spearmanr(entropies[order].numpy(), sizes.numpy()).statistic
+    return Nuclei(p, entropies[order].tolist(), sizes.tolist(), float(correlation))
+
+
+@dataclass(frozen=True)
+class Recomputed:
+    """A greedy text's steps computed again, all in one forward pass.
+
+    Attributes:
+        largest_change: largest change of a logit among each step's five likeliest tokens.
+        smallest_margin: smallest distance of a step's two largest logits.
+        flips: steps whose most likely token is another one now.
+        near_ties: steps whose margin is within twice the largest change.
+    """
+
+    largest_change: float
+    smallest_margin: float
+    flips: int
+    near_ties: int
+
+
+def recomputed(model: Model, generation: Generation) -> Recomputed:
+    """Compute a greedy text's logits in one pass over prompt and text.
+
+    >>> from probes import load
+    >>> text = greedy(load("embedded"), ["The capital of Japan is"], 20)[0]
+    >>> recomputed(load("embedded"), text).flips
+    0
+    """
+    new = generation.ids[0]
+    steps = step_logits(generation)
+    again = model.logits(generation.prompt_ids)[-1:]
+    if len(new) > 1:
+        again = torch.cat([again, model.logits_after(generation.prompt_ids, [new[:-1]])[0]])
+    top = steps.topk(5, dim=-1).indices
+    change = float((steps.gather(1, top) - again.gather(1, top)).abs().max())
+    best = steps.topk(2, dim=-1).values
+    margins = best[:, 0] - best[:, 1]
+    return Recomputed(
+        largest_change=change,
+        smallest_margin=float(margins.min()),
+        flips=int((steps.argmax(-1) != again.argmax(-1)).sum()),
+        near_ties=int((margins <= 2 * change).sum()),
+    )
