@@ -15,7 +15,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from probes import embeddings, generation, quantization, reference, tokens
+    from probes import (
+        decoding,
+        determinism,
+        draws,
+        embeddings,
+        filters,
+        generation,
+        goodness,
+        hard_logits,
+        library_filters,
+        quantization,
+        reference,
+        repetition,
+        temperature,
+        tokens,
+        variety,
+    )
     from probes.model import Model, load
     from probes.sampling import Sampling
 
@@ -24,12 +40,22 @@ __version__ = "0.1.0"
 __all__ = [
     "Model",
     "Sampling",
+    "decoding",
+    "determinism",
+    "draws",
     "embeddings",
+    "filters",
     "generation",
+    "goodness",
+    "hard_logits",
+    "library_filters",
     "load",
     "quantization",
     "reference",
+    "repetition",
+    "temperature",
     "tokens",
+    "variety",
 ]
 
 _HOME = {"Model": "probes.model", "Sampling": "probes.sampling", "load": "probes.model"}

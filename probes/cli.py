@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import suppress
-from pathlib import Path  # noqa: TC003 - typer reads it when it runs
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from scipy import stats
 
-from probes import exact, filters
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from probes.model import Generation, Model, Prompt
-    from probes.sampling import Sampling
+from probes import exact, filters, library_filters
+from probes.model import Generation, Model, Prompt
+from probes.sampling import Sampling
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ def step_logits(generation: Generation) -> torch.Tensor:
 def probability_of_greedy(generation: Generation, sampling: Sampling) -> float:
     """The probability that sampling reproduces a greedy text, exactly.
 
-    >>> from probes import Sampling, load
+    >>> from probes import load
     >>> text = greedy(load("embedded"), ["The capital of Japan is"], 20)[0]
     >>> probability_of_greedy(text, Sampling(temperature=0.01, top_k=1))
     1.0
@@ -101,7 +99,7 @@ def possible_texts(
 
     One batched forward pass a token, over the `width` likeliest prefixes.
 
-    >>> from probes import Sampling, load
+    >>> from probes import load
     >>> texts = possible_texts(load("embedded"), "The capital of Japan is", Sampling(top_k=1), 3)
     >>> len(texts.ids), texts.rest
     (1, 0.0)
@@ -121,8 +119,25 @@ def possible_texts(
     )
 
 
-def sampled(model: Model, prompt: Prompt, length: int, seed: int, **arguments: Any) -> Generation:
-    """A text sampled through `generate`, with raw logits and filtered scores, once a session.
+@dataclass(frozen=True)
+class Sampled:
+    """A text drawn through `generate`, with what it was drawn from.
+
+    Attributes:
+        ids: new token ids.
+        text: those ids decoded.
+        logits: (tokens, vocabulary), float32, as the model gave them.
+        scores: (tokens, vocabulary), float32, as the library's filters left them.
+    """
+
+    ids: list[int]
+    text: str
+    logits: torch.Tensor
+    scores: torch.Tensor
+
+
+def sampled(model: Model, prompt: Prompt, length: int, seed: int, **arguments: Any) -> Sampled:
+    """Sample a text through `generate`, once a session.
 
     Args:
         model: the target.
@@ -133,22 +148,33 @@ def sampled(model: Model, prompt: Prompt, length: int, seed: int, **arguments: A
 
     >>> from probes import load
     >>> text = sampled(load("embedded"), "The capital of Japan is", 3, seed=0, top_k=5)
-    >>> int(text.scores[0, 0].isfinite().sum())
+    >>> int(text.scores[0].isfinite().sum())
     5
     """
     ids = tuple(model.prompt_ids(prompt))
     return model.remember(
         ("sampled", ids, length, seed, tuple(sorted(arguments.items()))),
-        lambda: model.generate(
-            ids,
-            seed=seed,
-            max_new_tokens=length,
-            do_sample=True,
-            output_logits=True,
-            output_scores=True,
-            **arguments,
-        ),
+        lambda: _sampled(model, ids, length, seed, arguments),
     )
+
+
+def _sampled(
+    model: Model, ids: Prompt, length: int, seed: int, arguments: dict[str, Any]
+) -> Sampled:
+    generation = model.generate(
+        ids,
+        seed=seed,
+        max_new_tokens=length,
+        do_sample=True,
+        output_logits=True,
+        output_scores=True,
+        **arguments,
+    )
+    if generation.logits is None or generation.scores is None:
+        raise ValueError("generate returned no logits or no scores")
+    new = generation.ids[0]
+    steps = slice(0, len(new))
+    return Sampled(new, generation.text, generation.logits[0, steps], generation.scores[0, steps])
 
 
 @dataclass(frozen=True)
@@ -191,7 +217,6 @@ def compare_filters(
         scores: (steps, vocabulary), as the library left them; -inf where a token is dropped.
         sampling: the settings they should follow.
 
-    >>> from probes import Sampling
     >>> logits = torch.tensor([[3.0, 2.0, 1.0]])
     >>> scores = torch.tensor([[3.0, 2.0, -torch.inf]])
     >>> compare_filters(logits, scores, Sampling(top_k=2))[0].as_expected
@@ -271,6 +296,12 @@ def search(model: Model, prompt: Prompt, beams: int, length: int) -> Search:
     return Search(beams, generation.text, log_likelihood(model, generation.prompt_ids, ids), rows)
 
 
+def searched(model: Model, prompt: Prompt, beams: int, length: int) -> Search:
+    """The same, once a session."""
+    ids = tuple(model.prompt_ids(prompt))
+    return model.remember(("search", ids, beams, length), lambda: search(model, ids, beams, length))
+
+
 def log_likelihood(model: Model, prompt: Prompt, ids: Sequence[int]) -> float:
     """Log-probability of a continuation under the model itself, in nats: nothing is filtered.
 
@@ -282,3 +313,94 @@ def log_likelihood(model: Model, prompt: Prompt, ids: Sequence[int]) -> float:
     if len(ids) > 1:
         last = torch.cat([last, model.logits_after(prompt, [ids[:-1]])[0]])
     return exact.path_log_probability(filters.log_probabilities(last), ids)
+
+
+def mass_kept(step: Sampled, temperature: float) -> float:
+    """Share of the tempered distribution that the filters left at the first step.
+
+    >>> from probes import load
+    >>> text = sampled(load("embedded"), "The capital of Japan is", 1, seed=0, top_k=0)
+    >>> round(mass_kept(text, 1.0), 6)
+    1.0
+    """
+    tempered = filters.temperature(step.logits[0].double(), temperature)
+    return float(tempered.softmax(dim=-1)[step.scores[0].isfinite()].sum())
+
+
+@dataclass(frozen=True)
+class Nuclei:
+    """Nucleus size against flatness, step by step, sorted from the sharpest distribution on.
+
+    Attributes:
+        p: the mass the nucleus reaches.
+        entropies: Shannon entropy of each step's distribution, in nats.
+        sizes: tokens in its nucleus, under the library's own filter.
+        rank_correlation: Spearman's, between the two.
+    """
+
+    p: float
+    entropies: list[float]
+    sizes: list[int]
+    rank_correlation: float
+
+    @property
+    def entropy_range(self) -> float:
+        """Entropy of the flattest step less that of the sharpest."""
+        return self.entropies[-1] - self.entropies[0]
+
+
+def nuclei(model: Model, prompts: Sequence[Prompt], length: int, p: float) -> Nuclei:
+    """Nucleus sizes along greedy texts.
+
+    >>> from probes import load
+    >>> nuclei(load("embedded"), ["The capital of Japan is"], 20, 0.9).rank_correlation > 0
+    True
+    """
+    logits = torch.cat([step_logits(text) for text in greedy(model, prompts, length)])
+    entropies = filters.entropy(filters.log_probabilities(logits))
+    order = entropies.argsort()
+    sizes = filters.kept(library_filters.top_p(logits, p))[order]
+    correlation = stats.spearmanr(entropies[order].numpy(), sizes.numpy()).statistic
+    return Nuclei(p, entropies[order].tolist(), sizes.tolist(), float(correlation))
+
+
+@dataclass(frozen=True)
+class Recomputed:
+    """A greedy text's steps computed again, all in one forward pass.
+
+    Attributes:
+        largest_change: largest change of a logit among each step's five likeliest tokens.
+        smallest_margin: smallest distance of a step's two largest logits.
+        flips: steps whose most likely token is another one now.
+        near_ties: steps whose margin is within twice the largest change.
+    """
+
+    largest_change: float
+    smallest_margin: float
+    flips: int
+    near_ties: int
+
+
+def recomputed(model: Model, generation: Generation) -> Recomputed:
+    """Compute a greedy text's logits in one pass over prompt and text.
+
+    >>> from probes import load
+    >>> text = greedy(load("embedded"), ["The capital of Japan is"], 20)[0]
+    >>> recomputed(load("embedded"), text).flips
+    0
+    """
+    new = generation.ids[0]
+    steps = step_logits(generation)
+    again = model.logits(generation.prompt_ids)[-1:]
+    if len(new) > 1:
+        again = torch.cat([again, model.logits_after(generation.prompt_ids, [new[:-1]])[0]])
+    top = steps.topk(5, dim=-1).indices
+    change = float((steps.gather(1, top) - again.gather(1, top)).abs().max())
+    best = steps.topk(2, dim=-1).values
+    margins = best[:, 0] - best[:, 1]
+    return Recomputed(
+        largest_change=change,
+        smallest_margin=float(margins.min()),
+        flips=int((steps.argmax(-1) != again.argmax(-1)).sum()),
+        near_ties=int((margins <= 2 * change).sum()),
+    )

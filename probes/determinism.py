@@ -122,9 +122,9 @@ def repeated(model: Model, prompts: Sequence[Prompt], length: int, runs: int) ->
     ]
 
 
-def alone(model: Model, prompts: Sequence[Prompt], length: int) -> Variation:
+def alone(model: Model, prompts: Sequence[Prompt], length: int) -> Iterator[Variation]:
     """Each prompt in a batch of its own, without padding."""
-    return _varied(
+    yield _varied(
         model,
         "batch of one, no padding",
         prompts,
@@ -133,11 +133,11 @@ def alone(model: Model, prompts: Sequence[Prompt], length: int) -> Variation:
     )
 
 
-def doubled(model: Model, prompts: Sequence[Prompt], length: int) -> Variation:
+def doubled(model: Model, prompts: Sequence[Prompt], length: int) -> Iterator[Variation]:
     """Every prompt twice in one batch, beside a longer one that pads all of them more."""
     longer = max((model.prompt_ids(prompt) for prompt in prompts), key=len) * 2
     batch = [longer, *prompts, *prompts]
-    return _varied(
+    yield _varied(
         model,
         "larger batch, more padding",
         prompts,

@@ -1,84 +1,39 @@
 """Draws from `generate`, thousands at a time, and how well they fit the computed distribution.
 
-On a CPU, drawing from 32000 tokens is slow, and nothing in the law of drawing depends on their
-number. So draws are made from a narrowed copy of the network, whose vocabulary is cut to the
-tokens that matter after a prompt: the logits of those are the same, and everything `generate` does
-with them is too. A smaller number of draws is made from the whole vocabulary besides.
+However many draws are made after one prompt, the network says the same: so it is asked once, and
+`generate` - all of it, from its defaults to its random numbers - runs on a stand-in whose forward
+pass returns those logits for every row. On a CPU drawing from 32000 tokens is slow, and the law of
+drawing does not depend on their number: so most draws are made from the logits of the likeliest
+tokens alone, and fewer from the whole vocabulary.
 """
 
 from __future__ import annotations
 
 import copy
+import functools
+from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import transformers
+from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from probes import filters
 from probes.goodness import Fit, goodness_of_fit
+from probes.model import Model, Prompt
+from probes.sampling import Sampling
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from probes.model import Model, Prompt
-    from probes.sampling import Sampling
-
-ROWS_AT_ONCE = 5_000
-
-
-@dataclass(frozen=True)
-class Narrow:
-    """A network cut down to a part of the vocabulary.
-
-    Attributes:
-        network: the copy.
-        prompt_ids: the prompt in its ids.
-        vocabulary: the ids of the whole model that its ids stand for.
-    """
-
-    network: Any
-    prompt_ids: list[int]
-    vocabulary: list[int]
-
-
-def narrowed(model: Model, prompt: Prompt, size: int = 512) -> Narrow:
-    """A copy of the network that knows only a prompt's tokens and the likeliest after it.
-
-    >>> from probes import load
-    >>> narrow = narrowed(load("embedded"), "The capital of Japan is", size=64)
-    >>> len(narrow.vocabulary), narrow.network.config.vocab_size
-    (64, 64)
-    """
-    ids = model.prompt_ids(prompt)
-    likely = model.logits(ids)[-1].topk(min(size, len(model.embedding()))).indices.tolist()
-    vocabulary = sorted(list(dict.fromkeys([*ids, *likely]))[:size])
-    rows = torch.tensor(vocabulary, device=model.device)
-    network = copy.deepcopy(model.network)
-    embedding = torch.nn.Embedding(len(rows), model.hidden_size, device=model.device)
-    embedding.weight.data = model.embedding()[rows].clone()
-    whole_head = network.get_output_embeddings()
-    head = torch.nn.Linear(
-        model.hidden_size, len(rows), bias=whole_head.bias is not None, device=model.device
-    )
-    head.weight.data = whole_head.weight.data[rows].clone()
-    if whole_head.bias is not None:
-        head.bias.data = whole_head.bias.data[rows].clone()
-    network.set_input_embeddings(embedding)
-    network.set_output_embeddings(head)
-    network.config.vocab_size = len(rows)
-    network.generation_config.eos_token_id = None
-    network.generation_config.pad_token_id = 0
-    return Narrow(network, [vocabulary.index(i) for i in ids], vocabulary)
+ROWS_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True)
 class Draws:
-    """First-token draws and what they were drawn from.
+    """Draws and what they were drawn from.
 
     Attributes:
-        counts: (vocabulary,), int64, how often each token was drawn.
-        probabilities: (vocabulary,), float64, from the raw logits and the settings.
+        counts: (outcomes,), int64, how often each was drawn.
+        probabilities: (outcomes,), float64, from the raw logits and the settings.
         fit: the G-test of the two.
     """
 
@@ -87,74 +42,134 @@ class Draws:
     fit: Fit
 
 
-@torch.inference_mode()
 def first_tokens(
-    network: Any, prompt_ids: Sequence[int], sampling: Sampling, count: int, seed: int
+    model: Model, prompt: Prompt, sampling: Sampling, *, count: int, seed: int, likeliest: int = 0
 ) -> Draws:
     """Draw the first token many times through `generate`, and test the draws.
 
     Args:
-        network: a network as transformers made it, or a narrowed one.
-        prompt_ids: the prompt in its ids.
+        model: the target.
+        prompt: what to continue.
         sampling: how to draw.
         count: how many draws.
         seed: of the draws.
+        likeliest: draw from so many of the likeliest tokens alone; 0 is the whole vocabulary.
+
+    >>> from probes import load
+    >>> drawn = first_tokens(
+    ...     load("embedded"), "Once", Sampling(top_k=3), count=100, seed=0, likeliest=64
+    ... )
+    >>> len(drawn.counts), int(drawn.counts.count_nonzero()) <= 3
+    (64, True)
     """
-    inputs = torch.tensor([list(prompt_ids)], device=network.device)
-    logits = network(input_ids=inputs).logits[0, -1].float().cpu()
+    logits = model.logits(prompt)[-1]
+    if likeliest:
+        logits = logits.topk(min(likeliest, len(logits))).values
     probabilities = filters.log_probabilities(logits, sampling).exp()
-    drawn = _drawn(network, inputs, sampling, count, seed, length=1)[:, 0]
-    counts = torch.bincount(drawn, minlength=len(probabilities))
+    drawn = _drawn(model, prompt, logits.unsqueeze(0), sampling, count, seed)[:, 0]
+    return _tested(drawn, probabilities)
+
+
+def token_pairs(
+    model: Model, prompt: Prompt, sampling: Sampling, *, count: int, seed: int
+) -> Draws:
+    """Draw the first two tokens together, and test the draws against their joint distribution.
+
+    Args:
+        model: the target.
+        prompt: what to continue.
+        sampling: how to draw; it must keep few tokens, as every pair of them is an outcome.
+        count: how many draws.
+        seed: of the draws.
+
+    Returns:
+        Counts and probabilities over the pairs of kept tokens and, last, all other pairs.
+
+    >>> from probes import load
+    >>> drawn = token_pairs(load("embedded"), "Once", Sampling(top_k=2), count=100, seed=0)
+    >>> int(drawn.counts[-1])
+    0
+    """
+    whole = model.logits(prompt)[-1]
+    kept = filters.filtered(whole, sampling).isfinite().nonzero().flatten()
+    after = model.logits_after(prompt, kept.unsqueeze(1).tolist())[:, -1]
+    # A vocabulary of the kept tokens and all those that may follow them.
+    following = filters.filtered(after, sampling).isfinite().any(dim=0)
+    following[kept] = True
+    tokens = following.nonzero().flatten()
+    first, second = whole[tokens], after[:, tokens]
+    rows = torch.searchsorted(tokens, kept)
+    table = first.repeat(len(tokens) + 1, 1)
+    table[rows + 1] = second
+    joint = _joint(first, second, rows, sampling)
+    drawn = _drawn(model, prompt, table, sampling, count, seed, length=2)
+    place = torch.full((len(tokens),), len(kept))
+    place[rows] = torch.arange(len(kept))
+    outcomes = (place[drawn[:, 0]] * len(tokens) + drawn[:, 1]).clamp_max(len(joint))
+    return _tested(outcomes, torch.cat([joint, torch.zeros(1, dtype=joint.dtype)]))
+
+
+def _joint(
+    first: torch.Tensor, second: torch.Tensor, rows: torch.Tensor, sampling: Sampling
+) -> torch.Tensor:
+    """Probability of each pair: (kept * tokens,)."""
+    one = filters.log_probabilities(first, sampling)[rows].unsqueeze(1)
+    return (one + filters.log_probabilities(second, sampling)).exp().flatten()
+
+
+def _tested(outcomes: torch.Tensor, probabilities: torch.Tensor) -> Draws:
+    counts = torch.bincount(outcomes, minlength=len(probabilities))
     return Draws(counts, probabilities, goodness_of_fit(counts.numpy(), probabilities.numpy()))
 
 
 @torch.inference_mode()
-def token_pairs(
-    network: Any, prompt_ids: Sequence[int], sampling: Sampling, count: int, seed: int
-) -> Draws:
-    """Draw the first two tokens together, and test the draws against their joint distribution.
-
-    The settings must keep few tokens, as every pair of them is an outcome.
-
-    Returns:
-        Counts and probabilities over the pairs of kept tokens and, last, all other pairs.
-    """
-    inputs = torch.tensor([list(prompt_ids)], device=network.device)
-    first = filters.log_probabilities(_last_logits(network, inputs), sampling)[0]
-    kept = first.isfinite().nonzero().flatten()
-    prefixes = torch.cat([inputs.expand(len(kept), -1), kept.unsqueeze(1).to(inputs.device)], dim=1)
-    second = filters.log_probabilities(_last_logits(network, prefixes), sampling)
-    joint = (first[kept].unsqueeze(1) + second).exp().flatten()
-    drawn = _drawn(network, inputs, sampling, count, seed, length=2)
-    row = torch.full((len(first),), len(kept))
-    row[kept] = torch.arange(len(kept))
-    outcome = (row[drawn[:, 0]] * len(first) + drawn[:, 1]).clamp_max(len(joint))
-    counts = torch.bincount(outcome, minlength=len(joint) + 1)
-    probabilities = torch.cat([joint, torch.zeros(1, dtype=joint.dtype)])
-    return Draws(counts, probabilities, goodness_of_fit(counts.numpy(), probabilities.numpy()))
-
-
-def _last_logits(network: Any, ids: torch.Tensor) -> torch.Tensor:
-    logits: torch.Tensor = network(input_ids=ids).logits[:, -1].float().cpu()
-    return logits
-
-
 def _drawn(
-    network: Any, inputs: torch.Tensor, sampling: Sampling, count: int, seed: int, length: int
+    model: Model,
+    prompt: Prompt,
+    table: torch.Tensor,
+    sampling: Sampling,
+    count: int,
+    seed: int,
+    length: int = 1,
 ) -> torch.Tensor:
-    """New ids of `count` samples of one prompt, (count, length)."""
+    """New tokens of `count` samples of one prompt, (count, length).
+
+    The table, (1 + tokens, vocabulary), holds the first step's logits, then those after each token.
+    """
+    inputs = torch.tensor([model.prompt_ids(prompt)], device=model.device)
+    stand_in = _stand_in(model.network, table.to(model.device), length)
     transformers.set_seed(seed)
     rows = []
     while count > 0:
         part = min(count, ROWS_AT_ONCE)
-        output = network.generate(
+        output = stand_in.generate(
             inputs,
             attention_mask=torch.ones_like(inputs),
             num_return_sequences=part,
             max_new_tokens=length,
-            min_new_tokens=length,
             **sampling.arguments(),
         )
         rows.append(output[:, inputs.shape[1] :].cpu())
         count -= part
     return torch.cat(rows)
+
+
+def _stand_in(network: Any, table: torch.Tensor, length: int) -> Any:
+    """The same network with a forward pass that looks logits up, and no end before `length`."""
+    stand_in = copy.copy(network)
+    stand_in._forward_pre_hooks = OrderedDict()  # what it computes is no forward pass to count
+    stand_in.generation_config = copy.deepcopy(network.generation_config)
+    stand_in.generation_config.eos_token_id = None
+    stand_in.generation_config.pad_token_id = 0
+    calls = 0
+
+    @functools.wraps(network.forward)
+    def forward(input_ids: torch.Tensor, **_: Any) -> CausalLMOutputWithPast:
+        nonlocal calls
+        first = calls % length == 0
+        calls += 1
+        rows = torch.zeros_like(input_ids[:, -1]) if first else input_ids[:, -1] + 1
+        return CausalLMOutputWithPast(logits=table[rows].unsqueeze(1))
+
+    stand_in.forward = forward
+    return stand_in

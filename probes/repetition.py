@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import mean
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from scipy import stats
+
+from probes.model import Model, Prompt
+from probes.sampling import Sampling
 
 SHORTEST_PHRASE = 3
 """Tokens of the shortest phrase whose repetition counts."""
@@ -62,3 +66,50 @@ def distinct_ngrams(ids: Sequence[int], n: int) -> float:
     """
     grams = [tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)]
     return len(set(grams)) / len(grams) if grams else 1.0
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """Repetition in long greedy texts and in sampled ones.
+
+    Attributes:
+        greedy_distinct: share of a greedy text's 4-grams that are different, mean over prompts.
+        sampled_distinct: the same of the sampled texts.
+        greedy_repeating: share of greedy texts that end in a repeated phrase.
+        sampled_repeating: share of sampled texts that do.
+        p_value: probability of sampled shares so much larger if their mean were greedy's (t-test).
+        greedy_text: the first greedy text.
+    """
+
+    greedy_distinct: float
+    sampled_distinct: float
+    greedy_repeating: float
+    sampled_repeating: float
+    p_value: float
+    greedy_text: str
+
+
+def greedy_against_sampled(
+    model: Model, prompts: Sequence[Prompt], *, length: int, samples: int, seed: int
+) -> Repetition:
+    """Make long texts greedily and by sampling at temperature 1, nothing filtered."""
+    greedy = model.generate_batch(prompts, do_sample=False, max_new_tokens=length)
+    sampled = model.generate_batch(
+        prompts,
+        sampling=Sampling(top_k=0),
+        samples=samples,
+        seed=seed,
+        max_new_tokens=length,
+    )
+    greedy_ids = [text.ids[0] for text in greedy]
+    sampled_ids = [ids for text in sampled for ids in text.ids]
+    shares = [distinct_ngrams(ids, 4) for ids in sampled_ids]
+    greedy_distinct = mean(distinct_ngrams(ids, 4) for ids in greedy_ids)
+    return Repetition(
+        greedy_distinct=greedy_distinct,
+        sampled_distinct=mean(shares),
+        greedy_repeating=mean(repeated_tail(ids)[1] > 1 for ids in greedy_ids),
+        sampled_repeating=mean(repeated_tail(ids)[1] > 1 for ids in sampled_ids),
+        p_value=float(stats.ttest_1samp(shares, greedy_distinct, alternative="greater").pvalue),
+        greedy_text=greedy[0].text,
+    )

@@ -6,7 +6,7 @@ messages in, keeps a journal a target, and makes the records at the end.
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 - pydantic reads it when it runs
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 

@@ -37,6 +37,17 @@ SCRIPTS = {
 STORIES = ("Once upon a time,", "Long, long ago,", "In the beginning,")
 """Openings that leave nearly everything open."""
 
+CAPITALS = {
+    "France": "Paris",
+    "Germany": "Berlin",
+    "Italy": "Rome",
+    "Spain": "Madrid",
+    "Egypt": "Cairo",
+    "Canada": "Ottawa",
+    "Peru": "Lima",
+}
+"""Countries besides Japan, with their capitals."""
+
 AWKWARD = {
     "one space": " ",
     "leading spaces": "   three spaces first",

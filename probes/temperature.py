@@ -1,0 +1,78 @@
+"""Probes of what the temperature does to a distribution."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from probes import filters, library_filters
+
+GRID = (0.2, 0.4, 0.7, 1.0, 1.4, 1.6, 2.5, 4.0)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How a distribution changes with the temperature, under the library's own filter.
+
+    Attributes:
+        temperatures: the grid.
+        entropies: Shannon entropy at each temperature, in nats.
+        ranking_changes: tokens whose place in the ranking differs between the raw logits and any
+            temperature, ties left out.
+        cold: a temperature so low that the second token is e^40 times less likely than the first.
+        greedy_share_when_cold: probability of the most likely token there.
+        hot: a temperature a million times the logits' spread.
+        distance_from_uniform_when_hot: largest deviation from 1 / vocabulary, relative to it.
+    """
+
+    temperatures: tuple[float, ...]
+    entropies: list[float]
+    ranking_changes: int
+    cold: float
+    greedy_share_when_cold: float
+    hot: float
+    distance_from_uniform_when_hot: float
+
+    @property
+    def rises_strictly(self) -> bool:
+        """Whether every entropy is larger than the one before."""
+        return all(a < b for a, b in zip(self.entropies, self.entropies[1:], strict=False))
+
+
+def shape(logits: torch.Tensor) -> Shape:
+    """Follow one distribution over the grid of temperatures, and to both ends.
+
+    Args:
+        logits: (vocabulary,), not all equal.
+
+    >>> found = shape(torch.tensor([1.0, 2.0, 4.0]))
+    >>> found.rises_strictly, found.ranking_changes
+    (True, 0)
+    """
+    logits = logits.double()
+    first, second = logits.topk(2).values.tolist()
+    cold = (first - second) / 40
+    hot = 1e6 * float(logits.max() - logits.min())
+    tempered = [_library(logits, t) for t in GRID]
+    uniform = 1 / len(logits)
+    hot_probabilities = _library(logits, hot).softmax(dim=-1)
+    return Shape(
+        temperatures=GRID,
+        entropies=[float(filters.entropy(x.log_softmax(dim=-1))) for x in tempered],
+        ranking_changes=sum(_moved(logits, x) for x in tempered),
+        cold=cold,
+        greedy_share_when_cold=float(_library(logits, cold).softmax(dim=-1).max()),
+        hot=hot,
+        distance_from_uniform_when_hot=float((hot_probabilities / uniform - 1).abs().max()),
+    )
+
+
+def _library(logits: torch.Tensor, temperature: float) -> torch.Tensor:
+    return library_filters.temperature(logits.unsqueeze(0), temperature)[0]
+
+
+def _moved(logits: torch.Tensor, tempered: torch.Tensor) -> int:
+    """How many tokens stand below one that was less likely before."""
+    in_order = tempered[logits.argsort(descending=True, stable=True)]
+    return int((in_order[1:] > in_order[:-1]).sum())

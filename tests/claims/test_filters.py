@@ -1,0 +1,253 @@
+"""Claims: from logits to a distribution: temperature, top-k, top-p, their order."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+import probes
+from probes.sampling import NARROW_HOT, NEAR_GREEDY, WIDE_HOT, Sampling
+from probes.texts import CAPITAL_OF_JAPAN, STORIES
+
+if TYPE_CHECKING:
+    from probes import Model
+
+Evidence = dict[str, Any]
+
+PUBLISHED_TEMPERATURES = (0.4, 1.0, 1.6)
+PROMPTS = (CAPITAL_OF_JAPAN, STORIES[0])
+EVERYTHING = Sampling(temperature=1.4, top_k=40, top_p=0.9, min_p=0.02)
+SEED = 20231010
+
+any_logits = settings(
+    max_examples=150,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+    ],
+)
+
+
+def described(draw: Any) -> dict[str, Any]:
+    return {
+        "size": draw(st.one_of(st.integers(2, 40), st.sampled_from([1000, 32000, 50000]))),
+        "kind": draw(st.sampled_from(probes.hard_logits.KINDS)),
+        "seed": draw(st.integers(0, 2**16)),
+        "dtype": draw(st.sampled_from(["float32", "float16", "bfloat16"])),
+    }
+
+
+hard_logits = st.composite(described)()
+
+
+@pytest.mark.claim("next-token")
+def test_tokyo_leads_a_distribution(model: Model, evidence: Evidence) -> None:
+    top = probes.decoding.most_likely(model, CAPITAL_OF_JAPAN)
+    logits = model.logits(CAPITAL_OF_JAPAN)[-1]
+    total = float(probes.filters.log_probabilities(logits).exp().sum())
+    evidence["top_ten"] = [asdict(candidate) for candidate in top]
+    evidence["sum_of_probabilities"] = total
+    assert total == pytest.approx(1, abs=1e-9)
+    assert top[0].text.strip() == "Tokyo", f"{top[0].text!r} leads, not 'Tokyo'"
+
+
+@pytest.mark.claim("temperature-formula")
+@pytest.mark.parametrize("temperature", PUBLISHED_TEMPERATURES)
+def test_generate_divides_the_logits_by_the_temperature(
+    model: Model, evidence: Evidence, temperature: float
+) -> None:
+    text = probes.decoding.sampled(
+        model, CAPITAL_OF_JAPAN, 1, SEED, temperature=temperature, top_k=0, top_p=1.0
+    )
+    steps = probes.decoding.compare_filters(
+        text.logits, text.scores, Sampling(temperature=temperature, top_k=0)
+    )
+    evidence["temperature"] = temperature
+    evidence["largest_error"] = steps[0].largest_error
+    assert steps[0].as_expected
+
+
+@pytest.mark.claim("temperature-formula")
+@any_logits
+@given(logits=hard_logits, temperature=st.floats(1e-4, 1e4))
+@example(logits={"size": 2, "kind": "one-hot", "seed": 0, "dtype": "float32"}, temperature=1e-4)
+def test_library_temperature_is_the_formula_on_any_logits(
+    model: Model, logits: dict[str, Any], temperature: float
+) -> None:
+    made = probes.hard_logits.make(**logits)
+    theirs = probes.library_filters.temperature(made, temperature)
+    assert theirs.allclose(probes.filters.temperature(made, temperature), rtol=1e-6)
+
+
+@pytest.mark.claim("temperature-shape")
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_entropy_rises_and_the_ranking_stays(model: Model, evidence: Evidence, prompt: str) -> None:
+    shape = probes.temperature.shape(model.logits(prompt)[-1])
+    evidence.update(asdict(shape))
+    assert shape.rises_strictly, "entropy does not rise with the temperature"
+    assert shape.ranking_changes == 0
+    assert shape.greedy_share_when_cold == pytest.approx(1, abs=1e-6)
+    assert shape.distance_from_uniform_when_hot == pytest.approx(0, abs=1e-3)
+
+
+@pytest.mark.claim("top-k")
+@any_logits
+@given(logits=hard_logits, k=st.integers(1, 60))
+@example(logits={"size": 40, "kind": "equal", "seed": 0, "dtype": "float32"}, k=3)
+def test_library_keeps_the_k_likeliest_and_their_ties_on_any_logits(
+    model: Model, logits: dict[str, Any], k: int
+) -> None:
+    made = probes.hard_logits.make(**logits)
+    theirs = probes.library_filters.top_k(made, k)
+    assert theirs.equal(probes.filters.top_k(made, k))
+
+
+@pytest.mark.claim("top-k")
+@pytest.mark.parametrize("k", [1, 5, 50])
+def test_generate_keeps_the_k_likeliest(model: Model, evidence: Evidence, k: int) -> None:
+    text = probes.decoding.sampled(model, CAPITAL_OF_JAPAN, 1, SEED, temperature=1.4, top_k=k)
+    steps = probes.decoding.compare_filters(
+        text.logits, text.scores, Sampling(temperature=1.4, top_k=k)
+    )
+    evidence["k"], evidence["kept"] = k, steps[0].kept
+    evidence["probability_kept"] = probes.decoding.mass_kept(text, 1.4)
+    assert steps[0].as_expected
+    assert steps[0].kept >= k
+
+
+@pytest.mark.claim("top-k")
+def test_k_of_one_is_greedy(model: Model, evidence: Evidence) -> None:
+    greedy = probes.decoding.greedy(model, [CAPITAL_OF_JAPAN], 20)[0]
+    sampled = probes.decoding.sampled(model, CAPITAL_OF_JAPAN, 20, SEED, top_k=1)
+    evidence["greedy"], evidence["top_k_1"] = greedy.text, sampled.text
+    assert sampled.ids == greedy.ids[0]
+
+
+@pytest.mark.claim("top-k")
+def test_k_of_the_whole_vocabulary_changes_nothing(model: Model, evidence: Evidence) -> None:
+    logits = model.logits(CAPITAL_OF_JAPAN)[-1:]
+    evidence["k"] = k = logits.shape[-1]
+    assert probes.library_filters.top_k(logits, k).equal(logits)
+
+
+@pytest.mark.claim("top-p-reference")
+@any_logits
+@given(logits=hard_logits, p=st.one_of(st.floats(1e-6, 1.0), st.sampled_from([0.5, 0.75, 0.875])))
+@example(logits={"size": 20, "kind": "powers of two", "seed": 0, "dtype": "float32"}, p=0.5)
+@example(logits={"size": 40, "kind": "equal", "seed": 0, "dtype": "float32"}, p=0.5)
+@example(logits={"size": 2, "kind": "one-hot", "seed": 0, "dtype": "float32"}, p=1e-6)
+def test_library_nucleus_is_the_definition_on_any_logits(
+    model: Model, logits: dict[str, Any], p: float
+) -> None:
+    made = probes.hard_logits.make(**logits)
+    sampling = Sampling(top_k=0, top_p=p)
+    theirs = probes.library_filters.apply(made, sampling)
+    step = probes.decoding.compare_filters(made, theirs, sampling)[0]
+    assert step.as_expected, step
+
+
+@pytest.mark.claim("top-p-reference")
+def test_where_the_sum_meets_p_exactly_the_nucleus_ends(model: Model, evidence: Evidence) -> None:
+    halves = probes.hard_logits.make(16, "powers of two", seed=0)
+    for p, expected in ((0.5, 1), (0.75, 2), (0.875, 3)):
+        ours = int(probes.filters.kept(probes.filters.top_p(halves, p)))
+        theirs = int(probes.filters.kept(probes.library_filters.top_p(halves, p)))
+        evidence[f"p_{p}"] = {"definition": ours, "library": theirs}
+        assert ours == expected
+        # float32 sums from the other end: the library may keep the token that follows, no more.
+        assert theirs in (expected, expected + 1)
+
+
+@pytest.mark.claim("top-p-reference")
+@pytest.mark.parametrize("prompt", PROMPTS)
+@pytest.mark.parametrize("p", [0.2, 0.5, 0.9, 0.99])
+def test_nucleus_of_the_models_own_logits(
+    model: Model, evidence: Evidence, prompt: str, p: float
+) -> None:
+    logits = model.logits(prompt)
+    sampling = Sampling(top_k=0, top_p=p)
+    theirs = probes.library_filters.apply(logits, sampling)
+    steps = probes.decoding.compare_filters(logits, theirs, sampling)
+    evidence["p"], evidence["sizes"] = p, [step.kept for step in steps]
+    assert all(step.as_expected for step in steps)
+
+
+@pytest.mark.claim("nucleus-adapts")
+def test_nucleus_grows_with_the_flatness(model: Model, evidence: Evidence) -> None:
+    nuclei = probes.decoding.nuclei(model, [*PROMPTS], length=20, p=0.9)
+    evidence.update(asdict(nuclei))
+    if nuclei.entropy_range < 0.5:
+        pytest.skip("its distributions are all about equally flat")
+    assert nuclei.sizes[0] < nuclei.sizes[-1], "no smaller where it is sharpest"
+    assert nuclei.rank_correlation > 0.5
+
+
+@pytest.mark.claim("filter-order")
+@pytest.mark.parametrize(
+    "sampling",
+    [NEAR_GREEDY, NARROW_HOT, WIDE_HOT, EVERYTHING],
+    ids=["near-greedy", "narrow-hot", "wide-hot", "all four"],
+)
+def test_generate_chooses_from_the_logits_filtered_in_order(
+    model: Model, evidence: Evidence, sampling: Sampling
+) -> None:
+    settings = {k: v for k, v in sampling.arguments().items() if k != "do_sample"}
+    text = probes.decoding.sampled(model, STORIES[0], 12, SEED, **settings)
+    steps = probes.decoding.compare_filters(text.logits, text.scores, sampling)
+    evidence["settings"], evidence["text"] = settings, text.text
+    evidence["steps"] = [asdict(step) for step in steps]
+    wrong = [number for number, step in enumerate(steps) if not step.as_expected]
+    assert not wrong, f"filtered otherwise at steps {wrong}: {steps[wrong[0]]}"
+
+
+@pytest.mark.claim("filter-order")
+@any_logits
+@given(
+    logits=hard_logits, temperature=st.floats(0.1, 10), k=st.integers(2, 60), p=st.floats(0.05, 1)
+)
+def test_composition_is_the_librarys_on_any_logits(
+    model: Model, logits: dict[str, Any], temperature: float, k: int, p: float
+) -> None:
+    made = probes.hard_logits.make(**logits)
+    sampling = Sampling(temperature=temperature, top_k=k, top_p=p)
+    theirs = probes.library_filters.apply(made, sampling)
+    step = probes.decoding.compare_filters(made, theirs, sampling)[0]
+    assert step.as_expected, step
+
+
+@pytest.mark.claim("filter-order")
+def test_another_order_would_be_seen(model: Model, evidence: Evidence) -> None:
+    logits = model.logits(STORIES[0])[-1:]
+    last = Sampling(temperature=3.0, top_k=0)
+    nucleus_first = probes.library_filters.apply(probes.filters.top_p(logits, 0.9), last)
+    step = probes.decoding.compare_filters(logits, nucleus_first, replace(last, top_p=0.9))[0]
+    evidence.update(asdict(step))
+    assert not step.as_expected
+
+
+@pytest.mark.claim("hidden-top-k")
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_top_k_50_applies_unasked(model: Model, evidence: Evidence, prompt: str) -> None:
+    text = probes.decoding.sampled(model, prompt, 4, SEED, temperature=1.4, top_p=0.9)
+    unfiltered = probes.decoding.sampled(
+        model, prompt, 4, SEED, temperature=1.4, top_p=0.9, top_k=0
+    )
+    sizes = [probes.filters.kept(t.scores).tolist() for t in (text, unfiltered)]
+    evidence["kept_by_default"], evidence["kept_with_top_k_0"] = sizes
+    evidence["text_by_default"], evidence["text_with_top_k_0"] = text.text, unfiltered.text
+    with_50 = probes.decoding.compare_filters(
+        text.logits, text.scores, Sampling(temperature=1.4, top_p=0.9, top_k=50)
+    )
+    without = probes.decoding.compare_filters(
+        unfiltered.logits, unfiltered.scores, Sampling(temperature=1.4, top_p=0.9, top_k=0)
+    )
+    assert all(step.as_expected for step in with_50), "not top-k 50 and top-p 0.9"
+    assert all(step.as_expected for step in without), "top_k=0 does not switch it off"

@@ -1,0 +1,137 @@
+"""Claims: what sampling does at low and high temperature, and that draws follow their law."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import probes
+from probes.sampling import NARROW_HOT, NEAR_GREEDY, WIDE_HOT, Sampling
+from probes.texts import CAPITAL_OF_JAPAN, CAPITALS, STORIES
+
+if TYPE_CHECKING:
+    from probes import Model
+    from probes.draws import Draws
+
+Evidence = dict[str, Any]
+
+PROMPTS = (CAPITAL_OF_JAPAN, CAPITAL_OF_JAPAN.replace("Japan", "France"))
+DRAWS = 20_000
+RUNS = 5
+SEED = 20231010
+
+DRAWN = {
+    "no filter": Sampling(top_k=0),
+    "the library's default": Sampling(),
+    "wide-hot": WIDE_HOT,
+    "wide-hot without top-k": Sampling(temperature=1.4, top_p=0.9, top_k=0),
+    "min-p": Sampling(temperature=1.4, min_p=0.1),
+}
+
+
+@pytest.mark.claim("collapse")
+@pytest.mark.parametrize("country", ["Japan", *CAPITALS])
+def test_near_greedy_sampling_reproduces_the_greedy_text(
+    model: Model, evidence: Evidence, country: str
+) -> None:
+    prompts = [CAPITAL_OF_JAPAN.replace("Japan", c) for c in ("Japan", *CAPITALS)]
+    number = ("Japan", *CAPITALS).index(country)
+    greedy = probes.decoding.greedy(model, prompts, 20)[number]
+    evidence["greedy"] = greedy.text
+    evidence["probability"] = p = probes.decoding.probability_of_greedy(greedy, NEAR_GREEDY)
+    evidence["probability_that_five_agree"] = p**RUNS
+    assert p > 0.99, f"sampling gives the greedy text with probability {p:.3f} only"
+
+
+@pytest.mark.claim("collapse")
+def test_five_near_greedy_runs_agree_with_the_probability(model: Model, evidence: Evidence) -> None:
+    prompts = [CAPITAL_OF_JAPAN.replace("Japan", c) for c in ("Japan", *CAPITALS)]
+    agreement = probes.variety.runs_that_reproduce_greedy(
+        model, prompts, NEAR_GREEDY, runs=RUNS, length=20, seed=SEED
+    )
+    evidence.update(asdict(agreement))
+    assert agreement.p_value >= probes.goodness.ALPHA, (
+        f"{agreement.reproduced} of {agreement.runs} runs give the greedy text, "
+        f"{agreement.expected:.1f} are expected"
+    )
+
+
+@pytest.mark.claim("heat-varies")
+@pytest.mark.parametrize("prompt", [CAPITAL_OF_JAPAN, STORIES[0]])
+def test_five_hot_runs_differ_though_the_nucleus_is_narrow(
+    model: Model, evidence: Evidence, prompt: str
+) -> None:
+    texts = probes.decoding.possible_texts(model, prompt, NARROW_HOT, 20)
+    all_agree = texts.agreement(runs=RUNS)
+    evidence["probability_that_five_agree"] = asdict(all_agree)
+    evidence["probability_that_two_agree"] = asdict(texts.agreement())
+    evidence["expected_different_texts_of_five"] = asdict(texts.expected_distinct(RUNS))
+    evidence["likeliest_texts"] = [
+        {"text": model.decode(ids), "probability": p}
+        for ids, p in zip(texts.ids[:5], texts.probabilities[:5].tolist(), strict=True)
+    ]
+    assert all_agree.upper < 0.01, "five runs would often all be the same"
+
+
+@pytest.mark.claim("heat-wide-varies-more")
+@pytest.mark.parametrize("prompt", [CAPITAL_OF_JAPAN, STORIES[0]])
+def test_wide_hot_texts_vary_more_and_are_less_likely(
+    model: Model, evidence: Evidence, prompt: str
+) -> None:
+    narrow = probes.variety.of_samples(model, prompt, NARROW_HOT, samples=32, length=20, seed=SEED)
+    wide = probes.variety.of_samples(model, prompt, WIDE_HOT, samples=32, length=20, seed=SEED)
+    evidence["narrow_hot"], evidence["wide_hot"] = narrow.as_evidence(), wide.as_evidence()
+    alpha = probes.goodness.ALPHA
+    assert probes.variety.p_value_of_larger(wide.entropies, narrow.entropies) < alpha
+    assert probes.variety.p_value_of_larger(narrow.log_likelihoods, wide.log_likelihoods) < alpha
+    assert wide.distinct_4_grams > narrow.distinct_4_grams
+
+
+def verdict_of(evidence: Evidence, drawn: Draws) -> None:
+    evidence.update(asdict(drawn.fit))
+    assert drawn.fit.outside == 0, f"{drawn.fit.outside} draws of tokens that were dropped"
+    assert drawn.fit.good, (
+        f"draws do not follow the distribution: G = {drawn.fit.statistic:.1f} in "
+        f"{drawn.fit.bins} bins, p = {drawn.fit.p_value:.1e}"
+    )
+
+
+@pytest.mark.claim("samples-follow-distribution")
+@pytest.mark.parametrize("prompt", [CAPITAL_OF_JAPAN, STORIES[0]])
+@pytest.mark.parametrize("sampling", DRAWN.values(), ids=DRAWN.keys())
+def test_first_tokens_follow_the_distribution(
+    model: Model, evidence: Evidence, prompt: str, sampling: Sampling
+) -> None:
+    drawn = probes.draws.first_tokens(
+        model, prompt, sampling, count=DRAWS, seed=SEED, likeliest=512
+    )
+    verdict_of(evidence, drawn)
+
+
+@pytest.mark.claim("samples-follow-distribution")
+def test_pairs_of_tokens_follow_their_joint_distribution(model: Model, evidence: Evidence) -> None:
+    sampling = Sampling(temperature=1.4, top_k=5)
+    drawn = probes.draws.token_pairs(model, STORIES[0], sampling, count=DRAWS, seed=SEED)
+    verdict_of(evidence, drawn)
+
+
+@pytest.mark.claim("samples-follow-distribution")
+def test_draws_from_the_whole_vocabulary_follow_it_too(model: Model, evidence: Evidence) -> None:
+    drawn = probes.draws.first_tokens(model, STORIES[0], WIDE_HOT, count=1_000, seed=SEED)
+    verdict_of(evidence, drawn)
+
+
+@pytest.mark.claim("seeded")
+def test_a_seed_decides_the_sample(model: Model, evidence: Evidence) -> None:
+    texts = [
+        model.generate(STORIES[0], sampling=WIDE_HOT, seed=seed, samples=4, max_new_tokens=20).texts
+        for seed in (SEED, SEED, SEED + 1)
+    ]
+    chance = probes.decoding.possible_texts(model, STORIES[0], WIDE_HOT, 3).agreement().upper
+    evidence["first"], evidence["same_seed"], evidence["other_seed"] = texts
+    evidence["probability_that_other_seed_agrees"] = at_most = chance**4
+    assert texts[0] == texts[1], "the same seed gave another sample"
+    assert at_most < probes.goodness.ALPHA, "too few texts are possible to tell seeds apart"
+    assert texts[0] != texts[2], "another seed gave the same sample"

@@ -1,0 +1,83 @@
+"""The G-test raises alarms as often as it says, and catches what it says."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from probes.goodness import ALPHA, DRAWN_TESTS, ERROR_BUDGET, goodness_of_fit, smallest_shift
+
+EVEN = [0.4, 0.3, 0.2, 0.1]
+
+
+def test_the_budget_is_shared_out_whole() -> None:
+    assert math.isclose(ALPHA * DRAWN_TESTS, ERROR_BUDGET)
+
+
+@pytest.mark.parametrize("p", [0.005, 0.05, 0.5, 0.995])
+@pytest.mark.parametrize("alpha", [1e-3, 1e-6, ALPHA])
+def test_two_bins_raise_false_alarms_at_the_stated_rate(p: float, alpha: float) -> None:
+    """Exactly: the chance of every count that would raise one, added up."""
+    draws = 20_000
+    counts = np.arange(draws + 1)
+    expected = np.array([draws * p, draws * (1 - p)])
+    observed = np.stack([counts, draws - counts], axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        g = 2 * np.where(observed > 0, observed * np.log(observed / expected), 0).sum(axis=1)
+    alarm = stats.chi2.sf(g, 1) < alpha
+    rate = stats.binom.pmf(counts, draws, p)[alarm].sum()
+    assert alpha / 1.3 < rate < alpha * 1.3
+
+
+def test_many_bins_raise_false_alarms_at_the_stated_rate() -> None:
+    generator = np.random.default_rng(0)
+    alarms = sum(
+        not goodness_of_fit(generator.multinomial(20_000, EVEN), EVEN, alpha=0.01).good
+        for _ in range(2_000)
+    )
+    assert stats.binomtest(alarms, 2_000, 0.01).pvalue > 1e-4
+
+
+def test_the_stated_smallest_shift_is_caught_as_often_as_stated() -> None:
+    generator = np.random.default_rng(1)
+    shift = smallest_shift(20_000 * np.array(EVEN), ALPHA)
+    moved = np.array(EVEN)
+    moved[1:] += shift * moved[1:] / moved[1:].sum()
+    moved[0] -= shift
+    caught = sum(
+        not goodness_of_fit(generator.multinomial(20_000, moved), EVEN).good for _ in range(1_000)
+    )
+    assert caught / 1_000 == pytest.approx(0.99, abs=0.02)
+
+
+def test_one_draw_of_an_impossible_outcome_fails() -> None:
+    fit = goodness_of_fit([10_000, 10_000, 1], [0.5, 0.5, 0.0])
+    assert fit.outside == 1
+    assert not fit.good
+
+
+def test_rare_outcomes_are_pooled_until_they_expect_enough() -> None:
+    rare = [0.9] + [0.1 / 1000] * 1000
+    fit = goodness_of_fit([18_000] + [2] * 1000, rare)
+    assert fit.bins == 2
+    assert fit.good
+
+
+def test_what_expects_too_little_joins_the_rarest_bin() -> None:
+    assert goodness_of_fit([19_000, 990, 10], [0.95, 0.0495, 0.0005]).bins == 2
+
+
+def test_one_bin_can_fail_only_by_an_impossible_outcome() -> None:
+    fit = goodness_of_fit([20_000, 0], [1.0, 0.0])
+    assert fit.good
+    assert fit.smallest_shift == math.inf
+
+
+def test_mismatched_input_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"\(1,\) counts for \(2,\) probabilities"):
+        goodness_of_fit([1], [0.5, 0.5])
+    with pytest.raises(ValueError, match=r"probabilities sum to 0\.6, not to 1"):
+        goodness_of_fit([1, 1], [0.3, 0.3])
