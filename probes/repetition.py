@@ -8,7 +8,7 @@ from statistics import mean
 
 from scipy import stats
 
-from probes.model import Model, Prompt
+from probes.model import Generation, Model
 from probes.sampling import Sampling
 
 SHORTEST_PHRASE = 3
@@ -90,16 +90,22 @@ class Repetition:
 
 
 def greedy_against_sampled(
-    model: Model, prompts: Sequence[Prompt], *, length: int, samples: int, seed: int
+    model: Model, greedy: Sequence[Generation], *, samples: int, seed: int
 ) -> Repetition:
-    """Make long texts greedily and by sampling at temperature 1, nothing filtered."""
-    greedy = model.generate_batch(prompts, do_sample=False, max_new_tokens=length)
+    """Compare greedy texts with texts of the same length sampled at temperature 1, unfiltered.
+
+    Args:
+        model: the target.
+        greedy: greedy texts, all of one length.
+        samples: sampled texts a prompt.
+        seed: of the draws.
+    """
     sampled = model.generate_batch(
-        prompts,
+        [text.prompt_ids for text in greedy],
         sampling=Sampling(top_k=0),
         samples=samples,
         seed=seed,
-        max_new_tokens=length,
+        max_new_tokens=max(len(text.ids[0]) for text in greedy),
     )
     greedy_ids = [text.ids[0] for text in greedy]
     sampled_ids = [ids for text in sampled for ids in text.ids]

@@ -37,7 +37,11 @@ SCRIPTS = {
 STORIES = ("Once upon a time,", "Long, long ago,", "In the beginning,")
 """Openings that leave nearly everything open."""
 
+PROMPTS = (CAPITAL_OF_JAPAN, SPELLED_BOS, *STORIES)
+"""The standard prompts: a fact to state, a question, and openings."""
+
 CAPITALS = {
+    "Japan": "Tokyo",
     "France": "Paris",
     "Germany": "Berlin",
     "Italy": "Rome",
@@ -46,7 +50,7 @@ CAPITALS = {
     "Canada": "Ottawa",
     "Peru": "Lima",
 }
-"""Countries besides Japan, with their capitals."""
+"""Countries with their capitals."""
 
 AWKWARD = {
     "one space": " ",

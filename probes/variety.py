@@ -11,8 +11,8 @@ import torch
 from scipy import stats
 
 from probes import filters
-from probes.decoding import greedy, probability_of_greedy
-from probes.model import Model, Prompt
+from probes.decoding import probability_of_greedy
+from probes.model import Generation, Model, Prompt
 from probes.repetition import distinct_ngrams
 from probes.sampling import Sampling
 
@@ -45,48 +45,52 @@ class Variety:
 
 
 def of_samples(
-    model: Model, prompt: Prompt, sampling: Sampling, *, samples: int, length: int, seed: int
-) -> Variety:
-    """Draw samples of one prompt in a batch and measure them.
+    model: Model,
+    prompts: Sequence[Prompt],
+    sampling: Sampling,
+    *,
+    samples: int,
+    length: int,
+    seed: int,
+) -> list[Variety]:
+    """Draw samples of several prompts in one batch and measure each prompt's, once a session.
 
-    >>> from probes import load
+    >>> from probes import Sampling, load
     >>> found = of_samples(
-    ...     load("embedded"), "Once upon a time,", Sampling(top_k=1), samples=3, length=8, seed=0
+    ...     load("embedded"), ["Once upon a time,"], Sampling(top_k=1), samples=3, length=8, seed=0
     ... )
-    >>> found.distinct_texts, max(found.entropies)
+    >>> found[0].distinct_texts, max(found[0].entropies)
     (1, 0.0)
     """
-    ids = tuple(model.prompt_ids(prompt))
+    ids = tuple(tuple(model.prompt_ids(prompt)) for prompt in prompts)
     return model.remember(
         ("variety", ids, sampling, samples, length, seed),
-        lambda: _measured(model, ids, sampling, samples, length, seed),
+        lambda: [
+            _measured(generation)
+            for generation in model.generate_batch(
+                ids,
+                sampling=sampling,
+                seed=seed,
+                samples=samples,
+                max_new_tokens=length,
+                output_logits=True,
+                output_scores=True,
+            )
+        ],
     )
 
 
-def _measured(
-    model: Model, ids: Prompt, sampling: Sampling, samples: int, length: int, seed: int
-) -> Variety:
-    generation = model.generate(
-        ids,
-        sampling=sampling,
-        seed=seed,
-        samples=samples,
-        max_new_tokens=length,
-        output_logits=True,
-        output_scores=True,
-    )
+def _measured(generation: Generation) -> Variety:
     if generation.logits is None or generation.scores is None:
-        raise ValueError("generate returned no logits or scores")
+        raise ValueError("generate returned no logits or no scores")
     entropies, likelihoods = [], []
-    rows = zip(generation.ids, generation.logits, generation.scores, strict=True)
-    for new, logits, scores in rows:
-        steps = slice(0, len(new))
-        drawn_from = filters.log_probabilities(scores[steps])
-        chosen = torch.tensor(new).unsqueeze(-1)
-        entropies.append(float(filters.entropy(drawn_from).mean()))
-        own = filters.log_probabilities(logits[steps]).gather(-1, chosen)
-        likelihoods.append(float(own.mean()))
-    # One long row, so that a 4-gram two samples share counts as repeated.
+    for new, logits, scores in zip(
+        generation.ids, generation.logits, generation.scores, strict=True
+    ):
+        own = logits[: len(new)].log_softmax(dim=-1)
+        likelihoods.append(float(own.gather(-1, torch.tensor(new).unsqueeze(-1)).mean()))
+        entropies.append(float(_entropy_of_kept(scores[: len(new)]).mean()))
+    # One long row with marks between, so that a 4-gram two samples share counts as repeated.
     together = [token for new in generation.ids for token in [*new, -1]]
     return Variety(
         generation.texts,
@@ -95,6 +99,12 @@ def _measured(
         len(set(map(tuple, generation.ids))),
         distinct_ngrams(together, 4),
     )
+
+
+def _entropy_of_kept(scores: torch.Tensor) -> torch.Tensor:
+    """Entropy at each step, over the tokens that the filters left: few, of a large vocabulary."""
+    kept = scores.topk(int(filters.kept(scores).max()), dim=-1).values
+    return filters.entropy(filters.log_probabilities(kept))
 
 
 def p_value_of_larger(larger: Sequence[float], smaller: Sequence[float]) -> float:
@@ -123,19 +133,24 @@ class Reproduced:
     p_value: float
 
 
-def runs_that_reproduce_greedy(
-    model: Model,
-    prompts: Sequence[Prompt],
-    sampling: Sampling,
-    *,
-    runs: int,
-    length: int,
-    seed: int,
+def runs_that_reproduce(
+    model: Model, texts: Sequence[Generation], sampling: Sampling, *, runs: int, seed: int
 ) -> Reproduced:
-    """Sample every prompt several times in one batch and compare with the greedy texts."""
-    texts = greedy(model, prompts, length)
+    """Sample every prompt several times in one batch and compare with its greedy text.
+
+    Args:
+        model: the target.
+        texts: greedy texts with their logits, all of one length.
+        sampling: how to draw.
+        runs: samples a prompt.
+        seed: of the draws.
+    """
     drawn = model.generate_batch(
-        prompts, sampling=sampling, seed=seed, samples=runs, max_new_tokens=length
+        [text.prompt_ids for text in texts],
+        sampling=sampling,
+        seed=seed,
+        samples=runs,
+        max_new_tokens=max(len(text.ids[0]) for text in texts),
     )
     same = [sum(new == text.ids[0] for new in d.ids) for d, text in zip(drawn, texts, strict=True)]
     chances = [probability_of_greedy(text, sampling) for text in texts for _ in range(runs)]

@@ -7,12 +7,18 @@ from typing import TYPE_CHECKING
 import pytest
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
+import probes
+from probes.texts import CAPITAL_OF_JAPAN, CAPITALS, PROMPTS
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from syrupy.assertion import SnapshotAssertion
     from syrupy.location import PyTestLocation
     from syrupy.types import SnapshotIndex
 
     from probes import Model
+    from probes.model import Generation
 
 
 class _NamedTextFile(SingleFileSnapshotExtension):
@@ -58,3 +64,32 @@ def unquantized(model: Model) -> Model:
     if model.target.quantization.value != "none" and model.checkpoint.weight_bytes > 2**30:
         pytest.skip("too large for an unquantized copy to be loaded beside it")
     return model.unquantized()
+
+
+LONGEST = 120
+
+
+@pytest.fixture
+def greedy(model: Model) -> Callable[[int], list[Generation]]:
+    """Greedy texts of the standard prompts: one batch, made once, cut to the length asked for."""
+
+    def texts(length: int) -> list[Generation]:
+        longest = probes.decoding.greedy(model, PROMPTS, LONGEST)
+        return [probes.decoding.cut(text, length, model) for text in longest]
+
+    return texts
+
+
+@pytest.fixture
+def greedy_capitals(model: Model) -> Callable[[int], dict[str, tuple[Generation, Generation]]]:
+    """For each country the greedy texts after its capital prompt, with BOS and without."""
+    prompts = {c: CAPITAL_OF_JAPAN.replace("Japan", c) for c in CAPITALS}
+    ids = [model.encode(p, special_tokens=bos) for bos in (True, False) for p in prompts.values()]
+
+    def texts(length: int) -> dict[str, tuple[Generation, Generation]]:
+        longest = probes.decoding.greedy(model, ids, 60)
+        short = [probes.decoding.cut(text, length, model) for text in longest]
+        count = len(CAPITALS)
+        return dict(zip(CAPITALS, zip(short[:count], short[count:], strict=True), strict=True))
+
+    return texts

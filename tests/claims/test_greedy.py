@@ -8,17 +8,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import probes
-from probes.texts import CAPITAL_OF_JAPAN, CAPITALS, SPELLED_BOS, STORIES
+from probes.texts import CAPITAL_OF_JAPAN, CAPITALS, PROMPTS, STORIES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from probes import Model
     from probes.determinism import Variation
+    from probes.model import Generation
+
+    Greedy = Callable[[int], list[Generation]]
+    Capitals = Callable[[int], dict[str, tuple[Generation, Generation]]]
 
 Evidence = dict[str, Any]
 
-PROMPTS = (CAPITAL_OF_JAPAN, SPELLED_BOS, *STORIES)
+SEARCHED = (0, 2)
 LENGTHS = (20, 60)
 SEED = 20231010
 JAPAN_WITHOUT_BOS = "Tokyo.\n\n## What is the capital of Japan?\n\nTokyo\n\n## What"
@@ -27,9 +31,9 @@ JAPAN_WITHOUT_BOS = "Tokyo.\n\n## What is the capital of Japan?\n\nTokyo\n\n## W
 @pytest.mark.claim("greedy-argmax")
 @pytest.mark.parametrize("length", LENGTHS)
 def test_greedy_takes_the_most_likely_token_at_every_step(
-    model: Model, evidence: Evidence, length: int
+    model: Model, greedy: Greedy, evidence: Evidence, length: int
 ) -> None:
-    texts = probes.decoding.greedy(model, PROMPTS, length)
+    texts = greedy(length)
     evidence["texts"] = [text.text for text in texts]
     for text in texts:
         steps = probes.decoding.step_logits(text)
@@ -38,14 +42,13 @@ def test_greedy_takes_the_most_likely_token_at_every_step(
 
 @pytest.mark.claim("greedy-argmax")
 def test_what_greedy_chose_is_the_argmax_of_a_forward_pass_of_its_own(
-    model: Model, evidence: Evidence
+    model: Model, greedy: Greedy, evidence: Evidence
 ) -> None:
-    text = probes.decoding.greedy(model, PROMPTS, 20)[0]
+    text = greedy(20)[0]
     again = probes.decoding.recomputed(model, text)
     evidence["text"] = text.text
     evidence.update(asdict(again))
-    spread = float(probes.decoding.step_logits(text).amax())
-    tolerance = probes.determinism.ROUNDING[model.network.dtype] * spread
+    tolerance = probes.determinism.tolerance([text], model.network.dtype)
     assert again.largest_change <= tolerance, "the logits change by more than rounding explains"
     assert again.flips <= again.near_ties
 
@@ -84,27 +87,22 @@ def test_greedy_text_is_the_same_however_it_is_made(
         assert each.explained, f"{each.name}: {each.differences[0]}"
 
 
-def with_and_without_bos(model: Model, evidence: Evidence, country: str, length: int) -> list[str]:
-    prompts = [CAPITAL_OF_JAPAN.replace("Japan", c) for c in ("Japan", *CAPITALS)]
-    number = ("Japan", *CAPITALS).index(country)
-    ids = [model.encode(p) for p in prompts] + [
-        model.encode(p, special_tokens=False) for p in prompts
-    ]
-    texts = probes.decoding.greedy(model, ids, length)
-    pair = [texts[number].text, texts[number + len(prompts)].text]
-    evidence["with_bos"], evidence["without_bos"] = pair
-    return pair
+def only_the_text_differs(
+    texts: tuple[Generation, Generation], answer: str, evidence: Evidence
+) -> None:
+    with_bos, without = (text.text for text in texts)
+    evidence["with_bos"], evidence["without_bos"] = with_bos, without
+    assert with_bos != without, "BOS makes no difference"
+    assert with_bos.strip().startswith(answer), f"with BOS the answer is not {answer}"
+    assert without.strip().startswith(answer), f"without BOS the answer is not {answer}"
 
 
 @pytest.mark.claim("bos-changes-text")
 @pytest.mark.parametrize("length", LENGTHS)
 def test_bos_changes_the_text_and_not_the_answer(
-    model: Model, evidence: Evidence, length: int
+    model: Model, greedy_capitals: Capitals, evidence: Evidence, length: int
 ) -> None:
-    with_bos, without = with_and_without_bos(model, evidence, "Japan", length)
-    assert with_bos != without
-    assert with_bos.strip().startswith("Tokyo")
-    assert without.strip().startswith("Tokyo")
+    only_the_text_differs(greedy_capitals(length)["Japan"], "Tokyo", evidence)
 
 
 @pytest.mark.claim("bos-recorded")
@@ -116,44 +114,40 @@ def test_text_without_bos_is_the_published_one(model: Model, evidence: Evidence)
 
 
 @pytest.mark.claim("other-countries")
-@pytest.mark.parametrize("country", CAPITALS)
+@pytest.mark.parametrize("country", [country for country in CAPITALS if country != "Japan"])
 def test_bos_changes_other_countries_texts_and_not_their_answers(
-    model: Model, evidence: Evidence, country: str
+    model: Model, greedy_capitals: Capitals, evidence: Evidence, country: str
 ) -> None:
-    with_bos, without = with_and_without_bos(model, evidence, country, 60)
-    assert with_bos != without
-    assert with_bos.strip().startswith(CAPITALS[country])
-    assert without.strip().startswith(CAPITALS[country])
+    only_the_text_differs(greedy_capitals(60)[country], CAPITALS[country], evidence)
 
 
 @pytest.mark.claim("greedy-repeats")
 def test_long_greedy_text_repeats_itself_more_than_sampled_text(
-    model: Model, evidence: Evidence
+    model: Model, greedy: Greedy, evidence: Evidence
 ) -> None:
-    found = probes.repetition.greedy_against_sampled(
-        model, STORIES, length=120, samples=8, seed=SEED
-    )
+    stories = greedy(120)[-len(STORIES) :]
+    found = probes.repetition.greedy_against_sampled(model, stories, samples=4, seed=SEED)
     evidence.update(asdict(found))
     assert found.greedy_distinct < found.sampled_distinct
     assert found.p_value < probes.goodness.ALPHA
 
 
 @pytest.mark.claim("beam-one")
-@pytest.mark.parametrize("prompt", PROMPTS[::2])
-def test_one_beam_is_greedy(model: Model, evidence: Evidence, prompt: str) -> None:
-    one = probes.decoding.searched(model, prompt, beams=1, length=20)
-    greedy = model.generate(prompt, do_sample=False, max_new_tokens=20, min_new_tokens=20)
-    evidence["one_beam"], evidence["greedy"] = one.text, greedy.text
-    assert one.text == greedy.text
+@pytest.mark.parametrize("number", SEARCHED)
+def test_one_beam_is_greedy(model: Model, greedy: Greedy, evidence: Evidence, number: int) -> None:
+    one = probes.decoding.searched(model, PROMPTS[number], beams=1, length=20)
+    text = greedy(20)[number]
+    evidence["one_beam"], evidence["greedy"] = one.text, text.text
+    assert one.text.startswith(text.text)
 
 
 @pytest.mark.claim("beam-likelihood")
-@pytest.mark.parametrize("prompt", PROMPTS[::2])
+@pytest.mark.parametrize("prompt", [PROMPTS[number] for number in SEARCHED])
 def test_best_of_four_beams_is_no_less_likely_than_greedy(
     model: Model, evidence: Evidence, prompt: str
 ) -> None:
-    greedy = probes.decoding.searched(model, prompt, beams=1, length=20)
+    one = probes.decoding.searched(model, prompt, beams=1, length=20)
     beams = probes.decoding.searched(model, prompt, beams=4, length=20)
-    evidence["greedy"], evidence["four_beams"] = asdict(greedy), asdict(beams)
-    assert beams.log_probability >= greedy.log_probability - 1e-3
-    assert beams.rows > 2 * greedy.rows
+    evidence["greedy"], evidence["four_beams"] = asdict(one), asdict(beams)
+    assert beams.log_probability >= one.log_probability - 1e-3
+    assert beams.rows > 2 * one.rows
