@@ -156,15 +156,22 @@ def test_library_nucleus_is_the_definition_on_any_logits(
 
 
 @pytest.mark.claim("top-p-reference")
-def test_where_the_sum_meets_p_exactly_the_nucleus_ends(model: Model, evidence: Evidence) -> None:
-    halves = probes.hard_logits.make(16, "powers of two", seed=0)
-    for p, expected in ((0.5, 1), (0.75, 2), (0.875, 3)):
-        ours = int(probes.filters.kept(probes.filters.top_p(halves, p)))
-        theirs = int(probes.filters.kept(probes.library_filters.top_p(halves, p)))
-        evidence[f"p_{p}"] = {"definition": ours, "library": theirs}
-        assert ours == expected
-        # float32 sums from the other end: the library may keep the token that follows, no more.
-        assert theirs in (expected, expected + 1)
+@pytest.mark.parametrize("size", [4, 64, 4096])
+def test_where_the_sum_meets_p_exactly_the_nucleus_ends(
+    model: Model, evidence: Evidence, size: int
+) -> None:
+    # Equal probabilities of 1/size: every running sum is exact, from either end.
+    logits = probes.hard_logits.make(size, "equal", seed=0)
+    sums = (1, size // 4, size // 2, size - 1)
+    kept = {
+        number: (
+            int(probes.filters.kept(probes.filters.top_p(logits, number / size))),
+            int(probes.filters.kept(probes.library_filters.top_p(logits, number / size))),
+        )
+        for number in sums
+    }
+    evidence["kept_by_definition_and_by_library"] = kept
+    assert kept == {number: (number, number) for number in sums}
 
 
 @pytest.mark.claim("top-p-reference")

@@ -69,12 +69,21 @@ def test_five_runs_of_five_are_the_same(model: Model, evidence: Evidence) -> Non
 
 @pytest.mark.claim("greedy-deterministic")
 @pytest.mark.parametrize(
-    "variation", ["alone", "doubled", "caches", "attention", "threads", "half_precision"]
+    ("variation", "length"),
+    [
+        ("alone", 20),
+        ("doubled", 20),
+        ("caches", 20),
+        ("attention", 20),
+        ("past_the_window", 4),
+        ("threads", 20),
+        ("half_precision", 20),
+    ],
 )
 def test_greedy_text_is_the_same_however_it_is_made(
-    model: Model, evidence: Evidence, variation: str
+    model: Model, evidence: Evidence, variation: str, length: int
 ) -> None:
-    made = getattr(probes.determinism, variation)(model, PROMPTS, 20)
+    made = getattr(probes.determinism, variation)(model, PROMPTS, length)
     found = differences(evidence, made)
     if not found:
         pytest.skip("there is nothing to vary here")
