@@ -1,6 +1,8 @@
 """How often a drawn claim fails although nothing is wrong: many runs, each under a fresh seed.
 
 python -m tests.benchmarks.false_alarms 200
+
+A second number is the first seed, so that several processes can share the work.
 """
 
 from __future__ import annotations
@@ -29,11 +31,12 @@ def alarms(seed: int) -> bool:
 def main() -> None:
     """Count the alarms and print each one's seed."""
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    first = int(sys.argv[2]) if len(sys.argv) > 2 else 0
     start, alarmed = time.perf_counter(), list[int]()
-    for seed in range(runs):
-        if alarms(seed):
-            alarmed.append(seed)
-        print(f"{seed + 1} runs, alarms under seeds {alarmed}", file=sys.stderr, flush=True)
+    for number in range(runs):
+        if alarms(first + number):
+            alarmed.append(first + number)
+        print(f"{number + 1} runs, alarms under seeds {alarmed}", file=sys.stderr, flush=True)
     seconds = time.perf_counter() - start
     print(f"{len(alarmed)} alarms in {runs} runs of {len(DRAWN_CLAIMS)} claims, {seconds:.0f} s")
     print(f"seeds that alarmed: {alarmed}" if alarmed else "no seed alarmed")
