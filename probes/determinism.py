@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from probes.capabilities import TWIN_LIMIT
 from probes.decoding import greedy, step_logits
 
 if TYPE_CHECKING:
@@ -168,25 +169,35 @@ def caches(model: Model, prompts: Sequence[Prompt], length: int) -> Iterator[Var
 
 
 def attention(model: Model, prompts: Sequence[Prompt], length: int) -> Iterator[Variation]:
-    """The same texts under each other attention implementation the network can switch to."""
-    network = model.network
-    present = network.config._attn_implementation
-    if not hasattr(network, "set_attn_implementation"):
+    """The same texts under each other attention implementation.
+
+    Where the library cannot switch a loaded network, from a copy, if it is small enough.
+    """
+    if not _switches_attention(model) and model.checkpoint.weight_bytes > TWIN_LIMIT:
         return
     for name in ("eager", "sdpa"):
-        if name == present:
-            continue
-        network.set_attn_implementation(name)
-        try:
-            yield _varied(
-                model,
-                f"attention {name}",
-                prompts,
-                length,
-                lambda: _greedy(model, prompts, length),
-            )
-        finally:
-            network.set_attn_implementation(present)
+        if name != model.network.config._attn_implementation:
+            again = partial(_greedy_under, name, model, prompts, length)
+            yield _varied(model, f"attention {name}", prompts, length, again)
+
+
+def _switches_attention(model: Model) -> bool:
+    """From transformers 4.54 on."""
+    return hasattr(model.network, "set_attn_implementation")
+
+
+def _greedy_under(
+    attention: str, model: Model, prompts: Sequence[Prompt], length: int
+) -> list[Generation]:
+    if not _switches_attention(model):
+        return _greedy(model.in_attention(attention), prompts, length)
+    network = model.network
+    present = network.config._attn_implementation
+    network.set_attn_implementation(attention)
+    try:
+        return _greedy(model, prompts, length)
+    finally:
+        network.set_attn_implementation(present)
 
 
 def threads(model: Model, prompts: Sequence[Prompt], length: int) -> Iterator[Variation]:
@@ -194,14 +205,12 @@ def threads(model: Model, prompts: Sequence[Prompt], length: int) -> Iterator[Va
     if model.device.type != "cpu":
         return
     count = 1 if torch.get_num_threads() > 1 else 2
-    with _threads(count):
-        yield _varied(
-            model,
-            f"{count} thread{'s' if count > 1 else ''}",
-            prompts,
-            length,
-            lambda: _greedy(model, prompts, length),
-        )
+
+    def again() -> list[Generation]:
+        with _threads(count):
+            return _greedy(model, prompts, length)
+
+    yield _varied(model, f"{count} thread{'s' if count > 1 else ''}", prompts, length, again)
 
 
 def half_precision(model: Model, prompts: Sequence[Prompt], length: int) -> Iterator[Variation]:
