@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from functools import cache, lru_cache
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
+
+from packaging.version import Version
 
 from probes.claims import Need
 from probes.jsonfile import MEBIBYTE
@@ -14,8 +17,11 @@ from probes.targets import EMBEDDED_FOLDER, Quantization, Target
 if TYPE_CHECKING:
     from probes.checkpoint import Checkpoint
 
-_TWIN_LIMIT = 1024 * MEBIBYTE
+TWIN_LIMIT = 1024 * MEBIBYTE
+"""Bytes of weights up to which a copy of a model may be loaded beside it."""
+
 _SAME_TOKENIZER = 0.9
+_NF4_WITHOUT_CUDA = Version("4.53")
 
 
 def lacks(need: Need, target: Target, checkpoint: Checkpoint) -> str | None:
@@ -91,10 +97,33 @@ def _lacks_nf4(target: Target, checkpoint: Checkpoint) -> str | None:
         return f"its weights are stored quantized ({checkpoint.stored_quantization})"
     if find_spec("bitsandbytes") is None:
         return "bitsandbytes, which quantizes to NF4, is not installed"
-    if checkpoint.weight_bytes > _TWIN_LIMIT:
+    if (reason := nf4_is_beyond_transformers()) is not None:
+        return reason
+    if checkpoint.weight_bytes > TWIN_LIMIT:
         return (
             "it is not loaded in NF4, and too large "
-            f"({checkpoint.weight_bytes / _TWIN_LIMIT:.1f} GiB) for an NF4 copy to be loaded "
+            f"({checkpoint.weight_bytes / TWIN_LIMIT:.1f} GiB) for an NF4 copy to be loaded "
             "beside it; run it with --quantization nf4"
         )
     return None
+
+
+def nf4_is_beyond_transformers() -> str | None:
+    """Why the installed transformers cannot load NF4 weights on this machine; None if it can.
+
+    An older one asks for CUDA, though bitsandbytes may not.
+
+    >>> nf4_is_beyond_transformers() is None
+    True
+    """
+    installed = version("transformers")
+    if Version(installed) >= _NF4_WITHOUT_CUDA:
+        return None
+    import torch
+
+    if torch.cuda.is_available():
+        return None
+    return (
+        f"without a CUDA device transformers {installed} cannot load 4-bit weights: "
+        f"install {_NF4_WITHOUT_CUDA} or later"
+    )

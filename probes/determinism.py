@@ -7,13 +7,14 @@ there, against the noise the variation puts into the logits everywhere else.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from probes.capabilities import TWIN_LIMIT
 from probes.decoding import greedy, step_logits
 
 if TYPE_CHECKING:
@@ -171,16 +172,35 @@ def caches(model: Model, prompts: Sequence[Prompt], length: int) -> Iterator[Var
 
 
 def attention(model: Model, prompts: Sequence[Prompt], length: int) -> Iterator[Variation]:
-    """The same texts under each other attention implementation the network can switch to."""
-    network = model.network
-    present = network.config._attn_implementation
-    if not hasattr(network, "set_attn_implementation"):
+    """The same texts under each other attention implementation.
+
+    Where the library cannot switch a loaded network, from a copy, if it is small enough.
+    """
+    if not _switches_attention(model) and model.checkpoint.weight_bytes > TWIN_LIMIT:
         return
     for name in ("eager", "sdpa"):
-        if name != present:
-            within = _attention(network, name)
-            again = partial(_greedy, model, prompts, length)
-            yield _varied(model, f"attention {name}", prompts, length, again, within=within)
+        if name != model.network.config._attn_implementation:
+            again = partial(_greedy_under, name, model, prompts, length)
+            yield _varied(model, f"attention {name}", prompts, length, again)
+
+
+def _switches_attention(model: Model) -> bool:
+    """From transformers 4.54 on."""
+    return hasattr(model.network, "set_attn_implementation")
+
+
+def _greedy_under(
+    attention: str, model: Model, prompts: Sequence[Prompt], length: int
+) -> list[Generation]:
+    if not _switches_attention(model):
+        return _greedy(model.in_attention(attention), prompts, length)
+    network = model.network
+    present = network.config._attn_implementation
+    network.set_attn_implementation(attention)
+    try:
+        return _greedy(model, prompts, length)
+    finally:
+        network.set_attn_implementation(present)
 
 
 def past_the_window(model: Model, prompts: Sequence[Prompt], length: int) -> Iterator[Variation]:
@@ -189,7 +209,9 @@ def past_the_window(model: Model, prompts: Sequence[Prompt], length: int) -> Ite
     Only there can a window that is wrong, or a cache cut at the wrong place, show. Nothing to vary
     where the network has no window or one wider than 4,096 tokens.
     """
-    window = getattr(model.network.config, "sliding_window", None) or 0
+    config = model.network.config.get_text_config()
+    used = getattr(config, "use_sliding_window", True)
+    window = (used and getattr(config, "sliding_window", None)) or 0
     if not 0 < window <= WIDEST_WINDOW:
         return
     ids = [i for prompt in prompts for i in model.prompt_ids(prompt)]
@@ -204,9 +226,12 @@ def threads(model: Model, prompts: Sequence[Prompt], length: int) -> Iterator[Va
     if model.device.type != "cpu":
         return
     count = 1 if torch.get_num_threads() > 1 else 2
-    name = f"{count} thread{'s' if count > 1 else ''}"
-    again = partial(_greedy, model, prompts, length)
-    yield _varied(model, name, prompts, length, again, within=_threads(count))
+
+    def again() -> list[Generation]:
+        with _threads(count):
+            return _greedy(model, prompts, length)
+
+    yield _varied(model, f"{count} thread{'s' if count > 1 else ''}", prompts, length, again)
 
 
 def half_precision(model: Model, prompts: Sequence[Prompt], length: int) -> Iterator[Variation]:
@@ -231,12 +256,9 @@ def _varied(
     length: int,
     make: Callable[[], list[Generation]],
     dtype: torch.dtype | None = None,
-    within: AbstractContextManager[None] | None = None,
 ) -> Variation:
     baseline = greedy(model, prompts, length)  # before anything is varied
-    with within or nullcontext():
-        varied = make()
-    return compare_texts(model, name, baseline, varied, dtype or model.network.dtype)
+    return compare_texts(model, name, baseline, make(), dtype or model.network.dtype)
 
 
 def _greedy(
@@ -245,16 +267,6 @@ def _greedy(
     return model.generate_batch(
         prompts, max_new_tokens=length, do_sample=False, output_logits=True, **arguments
     )
-
-
-@contextmanager
-def _attention(network: Any, name: str) -> Iterator[None]:
-    before = network.config._attn_implementation
-    network.set_attn_implementation(name)
-    try:
-        yield
-    finally:
-        network.set_attn_implementation(before)
 
 
 @contextmanager

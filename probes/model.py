@@ -24,7 +24,7 @@ from probes.capabilities import lacks
 from probes.errors import UnusableTargetError, UserError
 from probes.preflight import Usable, preflight
 from probes.record import Cost, TargetFacts
-from probes.targets import Dtype, Quantization, Target, resolve
+from probes.targets import Attention, Dtype, Quantization, Target, resolve
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
@@ -187,18 +187,21 @@ class Model:
         """The same model in NF4 with fp16 compute: itself if it is, else a copy."""
         if self.target.quantization is Quantization.NF4:
             return self
-        return self._copy(Quantization.NF4, Dtype.FLOAT16)
+        return self._copy(quantization=Quantization.NF4, dtype=Dtype.FLOAT16)
 
     def unquantized(self) -> Model:
         """The same model without quantization: itself if it has none, else a copy."""
-        return self._copy(Quantization.NONE, self.target.dtype)
+        return self._copy(quantization=Quantization.NONE)
 
     def in_dtype(self, name: str) -> Model:
         """A copy with weights of another dtype, such as `bfloat16`; itself if it has that."""
-        return self._copy(self.target.quantization, Dtype(name))
+        return self._copy(dtype=Dtype(name))
 
-    def _copy(self, quantization: Quantization, dtype: Dtype) -> Model:
-        update = {"quantization": quantization, "dtype": dtype}
+    def in_attention(self, name: str) -> Model:
+        """A copy with another attention, such as `eager`; itself if that was asked for."""
+        return self._copy(attention=Attention(name))
+
+    def _copy(self, **update: Any) -> Model:
         target = self.target.model_copy(update=update)
         if target == self.target:
             return self
@@ -312,7 +315,8 @@ class Model:
     def logits_after(self, prompt: Prompt, continuations: Sequence[Sequence[int]]) -> torch.Tensor:
         """Next-token logits along several continuations of one prompt, in one batched pass.
 
-        The prompt's own pass is shared: it is made once, and its cache copied.
+        The prompt's own pass is shared where the network keeps a cache whose rows can be repeated:
+        it is made once, and its cache copied.
 
         Args:
             prompt: the common beginning.
@@ -335,12 +339,16 @@ class Model:
                 "continuations must have one common length of at least 1, "
                 f"not lengths {sorted(lengths)}: pad them or call once a length"
             )
-        prefill = self._prefill(prompt)
-        key_values = copy.deepcopy(prefill.key_values)
-        key_values.batch_repeat_interleave(len(continuations))
-        ids = torch.tensor([list(c) for c in continuations], device=self.device)
+        rows = [list(c) for c in continuations]
+        length = len(rows[0])
+        key_values = copy.deepcopy(self._prefill(prompt).key_values)
+        if hasattr(key_values, "batch_repeat_interleave"):
+            key_values.batch_repeat_interleave(len(rows))
+        else:  # mere tuples, as Mistral's is up to transformers 4.47
+            key_values, rows = None, [self.prompt_ids(prompt) + row for row in rows]
+        ids = torch.tensor(rows, device=self.device)
         out = self.network(input_ids=ids, past_key_values=key_values, use_cache=True)
-        logits: torch.Tensor = out.logits.float().cpu()
+        logits: torch.Tensor = out.logits[:, -length:].float().cpu()
         return logits
 
     def generate(

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from probes import hub
+from probes.capabilities import nf4_is_beyond_transformers
 from probes.checkpoint import Checkpoint
 from probes.errors import UnusableTargetError, UserError
 from probes.jsonfile import shown
@@ -39,6 +40,7 @@ def preflight(target: Target) -> Usable:
     try:
         _refuse_missing_packages(target)
         _refuse_missing_device(target)
+        _refuse_nf4_beyond_transformers(target)
         folder, commit = _local(target)
         checkpoint = Checkpoint.inspect(folder)
         _refuse_second_quantization(target, checkpoint)
@@ -66,6 +68,15 @@ def _refuse_missing_packages(target: Target) -> None:
                 f"quantization nf4 needs the package {package}, which is not installed: "
                 f"python -m pip install {package}, or choose --quantization none"
             )
+
+
+def _refuse_nf4_beyond_transformers(target: Target) -> None:
+    if target.quantization is not Quantization.NF4:
+        return
+    if (reason := nf4_is_beyond_transformers()) is not None:
+        raise UserError(
+            f"quantization nf4 was asked for, but {reason}, or choose --quantization none"
+        )
 
 
 def _refuse_missing_device(target: Target) -> None:

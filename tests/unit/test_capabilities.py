@@ -191,6 +191,30 @@ def test_without_bitsandbytes_there_is_no_nf4(
     )
 
 
+@pytest.mark.parametrize(
+    ("installed", "cuda", "can"),
+    [("4.46.3", False, False), ("4.52.4", False, False), ("4.46.3", True, True),
+     ("4.53.0", False, True), ("5.0.0", False, True)],
+)  # fmt: skip
+def test_an_older_transformers_needs_cuda_for_nf4(
+    installed: str,
+    cuda: bool,
+    can: bool,
+    checkpoint: Callable[..., Checkpoint],
+    bitsandbytes: Callable[[bool], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bitsandbytes(True)
+    monkeypatch.setattr("probes.capabilities.version", lambda _: installed)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
+    assert lacks(Need.NF4, target(), checkpoint()) == (
+        None
+        if can
+        else f"without a CUDA device transformers {installed} cannot load 4-bit weights: "
+        "install 4.53 or later"
+    )
+
+
 def test_weights_that_are_quantized_already_are_not_quantized_again(
     checkpoint: Callable[..., Checkpoint],
 ) -> None:

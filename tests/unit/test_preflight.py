@@ -156,6 +156,18 @@ def test_nf4_asked_for_and_a_package_absent(package: str, monkeypatch: pytest.Mo
     )
 
 
+def test_nf4_asked_for_of_an_older_transformers_without_cuda(
+    fake_torch: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_torch()
+    without(monkeypatch, "nothing")
+    monkeypatch.setattr("probes.capabilities.version", lambda _: "4.46.3")
+    assert refusal(mine("mine", quantization="nf4")) == (
+        "target 'mine': quantization nf4 was asked for, but without a CUDA device transformers "
+        "4.46.3 cannot load 4-bit weights: install 4.53 or later, or choose --quantization none"
+    )
+
+
 def test_unquantized_targets_need_no_bitsandbytes(
     make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

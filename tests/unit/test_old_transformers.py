@@ -1,0 +1,63 @@
+"""What an older transformers lacks, played on the installed one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+import probes
+from probes import determinism
+from probes.texts import CAPITAL_OF_JAPAN
+
+if TYPE_CHECKING:
+    from probes import Model
+
+CONTINUATIONS = [[4720, 349], [3658, 349]]
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return probes.load("embedded")
+
+
+@pytest.fixture
+def no_switch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks that cannot change their attention once they are loaded."""
+    monkeypatch.setattr("probes.determinism._switches_attention", lambda _: False)
+
+
+def test_logits_after_a_prompt_whose_cache_cannot_be_repeated(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = model.logits_after(CAPITAL_OF_JAPAN, CONTINUATIONS)
+    prefill = model._prefill(CAPITAL_OF_JAPAN)
+    monkeypatch.setattr(model, "_prefill", lambda _: replace(prefill, key_values=((), ())))
+    cost = model.cost
+    made_anew = model.logits_after(CAPITAL_OF_JAPAN, CONTINUATIONS)
+    assert made_anew.shape == shared.shape
+    assert made_anew.allclose(shared, atol=1e-4)
+    assert model.cost.tokens - cost.tokens == 2 * (len(model.encode(CAPITAL_OF_JAPAN)) + 2)
+
+
+def test_attention_is_compared_with_a_copys(model: Model, no_switch: None) -> None:
+    (variation,) = determinism.attention(model, [CAPITAL_OF_JAPAN], 5)
+    assert variation.name == "attention eager"
+    assert 0 < variation.noise <= variation.tolerance
+    assert not variation.differences
+    assert model.network.config._attn_implementation == "sdpa"
+
+
+def test_no_copy_is_made_of_a_large_model(
+    model: Model, no_switch: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("probes.determinism.TWIN_LIMIT", 0)
+    assert list(determinism.attention(model, [CAPITAL_OF_JAPAN], 5)) == []
+
+
+def test_the_baseline_is_made_before_the_attention_is_switched() -> None:
+    fresh = probes.load(probes.load("embedded").target.model_copy(update={"name": "fresh"}))
+    (variation,) = determinism.attention(fresh, [CAPITAL_OF_JAPAN], 5)
+    assert variation.noise > 0, "eager was compared with itself"
+    assert fresh.network.config._attn_implementation == "sdpa"
