@@ -177,7 +177,7 @@ def attention(model: Model, prompts: Sequence[Prompt], length: int) -> Iterator[
     if not hasattr(network, "set_attn_implementation"):
         return
     for name in ("eager", "sdpa"):
-        if name != present:
+        if name != present and (name == "eager" or network._supports_sdpa):
             within = _attention(network, name)
             again = partial(_greedy, model, prompts, length)
             yield _varied(model, f"attention {name}", prompts, length, again, within=within)
@@ -189,7 +189,7 @@ def past_the_window(model: Model, prompts: Sequence[Prompt], length: int) -> Ite
     Only there can a window that is wrong, or a cache cut at the wrong place, show. Nothing to vary
     where the network has no window or one wider than 4,096 tokens.
     """
-    window = getattr(model.network.config, "sliding_window", None) or 0
+    window = getattr(model.config.get_text_config(), "sliding_window", None) or 0
     if not 0 < window <= WIDEST_WINDOW:
         return
     ids = [i for prompt in prompts for i in model.prompt_ids(prompt)]
