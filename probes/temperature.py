@@ -51,8 +51,9 @@ def shape(logits: torch.Tensor) -> Shape:
     (True, 0)
     """
     logits = logits[logits.isfinite()].double()
-    second, first = logits.unique()[-2:].tolist()  # in half precision the two best may tie
-    cold = (first - second) / 40
+    first = logits.max()
+    second = logits[logits < first].max()  # in half precision the two best may tie
+    cold = float(first - second) / 40
     hot = 1e6 * float(logits.max() - logits.min())
     tempered = [_library(logits, t) for t in GRID]
     uniform = 1 / len(logits)
