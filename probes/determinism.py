@@ -56,7 +56,7 @@ class Variation:
         name: what was varied.
         texts: how many texts were compared.
         noise: largest change of a logit among the baseline's five likeliest tokens, over all
-            steps before the first difference.
+            steps up to the first difference: until then both continue the same text.
         tolerance: the largest noise that rounding explains here.
         differences: first differences, one a text at most.
     """
@@ -73,7 +73,7 @@ class Variation:
 
         Two logits that each move by the noise can close a gap of twice that.
         """
-        near_ties = all(d.margin <= 2 * self.tolerance for d in self.differences)
+        near_ties = all(d.margin <= 2 * self.noise for d in self.differences)
         return self.noise <= self.tolerance and near_ties
 
 
@@ -88,10 +88,12 @@ def compare_texts(
     noise, differences = 0.0, []
     for base, other in zip(baseline, varied, strict=True):
         same = _common_length(base.ids[0], other.ids[0])
-        logits, changed = step_logits(base), step_logits(other)
-        top = logits[:same].topk(5, dim=-1).indices
-        change = logits[:same].gather(1, top) - changed[:same].gather(1, top)
-        noise = max(noise, float(change.abs().max()) if same else 0.0)
+        steps = min(same + 1, len(base.ids[0]), len(other.ids[0]))
+        logits, changed = step_logits(base)[:steps], step_logits(other)[:steps]
+        best, top = logits.topk(min(5, logits.shape[-1]), dim=-1)
+        again = changed.gather(1, top)
+        change = torch.where(best == again, 0.0, (best - again).abs())
+        noise = max(noise, float(change.nan_to_num(nan=torch.inf).max()))
         if same < max(len(base.ids[0]), len(other.ids[0])):
             differences.append(_difference(model, base, other, same))
     return Variation(name, len(baseline), noise, tolerance(baseline, dtype), differences)
@@ -106,7 +108,7 @@ def tolerance(texts: Sequence[Generation], dtype: torch.dtype) -> float:
     True
     """
     steps = [step_logits(text) for text in texts]
-    return ROUNDING[dtype] * max(float(logits.amax() - logits.mean()) for logits in steps)
+    return ROUNDING[dtype] * max(float(logits.amax() - logits.median()) for logits in steps)
 
 
 def _common_length(one: Sequence[int], other: Sequence[int]) -> int:
