@@ -57,7 +57,7 @@ class Variation:
         name: what was varied.
         texts: how many texts were compared.
         noise: largest change of a logit among the baseline's five likeliest tokens, over all
-            steps before the first difference.
+            steps up to the first difference: until then both continue the same text.
         tolerance: the largest noise that rounding explains here.
         differences: first differences, one a text at most.
     """
@@ -74,7 +74,7 @@ class Variation:
 
         Two logits that each move by the noise can close a gap of twice that.
         """
-        near_ties = all(d.margin <= 2 * self.tolerance for d in self.differences)
+        near_ties = all(d.margin <= 2 * self.noise for d in self.differences)
         return self.noise <= self.tolerance and near_ties
 
 
@@ -89,10 +89,12 @@ def compare_texts(
     noise, differences = 0.0, []
     for base, other in zip(baseline, varied, strict=True):
         same = _common_length(base.ids[0], other.ids[0])
-        logits, changed = step_logits(base), step_logits(other)
-        top = logits[:same].topk(5, dim=-1).indices
-        change = logits[:same].gather(1, top) - changed[:same].gather(1, top)
-        noise = max(noise, float(change.abs().max()) if same else 0.0)
+        steps = min(same + 1, len(base.ids[0]), len(other.ids[0]))
+        logits, changed = step_logits(base)[:steps], step_logits(other)[:steps]
+        best, top = logits.topk(min(5, logits.shape[-1]), dim=-1)
+        again = changed.gather(1, top)
+        change = torch.where(best == again, 0.0, (best - again).abs())
+        noise = max(noise, float(change.nan_to_num(nan=torch.inf).max()))
         if same < max(len(base.ids[0]), len(other.ids[0])):
             differences.append(_difference(model, base, other, same))
     return Variation(name, len(baseline), noise, tolerance(baseline, dtype), differences)
@@ -107,7 +109,7 @@ def tolerance(texts: Sequence[Generation], dtype: torch.dtype) -> float:
     True
     """
     steps = [step_logits(text) for text in texts]
-    return ROUNDING[dtype] * max(float(logits.amax() - logits.mean()) for logits in steps)
+    return ROUNDING[dtype] * max(float(logits.amax() - logits.median()) for logits in steps)
 
 
 def _common_length(one: Sequence[int], other: Sequence[int]) -> int:
@@ -178,10 +180,21 @@ def attention(model: Model, prompts: Sequence[Prompt], length: int) -> Iterator[
     """
     if not _switches_attention(model) and model.checkpoint.weight_bytes > TWIN_LIMIT:
         return
-    for name in ("eager", "sdpa"):
+    for name in _present_attention(model):
         if name != model.network.config._attn_implementation:
             again = partial(_greedy_under, name, model, prompts, length)
             yield _varied(model, f"attention {name}", prompts, length, again)
+
+
+def _present_attention(model: Model) -> list[str]:
+    """The implementations that this network, device and dtype can use."""
+    found = ["eager"]
+    if model.network._supports_sdpa:
+        found.append("sdpa")
+    half = model.network.dtype in (torch.float16, torch.bfloat16)
+    if half and model.device.type == "cuda" and is_flash_attn_2_available():
+        found.append("flash_attention_2")
+    return found
 
 
 def _switches_attention(model: Model) -> bool:
@@ -209,7 +222,7 @@ def past_the_window(model: Model, prompts: Sequence[Prompt], length: int) -> Ite
     Only there can a window that is wrong, or a cache cut at the wrong place, show. Nothing to vary
     where the network has no window or one wider than 4,096 tokens.
     """
-    config = model.network.config.get_text_config()
+    config = model.config.get_text_config()
     used = getattr(config, "use_sliding_window", True)
     window = (used and getattr(config, "sliding_window", None)) or 0
     if not 0 < window <= WIDEST_WINDOW:

@@ -15,6 +15,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 from transformers.modeling_outputs import CausalLMOutputWithPast
@@ -67,7 +68,11 @@ def first_tokens(
         logits = logits.topk(min(likeliest, len(logits))).values
     probabilities = filters.log_probabilities(logits, sampling).exp()
     drawn = _drawn(model, prompt, logits.unsqueeze(0), sampling, count, seed)[:, 0]
-    return _tested(drawn, probabilities)
+    # Of tokens that tie at the nucleus' edge the library may keep others: they count as one.
+    values, outcome = np.unique(logits.numpy(), return_inverse=True)
+    together = torch.from_numpy(outcome)
+    each = torch.zeros(len(values), dtype=probabilities.dtype).index_add(0, together, probabilities)
+    return _tested(together[drawn], each)
 
 
 def token_pairs(
@@ -158,9 +163,8 @@ def _stand_in(network: Any, table: torch.Tensor, length: int) -> Any:
     """The same network with a forward pass that looks logits up, and no end before `length`."""
     stand_in = copy.copy(network)
     stand_in._forward_pre_hooks = OrderedDict()  # what it computes is no forward pass to count
-    stand_in.generation_config = copy.deepcopy(network.generation_config)
-    stand_in.generation_config.eos_token_id = None
-    stand_in.generation_config.pad_token_id = 0
+    # What is not asked for is the library's to choose, not the weights' own settings'.
+    stand_in.generation_config = transformers.GenerationConfig(pad_token_id=0)
     calls = 0
 
     @functools.wraps(network.forward)

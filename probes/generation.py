@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from probes.decoding import step_logits
+
 if TYPE_CHECKING:
     from probes.model import Generation, Model, Prompt
 
@@ -32,17 +34,17 @@ class DefaultGeneration:
 
 
 def default_generation(model: Model, prompt: Prompt) -> DefaultGeneration:
-    """Call `generate()` with a prompt and nothing else, and check each step against the logits.
+    """Call `generate()` with a prompt and nothing else, and check each step against its logits.
 
-    The logits come from one forward pass over the finished text.
+    The logits are those it chose from: another pass rounds otherwise, and near-ties would differ.
 
     >>> from probes import load
     >>> default_generation(load("embedded"), "The capital of Japan is").new_tokens
     20
     """
-    generation = model.generate(prompt)
+    generation = model.generate(prompt, output_logits=True)
     new = generation.ids[0]
-    logits = model.logits(generation.prompt_ids + new)[len(generation.prompt_ids) - 1 : -1]
+    logits = step_logits(generation)
     return DefaultGeneration(
         generation, logits.argmax(dim=1).tolist(), ended=bool(new) and new[-1] in model.end_ids
     )

@@ -69,7 +69,7 @@ def goodness_of_fit(
 ) -> Fit:
     """Test draws against the probabilities they should have.
 
-    Outcomes are pooled from the least likely on until each bin expects `min_expected` draws.
+    Outcomes that expect fewer than `min_expected` draws are pooled into bins that expect more.
 
     Args:
         counts: (outcomes,), how often each was drawn.
@@ -139,17 +139,26 @@ def smallest_shift(expected: npt.NDArray[np.float64], alpha: float, power: float
 def _pooled(
     observed: npt.NDArray[np.float64], expected: npt.NDArray[np.float64], least: float
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Bins of at least `least` expected draws, the rare outcomes put together."""
+    """Bins of at least `least` expected draws: common outcomes alone, the rare ones together.
+
+    The rare ones are put together from the likeliest on, each bin with a twentieth of all draws:
+    one bin of all of them could not see draws move among them.
+    """
     order = np.argsort(-expected, kind="stable")
     observed, expected = observed[order], expected[order]
-    own = int((expected >= least).sum())
-    rare = expected[own:].sum()
-    if 0 < rare < least and own > 1:  # too little for a bin of its own: with the rarest bin
-        own -= 1
-    kept_observed = np.append(observed[:own], observed[own:].sum())
-    kept_expected = np.append(expected[:own], expected[own:].sum())
-    filled = kept_expected > 0
-    return kept_observed[filled], kept_expected[filled]
+    together = max(least, expected.sum() / 20)
+    number, mass = np.zeros(len(expected), dtype=np.int64), 0.0
+    for place, mean in enumerate(expected[:-1]):
+        mass += mean
+        full = mass >= (least if mean >= least else together)
+        number[place + 1] = number[place] + full
+        mass = 0.0 if full else mass
+    observed = np.bincount(number, weights=observed).astype(np.float64)
+    expected = np.bincount(number, weights=expected).astype(np.float64)
+    while len(expected) > 1 and expected[-1] < least:  # too little: with the bin before
+        observed = np.append(observed[:-2], observed[-2:].sum())
+        expected = np.append(expected[:-2], expected[-2:].sum())
+    return observed, expected
 
 
 def _g_test(

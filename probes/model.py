@@ -215,6 +215,11 @@ class Model:
         return int(self.config.get_text_config().hidden_size)
 
     @property
+    def vocabulary_size(self) -> int:
+        """Rows of the embedding, as the configuration says."""
+        return int(self.config.get_text_config().vocab_size)
+
+    @property
     def end_ids(self) -> list[int]:
         """Ids of the end-of-sequence tokens at which `generate` stops; none if it has none."""
         ends = self.network.generation_config.eos_token_id

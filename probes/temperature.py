@@ -21,7 +21,7 @@ class Shape:
         ranking_changes: tokens whose place in the ranking differs between the raw logits and any
             temperature, ties left out.
         cold: a temperature so low that the second token is e^40 times less likely than the first.
-        greedy_share_when_cold: probability of the most likely token there.
+        greedy_share_when_cold: probability of the most likely token, and its ties, there.
         hot: a temperature a million times the logits' spread.
         distance_from_uniform_when_hot: largest deviation from 1 / vocabulary, relative to it.
     """
@@ -44,15 +44,16 @@ def shape(logits: torch.Tensor) -> Shape:
     """Follow one distribution over the grid of temperatures, and to both ends.
 
     Args:
-        logits: (vocabulary,), not all equal.
+        logits: (vocabulary,), not all equal; tokens at -inf are left out.
 
     >>> found = shape(torch.tensor([1.0, 2.0, 4.0]))
     >>> found.rises_strictly, found.ranking_changes
     (True, 0)
     """
-    logits = logits.double()
-    first, second = logits.topk(2).values.tolist()
-    cold = (first - second) / 40
+    logits = logits[logits.isfinite()].double()
+    first = logits.max()
+    second = logits[logits < first].max()  # in half precision the two best may tie
+    cold = float(first - second) / 40
     hot = 1e6 * float(logits.max() - logits.min())
     tempered = [_library(logits, t) for t in GRID]
     uniform = 1 / len(logits)
@@ -62,7 +63,7 @@ def shape(logits: torch.Tensor) -> Shape:
         entropies=[float(filters.entropy(x.log_softmax(dim=-1))) for x in tempered],
         ranking_changes=sum(_moved(logits, x) for x in tempered),
         cold=cold,
-        greedy_share_when_cold=float(_library(logits, cold).softmax(dim=-1).max()),
+        greedy_share_when_cold=float(_library(logits, cold).softmax(dim=-1)[logits == first].sum()),
         hot=hot,
         distance_from_uniform_when_hot=float((hot_probabilities / uniform - 1).abs().max()),
     )

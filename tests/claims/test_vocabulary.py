@@ -79,8 +79,8 @@ def test_embedding_has_a_row_a_token_and_a_column_a_dimension(
 ) -> None:
     shape = probes.embeddings.shape_without_weights(model.config)
     evidence["shape"] = list(shape)
-    evidence["vocabulary_in_the_configuration"] = model.config.vocab_size
-    assert shape == (model.config.vocab_size, model.hidden_size)
+    evidence["vocabulary_in_the_configuration"] = model.vocabulary_size
+    assert shape == (model.vocabulary_size, model.hidden_size)
     assert shape[0] >= len(model.tokenizer), "a token has no row"
 
 
@@ -90,7 +90,7 @@ def test_loaded_embedding_has_the_shape_its_configuration_says(
     model: Model, evidence: Evidence
 ) -> None:
     evidence["shape"] = shape = list(model.embedding().shape)
-    assert shape == [model.config.vocab_size, model.hidden_size]
+    assert shape == [model.vocabulary_size, model.hidden_size]
 
 
 @pytest.mark.claim("embedding-shape")

@@ -62,8 +62,15 @@ def test_one_draw_of_an_impossible_outcome_fails() -> None:
 def test_rare_outcomes_are_pooled_until_they_expect_enough() -> None:
     rare = [0.9] + [0.1 / 1000] * 1000
     fit = goodness_of_fit([18_000] + [2] * 1000, rare)
-    assert fit.bins == 2
+    assert fit.bins == 3
     assert fit.good
+
+
+def test_draws_that_move_among_rare_outcomes_are_seen() -> None:
+    """All expect 78 draws, fewer than a bin needs."""
+    fit = goodness_of_fit([20_000] + [0] * 255, [1 / 256] * 256)
+    assert fit.bins == 20
+    assert not fit.good
 
 
 def test_what_expects_too_little_joins_the_rarest_bin() -> None:
