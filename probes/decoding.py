@@ -11,7 +11,7 @@ from scipy import stats
 
 from probes import exact, filters, library_filters
 from probes.model import Generation, Model, Prompt
-from probes.sampling import Sampling
+from probes.sampling import UNPENALIZED, Sampling
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def greedy(model: Model, prompts: Sequence[Prompt], length: int) -> list[Generat
     return model.remember(
         ("greedy", ids, length),
         lambda: model.generate_batch(
-            ids, max_new_tokens=length, do_sample=False, output_logits=True
+            ids, max_new_tokens=length, do_sample=False, output_logits=True, **UNPENALIZED
         ),
     )
 
@@ -185,7 +185,7 @@ def _sampled(
         do_sample=True,
         output_logits=True,
         output_scores=True,
-        **arguments,
+        **(UNPENALIZED | arguments),
     )
     if generation.logits is None or generation.scores is None:
         raise ValueError("generate returned no logits or no scores")
@@ -307,6 +307,7 @@ def search(model: Model, prompt: Prompt, beams: int, length: int) -> Search:
         do_sample=False,
         max_new_tokens=length,
         min_new_tokens=length,
+        **UNPENALIZED,
     )
     rows = model.cost.rows - before.rows
     ids = generation.ids[0]
@@ -362,8 +363,8 @@ class Nuclei:
 
     @property
     def entropy_range(self) -> float:
-        """Entropy of the flattest step less that of the sharpest."""
-        return self.entropies[-1] - self.entropies[0]
+        """Interquartile range of the steps' entropies, in nats: one odd step is no range."""
+        return float(stats.iqr(self.entropies))
 
 
 def nuclei(model: Model, prompts: Sequence[Prompt], length: int, p: float) -> Nuclei:

@@ -16,6 +16,7 @@ import torch
 
 from probes.capabilities import TWIN_LIMIT
 from probes.decoding import greedy, step_logits
+from probes.sampling import UNPENALIZED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -278,7 +279,12 @@ def _greedy(
     model: Model, prompts: Sequence[Prompt], length: int, **arguments: Any
 ) -> list[Generation]:
     return model.generate_batch(
-        prompts, max_new_tokens=length, do_sample=False, output_logits=True, **arguments
+        prompts,
+        max_new_tokens=length,
+        do_sample=False,
+        output_logits=True,
+        **UNPENALIZED,
+        **arguments,
     )
 
 

@@ -42,7 +42,7 @@ def default_generation(model: Model, prompt: Prompt) -> DefaultGeneration:
     >>> default_generation(load("embedded"), "The capital of Japan is").new_tokens
     20
     """
-    generation = model.generate(prompt, output_logits=True)
+    generation = model.generate(prompt, seed=0, output_logits=True)
     new = generation.ids[0]
     logits = step_logits(generation)
     return DefaultGeneration(

@@ -28,6 +28,11 @@ ALPHA = ERROR_BUDGET / DRAWN_TESTS
 MIN_EXPECTED = 100.0
 """Expected draws a bin has at least: so far out in the tail the chi-squared law needs many."""
 
+SHOWN = 1e-3
+"""Below this p-value a difference that a claim says there is counts as shown. Such a claim fails
+where nothing is wrong only if it misses a difference that is there, so it draws enough for a
+difference many standard errors wide."""
+
 POWER = 0.99
 """The probability with which the stated smallest shift would be caught."""
 

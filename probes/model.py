@@ -467,7 +467,9 @@ class Model:
         if ids not in self._prefills:
             inputs = torch.tensor([ids], device=self.device)
             out = self.network(input_ids=inputs, use_cache=True)
-            self._prefills[ids] = Prefill(out.logits[0].float().cpu(), out.past_key_values)
+            self._prefills[ids] = Prefill(
+                out.logits[0].float().cpu(), getattr(out, "past_key_values", None)
+            )
             if len(self._prefills) > REMEMBERED_PROMPTS:
                 self._prefills.popitem(last=False)
         self._prefills.move_to_end(ids)

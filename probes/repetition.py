@@ -78,7 +78,8 @@ class Repetition:
         sampled_distinct: the same of the sampled texts.
         greedy_repeating: share of greedy texts that end in a repeated phrase.
         sampled_repeating: share of sampled texts that do.
-        p_value: probability of sampled shares so much larger if their mean were greedy's (t-test).
+        more_distinct: sampled texts with a larger share than their prompt's greedy text.
+        p_value: probability of so many of them, if larger and smaller were equally likely.
         greedy_text: the first greedy text.
     """
 
@@ -86,6 +87,7 @@ class Repetition:
     sampled_distinct: float
     greedy_repeating: float
     sampled_repeating: float
+    more_distinct: int
     p_value: float
     greedy_text: str
 
@@ -110,13 +112,19 @@ def greedy_against_sampled(
     )
     greedy_ids = [text.ids[0] for text in greedy]
     sampled_ids = [ids for text in sampled for ids in text.ids]
-    shares = [distinct_ngrams(ids, 4) for ids in sampled_ids]
-    greedy_distinct = mean(distinct_ngrams(ids, 4) for ids in greedy_ids)
+    shares = [distinct_ngrams(ids, 4) for ids in greedy_ids]
+    pairs = [
+        (distinct_ngrams(ids, 4), share)
+        for text, share in zip(sampled, shares, strict=True)
+        for ids in text.ids
+    ]
+    more = sum(one > other for one, other in pairs)
     return Repetition(
-        greedy_distinct=greedy_distinct,
-        sampled_distinct=mean(shares),
+        greedy_distinct=mean(shares),
+        sampled_distinct=mean(share for share, _ in pairs),
         greedy_repeating=mean(repeated_tail(ids)[1] > 1 for ids in greedy_ids),
         sampled_repeating=mean(repeated_tail(ids)[1] > 1 for ids in sampled_ids),
-        p_value=float(stats.ttest_1samp(shares, greedy_distinct, alternative="greater").pvalue),
+        more_distinct=more,
+        p_value=float(stats.binomtest(more, len(pairs), alternative="greater").pvalue),
         greedy_text=greedy[0].text,
     )

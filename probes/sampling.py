@@ -61,6 +61,9 @@ class Sampling:
         return {"do_sample": True} | {k: v for k, v in settings.items() if v is not None}
 
 
+UNPENALIZED: dict[str, Any] = {"repetition_penalty": 1.0, "no_repeat_ngram_size": 0}
+"""Arguments of `generate` for claims about plain decoding: weights may bring penalties along."""
+
 NEAR_GREEDY = Sampling(temperature=0.2, top_p=0.2)
 NARROW_HOT = Sampling(temperature=1.4, top_p=0.2)
 WIDE_HOT = Sampling(temperature=1.4, top_p=0.9)

@@ -220,6 +220,19 @@ def test_generate_chooses_from_the_logits_filtered_in_order(
 
 @pytest.mark.claim("filter-order")
 @any_logits
+@given(logits=hard_logits, share=st.floats(1e-6, 1.0))
+@example(logits={"size": 40, "kind": "equal", "seed": 0, "dtype": "float32"}, share=1.0)
+def test_library_min_p_is_the_definition_on_any_logits(
+    model: Model, logits: dict[str, Any], share: float
+) -> None:
+    made = probes.hard_logits.make(**logits)
+    theirs = probes.library_filters.min_p(made, share)
+    step = probes.decoding.compare_filters(made, theirs, Sampling(top_k=0, min_p=share))[0]
+    assert step.as_expected, step
+
+
+@pytest.mark.claim("filter-order")
+@any_logits
 @given(
     logits=hard_logits, temperature=st.floats(0.1, 10), k=st.integers(2, 60), p=st.floats(0.05, 1)
 )

@@ -143,10 +143,10 @@ def test_long_greedy_text_repeats_itself_more_than_sampled_text(
     model: Model, seed: int, greedy: Greedy, evidence: Evidence
 ) -> None:
     stories = greedy(120)[-len(STORIES) :]
-    found = probes.repetition.greedy_against_sampled(model, stories, samples=4, seed=seed)
+    found = probes.repetition.greedy_against_sampled(model, stories, samples=8, seed=seed)
     evidence.update(asdict(found))
     assert found.greedy_distinct < found.sampled_distinct
-    assert found.p_value < probes.goodness.ALPHA
+    assert found.p_value < probes.goodness.SHOWN
 
 
 @pytest.mark.claim("beam-one")
@@ -161,10 +161,12 @@ def test_one_beam_is_greedy(model: Model, greedy: Greedy, evidence: Evidence, nu
 @pytest.mark.claim("beam-likelihood")
 @pytest.mark.parametrize("prompt", [PROMPTS[number] for number in SEARCHED])
 def test_best_of_four_beams_is_no_less_likely_than_greedy(
-    model: Model, evidence: Evidence, prompt: str
+    model: Model, greedy: Greedy, evidence: Evidence, prompt: str
 ) -> None:
     one = probes.decoding.searched(model, prompt, beams=1, length=20)
+    text = greedy(20)[PROMPTS.index(prompt)]
+    rounding = 20 * probes.determinism.tolerance([text], model.network.dtype)
     beams = probes.decoding.searched(model, prompt, beams=4, length=20)
     evidence["greedy"], evidence["four_beams"] = asdict(one), asdict(beams)
-    assert beams.log_probability >= one.log_probability - 1e-3
+    assert beams.log_probability >= one.log_probability - rounding
     assert beams.rows > 2 * one.rows
