@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+from transformers.utils import is_flash_attn_2_available
 
 from probes.capabilities import TWIN_LIMIT
 from probes.decoding import greedy, step_logits

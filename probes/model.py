@@ -349,7 +349,7 @@ class Model:
         key_values = copy.deepcopy(self._prefill(prompt).key_values)
         if hasattr(key_values, "batch_repeat_interleave"):
             key_values.batch_repeat_interleave(len(rows))
-        else:  # mere tuples, as Mistral's is up to transformers 4.47
+        else:  # none, or mere tuples, as Mistral's are up to transformers 4.47
             key_values, rows = None, [self.prompt_ids(prompt) + row for row in rows]
         ids = torch.tensor(rows, device=self.device)
         out = self.network(input_ids=ids, past_key_values=key_values, use_cache=True)
