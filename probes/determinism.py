@@ -227,8 +227,14 @@ def _varied(
     make: Callable[[], list[Generation]],
     dtype: torch.dtype | None = None,
 ) -> Variation:
-    baseline = greedy(model, prompts, length)
-    return compare_texts(model, name, baseline, make(), dtype or model.network.dtype)
+    """One variation, made once a session: whoever asks next for its noise shares it."""
+
+    def vary() -> Variation:
+        baseline = greedy(model, prompts, length)
+        return compare_texts(model, name, baseline, make(), dtype or model.network.dtype)
+
+    ids = tuple(tuple(model.prompt_ids(prompt)) for prompt in prompts)
+    return model.remember(("variation", name, ids, length), vary)
 
 
 def _greedy(

@@ -25,7 +25,6 @@ Evidence = dict[str, Any]
 SEARCHED = (0, 2)
 LENGTHS = (20, 60)
 SEED = 20231010
-JAPAN_WITHOUT_BOS = "Tokyo.\n\n## What is the capital of Japan?\n\nTokyo\n\n## What"
 
 
 @pytest.mark.claim("greedy-argmax")
@@ -107,10 +106,11 @@ def test_bos_changes_the_text_and_not_the_answer(
 
 @pytest.mark.claim("bos-recorded")
 def test_text_without_bos_is_the_published_one(model: Model, evidence: Evidence) -> None:
-    ids = model.encode(CAPITAL_OF_JAPAN, special_tokens=False)
-    evidence["text"] = text = model.generate(ids, max_new_tokens=20).text
-    evidence["published"] = JAPAN_WITHOUT_BOS
-    assert text.strip() == JAPAN_WITHOUT_BOS
+    published = probes.published.text("bos-recorded")
+    ids = model.encode(published.prompt, special_tokens=published.special_tokens)
+    evidence["text"] = text = model.generate(ids, max_new_tokens=published.tokens).text
+    evidence["published"] = published.text
+    assert text.strip() == published.text
 
 
 @pytest.mark.claim("other-countries")
