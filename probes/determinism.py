@@ -7,8 +7,8 @@ there, against the noise the variation puts into the logits everywhere else.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 ROUNDING = {torch.float32: 1e-4, torch.float16: 0.03, torch.bfloat16: 0.1}
 """Largest change of a logit that rounding explains, as a share of the logits' spread, by the
 narrower dtype of the two. A wrong mask, cache or position changes logits by far more."""
+
+WIDEST_WINDOW = 4096
+"""The widest attention window, in tokens, past which a prompt is tried: Mistral-7B's."""
 
 
 @dataclass(frozen=True)
@@ -174,19 +177,26 @@ def attention(model: Model, prompts: Sequence[Prompt], length: int) -> Iterator[
     if not hasattr(network, "set_attn_implementation"):
         return
     for name in ("eager", "sdpa"):
-        if name == present:
-            continue
-        network.set_attn_implementation(name)
-        try:
-            yield _varied(
-                model,
-                f"attention {name}",
-                prompts,
-                length,
-                lambda: _greedy(model, prompts, length),
-            )
-        finally:
-            network.set_attn_implementation(present)
+        if name != present:
+            within = _attention(network, name)
+            again = partial(_greedy, model, prompts, length)
+            yield _varied(model, f"attention {name}", prompts, length, again, within=within)
+
+
+def past_the_window(model: Model, prompts: Sequence[Prompt], length: int) -> Iterator[Variation]:
+    """A prompt longer than the attention window, by every cache and attention implementation.
+
+    Only there can a window that is wrong, or a cache cut at the wrong place, show. Nothing to vary
+    where the network has no window or one wider than 4,096 tokens.
+    """
+    window = getattr(model.network.config, "sliding_window", None) or 0
+    if not 0 < window <= WIDEST_WINDOW:
+        return
+    ids = [i for prompt in prompts for i in model.prompt_ids(prompt)]
+    longer = (ids * (window // len(ids) + 2))[: window + 8]
+    for variation in (attention, caches):
+        for found in variation(model, [longer], length):
+            yield replace(found, name=f"{found.name}, {len(longer)} tokens")
 
 
 def threads(model: Model, prompts: Sequence[Prompt], length: int) -> Iterator[Variation]:
@@ -194,14 +204,9 @@ def threads(model: Model, prompts: Sequence[Prompt], length: int) -> Iterator[Va
     if model.device.type != "cpu":
         return
     count = 1 if torch.get_num_threads() > 1 else 2
-    with _threads(count):
-        yield _varied(
-            model,
-            f"{count} thread{'s' if count > 1 else ''}",
-            prompts,
-            length,
-            lambda: _greedy(model, prompts, length),
-        )
+    name = f"{count} thread{'s' if count > 1 else ''}"
+    again = partial(_greedy, model, prompts, length)
+    yield _varied(model, name, prompts, length, again, within=_threads(count))
 
 
 def half_precision(model: Model, prompts: Sequence[Prompt], length: int) -> Iterator[Variation]:
@@ -226,12 +231,15 @@ def _varied(
     length: int,
     make: Callable[[], list[Generation]],
     dtype: torch.dtype | None = None,
+    within: AbstractContextManager[None] | None = None,
 ) -> Variation:
     """One variation, made once a session: whoever asks next for its noise shares it."""
 
     def vary() -> Variation:
-        baseline = greedy(model, prompts, length)
-        return compare_texts(model, name, baseline, make(), dtype or model.network.dtype)
+        baseline = greedy(model, prompts, length)  # before anything is varied
+        with within or nullcontext():
+            varied = make()
+        return compare_texts(model, name, baseline, varied, dtype or model.network.dtype)
 
     ids = tuple(tuple(model.prompt_ids(prompt)) for prompt in prompts)
     return model.remember(("variation", name, ids, length), vary)
@@ -243,6 +251,16 @@ def _greedy(
     return model.generate_batch(
         prompts, max_new_tokens=length, do_sample=False, output_logits=True, **arguments
     )
+
+
+@contextmanager
+def _attention(network: Any, name: str) -> Iterator[None]:
+    before = network.config._attn_implementation
+    network.set_attn_implementation(name)
+    try:
+        yield
+    finally:
+        network.set_attn_implementation(before)
 
 
 @contextmanager

@@ -35,7 +35,7 @@ class LinearLayer:
         parameters: number of weights, before packing.
         bytes: bytes of weight and scales in memory, the bias left out.
         expected_bytes: what arithmetic says: half a byte a weight and a scale for each block of
-            64 where it is 4-bit, else the size of the dtype.
+            64, not quantized itself, where it is 4-bit, else the size of the dtype.
     """
 
     name: str
@@ -69,7 +69,9 @@ def _described(name: str, layer: Any, role: str) -> LinearLayer:
         return LinearLayer(name, role, False, weight.numel(), size, size)
     parameters = math.prod(state.shape)
     scales = state.absmax.numel() * state.absmax.element_size()
-    expected = four_bit_bytes(parameters, state.absmax.element_size())
+    # Any other scale, one quantized itself for example, is not what was asked for.
+    repacked = state.absmax.dtype is torch.bfloat16
+    expected = four_bit_bytes(parameters, scale_bytes=2 if repacked else 4)
     return LinearLayer(name, role, True, parameters, weight.numel() + scales, expected)
 
 

@@ -57,6 +57,7 @@ AWKWARD = {
     "leading spaces": "   three spaces first",
     "trailing space": "What is the capital of United States? ",
     "inner spaces": "a  b   c    d",
+    "spaces before punctuation": "Well , it 's fine . Is n't it ?  I 'm sure !",
     "newlines": "\n\nfirst\nsecond\r\nthird\n",
     "tabs": "\tdef f():\n\t\treturn 1",
     "control characters": "\x00\x01\x1b[31m\x7f",

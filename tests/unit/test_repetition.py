@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from probes.repetition import distinct_ngrams, repeated_tail
-
 
 @pytest.mark.parametrize(
     ("ids", "found"),
@@ -26,6 +24,8 @@ from probes.repetition import distinct_ngrams, repeated_tail
 def test_the_repeated_tail_is_the_phrase_with_most_copies(
     ids: list[int], found: tuple[int, int]
 ) -> None:
+    from probes.repetition import repeated_tail
+
     assert repeated_tail(ids) == found
 
 
@@ -36,4 +36,6 @@ def test_the_repeated_tail_is_the_phrase_with_most_copies(
 def test_distinct_ngrams_is_the_share_of_different_ones(
     ids: list[int], n: int, share: float
 ) -> None:
+    from probes.repetition import distinct_ngrams
+
     assert distinct_ngrams(ids, n) == share

@@ -1,0 +1,41 @@
+"""Every fault is seen: the claims it names fail while it lasts. That they hold without it
+is what `pytest tests/claims` shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from probes.claims import catalogue
+from tests.controls.faults import CATALOGUE
+from tests.controls.page import COMMAND, page
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.controls.conftest import Verdicts
+
+ROOT = Path(__file__).parents[2]
+
+UNDECIDABLE = {"default-text", "embedding-row-0", "bos-recorded"}
+"""Claims about the weights of Mistral-7B, which the embedded model cannot decide."""
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_claims_fail_under_the_fault(results: Mapping[str, Verdicts], name: str) -> None:
+    for claim in CATALOGUE[name].claims:
+        checks = results[name].get(claim, {})
+        assert "fails" in checks, f"{claim} does not see it: {checks or 'nothing was decided'}"
+        assert "error" not in checks, f"{claim} breaks instead of failing: {checks['error']}"
+
+
+def test_every_decidable_claim_is_turned_red_by_a_fault() -> None:
+    caught = {claim for fault in CATALOGUE.values() for claim in fault.claims}
+    assert caught == {*catalogue()} - UNDECIDABLE
+
+
+def test_page_is_current() -> None:
+    written = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
+    assert written == page(), f"make it anew: {COMMAND}"
