@@ -87,7 +87,7 @@ def compare_texts(
     """Compare greedy texts and the logits behind them with the baseline's, step by step."""
     noise, differences = 0.0, []
     for base, other in zip(baseline, varied, strict=True):
-        same = _common_length(base.ids[0], other.ids[0])
+        same = common_length(base.ids[0], other.ids[0])
         logits, changed = step_logits(base), step_logits(other)
         top = logits[:same].topk(5, dim=-1).indices
         change = logits[:same].gather(1, top) - changed[:same].gather(1, top)
@@ -109,7 +109,12 @@ def tolerance(texts: Sequence[Generation], dtype: torch.dtype) -> float:
     return ROUNDING[dtype] * max(float(logits.amax() - logits.mean()) for logits in steps)
 
 
-def _common_length(one: Sequence[int], other: Sequence[int]) -> int:
+def common_length(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many token ids two texts share from the start.
+
+    >>> common_length([1, 2, 3], [1, 2, 4])
+    2
+    """
     pairs = zip(one, other, strict=False)
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 

@@ -1,9 +1,8 @@
-"""Recorded outputs: what a file of them holds, and how a later run is compared with it.
+"""Recorded outputs: what a file of them holds, and how a later run is judged against it.
 
 Pure functions on plain data: nothing here reads a model, a file or an option. Text may legally
-differ from what was recorded where two tokens were almost equally likely; so the top logits are
-recorded with it, and tell such a near-tie from a change. ``docs/recorded-outputs.md`` explains the
-format.
+differ from what was recorded where two tokens were almost equally likely; so the largest logits are
+recorded with it. ``docs/recorded-outputs.md`` explains the format.
 """
 
 from __future__ import annotations
@@ -21,14 +20,13 @@ from probes.errors import UserError
 from probes.jsonfile import parse_object, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable
 
     from probes.record import Environment, TargetFacts
 
 FORMAT: Literal[1] = 1
 
-TOP = 5
-"""How many of a step's largest logits are recorded."""
+REMEDY = "--snapshot-update records it anew"
 
 
 class _Stored(BaseModel):
@@ -46,24 +44,17 @@ class RecordedText(_Stored):
     """Token ids of the text."""
     text: str
     """Those ids decoded, special tokens left out."""
-    top_ids: tuple[tuple[int, ...], ...]
-    """For each step the token ids of the largest logits, the largest first."""
-    top_logits: tuple[tuple[float, ...], ...]
+    top_ids: tuple[tuple[int, ...], ...] = ()
+    """For each step the token ids of the largest logits, the largest first; empty if unknown."""
+    top_logits: tuple[tuple[float, ...], ...] = ()
     """For each step those logits."""
 
     @model_validator(mode="after")
     def _aligned(self) -> RecordedText:
         steps = [len(row) for row in self.top_ids]
-        if steps != [len(row) for row in self.top_logits] or len(steps) != len(self.ids):
+        if steps != [len(row) for row in self.top_logits] or len(steps) not in (0, len(self.ids)):
             raise ValueError("ids, top_ids and top_logits differ in length")
-        if min(steps, default=2) < 2:
-            raise ValueError("a step has fewer than two logits")
         return self
-
-    def margin(self, step: int) -> float:
-        """Distance of a step's two largest logits."""
-        first, second = self.top_logits[step][:2]
-        return first - second
 
 
 class RecordedNumber(_Stored):
@@ -78,7 +69,7 @@ class RecordedNumber(_Stored):
 
 
 class Made(_Stored):
-    """What a recording was made with. All but the last two tell which runs it is for."""
+    """What a recording was made with."""
 
     target: str
     """The target's name."""
@@ -90,20 +81,18 @@ class Made(_Stored):
     """`none` or `nf4`."""
     attention: str
     """transformers' name of the attention implementation."""
-    fingerprint: str | None
-    """SHA-256 over the checkpoint's files; another one is named where something changed."""
-    packages: dict[str, str]
-    """Versions of the libraries; other ones are named where something changed."""
+    circumstances: dict[str, str]
+    """What does not part recordings, and is named where an output changed: versions, threads."""
 
     @property
     def key(self) -> str:
-        """Name of the environment, fit for a file name: other keys are never compared."""
+        """Target and environment, fit for a file name: other keys are never compared."""
         parts = (self.target, self.device, self.dtype, self.quantization, self.attention)
         return "--".join(re.sub(r"[^\w.]+", "-", part) for part in parts)
 
     @property
     def words(self) -> str:
-        """The environment in words."""
+        """Target and environment in words."""
         quantized = "" if self.quantization == "none" else f" {self.quantization}"
         return (
             f"{self.target} on {self.device} in {self.dtype}{quantized}, attention {self.attention}"
@@ -122,6 +111,22 @@ class Recording(_Stored):
     numbers: dict[str, RecordedNumber] = Field(default_factory=dict)
     """Numbers by name."""
 
+    @property
+    def names(self) -> set[str]:
+        """The names of all outputs."""
+        return {*self.texts, *self.numbers}
+
+    def completed_by(self, other: Recording) -> Recording:
+        """This recording, with the outputs of another that it lacks."""
+        return self.model_copy(
+            update={
+                "texts": other.texts | self.texts,
+                "numbers": other.numbers | self.numbers,
+            }
+        )
+
+
+# --- files ---------------------------------------------------------------------------------------
 
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 """Processor architectures that have two names."""
@@ -130,13 +135,18 @@ BELOW = ("bitsandbytes", "tokenizers", "torch", "transformers")
 """Libraries whose change can explain another output."""
 
 
-def made(facts: TargetFacts, environment: Environment) -> Made:
-    """What a recording is made with, from the facts of a model that is loaded.
+def made(facts: TargetFacts, environment: Environment, *, batch: int) -> Made:
+    """What a recording is made with.
+
+    Args:
+        facts: those of a model whose network is loaded.
+        environment: where it runs.
+        batch: texts made at once.
 
     >>> from probes import environment, load
     >>> model = load("embedded")
     >>> _ = model.network
-    >>> made(model.facts(), environment.describe()).dtype
+    >>> made(model.facts(), environment.describe(), batch=1).dtype
     'float32'
     """
     kind = facts.device.partition(":")[0]
@@ -147,9 +157,29 @@ def made(facts: TargetFacts, environment: Environment) -> Made:
         dtype=facts.dtype,
         quantization=facts.quantization,
         attention=facts.attention,
-        fingerprint=facts.fingerprint,
-        packages={name: v for name, v in environment.packages.items() if name in BELOW},
+        circumstances={
+            "model files": str(facts.fingerprint)[:12],
+            **{name: v for name, v in environment.packages.items() if name in BELOW},
+            "threads": str(environment.threads),
+            "batch": str(batch),
+        },
     )
+
+
+def changes(old: Made, new: Made) -> list[str]:
+    """What differs between the making of a recording and now, in words.
+
+    >>> old = Made(target="t", device="cpu x86_64", dtype="float32", quantization="none",
+    ...            attention="sdpa", circumstances={"torch": "2.4.0"})
+    >>> changes(old, old.model_copy(update={"circumstances": {"torch": "2.5.1"}}))
+    ['torch 2.4.0 then, 2.5.1 now']
+    """
+    then, now = old.circumstances, new.circumstances
+    return [
+        f"{name} {then.get(name, 'absent')} then, {now.get(name, 'absent')} now"
+        for name in dict.fromkeys([*now, *then])
+        if then.get(name) != now.get(name)
+    ]
 
 
 def parse(text: str, what: str) -> Recording:
@@ -164,29 +194,28 @@ def parse(text: str, what: str) -> Recording:
 
     >>> parse('{"format": 9}', "old.json")
     Traceback (most recent call last):
-    probes.errors.UserError: old.json has format 9, this version reads 1: record it anew ...
+    probes.errors.UserError: old.json has format 9, this version reads 1: --snapshot-update ...
     """
-    remedy = "record it anew with --snapshot-update"
     try:
         content = parse_object(text.encode("utf-8"), what=what)
     except UserError as error:
-        raise UserError(f"{error}: {remedy}") from None
+        raise UserError(f"{error}: {REMEDY}") from None
     if content.get("format") != FORMAT:
         version = shown(content.get("format"))
-        raise UserError(f"{what} has format {version}, this version reads {FORMAT}: {remedy}")
+        raise UserError(f"{what} has format {version}, this version reads {FORMAT}: {REMEDY}")
     try:
         return Recording.model_validate(content)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{what} holds no recording: {where}: {first['msg']}: {remedy}") from None
+        where = shown(".".join(str(part) for part in first["loc"]))
+        raise UserError(f"{what} is no recording: {where}: {first['msg']}: {REMEDY}") from None
 
 
 def dump(recording: Recording) -> str:
     """A recording as a file's text: keys sorted, a list of numbers on one line.
 
     >>> made = Made(target="t", device="cpu x86_64", dtype="float32", quantization="none",
-    ...             attention="sdpa", fingerprint=None, packages={})
+    ...             attention="sdpa", circumstances={})
     >>> parse(dump(Recording(made=made)), "a file") == Recording(made=made)
     True
     """
@@ -200,6 +229,9 @@ def _on_one_line(found: re.Match[str]) -> str:
     return "[" + re.sub(r",\s+", ", ", found[1]) + "]"
 
 
+# --- judging -------------------------------------------------------------------------------------
+
+
 class Outcome(str, Enum):
     """What became of one recorded output."""
 
@@ -208,228 +240,118 @@ class Outcome(str, Enum):
     CHANGED = "changed"
     DRIFTED = "drifted"
     OTHER_PROMPT = "other prompt"
-    UNUSED = "unused"
-    NEW = "not recorded"
 
-    @property
-    def holds(self) -> bool:
-        """Whether rounding explains all there is."""
-        return self in (Outcome.SAME, Outcome.NEAR_TIE)
+
+@dataclass(frozen=True)
+class Comparison:
+    """A greedy text beside the recorded one, as measured.
+
+    Attributes:
+        prompt: what was continued.
+        texts: the recorded text and the present one.
+        same_prompt: whether the prompt has the recorded token ids.
+        drift: largest change of a recorded logit, up to the first token that differs, its own
+            step included; 0 if no logits were recorded.
+        step: number of the first token that differs, from 0; None if none does.
+        tokens: the recorded token and the present one there, decoded.
+        margin: distance of those two tokens' present logits.
+    """
+
+    prompt: str
+    texts: tuple[str, str]
+    same_prompt: bool = True
+    drift: float = 0.0
+    step: int | None = None
+    tokens: tuple[str, str] = ("", "")
+    margin: float = 0.0
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One recorded output beside what it is now.
+    """What became of one recorded output.
 
     Attributes:
         name: the prompt, or the number's name.
         outcome: what became of it.
-        reason: that in words; empty where it is the same.
-        drift: how far logits, or the number, moved; of a text that changed, before it did.
-        share: the drift as a share of what is tolerated.
-        step: of a text, the token that changed, from 0.
-        margin: of a text that changed, distance of the recorded top two logits there.
+        share: drift of its logits, or of the number, as a share of what is tolerated.
         recorded: the text or number recorded.
         now: the text or number now.
+        reason: the outcome in words; empty where it is the same.
     """
 
     name: str
     outcome: Outcome
+    share: float
+    recorded: str | float
+    now: str | float
     reason: str = ""
-    drift: float | None = None
-    share: float | None = None
-    step: int | None = None
-    margin: float | None = None
-    recorded: str | float | None = None
-    now: str | float | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether rounding explains all there is."""
+        return self.outcome in (Outcome.SAME, Outcome.NEAR_TIE)
 
 
-@dataclass(frozen=True)
-class Present:
-    """A text as it is now, beside a recorded one.
+def judge_text(text: Comparison, *, tolerance: float, noise: Callable[[], float]) -> Finding:
+    """Judge a text by the margin rule.
 
-    Attributes:
-        prompt_ids: token ids of the prompt.
-        ids: token ids of the text.
-        text: those ids decoded.
-        logits: for each step up to the first difference, the logits of the recorded top tokens.
-    """
-
-    prompt_ids: Sequence[int]
-    ids: Sequence[int]
-    text: str
-    logits: Sequence[Sequence[float]]
-
-
-def compare_texts(
-    recorded: Mapping[str, RecordedText],
-    now: Mapping[str, Present],
-    *,
-    tolerance: float,
-    noise: Callable[[], float],
-) -> list[Finding]:
-    """Compare texts with the recorded ones by the margin rule.
-
-    Equal ids hold while no logit moves by more than the tolerance. At a first difference two
-    logits that each move by the noise can close a gap of twice that: within it the two tokens are
-    a near-tie, beyond it the text has changed. The noise is what this run measures, or what the
-    logits of all texts moved by up to their first differences, but never above the tolerance.
+    A logit that moves by more than the tolerance is a drift, whatever the text. Else equal tokens
+    hold, and a first difference holds where the two tokens are a near-tie: two logits that each
+    move by the noise can close a gap of twice that.
 
     Args:
-        recorded: the recorded texts by prompt.
-        now: the present ones by prompt.
+        text: the text beside the recorded one.
         tolerance: the largest change of a logit that rounding explains.
-        noise: measures how far logits move in this run when nothing that matters changes; called
-            only where a text differs.
+        noise: measures how far logits move in this run when nothing that matters changes, called
+            only where a text differs; no more than the tolerance is taken for noise.
 
-    >>> text = RecordedText(prompt_ids=(1,), ids=(7,), text="a", top_ids=((7, 8),),
-    ...                     top_logits=((2.0, 1.5),))
-    >>> now = Present((1,), (8,), "b", [])
-    >>> compare_texts({"P": text}, {"P": now}, tolerance=0.3, noise=lambda: 0.3)[0].outcome.value
+    >>> text = Comparison("P", ("a b", "a c"), step=1, tokens=("b", "c"), margin=0.5)
+    >>> judge_text(text, tolerance=0.3, noise=lambda: 0.3).outcome.value
     'near-tie'
-    >>> compare_texts({"P": text}, {"P": now}, tolerance=0.3, noise=lambda: 0.1)[0].outcome.value
+    >>> judge_text(text, tolerance=0.3, noise=lambda: 0.1).outcome.value
     'changed'
     """
-    both = [name for name in recorded if name in now]
-    measured = [_measured(name, recorded[name], now[name], tolerance) for name in both]
-    explained = 0.0
-    if any(finding.outcome is Outcome.CHANGED for finding in measured):
-        moved = max(finding.drift or 0.0 for finding in measured)
-        explained = min(tolerance, max(moved, noise()))
-    return [
-        *(_judged(finding, tolerance, explained) for finding in measured),
-        *_one_sided(recorded, now),
-    ]
-
-
-def _measured(name: str, old: RecordedText, now: Present, tolerance: float) -> Finding:
-    """A text's first difference and its drift before that; which it is, is judged later."""
-    if tuple(old.prompt_ids) != tuple(now.prompt_ids):
-        return Finding(name, Outcome.OTHER_PROMPT, recorded=old.text, now=now.text)
-    same = common_length(old.ids, now.ids)
-    moved = [
-        _moved(a, b)
-        for before, after in zip(old.top_logits[:same], now.logits[:same], strict=True)
-        for a, b in zip(before, after, strict=True)
-    ]
-    drift = max(moved, default=0.0)
-    finding = Finding(
-        name, Outcome.SAME, drift=drift, share=drift / tolerance, recorded=old.text, now=now.text
-    )
-    if same == len(old.ids) == len(now.ids):
-        return finding
-    margin = old.margin(same) if same < len(old.ids) else None
-    return replace(finding, outcome=Outcome.CHANGED, step=same, margin=margin)
-
-
-def _judged(finding: Finding, tolerance: float, noise: float) -> Finding:
-    """A measured text with its outcome, and that in words."""
-    place = f"after {finding.name!r}"
-    texts = f"\nrecorded: {finding.recorded!r}\nnow:      {finding.now!r}"
-    if finding.outcome is Outcome.OTHER_PROMPT:
-        reason = f"{place} nothing can be compared: the prompt has other token ids now{texts}"
-        return replace(finding, reason=reason)
-    if (finding.drift or 0.0) > tolerance:
-        reason = f"{place} logits move by {finding.drift:.2g}, where rounding explains "
-        same = "" if finding.step is None else f", and the text changes at step {finding.step}"
-        reason += f"{tolerance:.2g}{same}{texts if same else ''}"
+    recorded, now = text.texts
+    share = text.drift / tolerance
+    finding = Finding(text.prompt, Outcome.SAME, share, recorded, now)
+    both = f"\nrecorded: {recorded!r}\nnow:      {now!r}"
+    if not text.same_prompt:
+        reason = f"the prompt {text.prompt!r} has other token ids than were recorded{both}"
+        return replace(finding, outcome=Outcome.OTHER_PROMPT, reason=reason)
+    first, second = text.tokens
+    change = f"after {text.prompt!r} token {text.step} is {second!r}, recorded {first!r}"
+    if not share <= 1:
+        reason = (
+            f"after {text.prompt!r} a logit moves by {text.drift:.2g}, {share:.3g} times what "
+            f"rounding explains ({tolerance:.2g})"
+        )
+        if text.step is not None:
+            reason += f"; {change}, {text.margin:.2g} apart{both}"
         return replace(finding, outcome=Outcome.DRIFTED, reason=reason)
-    if finding.outcome is Outcome.SAME:
+    if text.step is None:
         return finding
-    margin = "unknown" if finding.margin is None else f"{finding.margin:.2g}"
-    change = f"{place} the text changes at step {finding.step}, where the recorded margin is "
-    if finding.margin is not None and finding.margin <= 2 * noise:
-        reason = f"{change}{margin}: a near-tie, as logits move by {noise:.2g} here{texts}"
-        return replace(finding, outcome=Outcome.NEAR_TIE, reason=reason)
-    reason = f"{change}{margin}: no near-tie, as logits move by {noise:.2g} here{texts}"
-    return replace(finding, reason=reason)
+    explained = min(noise(), tolerance)
+    tie = text.margin <= 2 * explained
+    reason = (
+        f"{change}: their logits lie {text.margin:.2g} apart, "
+        f"{'a near-tie' if tie else 'no near-tie'} where noise moves each by {explained:.2g}{both}"
+    )
+    return replace(finding, outcome=Outcome.NEAR_TIE if tie else Outcome.CHANGED, reason=reason)
 
 
-def compare_numbers(
-    recorded: Mapping[str, RecordedNumber], now: Mapping[str, RecordedNumber]
-) -> list[Finding]:
-    """Compare numbers with the recorded ones, each by the tolerance recorded with it.
+def judge_number(name: str, recorded: RecordedNumber, now: float) -> Finding:
+    """Judge a number by the tolerance recorded with it.
 
     >>> old = RecordedNumber(value=0.5, tolerance=0.01, origin="float32")
-    >>> new = RecordedNumber(value=0.52, tolerance=0.01, origin="float32")
-    >>> compare_numbers({"p": old}, {"p": new})[0].reason
-    'p is 0.52, recorded 0.5: a drift of 2 times what is tolerated (float32)'
+    >>> judge_number("p", old, 0.52).reason
+    'p is 0.52, recorded 0.5: 2 times the drift tolerated (float32)'
     """
-    both = [name for name in recorded if name in now]
-    return [
-        *(_number(name, recorded[name], now[name].value) for name in both),
-        *_one_sided(recorded, now),
-    ]
-
-
-def _number(name: str, old: RecordedNumber, value: float) -> Finding:
-    drift = _moved(old.value, value)
-    share = drift / old.tolerance
-    finding = Finding(name, Outcome.SAME, drift=drift, share=share, recorded=old.value, now=value)
+    equal = recorded.value == now or (math.isnan(recorded.value) and math.isnan(now))
+    share = 0.0 if equal else abs(now - recorded.value) / recorded.tolerance
     if share <= 1:
-        return finding
+        return Finding(name, Outcome.SAME, share, recorded.value, now)
     reason = (
-        f"{name} is {value:.6g}, recorded {old.value:.6g}: a drift of {share:.3g} times what is "
-        f"tolerated ({old.origin})"
+        f"{name} is {now:.6g}, recorded {recorded.value:.6g}: {share:.3g} times the drift "
+        f"tolerated ({recorded.origin})"
     )
-    return replace(finding, outcome=Outcome.DRIFTED, reason=reason)
-
-
-def _one_sided(recorded: Iterable[str], now: Iterable[str]) -> list[Finding]:
-    """What only one of the two has: an output no longer made, or one that is new."""
-    old, new = list(recorded), list(now)
-    remedy = "--snapshot-update"
-    return [
-        *(
-            Finding(
-                name,
-                Outcome.UNUSED,
-                f"unused: {name!r} is recorded but no longer made; {remedy} removes it",
-            )
-            for name in old
-            if name not in new
-        ),
-        *(
-            Finding(
-                name,
-                Outcome.NEW,
-                f"{name!r} is not recorded, so compared with nothing; {remedy} records it",
-            )
-            for name in new
-            if name not in old
-        ),
-    ]
-
-
-def common_length(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many ids two texts share from the start.
-
-    >>> common_length([1, 2, 3], [1, 2, 4])
-    2
-    """
-    pairs = zip(one, other, strict=False)
-    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
-
-
-def changes(old: Made, new: Made) -> list[str]:
-    """What differs between the making of a recording and now, in words.
-
-    >>> old = Made(target="t", device="cpu x86_64", dtype="float32", quantization="none",
-    ...            attention="sdpa", fingerprint="a", packages={"torch": "2.4.0"})
-    >>> changes(old, old.model_copy(update={"packages": {"torch": "2.5.1"}}))
-    ['torch 2.4.0 then, 2.5.1 now']
-    """
-    found = [
-        f"{name} {old.packages.get(name, 'absent')} then, {new.packages.get(name, 'absent')} now"
-        for name in sorted({*old.packages, *new.packages})
-        if old.packages.get(name) != new.packages.get(name)
-    ]
-    if old.fingerprint != new.fingerprint:
-        found.append("other model files than then")
-    return found
-
-
-def _moved(old: float, new: float) -> float:
-    """Distance of two numbers; infinite where either is not finite and they differ."""
-    distance = 0.0 if old == new else abs(old - new)
-    return distance if math.isfinite(distance) else math.inf
+    return Finding(name, Outcome.DRIFTED, share, recorded.value, now, reason)

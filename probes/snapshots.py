@@ -1,8 +1,6 @@
-"""Recorded outputs as snapshots of syrupy: where they lie, when they are written, which are unused.
+"""Where recorded outputs lie, and when they are written: a small extension of syrupy.
 
-A snapshot is one file, ``__snapshots__/TEST-FILE/TEST[NAME].EXTENSION``. Those of other targets and
-environments lie beside those of this run and are none of its business: only a file whose test is
-gone is unused.
+A snapshot is one file, ``__snapshots__/TEST-FILE/TEST[NAME].EXTENSION``, beside the test file.
 """
 
 from __future__ import annotations
@@ -16,72 +14,75 @@ from syrupy.data import SnapshotCollections
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 from probes.errors import UserError
-from probes.recording import Finding, Made, Outcome, Recording, dump, parse
+from probes.files import write_atomically
+from probes.recording import REMEDY, Finding, Made, Outcome, Recording, dump, parse
 
 if TYPE_CHECKING:
     from syrupy.assertion import SnapshotAssertion
+    from syrupy.data import SnapshotCollection
     from syrupy.location import PyTestLocation
     from syrupy.types import SnapshotIndex
 
 
-class NamedText(SingleFileSnapshotExtension):
-    """A text file for each test and name."""
+class TextFile(SingleFileSnapshotExtension):
+    """A text file for each test and name, whatever the test's parameters."""
 
     _write_mode = WriteMode.TEXT
     file_extension = "txt"
 
     @classmethod
     def get_snapshot_name(cls, *, test_location: PyTestLocation, index: SnapshotIndex = 0) -> str:
-        """The test's name, without the parameters that name the target, and the name given."""
+        """The test's name and the name given."""
         return f"{test_location.methodname}[{index}]"
 
     @classmethod
     def matches_test_location(
         cls, *, test_location: PyTestLocation, snapshot_location: str
     ) -> bool:
-        """Whether a file is named for a test, whatever its parameters."""
-        file = Path(snapshot_location)
-        return (file.parent.name, file.name.partition("[")[0]) == (
-            test_location.basename,
-            test_location.methodname,
-        )
+        """Whether a file is named for a test."""
+        return Path(snapshot_location).name.startswith(f"{test_location.methodname}[")
 
-    def discover_snapshots(self, **options: Any) -> SnapshotCollections:
-        """The files whose test is gone, and no others: what nobody can use any more."""
-        unused = SnapshotCollections()
-        for collection in super().discover_snapshots(**options):
-            if is_orphan(Path(collection.location)):
-                unused.add(collection)
-        return unused
+    def discover_snapshots(self, **_: Any) -> SnapshotCollections:
+        """None: what a run did not use is of another target or environment, and not unused.
+
+        syrupy would call it unused, and delete it when updating; see `orphans`.
+        """
+        return SnapshotCollections()
+
+    @classmethod
+    def write_snapshot_collection(
+        cls, *, snapshot_collection: SnapshotCollection, **_: Any
+    ) -> None:
+        """Write a file that is there whole or not at all."""
+        data = next(iter(snapshot_collection)).data
+        write_atomically(Path(snapshot_collection.location), str(data))
 
 
-class NamedJson(NamedText):
-    """A JSON file for each test and name."""
+class JsonFile(TextFile):
+    """The same, as JSON."""
 
     file_extension = "json"
 
 
-def is_orphan(file: Path) -> bool:
-    """Whether the test that a snapshot's file is named for is gone.
+def orphans(folder: Path) -> list[Path]:
+    """Snapshots below a folder of tests that nothing can use any more: their test is gone."""
+    return [file for file in sorted(folder.glob("__snapshots__/*/*[[]*")) if not _has_test(file)]
 
-    >>> is_orphan(Path("__snapshots__/test_gone/test_it[name].json"))
-    True
-    """
-    module = file.parents[2] / f"{file.parent.name}.py"
-    if not module.is_file():
-        return True
-    test = re.escape(file.name.partition("[")[0])
-    source = module.read_text(encoding="utf-8")
-    return re.search(rf"^(async )?def {test}\(", source, flags=re.MULTILINE) is None
+
+def _has_test(snapshot: Path) -> bool:
+    module = snapshot.parents[2] / f"{snapshot.parent.name}.py"
+    test = re.escape(snapshot.name.partition("[")[0])
+    source = module.read_text(encoding="utf-8") if module.is_file() else ""
+    return re.search(rf"^def {test}\(", source, flags=re.MULTILINE) is not None
 
 
 @dataclass
 class Recorded:
-    """What is recorded of a target for one test, and what is to become of it.
+    """What is recorded of a target in one environment, for one test.
 
     Attributes:
         made: what outputs are made with in this run.
-        baseline: what was recorded in this environment; None if nothing was.
+        baseline: what was recorded; None if nothing was.
         updating: whether what differs is to be recorded anew.
     """
 
@@ -91,68 +92,79 @@ class Recorded:
     _snapshot: SnapshotAssertion
 
     def settle(self, now: Recording, findings: list[Finding]) -> str | None:
-        """Keep, or replace, what is recorded.
+        """Write what is to be recorded: the first outputs, new ones, and when updating all.
 
         Args:
             now: the outputs of this run.
-            findings: how they compare with the recorded ones; none where nothing is recorded.
+            findings: how those that were recorded before compare.
 
         Returns:
             Why nothing was compared, where that is so.
         """
-        if self.baseline is None and not self.updating:
-            return (
-                f"nothing is recorded for {self.made.words}, so nothing was compared: "
-                "--snapshot-update records it"
-            )
-        if self.baseline is None:
-            self._keep(now)
-            return f"recorded, nothing to compare with: {self.made.words}"
-        changed = [finding for finding in findings if finding.outcome is not Outcome.SAME]
+        old = self.baseline
+        if old is None:
+            problem = self._write(now)
+            done = "recorded" if problem is None else f"not recorded, as {problem}"
+            return f"{done}, nothing to compare with: {self.made.words}"
+        changed = [f.name for f in findings if f.outcome is not Outcome.SAME]
+        changed += sorted(now.names ^ old.names)
         if self.updating and changed:
-            self._keep(now)
-            names = ", ".join(f"{finding.name!r} ({finding.outcome.value})" for finding in changed)
-            return f"recorded anew, so nothing was compared: {names}"
-        failed = any(not finding.outcome.holds for finding in findings)
-        self._keep(now if failed else self.baseline)
+            problem = self._write(now)
+            done = "recorded anew" if problem is None else f"not recorded anew, as {problem}"
+            return f"{done}, so nothing was compared: {', '.join(map(repr, changed))}"
+        if now.names - old.names:
+            self._write(old.completed_by(now))
+        else:
+            self._count(old if all(f.holds for f in findings) else now)
         return None
 
-    def _keep(self, recording: Recording) -> bool:
-        """Tell syrupy: it writes what is new, or counts what is the same as before."""
-        return bool(self._snapshot(name=self.made.key) == dump(recording))
+    def _write(self, recording: Recording) -> str | None:
+        """Let syrupy write; why it could not, where that is so."""
+        self._snapshot.update_snapshots = True
+        self._count(recording)
+        error = self._snapshot.executions[self._snapshot.num_executions - 1].exception
+        return None if error is None else f"{type(error).__name__}: {error}"
+
+    def _count(self, recording: Recording) -> None:
+        """Show syrupy what it is to compare with the file, or to write."""
+        _ = self._snapshot(name=self.made.key) == dump(recording)
 
 
-def recorded(
-    snapshot: SnapshotAssertion, made: Made, *, updating: bool, new_only: bool
-) -> Recorded:
+def recorded(snapshot: SnapshotAssertion, made: Made) -> Recorded:
     """What is recorded for a test in this environment.
 
     Args:
         snapshot: syrupy's fixture.
         made: what outputs are made with in this run.
-        updating: whether `--snapshot-update` was given.
-        new_only: whether `--snapshot-update-new-only` was given.
 
     Raises:
-        UserError: The file is damaged, and is not to be replaced.
+        UserError: The file is damaged, or of another target, and is not to be replaced.
     """
-    snapshot = snapshot.use_extension(NamedJson)
-    place = snapshot.extension.get_location(test_location=snapshot.test_location, index=made.key)
+    snapshot = snapshot.use_extension(JsonFile)
+    updating = snapshot.update_snapshots
+    file = Path(
+        snapshot.extension.get_location(test_location=snapshot.test_location, index=made.key)
+    )
     try:
-        baseline = _read(Path(place))
+        baseline = _read(file, made)
     except UserError:
         if not updating:
             raise
         baseline = None
-    return Recorded(made, baseline, updating or (new_only and baseline is None), snapshot)
+    return Recorded(made, baseline, updating, snapshot)
 
 
-def _read(file: Path) -> Recording | None:
-    if not file.exists():
-        return None
+def _read(file: Path, made: Made) -> Recording | None:
     what = "/".join(file.parts[-3:])
     try:
         text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{what} cannot be read: {type(error).__name__}: {error}") from None
-    return parse(text, what)
+        raise UserError(
+            f"{what} cannot be read: {type(error).__name__}: {error}: {REMEDY}"
+        ) from None
+    found = parse(text, what)
+    if found.made.key != made.key:
+        raise UserError(f"{what} holds outputs of {found.made.words}: {REMEDY}")
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,17 +17,17 @@ from probes.texts import CAPITAL_OF_JAPAN, CAPITALS, PROMPTS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from _pytest.terminal import TerminalReporter
     from syrupy.assertion import SnapshotAssertion
 
     from probes import Model
     from probes.model import Generation
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Let syrupy look for unused snapshots as ours are kept, and name those it finds."""
-    option = config.option
-    option.default_extension = option.default_extension or "probes.snapshots.NamedText"
-    option.include_snapshot_details = True
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    """Name the recorded outputs that nothing can use any more."""
+    for file in snapshots.orphans(Path(__file__).parent):
+        terminalreporter.line(f"unused: {'/'.join(file.parts[-3:])}: its test is gone; delete it")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -40,7 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def table_snapshot(snapshot: SnapshotAssertion) -> SnapshotAssertion:
     """The recorded vocabulary table of Mistral-7B-v0.1."""
-    return snapshot(name="mistral-7b-v0.1-vocabulary", extension_class=snapshots.NamedText)
+    return snapshot(name="mistral-7b-v0.1-vocabulary", extension_class=snapshots.TextFile)
 
 
 @pytest.fixture
@@ -87,19 +88,11 @@ def greedy_capitals(model: Model) -> Callable[[int], dict[str, tuple[Generation,
 
 
 @pytest.fixture
-def recorded(
-    model: Model, snapshot: SnapshotAssertion, pytestconfig: pytest.Config
-) -> snapshots.Recorded:
+def recorded(model: Model, snapshot: SnapshotAssertion) -> snapshots.Recorded:
     """What is recorded of the target in this environment for the test that asks."""
     _ = model.network  # loaded, it knows its device, dtype and attention
     facts = model.facts()
-    option = pytestconfig.option
     try:
-        return snapshots.recorded(
-            snapshot,
-            made(facts, describe(facts.device)),
-            updating=option.update_snapshots,
-            new_only=getattr(option, "update_new_snapshots_only", False),
-        )
+        return snapshots.recorded(snapshot, made(facts, describe(facts.device), batch=len(PROMPTS)))
     except UserError as error:
         pytest.fail(str(error), pytrace=False)

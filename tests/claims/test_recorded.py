@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import probes
+from probes.recording import Recording, changes, judge_number, judge_text
 from probes.texts import PROMPTS
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
     from probes import Model
     from probes.model import Generation
-    from probes.recording import Finding, Recording
+    from probes.recording import Finding
     from probes.snapshots import Recorded
 
     Greedy = Callable[[int], list[Generation]]
@@ -30,26 +32,25 @@ def test_greedy_texts_are_the_recorded_ones(
     model: Model, greedy: Greedy, recorded: Recorded, evidence: Evidence
 ) -> None:
     texts = dict(zip(PROMPTS, greedy(LENGTH), strict=True))
-    old = recorded.baseline.texts if recorded.baseline else {}
-    evidence["tolerance"] = tolerance = probes.determinism.tolerance(
-        [*texts.values()], model.network.dtype
-    )
+    tolerance = probes.determinism.tolerance([*texts.values()], model.network.dtype)
+    evidence["tolerance"] = tolerance
 
     def noise() -> float:
         evidence["noise"] = measured = probes.outputs.noise(model, PROMPTS, LENGTH)
         return measured
 
-    findings = probes.recording.compare_texts(
-        old,
-        {name: probes.outputs.present(text, old.get(name)) for name, text in texts.items()},
-        tolerance=tolerance,
-        noise=noise,
-    )
-    now = probes.recording.Recording(
-        made=recorded.made,
-        texts={name: probes.outputs.recorded_text(text) for name, text in texts.items()},
-    )
-    decide(recorded, now, findings, evidence)
+    old = recorded.baseline.texts if recorded.baseline else {}
+    findings = [
+        judge_text(
+            probes.outputs.compared(model, prompt, old[prompt], text),
+            tolerance=tolerance,
+            noise=noise,
+        )
+        for prompt, text in texts.items()
+        if prompt in old
+    ]
+    now = {prompt: probes.outputs.recorded_text(text) for prompt, text in texts.items()}
+    decide(recorded, Recording(made=recorded.made, texts=now), findings, evidence)
 
 
 @pytest.mark.claim("recorded-numbers")
@@ -57,27 +58,34 @@ def test_numbers_are_the_recorded_ones(
     model: Model, greedy: Greedy, recorded: Recorded, evidence: Evidence
 ) -> None:
     texts = dict(zip(PROMPTS, greedy(LENGTH), strict=True))
-    now = probes.recording.Recording(
-        made=recorded.made, numbers=probes.outputs.recorded_numbers(model, texts)
-    )
+    now = probes.outputs.recorded_numbers(model, texts)
     old = recorded.baseline.numbers if recorded.baseline else {}
-    findings = probes.recording.compare_numbers(old, now.numbers)
-    decide(recorded, now, findings, evidence)
+    findings = [
+        judge_number(name, old[name], number.value) for name, number in now.items() if name in old
+    ]
+    decide(recorded, Recording(made=recorded.made, numbers=now), findings, evidence)
 
 
 def decide(recorded: Recorded, now: Recording, findings: list[Finding], evidence: Evidence) -> None:
     """Hold where rounding explains all there is; never where nothing was compared."""
-    uncompared = recorded.settle(now, findings)
-    evidence["made"] = recorded.made.model_dump()
-    if uncompared is not None:
-        pytest.skip(uncompared)
-    assert recorded.baseline is not None
-    evidence["changed_since"] = changed = probes.recording.changes(
-        recorded.baseline.made, recorded.made
-    )
+    evidence["made"] = now.made.model_dump()
     evidence["findings"] = [asdict(finding) for finding in findings]
-    evidence["near_ties"] = [f.reason for f in findings if f.outcome == "near-tie"]
-    evidence["largest_share_of_tolerance"] = max((f.share or 0.0 for f in findings), default=0.0)
-    wrong = [finding.reason for finding in findings if not finding.outcome.holds]
-    since = f"\nsince it was recorded: {'; '.join(changed)}" if changed else ""
-    assert not wrong, "\n".join(wrong) + since
+    uncompared = recorded.settle(now, findings)
+    old = recorded.baseline
+    if uncompared is not None or old is None:
+        evidence["outputs"] = now.model_dump(mode="json", include={"texts", "numbers"})
+        pytest.skip(uncompared or "")
+    evidence["largest_share_of_tolerance"] = max((f.share for f in findings), default=0.0)
+    evidence["near_ties"] = [f.reason for f in findings if f.holds and f.reason]
+    evidence["first_recorded"] = sorted(now.names - old.names)
+    evidence["unused"] = unused = sorted(old.names - now.names)
+    evidence["changed_since"] = since = changes(old.made, now.made)
+    if unused:
+        warnings.warn(
+            f"unused recorded outputs: {unused}: --snapshot-update removes them", stacklevel=1
+        )
+    wrong = [finding.reason for finding in findings if not finding.holds]
+    since = [f"since it was recorded: {'; '.join(since) or 'nothing else known has changed'}"]
+    assert not wrong, "\n".join(
+        [*wrong, *since, "if it is meant to be so, --snapshot-update records it anew"]
+    )
