@@ -91,7 +91,7 @@ class Recorded:
     updating: bool
     _snapshot: SnapshotAssertion
 
-    def settle(self, now: Recording, findings: list[Finding]) -> str | None:
+    def settle(self, now: Recording, findings: list[Finding]) -> str:
         """Write what is to be recorded: the first outputs, new ones, and when updating all.
 
         Args:
@@ -99,31 +99,27 @@ class Recorded:
             findings: how those that were recorded before compare.
 
         Returns:
-            Why nothing was compared, where that is so.
+            Why nothing was compared; empty where something was.
         """
         old = self.baseline
         if old is None:
-            problem = self._write(now)
-            done = "recorded" if problem is None else f"not recorded, as {problem}"
-            return f"{done}, nothing to compare with: {self.made.words}"
-        changed = [f.name for f in findings if f.outcome is not Outcome.SAME]
-        changed += sorted(now.names ^ old.names)
-        if self.updating and changed:
-            problem = self._write(now)
-            done = "recorded anew" if problem is None else f"not recorded anew, as {problem}"
-            return f"{done}, so nothing was compared: {', '.join(map(repr, changed))}"
+            return f"{self._write(now, 'recorded')}, nothing to compare with: {self.made.words}"
+        other = [f.name for f in findings if f.outcome is not Outcome.SAME]
+        other += sorted(now.names ^ old.names)
+        if self.updating and other:
+            return f"{self._write(now, 'recorded anew')}, so not compared: {', '.join(other)}"
         if now.names - old.names:
-            self._write(old.completed_by(now))
+            self._write(old.completed_by(now), "recorded")
         else:
             self._count(old if all(f.holds for f in findings) else now)
-        return None
+        return ""
 
-    def _write(self, recording: Recording) -> str | None:
-        """Let syrupy write; why it could not, where that is so."""
+    def _write(self, recording: Recording, done: str) -> str:
+        """Let syrupy write; what is done then, or why it is not."""
         self._snapshot.update_snapshots = True
         self._count(recording)
         error = self._snapshot.executions[self._snapshot.num_executions - 1].exception
-        return None if error is None else f"{type(error).__name__}: {error}"
+        return done if error is None else f"not {done} ({type(error).__name__}: {error})"
 
     def _count(self, recording: Recording) -> None:
         """Show syrupy what it is to compare with the file, or to write."""

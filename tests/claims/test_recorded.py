@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import probes
-from probes.recording import Recording, changes, judge_number, judge_text
+from probes.recording import REMEDY, Recording, changes, judge_number, judge_text
 from probes.texts import PROMPTS
 
 if TYPE_CHECKING:
@@ -69,23 +69,20 @@ def test_numbers_are_the_recorded_ones(
 def decide(recorded: Recorded, now: Recording, findings: list[Finding], evidence: Evidence) -> None:
     """Hold where rounding explains all there is; never where nothing was compared."""
     evidence["made"] = now.made.model_dump()
-    evidence["findings"] = [asdict(finding) for finding in findings]
     uncompared = recorded.settle(now, findings)
     old = recorded.baseline
-    if uncompared is not None or old is None:
+    if uncompared or old is None:
         evidence["outputs"] = now.model_dump(mode="json", include={"texts", "numbers"})
-        pytest.skip(uncompared or "")
+        pytest.skip(uncompared)
+    evidence["findings"] = [asdict(finding) for finding in findings]
     evidence["largest_share_of_tolerance"] = max((f.share for f in findings), default=0.0)
     evidence["near_ties"] = [f.reason for f in findings if f.holds and f.reason]
-    evidence["first_recorded"] = sorted(now.names - old.names)
+    evidence["not_recorded_before"] = sorted(now.names - old.names)
     evidence["unused"] = unused = sorted(old.names - now.names)
     evidence["changed_since"] = since = changes(old.made, now.made)
     if unused:
-        warnings.warn(
-            f"unused recorded outputs: {unused}: --snapshot-update removes them", stacklevel=1
-        )
+        warnings.warn(f"recorded but unused: {unused}: --snapshot-update removes it", stacklevel=1)
     wrong = [finding.reason for finding in findings if not finding.holds]
-    since = [f"since it was recorded: {'; '.join(since) or 'nothing else known has changed'}"]
-    assert not wrong, "\n".join(
-        [*wrong, *since, "if it is meant to be so, --snapshot-update records it anew"]
-    )
+    if wrong:
+        circumstances = f"since it was recorded: {'; '.join(since) or 'no library changed'}"
+        raise AssertionError("\n".join([*wrong, circumstances, f"if that is meant, {REMEDY}"]))
