@@ -49,6 +49,11 @@ class TextFile(SingleFileSnapshotExtension):
         """
         return SnapshotCollections()
 
+    def read_snapshot_data_from_location(self, *, snapshot_location: str, **_: Any) -> str | None:
+        """A file's text; one that is no UTF-8 differs from any text, so that it can be replaced."""
+        file = Path(snapshot_location)
+        return file.read_text(encoding="utf-8", errors="replace") if file.exists() else None
+
     @classmethod
     def write_snapshot_collection(
         cls, *, snapshot_collection: SnapshotCollection, **_: Any
