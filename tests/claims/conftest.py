@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from probes.model import Generation
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let every snapshot be one of ours: to syrupy's own kind, files of ours are unused."""
+    option = config.option
+    option.default_extension = option.default_extension or "probes.snapshots.TextFile"
+
+
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
     """Name the recorded outputs that nothing can use any more."""
     for file in snapshots.orphans(Path(__file__).parent):
