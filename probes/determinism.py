@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers.utils import is_flash_attn_2_available
+from transformers.utils.import_utils import is_flash_attn_2_available
 
 from probes.capabilities import TWIN_LIMIT
 from probes.decoding import greedy, step_logits
@@ -90,7 +90,7 @@ def compare_texts(
     """Compare greedy texts and the logits behind them with the baseline's, step by step."""
     noise, differences = 0.0, []
     for base, other in zip(baseline, varied, strict=True):
-        same = _common_length(base.ids[0], other.ids[0])
+        same = common_length(base.ids[0], other.ids[0])
         steps = min(same + 1, len(base.ids[0]), len(other.ids[0]))
         logits, changed = step_logits(base)[:steps], step_logits(other)[:steps]
         best, top = logits.topk(min(5, logits.shape[-1]), dim=-1)
@@ -114,7 +114,12 @@ def tolerance(texts: Sequence[Generation], dtype: torch.dtype) -> float:
     return ROUNDING[dtype] * max(float(logits.amax() - logits.median()) for logits in steps)
 
 
-def _common_length(one: Sequence[int], other: Sequence[int]) -> int:
+def common_length(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many token ids two texts share from the start.
+
+    >>> common_length([1, 2, 3], [1, 2, 4])
+    2
+    """
     pairs = zip(one, other, strict=False)
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
@@ -272,8 +277,14 @@ def _varied(
     make: Callable[[], list[Generation]],
     dtype: torch.dtype | None = None,
 ) -> Variation:
-    baseline = greedy(model, prompts, length)  # before anything is varied
-    return compare_texts(model, name, baseline, make(), dtype or model.network.dtype)
+    """One variation, made once a session: whoever asks next for its noise shares it."""
+
+    def vary() -> Variation:
+        baseline = greedy(model, prompts, length)  # before anything is varied
+        return compare_texts(model, name, baseline, make(), dtype or model.network.dtype)
+
+    ids = tuple(tuple(model.prompt_ids(prompt)) for prompt in prompts)
+    return model.remember(("variation", name, ids, length), vary)
 
 
 def _greedy(

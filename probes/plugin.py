@@ -63,6 +63,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for name, text in _LOADING_OPTIONS.items():
         group.addoption(f"--{name}", metavar=name.upper(), help=text)
     group.addoption(
+        "--words",
+        metavar="FILE",
+        help="TOML file with lists of words in groups, for the claims about meaning "
+        "[the target's own, else English and Japanese ones]",
+    )
+    group.addoption(
         "--claim",
         action="append",
         metavar="ID",
@@ -145,7 +151,7 @@ def _chosen(config: pytest.Config) -> Session:
     session = choose(
         option.target or [],
         gpu_too=re.search(r"\bgpu\b", option.markexpr or "") is not None,
-        overrides={name: getattr(option, name) for name in _LOADING_OPTIONS},
+        overrides={name: getattr(option, name) for name in [*_LOADING_OPTIONS, "words"]},
         targets_file=option.targets_file,
         project=_project(config),
     )

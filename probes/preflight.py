@@ -12,6 +12,7 @@ from probes.checkpoint import Checkpoint
 from probes.errors import UnusableTargetError, UserError
 from probes.jsonfile import shown
 from probes.targets import Quantization, Target
+from probes.words import lists
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +30,7 @@ class Usable:
 
 
 def preflight(target: Target) -> Usable:
-    """Make sure a target can be loaded: packages, device, files, in the order of their cost.
+    """Make sure a target can be used: packages, device, files, in the order of their cost.
 
     A model on the hub is fetched, which may take long the first time. torch is imported only if
     the target asks for an accelerator, transformers only if its folder offers code of its own.
@@ -41,6 +42,7 @@ def preflight(target: Target) -> Usable:
         _refuse_missing_packages(target)
         _refuse_missing_device(target)
         _refuse_nf4_beyond_transformers(target)
+        lists(target.words)
         folder, commit = _local(target)
         checkpoint = Checkpoint.inspect(folder)
         _refuse_second_quantization(target, checkpoint)

@@ -151,6 +151,8 @@ class Target(BaseModel):
     device: Annotated[str, _must_match(_DEVICE, _listed(_ALLOWED["device"]))] = "auto"
     """`auto` leaves the choice to the loading code: a CUDA device if there is one, else the CPU."""
     attention: Attention = Attention.AUTO
+    words: Path | None = None
+    """A file of word lists to decide the claims about meaning on; none for the built-in lists."""
     provides: tuple[Annotated[Need, AfterValidator(_is_declarable)], ...] = ()
     """What is known of the model and cannot be read off its files."""
 
@@ -204,8 +206,8 @@ def resolve(
         text: A target's name, a folder or a hub id.
         targets_file: The user's own file of `[targets.NAME]` tables.
         project: The folder whose `pyproject.toml` may define targets.
-        overrides: Values of the options `quantization`, `dtype`, `device`, `revision` and
-            `attention`, None where an option was not given.
+        overrides: Values of the options `quantization`, `dtype`, `device`, `revision`,
+            `attention` and `words`, None where an option was not given.
 
     Raises:
         UserError: No such target, a malformed file, a value or a combination that cannot be.
@@ -316,9 +318,10 @@ def _target_in(name: str, table: Any, file: Path, section: str) -> Target:
         target = Target(name=name, **table)
     except ValidationError as error:
         raise UserError(f"{where}: {_first_problem(error)}") from None
-    if target.folder is None:
-        return target
-    return target.model_copy(update={"folder": file.parent / _expanded(target.folder)})
+    paths = {"folder": target.folder, "words": target.words}
+    return target.model_copy(
+        update={key: file.parent / _expanded(path) for key, path in paths.items() if path}
+    )
 
 
 def _first_problem(error: ValidationError, option: str = "") -> str:

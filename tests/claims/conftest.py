@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 import probes
+from probes import snapshots
+from probes.environment import describe
+from probes.errors import UserError
+from probes.recording import made
 from probes.texts import CAPITAL_OF_JAPAN, CAPITALS, PROMPTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from _pytest.terminal import TerminalReporter
     from syrupy.assertion import SnapshotAssertion
-    from syrupy.location import PyTestLocation
-    from syrupy.types import SnapshotIndex
 
     from probes import Model
     from probes.model import Generation
 
 
-class _NamedTextFile(SingleFileSnapshotExtension):
-    """One text file a snapshot, named by it alone: it is the same for every target."""
-
-    _write_mode = WriteMode.TEXT
-    file_extension = "txt"
-
-    @classmethod
-    def get_snapshot_name(cls, *, test_location: PyTestLocation, index: SnapshotIndex = 0) -> str:
-        return f"{test_location.methodname}[{index}]"
-
-
 def pytest_configure(config: pytest.Config) -> None:
-    """Let a run that cannot use the one snapshot, as with another tokenizer, end well."""
-    config.option.warn_unused_snapshots = True
-    config.option.disable_unused_snapshots = True  # newer versions of syrupy say nothing at all
+    """Let every snapshot be one of ours: to syrupy's own kind, files of ours are unused."""
+    option = config.option
+    option.default_extension = option.default_extension or "probes.snapshots.TextFile"
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    """Name the recorded outputs that nothing can use any more."""
+    for file in snapshots.orphans(Path(__file__).parent):
+        terminalreporter.line(f"unused: {'/'.join(file.parts[-3:])}: its test is gone; delete it")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -49,7 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def table_snapshot(snapshot: SnapshotAssertion) -> SnapshotAssertion:
     """The recorded vocabulary table of Mistral-7B-v0.1."""
-    return snapshot(name="mistral-7b-v0.1-vocabulary", extension_class=_NamedTextFile)
+    return snapshot(name="mistral-7b-v0.1-vocabulary", extension_class=snapshots.TextFile)
 
 
 @pytest.fixture
@@ -93,3 +91,14 @@ def greedy_capitals(model: Model) -> Callable[[int], dict[str, tuple[Generation,
         return dict(zip(CAPITALS, zip(short[:count], short[count:], strict=True), strict=True))
 
     return texts
+
+
+@pytest.fixture
+def recorded(model: Model, snapshot: SnapshotAssertion) -> snapshots.Recorded:
+    """What is recorded of the target in this environment for the test that asks."""
+    _ = model.network  # loaded, it knows its device, dtype and attention
+    facts = model.facts()
+    try:
+        return snapshots.recorded(snapshot, made(facts, describe(facts.device), batch=len(PROMPTS)))
+    except UserError as error:
+        pytest.fail(str(error), pytrace=False)

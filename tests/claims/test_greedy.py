@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import probes
-from probes.texts import CAPITAL_OF_JAPAN, CAPITALS, PROMPTS, STORIES
+from probes.texts import CAPITALS, PROMPTS, STORIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -24,7 +24,6 @@ Evidence = dict[str, Any]
 
 SEARCHED = (0, 2)
 LENGTHS = (20, 60)
-JAPAN_WITHOUT_BOS = "Tokyo.\n\n## What is the capital of Japan?\n\nTokyo\n\n## What"
 
 
 @pytest.mark.claim("greedy-argmax")
@@ -124,10 +123,12 @@ def test_bos_changes_the_text_and_not_the_answer(
 
 @pytest.mark.claim("bos-recorded")
 def test_text_without_bos_is_the_published_one(model: Model, evidence: Evidence) -> None:
-    ids = model.encode(CAPITAL_OF_JAPAN, special_tokens=False)
-    evidence["text"] = text = model.generate(ids, max_new_tokens=20).text
-    evidence["published"] = JAPAN_WITHOUT_BOS
-    assert text.strip() == JAPAN_WITHOUT_BOS
+    published = probes.published.text("bos-recorded")
+    ids = model.encode(published.prompt, special_tokens=published.special_tokens)
+    (text,) = probes.decoding.greedy(model, [ids], published.tokens)
+    finding = probes.outputs.beside_published(model, published, text)
+    evidence.update(asdict(finding), source=probes.published.outputs().source)
+    assert finding.holds, finding.reason
 
 
 @pytest.mark.claim("other-countries")

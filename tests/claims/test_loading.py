@@ -17,8 +17,6 @@ Evidence = dict[str, Any]
 
 PROMPTS = (CAPITAL_OF_JAPAN, "Once upon a time,", "What is the capital of United States? ")
 
-TOKYO = "Tokyo. It is the largest city in the world. It is also the most populous metropolitan"
-
 
 @pytest.mark.claim("default-length")
 @pytest.mark.parametrize("prompt", PROMPTS)
@@ -39,9 +37,11 @@ def test_generate_with_no_arguments_is_greedy_and_adds_20_tokens(
 
 @pytest.mark.claim("default-text")
 def test_default_continuation_is_the_published_one(model: Model, evidence: Evidence) -> None:
-    evidence["text"] = text = model.generate(CAPITAL_OF_JAPAN).text
-    evidence["published"] = TOKYO
-    assert text.strip() == TOKYO
+    published = probes.published.text("default-text")
+    text = model.generate(published.prompt, output_logits=True)
+    finding = probes.outputs.beside_published(model, published, text)
+    evidence.update(asdict(finding), source=probes.published.outputs().source)
+    assert finding.holds, finding.reason
 
 
 @pytest.mark.claim("pad-token")

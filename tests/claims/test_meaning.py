@@ -1,0 +1,277 @@
+"""Claims: meaning in the embedding rows."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import probes
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from probes import Model
+    from probes.meaning import Groups, Scene
+    from probes.words import WordList
+
+Evidence = dict[str, Any]
+
+CHANCE = 0.05
+"""Unrelated words are a group if fewer random choices of words than this are as much alike."""
+
+
+def english() -> WordList:
+    """The published words."""
+    return probes.words.built_in()["english"]
+
+
+def lists(model: Model) -> tuple[WordList, ...]:
+    """The target's lists of words: claims are decided on the first."""
+    return probes.words.lists(model.target.words)
+
+
+def measured_groups(model: Model, words: WordList) -> Groups:
+    """How alike the words are by their embedding rows: measured once a session."""
+    return model.remember(
+        ("groups", words.name, words.all),
+        lambda: probes.meaning.groups(probes.embeddings.word_vectors(model, words.all), words),
+    )
+
+
+def measured_scene(model: Model, words: WordList) -> Scene:
+    """The words' embedding rows in two principal components: measured once a session."""
+    return model.remember(
+        ("scene", words.name, words.all),
+        lambda: probes.meaning.scene(probes.embeddings.word_vectors(model, words.all), words),
+    )
+
+
+def hidden_vectors(model: Model, words: WordList) -> npt.NDArray[np.float32]:
+    return probes.embeddings.hidden_vectors(model, words.all)
+
+
+# --- word-vectors --------------------------------------------------------------------------------
+
+
+@pytest.mark.claim("word-vectors")
+def test_a_words_vector_is_the_mean_of_its_pieces_rows(model: Model, evidence: Evidence) -> None:
+    words = [word for each in lists(model) for word in each.all]
+    stored = probes.embeddings.storage(model.embedding())
+    evidence["embedding"] = asdict(stored)
+    assert not stored.quantized
+    vectors = probes.embeddings.word_vectors(model, words)
+    evidence["shape"], evidence["dtype"] = list(vectors.shape), vectors.dtype.name
+    evidence["pieces"] = {
+        word: probes.tokens.pieces(model, probes.embeddings.word_ids(model, word)) for word in words
+    }
+    assert vectors.shape == (len(words), model.hidden_size)
+    assert vectors.dtype == np.float32
+    for word, vector in zip(words, vectors, strict=True):
+        _, ids = probes.tokens.without_special_tokens(model, word)
+        rows = probes.embeddings.looked_up(model, ids).double().cpu().numpy()
+        assert not set(ids) & set(model.tokenizer.all_special_ids), word
+        np.testing.assert_allclose(vector, rows.mean(axis=0), rtol=1e-4, atol=1e-6, err_msg=word)
+
+
+@pytest.mark.claim("word-vectors")
+@pytest.mark.needs("mistral-tokenizer")
+def test_the_published_words_are_one_piece_each_and_their_vector_is_its_row(
+    model: Model, evidence: Evidence
+) -> None:
+    words = english().all
+    ids = [probes.embeddings.word_ids(model, word) for word in words]
+    evidence["ids"] = dict(zip(words, ids, strict=True))
+    found = [probes.tokens.pieces(model, each) for each in ids]
+    assert found == [[probes.tokens.SPACE + word] for word in words]
+    vectors = probes.embeddings.word_vectors(model, words)
+    rows = model.embedding([i for each in ids for i in each]).float().cpu().numpy()
+    evidence["shape"] = list(vectors.shape)
+    assert vectors.shape == (20, model.hidden_size)
+    assert np.array_equal(vectors, rows)
+
+
+@pytest.mark.claim("word-vectors")
+@pytest.mark.needs("nf4")
+def test_the_embedding_of_a_4_bit_model_is_not_quantized(
+    in_nf4: Model, unquantized: Model, evidence: Evidence
+) -> None:
+    stored = probes.embeddings.storage(in_nf4.embedding())
+    evidence.update(asdict(stored))
+    assert not stored.quantized
+    assert stored.shape == [in_nf4.config.vocab_size, in_nf4.hidden_size]
+    rows = unquantized.embedding().to(in_nf4.embedding())
+    evidence["elements_that_differ"] = differ = int((rows != in_nf4.embedding()).sum())
+    assert differ == 0, "the rows are not those of the unquantized model at this precision"
+
+
+# --- cosine --------------------------------------------------------------------------------------
+
+
+def groups_verdict(found: Groups) -> None:
+    """What must be so for words to be in groups by cosine."""
+    test, inside = found.test, np.diag(found.means)
+    across = np.where(np.eye(len(inside), dtype=bool), -np.inf, found.means).max(axis=1)
+    assert test.p_value < probes.geometry.ALPHA, (
+        f"{test.p_value:.1%} of random groupings are as clear: {test.statistic:.3f} more alike "
+        "inside groups than across"
+    )
+    assert (inside > across).all(), "a group is less alike than it is to another"
+
+
+@pytest.mark.claim("cosine-groups")
+def test_words_are_closer_to_their_own_group_than_to_others(
+    model: Model, evidence: Evidence
+) -> None:
+    first, *others = lists(model)
+    found = measured_groups(model, first)
+    evidence.update(found.as_evidence())
+    evidence["other_lists"] = {
+        words.name: measured_groups(model, words).as_evidence() for words in others
+    }
+    groups_verdict(found)
+    assert not found.strays, f"nearer another group: {', '.join(found.strays)}"
+
+
+@pytest.mark.claim("cosine-groups")
+def test_the_unrelated_words_are_not_a_group(model: Model, evidence: Evidence) -> None:
+    words = lists(model)[0]
+    found = measured_groups(model, words)
+    if found.unrelated is None:
+        pytest.skip("the list of words has no unrelated ones")
+    groups = {name: test.statistic for name, test in found.cohesion.items()}
+    evidence["unrelated"] = [*words.unrelated]
+    evidence["cohesion_of_unrelated"] = asdict(found.unrelated)
+    evidence["cohesion_of_groups"] = groups
+    assert found.unrelated.statistic < min(groups.values())
+    assert found.unrelated.p_value >= CHANCE
+
+
+@pytest.mark.claim("cosine-exceptions")
+def test_fish_and_cow_are_the_animals_least_like_dog_and_cat(
+    model: Model, evidence: Evidence
+) -> None:
+    animals = english().groups["animals"]
+    similarity = probes.geometry.cosine_matrix(probes.embeddings.word_vectors(model, animals))
+    evidence["words"] = [*animals]
+    evidence["cosine_matrix"] = similarity.round(4).tolist()
+    dog, cat, *least = (animals.index(word) for word in ("dog", "cat", "cow", "fish"))
+    assert similarity[dog, cat] > similarity[np.ix_([dog, cat], least)].max()
+
+
+# --- principal components ------------------------------------------------------------------------
+
+
+@pytest.mark.claim("pca-groups")
+def test_words_lie_nearest_the_centroid_of_their_own_group(
+    model: Model, evidence: Evidence
+) -> None:
+    first, *others = lists(model)
+    found = measured_scene(model, first)
+    evidence.update(scene_evidence(found))
+    evidence["other_lists"] = {
+        words.name: scene_evidence(measured_scene(model, words)) for words in others
+    }
+    assert found.test.p_value < probes.geometry.ALPHA
+    assert not found.strays, f"nearer another group's centroid: {', '.join(found.strays)}"
+
+
+def scene_evidence(found: Scene) -> Evidence:
+    return {
+        "points": found.points(),
+        "explained_variance": found.picture.shares.tolist(),
+        "silhouette_test": asdict(found.test),
+        "words_nearer_another_centroid": found.strays,
+    }
+
+
+@pytest.mark.claim("pca-loss")
+def test_two_components_keep_a_part_and_disagree_with_the_full_distances(
+    model: Model, evidence: Evidence
+) -> None:
+    found = measured_scene(model, lists(model)[0])
+    picture, loss = found.picture, found.loss
+    evidence["explained_variance"] = picture.shares.tolist()
+    evidence["share_kept"] = picture.share
+    evidence["rank_correlation_of_distances"] = loss.rank_correlation
+    evidence["share_of_pairs_turned_round"] = loss.misordered
+    evidence["turned_round_the_most"] = found.worst()
+    strongest = picture.axes[[0, 1], np.abs(picture.axes).argmax(axis=1)]
+    assert 0 < picture.share < 1 - 1e-6
+    assert picture.shares == pytest.approx(found.shares[:2], rel=1e-6), "not the first components"
+    spread = picture.coordinates.var(axis=0)
+    assert spread / spread.sum() == pytest.approx(picture.shares / picture.share, rel=1e-6)
+    assert (strongest > 0).all(), "a component points the other way: the picture is flipped"
+    assert loss.longest <= 1 + 1e-9, "two words lie farther apart in the picture than they are"
+    assert loss.rank_correlation < 1
+    assert loss.misordered > 0, "no two distances change their order"
+
+
+@pytest.mark.claim("pca-odd-distance")
+def test_royalty_is_farther_from_people_than_people_from_the_unrelated(
+    model: Model, evidence: Evidence
+) -> None:
+    centres = measured_scene(model, english()).centres
+    people = centres["people"]
+    evidence["royalty_to_people"] = far = float(np.linalg.norm(centres["royalty"] - people))
+    evidence["people_to_unrelated"] = near = float(
+        np.linalg.norm(centres[probes.meaning.UNRELATED] - people)
+    )
+    assert far > near
+
+
+# --- beyond the embedding ------------------------------------------------------------------------
+
+
+@pytest.mark.claim("other-vectors")
+def test_the_output_heads_rows_group_the_words(model: Model, evidence: Evidence) -> None:
+    words = lists(model)[0]
+    found = probes.meaning.groups(probes.embeddings.head_vectors(model, words.all), words)
+    evidence["tied_to_the_embedding"] = probes.embeddings.tied(model)
+    evidence.update(found.as_evidence())
+    groups_verdict(found)
+
+
+@pytest.mark.claim("other-vectors")
+def test_hidden_states_of_a_middle_layer_group_the_words(model: Model, evidence: Evidence) -> None:
+    words = lists(model)[0]
+    found = probes.meaning.groups(hidden_vectors(model, words), words)
+    evidence["layer"] = probes.embeddings.middle_layer(model)
+    evidence.update(found.as_evidence())
+    evidence["mean_inside_minus_across_in_the_embedding"] = measured_groups(
+        model, words
+    ).test.statistic
+    groups_verdict(found)
+
+
+@pytest.mark.claim("shared-pieces")
+def test_words_that_share_a_piece_are_closer_than_those_that_share_none(
+    model: Model, evidence: Evidence
+) -> None:
+    words = probes.words.built_in()["japanese"].all
+    similarity = probes.geometry.cosine_matrix(probes.embeddings.word_vectors(model, words))
+    shared = probes.embeddings.shared_pieces(model, words)
+    test = probes.geometry.pair_test(similarity, shared)
+    evidence["pieces"] = {
+        word: probes.tokens.pieces(model, probes.embeddings.word_ids(model, word)) for word in words
+    }
+    evidence["pairs_that_share"] = int(probes.geometry.pairs(shared).sum())
+    evidence["permutation_test"] = asdict(test)
+    evidence["cosine_matrix"] = similarity.round(4).tolist()
+    assert test.p_value < probes.geometry.ALPHA
+
+
+@pytest.mark.claim("shared-pieces")
+def test_the_same_pieces_in_another_order_have_the_same_vector(
+    model: Model, evidence: Evidence
+) -> None:
+    words = ("女王", "王女")
+    one, two = (probes.embeddings.word_ids(model, word) for word in words)
+    evidence["ids"] = {words[0]: one, words[1]: two}
+    assert sorted(one) == sorted(two)
+    assert one != two
+    first, second = probes.embeddings.word_vectors(model, words)
+    evidence["largest_difference"] = float(np.abs(first - second).max())
+    np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-6)

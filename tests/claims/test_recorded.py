@@ -1,0 +1,88 @@
+"""Claims: recorded outputs."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import probes
+from probes.recording import REMEDY, Recording, changes, judge_number, judge_text
+from probes.texts import PROMPTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from probes import Model
+    from probes.model import Generation
+    from probes.recording import Finding
+    from probes.snapshots import Recorded
+
+    Greedy = Callable[[int], list[Generation]]
+
+Evidence = dict[str, Any]
+
+LENGTH = 20
+
+
+@pytest.mark.claim("recorded-texts")
+def test_greedy_texts_are_the_recorded_ones(
+    model: Model, greedy: Greedy, recorded: Recorded, evidence: Evidence
+) -> None:
+    texts = dict(zip(PROMPTS, greedy(LENGTH), strict=True))
+    tolerance = probes.determinism.tolerance([*texts.values()], model.network.dtype)
+    evidence["tolerance"] = tolerance
+
+    def noise() -> float:
+        evidence["noise"] = measured = probes.outputs.noise(model, PROMPTS, LENGTH)
+        return measured
+
+    old = recorded.baseline.texts if recorded.baseline else {}
+    findings = [
+        judge_text(
+            probes.outputs.compared(model, prompt, old[prompt], text),
+            tolerance=tolerance,
+            noise=noise,
+        )
+        for prompt, text in texts.items()
+        if prompt in old
+    ]
+    now = {prompt: probes.outputs.recorded_text(text) for prompt, text in texts.items()}
+    decide(recorded, Recording(made=recorded.made, texts=now), findings, evidence)
+
+
+@pytest.mark.claim("recorded-numbers")
+def test_numbers_are_the_recorded_ones(
+    model: Model, greedy: Greedy, recorded: Recorded, evidence: Evidence
+) -> None:
+    texts = dict(zip(PROMPTS, greedy(LENGTH), strict=True))
+    now = probes.outputs.recorded_numbers(model, texts)
+    old = recorded.baseline.numbers if recorded.baseline else {}
+    findings = [
+        judge_number(name, old[name], number.value) for name, number in now.items() if name in old
+    ]
+    decide(recorded, Recording(made=recorded.made, numbers=now), findings, evidence)
+
+
+def decide(recorded: Recorded, now: Recording, findings: list[Finding], evidence: Evidence) -> None:
+    """Hold where rounding explains all there is; never where nothing was compared."""
+    evidence["made"] = now.made.model_dump()
+    uncompared = recorded.settle(now, findings)
+    old = recorded.baseline
+    if uncompared or old is None:
+        evidence["outputs"] = now.model_dump(mode="json", include={"texts", "numbers"})
+        pytest.skip(uncompared)
+    evidence["findings"] = [asdict(finding) for finding in findings]
+    evidence["largest_share_of_tolerance"] = max((f.share for f in findings), default=0.0)
+    evidence["near_ties"] = [f.reason for f in findings if f.holds and f.reason]
+    evidence["not_recorded_before"] = sorted(now.names - old.names)
+    evidence["unused"] = unused = sorted(old.names - now.names)
+    evidence["changed_since"] = since = changes(old.made, now.made)
+    if unused:
+        warnings.warn(f"recorded but unused: {unused}: --snapshot-update removes it", stacklevel=1)
+    wrong = [finding.reason for finding in findings if not finding.holds]
+    if wrong:
+        circumstances = f"since it was recorded: {'; '.join(since) or 'no library changed'}"
+        raise AssertionError("\n".join([*wrong, circumstances, f"if that is meant, {REMEDY}"]))

@@ -1,0 +1,301 @@
+"""Faults that the claims about meaning must find: each turns the right claim red."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import probes
+from probes.preflight import preflight
+from probes.targets import resolve
+from tests.claims import test_meaning as claims
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from probes import Model
+
+    Check = Callable[[Model, dict[str, Any]], None]
+
+SOUND: list[Check] = [
+    claims.test_a_words_vector_is_the_mean_of_its_pieces_rows,
+    claims.test_the_published_words_are_one_piece_each_and_their_vector_is_its_row,
+    claims.test_words_are_closer_to_their_own_group_than_to_others,
+    claims.test_the_unrelated_words_are_not_a_group,
+    claims.test_words_lie_nearest_the_centroid_of_their_own_group,
+    claims.test_two_components_keep_a_part_and_disagree_with_the_full_distances,
+    claims.test_the_output_heads_rows_group_the_words,
+    claims.test_hidden_states_of_a_middle_layer_group_the_words,
+    claims.test_words_that_share_a_piece_are_closer_than_those_that_share_none,
+    claims.test_the_same_pieces_in_another_order_have_the_same_vector,
+]
+
+
+@pytest.fixture
+def own_model() -> Model:
+    """The embedded model, loaded for one test to spoil."""
+    return probes.Model(preflight(resolve("embedded")))
+
+
+def red(check: Check, model: Model, match: str = "") -> None:
+    """The check must fail."""
+    with pytest.raises(AssertionError, match=match):
+        check(model, {})
+
+
+def move_rows(model: Model, places: dict[str, str]) -> None:
+    """Give words each other's rows: of the embedding and of the head that is tied to it."""
+    weight = model.embedding()
+    to, source = (
+        [probes.embeddings.word_ids(model, word)[0] for word in side]
+        for side in (places, places.values())
+    )
+    weight[to] = weight[source].clone()
+
+
+def replaced_embedding(model: Model, weight: Any) -> None:
+    from torch import nn
+
+    layer = nn.Embedding(1, 1)
+    layer.weight = nn.Parameter(weight, requires_grad=False)
+    model.network.set_input_embeddings(layer)
+
+
+@pytest.mark.parametrize("check", SOUND, ids=lambda check: check.__name__)
+def test_the_sound_model_passes(own_model: Model, check: Check) -> None:
+    check(own_model, {})
+
+
+# --- the rows ------------------------------------------------------------------------------------
+
+
+def shuffled(model: Model) -> None:
+    """One word of each group in every new one: no trace of the groups is left."""
+    words = claims.english().grouped
+    square = np.array(words).reshape(4, 4)
+    move_rows(model, dict(zip(words, square.T.ravel().tolist(), strict=True)))
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        claims.test_words_are_closer_to_their_own_group_than_to_others,
+        claims.test_the_unrelated_words_are_not_a_group,
+        claims.test_words_lie_nearest_the_centroid_of_their_own_group,
+        claims.test_the_output_heads_rows_group_the_words,
+        claims.test_hidden_states_of_a_middle_layer_group_the_words,
+    ],
+    ids=lambda check: check.__name__,
+)
+def test_shuffled_rows_are_found(own_model: Model, check: Check) -> None:
+    shuffled(own_model)
+    red(check, own_model)
+
+
+def test_two_swapped_rows_are_found_and_named(own_model: Model) -> None:
+    move_rows(own_model, {"king": "dog", "dog": "king"})
+    red(
+        claims.test_words_are_closer_to_their_own_group_than_to_others,
+        own_model,
+        "nearer another group: king, dog",
+    )
+    red(
+        claims.test_words_lie_nearest_the_centroid_of_their_own_group,
+        own_model,
+        "nearer another group's centroid: king, dog",
+    )
+
+
+def test_a_row_of_the_wrong_sign_is_found(own_model: Model) -> None:
+    (king,) = probes.embeddings.word_ids(own_model, "king")
+    own_model.embedding()[king] *= -1
+    red(
+        claims.test_words_are_closer_to_their_own_group_than_to_others,
+        own_model,
+        "nearer another group: king",
+    )
+    red(claims.test_words_lie_nearest_the_centroid_of_their_own_group, own_model, "centroid: king")
+
+
+def test_unrelated_words_that_are_a_group_are_found(own_model: Model) -> None:
+    move_rows(own_model, dict.fromkeys(claims.english().unrelated, "king"))
+    red(claims.test_the_unrelated_words_are_not_a_group, own_model)
+
+
+def test_a_hidden_layer_that_forgets_the_word_is_found(
+    own_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = claims.hidden_vectors
+
+    def forgetful(model: Model, words: Any) -> Any:
+        return np.roll(sound(model, words), 2, axis=0)
+
+    monkeypatch.setattr(claims, "hidden_vectors", forgetful)
+    red(claims.test_hidden_states_of_a_middle_layer_group_the_words, own_model)
+
+
+# --- the words -----------------------------------------------------------------------------------
+
+WRONG_WORDS = """
+[mixed]
+unrelated = ["table", "idea", "character", "sea"]
+[mixed.groups]
+a = ["king", "baseball", "man", "dog"]
+b = ["queen", "soccer", "boy", "cat"]
+c = ["prince", "tennis", "woman", "cow"]
+d = ["princess", "basketball", "lady", "fish"]
+"""
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        claims.test_words_are_closer_to_their_own_group_than_to_others,
+        claims.test_words_lie_nearest_the_centroid_of_their_own_group,
+        claims.test_hidden_states_of_a_middle_layer_group_the_words,
+    ],
+    ids=lambda check: check.__name__,
+)
+def test_a_wrong_list_of_words_is_found(tmp_path: Path, check: Check) -> None:
+    file = tmp_path / "words.toml"
+    file.write_text(WRONG_WORDS, encoding="utf-8")
+    model = probes.Model(preflight(resolve("embedded", overrides={"words": str(file)})))
+    red(check, model)
+
+
+def test_special_tokens_among_the_pieces_are_found(
+    own_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probes.embeddings, "word_ids", lambda model, word: model.encode(word))
+    red(claims.test_a_words_vector_is_the_mean_of_its_pieces_rows, own_model, "king")
+
+
+def test_a_vector_that_is_no_mean_is_found(
+    own_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def first_piece(weight: Any, ids: list[list[int]]) -> Any:
+        return np.stack([weight[each[0]].float().numpy() for each in ids])
+
+    monkeypatch.setattr(probes.embeddings, "_means_of_rows", first_piece)
+    red(claims.test_a_words_vector_is_the_mean_of_its_pieces_rows, own_model, "王")
+    red(claims.test_words_that_share_a_piece_are_closer_than_those_that_share_none, own_model)
+
+
+def test_vectors_averaged_in_less_than_float32_are_found(
+    own_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def in_half(weight: Any, ids: list[list[int]]) -> Any:
+        return np.stack([weight[each].half().mean(0).numpy() for each in ids])
+
+    monkeypatch.setattr(probes.embeddings, "_means_of_rows", in_half)
+    red(claims.test_a_words_vector_is_the_mean_of_its_pieces_rows, own_model, "float16")
+
+
+# --- a 4-bit embedding ---------------------------------------------------------------------------
+
+
+def test_an_embedding_packed_in_4_bits_is_found(own_model: Model) -> None:
+    import torch
+
+    rows = own_model.embedding()
+    replaced_embedding(own_model, torch.zeros(rows.numel() // 2, 1, dtype=torch.uint8))
+    red(claims.test_a_words_vector_is_the_mean_of_its_pieces_rows, own_model, "quantized")
+    with pytest.raises(AssertionError, match="quantized"):
+        claims.test_the_embedding_of_a_4_bit_model_is_not_quantized(own_model, own_model, {})
+
+
+def test_an_embedding_rounded_to_4_bits_is_found(own_model: Model, model: Model) -> None:
+    """Unpacked again its dtype and shape are right: only its numbers tell."""
+    rows = own_model.embedding()
+    step = rows.abs().amax(dim=1, keepdim=True) / 7
+    replaced_embedding(own_model, (rows / step).round() * step)
+    with pytest.raises(AssertionError, match="not those of the unquantized model"):
+        claims.test_the_embedding_of_a_4_bit_model_is_not_quantized(own_model, model, {})
+
+
+# --- principal components ------------------------------------------------------------------------
+
+
+def flipped(picture: Any) -> Any:
+    return replace(picture, axes=-picture.axes, coordinates=-picture.coordinates)
+
+
+def stretched(picture: Any) -> Any:
+    return replace(picture, coordinates=2 * picture.coordinates)
+
+
+def turned(picture: Any) -> Any:
+    """The two components exchanged in the picture, not in their shares."""
+    return replace(picture, coordinates=picture.coordinates[:, ::-1])
+
+
+def overstated(picture: Any) -> Any:
+    """The shares among the two components only, as if no other variance were lost."""
+    return replace(picture, shares=picture.shares / picture.share)
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (flipped, "the picture is flipped"),
+        (stretched, "farther apart in the picture"),
+        (turned, ""),
+        (overstated, ""),
+    ],
+    ids=["flipped", "stretched", "turned", "overstated"],
+)
+def test_a_wrong_picture_is_found(
+    own_model: Model, monkeypatch: pytest.MonkeyPatch, fault: Callable[[Any], Any], message: str
+) -> None:
+    sound = probes.geometry.pca_2d
+    monkeypatch.setattr(probes.geometry, "pca_2d", lambda vectors: fault(sound(vectors)))
+    red(
+        claims.test_two_components_keep_a_part_and_disagree_with_the_full_distances,
+        own_model,
+        message,
+    )
+
+
+# --- claims about the weights of Mistral-7B, decided here on rows made to fit ---------------------
+
+
+def test_the_exceptions_hold_where_dog_and_cat_are_nearest_and_fail_where_not(
+    own_model: Model,
+) -> None:
+    animals = claims.english().groups["animals"]
+    dog, cat, cow, fish = (probes.embeddings.word_ids(own_model, word)[0] for word in animals)
+    rows = own_model.embedding()
+    rows[[cow, fish]] += 0.5 * rows[[cow, fish]].norm(dim=1, keepdim=True)
+    rows[cat] = 0.9 * rows[dog] + 0.1 * rows[cat]
+    check = claims.test_fish_and_cow_are_the_animals_least_like_dog_and_cat
+    check(own_model, {})
+    rows[fish] = rows[dog]
+    red(check, own_model)
+
+
+def test_the_odd_distance_is_decided_by_where_the_centroids_lie() -> None:
+    words = claims.english()
+    corners = {
+        "royalty": (9, 0),
+        "sports": (0, 5),
+        "people": (0, 0),
+        "animals": (0, -6),
+        "": (-2, 0),
+    }
+    noise = 0.1 * np.random.default_rng(0).normal(size=(20, 2))
+    check = claims.test_royalty_is_farther_from_people_than_people_from_the_unrelated
+
+    class Remembering:
+        """Stands for a model whose words lie at the corners."""
+
+        def remember(self, key: object, compute: object) -> Any:
+            vectors = np.array([corners[name] for name in words.group_names]) + noise
+            return probes.meaning.scene(vectors, words)
+
+    check(Remembering(), {})  # type: ignore[arg-type]
+    corners[""], corners["royalty"] = (-9, 0), (2, 0)
+    red(check, Remembering())  # type: ignore[arg-type]

@@ -1,0 +1,284 @@
+"""Faults that recorded outputs must find, and changes that they must let pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import probes
+from probes import snapshots
+from probes.environment import describe
+from probes.preflight import preflight
+from probes.recording import Recording, judge_text, made, parse
+from probes.targets import resolve
+from probes.texts import PROMPTS
+from tests.claims import test_recorded as claims
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from probes import Model
+    from probes.model import Generation
+
+    Fault = Callable[[Model], None]
+
+CHECKS = [claims.test_greedy_texts_are_the_recorded_ones, claims.test_numbers_are_the_recorded_ones]
+
+
+@pytest.fixture
+def own_model() -> Model:
+    """The embedded model, loaded for one test to spoil."""
+    return probes.Model(preflight(resolve("embedded")))
+
+
+def texts(model: Model) -> list[Generation]:
+    return probes.decoding.greedy(model, PROMPTS, claims.LENGTH)
+
+
+@pytest.fixture(scope="module")
+def sound() -> Recording:
+    """What the sound model gives, in float32 and with one thread."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        model = probes.Model(preflight(resolve("embedded")))
+        found = dict(zip(PROMPTS, texts(model), strict=True))
+    finally:
+        torch.set_num_threads(before)
+    facts = model.facts()
+    return Recording(
+        made=made(facts, describe(facts.device), batch=len(PROMPTS)),
+        texts={name: probes.outputs.recorded_text(text) for name, text in found.items()},
+        numbers=probes.outputs.recorded_numbers(model, found),
+    )
+
+
+@dataclass
+class Ledger:
+    """Stands for syrupy's fixture: what is compared is written nowhere."""
+
+    update_snapshots: bool = False
+    executions: dict[int, Any] = field(default_factory=dict)
+
+    def __call__(self, **_: Any) -> Ledger:
+        return self
+
+
+def decided(check: Callable[..., None], model: Model, sound: Recording) -> dict[str, Any]:
+    """Decide a claim about recorded outputs against what the sound model gave."""
+    part: dict[str, Any] = {"texts": {}} if "numbers" in check.__name__ else {"numbers": {}}
+    baseline = sound.model_copy(update=part)
+    now = made(model.facts(), describe(), batch=len(PROMPTS))
+    recorded = snapshots.Recorded(now, baseline, False, Ledger())  # type: ignore[arg-type]
+    evidence: dict[str, Any] = {}
+    check(model, lambda _: texts(model), recorded, evidence)
+    return evidence
+
+
+def red(check: Callable[..., None], model: Model, sound: Recording, match: str) -> None:
+    with pytest.raises(AssertionError, match=match):
+        decided(check, model, sound)
+
+
+# --- what must pass ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_what_one_thread_recorded_holds_with_two(
+    own_model: Model, sound: Recording, two_threads: None, check: Callable[..., None]
+) -> None:
+    evidence = decided(check, own_model, sound)
+    assert evidence["largest_share_of_tolerance"] < 0.1
+    assert evidence["near_ties"] == []
+
+
+def test_what_this_repository_has_recorded_holds_where_it_was_recorded(sound: Recording) -> None:
+    folder = Path(claims.__file__).parent / "__snapshots__" / "test_recorded"
+    files = sorted(folder.glob(f"*[[]{sound.made.key}].json"))
+    if not files:
+        pytest.skip(f"nothing is recorded for {sound.made.words}")
+    found = [parse(file.read_text(encoding="utf-8"), file.name) for file in files]
+    assert set().union(*(recording.names for recording in found)) == sound.names
+    model_files = {recording.made.circumstances["model files"] for recording in found}
+    assert model_files == {sound.made.circumstances["model files"]}
+
+
+def test_in_bfloat16_texts_hold_by_margin_or_the_near_tie_is_named(
+    own_model: Model, sound: Recording
+) -> None:
+    import torch
+
+    found = texts(own_model.in_dtype("bfloat16"))
+    tolerance = probes.determinism.tolerance(found, torch.bfloat16)
+    (variation,) = probes.determinism.half_precision(own_model, PROMPTS, claims.LENGTH)
+    for prompt, text in zip(PROMPTS, found, strict=True):
+        finding = judge_text(
+            probes.outputs.compared(own_model, prompt, sound.texts[prompt], text),
+            tolerance=tolerance,
+            noise=lambda: variation.noise,
+        )
+        assert finding.holds, finding.reason
+        assert 0 < finding.share < 1
+        assert (finding.recorded != finding.now) == ("a near-tie" in finding.reason)
+
+
+def test_a_near_tie_turned_round_holds_and_is_named(own_model: Model) -> None:
+    """Two tokens are equally likely at the last step: one was recorded, the other comes now."""
+    text = texts(own_model)[0]
+    last = probes.decoding.step_logits(text)[-1]
+    first, second = last.topk(2).indices.tolist()
+    last[second] = last[first]
+    recorded = probes.outputs.recorded_text(text)
+    text.ids[0][-1] = second
+    compared = probes.outputs.compared(own_model, "Japan", recorded, text)
+    found = judge_text(compared, tolerance=1e-3, noise=lambda: 1e-5)
+    assert (found.outcome.value, found.holds) == ("near-tie", True)
+    assert f"token {claims.LENGTH - 1} is {own_model.decode([second])!r}" in found.reason
+
+
+# --- what must fail ------------------------------------------------------------------------------
+
+
+def noisy(name: str) -> Fault:
+    """One per cent of noise on every matrix whose name contains this."""
+
+    def spoil(model: Model) -> None:
+        import torch
+
+        generator = torch.Generator().manual_seed(0)
+        for full, weight in model.network.named_parameters():
+            if name in full and weight.dim() == 2:
+                noise = torch.randn(weight.shape, generator=generator)
+                weight.data += 0.01 * weight.data.std() * noise
+
+    return spoil
+
+
+def without_position(model: Model) -> None:
+    model.network.model.rotary_emb.inv_freq.zero_()
+
+
+def broken_logits(model: Model) -> None:
+    model.network.model.norm.weight.data[0] = float("nan")
+
+
+LAYERS = [f"layers.{number}." for number in range(4)]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [*map(noisy, LAYERS), without_position, broken_logits],
+    ids=[*LAYERS, "no positions", "not a number"],
+)
+def test_changed_weights_are_caught_in_texts(
+    own_model: Model, sound: Recording, fault: Fault
+) -> None:
+    fault(own_model)
+    red(CHECKS[0], own_model, sound, "times what rounding explains")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [noisy(LAYERS[0]), noisy(LAYERS[3]), without_position, broken_logits],
+    ids=[LAYERS[0], LAYERS[3], "no positions", "not a number"],
+)
+def test_changed_weights_are_caught_in_numbers(
+    own_model: Model, sound: Recording, fault: Fault
+) -> None:
+    """These are fewer and coarser: a layer whose noise leaves the first tokens alone passes."""
+    fault(own_model)
+    red(CHECKS[1], own_model, sound, "times the drift tolerated")
+
+
+@pytest.mark.parametrize("matrix", ["layers.1.mlp.up_proj", "layers.1.self_attn.k_proj"])
+def test_noise_on_the_least_telling_matrices_is_caught_in_texts(
+    own_model: Model, sound: Recording, matrix: str
+) -> None:
+    """Of the 28 matrices these move logits least: by 4 to 5 times what rounding explains."""
+    noisy(matrix)(own_model)
+    red(CHECKS[0], own_model, sound, "times what rounding explains")
+
+
+def test_a_moved_row_is_caught_in_the_similarities(own_model: Model, sound: Recording) -> None:
+    (king,) = probes.embeddings.word_ids(own_model, "king")
+    own_model.embedding()[king] *= own_model.embedding().new_tensor([1.0, 1.01]).repeat(64)
+    red(CHECKS[1], own_model, sound, "cosine of 'king' and 'queen' is .* times the drift tolerated")
+
+
+def test_another_token_is_caught_though_few_logits_move(own_model: Model, sound: Recording) -> None:
+    """A choice that is not the most likely: the logits are right, and the text is not."""
+    text = texts(own_model)[0]
+    text.ids[0][3] = sound.texts[PROMPTS[0]].top_ids[3][1]
+    red(CHECKS[0], own_model, sound, "token 3 is .* no near-tie where noise moves each by")
+
+
+def test_a_text_that_goes_on_or_ends_early_is_caught(own_model: Model, sound: Recording) -> None:
+    name, last = PROMPTS[0], claims.LENGTH - 1
+    old = sound.texts[name]
+    shorter = old.model_copy(
+        update={key: getattr(old, key)[:last] for key in ("ids", "top_ids", "top_logits")}
+    )
+    ended = sound.model_copy(update={"texts": sound.texts | {name: shorter}})
+    red(CHECKS[0], own_model, ended, f"token {last} is 'Japan', recorded ''.* lie inf apart")
+
+
+def test_another_tokenization_of_a_prompt_is_caught(own_model: Model, sound: Recording) -> None:
+    texts(own_model)[0].prompt_ids.insert(1, 28705)
+    red(CHECKS[0], own_model, sound, "has other token ids than were recorded")
+
+
+def test_a_wrong_number_in_the_file_is_caught(own_model: Model, sound: Recording) -> None:
+    name = f"entropy after {PROMPTS[0]!r}"
+    wrong = sound.numbers[name].model_copy(update={"value": sound.numbers[name].value + 0.1})
+    numbers = sound.model_copy(update={"numbers": sound.numbers | {name: wrong}})
+    red(CHECKS[1], own_model, numbers, "entropy after .* times the drift tolerated \\(rounding")
+
+
+def test_what_changed_since_is_named(own_model: Model, sound: Recording) -> None:
+    then = sound.made.model_copy(
+        update={"circumstances": sound.made.circumstances | {"transformers": "4.46.0"}}
+    )
+    noisy(LAYERS[0])(own_model)
+    old = sound.model_copy(update={"made": then})
+    red(CHECKS[0], own_model, old, r"since it was recorded: transformers 4\.46\.0 then, .* now")
+
+
+# --- published texts -----------------------------------------------------------------------------
+
+
+def test_a_published_text_holds_and_another_is_caught_at_its_first_token(own_model: Model) -> None:
+    published = probes.published.text("default-text")
+    text = own_model.generate(published.prompt, output_logits=True)
+    found = probes.outputs.beside_published(own_model, published, text)
+    assert found.outcome.value == "changed"
+    assert found.reason.startswith(
+        "after 'The capital of Japan is' token 9 is 'country', recorded 'world': their logits lie "
+    )
+    own = published.model_copy(update={"text": text.text.strip().replace(". ", ".\n")})
+    assert probes.outputs.beside_published(own_model, own, text).outcome.value == "same"
+
+
+def test_a_published_text_that_differs_at_a_near_tie_holds(own_model: Model) -> None:
+    """As by another kernel: the published token is all but as likely as the one chosen."""
+    published = probes.published.text("default-text")
+    text = own_model.generate(published.prompt, output_logits=True)
+    (world,) = own_model.encode("world", special_tokens=False)
+    logits = probes.decoding.step_logits(text)[9]
+    logits[world] = logits[text.ids[0][9]] - 1e-6
+    found = probes.outputs.beside_published(own_model, published, text)
+    assert (found.outcome.value, found.holds) == ("near-tie", True)
