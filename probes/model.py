@@ -508,7 +508,6 @@ def _by_row(steps: tuple[torch.Tensor, ...] | None) -> torch.Tensor | None:
     return None if steps is None else torch.stack(steps, dim=1).float().cpu()
 
 
-@cache
 def load(target: str | Target) -> Model:
     """Load a target by name, folder or hub id; the same one is loaded once a process.
 
@@ -520,6 +519,11 @@ def load(target: str | Target) -> Model:
     """
     if isinstance(target, str):
         target = resolve(target, project=Path.cwd())
+    return _loaded_once(target)
+
+
+@cache
+def _loaded_once(target: Target) -> Model:
     return Model(preflight(target))
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from probes.model import Model
 
 REPORT_DIR = "reports"
+DEFAULT_SEED = 20231010
 
 # Help texts: what it takes, what it does, then the default in brackets. Loading options apply to
 # every target of the run.
@@ -72,6 +73,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         metavar="ID",
         help="decide this claim alone; repeatable [all]",
+    )
+    group.addoption(
+        "--seed",
+        type=int,
+        default=DEFAULT_SEED,
+        metavar="N",
+        help=f"seed of everything that is drawn; claims must hold under any [{DEFAULT_SEED}]",
     )
     group.addoption(
         "--report-dir",
@@ -326,6 +334,12 @@ def model(request: pytest.FixtureRequest) -> Model:
     """The model under test: its tokenizer and weights are loaded when first used."""
     session = request.config.stash[_SESSION]
     return session.model(getattr(request, "param", next(iter(session.targets))))
+
+
+@pytest.fixture(scope="session")
+def seed(request: pytest.FixtureRequest) -> int:
+    """Seed of what a claim draws, from the command line."""
+    return int(request.config.option.seed)
 
 
 @pytest.fixture

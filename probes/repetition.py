@@ -37,8 +37,9 @@ def repeated_tail(ids: Sequence[int]) -> tuple[int, int]:
     (0, 0)
     """
     ids = list(ids)
-    length = max(range(1, len(ids) // 2 + 1), key=lambda n: _copies(ids, n), default=1)
-    copies = _copies(ids, length)
+    lengths = range(1, len(ids) // 2 + 1)
+    copies, length = max(((_copies(ids, n), -n) for n in lengths), default=(1, 0))
+    length = -length
     counts = copies > 1 and (length >= SHORTEST_PHRASE or copies > OFTEN)
     return (length, copies) if counts else (0, 0)
 

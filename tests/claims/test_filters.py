@@ -21,7 +21,6 @@ Evidence = dict[str, Any]
 PUBLISHED_TEMPERATURES = (0.4, 1.0, 1.6)
 PROMPTS = (CAPITAL_OF_JAPAN, STORIES[0])
 EVERYTHING = Sampling(temperature=1.4, top_k=40, top_p=0.9, min_p=0.02)
-SEED = 20231010
 
 any_logits = settings(
     max_examples=150,
@@ -62,10 +61,10 @@ def test_tokyo_leads_a_distribution(model: Model, evidence: Evidence) -> None:
 @pytest.mark.claim("temperature-formula")
 @pytest.mark.parametrize("temperature", PUBLISHED_TEMPERATURES)
 def test_generate_divides_the_logits_by_the_temperature(
-    model: Model, evidence: Evidence, temperature: float
+    model: Model, seed: int, evidence: Evidence, temperature: float
 ) -> None:
     text = probes.decoding.sampled(
-        model, CAPITAL_OF_JAPAN, 1, SEED, temperature=temperature, top_k=0, top_p=1.0
+        model, CAPITAL_OF_JAPAN, 1, seed, temperature=temperature, top_k=0, top_p=1.0
     )
     steps = probes.decoding.compare_filters(
         text.logits, text.scores, Sampling(temperature=temperature, top_k=0)
@@ -112,8 +111,10 @@ def test_library_keeps_the_k_likeliest_and_their_ties_on_any_logits(
 
 @pytest.mark.claim("top-k")
 @pytest.mark.parametrize("k", [1, 5, 50])
-def test_generate_keeps_the_k_likeliest(model: Model, evidence: Evidence, k: int) -> None:
-    text = probes.decoding.sampled(model, CAPITAL_OF_JAPAN, 1, SEED, temperature=1.4, top_k=k)
+def test_generate_keeps_the_k_likeliest(
+    model: Model, seed: int, evidence: Evidence, k: int
+) -> None:
+    text = probes.decoding.sampled(model, CAPITAL_OF_JAPAN, 1, seed, temperature=1.4, top_k=k)
     steps = probes.decoding.compare_filters(
         text.logits, text.scores, Sampling(temperature=1.4, top_k=k)
     )
@@ -124,9 +125,9 @@ def test_generate_keeps_the_k_likeliest(model: Model, evidence: Evidence, k: int
 
 
 @pytest.mark.claim("top-k")
-def test_k_of_one_is_greedy(model: Model, evidence: Evidence) -> None:
+def test_k_of_one_is_greedy(model: Model, seed: int, evidence: Evidence) -> None:
     greedy = probes.decoding.greedy(model, [CAPITAL_OF_JAPAN], 20)[0]
-    sampled = probes.decoding.sampled(model, CAPITAL_OF_JAPAN, 20, SEED, top_k=1)
+    sampled = probes.decoding.sampled(model, CAPITAL_OF_JAPAN, 20, seed, top_k=1)
     evidence["greedy"], evidence["top_k_1"] = greedy.text, sampled.text
     assert sampled.ids == greedy.ids[0]
 
@@ -197,10 +198,10 @@ def test_nucleus_grows_with_the_flatness(model: Model, evidence: Evidence) -> No
     ids=["near-greedy", "narrow-hot", "wide-hot", "all four"],
 )
 def test_generate_chooses_from_the_logits_filtered_in_order(
-    model: Model, evidence: Evidence, sampling: Sampling
+    model: Model, seed: int, evidence: Evidence, sampling: Sampling
 ) -> None:
     settings = {k: v for k, v in sampling.arguments().items() if k != "do_sample"}
-    text = probes.decoding.sampled(model, STORIES[0], 12, SEED, **settings)
+    text = probes.decoding.sampled(model, STORIES[0], 12, seed, **settings)
     steps = probes.decoding.compare_filters(text.logits, text.scores, sampling)
     evidence["settings"], evidence["text"] = settings, text.text
     evidence["steps"] = [asdict(step) for step in steps]
@@ -235,10 +236,10 @@ def test_another_order_would_be_seen(model: Model, evidence: Evidence) -> None:
 
 @pytest.mark.claim("hidden-top-k")
 @pytest.mark.parametrize("prompt", PROMPTS)
-def test_top_k_50_applies_unasked(model: Model, evidence: Evidence, prompt: str) -> None:
-    text = probes.decoding.sampled(model, prompt, 4, SEED, temperature=1.4, top_p=0.9)
+def test_top_k_50_applies_unasked(model: Model, seed: int, evidence: Evidence, prompt: str) -> None:
+    text = probes.decoding.sampled(model, prompt, 4, seed, temperature=1.4, top_p=0.9)
     unfiltered = probes.decoding.sampled(
-        model, prompt, 4, SEED, temperature=1.4, top_p=0.9, top_k=0
+        model, prompt, 4, seed, temperature=1.4, top_p=0.9, top_k=0
     )
     sizes = [probes.filters.kept(t.scores).tolist() for t in (text, unfiltered)]
     evidence["kept_by_default"], evidence["kept_with_top_k_0"] = sizes

@@ -1,0 +1,85 @@
+"""What deciding every claim costs, against trying the same things by hand.
+
+The published experiment calls `generate` cell by cell, one row at a time. This makes calls of the
+same number and lengths on the embedded model, then decides all claims on the same loaded model in
+the same process, and prints both: seconds, forward passes, rows.
+
+    python -m tests.benchmarks.cost
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+import probes
+from probes.record import Cost
+from probes.sampling import NARROW_HOT, NEAR_GREEDY, WIDE_HOT, Sampling
+from probes.session import DEFAULT_TARGET
+from probes.texts import CAPITAL_OF_JAPAN, SPELLED_BOS, STORIES
+
+QUESTIONS = (SPELLED_BOS, "When did World War II end? ", "Who painted the Mona Lisa? ")
+OTHER_CAPITALS = ("The capital of France is", "The capital of Germany is")
+
+Cell = tuple[str, bool, Sampling | None, int]
+
+
+def cells() -> list[Cell]:
+    """Prompt, whether with BOS, settings and new tokens of each call: 53 calls, 1,440 tokens."""
+    default = [(CAPITAL_OF_JAPAN, True, None, 20)]
+    repeated = [(CAPITAL_OF_JAPAN, True, None, 20)] * 5
+    bos = [(CAPITAL_OF_JAPAN, b, None, n) for b in (True, False) for n in (20, 60)]
+    others = [(prompt, b, None, 50) for prompt in OTHER_CAPITALS for b in (True, False)]
+    heat = [
+        (CAPITAL_OF_JAPAN, True, s, 20)
+        for s in (NEAR_GREEDY, NARROW_HOT, WIDE_HOT)
+        for _ in "12345"
+    ]
+    facts = [(question, True, s, 20) for question in QUESTIONS for s in (NEAR_GREEDY, WIDE_HOT)]
+    stories = [(story, True, s, 30) for story in STORIES for s in (None, WIDE_HOT) for _ in "123"]
+    return [*default, *repeated, *bos, *others, *heat, *facts, *stories]
+
+
+def by_hand(model: probes.Model) -> Cost:
+    """Make every cell's call, and count."""
+    before, start = model.cost, time.perf_counter()
+    for number, (prompt, bos, sampling, length) in enumerate(cells()):
+        ids = model.encode(prompt, special_tokens=bos)
+        model.generate(ids, sampling=sampling, seed=number, max_new_tokens=length)
+    spent = model.cost - before
+    return spent.model_copy(update={"seconds": time.perf_counter() - start})
+
+
+def by_claims() -> Cost:
+    """Decide every claim in this process, and read the cost from the record."""
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = ["tests/claims", "-q", "--no-header", "--report-dir", folder]
+        if pytest.main(arguments) != 0:
+            sys.exit("the claims do not all hold: their cost says nothing")
+        record = next(Path(folder).glob("embedded/*/record.json"))
+        return Cost(**json.loads(record.read_text(encoding="utf-8"))["cost"])
+
+
+def line(name: str, cost: Cost) -> str:
+    """One row of the comparison."""
+    return f"{name:<22}{cost.seconds:>9.1f} s{cost.forward_passes:>9,} passes{cost.rows:>9,} rows"
+
+
+def main() -> None:
+    """Run both and print them."""
+    model = probes.load(DEFAULT_TARGET)
+    model.generate(CAPITAL_OF_JAPAN)  # so that neither pays for the loading
+    hand = by_hand(model)
+    calls, tokens = len(cells()), sum(length for *_, length in cells())
+    claims = by_claims()
+    print(line(f"{calls} calls, {tokens:,} tokens", hand))
+    print(line("every claim", claims))
+
+
+if __name__ == "__main__":
+    main()
