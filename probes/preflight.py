@@ -10,6 +10,7 @@ from probes import hub
 from probes.checkpoint import Checkpoint
 from probes.errors import UnusableTargetError, UserError
 from probes.jsonfile import shown
+from probes.questions import asked
 from probes.targets import Quantization, Target
 from probes.words import lists
 
@@ -41,6 +42,7 @@ def preflight(target: Target) -> Usable:
         _refuse_missing_packages(target)
         _refuse_missing_device(target)
         lists(target.words)
+        asked(target.questions)
         folder, commit = _local(target)
         checkpoint = Checkpoint.inspect(folder)
         _refuse_second_quantization(target, checkpoint)
