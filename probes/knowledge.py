@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 LENGTH = 12
 """Tokens within which an answer must be stated: room for a sentence that leads up to it."""
 
-WIDTH = 384
+WIDTH = 256
 """Most prefixes followed a level, over all questions: the rows of a forward pass."""
 
 LEAST = 1e-6
@@ -318,10 +318,8 @@ class Drawn:
     p_many: float
 
 
-def drawn(
-    model: Model, questions: Sequence[Question], sampling: Sampling, seed: int
-) -> Drawn:
-    """Draw an answer to every question in one batch, and judge it by the same rules.
+def drawn(model: Model, questions: Sequence[Question], sampling: Sampling, seed: int) -> Drawn:
+    """Draw an answer to every question in one batch and judge it by the same rules, once a session.
 
     Args:
         model: the target.
@@ -329,6 +327,13 @@ def drawn(
         sampling: how to draw; one of the grid.
         seed: of the draws.
     """
+    return model.remember(
+        ("drawn", tuple(questions), sampling, seed),
+        lambda: _drawn(model, questions, sampling, seed),
+    )
+
+
+def _drawn(model: Model, questions: Sequence[Question], sampling: Sampling, seed: int) -> Drawn:
     generations = model.generate_batch(
         [question.prompt for question in questions],
         sampling=sampling,
@@ -438,8 +443,7 @@ def paired(first: Floats, second: Floats, by: str = "bounds") -> Paired:
 def compared(
     model: Model, questions: Sequence[Question], first: Sampling, second: Sampling, seed: int
 ) -> Paired:
-    """Whether one setting answers better than another: by bounds, or where they leave it open, by
-    draws.
+    """Whether one setting answers better than another: by bounds, or where they fail by draws.
 
     By bounds, the least that the first can answer stands against the most that the second can.
 
