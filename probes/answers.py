@@ -15,7 +15,7 @@ from functools import lru_cache
 from probes.errors import UserError
 
 SHORT = 2
-"""Letters up to which an answer must be spelled with its capitals: `Au` is gold, `au` is not."""
+"""Letters in all up to which an answer needs its capitals: `Au` is gold, `au` is not."""
 
 _ALONE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 """Kana and Han: each character is a word, as no spaces stand between words there."""
@@ -153,14 +153,16 @@ def _may_grow(plain: str) -> bool:
 
 def _hold(words: Sequence[str], forms: Sequence[Form]) -> bool:
     return any(
-        all(map(_same, words[start : start + len(form)], form))
+        _same(words[start : start + len(form)], form)
         for form in forms
         for start in range(len(words) - len(form) + 1)
     )
 
 
-def _same(word: str, wanted: str) -> bool:
-    return word == wanted or (len(wanted) > SHORT and word.casefold() == wanted.casefold())
+def _same(words: Sequence[str], form: Form) -> bool:
+    if sum(map(len, form)) <= SHORT:
+        return (*words,) == form
+    return all(a == b or a.casefold() == b.casefold() for a, b in zip(words, form, strict=True))
 
 
 def _initials_together(row: Form) -> Form:

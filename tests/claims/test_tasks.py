@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 Evidence = dict[str, Any]
 
 DRAWN = {"near-greedy": NEAR_GREEDY, "wide-hot": WIDE_HOT}
-SPELLED_BOS = 3
-"""The published questions, the first of the built-in ones, spell the token inserted already."""
+PUBLISHED = (
+    "<s> What is the capital of United States? ",
+    "<s> When did World War II end? ",
+    "<s> Who painted the Mona Lisa? ",
+)
+"""They spell the token that is inserted already, and end in a space."""
 
 RUNS = 3
 MOST_BY_OTHER_KEYS = 0.05
@@ -112,14 +116,9 @@ def test_drawn_answers_are_right_as_often_as_computed(
 @pytest.mark.claim("knowledge-accuracy")
 @pytest.mark.needs("mistral-tokenizer")
 def test_the_published_questions_are_asked_as_published(model: Model, evidence: Evidence) -> None:
-    published = probes.questions.built_in()[:SPELLED_BOS]
-    ids = {question.prompt: model.prompt_ids(question.prompt) for question in published}
-    evidence["ids"] = ids
-    assert list(ids) == [
-        "<s> What is the capital of United States? ",
-        "<s> When did World War II end? ",
-        "<s> Who painted the Mona Lisa? ",
-    ]
+    asked = probes.questions.built_in()[: len(PUBLISHED)]
+    assert [question.prompt for question in asked] == [*PUBLISHED]
+    evidence["ids"] = ids = {q.prompt: model.prompt_ids(q.prompt) for q in asked}
     for prompt, found in ids.items():
         assert found[:2] == [1, 1], f"{prompt}: BOS is not there twice"
         assert found[-1] == 28705, f"{prompt}: the space at the end is no token"

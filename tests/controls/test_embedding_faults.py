@@ -41,7 +41,7 @@ def own_model() -> Model:
     return probes.Model(preflight(resolve("embedded")))
 
 
-def red(check: Check, model: Model, match: str = "") -> None:
+def red(check: Check, model: Model, match: str | None = None) -> None:
     """The check must fail."""
     with pytest.raises(AssertionError, match=match):
         check(model, {})
