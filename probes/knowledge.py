@@ -290,9 +290,7 @@ def accuracy(model: Model, questions: Sequence[Question]) -> Accuracy:
     def compute() -> Accuracy:
         step = step_of(model, prompts, GRID)
         judge = judge_of(model, [question.forms for question in questions])
-        return Accuracy(
-            GRID, follow(step, judge, len(prompts), GRID, length=LENGTH, width=WIDTH)
-        )
+        return Accuracy(GRID, follow(step, judge, len(prompts), GRID, length=LENGTH, width=WIDTH))
 
     return model.remember(("accuracy", tuple(questions)), compute)
 
@@ -459,7 +457,9 @@ def compared(
     if found.p_value < ALPHA:
         return found
     shares = [
-        np.mean([drawn(model, questions, sampling, seed + run).right for run in range(RUNS)], axis=0)
+        np.mean(
+            [drawn(model, questions, sampling, seed + run).right for run in range(RUNS)], axis=0
+        )
         for sampling in (first, second)
     ]
     return paired(shares[0], shares[1], by="draws")

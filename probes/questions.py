@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 BUILT_IN = Path(__file__).with_name("questions.toml")
 
 FEWEST = 20
-"""Questions a file needs: two settings are compared by question, and fewer could differ by chance."""
+"""Questions a file needs: settings are compared by question, and fewer could differ by chance."""
 
 MOST = 300
 """Questions a file may have: all are continued together, and each stands in the evidence."""

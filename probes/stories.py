@@ -13,7 +13,7 @@ from statistics import mean
 from typing import TYPE_CHECKING
 
 import torch
-from sacrebleu.metrics import BLEU
+from sacrebleu.metrics.bleu import BLEU
 from transformers import LogitsProcessor
 
 from probes import filters
@@ -227,7 +227,7 @@ def _grid(
     return {setting: [next(groups) for _ in openings] for setting in settings}
 
 
-class _Drawer(LogitsProcessor):  # type: ignore[misc]
+class _Drawer(LogitsProcessor):
     """Draws every row's next token at its own setting; `generate` then takes the one it leaves.
 
     Noise of Gumbel's law added to log-probabilities makes the largest a draw from them.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import probes
-from probes.texts import CAPITAL_OF_JAPAN, CAPITALS, PROMPTS, STORIES
+from probes.texts import CAPITALS, PROMPTS, STORIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

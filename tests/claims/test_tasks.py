@@ -152,9 +152,7 @@ def test_accuracy_falls_as_temperature_rises(
 @pytest.mark.claim("stories-greedy")
 def test_three_greedy_runs_are_the_same(model: Model, evidence: Evidence) -> None:
     found = probes.stories.greedy_runs(model, runs=RUNS)
-    evidence["texts"] = {
-        opening: runs.texts for opening, runs in zip(STORIES, found, strict=True)
-    }
+    evidence["texts"] = {opening: runs.texts for opening, runs in zip(STORIES, found, strict=True)}
     assert [runs.distinct for runs in found] == [1, 1, 1]
 
 

@@ -122,7 +122,7 @@ def test_a_row_of_the_wrong_sign_is_found(own_model: Model) -> None:
 
 
 def test_unrelated_words_that_are_a_group_are_found(own_model: Model) -> None:
-    move_rows(own_model, {word: "king" for word in claims.english().unrelated})
+    move_rows(own_model, dict.fromkeys(claims.english().unrelated, "king"))
     red(claims.test_the_unrelated_words_are_not_a_group, own_model)
 
 
@@ -243,13 +243,16 @@ def overstated(picture: Any) -> Any:
     [
         (flipped, "the picture is flipped"),
         (stretched, "farther apart in the picture"),
-        (turned, ""),
-        (overstated, ""),
+        (turned, None),
+        (overstated, None),
     ],
     ids=["flipped", "stretched", "turned", "overstated"],
 )
 def test_a_wrong_picture_is_found(
-    own_model: Model, monkeypatch: pytest.MonkeyPatch, fault: Callable[[Any], Any], message: str
+    own_model: Model,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Callable[[Any], Any],
+    message: str | None,
 ) -> None:
     sound = probes.geometry.pca_2d
     monkeypatch.setattr(probes.geometry, "pca_2d", lambda vectors: fault(sound(vectors)))
@@ -292,7 +295,7 @@ def test_the_odd_distance_is_decided_by_where_the_centroids_lie() -> None:
     class Remembering:
         """Stands for a model whose words lie at the corners."""
 
-        def remember(self, key: object, compute: object) -> Any:
+        def remember(self, *_: object) -> Any:
             vectors = np.array([corners[name] for name in words.group_names]) + noise
             return probes.meaning.scene(vectors, words)
 

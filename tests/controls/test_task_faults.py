@@ -85,7 +85,7 @@ def few_questions(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def asking(monkeypatch: pytest.MonkeyPatch, questions: Sequence[Question]) -> None:
-    monkeypatch.setattr(claims, "questions", lambda model: tuple(questions))
+    monkeypatch.setattr(claims, "questions", lambda _: tuple(questions))
 
 
 def red(check: Check, model: Model, match: str | None = None) -> None:
@@ -131,7 +131,7 @@ def test_a_wrong_answer_key_is_found(
 def test_a_matching_that_accepts_everything_is_found(
     own_model: Model, monkeypatch: pytest.MonkeyPatch, check: Check, message: str
 ) -> None:
-    monkeypatch.setattr(probes.answers, "_hold", lambda words, forms: True)
+    monkeypatch.setattr(probes.answers, "_hold", lambda *_: True)
     red(check, own_model, message)
 
 
@@ -139,7 +139,7 @@ def test_a_matching_that_accepts_everything_is_found(
 def test_a_matching_that_accepts_nothing_is_found(
     own_model: Model, monkeypatch: pytest.MonkeyPatch, check: Check
 ) -> None:
-    monkeypatch.setattr(probes.answers, "_hold", lambda words, forms: False)
+    monkeypatch.setattr(probes.answers, "_hold", lambda *_: False)
     red(check, own_model)
 
 
@@ -198,7 +198,7 @@ def test_a_temperature_that_does_nothing_is_found(
         cool = None if sampling is None else replace(sampling, temperature=0.2)
         return sound(prompts, sampling=cool, **arguments)
 
-    monkeypatch.setattr(probes.filters, "temperature", lambda logits, value: logits.float() / 0.2)
+    monkeypatch.setattr(probes.filters, "temperature", lambda logits, _: logits.float() / 0.2)
     monkeypatch.setattr(own_model, "generate_batch", always_cool)
     red(check, own_model)
 
@@ -346,7 +346,7 @@ def test_stories_all_drawn_at_one_setting_are_found(
 
     def one(model: Model, seed: int) -> Any:
         found = sound(model, seed)
-        return {setting: found[WIDE_HOT] for setting in found}
+        return dict.fromkeys(found, found[WIDE_HOT])
 
     monkeypatch.setattr(probes.stories, "grid", one)
     red(both_tasks, own_model, "no flatter a law")

@@ -30,7 +30,13 @@ STATED = {
     "Rontgen": ["Röntgen", "Wilhelm Ro\u0308ntgen"],
     "Mt. Everest": ["Mt Everest", "mt. everest"],
     "Au": ["Au", "It is Au.", "(Au)"],
-    "1945": ["1945", "in 1945.", "September 2, 1945", "1945-09-02", "the year \uff11\uff19\uff14\uff15"],
+    "1945": [
+        "1945",
+        "in 1945.",
+        "September 2, 1945",
+        "1945-09-02",
+        "the year \uff11\uff19\uff14\uff15",
+    ],
     "2 September 1945": [
         "2 September 1945",
         "2nd September 1945",
@@ -61,9 +67,7 @@ NOT_STATED = {
 }
 
 
-@pytest.mark.parametrize(
-    ("answer", "text"), [(a, t) for a, texts in STATED.items() for t in texts]
-)
+@pytest.mark.parametrize(("answer", "text"), [(a, t) for a, texts in STATED.items() for t in texts])
 def test_an_answer_is_stated(answer: str, text: str) -> None:
     assert states(text, accepted_forms((answer,)))
 

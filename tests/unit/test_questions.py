@@ -64,7 +64,7 @@ def test_a_target_whose_questions_cannot_be_used_is_refused_before_it_is_loaded(
     tmp_path: Path,
 ) -> None:
     target = resolve("embedded", overrides={"questions": str(tmp_path / "none.toml")})
-    with pytest.raises(UnusableTargetError, match="cannot read the questions in .*none.toml"):
+    with pytest.raises(UnusableTargetError, match=r"cannot read the questions in .*none\.toml"):
         preflight(target)
 
 
