@@ -159,7 +159,8 @@ class Reader:
         """The text of token ids, special tokens left out, the space in front kept.
 
         >>> from probes import load
-        >>> Reader(load("embedded")).text((11790, 28723))
+        >>> model = load("embedded")
+        >>> Reader(model).text(tuple(model.encode("Tokyo.", special_tokens=False)))
         ' Tokyo.'
         """
         if ids not in self._texts:

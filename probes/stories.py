@@ -265,7 +265,7 @@ def variety(stories: Sequence[Sequence[Story]]) -> Variety:
 
     >>> same = [Story([1, 2, 3, 4, 5], "once upon a time there", 0.0, -1.0)] * 3
     >>> found = variety([same])
-    >>> round(found.distinct_texts, 2), found.distinct_4_grams, round(found.self_bleu, 6)
+    >>> round(found.distinct_texts, 2), round(found.distinct_4_grams, 2), round(found.self_bleu, 6)
     (0.33, 0.33, 1.0)
     """
     every = [story for group in stories for story in group]
