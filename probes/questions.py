@@ -7,7 +7,7 @@ own with ``--questions`` or with the key ``questions`` of a target.
 from __future__ import annotations
 
 from collections import Counter
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -57,7 +57,7 @@ class Question(BaseModel):
             raise ValueError(str(error)) from None
         return accepted
 
-    @cached_property
+    @property
     def forms(self) -> tuple[Form, ...]:
         """The accepted answers as rows of words, to match with."""
         return accepted_forms(self.accepted)
