@@ -84,7 +84,6 @@ def shuffled(model: Model) -> None:
     "check",
     [
         claims.test_words_are_closer_to_their_own_group_than_to_others,
-        claims.test_the_unrelated_words_are_not_a_group,
         claims.test_words_lie_nearest_the_centroid_of_their_own_group,
         claims.test_the_output_heads_rows_group_the_words,
         claims.test_hidden_states_of_a_middle_layer_group_the_words,
@@ -116,7 +115,7 @@ def test_a_row_of_the_wrong_sign_is_found(own_model: Model) -> None:
     red(
         claims.test_words_are_closer_to_their_own_group_than_to_others,
         own_model,
-        "nearer another group: king",
+        "less alike than it is to another|nearer another group: king",
     )
     red(claims.test_words_lie_nearest_the_centroid_of_their_own_group, own_model, "centroid: king")
 
