@@ -43,6 +43,9 @@ _LOADING_OPTIONS = {
     "attention": "auto, eager, sdpa or another of transformers' names [the target's own]",
 }
 
+_FILES = ("words", "questions")
+"""Options that name a file of what claims are decided on, for every target of the run."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options."""
@@ -67,6 +70,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="FILE",
         help="TOML file with lists of words in groups, for the claims about meaning "
         "[the target's own, else English and Japanese ones]",
+    )
+    group.addoption(
+        "--questions",
+        metavar="FILE",
+        help="TOML file with questions and answers, for the claims about knowledge "
+        "[the target's own, else 66 in English]",
     )
     group.addoption(
         "--claim",
@@ -151,7 +160,7 @@ def _chosen(config: pytest.Config) -> Session:
     session = choose(
         option.target or [],
         gpu_too=re.search(r"\bgpu\b", option.markexpr or "") is not None,
-        overrides={name: getattr(option, name) for name in [*_LOADING_OPTIONS, "words"]},
+        overrides={name: getattr(option, name) for name in [*_LOADING_OPTIONS, *_FILES]},
         targets_file=option.targets_file,
         project=_project(config),
     )

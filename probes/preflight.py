@@ -11,6 +11,7 @@ from probes.capabilities import nf4_is_beyond_transformers
 from probes.checkpoint import Checkpoint
 from probes.errors import UnusableTargetError, UserError
 from probes.jsonfile import shown
+from probes.questions import asked
 from probes.targets import Quantization, Target
 from probes.words import lists
 
@@ -43,6 +44,7 @@ def preflight(target: Target) -> Usable:
         _refuse_missing_device(target)
         _refuse_nf4_beyond_transformers(target)
         lists(target.words)
+        asked(target.questions)
         folder, commit = _local(target)
         checkpoint = Checkpoint.inspect(folder)
         _refuse_second_quantization(target, checkpoint)

@@ -67,3 +67,8 @@ UNPENALIZED: dict[str, Any] = {"repetition_penalty": 1.0, "no_repeat_ngram_size"
 NEAR_GREEDY = Sampling(temperature=0.2, top_p=0.2)
 NARROW_HOT = Sampling(temperature=1.4, top_p=0.2)
 WIDE_HOT = Sampling(temperature=1.4, top_p=0.9)
+
+TEMPERATURES = (0.2, 0.6, 1.0, 1.4, 1.8)
+NUCLEI = (0.2, 0.5, 0.9)
+GRID = tuple(Sampling(temperature=t, top_p=p) for p in NUCLEI for t in TEMPERATURES)
+"""Every temperature at every top_p, the three settings above among them."""

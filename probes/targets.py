@@ -153,6 +153,8 @@ class Target(BaseModel):
     attention: Attention = Attention.AUTO
     words: Path | None = None
     """A file of word lists to decide the claims about meaning on; none for the built-in lists."""
+    questions: Path | None = None
+    """A file of questions to decide the claims about knowledge on; none for the built-in ones."""
     provides: tuple[Annotated[Need, AfterValidator(_is_declarable)], ...] = ()
     """What is known of the model and cannot be read off its files."""
 
@@ -207,7 +209,7 @@ def resolve(
         targets_file: The user's own file of `[targets.NAME]` tables.
         project: The folder whose `pyproject.toml` may define targets.
         overrides: Values of the options `quantization`, `dtype`, `device`, `revision`,
-            `attention` and `words`, None where an option was not given.
+            `attention`, `words` and `questions`, None where an option was not given.
 
     Raises:
         UserError: No such target, a malformed file, a value or a combination that cannot be.
@@ -318,7 +320,7 @@ def _target_in(name: str, table: Any, file: Path, section: str) -> Target:
         target = Target(name=name, **table)
     except ValidationError as error:
         raise UserError(f"{where}: {_first_problem(error)}") from None
-    paths = {"folder": target.folder, "words": target.words}
+    paths = {"folder": target.folder, "words": target.words, "questions": target.questions}
     return target.model_copy(
         update={key: file.parent / _expanded(path) for key, path in paths.items() if path}
     )

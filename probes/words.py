@@ -7,7 +7,6 @@ with ``--words`` or with the key ``words`` of a target.
 from __future__ import annotations
 
 import math
-import sys
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -16,16 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from probes.errors import UserError
-from probes.jsonfile import MEBIBYTE, shown
-from probes.targets import did_you_mean
+from probes.jsonfile import shown
+from probes.tomlfile import read_toml, refuse_unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+    from collections.abc import Mapping
 
 BUILT_IN = Path(__file__).with_name("words.toml")
 
@@ -35,8 +29,6 @@ MOST_WORDS = 200
 LEAST_ARRANGEMENTS = 2000
 """Ways to share the words out among the groups that a list needs: with fewer, even the clearest
 groups could be chance (their p-value cannot fall below one over this)."""
-
-_LARGEST_FILE = MEBIBYTE
 
 Word = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^ ?[^\s\x00-\x1f\x7f].*$")]
 """A word or a few; one space before it is kept, as byte-level tokenizers tell ``king`` from it."""
@@ -146,44 +138,21 @@ def read_words(file: Path) -> tuple[WordList, ...]:
         UserError: The file cannot be read, is not TOML, holds no list, or one that cannot be
             decided on: an unknown key, a repeated word, too few words.
     """
-    tables = _read_toml(file)
+    tables = read_toml(file, "words", "lists of words")
     if not tables:
         raise UserError(f"{file} holds no list of words: it needs a table, such as [english]")
     return tuple(_list_in(name, table, file) for name, table in tables.items())
-
-
-def _read_toml(file: Path) -> dict[str, Any]:
-    try:
-        if file.stat().st_size > _LARGEST_FILE:
-            raise UserError(f"{file} is larger than 1 MiB: a words file holds lists of words only")
-        content: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read the words in {file}: {error.strerror}") from None
-    except RecursionError:
-        raise UserError(f"{file} is not a words file: it is nested too deeply") from None
-    except ValueError as error:
-        raise UserError(f"{file} is not valid TOML: {error}") from None
-    return content
 
 
 def _list_in(name: str, table: Any, file: Path) -> WordList:
     where = f"{file}: [{name}]"
     if not isinstance(table, dict) or "groups" not in table:
         raise UserError(f"{where} should be a table with [{name}.groups], got {shown(table)}")
-    _refuse_unknown(table, ["groups", "unrelated"], where)
+    refuse_unknown(table, ["groups", "unrelated"], where)
     try:
         return WordList(name=name, **table)
     except ValidationError as error:
         raise UserError(f"{where} {_first_problem(error)}") from None
-
-
-def _refuse_unknown(table: Iterable[str], known: list[str], where: str) -> None:
-    for key in table:
-        if key not in known:
-            raise UserError(
-                f"{where}: unknown key {shown(key)}{did_you_mean(key, known) or ';'} "
-                f"known keys: {', '.join(known)}"
-            )
 
 
 def _first_problem(error: ValidationError) -> str:

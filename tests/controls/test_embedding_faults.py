@@ -41,7 +41,7 @@ def own_model() -> Model:
     return probes.Model(preflight(resolve("embedded")))
 
 
-def red(check: Check, model: Model, match: str = "") -> None:
+def red(check: Check, model: Model, match: str | None = None) -> None:
     """The check must fail."""
     with pytest.raises(AssertionError, match=match):
         check(model, {})
@@ -84,7 +84,6 @@ def shuffled(model: Model) -> None:
     "check",
     [
         claims.test_words_are_closer_to_their_own_group_than_to_others,
-        claims.test_the_unrelated_words_are_not_a_group,
         claims.test_words_lie_nearest_the_centroid_of_their_own_group,
         claims.test_the_output_heads_rows_group_the_words,
         claims.test_hidden_states_of_a_middle_layer_group_the_words,
@@ -116,7 +115,7 @@ def test_a_row_of_the_wrong_sign_is_found(own_model: Model) -> None:
     red(
         claims.test_words_are_closer_to_their_own_group_than_to_others,
         own_model,
-        "nearer another group: king",
+        "less alike than it is to another|nearer another group: king",
     )
     red(claims.test_words_lie_nearest_the_centroid_of_their_own_group, own_model, "centroid: king")
 
@@ -243,13 +242,16 @@ def overstated(picture: Any) -> Any:
     [
         (flipped, "the picture is flipped"),
         (stretched, "farther apart in the picture"),
-        (turned, ""),
-        (overstated, ""),
+        (turned, None),
+        (overstated, None),
     ],
     ids=["flipped", "stretched", "turned", "overstated"],
 )
 def test_a_wrong_picture_is_found(
-    own_model: Model, monkeypatch: pytest.MonkeyPatch, fault: Callable[[Any], Any], message: str
+    own_model: Model,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Callable[[Any], Any],
+    message: str | None,
 ) -> None:
     sound = probes.geometry.pca_2d
     monkeypatch.setattr(probes.geometry, "pca_2d", lambda vectors: fault(sound(vectors)))
@@ -292,7 +294,7 @@ def test_the_odd_distance_is_decided_by_where_the_centroids_lie() -> None:
     class Remembering:
         """Stands for a model whose words lie at the corners."""
 
-        def remember(self, key: object, compute: object) -> Any:
+        def remember(self, *_: object) -> Any:
             vectors = np.array([corners[name] for name in words.group_names]) + noise
             return probes.meaning.scene(vectors, words)
 

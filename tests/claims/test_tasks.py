@@ -1,0 +1,217 @@
+"""Claims: what settings do to tasks. Facts and stories, over one grid of settings."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import probes
+from probes.sampling import GRID, NEAR_GREEDY, NUCLEI, TEMPERATURES, WIDE_HOT, Sampling
+from probes.texts import STORIES
+
+if TYPE_CHECKING:
+    from probes import Model
+    from probes.knowledge import Accuracy
+    from probes.questions import Question
+
+Evidence = dict[str, Any]
+
+DRAWN = {"near-greedy": NEAR_GREEDY, "wide-hot": WIDE_HOT}
+PUBLISHED = (
+    "<s> What is the capital of United States? ",
+    "<s> When did World War II end? ",
+    "<s> Who painted the Mona Lisa? ",
+)
+"""They spell the token that is inserted already, and end in a space."""
+
+RUNS = 3
+MOST_BY_OTHER_KEYS = 0.05
+"""Share of answers that other questions' keys may accept: a key must tell answers apart."""
+
+STORIES_RECORDED = ("story-once", "story-long", "story-beginning")
+
+
+def questions(model: Model) -> tuple[Question, ...]:
+    """The target's questions, or the built-in ones."""
+    return probes.questions.asked(model.target.questions)
+
+
+def accuracy(model: Model) -> Accuracy:
+    """How likely each is answered rightly: computed once a session."""
+    return probes.knowledge.accuracy(model, questions(model))
+
+
+def named(sampling: Sampling) -> dict[str, float | None]:
+    return {"top_p": sampling.top_p, "temperature": sampling.temperature}
+
+
+# --- facts ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.claim("knowledge-accuracy")
+def test_near_greedy_answers_most_questions_and_wide_hot_fewer(
+    model: Model, seed: int, evidence: Evidence
+) -> None:
+    found = accuracy(model)
+    near, wide = found.mean(NEAR_GREEDY), found.mean(WIDE_HOT)
+    evidence["questions"] = len(questions(model))
+    evidence["right_within_tokens"] = probes.knowledge.LENGTH
+    evidence["near_greedy"], evidence["wide_hot"] = asdict(near), asdict(wide)
+    test = probes.knowledge.compared(model, questions(model), NEAR_GREEDY, WIDE_HOT, seed)
+    evidence["compared_by_question"] = asdict(test)
+    evidence["each"] = [
+        {
+            "question": question.prompt,
+            "accepted": ", ".join(question.accepted),
+            "near_greedy": at_least[0],
+            "wide_hot_least": at_least[1],
+            "wide_hot_most": most,
+            "origin": question.origin.partition(":")[0],
+        }
+        for question, *at_least, most in zip(
+            questions(model),
+            found.lower(NEAR_GREEDY).round(4).tolist(),
+            found.lower(WIDE_HOT).round(4).tolist(),
+            found.upper(WIDE_HOT).round(4).tolist(),
+            strict=True,
+        )
+    ]
+    assert near.lower > 0.5, f"near-greedy answers only {near.lower:.0%} rightly"
+    assert test.p_value < probes.knowledge.ALPHA, (
+        f"wide-hot does not answer clearly fewer: the difference is {test.difference:.3f}, "
+        f"p = {test.p_value:.2g}, by {test.by}"
+    )
+    assert test.low > 0
+
+
+@pytest.mark.claim("knowledge-accuracy")
+@pytest.mark.parametrize("sampling", DRAWN.values(), ids=DRAWN.keys())
+def test_drawn_answers_are_right_as_often_as_computed(
+    model: Model, seed: int, evidence: Evidence, sampling: Sampling
+) -> None:
+    found = probes.knowledge.drawn(model, questions(model), sampling, seed)
+    evidence["questions"], evidence["right"] = len(found.right), sum(found.right)
+    evidence["expected"] = asdict(found.expected)
+    evidence["p_of_so_few"], evidence["p_of_so_many"] = found.p_few, found.p_many
+    evidence["right_by_other_questions_keys"] = found.by_other_keys
+    evidence["wrong_answers"] = {
+        question.prompt: text
+        for question, text, right in zip(questions(model), found.texts, found.right, strict=True)
+        if not right
+    }
+    alpha = probes.goodness.ALPHA
+    assert found.p_few >= alpha, (
+        f"{sum(found.right)} of {len(found.right)} are right, at least {found.expected.lower:.1f} "
+        "are expected"
+    )
+    assert found.p_many >= alpha, (
+        f"{sum(found.right)} of {len(found.right)} are right, at most {found.expected.upper:.1f} "
+        "are expected"
+    )
+    assert found.by_other_keys <= MOST_BY_OTHER_KEYS, "answers are right by any key"
+
+
+@pytest.mark.claim("knowledge-accuracy")
+@pytest.mark.needs("mistral-tokenizer")
+def test_the_published_questions_are_asked_as_published(model: Model, evidence: Evidence) -> None:
+    asked = probes.questions.built_in()[: len(PUBLISHED)]
+    assert [question.prompt for question in asked] == [*PUBLISHED]
+    evidence["ids"] = ids = {q.prompt: model.prompt_ids(q.prompt) for q in asked}
+    for prompt, found in ids.items():
+        assert found[:2] == [1, 1], f"{prompt}: BOS is not there twice"
+        assert found[-1] == 28705, f"{prompt}: the space at the end is no token"
+
+
+@pytest.mark.claim("knowledge-dose")
+@pytest.mark.parametrize("top_p", NUCLEI)
+def test_accuracy_falls_as_temperature_rises(
+    model: Model, seed: int, evidence: Evidence, top_p: float
+) -> None:
+    settings = [Sampling(temperature=t, top_p=top_p) for t in TEMPERATURES]
+    means = [accuracy(model).mean(setting) for setting in settings]
+    evidence["temperatures"] = [*TEMPERATURES]
+    evidence["at_least"] = [bounds.lower for bounds in means]
+    evidence["at_most"] = [bounds.upper for bounds in means]
+    for place, hotter in enumerate(means[1:], start=1):
+        coolest = min(bounds.upper for bounds in means[:place])
+        assert hotter.lower <= coolest + 1e-9, f"more are right at T = {TEMPERATURES[place]}"
+    if top_p < max(NUCLEI):
+        return  # a narrow nucleus may hold the answer alone at any temperature
+    test = probes.knowledge.compared(model, questions(model), settings[0], settings[-1], seed)
+    evidence["coolest_against_hottest"] = asdict(test)
+    assert test.p_value < probes.knowledge.ALPHA, (
+        f"no clear fall: {test.difference:.3f}, p = {test.p_value:.2g}, by {test.by}"
+    )
+
+
+# --- stories -------------------------------------------------------------------------------------
+
+
+@pytest.mark.claim("stories-greedy")
+def test_three_greedy_runs_are_the_same(model: Model, evidence: Evidence) -> None:
+    found = probes.stories.greedy_runs(model, runs=RUNS)
+    evidence["texts"] = {opening: runs.texts for opening, runs in zip(STORIES, found, strict=True)}
+    assert [runs.distinct for runs in found] == [1, 1, 1]
+
+
+@pytest.mark.claim("stories-sampled")
+def test_three_wide_hot_runs_all_differ(model: Model, seed: int, evidence: Evidence) -> None:
+    found = probes.stories.sampled_runs(model, WIDE_HOT, seed, runs=RUNS)
+    evidence["texts"] = {opening: runs.texts for opening, runs in zip(STORIES, found, strict=True)}
+    evidence["chance_of_a_repeat"] = chances = [runs.chance_of_repeat for runs in found]
+    assert max(chances) < 0.01, "a run could well repeat an earlier one"
+    assert [runs.distinct for runs in found] == [RUNS] * len(STORIES)
+
+
+@pytest.mark.claim("stories-recorded")
+@pytest.mark.parametrize("name", STORIES_RECORDED)
+def test_stories_are_the_published_ones(model: Model, evidence: Evidence, name: str) -> None:
+    published = probes.published.text(name)
+    ids = model.encode(published.prompt, special_tokens=published.special_tokens)
+    text = model.generate(ids, max_new_tokens=published.tokens, do_sample=False).text
+    evidence["text"], evidence["published"] = text, published.text
+    assert text.strip() == published.text
+
+
+# --- both ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.claim("task-settings")
+def test_facts_want_near_greedy_and_stories_want_sampling(
+    model: Model, seed: int, evidence: Evidence
+) -> None:
+    facts = accuracy(model)
+    drawn = probes.stories.grid(model, seed)
+    stories = {setting: probes.stories.variety(drawn[setting]) for setting in GRID}
+    evidence["settings"] = [
+        named(setting)
+        | {"right_least": facts.mean(setting).lower, "right_most": facts.mean(setting).upper}
+        | asdict(stories[setting])
+        for setting in GRID
+    ]
+    evidence["stories"] = {
+        name: {opening: told[0].text for opening, told in zip(STORIES, drawn[s], strict=True)}
+        for name, s in DRAWN.items()
+    }
+    evidence["published_for_gpt2_large"] = {
+        "source": probes.stories.GPT2_LARGE_SOURCE,
+        "figures": [*probes.stories.GPT2_LARGE],
+    }
+    near, wide = stories[NEAR_GREEDY], stories[WIDE_HOT]
+    fewer = probes.knowledge.compared(model, questions(model), NEAR_GREEDY, WIDE_HOT, seed)
+    varies = probes.variety.p_value_of_larger(
+        *([s.entropy for told in drawn[at] for s in told] for at in (WIDE_HOT, NEAR_GREEDY))
+    )
+    evidence["fewer_right_at_wide_hot"] = asdict(fewer)
+    evidence["p_value_of_entropies"] = varies
+    most = facts.mean(NEAR_GREEDY).upper
+    better = [named(s) for s in GRID if facts.mean(s).lower > most + 1e-9]
+    assert not better, f"more answers are right elsewhere: {better}"
+    assert fewer.p_value < probes.knowledge.ALPHA, "wide-hot does not answer clearly fewer"
+    assert near.entropy <= min(each.entropy for each in stories.values()) + 1e-9
+    assert varies < probes.knowledge.ALPHA, "wide-hot stories are drawn from no flatter a law"
+    assert wide.self_bleu < near.self_bleu, "wide-hot stories are as much alike"
+    assert wide.distinct_4_grams > near.distinct_4_grams
+    assert wide.log_likelihood < near.log_likelihood, "wide-hot stories are as likely"

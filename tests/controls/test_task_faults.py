@@ -1,0 +1,387 @@
+"""Faults that the claims about tasks must find: each turns the right claim red."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import probes
+from probes.preflight import preflight
+from probes.sampling import GRID, NEAR_GREEDY, WIDE_HOT, Sampling
+from probes.targets import resolve
+from tests.claims import test_tasks as claims
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from probes import Model
+    from probes.questions import Question
+
+    Check = Callable[[Model], None]
+
+SEED = 20231010
+ASKED = 24
+"""Questions asked here: enough to see every fault, and quick."""
+
+
+def near_against_wide(model: Model) -> None:
+    claims.test_near_greedy_answers_most_questions_and_wide_hot_fewer(model, SEED, {})
+
+
+def drawn_near_greedy(model: Model) -> None:
+    claims.test_drawn_answers_are_right_as_often_as_computed(model, SEED, {}, NEAR_GREEDY)
+
+
+def drawn_wide_hot(model: Model) -> None:
+    claims.test_drawn_answers_are_right_as_often_as_computed(model, SEED, {}, WIDE_HOT)
+
+
+def published_questions(model: Model) -> None:
+    claims.test_the_published_questions_are_asked_as_published(model, {})
+
+
+def dose(model: Model) -> None:
+    claims.test_accuracy_falls_as_temperature_rises(model, SEED, {}, 0.9)
+
+
+def greedy_stories(model: Model) -> None:
+    claims.test_three_greedy_runs_are_the_same(model, {})
+
+
+def sampled_stories(model: Model) -> None:
+    claims.test_three_wide_hot_runs_all_differ(model, SEED, {})
+
+
+def both_tasks(model: Model) -> None:
+    claims.test_facts_want_near_greedy_and_stories_want_sampling(model, SEED, {})
+
+
+SOUND: list[Check] = [
+    near_against_wide,
+    drawn_near_greedy,
+    drawn_wide_hot,
+    published_questions,
+    dose,
+    greedy_stories,
+    sampled_stories,
+    both_tasks,
+]
+
+
+@pytest.fixture
+def own_model() -> Model:
+    """The embedded model, loaded for one test to spoil."""
+    return probes.Model(preflight(resolve("embedded")))
+
+
+@pytest.fixture(autouse=True)
+def few_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask fewer questions and follow fewer continuations."""
+    asking(monkeypatch, probes.questions.built_in()[:ASKED])
+    monkeypatch.setattr(probes.knowledge, "WIDTH", 96)
+    monkeypatch.setattr(probes.knowledge, "RUNS", 1)
+
+
+def asking(monkeypatch: pytest.MonkeyPatch, questions: Sequence[Question]) -> None:
+    monkeypatch.setattr(claims, "questions", lambda _: tuple(questions))
+
+
+def red(check: Check, model: Model, match: str | None = None) -> None:
+    """The check must fail."""
+    with pytest.raises(AssertionError, match=match):
+        check(model)
+
+
+@pytest.mark.parametrize("check", SOUND, ids=lambda check: check.__name__)
+def test_the_sound_model_passes(own_model: Model, check: Check) -> None:
+    check(own_model)
+
+
+# --- the key and the matching --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("check", [near_against_wide, dose, both_tasks])
+def test_a_wrong_answer_key_is_found(
+    own_model: Model, monkeypatch: pytest.MonkeyPatch, check: Check
+) -> None:
+    asked = probes.questions.built_in()[:ASKED]
+    keys = [question.accepted for question in asked]
+    asking(
+        monkeypatch,
+        [
+            question.model_copy(update={"accepted": key})
+            for question, key in zip(asked, keys[1:] + keys[:1], strict=True)
+        ],
+    )
+    red(check, own_model)
+
+
+@pytest.mark.parametrize(
+    ("check", "message"),
+    [
+        (near_against_wide, "does not answer clearly fewer"),
+        (drawn_near_greedy, "right by any key"),
+        (drawn_wide_hot, "right by any key"),
+        (dose, "no clear fall"),
+        (both_tasks, "does not answer clearly fewer"),
+    ],
+)
+def test_a_matching_that_accepts_everything_is_found(
+    own_model: Model, monkeypatch: pytest.MonkeyPatch, check: Check, message: str
+) -> None:
+    monkeypatch.setattr(probes.answers, "_hold", lambda *_: True)
+    red(check, own_model, message)
+
+
+@pytest.mark.parametrize("check", [near_against_wide, dose])
+def test_a_matching_that_accepts_nothing_is_found(
+    own_model: Model, monkeypatch: pytest.MonkeyPatch, check: Check
+) -> None:
+    monkeypatch.setattr(probes.answers, "_hold", lambda *_: False)
+    red(check, own_model)
+
+
+def test_answers_judged_without_their_key_in_the_computation_are_found(
+    own_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is computed and what is drawn are held against each other."""
+    sound = probes.knowledge.judge_of
+    monkeypatch.setattr(
+        probes.knowledge, "judge_of", lambda model, keys: sound(model, [*keys[1:], keys[0]])
+    )
+    red(drawn_near_greedy, own_model, "at most")
+
+
+# --- the settings --------------------------------------------------------------------------------
+
+
+def swapped(sampling: Sampling) -> Sampling:
+    return {NEAR_GREEDY: WIDE_HOT, WIDE_HOT: NEAR_GREEDY}.get(sampling, sampling)
+
+
+@pytest.mark.parametrize("check", [near_against_wide, drawn_wide_hot, both_tasks])
+def test_settings_in_the_wrong_order_are_found(
+    own_model: Model, monkeypatch: pytest.MonkeyPatch, check: Check
+) -> None:
+    sound = probes.filters.log_probabilities
+    turned = dict(zip(GRID, reversed(GRID), strict=True))
+    monkeypatch.setattr(
+        probes.filters,
+        "log_probabilities",
+        lambda logits, sampling=None: sound(logits, turned.get(sampling, sampling)),
+    )
+    red(check, own_model)
+
+
+def test_draws_at_the_wrong_setting_are_found(
+    own_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = own_model.generate_batch
+
+    def wrong(prompts: Any, *, sampling: Any = None, **arguments: Any) -> Any:
+        return sound(prompts, sampling=swapped(sampling), **arguments)
+
+    monkeypatch.setattr(own_model, "generate_batch", wrong)
+    red(drawn_near_greedy, own_model, "are expected")
+
+
+@pytest.mark.parametrize("check", [near_against_wide, dose])
+def test_a_temperature_that_does_nothing_is_found(
+    own_model: Model, monkeypatch: pytest.MonkeyPatch, check: Check
+) -> None:
+    """Neither in what is computed nor in what is drawn."""
+    sound = own_model.generate_batch
+
+    def always_cool(prompts: Any, *, sampling: Any = None, **arguments: Any) -> Any:
+        cool = None if sampling is None else replace(sampling, temperature=0.2)
+        return sound(prompts, sampling=cool, **arguments)
+
+    monkeypatch.setattr(probes.filters, "temperature", lambda logits, _: logits.float() / 0.2)
+    monkeypatch.setattr(own_model, "generate_batch", always_cool)
+    red(check, own_model)
+
+
+def test_a_temperature_the_other_way_round_is_found(
+    own_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        probes.filters, "temperature", lambda logits, value: logits.float() * (value - 0.1)
+    )
+    red(dose, own_model, "more are right at T")
+
+
+def test_mass_that_was_not_followed_counted_as_wrong_is_found(
+    own_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bounds that exclude what is true: half of what is right is lost."""
+    sound = probes.knowledge.follow
+
+    def losing(*args: Any, **arguments: Any) -> Any:
+        found = sound(*args, **arguments)
+        return replace(found, right=found.right / 2, wrong=1 - found.right / 2)
+
+    monkeypatch.setattr(probes.knowledge, "follow", losing)
+    asking(monkeypatch, probes.questions.built_in()[:30])
+    red(drawn_near_greedy, own_model, "at most")
+
+
+# --- the rows of a batch -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("check", "only_drawn"), [(near_against_wide, False), (drawn_near_greedy, True)]
+)
+def test_shuffled_rows_of_a_batch_are_found(
+    own_model: Model, monkeypatch: pytest.MonkeyPatch, check: Check, only_drawn: bool
+) -> None:
+    sound = own_model.generate_batch
+
+    def shuffled(prompts: Any, **arguments: Any) -> Any:
+        found = sound(prompts, **arguments)
+        return found if only_drawn and "sampling" not in arguments else [*found[1:], found[0]]
+
+    monkeypatch.setattr(own_model, "generate_batch", shuffled)
+    red(check, own_model)
+
+
+def test_a_model_whose_words_are_exchanged_knows_nothing(own_model: Model) -> None:
+    """The head's rows, shuffled: what was learnt is there, under other tokens."""
+    import torch
+
+    weight = own_model.embedding()
+    order = torch.randperm(len(weight), generator=torch.Generator().manual_seed(0))
+    weight[:] = weight[order].clone()
+    red(near_against_wide, own_model, "near-greedy answers only")
+
+
+# --- prompts -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda ids: ids[1:], "BOS is not there twice"),
+        (lambda ids: ids[:-1], "the space at the end is no token"),
+    ],
+    ids=["one BOS", "no space"],
+)
+def test_a_prompt_that_is_encoded_otherwise_is_found(
+    own_model: Model,
+    monkeypatch: pytest.MonkeyPatch,
+    spoil: Callable[[list[int]], list[int]],
+    message: str,
+) -> None:
+    sound = own_model.prompt_ids
+    monkeypatch.setattr(own_model, "prompt_ids", lambda prompt: spoil(sound(prompt)))
+    red(published_questions, own_model, message)
+
+
+def test_published_questions_spelled_otherwise_are_found(
+    own_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tidy = [
+        question.model_copy(update={"prompt": question.prompt.strip()})
+        for question in probes.questions.built_in()
+    ]
+    monkeypatch.setattr(probes.questions, "built_in", lambda: tuple(tidy))
+    red(published_questions, own_model)
+
+
+# --- stories -------------------------------------------------------------------------------------
+
+
+def test_greedy_runs_that_sample_are_found(
+    own_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = own_model.generate_batch
+    monkeypatch.setattr(
+        own_model,
+        "generate_batch",
+        lambda prompts, **arguments: sound(prompts, **(arguments | {"do_sample": True})),
+    )
+    red(greedy_stories, own_model)
+
+
+def test_sampled_runs_that_are_greedy_are_found(
+    own_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "WIDE_HOT", NEAR_GREEDY)
+    red(sampled_stories, own_model, "could well repeat")
+
+
+def test_samples_of_one_batch_that_are_copies_are_found(
+    own_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = own_model.generate_batch
+
+    def copies(prompts: Any, **arguments: Any) -> Any:
+        return [
+            replace(found, ids=[found.ids[0]] * 3, texts=[found.texts[0]] * 3)
+            for found in sound(prompts, **arguments)
+        ]
+
+    monkeypatch.setattr(own_model, "generate_batch", copies)
+    red(sampled_stories, own_model)
+
+
+def test_stories_at_swapped_settings_are_found(
+    own_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = probes.stories.grid
+
+    def exchanged(model: Model, seed: int) -> Any:
+        found = sound(model, seed)
+        return {setting: found[swapped(setting)] for setting in found}
+
+    monkeypatch.setattr(probes.stories, "grid", exchanged)
+    red(both_tasks, own_model)
+
+
+def test_stories_all_drawn_at_one_setting_are_found(
+    own_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = probes.stories.grid
+
+    def one(model: Model, seed: int) -> Any:
+        found = sound(model, seed)
+        return dict.fromkeys(found, found[WIDE_HOT])
+
+    monkeypatch.setattr(probes.stories, "grid", one)
+    red(both_tasks, own_model, "no flatter a law")
+
+
+@pytest.mark.parametrize("name", claims.STORIES_RECORDED)
+def test_the_recorded_stories_hold_where_they_are_told_and_fail_where_not(
+    own_model: Model, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    published = probes.published.text(name)
+    told = replace(own_model.generate("Once", max_new_tokens=1), texts=[f" {published.text}"])
+    with pytest.raises(AssertionError):
+        claims.test_stories_are_the_published_ones(own_model, {}, name)
+    monkeypatch.setattr(own_model, "generate", lambda *_, **__: told)
+    claims.test_stories_are_the_published_ones(own_model, {}, name)
+
+
+# --- where bounds do not decide ------------------------------------------------------------------
+
+
+def test_draws_decide_where_bounds_are_too_wide(
+    own_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probes.knowledge, "WIDTH", 1)
+    monkeypatch.setattr(probes.knowledge, "RUNS", 4)
+    found = probes.knowledge.compared(
+        own_model, claims.questions(own_model), NEAR_GREEDY, WIDE_HOT, SEED
+    )
+    assert (found.by, found.p_value < probes.knowledge.ALPHA) == ("draws", True)
+
+
+def test_draws_find_no_difference_where_there_is_none(
+    own_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = probes.knowledge.compared(
+        own_model, claims.questions(own_model), WIDE_HOT, WIDE_HOT, SEED
+    )
+    assert (found.by, found.p_value < probes.knowledge.ALPHA) == ("draws", False)

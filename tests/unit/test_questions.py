@@ -1,0 +1,96 @@
+"""Files of questions: the built-in one, one's own, and what is refused in one line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from probes.answers import states
+from probes.errors import UnusableTargetError, UserError
+from probes.preflight import preflight
+from probes.questions import FEWEST, MOST, asked, built_in, read_questions
+from probes.targets import read_targets_file, resolve
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def content(count: int = FEWEST, *, first: str = '"Who? 0" = ["x"]') -> str:
+    others = [f'"Who? {number}" = ["y{number}"]' for number in range(1, count)]
+    head = '[[group]]\norigin = "ours"\nafter = " "\n[group.questions]\n'
+    return head + "\n".join([first, *others]) + "\n"
+
+
+def written(folder: Path, text: str) -> Path:
+    file = folder / "questions.toml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_the_published_questions_come_first_spelled_as_published() -> None:
+    assert [question.prompt for question in built_in()[:3]] == [
+        "<s> What is the capital of United States? ",
+        "<s> When did World War II end? ",
+        "<s> Who painted the Mona Lisa? ",
+    ]
+    assert all(question.origin.startswith("published") for question in built_in()[:3])
+
+
+def test_there_are_at_least_sixty_others_each_once_and_with_an_origin() -> None:
+    assert len(built_in()) >= 63
+    assert len({question.prompt for question in built_in()}) == len(built_in())
+    assert all(question.origin.startswith("ours") for question in built_in()[3:])
+
+
+def test_no_question_gives_its_answer_away() -> None:
+    assert [q.prompt for q in built_in() if states(q.prompt, q.forms)] == []
+
+
+def test_questions_are_put_together_from_what_stands_around_them(tmp_path: Path) -> None:
+    found = asked(written(tmp_path, content()))
+    assert len(found) == FEWEST
+    assert (found[0].prompt, found[0].accepted, found[0].origin) == ("Who? 0 ", ("x",), "ours")
+
+
+def test_a_target_names_its_file_relative_to_the_targets_file(tmp_path: Path) -> None:
+    written(tmp_path, content())
+    targets = tmp_path / "targets.toml"
+    targets.write_text('[targets.mine]\nfolder = "m"\nquestions = "questions.toml"\n')
+    assert read_targets_file(targets)["mine"].questions == tmp_path / "questions.toml"
+
+
+def test_a_target_whose_questions_cannot_be_used_is_refused_before_it_is_loaded(
+    tmp_path: Path,
+) -> None:
+    target = resolve("embedded", overrides={"questions": str(tmp_path / "none.toml")})
+    with pytest.raises(UnusableTargetError, match=r"cannot read the questions in .*none\.toml"):
+        preflight(target)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", f"asks 0 questions: give {FEWEST} to {MOST}"),
+        (content(FEWEST - 1), f"asks {FEWEST - 1} questions"),
+        (content(MOST + 1), f"asks {MOST + 1} questions"),
+        ("[group]\n", "begin with \\[\\[group\\]\\]"),
+        ("group = [1]", "should be a table, got 1"),
+        ("groups = []", "unknown key 'groups'; did you mean 'group'"),
+        ("[[group]]\n[group.questions]\n", "needs origin, got None"),
+        ('[[group]]\norigin = "x"\n', "needs questions, got None"),
+        ('[[group]]\norigin = "x"\nbefor = ""\n', "'befor'; did you mean 'before'"),
+        (content(first='"Who?" = "x"'), "should be a list of texts, got 'x'"),
+        (content(first='"Who?" = []'), "'Who\\? ': accepted"),
+        (content(first='"Who?" = [1]'), "'Who\\? ': accepted"),
+        (content(first='"Who?" = ["..."]'), "needs a letter or a digit, not '...'"),
+        (content() + content(), "asks 'Who\\? 0 ' 2 times"),
+        ("[[group]", "is not valid TOML"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused_in_one_line(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    with pytest.raises(UserError, match=message) as raised:
+        read_questions(written(tmp_path, text))
+    assert "\n" not in str(raised.value)
