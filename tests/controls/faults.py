@@ -697,6 +697,7 @@ def sampling_is_greedy(model: Model) -> Patch:
 @fault(
     "a model trained until it knows one continuation only: logits far too sharp",
     *("heat-varies", "heat-wide-varies-more", "greedy-repeats"),
+    "stories-sampled",
 )
 def logits_far_too_sharp(model: Model) -> Patch:
     return wrapped(model.network.lm_head, "forward", result(lambda logits: 50 * logits))
@@ -730,7 +731,10 @@ def default_takes_a_close_second(model: Model) -> Patch:
     return wrapped("torch", "argmax", second_if_close(1.0))
 
 
-@fault("kernels that sum in another order each time, far too coarsely", "greedy-deterministic")
+@fault(
+    "kernels that sum in another order each time, far too coarsely",
+    *("greedy-deterministic", "stories-greedy"),
+)
 def logits_noisy(model: Model) -> Patch:
     import torch
 
@@ -879,6 +883,35 @@ def knowledge_lost(model: Model) -> Patch:
     weight = embedding_layer(model).weight
     order = torch.randperm(len(weight), generator=torch.Generator().manual_seed(0))
     return swapped(weight, "data", weight.data[order])
+
+
+@fault(
+    "rows of the embedding shifted by one: a token removed from the middle of the vocabulary",
+    *("cosine-groups", "pca-groups", "other-vectors", "recorded-texts", "recorded-numbers"),
+    *("knowledge-accuracy", "knowledge-dose", "task-settings"),
+)
+def embedding_rows_shifted(model: Model) -> Patch:
+    weight = embedding_layer(model).weight
+    return swapped(weight, "data", weight.data.roll(1, dims=0))
+
+
+@fault("shares of the variance that add up to 1 although components are left out", "pca-loss")
+def variance_overstated(model: Model) -> Patch:
+    def overstated(fitted: Any) -> Any:
+        fitted.explained_variance_ratio_ /= fitted.explained_variance_ratio_.sum()
+        return fitted
+
+    return wrapped("sklearn.decomposition:PCA", "fit", result(overstated))
+
+
+@fault(
+    "words and parts of words added to the vocabulary: they no longer split as they did",
+    *("word-vectors", "shared-pieces"),
+    checks="one_piece_each or same_pieces",
+)
+def pieces_added(model: Model) -> Patch:
+    model.tokenizer.add_tokens(["女王", "in"])  # the model is loaded anew for the next fault
+    return nullcontext()
 
 
 @fault("a search over one beam that takes a path of its own", "beam-one")
