@@ -17,11 +17,11 @@ from probes import __version__
 from probes.catalogue_page import catalogue_list, catalogue_page
 from probes.errors import UserError
 from probes.files import write_atomically
-from probes.reading import REPORT_FILE, locate, read
 from probes.record import schema
+from probes.record.reading import REPORT_FILE, locate, read
+from probes.record.runs import INDEX_FILE, refresh_index
 from probes.report import render
 from probes.report.words import incomplete
-from probes.runs import INDEX_FILE, refresh_index
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers.utils.import_utils import is_flash_attn_2_available
 
-from probes.capabilities import TWIN_LIMIT
 from probes.decoding import greedy, step_logits
 from probes.sampling import UNPENALIZED
+from probes.targets.capabilities import TWIN_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

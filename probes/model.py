@@ -20,11 +20,11 @@ import torch
 import transformers
 from packaging.version import Version
 
-from probes.capabilities import lacks
 from probes.errors import UnusableTargetError, UserError
-from probes.preflight import Usable, preflight
 from probes.record import Cost, TargetFacts
 from probes.targets import Attention, Dtype, Quantization, Target, resolve
+from probes.targets.capabilities import lacks
+from probes.targets.preflight import Usable, preflight
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase

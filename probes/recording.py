@@ -143,7 +143,8 @@ def made(facts: TargetFacts, environment: Environment, *, batch: int) -> Made:
         environment: where it runs.
         batch: texts made at once.
 
-    >>> from probes import environment, load
+    >>> from probes import load
+    >>> from probes.record import environment
     >>> model = load("embedded")
     >>> _ = model.network
     >>> made(model.facts(), environment.describe(), batch=1).dtype

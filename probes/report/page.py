@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Sequence
 
-    from probes.runs import Run
+    from probes.record.runs import Run
 
 
 BROKEN = (Verdict.FAILS, Verdict.ERROR)

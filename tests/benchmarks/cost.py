@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 import probes
+from probes.plugin.session import DEFAULT_TARGET
 from probes.record import Cost
 from probes.sampling import NARROW_HOT, NEAR_GREEDY, WIDE_HOT, Sampling
-from probes.session import DEFAULT_TARGET
 from probes.texts import CAPITAL_OF_JAPAN, SPELLED_BOS, STORIES
 
 QUESTIONS = (SPELLED_BOS, "When did World War II end? ", "Who painted the Mona Lisa? ")

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from probes.record import Record, Verdict
+from probes.record.runs import list_runs
 from probes.report import render, render_index
-from probes.runs import list_runs
 from tests.samples import HOSTILE, check, header, mixed, planned, record
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import pytest
 
 import probes
 from probes import snapshots
-from probes.environment import describe
 from probes.errors import UserError
+from probes.record.environment import describe
 from probes.recording import made
 from probes.texts import CAPITAL_OF_JAPAN, CAPITALS, PROMPTS
 

@@ -17,8 +17,8 @@ import hypothesis
 import pytest
 
 import probes
-from probes.run import Message
-from probes.session import DEFAULT_TARGET
+from probes.plugin.run import Message
+from probes.plugin.session import DEFAULT_TARGET
 from tests.controls.faults import CATALOGUE, Fault
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import probes
-from probes.preflight import preflight
 from probes.targets import resolve
+from probes.targets.preflight import preflight
 from tests.claims import test_meaning as claims
 
 if TYPE_CHECKING:

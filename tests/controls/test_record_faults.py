@@ -10,10 +10,10 @@ import pytest
 
 import probes
 from probes import snapshots
-from probes.environment import describe
-from probes.preflight import preflight
+from probes.record.environment import describe
 from probes.recording import Recording, judge_text, made, parse
 from probes.targets import resolve
+from probes.targets.preflight import preflight
 from probes.texts import PROMPTS
 from tests.claims import test_recorded as claims
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import probes
-from probes.preflight import preflight
 from probes.sampling import GRID, NEAR_GREEDY, WIDE_HOT, Sampling
 from probes.targets import resolve
+from probes.targets.preflight import preflight
 from tests.claims import test_tasks as claims
 
 if TYPE_CHECKING:

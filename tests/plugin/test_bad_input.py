@@ -273,7 +273,7 @@ def test_gpu_where_there_is_none_says_what_to_do(
 def test_nf4_without_bitsandbytes_is_refused(
     project: Project, monkeypatch: pytest.MonkeyPatch, workers: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr("probes.preflight.find_spec", lambda _: None)
+    monkeypatch.setattr("probes.targets.preflight.find_spec", lambda _: None)
     project.test_file(ONE)
     assert refusal(project.run("--quantization", "nf4", *workers)) == (
         "target 'embedded': quantization nf4 needs the package bitsandbytes, which is not "
@@ -364,8 +364,8 @@ def test_a_disk_that_fills_up_ends_the_run_and_keeps_what_was_decided(
     warm_project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from probes.errors import UserError
-    from probes.journal import Journal
-    from probes.reading import read
+    from probes.record.journal import Journal
+    from probes.record.reading import read
 
     check = Journal.check
 

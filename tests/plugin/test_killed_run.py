@@ -74,7 +74,7 @@ def report(project: Project) -> tuple[str, str]:
 def test_a_run_killed_at_any_moment_loses_no_verdict_that_was_reached(
     project: Project, seed: int
 ) -> None:
-    from probes.reading import read
+    from probes.record.reading import read
 
     project.test_file(SLOW)
     draw = random.Random(seed)

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from probes.capabilities import lacks
-from probes.checkpoint import Checkpoint
 from probes.claims import Need
-from probes.pieces import read_pieces
 from probes.targets import EMBEDDED_FOLDER, Target
-from probes.weights import Tensor
+from probes.targets.capabilities import lacks
+from probes.targets.checkpoint import Checkpoint
+from probes.targets.pieces import read_pieces
+from probes.targets.weights import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -159,7 +159,7 @@ def bitsandbytes(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
 
     def pretend(installed: bool) -> None:
         found = object() if installed else None
-        monkeypatch.setattr("probes.capabilities.find_spec", lambda _: found)
+        monkeypatch.setattr("probes.targets.capabilities.find_spec", lambda _: found)
 
     return pretend
 
@@ -205,7 +205,7 @@ def test_an_older_transformers_needs_cuda_for_nf4(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bitsandbytes(True)
-    monkeypatch.setattr("probes.capabilities.version", lambda _: installed)
+    monkeypatch.setattr("probes.targets.capabilities.version", lambda _: installed)
     monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
     assert lacks(Need.NF4, target(), checkpoint()) == (
         None

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probes.checkpoint import Checkpoint
 from probes.errors import UserError
 from probes.targets import EMBEDDED_FOLDER
-from probes.weights import Tensor, read_header
+from probes.targets.checkpoint import Checkpoint
+from probes.targets.weights import Tensor, read_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -9,8 +9,8 @@ import pytest
 
 from probes import __version__
 from probes.cli import main
-from probes.journal import Journal
 from probes.record import schema
+from probes.record.journal import Journal
 from tests.samples import FINISHED, check, header, record
 
 ROOT = Path(__file__).parents[2]

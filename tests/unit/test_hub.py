@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from probes import hub
 from probes.errors import UserError
+from probes.targets import hub
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -212,7 +212,7 @@ def test_an_incomplete_copy_is_no_copy_when_the_hub_is_away(file: str, cache: Pa
 
 def test_offline_and_not_cached_says_which_setting_forbids_it(tmp_path: Path) -> None:
     code = (
-        "from probes import hub\n"
+        "from probes.targets import hub\n"
         "try: hub.fetch('org/model', None)\n"
         "except Exception as error: print(repr(error))"
     )

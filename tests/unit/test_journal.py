@@ -13,17 +13,17 @@ from threading import Thread
 import pytest
 
 from probes.errors import UserError
-from probes.journal import Journal, check_writable, run_folder_name, target_folder_name
-from probes.reading import read
 from probes.record import Environment, TargetFacts, Verdict
-from probes.runs import list_runs
+from probes.record.journal import Journal, check_writable, run_folder_name, target_folder_name
+from probes.record.reading import read
+from probes.record.runs import list_runs
 from tests.samples import ENVIRONMENT, FINISHED, LOADED, TARGET, check, header, planned
 
 # Writes checks until it is killed, and says so after each.
 WRITER = """
 import sys
 from pathlib import Path
-from probes.journal import Journal
+from probes.record.journal import Journal
 from tests.samples import check, header, planned
 
 journal = Journal.begin(Path(sys.argv[1]), header(planned("round-trip", checks=10**6)))

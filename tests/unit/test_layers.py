@@ -19,26 +19,14 @@ WITHOUT_TORCH = (
     "probes",
     "probes.claims",
     "probes.cli",
-    "probes.evidence",
-    "probes.journal",
-    "probes.markers",
     "probes.plugin",
-    "probes.preflight",
-    "probes.published",
-    "probes.reading",
     "probes.record",
     "probes.report",
-    "probes.run",
-    "probes.runs",
-    "probes.session",
-    "probes.snapshots",
-    "probes.summary",
     "probes.targets",
-    "probes.verdicts",
 )
 """What must work, or begin quickly, where torch is not there or not needed yet."""
 
-TALKATIVE = ("probes.plugin", "probes.summary", "probes.cli", "probes.__main__", "probes.training")
+TALKATIVE = {"probes.plugin", "probes.plugin.summary", "probes.cli", "probes.__main__"}
 """What speaks to a user: pytest's plugin, the table at its end, the commands."""
 
 SPEAKING = {"pytest", "_pytest", "typer", "click", "rich", "argparse"}
@@ -101,7 +89,7 @@ def packages_of(name: str) -> set[str]:
 
 each_module = pytest.mark.parametrize("name", sources())
 quiet_modules = pytest.mark.parametrize(
-    "name", [name for name in sources() if not name.startswith(TALKATIVE)]
+    "name", sorted(n for n in {*sources()} - TALKATIVE if not n.startswith("probes.training"))
 )
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from probes.errors import UnusableTargetError
-from probes.preflight import preflight
 from probes.targets import Target
+from probes.targets.preflight import preflight
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,7 @@ def refusal(target: Target) -> str:
 
 def without(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
     monkeypatch.setattr(
-        "probes.preflight.find_spec", lambda name: None if name == package else object()
+        "probes.targets.preflight.find_spec", lambda name: None if name == package else object()
     )
 
 
@@ -72,7 +72,7 @@ def test_a_model_on_the_hub_passes_with_the_commit_it_was_resolved_to(
         asked.append((repository, revision))
         return folder, "c0ffee"
 
-    monkeypatch.setattr("probes.hub.fetch", fetch)
+    monkeypatch.setattr("probes.targets.hub.fetch", fetch)
     usable = preflight(mine(repository="org/model", revision="v1"))
     assert asked == [("org/model", "v1")]
     assert (usable.revision, usable.checkpoint.folder) == ("c0ffee", folder)
@@ -81,7 +81,7 @@ def test_a_model_on_the_hub_passes_with_the_commit_it_was_resolved_to(
 def test_checking_a_folder_imports_no_library_under_test(make_folder: MakeFolder) -> None:
     code = (
         "import sys; from pathlib import Path\n"
-        "from probes.preflight import preflight; from probes.targets import Target\n"
+        "from probes.targets.preflight import preflight; from probes.targets import Target\n"
         f"preflight(Target(name='mine', folder=Path({str(make_folder())!r})))\n"
         "print(sorted({'torch', 'transformers', 'tokenizers', 'huggingface_hub'} & {*sys.modules}))"
     )
@@ -139,7 +139,7 @@ def test_nothing_is_fetched_for_a_device_that_is_absent(
     fake_torch: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_torch()
-    monkeypatch.setattr("probes.hub.fetch", None)
+    monkeypatch.setattr("probes.targets.hub.fetch", None)
     target = mine(repository="org/model", device="cuda")
     assert "sees no CUDA device" in refusal(target)
 
@@ -161,7 +161,7 @@ def test_nf4_asked_for_of_an_older_transformers_without_cuda(
 ) -> None:
     fake_torch()
     without(monkeypatch, "nothing")
-    monkeypatch.setattr("probes.capabilities.version", lambda _: "4.46.3")
+    monkeypatch.setattr("probes.targets.capabilities.version", lambda _: "4.46.3")
     assert refusal(mine("mine", quantization="nf4")) == (
         "target 'mine': quantization nf4 was asked for, but without a CUDA device transformers "
         "4.46.3 cannot load 4-bit weights: install 4.53 or later, or choose --quantization none"

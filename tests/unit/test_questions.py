@@ -8,9 +8,9 @@ import pytest
 
 from probes.answers import states
 from probes.errors import UnusableTargetError, UserError
-from probes.preflight import preflight
 from probes.questions import FEWEST, MOST, asked, built_in, read_questions
 from probes.targets import read_targets_file, resolve
+from probes.targets.preflight import preflight
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from probes import reading
 from probes.errors import UserError
-from probes.journal import Journal
-from probes.reading import locate, read
-from probes.record import Verdict
+from probes.record import Verdict, reading
+from probes.record.journal import Journal
+from probes.record.reading import locate, read
 from tests.samples import FINISHED, check, header, record
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from probes.journal import Journal
-from probes.reading import read
-from probes.redaction import Redactor
+from probes.record.journal import Journal
+from probes.record.reading import read
+from probes.record.redaction import Redactor
 from tests.samples import FINISHED, check, header, planned
 
 TOKEN = "hf_" + "abcDEF123" * 4

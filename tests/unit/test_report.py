@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from probes.claims import Status
-from probes.journal import Journal
 from probes.record import ClaimRecord, Record, TargetFacts, Verdict
+from probes.record.journal import Journal
+from probes.record.runs import INDEX_FILE, list_runs, refresh_index
 from probes.report import render, render_index
 from probes.report.evidence import LARGEST_TABLE, matrix, show
 from probes.report.marking import mark
 from probes.report.words import command, counted, incomplete, label, moment
-from probes.runs import INDEX_FILE, list_runs, refresh_index
 from tests.samples import (
     ENVIRONMENT,
     FINISHED,

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from probes import __version__, markers, verdicts
+from probes import __version__
 from probes.claims import Claim, Need
 from probes.errors import UnusableTargetError, UserError
-from probes.evidence import as_json
-from probes.journal import check_writable
-from probes.reading import REPORT_FILE
+from probes.plugin import markers, verdicts
+from probes.plugin.evidence import as_json
+from probes.plugin.run import Message, Run
+from probes.plugin.session import DEFAULT_TARGET, Session, asks_for_cuda, choose
+from probes.plugin.summary import decided, summary
 from probes.record import Check, Cost
-from probes.run import Message, Run
-from probes.session import DEFAULT_TARGET, Session, asks_for_cuda, choose
-from probes.summary import decided, summary
+from probes.record.journal import check_writable
+from probes.record.reading import REPORT_FILE
 from probes.targets import did_you_mean
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ValidationError
 
 from probes.errors import UserError
 from probes.files import write_atomically
-from probes.reading import MAX_BYTES, RECORD_FILE, REPORT_FILE, read, run_folders
 from probes.record import SCHEMA_VERSION, Environment, Record, TargetFacts, Verdict
+from probes.record.reading import MAX_BYTES, RECORD_FILE, REPORT_FILE, read, run_folders
 from probes.report import render_index
 
 if TYPE_CHECKING:

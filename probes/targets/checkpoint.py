@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from probes.errors import UserError
 from probes.jsonfile import MEBIBYTE, read_object, shown
-from probes.pieces import SENTENCEPIECE_FILE, promises_bos, read_pieces
-from probes.weights import Tensor, read_tensors, weight_files
+from probes.targets.pieces import SENTENCEPIECE_FILE, promises_bos, read_pieces
+from probes.targets.weights import Tensor, read_tensors, weight_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,7 +93,7 @@ class Checkpoint:
         """Whether the folder names code of its own for the model.
 
         Such code is never run. It is needed only where transformers has no class of its own for
-        the model type, which `probes.preflight` finds out.
+        the model type, which `probes.targets.preflight` finds out.
         """
         code = self.config.get("auto_map")
         return isinstance(code, dict) and "AutoModelForCausalLM" in code

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from probes.errors import UserError
 from probes.files import sync_folder, write_atomically
-from probes.reading import JOURNAL_FILE, RECORD_FILE, REPORT_FILE, read, read_lines
-from probes.redaction import Redactor
+from probes.record.reading import JOURNAL_FILE, RECORD_FILE, REPORT_FILE, read, read_lines
+from probes.record.redaction import Redactor
+from probes.record.runs import refresh_index
 from probes.report import render
-from probes.runs import refresh_index
 
 if TYPE_CHECKING:
     from pathlib import Path

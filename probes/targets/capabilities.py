@@ -11,11 +11,11 @@ from packaging.version import Version
 
 from probes.claims import Need
 from probes.jsonfile import MEBIBYTE
-from probes.pieces import SENTENCEPIECE_FILE, read_pieces
 from probes.targets import EMBEDDED_FOLDER, Quantization, Target
+from probes.targets.pieces import SENTENCEPIECE_FILE, read_pieces
 
 if TYPE_CHECKING:
-    from probes.checkpoint import Checkpoint
+    from probes.targets.checkpoint import Checkpoint
 
 TWIN_LIMIT = 1024 * MEBIBYTE
 """Bytes of weights up to which a copy of a model may be loaded beside it."""

@@ -1,7 +1,7 @@
 """Targets: which model is tested, and how it is to be loaded.
 
 A target is named on the command line by a key of a targets file, by a folder, or by a hub id.
-Nothing here looks at a model's files or reaches the network: `probes.preflight` does.
+Nothing here looks at a model's files or reaches the network: `probes.targets.preflight` does.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parents[1]
 EMBEDDED_FOLDER = PACKAGE / "embedded"
 
 _LARGEST_FILE = MEBIBYTE

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from probes import hub
-from probes.capabilities import nf4_is_beyond_transformers
-from probes.checkpoint import Checkpoint
 from probes.errors import UnusableTargetError, UserError
 from probes.jsonfile import shown
 from probes.questions import asked
-from probes.targets import Quantization, Target
+from probes.targets import Quantization, Target, hub
+from probes.targets.capabilities import nf4_is_beyond_transformers
+from probes.targets.checkpoint import Checkpoint
 from probes.words import lists
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from probes.errors import UserError
-from probes.pieces import tokenizer_file
-from probes.weights import weight_files
+from probes.targets.pieces import tokenizer_file
+from probes.targets.weights import weight_files
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError

@@ -11,8 +11,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from probes.errors import UserError
-from probes.journal import Journal
 from probes.record import Check, Environment, Record, TargetFacts, fold, utc_now
+from probes.record.journal import Journal
 
 
 class Plan(BaseModel):

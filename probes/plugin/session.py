@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from probes import __version__
 from probes.claims import catalogue
-from probes.environment import describe
 from probes.errors import UserError
-from probes.preflight import preflight
+from probes.plugin.run import Message, Plan
 from probes.record import Check, ClaimRecord, Cost, Record, TargetFacts, utc_now
-from probes.run import Message, Plan
+from probes.record.environment import describe
 from probes.targets import Target, known_targets, resolve
+from probes.targets.preflight import preflight
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
