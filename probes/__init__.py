@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         answers,
         decoding,
         determinism,
+        distributions,
         draws,
         embeddings,
         filters,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         stories,
         temperature,
         tokens,
+        traces,
         variety,
         words,
     )
@@ -53,6 +55,7 @@ __all__ = [
     "answers",
     "decoding",
     "determinism",
+    "distributions",
     "draws",
     "embeddings",
     "filters",
@@ -74,6 +77,7 @@ __all__ = [
     "stories",
     "temperature",
     "tokens",
+    "traces",
     "variety",
     "words",
 ]

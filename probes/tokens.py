@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
+import zlib
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 from unicodedata import name
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from probes.model import Model
 
 SPACE = "▁"
@@ -119,3 +124,14 @@ def han_and_kana_pieces(model: Model) -> list[str]:
         for piece in vocabulary(model)
         if any(name(c, "").startswith(_EAST_ASIAN) for c in piece)
     ]
+
+
+def packed(pieces: Sequence[str]) -> str:
+    """A list of pieces as a record can hold it: their JSON, deflated (zlib), in base64.
+
+    >>> import base64, json, zlib
+    >>> json.loads(zlib.decompress(base64.b64decode(packed(["<s>", "▁The"]))))
+    ['<s>', '▁The']
+    """
+    text = json.dumps(list(pieces), ensure_ascii=False, separators=(",", ":"))
+    return base64.b64encode(zlib.compress(text.encode("utf-8", "backslashreplace"), 9)).decode()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import probes
 from probes.sampling import NARROW_HOT, NEAR_GREEDY, WIDE_HOT, Sampling
-from probes.texts import CAPITAL_OF_JAPAN, STORIES
+from probes.texts import CAPITAL_OF_JAPAN, SPELLED_BOS, STORIES
 
 if TYPE_CHECKING:
     from probes import Model
@@ -20,6 +20,19 @@ Evidence = dict[str, Any]
 
 PUBLISHED_TEMPERATURES = (0.4, 1.0, 1.6)
 PROMPTS = (CAPITAL_OF_JAPAN, STORIES[0])
+EXPLORED = (
+    (CAPITAL_OF_JAPAN, "Tokyo"),
+    ("The capital of France is", "Paris"),
+    (SPELLED_BOS, "Washington"),
+    (STORIES[0], None),
+    (STORIES[1], None),
+)
+SETTINGS = {
+    "unfiltered": Sampling(top_k=0),
+    "near-greedy": NEAR_GREEDY,
+    "narrow-hot": NARROW_HOT,
+    "wide-hot": WIDE_HOT,
+}
 EVERYTHING = Sampling(temperature=1.4, top_k=40, top_p=0.9, min_p=0.02)
 
 any_logits = settings(
@@ -56,6 +69,21 @@ def test_tokyo_leads_a_distribution(model: Model, evidence: Evidence) -> None:
     evidence["sum_of_probabilities"] = total
     assert total == pytest.approx(1, abs=1e-9)
     assert top[0].text.strip() == "Tokyo", f"{top[0].text!r} leads, not 'Tokyo'"
+
+
+@pytest.mark.claim("next-token")
+def test_what_is_kept_of_a_distribution_is_the_whole_of_it(
+    model: Model, evidence: Evidence
+) -> None:
+    kept = [probes.distributions.distribution(model, *each) for each in EXPLORED]
+    evidence["distributions"] = [asdict(each) for each in kept]
+    errors = {
+        (each.prompt, setting): probes.distributions.largest_error(model, each, sampling)
+        for each in kept
+        for setting, sampling in SETTINGS.items()
+    }
+    evidence["largest_error_of_a_probability"] = worst = max(errors.values())
+    assert worst < 1e-3, f"{max(errors, key=errors.__getitem__)} comes out otherwise"
 
 
 @pytest.mark.claim("temperature-formula")
@@ -214,6 +242,8 @@ def test_generate_chooses_from_the_logits_filtered_in_order(
     steps = probes.decoding.compare_filters(text.logits, text.scores, sampling)
     evidence["settings"], evidence["text"] = settings, text.text
     evidence["steps"] = [asdict(step) for step in steps]
+    traced = probes.traces.trace(model, text.ids, text.logits, text.scores)
+    evidence["trace"] = {"prompt": STORIES[0], "steps": [asdict(step) for step in traced]}
     wrong = [number for number, step in enumerate(steps) if not step.as_expected]
     assert not wrong, f"filtered otherwise at steps {wrong}: {steps[wrong[0]]}"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import probes
-from probes.sampling import NARROW_HOT, NEAR_GREEDY, WIDE_HOT, Sampling
+from probes.sampling import GRID, NARROW_HOT, NEAR_GREEDY, WIDE_HOT, Sampling
 from probes.texts import CAPITAL_OF_JAPAN, CAPITALS, STORIES
 
 if TYPE_CHECKING:
@@ -44,6 +44,10 @@ def test_near_greedy_sampling_reproduces_the_greedy_text(
     evidence["greedy"] = text.text
     evidence["probability"] = p = probes.decoding.probability_of_greedy(text, NEAR_GREEDY)
     evidence["probability_that_five_agree"] = p**RUNS
+    evidence["grid"] = [
+        asdict(sampling) | {"probability": probes.decoding.probability_of_greedy(text, sampling)}
+        for sampling in GRID
+    ]
     assert p > 0.99, f"sampling gives the greedy text with probability {p:.3f} only"
 
 

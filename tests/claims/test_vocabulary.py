@@ -60,6 +60,7 @@ def test_whole_table_is_the_recorded_one(
 ) -> None:
     table = probes.tokens.vocabulary(model)
     evidence["entries"] = len(table)
+    evidence["table"] = probes.tokens.packed(table)
     reference = probes.reference.Reference(probes.reference.MISTRAL_V1).pieces()
     other = [i for i, (a, b) in enumerate(zip(table, reference, strict=False)) if a != b]
     evidence["ids_of_other_pieces"] = other[:100]
