@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from probes.record import ClaimRecord, Record, Verdict, tally
-from probes.report import evidence, words
+from probes.report import evidence, language, words
 from probes.report.marking import mark, visible
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Section:
 
 
 def render(record: Record) -> str:
-    """One run as a self-contained HTML page: no script, no request, every text escaped."""
+    """One run as a self-contained HTML page: no request, every text escaped."""
     return (
         _templates()
         .get_template("report.html")
@@ -81,17 +81,20 @@ def _anchors(record: Record) -> dict[str, str]:
 
 def _frame() -> dict[str, object]:
     """What every page has: its style, and the one thing its security policy lets in."""
-    style = _style()
-    digest = base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii")
-    # The style is ours, not data: escaped, it would not be CSS, and its digest would not match.
-    return {"style": Markup(style), "style_digest": digest}  # noqa: S704
+    frame: dict[str, object] = {}
+    for kind, file in (("style", "style.css"), ("script", "page.js")):
+        source = _source(file)
+        digest = base64.b64encode(hashlib.sha256(source.encode("utf-8")).digest()).decode("ascii")
+        # It is ours, not data: escaped, it would mean something else, and its digest not match.
+        frame |= {kind: Markup(source), f"{kind}_digest": digest}  # noqa: S704
+    return frame
 
 
 @cache
-def _style() -> str:
+def _source(name: str) -> str:
     environment = _templates()
     assert environment.loader is not None
-    source, _, _ = environment.loader.get_source(environment, "style.css")
+    source, _, _ = environment.loader.get_source(environment, name)
     return source
 
 
@@ -119,6 +122,8 @@ def _templates() -> Environment:
         "moment": words.moment,
     }
     environment.globals |= {
+        "say": language.say,
+        "attributes": language.attributes,
         "command": words.command,
         "BROKEN": BROKEN,
         "ORDER": words.ORDER,

@@ -1,0 +1,82 @@
+"""The page's own words, in each of its languages.
+
+They stand in `texts/LANGUAGE/*.toml`, a table a part of the page, with the same keys in every
+language. A page holds all languages at once; its style shows the one that is chosen.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from markupsafe import Markup, escape
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+LANGUAGES = {"en": "English", "ja": "日本語"}
+"""Languages by their code, each named in itself; the first is shown where none is chosen."""
+
+
+@cache
+def texts(language: str) -> dict[str, str]:
+    """All texts of one language, by key: `TABLE.KEY`.
+
+    >>> texts("en")["page.skip"]
+    'Skip to the content'
+    """
+    found: dict[str, str] = {}
+    folder = files("probes.report").joinpath("texts").joinpath(language)
+    for file in sorted(folder.iterdir(), key=lambda file: file.name):
+        if file.name.endswith(".toml"):
+            found |= _flat(tomllib.loads(file.read_text(encoding="utf-8")))
+    return found
+
+
+def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, value in table.items():
+        name = f"{prefix}{key}"
+        flat |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def say(key: str, **values: object) -> Markup:
+    """A text in every language, one beside the other.
+
+    Args:
+        key: `TABLE.KEY`.
+        **values: what stands in the text's braces; escaped unless it is markup.
+
+    >>> print(say("page.skip"))  # doctest: +ELLIPSIS
+    <span lang="en">Skip to the content</span><span lang="ja">...</span>
+    """
+    return Markup("").join(
+        Markup('<span lang="{}">{}</span>').format(language, spoken(key, language, **values))
+        for language in LANGUAGES
+    )
+
+
+def spoken(key: str, language: str, **values: object) -> Markup:
+    """A text in one language, with its values.
+
+    >>> str(spoken("page.skip", "en"))
+    'Skip to the content'
+    """
+    return escape(texts(language)[key]).format(**values)
+
+
+def attributes(name: str, key: str) -> Markup:
+    """An attribute in the first language, and beside it what the page's script puts there.
+
+    >>> print(attributes("aria-label", "page.skip"))  # doctest: +ELLIPSIS
+    aria-label="Skip to the content" data-en-aria-label="Skip to the content" data-ja-...
+    """
+    said = {language: spoken(key, language) for language in LANGUAGES}
+    first = Markup('{}="{}"').format(name, next(iter(said.values())))
+    others = [Markup('data-{}-{}="{}"').format(code, name, text) for code, text in said.items()]
+    return Markup(" ").join([first, *others])
