@@ -67,10 +67,14 @@ class Distribution:
 
         >>> Distribution("", None, 4, [], head=[4.0], step=2, tail=[2.0, 1.0]).logits()
         array([4. , 2. , 1.5, 1. ])
+        >>> Distribution("", None, 2, [], head=[4.0, 1.0], step=1, tail=[]).logits()
+        array([4., 1.])
         """
+        if not self.tail:
+            return np.asarray(self.head)
         ranks = _tail_ranks(self.vocabulary, len(self.head), self.step)
         between = np.interp(np.arange(len(self.head), self.vocabulary), ranks, self.tail)
-        return np.concatenate([self.head, between]) if self.tail else np.asarray(self.head)
+        return np.concatenate([self.head, between])
 
 
 def distribution(model: Model, prompt: str, answer: str | None = None) -> Distribution:

@@ -59,6 +59,7 @@ def trace(
     logits: torch.Tensor,
     scores: torch.Tensor | None = None,
     *,
+    after: Sequence[int] = (),
     noise: float = 0.0,
 ) -> list[Step]:
     """Follow a text along the logits it was chosen from.
@@ -68,6 +69,7 @@ def trace(
         ids: the text's token ids.
         logits: (tokens, vocabulary), raw.
         scores: (tokens, vocabulary), as the filters left them; None is unfiltered.
+        after: the prompt's ids, so that the first token's text keeps the space before it.
         noise: the change of a logit that was measured between equal computations.
 
     >>> from probes import decoding, load
@@ -88,7 +90,7 @@ def trace(
         steps.append(
             Step(
                 id=token,
-                text=_added(model, ids, place),
+                text=_added(model, [*after, *ids[: place + 1]]),
                 probability=_short(float(own[place, token].exp())),
                 rank=int((own[place] > own[place, token]).sum()) + 1,
                 margin=_short(margin),
@@ -104,10 +106,10 @@ def trace(
     return steps
 
 
-def _added(model: Model, ids: Sequence[int], place: int) -> str:
-    """What a token adds to the text before it: alone it may lose its space."""
-    before, after = model.decode(ids[:place]), model.decode(ids[: place + 1])
-    return after[len(before) :] if after.startswith(before) else model.decode([ids[place]])
+def _added(model: Model, ids: Sequence[int]) -> str:
+    """What the last token adds to the text before it: alone it may lose its space."""
+    before, whole = model.decode(ids[:-1]), model.decode(ids)
+    return whole[len(before) :] if whole.startswith(before) else model.decode(ids[-1:])
 
 
 def _short(value: float) -> float:

@@ -242,7 +242,9 @@ def test_generate_chooses_from_the_logits_filtered_in_order(
     steps = probes.decoding.compare_filters(text.logits, text.scores, sampling)
     evidence["settings"], evidence["text"] = settings, text.text
     evidence["steps"] = [asdict(step) for step in steps]
-    traced = probes.traces.trace(model, text.ids, text.logits, text.scores)
+    traced = probes.traces.trace(
+        model, text.ids, text.logits, text.scores, after=model.prompt_ids(STORIES[0])
+    )
     evidence["trace"] = {"prompt": STORIES[0], "steps": [asdict(step) for step in traced]}
     wrong = [number for number, step in enumerate(steps) if not step.as_expected]
     assert not wrong, f"filtered otherwise at steps {wrong}: {steps[wrong[0]]}"

@@ -47,7 +47,9 @@ def test_what_greedy_chose_is_the_argmax_of_a_forward_pass_of_its_own(
     evidence["text"] = text.text
     evidence.update(asdict(again))
     logits = probes.decoding.step_logits(text)
-    traced = probes.traces.trace(model, text.ids[0], logits, noise=again.largest_change)
+    traced = probes.traces.trace(
+        model, text.ids[0], logits, after=text.prompt_ids, noise=again.largest_change
+    )
     evidence["trace"] = {"prompt": PROMPTS[0], "steps": [asdict(step) for step in traced]}
     tolerance = probes.determinism.tolerance([text], model.network.dtype)
     assert again.largest_change <= tolerance, "the logits change by more than rounding explains"
