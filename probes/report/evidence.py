@@ -210,7 +210,9 @@ def _all_scalar(items: Sequence[JsonValue]) -> bool:
 
 
 def _is_short(shown: Shown) -> bool:
-    return shown.kind in ("number", "constant", "word") or (shown.kind == "list" and len(shown.items) <= 24)
+    return shown.kind in ("number", "constant", "word") or (
+        shown.kind == "list" and len(shown.items) <= 24
+    )
 
 
 def _folded(number: int, noun: str) -> tuple[int, str] | None:

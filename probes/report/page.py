@@ -99,6 +99,11 @@ def _source(name: str) -> str:
     return source
 
 
+def _moment(iso: str, language: str) -> Markup:
+    """A stored time, which may be any text."""
+    return mark(words.moment(iso, language))
+
+
 @cache
 def _templates() -> Environment:
     environment = Environment(
@@ -118,6 +123,7 @@ def _templates() -> Environment:
         "label": words.label,
         "parameter": words.parameter,
         "in_english": words.counted,
+        "moment": language.both(_moment),
         **{
             name: language.both(getattr(words, name))
             for name in (
@@ -128,7 +134,6 @@ def _templates() -> Environment:
                 "plural",
                 "duration",
                 "byte_size",
-                "moment",
             )
         },
     }
