@@ -103,7 +103,7 @@ def glance(claim: ClaimRecord) -> tuple[tuple[str, Shown], ...]:
     broken = (check for check in claim.evidence if check.verdict in BROKEN)
     values = next((check.values for check in broken), {})
     shown = ((name, show(value)) for name, value in values.items())
-    short = [(name, value) for name, value in shown if _is_short(value) and len(value.items) <= 12]
+    short = [(name, value) for name, value in shown if _is_short(value) and _fits(value)]
     return tuple(short[:MOST_AT_A_GLANCE])
 
 
@@ -213,6 +213,11 @@ def _is_short(shown: Shown) -> bool:
     return shown.kind in ("number", "constant", "word") or (
         shown.kind == "list" and len(shown.items) <= 24
     )
+
+
+def _fits(shown: Shown) -> bool:
+    """Whether a short value leaves room for others in a line."""
+    return len(shown.text) <= 80 and len(shown.items) <= 12
 
 
 def _folded(number: int, noun: str) -> tuple[int, str] | None:

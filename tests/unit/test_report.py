@@ -148,7 +148,7 @@ def test_a_claim_shows_statement_status_difference_reason_and_how_to_decide_it_a
     assert (
         "not applicable load-nf4 refined What load-nf4 states. the target is not quantized "
         "Differs from the published text. Adds the numbers. "
-        f"How it was decided. {texts('en')['method.load-nf4']} "
+        f"How it is decided. {texts('en')['method.load-nf4']} "
         "Decide it alone pytest tests/claims --claim load-nf4" in text
     )
 
@@ -321,7 +321,7 @@ def test_a_statement_that_is_not_the_catalogues_is_shown_as_it_is(one: Record) -
 
 def test_a_claim_of_ones_own_is_said_to_be_decided_in_no_particular_way() -> None:
     one = record(plan=header(planned("mine", section="Mine")))
-    assert "How it was decided" not in shown(one).text
+    assert "How it is decided" not in shown(one).text
 
 
 def test_no_english_of_the_page_is_left_in_japanese() -> None:
