@@ -172,6 +172,19 @@ def test_paper_shows_what_the_screen_folds_dark_on_light(
     assert page.evaluate("document.documentElement.scrollWidth") == 700
 
 
+def test_the_evidence_of_what_is_wrong_stands_in_one_line(open_page: Callable[..., Page]) -> None:
+    values = {"ids": [1, 415], "pieces": ["<s>", "▁The"], "entries": 2}
+    wrong = check(verdict=Verdict.FAILS, reason="wrong", values=values)
+    page = open_page(render(record([("pad-token", wrong)])))
+    line = page.locator(".glance")
+    assert line.inner_text().split() == [
+        *("Evidence", "ids", "1", "415", "·", "pieces", "<s>", "▁The", "·", "entries", "2")
+    ]
+    box = line.bounding_box()
+    assert box is not None
+    assert box["height"] < 40
+
+
 def test_a_link_in_what_is_wrong_leads_to_the_claim(open_page: Callable[..., Page]) -> None:
     page = open_page(render(mixed()))
     page.locator(".broken a").first.click()
