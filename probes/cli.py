@@ -20,7 +20,7 @@ from probes.files import write_atomically
 from probes.record import schema
 from probes.record.reading import REPORT_FILE, locate, read
 from probes.record.runs import INDEX_FILE, refresh_index
-from probes.report import render
+from probes.report import markdown, render
 from probes.report.words import incomplete
 
 if TYPE_CHECKING:
@@ -87,21 +87,31 @@ def report(
             "--output", "-o", metavar="FILE", help="Where to write. [default: beside the record]"
         ),
     ] = None,
+    summary: Annotated[
+        Path | None,
+        typer.Option("--summary", metavar="FILE", help="Write a summary in Markdown, too."),
+    ] = None,
 ) -> None:
     """Write the HTML report of a run and print its path; a stopped run is marked incomplete."""
     record = read(run)
     path = output or locate(run).with_name(REPORT_FILE)
-    try:
-        write_atomically(path, render(record))
-    except OSError as error:
-        raise UserError(
-            f"the report cannot be written to '{path}': {error.strerror or error}; "
-            "name another file with --output"
-        ) from error
+    _write(path, render(record), "report", "--output")
+    if summary is not None:
+        _write(summary, markdown.summary(record, str(path)), "summary", "--summary")
     _list_again(path)
     if missing := incomplete(record):
         typer.echo(f"probes: {missing}", err=True)
     typer.echo(path)
+
+
+def _write(path: Path, text: str, what: str, option: str) -> None:
+    try:
+        write_atomically(path, text)
+    except OSError as error:
+        raise UserError(
+            f"the {what} cannot be written to '{path}': {error.strerror or error}; "
+            f"name another file with {option}"
+        ) from error
 
 
 def _list_again(report_file: Path) -> None:

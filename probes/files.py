@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import tempfile
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -29,6 +31,17 @@ def write_atomically(path: Path, text: str) -> None:
             temporary.unlink()
         raise
     sync_folder(path.parent)
+
+
+def check_place(path: Path) -> None:
+    """Make sure that a file can be written, and leave no trace.
+
+    Raises:
+        OSError: It cannot: it is a folder, or its folder is missing or closed.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    tempfile.TemporaryFile(dir=path.parent).close()
 
 
 def sync_folder(folder: Path) -> None:

@@ -5,7 +5,9 @@ The only module that imports pytest. Nothing here imports torch before a claim i
 
 from __future__ import annotations
 
+import os
 import re
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ import pytest
 from probes import __version__
 from probes.claims import Claim, Need
 from probes.errors import UnusableTargetError, UserError
+from probes.files import check_place, write_atomically
 from probes.plugin import markers, verdicts
 from probes.plugin.evidence import as_json
 from probes.plugin.run import Message, Run
@@ -22,6 +25,7 @@ from probes.plugin.summary import decided, summary
 from probes.record import Check, Cost
 from probes.record.journal import check_writable
 from probes.record.reading import REPORT_FILE
+from probes.report import markdown
 from probes.targets import did_you_mean
 
 if TYPE_CHECKING:
@@ -30,9 +34,13 @@ if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
     from probes.model import Model
+    from probes.record import Record
 
 REPORT_DIR = "reports"
 DEFAULT_SEED = 20231010
+
+JOB_SUMMARY = "GITHUB_STEP_SUMMARY"
+"""The environment variable in which a job of GitHub's names the file of its summary."""
 
 # Help texts: what it takes, what it does, then the default in brackets. Loading options apply to
 # every target of the run.
@@ -98,6 +106,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help=f"where records and reports are written [{REPORT_DIR}, in the project's folder]",
     )
     group.addoption("--no-report", action="store_true", help="write no record and no report")
+    group.addoption(
+        "--summary",
+        type=Path,
+        metavar="FILE",
+        help=f"write a summary in Markdown there [none; a job's own, if {JOB_SUMMARY} names it]",
+    )
 
 
 _SESSION = pytest.StashKey[Session]()
@@ -174,6 +188,10 @@ def _prepare(config: pytest.Config, targets: Sequence[str]) -> None:
     folder = _report_dir(config)
     if folder is not None:
         check_writable(folder)
+    summary_file = _summary_file(config)
+    if summary_file is not None:
+        with _writing_summary(summary_file):
+            check_place(summary_file)
 
 
 def _report_dir(config: pytest.Config) -> Path | None:
@@ -182,6 +200,24 @@ def _report_dir(config: pytest.Config) -> Path | None:
         return None
     named: Path | None = config.option.report_dir
     return _project(config) / REPORT_DIR if named is None else config.invocation_params.dir / named
+
+
+def _summary_file(config: pytest.Config) -> Path | None:
+    """The file that the command line names for a summary, seen from where the user stands."""
+    named: Path | None = config.option.summary
+    return None if named is None else config.invocation_params.dir / named
+
+
+@contextmanager
+def _writing_summary(path: Path) -> Iterator[None]:
+    """Turn what the system refuses into a line that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"the summary cannot be written to '{path}': {error.strerror or error}; "
+            "name another file with --summary"
+        ) from error
 
 
 def _project(config: pytest.Config) -> Path:
@@ -465,6 +501,7 @@ class _Controller:
         self._run = Run(_report_dir(config))
         self._refusal: str | None = None
         self._stoppable: list[Any] = []
+        self._not_appended = ""
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         """Remember what to stop where going on is useless."""
@@ -495,6 +532,7 @@ class _Controller:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the records; a run that decided nothing is not a success."""
         self._refuse_if(self._run.finish)
+        self._refuse_if(self._sum_up)
         if not self._run.records and session.exitstatus != pytest.ExitCode.USAGE_ERROR:
             self._refuse_if(self._session.refuse_nothing)
         if self._refusal is not None:
@@ -515,9 +553,8 @@ class _Controller:
         for record in self._run.records:
             terminal.write_line("")
             terminal.write(summary(record, terminal._tw.fullwidth, colour=terminal.hasmarkup))
-            folder = self._run.folders.get(record.target.name)
-            if folder is not None:
-                terminal.write_line(f"report: {self._shown(folder / REPORT_FILE)}")
+            if report := self._report_of(record):
+                terminal.write_line(f"report: {report}")
         if self._decided_nothing():
             terminal.write_line("no claim was decided", red=True)
         if self._refusal is not None:
@@ -525,6 +562,33 @@ class _Controller:
             return
         for line in self._session.left_out.values():
             terminal.write_line(f"left out: {line}", yellow=True)
+        if self._not_appended:
+            terminal.write_line(self._not_appended, yellow=True)
+
+    def _sum_up(self) -> None:
+        """Write the summary where it was asked for, and where a job shows it."""
+        text = "\n".join(
+            markdown.summary(record, self._report_of(record)) for record in self._run.records
+        )
+        file, job = _summary_file(self._config), os.environ.get(JOB_SUMMARY)
+        if job and text:
+            self._append(Path(job), text)
+        if file is not None and text:
+            with _writing_summary(file):
+                write_atomically(file, text)
+
+    def _append(self, file: Path, text: str) -> None:
+        """Add to a job's summary. Nobody asked for it here: where it cannot be, a line says so."""
+        try:
+            with file.open("a", encoding="utf-8", newline="\n") as job:
+                job.write(f"{text}\n")
+        except OSError as error:
+            self._not_appended = f"no summary in {JOB_SUMMARY}: {error.strerror or error}"
+
+    def _report_of(self, record: Record) -> str:
+        """Where a record's report lies, as the user sees it; empty where none is written."""
+        folder = self._run.folders.get(record.target.name)
+        return "" if folder is None else str(self._shown(folder / REPORT_FILE))
 
     def _shown(self, path: Path) -> Path:
         """A path as short as it can be written from where the user stands."""

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from probes.record import ClaimRecord, Record, Verdict
+from probes.record import ClaimRecord, Record, Verdict, inapplicable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +43,7 @@ def summary(record: Record, width: int = 80, colour: bool = False) -> str:
         for claim in record.claims:
             if claim.verdict not in (Verdict.HOLDS, Verdict.NOT_APPLICABLE):
                 console.print(_line(claim), soft_wrap=True)
-        for reason, claims in _inapplicable(record.claims):
+        for reason, claims in inapplicable(record.claims):
             console.print(
                 Text.assemble(("not applicable", "yellow"), f": {', '.join(claims)}: {reason}"),
                 soft_wrap=True,
@@ -92,12 +92,3 @@ def _line(claim: ClaimRecord) -> Text:
     word = claim.verdict.value if claim.verdict else "undecided"
     first = claim.reason.strip().splitlines() or ["no reason was given"]
     return Text.assemble((word, "bold red"), f": {claim.id}: {first[0]}")
-
-
-def _inapplicable(claims: Sequence[ClaimRecord]) -> list[tuple[str, list[str]]]:
-    """Claims that could not be decided, those with the same reason together."""
-    reasons: dict[str, list[str]] = {}
-    for claim in claims:
-        if claim.verdict is Verdict.NOT_APPLICABLE:
-            reasons.setdefault(claim.reason, []).append(claim.id)
-    return list(reasons.items())

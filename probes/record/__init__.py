@@ -257,6 +257,15 @@ def tally(claims: Iterable[ClaimRecord]) -> Counter[Verdict | None]:
     return Counter(claim.verdict for claim in claims)
 
 
+def inapplicable(claims: Iterable[ClaimRecord]) -> list[tuple[str, list[str]]]:
+    """Ids of claims that could not be decided, those with the same reason together."""
+    reasons: dict[str, list[str]] = {}
+    for claim in claims:
+        if claim.verdict is Verdict.NOT_APPLICABLE:
+            reasons.setdefault(claim.reason, []).append(claim.id)
+    return list(reasons.items())
+
+
 def fold(
     header: Record,
     facts: Iterable[tuple[TargetFacts, Environment]] = (),

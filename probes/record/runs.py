@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ValidationError
@@ -13,8 +14,10 @@ from probes.files import write_atomically
 from probes.record import SCHEMA_VERSION, Environment, Record, TargetFacts, Verdict
 from probes.record.reading import MAX_BYTES, RECORD_FILE, REPORT_FILE, read, run_folders
 from probes.report import render_index
+from probes.report.words import loaded_as, versions
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 INDEX_FILE = "index.html"
@@ -34,6 +37,8 @@ class Run:
     """Whether every planned check was made."""
     counts: Counter[Verdict | None] = field(default_factory=Counter)
     """Claims by verdict; under None, those that were not decided."""
+    verdicts: Mapping[str, Verdict | None] = field(default_factory=dict)
+    """By claim id what each came to, in the order of the record."""
     setting: str = ""
     """Quantization, dtype and device, in words."""
     versions: str = ""
@@ -47,6 +52,7 @@ class Run:
 class _Verdict(BaseModel):
     """What the list needs of a claim; the rest is skipped, unparsed."""
 
+    id: str
     verdict: Verdict | None
 
 
@@ -100,21 +106,15 @@ def _run(folder: Path) -> Run:
         head = _head(folder)
     except (OSError, UserError, ValidationError):
         return Run(name, folder.parent.name, has_report=has_report, readable=False)
-    target, packages = head.target, head.environment.packages
     return Run(
         folder=name,
-        target=target.name,
+        target=head.target.name,
         started=head.started,
         complete=head.complete,
         counts=Counter(claim.verdict for claim in head.claims),
-        setting=" · ".join(
-            word for word in (target.quantization, target.dtype, target.device) if word != "none"
-        ),
-        versions=" · ".join(
-            f"{package} {packages[package]}"
-            for package in ("transformers", "torch")
-            if package in packages
-        ),
+        verdicts={claim.id: claim.verdict for claim in head.claims},
+        setting=loaded_as(head.target),
+        versions=versions(head.environment),
         has_report=has_report,
     )
 
@@ -126,7 +126,13 @@ def _head(folder: Path) -> _Head | Record:
         return read(folder)
     if path.stat().st_size > MAX_BYTES:
         raise UserError(f"'{path}' is too large")
-    head = _Head.model_validate_json(path.read_bytes())
+    head = _parsed(path, path.stat().st_mtime_ns)
     if head.schema_version != SCHEMA_VERSION:
         return read(folder)
     return head
+
+
+@lru_cache(maxsize=4096)
+def _parsed(path: Path, changed: int) -> _Head:  # noqa: ARG001 - who changes a record changes its key
+    """A record's head; read once, as the list is made twice at the end of a run."""
+    return _Head.model_validate_json(path.read_bytes())

@@ -1,7 +1,9 @@
 """Pages made from records: data in, one self-contained HTML file out.
 
-``words`` says things, ``evidence`` decides how a value is shown, ``marking`` makes text safe and
-visible, ``page`` puts it into the templates. No page runs a script or sends a request.
+``words`` and ``statements`` say things, in the languages that ``language`` finds in ``texts/``;
+``evidence`` decides how a value is shown, ``history`` what is shown of many runs; ``marking`` makes
+text safe and visible, ``page`` puts it into the templates. No page sends a request, or runs another
+script than its own. ``markdown`` says the same in short.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from probes.report.words import plural
+from probes.record import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,13 @@ LARGE_NUMBER = 1_000_000
 LARGEST_TABLE = 1000
 """Rows; a longer table is shown as JSON, a line a row, so that the page stays quick."""
 
-Kind = Literal["number", "word", "key", "text", "list", "table", "json"]
+MOST_AT_A_GLANCE = 5
+"""Values in a line."""
+
+BROKEN = (Verdict.FAILS, Verdict.ERROR)
+"""Verdicts that stand at the top of the page, with their evidence open."""
+
+Kind = Literal["number", "constant", "word", "key", "text", "list", "table", "json"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class Shown:
 
     kind: Kind
     text: str = ""
-    """The value, for all but lists and tables."""
+    """The value, for all but lists and tables; of a constant its name: `yes`, `no` or `none`."""
     exact: str = ""
     """Of a number shown shorter: all its digits."""
     items: tuple[Shown, ...] = ()
@@ -48,8 +54,8 @@ class Shown:
     """Of a table: its columns' names, if they have any."""
     rows: tuple[tuple[Shown, ...], ...] = ()
     """Of a table: its cells."""
-    size: str = ""
-    """How much is folded, in words; empty for what is short enough to stand open."""
+    size: tuple[int, str] | None = None
+    """How much is folded: a number and what of; None for what is short enough to stand open."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,22 @@ def matrix(checks: Sequence[Check]) -> Matrix | None:
     return Matrix(header=tuple(checks[0].values), rows=rows)
 
 
+def glance(claim: ClaimRecord) -> tuple[tuple[str, Shown], ...]:
+    """What a broken claim rests on, in one line: the short values of its first broken check.
+
+    >>> from probes.record import Check, ClaimRecord, Verdict
+    >>> wrong = Check(name="a", verdict=Verdict.FAILS, values={"new_tokens": 14, "table": [[1]]})
+    >>> [name for name, _ in glance(ClaimRecord(
+    ...     id="a", section="A", title="A.", status="ours", evidence=(wrong,)))]
+    ['new_tokens']
+    """
+    broken = (check for check in claim.evidence if check.verdict in BROKEN)
+    values = next((check.values for check in broken), {})
+    shown = ((name, show(value)) for name, value in values.items())
+    short = [(name, value) for name, value in shown if _is_short(value) and _fits(value)]
+    return tuple(short[:MOST_AT_A_GLANCE])
+
+
 def is_told(claim: ClaimRecord) -> bool:
     """Whether a claim's checks say nothing that the claim does not say itself."""
     return all(not check.values and check.reason == claim.reason for check in claim.evidence)
@@ -92,13 +114,13 @@ def is_told(claim: ClaimRecord) -> bool:
 
 def _text(text: str) -> Shown:
     if len(text) > LONG_TEXT or text.count("\n") > 3:
-        return Shown("text", text, size=plural(len(text), "character"))
+        return Shown("text", text, size=(len(text), "character"))
     return Shown("word", text)
 
 
 def _scalar(value: JsonValue) -> Shown:
     if isinstance(value, bool) or value is None:
-        return Shown("number", {True: "yes", False: "no", None: "none"}[value])
+        return Shown("constant", {True: "yes", False: "no", None: "none"}[value])
     if isinstance(value, float):
         short, exact = f"{value:.6g}", repr(value)
         return Shown("number", short, exact=exact if exact != short else "")
@@ -114,7 +136,7 @@ def _mapping(value: dict[str, JsonValue]) -> Shown:
         return _table(rows, value, names=list(value))
     if _all_scalar(inner) or len(inner) <= LONG_LIST:
         rows_of_two = tuple((Shown("key", key), show(item)) for key, item in value.items())
-        return Shown("table", rows=rows_of_two, size=_folded(len(inner), "entry", "entries"))
+        return Shown("table", rows=rows_of_two, size=_folded(len(inner), "entry"))
     return _json(value)
 
 
@@ -163,7 +185,7 @@ def _grid(rows: list[list[JsonValue]], whole: JsonValue) -> Shown:
 def _json(value: JsonValue) -> Shown:
     """What has no simpler shape: JSON, a member a line."""
     text = _lines(value)
-    return Shown("json", text, size=plural(len(text), "character"))
+    return Shown("json", text, size=(len(text), "character"))
 
 
 def _lines(value: JsonValue) -> str:
@@ -188,9 +210,16 @@ def _all_scalar(items: Sequence[JsonValue]) -> bool:
 
 
 def _is_short(shown: Shown) -> bool:
-    return shown.kind in ("number", "word") or (shown.kind == "list" and len(shown.items) <= 24)
+    return shown.kind in ("number", "constant", "word") or (
+        shown.kind == "list" and len(shown.items) <= 24
+    )
 
 
-def _folded(number: int, noun: str, many: str = "") -> str:
-    """The size in words of what is too long to stand open."""
-    return plural(number, noun, many) if number > LONG_LIST else ""
+def _fits(shown: Shown) -> bool:
+    """Whether a short value leaves room for others in a line."""
+    return len(shown.text) <= 80 and len(shown.items) <= 12
+
+
+def _folded(number: int, noun: str) -> tuple[int, str] | None:
+    """The size of what is too long to stand open."""
+    return (number, noun) if number > LONG_LIST else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
@@ -17,6 +17,9 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 LANGUAGES = {"en": "English", "ja": "日本語"}
 """Languages by their code, each named in itself; the first is shown where none is chosen."""
@@ -45,6 +48,24 @@ def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
+def phrase(key: str, language: str, **values: object) -> str:
+    """A text in one language, with its values, as plain text.
+
+    >>> phrase("count.check.many", "en", n=3)
+    '3 checks'
+    """
+    return texts(language)[key].format(**values)
+
+
+def spoken(key: str, language: str, **values: object) -> Markup:
+    """A text in one language, with its values, as markup.
+
+    >>> str(spoken("page.skip", "en"))
+    'Skip to the content'
+    """
+    return escape(texts(language)[key]).format(**values)
+
+
 def say(key: str, **values: object) -> Markup:
     """A text in every language, one beside the other.
 
@@ -55,28 +76,37 @@ def say(key: str, **values: object) -> Markup:
     >>> print(say("page.skip"))  # doctest: +ELLIPSIS
     <span lang="en">Skip to the content</span><span lang="ja">...</span>
     """
-    return Markup("").join(
-        Markup('<span lang="{}">{}</span>').format(language, spoken(key, language, **values))
-        for language in LANGUAGES
-    )
+    return beside({code: spoken(key, code, **values) for code in LANGUAGES})
 
 
-def spoken(key: str, language: str, **values: object) -> Markup:
-    """A text in one language, with its values.
+def beside(said: Mapping[str, str]) -> Markup:
+    """What is said in each language, one beside the other; once, where it is the same in all.
 
-    >>> str(spoken("page.skip", "en"))
-    'Skip to the content'
+    >>> print(beside({"en": "yes", "ja": "はい"}), beside({"en": "1 & 2", "ja": "1 & 2"}))
+    <span lang="en">yes</span><span lang="ja">はい</span> 1 &amp; 2
     """
-    return escape(texts(language)[key]).format(**values)
+    if len(set(said.values())) == 1:
+        return escape(next(iter(said.values())))
+    span = Markup('<span lang="{}">{}</span>')
+    return Markup("").join(span.format(code, text) for code, text in said.items())
 
 
-def attributes(name: str, key: str) -> Markup:
+def both(function: Callable[..., str]) -> Callable[..., Markup]:
+    """A function that says something in one `language`, made to say it in all of them."""
+
+    def said(*args: object, **values: object) -> Markup:
+        return beside({code: function(*args, language=code, **values) for code in LANGUAGES})
+
+    return said
+
+
+def attributes(name: str, key: str, **values: object) -> Markup:
     """An attribute in the first language, and beside it what the page's script puts there.
 
     >>> print(attributes("aria-label", "page.skip"))  # doctest: +ELLIPSIS
     aria-label="Skip to the content" data-en-aria-label="Skip to the content" data-ja-...
     """
-    said = {language: spoken(key, language) for language in LANGUAGES}
+    said = {code: spoken(key, code, **values) for code in LANGUAGES}
     first = Markup('{}="{}"').format(name, next(iter(said.values())))
     others = [Markup('data-{}-{}="{}"').format(code, name, text) for code, text in said.items()]
     return Markup(" ").join([first, *others])

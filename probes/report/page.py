@@ -13,7 +13,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from probes.record import ClaimRecord, Record, Verdict, tally
-from probes.report import evidence, language, words
+from probes.report import evidence, history, language, statements, words
+from probes.report.evidence import BROKEN
 from probes.report.marking import mark, visible
 
 if TYPE_CHECKING:
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from probes.record.runs import Run
 
 
-BROKEN = (Verdict.FAILS, Verdict.ERROR)
-"""Verdicts that stand at the top of the page, with their evidence open."""
+STYLES = ("style.css",)
+SCRIPTS = ("page.js",)
+"""Files of `templates/` that every page holds, one after the other."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,6 @@ def render(record: Record) -> str:
         .render(
             record=record,
             counts=tally(record.claims),
-            incomplete=words.incomplete(record),
             broken=[claim for claim in record.claims if claim.verdict in BROKEN],
             sections=_sections(record),
             anchors=_anchors(record),
@@ -80,10 +81,10 @@ def _anchors(record: Record) -> dict[str, str]:
 
 
 def _frame() -> dict[str, object]:
-    """What every page has: its style, and the one thing its security policy lets in."""
+    """What every page has: its style and script, the only ones its security policy lets in."""
     frame: dict[str, object] = {}
-    for kind, file in (("style", "style.css"), ("script", "page.js")):
-        source = _source(file)
+    for kind, files in (("style", STYLES), ("script", SCRIPTS)):
+        source = "\n".join(_source(file) for file in files)
         digest = base64.b64encode(hashlib.sha256(source.encode("utf-8")).digest()).decode("ascii")
         # It is ours, not data: escaped, it would mean something else, and its digest not match.
         frame |= {kind: Markup(source), f"{kind}_digest": digest}  # noqa: S704
@@ -96,6 +97,11 @@ def _source(name: str) -> str:
     assert environment.loader is not None
     source, _, _ = environment.loader.get_source(environment, name)
     return source
+
+
+def _moment(iso: str, language: str) -> Markup:
+    """A stored time, which may be any text."""
+    return mark(words.moment(iso, language))
 
 
 @cache
@@ -112,19 +118,37 @@ def _templates() -> Environment:
         "visible": visible,
         "show": evidence.show,
         "matrix": evidence.matrix,
-        "verdict": words.verdict_word,
-        "counted": words.counted,
+        "glance": evidence.glance,
+        "kind": words.kind,
         "label": words.label,
         "parameter": words.parameter,
-        "plural": words.plural,
-        "duration": words.duration,
-        "byte_size": words.byte_size,
-        "moment": words.moment,
+        "in_english": words.counted,
+        "moment": language.both(_moment),
+        **{
+            name: language.both(getattr(words, name))
+            for name in (
+                "verdict_word",
+                "counted",
+                "headline",
+                "incomplete",
+                "plural",
+                "duration",
+                "byte_size",
+            )
+        },
     }
     environment.globals |= {
+        "LANGUAGES": language.LANGUAGES,
         "say": language.say,
         "attributes": language.attributes,
+        "statement": statements.statement,
+        "heading": statements.heading,
+        "introduction": statements.introduction,
+        "method": statements.method,
+        "history": history.history,
         "command": words.command,
+        "loaded_as": words.loaded_as,
+        "versions": words.versions,
         "BROKEN": BROKEN,
         "ORDER": words.ORDER,
         "is_told": evidence.is_told,

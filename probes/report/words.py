@@ -1,4 +1,8 @@
-"""What a report says, in words: verdicts, counts, sizes, times, commands."""
+"""What a report says, in words: verdicts, counts, sizes, times, commands.
+
+Each function speaks one language, English unless told otherwise; `language.both` makes it speak
+all. The words themselves stand in `texts/`.
+"""
 
 from __future__ import annotations
 
@@ -7,36 +11,37 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from probes.claims import catalogue
-from probes.record import ClaimRecord, Record, TargetFacts, Verdict
+from probes.record import ClaimRecord, Environment, Record, TargetFacts, Verdict
+from probes.report.language import phrase
 
 if TYPE_CHECKING:
     from collections import Counter
 
-UNDECIDED = "undecided"
-
-# By verdict, in the order they are counted: said of one claim, and of several.
-_SAID: dict[Verdict | None, tuple[str, str]] = {
-    Verdict.HOLDS: ("holds", "hold"),
-    Verdict.FAILS: ("fails", "fail"),
-    Verdict.ERROR: ("ended in an error", "ended in an error"),
-    Verdict.NOT_APPLICABLE: ("not applicable", "not applicable"),
-    None: (UNDECIDED, UNDECIDED),
-}
-
-ORDER: tuple[Verdict | None, ...] = tuple(_SAID)
+ORDER: tuple[Verdict | None, ...] = (*Verdict, None)
 """Verdicts in the order they are counted."""
 
+UNDECIDED = "undecided"
 
-def verdict_word(verdict: Verdict | None) -> str:
+
+def kind(verdict: Verdict | None) -> str:
+    """The verdict as one word, for keys of texts and for the page's style.
+
+    >>> kind(Verdict.NOT_APPLICABLE), kind(None)
+    ('not-applicable', 'undecided')
+    """
+    return UNDECIDED if verdict is None else verdict.value.replace(" ", "-")
+
+
+def verdict_word(verdict: Verdict | None, language: str = "en") -> str:
     """The verdict as one or two words.
 
-    >>> verdict_word(None)
-    'undecided'
+    >>> verdict_word(None), verdict_word(Verdict.HOLDS, "ja")
+    ('undecided', '成立')
     """
-    return UNDECIDED if verdict is None else verdict.value
+    return phrase(f"verdict.{kind(verdict)}", language)
 
 
-def counted(counts: Counter[Verdict | None]) -> str:
+def counted(counts: Counter[Verdict | None], language: str = "en") -> str:
     """How many claims came to each verdict, as a sentence without its full stop.
 
     >>> from collections import Counter
@@ -47,17 +52,30 @@ def counted(counts: Counter[Verdict | None]) -> str:
     """
     present = [(verdict, counts[verdict]) for verdict in ORDER if counts[verdict]]
     if not present:
-        return "no claims"
+        return phrase("counted.none", language)
     if len(present) == 1 and present[0] == (Verdict.HOLDS, counts.total()) and counts.total() > 1:
-        return f"all {counts.total():,} claims hold"
-    said = [f"{number:,} {_SAID[verdict][number != 1]}" for verdict, number in present]
-    first = present[0][1]
-    noun = "claim" if first == 1 else "claims"
-    said[0] = said[0].replace(f"{first:,} ", f"{first:,} {noun} ", 1)
-    return ", ".join(said)
+        return phrase("counted.all", language, n=f"{counts.total():,}")
+    said = []
+    for place, (verdict, number) in enumerate(present):
+        one = "one" if number == 1 else "many"
+        what = phrase(f"counted.{one}.{kind(verdict)}", language)
+        key = "counted.next" if place else f"counted.first_{one}"
+        said.append(phrase(key, language, n=f"{number:,}", what=what))
+    return phrase("counted.joint", language).join(said)
 
 
-def incomplete(record: Record) -> str:
+def headline(counts: Counter[Verdict | None], language: str = "en") -> str:
+    """The same as a whole sentence.
+
+    >>> from collections import Counter
+    >>> headline(Counter({Verdict.HOLDS: 19})), headline(Counter({Verdict.HOLDS: 19}), "ja")
+    ('All 19 claims hold.', '19 件の主張がすべて成立。')
+    """
+    said = counted(counts, language)
+    return phrase("counted.sentence", language, said=said[:1].upper() + said[1:])
+
+
+def incomplete(record: Record, language: str = "en") -> str:
     """What is missing of a run that did not make every planned check; empty if nothing is.
 
     The run was stopped from outside, or it ended by itself with checks left out.
@@ -66,19 +84,18 @@ def incomplete(record: Record) -> str:
         return ""
     missing = sum(max(0, claim.planned - len(claim.evidence)) for claim in record.claims)
     planned = sum(claim.planned for claim in record.claims)
-    made = f"{planned - missing:,} of {planned:,} checks were made"
-    if record.finished is None:
-        return f"Incomplete: the run did not reach its end. {made.capitalize()}."
-    return f"Incomplete: the run ended early. {made.capitalize()}."
+    key = "incomplete.stopped" if record.finished is None else "incomplete.early"
+    return phrase(key, language, made=f"{planned - missing:,}", planned=f"{planned:,}")
 
 
-def plural(number: int, noun: str, many: str = "") -> str:
-    """A number with its noun.
+def plural(number: int, noun: str, language: str = "en") -> str:
+    """A number with its noun, one of `count` in the texts.
 
-    >>> plural(1, "check"), plural(1200, "check"), plural(2, "pass", "passes")
-    ('1 check', '1,200 checks', '2 passes')
+    >>> plural(1, "check"), plural(1200, "check"), plural(2, "pass")
+    ('1 check', '1,200 checks', '2 forward passes')
     """
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {many or noun + 's'}"
+    one = "one" if number == 1 else "many"
+    return phrase(f"count.{noun}.{one}", language, n=f"{number:,}")
 
 
 def label(key: str) -> str:
@@ -100,54 +117,71 @@ def parameter(name: str) -> str:
     return rest[:-1] if rest.endswith("]") and rest != "]" else name
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float, language: str = "en") -> str:
     """Seconds, as one would say them.
 
     >>> duration(0.0042), duration(3.14159), duration(83), duration(7500)
     ('4 ms', '3.1 s', '1 min 23 s', '2 h 5 min')
     """
     if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
+        return phrase("duration.below_a_second", language, ms=f"{seconds * 1000:.0f}")
     if seconds < 60:
-        return f"{seconds:.1f} s"
+        return phrase("duration.seconds", language, s=f"{seconds:.1f}")
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
-        return f"{minutes} min {rest} s"
+        return phrase("duration.minutes", language, min=minutes, s=rest)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours:,} h {minutes} min"
+    return phrase("duration.hours", language, h=f"{hours:,}", min=minutes)
 
 
-def byte_size(size: int) -> str:
+def byte_size(size: int, language: str = "en") -> str:
     """Bytes in decimal units, as memory is sold and models are described.
 
     >>> byte_size(512), byte_size(7_040_000), byte_size(4_450_000_000)
     ('512 bytes', '7.0 MB', '4.45 GB')
     """
     if size < 1000:
-        return plural(size, "byte")
+        return plural(size, "byte", language)
     if size < 1_000_000:
         return f"{size / 1e3:.1f} kB"
     return f"{size / 1e6:.1f} MB" if size < 1_000_000_000 else f"{size / 1e9:.2f} GB"
 
 
-def moment(iso: str) -> str:
+def moment(iso: str, language: str = "en") -> str:
     """A stored time, for people; a text that is none stays as it is.
 
-    >>> moment("2026-11-23T07:51:20Z")
-    '23 November 2026, 07:51 UTC'
+    >>> moment("2026-11-23T07:51:20Z"), moment("2026-11-23T07:51:20Z", "ja")
+    ('23 November 2026, 07:51 UTC', '2026年11月23日 07:51 UTC')
     """
     try:
         time = datetime.fromisoformat(iso.replace("Z", "+00:00"))
     except ValueError:
         return iso
-    return f"{time.day} {_MONTHS[time.month - 1]} {time.year}, {time:%H:%M} UTC"
+    # Not the locale's months: a report reads the same wherever it is made.
+    month = phrase(f"month.{time.month}", language)
+    return phrase(
+        "month.moment", language, day=time.day, month=month, year=time.year, time=f"{time:%H:%M}"
+    )
 
 
-# Not the locale's: a report reads the same wherever it is made.
-_MONTHS = (
-    *("January", "February", "March", "April", "May", "June", "July"),
-    *("August", "September", "October", "November", "December"),
-)
+def loaded_as(target: TargetFacts) -> str:
+    """How a target was loaded, in the libraries' own words.
+
+    >>> loaded_as(TargetFacts(name="m", source="hub", quantization="nf4", dtype="float16"))
+    'nf4 · float16 · auto'
+    """
+    words = (target.quantization, target.dtype, target.device)
+    return " · ".join(word for word in words if word != "none")
+
+
+def versions(environment: Environment) -> str:
+    """Versions of the two libraries that decide most."""
+    packages = environment.packages
+    return " · ".join(
+        f"{package} {packages[package]}"
+        for package in ("transformers", "torch")
+        if package in packages
+    )
 
 
 def command(claim: ClaimRecord, target: TargetFacts) -> str:

@@ -88,6 +88,63 @@ def test_two_targets_give_two_records_whose_checks_have_the_same_names(
     assert one == two == ["test_hello", "test_empty[1]", "test_empty[2]"]
 
 
+def test_summary_has_a_part_for_each_target(
+    warm_project: Project, copy_of_embedded: Callable[..., Path]
+) -> None:
+    other = copy_of_embedded("other")
+    warm_project.test_file(TWO)
+    result = warm_project.run(
+        "--target", "embedded", "--target", str(other), "--summary", "summary.md"
+    )
+    assert result.ret == 0
+    text = (warm_project.folder / "summary.md").read_text(encoding="utf-8")
+    assert [line for line in text.splitlines() if line.startswith("## ")] == [
+        "## embedded: All 2 claims hold.",
+        "## other: All 2 claims hold.",
+    ]
+    assert text.count("Report: reports/") == 2
+
+
+def test_without_a_report_the_summary_names_none(warm_project: Project) -> None:
+    warm_project.test_file(TWO)
+    warm_project.run("--no-report", "--summary", "summary.md")
+    assert "Report" not in (warm_project.folder / "summary.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("place", ["missing/summary.md", "."])
+def test_a_summary_that_cannot_be_written_is_refused_before_anything_runs(
+    warm_project: Project, place: str
+) -> None:
+    warm_project.test_file(TWO)
+    result = warm_project.run("--summary", place)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: the summary cannot be written to '*': *; name another file with --summary"]
+    )
+    assert warm_project.records() == []
+
+
+def test_a_job_of_githubs_gets_the_summary_after_what_it_has(
+    warm_project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = warm_project.folder / "job.md"
+    job.write_text("before\n", encoding="utf-8")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(job))
+    warm_project.test_file(TWO)
+    assert warm_project.run().ret == 0
+    assert job.read_text(encoding="utf-8").startswith("before\n## embedded: All 2 claims hold.\n")
+
+
+def test_a_jobs_summary_that_cannot_be_written_is_mentioned_and_fails_nothing(
+    warm_project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(warm_project.folder / "missing" / "job.md"))
+    warm_project.test_file(TWO)
+    result = warm_project.run()
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["no summary in GITHUB_STEP_SUMMARY: No such file or directory"])
+
+
 def test_claim_keeps_one_claim_alone(warm_project: Project) -> None:
     warm_project.test_file(TWO + "\ndef test_of_no_claim():\n    assert False\n")
     result = warm_project.run("--claim", "empty")

@@ -88,6 +88,29 @@ def test_a_place_that_cannot_be_written_ends_with_two_and_one_line(
     )
 
 
+def test_report_writes_a_summary_where_it_is_told(
+    stored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "summary.md"
+    assert run("report", stored, "--summary", file) == 0
+    page = stored.with_name("report.html")
+    assert capsys.readouterr().out == f"{page}\n"
+    text = file.read_text(encoding="utf-8")
+    assert text.startswith("## embedded: All 2 claims hold.\n")
+    assert text.endswith("report.html\n")
+
+
+def test_a_summary_that_cannot_be_written_ends_with_two_and_one_line(
+    stored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "missing" / "summary.md"
+    assert run("report", stored, "--summary", file) == 2
+    assert capsys.readouterr().err == (
+        f"probes: the summary cannot be written to '{file}': No such file or directory; "
+        "name another file with --summary\n"
+    )
+
+
 def test_an_unknown_verb_ends_with_two(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("reprot") == 2
     assert "No such command 'reprot'" in capsys.readouterr().err

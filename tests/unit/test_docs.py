@@ -15,6 +15,7 @@ from probes.catalogue_page import NEEDS, catalogue_list, catalogue_page
 from probes.claims import Claim, Need, Status, catalogue
 from probes.cli import app
 from probes.plugin import REPORT_DIR
+from probes.report.language import texts
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -115,6 +116,25 @@ def test_the_readme_names_every_section_and_counts_its_claims() -> None:
         **expected,
         "all": len(sections),
     }
+
+
+def test_the_japanese_readme_gives_the_same_commands_counts_and_claim() -> None:
+    english, japanese = read("README.md"), read("README.ja.md")
+    for name in ("python", "pytest", "probes"):
+        assert commands(japanese, name) == commands(english, name)
+    assert blocks(japanese, "") == blocks(english, "")
+    assert blocks(japanese, "python") == blocks(english, "python")
+
+
+def test_the_japanese_readme_names_every_section_as_the_report_does() -> None:
+    sections = dict.fromkeys(claim.section for claim in catalogue().values())
+    described = re.findall(r"^\| (.+?) \| .+か。 \|$", read("README.ja.md"), flags=re.MULTILINE)
+    assert described == [texts("ja")[f"section.{section}"] for section in sections]
+
+
+def test_each_readme_leads_to_the_other() -> None:
+    assert "](README.ja.md)" in read("README.md").partition("##")[0]
+    assert "](README.md)" in read("README.ja.md").partition("##")[0]
 
 
 # --- every page ----------------------------------------------------------------------------------

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from probes.claims import Status
+from probes.claims import Status, catalogue
 from probes.record import ClaimRecord, Record, TargetFacts, Verdict
 from probes.record.journal import Journal
-from probes.record.runs import INDEX_FILE, list_runs, refresh_index
+from probes.record.runs import INDEX_FILE, Run, list_runs, refresh_index
 from probes.report import render, render_index
-from probes.report.evidence import LARGEST_TABLE, matrix, show
+from probes.report.evidence import LARGEST_TABLE, glance, matrix, show
+from probes.report.history import LAST, history
+from probes.report.language import LANGUAGES, texts
 from probes.report.marking import mark
 from probes.report.words import command, counted, incomplete, label, moment
 from tests.samples import (
@@ -39,10 +41,12 @@ VOID = {"meta", "link", "br", "img", "rect", "hr"}
 
 
 class Page(HTMLParser):
-    """The tags and the text of a page; refuses one whose tags do not match."""
+    """The tags and the text of a page in one language; refuses one whose tags do not match."""
 
-    def __init__(self, html: str) -> None:
+    def __init__(self, html: str, language: str = "en") -> None:
         super().__init__()
+        self.language = language
+        self.spoken: list[str | None] = []
         self.tags: Counter[str] = Counter()
         self.attributes: list[tuple[str, str | None]] = []
         self.words: list[str] = []
@@ -61,14 +65,17 @@ class Page(HTMLParser):
         self.attributes += attrs
         if tag not in VOID:
             self.open.append(tag)
+            self.spoken.append(dict(attrs).get("lang") if tag == "span" else None)
 
     def handle_endtag(self, tag: str) -> None:
         self._space(tag)
         if tag not in VOID:
             assert self.open.pop() == tag
+            self.spoken.pop()
 
     def handle_data(self, data: str) -> None:
-        if not {"style", "title"} & set(self.open):
+        hidden = {*LANGUAGES} - {self.language}
+        if not {"style", "script", "title"} & set(self.open) and not hidden & {*self.spoken}:
             self.words.append(data)
 
     def _space(self, tag: str) -> None:
@@ -80,8 +87,8 @@ class Page(HTMLParser):
         return [value or "" for key, value in self.attributes if key == name]
 
 
-def shown(one: Record) -> Page:
-    return Page(render(one))
+def shown(one: Record, language: str = "en") -> Page:
+    return Page(render(one), language)
 
 
 # --- what the page says --------------------------------------------------------------------------
@@ -111,7 +118,7 @@ def test_the_page_begins_with_the_verdict_and_what_is_wrong() -> None:
     text = shown(mixed()).text
     top = "3 claims hold, 1 fails, 1 ended in an error, 1 not applicable, 1 undecided."
     assert top[1:] in text
-    order = [text.index(words) for words in (top[1:], "What is wrong", "Target", "Loading")]
+    order = [text.index(words) for words in (top[1:], "What is wrong", "Loading", "Target")]
     assert order == sorted(order)
 
 
@@ -141,6 +148,7 @@ def test_a_claim_shows_statement_status_difference_reason_and_how_to_decide_it_a
     assert (
         "not applicable load-nf4 refined What load-nf4 states. the target is not quantized "
         "Differs from the published text. Adds the numbers. "
+        f"How it is decided. {texts('en')['method.load-nf4']} "
         "Decide it alone pytest tests/claims --claim load-nf4" in text
     )
 
@@ -158,9 +166,7 @@ def test_evidence_of_faults_stands_open_and_the_rest_is_folded() -> None:
 
 
 def test_checks_that_are_alike_share_a_table() -> None:
-    assert "Check Verdict text ids English holds The capital 1 2 Japanese" in re.sub(
-        r"\s+", " ", re.sub(r"<[^>]+>", " ", render(mixed()))
-    )
+    assert "Check Verdict text ids English holds The capital 1 2 Japanese" in shown(mixed()).text
 
 
 def test_checks_left_out_by_the_command_line_are_mentioned() -> None:
@@ -178,6 +184,7 @@ def test_an_incomplete_run_says_so(finished: str | None, words: str) -> None:
     part = record([("bos-inserted", check())], finished=finished)
     assert incomplete(part) == words
     assert f"{words} What had been decided is all here." in shown(part).text
+    assert "未完了: 実行は" in shown(part, "ja").text
     assert "<title>embedded: incomplete, 1 claim holds, 1 undecided</title>" in render(part)
 
 
@@ -220,6 +227,114 @@ def test_a_label_is_never_empty() -> None:
     assert label("__") == "__"
 
 
+def test_what_is_wrong_says_what_was_stated_found_and_measured() -> None:
+    assert (
+        "fails What default-length states. Found expected 20 new tokens, got 14 "
+        "Evidence prompt tokens 6 · new tokens 14" in shown(mixed()).text
+    )
+
+
+def test_a_glance_at_the_evidence_shows_the_first_broken_check_and_only_what_is_short() -> None:
+    values: dict[str, JsonValue] = {"long": "x" * 500, "table": [{"a": 1}], "ids": [1, 2]}
+    claim = planned("pad-token").model_copy(
+        update={
+            "evidence": (
+                check(values={"fine": 1}),
+                check(verdict=Verdict.FAILS, values={**values, **dict.fromkeys("abcdef", 1)}),
+            )
+        }
+    )
+    assert [name for name, _ in glance(claim)] == ["ids", "a", "b", "c", "d"]
+
+
+# --- languages -----------------------------------------------------------------------------------
+
+
+CATALOGUE = ("title.", "differs.", "section.")
+"""What the English of stands in the catalogue itself."""
+
+
+def fields(text: str) -> set[str]:
+    return set(re.findall(r"{(\w*)}", text))
+
+
+def test_every_language_has_the_same_texts_with_the_same_values() -> None:
+    english = texts("en")
+    for language in LANGUAGES:
+        said = {k: text for k, text in texts(language).items() if not k.startswith(CATALOGUE)}
+        assert {key: fields(text) for key, text in said.items()} == {
+            key: fields(text) for key, text in english.items()
+        }
+        assert all(text.strip() for text in said.values())
+
+
+def test_every_statement_of_the_catalogue_has_its_japanese() -> None:
+    claims = catalogue().values()
+    expected = {f"title.{claim.id}" for claim in claims}
+    expected |= {f"differs.{claim.id}" for claim in claims if claim.differs}
+    expected |= {f"section.{claim.section}" for claim in claims}
+    assert {key for key in texts("ja") if key.startswith(CATALOGUE)} == expected
+
+
+def test_a_japanese_statement_keeps_what_is_quoted() -> None:
+    for claim in catalogue().values():
+        japanese = texts("ja")[f"title.{claim.id}"]
+        numbers = re.findall(r"\d+(?:\.\d+)?(?:e-\d+)?", claim.title)
+        assert [number for number in numbers if number not in japanese] == [], claim.id
+
+
+def test_every_section_has_an_introduction_and_every_claim_its_method() -> None:
+    for claim in catalogue().values():
+        assert f"introduction.{claim.section}" in texts("en")
+        assert f"method.{claim.id}" in texts("en")
+    sections = {claim.section for claim in catalogue().values()}
+    written = {key for key in texts("en") if key.startswith(("introduction.", "method."))}
+    assert len(written) == len(sections) + len(catalogue())
+
+
+def of_the_catalogue(claim_id: str, **more: str) -> Record:
+    claim = ClaimRecord(**catalogue()[claim_id].model_dump(), planned=1).model_copy(update=more)
+    return record(plan=header(claim))
+
+
+def test_a_statement_of_the_catalogue_is_there_in_both_languages() -> None:
+    one = of_the_catalogue("beam-one")
+    assert "Beam search with one beam is greedy decoding." in shown(one).text
+    japanese = shown(one, "ja").text
+    assert "ビームが 1 本のビームサーチは貪欲デコードである。" in japanese
+    assert "ロジットから選択まで" in japanese
+    assert "Beam search" not in japanese
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        of_the_catalogue("beam-one", title="One beam was greedy once."),
+        record(plan=header(planned("mine", title="One beam was greedy once.", section="Mine"))),
+    ],
+    ids=["an older statement", "a claim of one's own"],
+)
+def test_a_statement_that_is_not_the_catalogues_is_shown_as_it_is(one: Record) -> None:
+    for language in LANGUAGES:
+        assert "One beam was greedy once." in shown(one, language).text
+
+
+def test_a_claim_of_ones_own_is_said_to_be_decided_in_no_particular_way() -> None:
+    one = record(plan=header(planned("mine", section="Mine")))
+    assert "How it is decided" not in shown(one).text
+
+
+def test_no_english_of_the_page_is_left_in_japanese() -> None:
+    """Every word that is not data: the English on the page is the samples' alone."""
+    page = shown(of_the_catalogue("vocab-size"), "ja")
+    words = set(re.findall(r"[A-Za-z]{4,}", page.text))
+    assert words <= {
+        *("English", "embedded", "float", "transformers", "torch", "Linux", "Python", "probes"),
+        *("MistralForCausalLM", "sdpa", "none", "pytest", "tests", "claims", "claim", "vocab"),
+        *("size", "test", "record", "json"),
+    }
+
+
 # --- how values are shown ------------------------------------------------------------------------
 
 
@@ -227,8 +342,8 @@ def test_a_label_is_never_empty() -> None:
     ("value", "kind"),
     [
         (1, "number"),
-        (True, "number"),
-        (None, "number"),
+        (True, "constant"),
+        (None, "constant"),
         ("▁The", "word"),
         ("x" * 161, "text"),
         ("a\nb\nc\nd\ne", "text"),
@@ -251,11 +366,11 @@ def test_a_values_shape_decides_how_it_is_shown(value: JsonValue, kind: str) -> 
 
 
 def test_what_is_long_is_folded_under_its_size() -> None:
-    assert show("x" * 2000).size == "2,000 characters"
-    assert show([*range(61)]).size == "61 items"
-    assert show([{"a": 1}] * 61).size == "61 rows"
-    assert show({str(n): n for n in range(61)}).size == "61 entries"
-    assert show([*range(60)]).size == ""
+    assert show("x" * 2000).size == (2000, "character")
+    assert show([*range(61)]).size == (61, "item")
+    assert show([{"a": 1}] * 61).size == (61, "row")
+    assert show({str(n): n for n in range(61)}).size == (61, "entry")
+    assert show([*range(60)]).size is None
 
 
 def test_rows_of_a_table_may_lack_columns() -> None:
@@ -364,8 +479,8 @@ def hostile() -> Record:
 def test_hostile_text_is_shown_and_never_obeyed() -> None:
     html = render(hostile())
     page = Page(html)
-    assert page.tags["script"] == page.tags["img"] == page.tags["b"] == 0
-    assert page.tags["style"] == 1
+    assert page.tags["img"] == page.tags["b"] == 0
+    assert page.tags["style"] == page.tags["script"] == 1
     assert not [name for name, _ in page.attributes if name.startswith("on") or name == "style"]
     assert "{{ 7 * 7 }}" in page.text
     assert page.text.count("<b>") == 33_334
@@ -476,6 +591,54 @@ def test_a_target_folder_that_may_not_be_read_is_listed_as_such(
     ]
 
 
+def several_runs(report_dir: Path, verdicts: str) -> list[Run]:
+    """Runs an hour apart; `h` and `f` are what `pad-token` came to, `-` a run without it."""
+    for hour, letter in enumerate(verdicts):
+        plan = header(started=f"2026-11-23T{hour:02}:00:00Z")
+        if letter == "-":
+            plan = plan.model_copy(update={"claims": plan.claims[:1]})
+        journal = Journal.begin(report_dir, plan)
+        journal.check("bos-inserted", check())
+        if letter != "-":
+            verdict = {"h": Verdict.HOLDS, "f": Verdict.FAILS}[letter]
+            journal.check("pad-token", check(verdict=verdict, reason="it has one"))
+        journal.finish(FINISHED)
+    return list_runs(report_dir)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "changed"),
+    [("hh", ""), ("hf", " *"), ("hff", " * "), ("h-f", "  *"), ("fhf", " **"), ("-h", "  ")],
+)
+def test_the_history_marks_where_a_verdict_changed(
+    tmp_path: Path, verdicts: str, changed: str
+) -> None:
+    past = history(several_runs(tmp_path, verdicts))
+    (row,) = (row for row in past.rows if row.claim == "pad-token")
+    assert "".join("*" if cell.changed else " " for cell in row.cells).rstrip() == changed.rstrip()
+    assert [cell.present for cell in row.cells] == [letter != "-" for letter in verdicts]
+    assert past.changed == ("*" in changed)
+
+
+def test_the_history_has_the_last_runs_and_what_changed_first(tmp_path: Path) -> None:
+    past = history(several_runs(tmp_path, "f" * 5 + "h" * (LAST - 1) + "f"))
+    assert len(past.runs) == LAST
+    assert past.runs[-1].started > past.runs[0].started
+    assert [row.claim for row in past.rows] == ["pad-token", "bos-inserted"]
+
+
+def test_the_index_shows_the_history_in_words_too(tmp_path: Path) -> None:
+    several_runs(tmp_path, "hf")
+    text = index(tmp_path).text
+    assert "Claim by claim over the last 2 runs: 1 claim changed its verdict" in text
+    assert "pad-token holds fails, changed" in text
+
+
+def test_one_run_has_no_history(tmp_path: Path) -> None:
+    several_runs(tmp_path, "h")
+    assert "Claim by claim" not in index(tmp_path).text
+
+
 def test_a_folder_without_runs_has_an_index_that_says_so(tmp_path: Path) -> None:
     assert index(tmp_path).text.endswith("No runs yet.")
 
@@ -483,7 +646,8 @@ def test_a_folder_without_runs_has_an_index_that_says_so(tmp_path: Path) -> None
 def test_a_hostile_target_name_in_the_index_is_text(tmp_path: Path) -> None:
     finished_run(tmp_path, HOSTILE)
     page = index(tmp_path)
-    assert page.tags["img"] == page.tags["script"] == 0
+    assert page.tags["img"] == 0
+    assert page.tags["script"] == 1
     assert "</script>" in page.text
 
 

@@ -4,9 +4,15 @@
   const root = document.documentElement;
   const keep = (key, value) => { try { localStorage.setItem(key, value); } catch { /* a file may not */ } };
   const kept = key => { try { return localStorage.getItem(key); } catch { return null; } };
+  const press = (button, pressed) => button.setAttribute("aria-pressed", String(pressed));
+
+  const choices = document.querySelector(".choices"), dark = document.getElementById("dark");
+  const languages = [...choices.querySelectorAll("[data-language]")];
+  const system = matchMedia("(prefers-color-scheme: dark)");
 
   const speak = language => {
     root.lang = language;
+    for (const button of languages) press(button, button.dataset.language === language);
     for (const name of ["aria-label", "title", "placeholder"]) {
       for (const node of document.querySelectorAll(`[data-${language}-${name}]`)) {
         node.setAttribute(name, node.getAttribute(`data-${language}-${name}`));
@@ -14,21 +20,27 @@
     }
     root.dispatchEvent(new CustomEvent("languagechange"));
   };
-  const light = theme => { if (theme) root.dataset.theme = theme; };
+  const is_dark = () => root.dataset.theme ? root.dataset.theme === "dark" : system.matches;
+  const light = theme => {
+    if (theme === "light" || theme === "dark") root.dataset.theme = theme;
+    press(dark, is_dark());
+  };
 
-  speak(kept("language") || (navigator.language.startsWith("ja") ? "ja" : "en"));
+  const spoken = languages.map(button => button.dataset.language);
+  const wanted = [kept("language"), ...navigator.languages.map(tag => tag.split("-")[0])];
+  speak(wanted.find(language => spoken.includes(language)) || spoken[0]);
   light(kept("theme"));
+  choices.hidden = false;
 
-  const language = document.getElementById("language"), theme = document.getElementById("theme");
-  language.hidden = theme.hidden = false;
-  language.addEventListener("click", () => {
-    speak(root.lang === "ja" ? "en" : "ja");
-    keep("language", root.lang);
-  });
-  theme.addEventListener("click", () => {
-    const dark = root.dataset.theme ? root.dataset.theme === "dark"
-      : matchMedia("(prefers-color-scheme: dark)").matches;
-    light(dark ? "light" : "dark");
+  for (const button of languages) {
+    button.addEventListener("click", () => {
+      speak(button.dataset.language);
+      keep("language", root.lang);
+    });
+  }
+  dark.addEventListener("click", () => {
+    light(is_dark() ? "light" : "dark");
     keep("theme", root.dataset.theme);
   });
+  system.addEventListener("change", () => light());
 })();
