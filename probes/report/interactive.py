@@ -243,6 +243,39 @@ def vocabulary(record: Record) -> Vocabulary | None:
     return None
 
 
+def without_handled(record: Record) -> Record:
+    """The same record without the values shown here, so that none stands on the page twice."""
+    claims = [
+        claim.model_copy(
+            update={
+                "evidence": [
+                    check.model_copy(
+                        update={
+                            "values": {
+                                name: value
+                                for name, value in check.values.items()
+                                if not _is_handled(name, value)
+                            }
+                        }
+                    )
+                    for check in claim.evidence
+                ]
+            }
+        )
+        for claim in record.claims
+    ]
+    return record.model_copy(update={"claims": claims})
+
+
+def _is_handled(name: str, value: JsonValue) -> bool:
+    if name == "distributions":
+        found = _listed(value)
+        return bool(found) and all(_parsed(_DISTRIBUTION, each) is not None for each in found)
+    if name == "trace":
+        return _parsed(_TRACE, value) is not None
+    return name == "table" and isinstance(value, str) and _unpacked_size(value) > 0
+
+
 def share(probability: float) -> str:
     """A probability as a reader takes it in.
 

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from probes.record import ClaimRecord, Record, Verdict, tally
-from probes.report import evidence, history, language, statements, words
+from probes.report import evidence, history, interactive, language, statements, words
 from probes.report.evidence import BROKEN
 from probes.report.marking import mark, visible
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from probes.record.runs import Run
 
 
-STYLES = ("style.css",)
-SCRIPTS = ("page.js",)
+STYLES = ("style.css", "interactive.css")
+SCRIPTS = ("page.js", "interactive.js")
 """Files of `templates/` that every page holds, one after the other."""
 
 
@@ -41,10 +41,17 @@ class Section:
 
 def render(record: Record) -> str:
     """One run as a self-contained HTML page: no request, every text escaped."""
+    handled = {
+        "explorer": interactive.explorer(record),
+        "traces": interactive.traces(record),
+        "vocabulary": interactive.vocabulary(record),
+    }
+    record = interactive.without_handled(record)
     return (
         _templates()
         .get_template("report.html")
         .render(
+            **handled,
             record=record,
             counts=tally(record.claims),
             broken=[claim for claim in record.claims if claim.verdict in BROKEN],
