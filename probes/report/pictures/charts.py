@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -9,7 +10,7 @@ import altair as alt
 
 from probes.report.language import LANGUAGES, texts
 from probes.report.marking import visible
-from probes.report.pictures.svg import WORD
+from probes.report.pictures.svg import VALUE, WORD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,9 +33,10 @@ TIP = alt.Description("tip:N")
 """What a mark says when it is pointed at: the same in every language."""
 
 
-def word(key: str) -> str:
-    """A label that is the page's own, to be written in each language."""
-    return WORD + texts(next(iter(LANGUAGES)))[f"pictures.labels.{key}"]
+def word(key: str, value: object = None) -> str:
+    """A label that is the page's own, to be written in each language, with the value in it."""
+    said = WORD + texts(next(iter(LANGUAGES)))[f"pictures.labels.{key}"]
+    return said if value is None else f"{said}{VALUE}{value}"
 
 
 def label(text: str, longest: int = LONGEST) -> str:
@@ -51,8 +53,9 @@ def label(text: str, longest: int = LONGEST) -> str:
 
 
 def data(rows: Sequence[Row]) -> alt.InlineData:
-    """Rows as they travel with the chart."""
-    return alt.InlineData(values=list(rows))
+    """Rows as they travel with the chart: as one text, which is not copied at each step."""
+    values = json.dumps(list(rows), allow_nan=False)
+    return alt.InlineData(values=values, format=alt.JsonDataFormat(type="json"))
 
 
 def percent(share: float) -> str:
@@ -125,9 +128,16 @@ def bars(
         layers.append(
             base.mark_text(align="right", baseline="middle").encode(x=alt.value(-6), text="name:N")
         )
-    return alt.layer(
-        *layers, width=width, height=alt.Step(BAR), **({"title": title} if title else {})
+    return alt.LayerChart(
+        layer=layers, width=width, height=alt.Step(BAR), title=title or alt.Undefined
     )
+
+
+def heading(text: str) -> alt.Chart:
+    """A title at one height in all panels, whatever their axes take."""
+    made = alt.Chart(data([{}])).mark_text(align="left", baseline="bottom", fontWeight=600)
+    placed: alt.Chart = made.encode(x=alt.value(0), y=alt.value(-9), text=alt.value(text))
+    return placed
 
 
 def key(names: Sequence[str], right: int, bottom: int) -> list[alt.Chart]:

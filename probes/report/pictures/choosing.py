@@ -20,6 +20,7 @@ from probes.report.pictures.charts import (
     Chart,
     bars,
     data,
+    heading,
     key,
     label,
     percent,
@@ -127,7 +128,7 @@ def nuclei(found: Nuclei) -> Chart:
         {"entropy": entropy, "size": size, "tip": f"{entropy:.2f} → {size}"}
         for entropy, size in zip(found.entropies, found.sizes, strict=True)
     ]
-    return (
+    points: alt.Chart = (
         alt.Chart(data(rows), width=370, height=200)
         .mark_point(filled=True, size=60, opacity=0.6, color=MAIN, aria=True)
         .encode(
@@ -136,6 +137,7 @@ def nuclei(found: Nuclei) -> Chart:
             description=TIP,
         )
     )
+    return points
 
 
 def kept_along(found: Sequence[Traced]) -> Chart:
@@ -166,7 +168,7 @@ def hidden(found: Sequence[tuple[str, Kept]]) -> Chart:
     for prompt, kept in found:
         pairs = zip(kept.kept_by_default, kept.kept_with_top_k_0, strict=True)
         rows = [
-            {"step": f"{step}", "with": a, "without": b, "tip": f"{step}: {a:,} ↔ {b:,}"}
+            {"step": word("step", step), "with": a, "without": b, "tip": f"{step}: {a:,} ↔ {b:,}"}
             for step, (a, b) in enumerate(pairs, start=1)
         ]
         base = alt.Chart(data(rows)).encode(
@@ -192,9 +194,8 @@ def _dots(base: alt.Chart, field: str, colour: str, most: int) -> alt.LayerChart
     text = base.mark_text(
         color=colour, align="right" if field == "with" else "left", dx=-9 if field == "with" else 9
     )
-    return alt.layer(
-        dots.encode(x=x, description=TIP), text.encode(x=x, text=alt.Text(f"{field}:Q", format=","))
-    )
+    shown = alt.Text(f"{field}:Q", format=",")
+    return alt.LayerChart(layer=[dots.encode(x=x, description=TIP), text.encode(x=x, text=shown)])
 
 
 def collapse(found: Collapse) -> Chart:
@@ -211,7 +212,12 @@ def collapse(found: Collapse) -> Chart:
         for each in found.grid
     ]
     base = alt.Chart(data(rows)).encode(
-        x=alt.X("temperature:O", title=word("temperature"), sort=None, axis=alt.Axis(labelAngle=0, domain=False)),
+        x=alt.X(
+            "temperature:O",
+            title=word("temperature"),
+            sort=None,
+            axis=alt.Axis(labelAngle=0, domain=False),
+        ),
         y=alt.Y("top_p:O", title="top_p", sort=None),
     )
     cells = base.mark_rect(color=HEAT, aria=True, stroke="var(--paper)", strokeWidth=2).encode(
@@ -231,20 +237,20 @@ def beams(found: Sequence[tuple[str, BeamPair]]) -> Chart:
     most = max(max(p.greedy.rows, p.four_beams.rows) for _, p in found)
     for prompt, pair in found:
         both = (pair.greedy, pair.four_beams)
-        names = [f"{each.beams}" for each in both]
+        names = [word("greedy"), word("beams", pair.four_beams.beams)]
         likely = [
-            Bar(name, -each.log_probability, f"{each.log_probability:.2f}", colour=colour)
+            Bar(name, -each.log_probability, _signed(each.log_probability), colour=colour)
             for name, each, colour in zip(names, both, (QUIET, MAIN), strict=True)
         ]
         rows = [
-            Bar(name, each.rows, f"{each.rows}", colour=colour)
+            Bar("", each.rows, f"{each.rows:,}", tip=f"{each.rows:,}", colour=colour)
             for name, each, colour in zip(names, both, (QUIET, MAIN), strict=True)
         ]
         panels.append(
             alt.hconcat(
                 bars(likely, longest=max(-lowest, 1e-6), width=210, title=label(prompt, 30)),
                 bars(rows, longest=most, width=110, title=word("rows")),
-                spacing=34,
+                spacing=18,
             )
         )
     return alt.vconcat(*panels, spacing=14)
@@ -261,32 +267,52 @@ def coherence(found: Sequence[tuple[str, Coherence]]) -> Chart:
                 "value": getattr(varied, measure),
                 "prompt": number,
                 "colour": SERIES[number % len(SERIES)],
-                "shown": f"{getattr(varied, measure):.2f}",
+                "shown": _signed(getattr(varied, measure)),
                 "tip": f"{label(prompt, 40)}, top_p {name}: {getattr(varied, measure):.3f}",
             }
             for number, (prompt, pair) in enumerate(found)
             for name, varied in (("0.2", pair.narrow_hot), ("0.9", pair.wide_hot))
         ]
         base = alt.Chart(data(rows)).encode(
-            x=alt.X("nucleus:O", title="top_p", axis=alt.Axis(labelAngle=0), scale=alt.Scale(padding=0.25)),
-            y=alt.Y("value:Q", axis=None, scale=alt.Scale(zero=False, padding=14)),
+            x=alt.X(
+                "nucleus:O",
+                title="top_p",
+                axis=alt.Axis(labelAngle=0),
+                scale=alt.Scale(padding=0.6),
+            ),
+            y=alt.Y("value:Q", axis=None, scale=alt.Scale(zero=False, padding=8)),
             color=alt.Color("colour:N", scale=None),
         )
         panels.append(
             alt.layer(
                 base.mark_line(strokeWidth=2).encode(detail="prompt:N"),
                 base.mark_point(filled=True, size=55, opacity=1, aria=True).encode(description=TIP),
-                base.mark_text(dy=-11).encode(text="shown:N"),
-                width=112,
-                height=120,
-                title=word(measure),
+                _at_end(base, "0.2", align="right", dx=-8),
+                _at_end(base, "0.9", align="left", dx=8),
+                heading(word(measure)),
+                width=124,
+                height=110,
             )
         )
-    return alt.hconcat(*panels, spacing=16)
+    names = [label(prompt, 30) for prompt, _ in found]
+    lines = alt.layer(*key(names, 380, 17 * len(names)), width=380, height=17 * len(names))
+    return alt.vconcat(alt.hconcat(*panels, spacing=14), lines, spacing=8)
+
+
+def _at_end(base: alt.Chart, nucleus: str, **where: object) -> alt.Chart:
+    """Values beside their points, on the side where no line is."""
+    text = base.transform_filter(alt.FieldEqualPredicate(field="nucleus", equal=nucleus))
+    values: alt.Chart = text.mark_text(baseline="middle", **where).encode(text="shown:N")
+    return values
+
+
+def _signed(number: float) -> str:
+    """Two digits, with a minus that is as wide as a plus."""
+    return f"{number:.2f}".replace("-", "−")
 
 
 def _counts(most: int) -> alt.Scale:
-    return alt.Scale(type="log", domain=[0.8, most * 1.3], nice=False)
+    return alt.Scale(type="log", domain=[0.5, most * 1.5], nice=False)
 
 
 def _tens(*, grid: bool = True) -> alt.Axis:
@@ -300,13 +326,7 @@ def _settings(settings: dict[str, float]) -> str:
     )
 
 
-
-def is_flatter(one: Distribution, other: Distribution) -> bool:
-    """Whether the first's most likely token stands out less."""
-    return _lead(one) < _lead(other) - 1
-
-
-def _lead(found: Distribution) -> float:
-    """How far the largest logit is above the second."""
+def lead(found: Distribution) -> float:
+    """How far the largest logit is above the second: small where the distribution is flat."""
     first, second = [*found.head, found.head[0]][:2]
     return first - second

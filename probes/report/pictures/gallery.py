@@ -75,6 +75,8 @@ def _similarities(claim: ClaimRecord) -> Iterator[Picture]:
 def _other_vectors(claim: ClaimRecord) -> Iterator[Picture]:
     for check, found in _found(claim, measured.Similarities)[:2]:
         layer = check.values.get("layer")
+        if check.values.get("tied_to_the_embedding") is True:
+            continue  # they are the rows that stand under cosine-groups
         if isinstance(layer, int):
             yield _heat("cosine-layer", found, layer=layer)
         else:
@@ -88,8 +90,7 @@ def _heat(key: str, found: measured.Similarities, **values: object) -> Picture:
 
 def _shared_pieces(claim: ClaimRecord) -> Iterator[Picture]:
     for _, found in _found(claim, measured.Shared)[:1]:
-        low = meaning.faintest(found.cosine_matrix)
-        yield _charted("shared-pieces", meaning.shared_pieces(found), low=f"{low:.3f}")
+        yield _charted("shared-pieces", meaning.shared_pieces(found))
 
 
 def _planes(claim: ClaimRecord) -> Iterator[Picture]:
@@ -111,9 +112,9 @@ def _top_ten(claim: ClaimRecord) -> Iterator[Picture]:
 
 def _temperatures(claim: ClaimRecord) -> Iterator[Picture]:
     for _, found in _found(claim, measured.Distributions)[:1]:
-        sharp, *others = found.distributions
-        flat = [each for each in others if choosing.is_flatter(each, sharp)]
-        for each in [sharp, *flat[:1]]:
+        first = found.distributions[0]
+        flattest = min(found.distributions, key=choosing.lead)
+        for each in (first, flattest) if flattest is not first else (first,):
             drawn = choosing.temperatures(each)
             yield _charted("temperatures", drawn, prompt=mark(each.prompt[:200]))
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING, TypeVar
 
 import altair as alt
 
-from probes.report.pictures.charts import HEAT, SERIES, TIP, Chart, Row, data, label
+from probes.report.pictures.charts import HEAT, SERIES, TIP, Chart, Row, data, label, percent, word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,9 +32,40 @@ def similarities(found: Similarities) -> Chart:
 
 
 def shared_pieces(found: Shared) -> Chart:
-    """Every pair of words as a cell; words of several pieces."""
+    """Every pair of words as a stroke at its cosine: those that share a piece, and the others."""
     words = list(found.pieces)
-    return _heat_map(words, [""] * len(words), found.cosine_matrix)
+    rows: list[Row] = []
+    for one, other in combinations(range(len(words)), 2):
+        both = common(found.pieces[words[one]], found.pieces[words[other]])
+        cosine = found.cosine_matrix[one][other]
+        pair = f"{label(words[one])} – {label(words[other])}"
+        rows.append(
+            {
+                "kind": word("sharing" if both else "not-sharing"),
+                "cosine": cosine,
+                "colour": SERIES[1] if both else SERIES[0],
+                "tip": " ".join([f"{pair}: {cosine:.4f}", *map(label, both)]),
+            }
+        )
+    base = alt.Chart(data(rows), width=330, height=alt.Step(44))
+    y = alt.Y("kind:N", title=None, sort=None, axis=alt.Axis(labelColor="var(--ink)"))
+    x = alt.X("cosine:Q", title=word("cosine"), scale=alt.Scale(zero=False))
+    strokes = base.mark_tick(thickness=2, bandSize=26, opacity=0.5, aria=True).encode(
+        x=x, y=y, color=_as_given(), description=TIP
+    )
+    means = base.mark_point(shape="diamond", filled=True, size=110, opacity=1).encode(
+        x=alt.X("mean(cosine):Q", title=word("cosine")), y=y, color=alt.value("var(--ink)")
+    )
+    return alt.layer(strokes, means)
+
+
+def common(one: Sequence[str], other: Sequence[str]) -> list[str]:
+    """The pieces that two words share, but for the space that begins all of them.
+
+    >>> common(["▁", "女", "王"], ["▁", "王"])
+    ['王']
+    """
+    return [piece for piece in one if piece in other and piece != "▁"]
 
 
 def faintest(matrix: Sequence[Sequence[float]]) -> float:
@@ -138,7 +170,8 @@ def plane(found: Plane) -> Chart:
     name_x, name_y = _pixels(alt.X, "name_x", WIDTH), _pixels(alt.Y, "name_y", height)
 
     def marks(some: list[Row]) -> alt.Chart:
-        return alt.Chart(data(some)).encode(color=_as_given())
+        coloured: alt.Chart = alt.Chart(data(some)).encode(color=_as_given())
+        return coloured
 
     layers = [
         marks([row for row in rows if row["led"]])
@@ -160,7 +193,7 @@ def plane(found: Plane) -> Chart:
 
 def _frame(found: Plane, height: float) -> alt.LayerChart:
     """The axes: what they are, and how much of the variance each shows."""
-    first, second = (f"PC {n} · {share:.1%}" for n, share in enumerate(_two(found), 1))
+    first, second = (f"PC {n} · {percent(share)}" for n, share in enumerate(_two(found), 1))
     edges = [
         {"x": 0, "y": height, "x2": WIDTH, "y2": height},
         {"x": 0, "y": height, "x2": 0, "y2": 0},
@@ -168,9 +201,7 @@ def _frame(found: Plane, height: float) -> alt.LayerChart:
     lines = (
         alt.Chart(data(edges))
         .mark_rule(color="var(--rule)")
-        .encode(
-            x=_pixels(alt.X, "x", WIDTH), x2="x2:Q", y=_pixels(alt.Y, "y", height), y2="y2:Q"
-        )
+        .encode(x=_pixels(alt.X, "x", WIDTH), x2="x2:Q", y=_pixels(alt.Y, "y", height), y2="y2:Q")
     )
     soft = alt.Chart(data([{}]))
     across = soft.mark_text(align="right", baseline="top", dy=5, color="var(--soft)").encode(
@@ -179,7 +210,7 @@ def _frame(found: Plane, height: float) -> alt.LayerChart:
     up = soft.mark_text(align="left", baseline="bottom", dy=-4, color="var(--soft)").encode(
         x=alt.value(0), y=alt.value(0), text=alt.value(second)
     )
-    return alt.layer(lines, across, up)
+    return alt.LayerChart(layer=[lines, across, up])
 
 
 def _two(found: Plane) -> list[float]:

@@ -46,9 +46,7 @@ class Similarities(_Measured):
 
     @model_validator(mode="after")
     def _agree(self) -> Similarities:
-        return _same_lengths(
-            self, self.words, self.groups, self.cosine_matrix, *self.cosine_matrix
-        )
+        return _same_lengths(self, self.words, self.groups, self.cosine_matrix, *self.cosine_matrix)
 
 
 class SimilarityLists(Similarities):

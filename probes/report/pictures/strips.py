@@ -1,4 +1,4 @@
-"""Pictures made of text: pieces in boxes, and a text with what it repeats. They wrap as text does."""
+"""Pictures made of text, which wrap as it does: pieces in boxes, a text with its repetitions."""
 
 from __future__ import annotations
 
@@ -29,9 +29,8 @@ def strip(encoded: Encoded, *, titled: bool = False) -> Markup:
     """A text's pieces in boxes, each above its id; special tokens and ▁ stand out.
 
     >>> from probes.report.pictures.measured import Encoded
-    >>> print(strip(Encoded(text="Hi", ids=[1, 15359], pieces=["<s>", "▁Hi"])))
-    ... # doctest: +NORMALIZE_WHITESPACE
-    <ol class="strip"><li class="special"><bdi>&lt;s&gt;</bdi><span>1</span></li><li><bdi><i>▁</i>Hi</bdi><span>15359</span></li></ol>
+    >>> print(strip(Encoded(text="Hi", ids=[15359], pieces=["▁Hi"])))
+    <ol class="strip"><li><bdi><i>▁</i>Hi</bdi><span>15359</span></li></ol>
     """
     pairs = list(zip(encoded.pieces, encoded.ids, strict=True))
     boxes = [_box(piece, number) for piece, number in pairs[:LONGEST_STRIP]]
@@ -54,10 +53,11 @@ def repeated(found: Repetition) -> Markup:
     words = re.findall(r"\s*\S+", found.greedy_text[:LONGEST_TEXT])
     parts = []
     for word, again in zip(words, repeats([word.strip() for word in words]), strict=True):
-        shown = escape(visible(" ".join(word.split()))) + " "
+        shown = escape(visible(word.strip()))
         parts.append((shown, again))
     inner = Markup("").join(
-        Markup("<mark>{}</mark>").format(text) if again else text for text, again in _runs(parts)
+        Markup("<mark>{}</mark> ").format(text) if again else text + " "
+        for text, again in _runs(parts)
     )
     cut = "…" if len(found.greedy_text) > LONGEST_TEXT else ""
     return Markup('<p class="repeated"><bdi>{}{}</bdi></p>').format(inner, cut)
@@ -84,7 +84,7 @@ def _runs(parts: Sequence[tuple[Markup, bool]]) -> list[tuple[Markup, bool]]:
     together: list[tuple[Markup, bool]] = []
     for text, again in parts:
         if together and together[-1][1] == again:
-            together[-1] = (together[-1][0] + text, again)
+            together[-1] = (together[-1][0] + " " + text, again)
         else:
             together.append((text, again))
     return together

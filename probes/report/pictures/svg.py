@@ -1,9 +1,8 @@
-"""A chart as SVG that can stand in a page: drawn by Vega, then written anew from a list of
-what may be in it.
+"""A chart as SVG that can stand in a page: drawn by Vega, then written anew.
 
-Nothing is taken over that is not on the list, so that no script, link, style or id gets into the
-page, whatever a model's text holds. What Vega says to screen readers of a mark becomes the mark's
-title, which browsers also show when it is pointed at.
+It is written from a list of what may be in it. Nothing else is taken over, so that no script, link,
+style or id gets into the page, whatever a model's text holds. What Vega says to screen readers of
+a mark becomes the mark's title, which browsers also show when it is pointed at.
 """
 
 from __future__ import annotations
@@ -23,8 +22,11 @@ if TYPE_CHECKING:
 
     import altair
 
-WORD = "\ue000"
-"""Begins a label that is the page's own. In no other text: `visible` spells it out."""
+WORD, VALUE = "\ue000", "\ue001"
+"""The first begins a label that is the page's own, the second the value that stands in it.
+
+They are in no other text: `visible` spells them out.
+"""
 
 CONFIG: dict[str, Any] = {
     "aria": False,
@@ -46,7 +48,7 @@ CONFIG: dict[str, Any] = {
     },
     # Upright, above the axis: so it is read in any script.
     "axisY": {"titleAngle": 0, "titleAlign": "left", "titleX": -26, "titleY": -12, "domain": False},
-    "axisX": {"grid": False},
+    "axisX": {"grid": False, "labelFlush": False},
     "title": {"anchor": "start", "color": "var(--ink)", "fontSize": 12, "fontWeight": 600},
     "text": {"color": "var(--ink)", "fontSize": 12},
     "legend": {
@@ -77,8 +79,10 @@ _ATTRIBUTES = {
     "text-anchor": _WORDS,
     "font-weight": _WORDS,
 } | dict.fromkeys(
-    ["x", "y", "x1", "y1", "x2", "y2", "width", "height", "opacity", "fill-opacity"]
-    + ["stroke-opacity", "stroke-width", "font-size"],
+    (
+        *("x", "y", "x1", "y1", "x2", "y2", "width", "height"),
+        *("font-size", "stroke-width", "opacity", "fill-opacity", "stroke-opacity"),
+    ),
     _LENGTH,
 )
 """What an element may carry, and how it must look."""
@@ -114,7 +118,7 @@ def clean(source: str, key: str) -> tuple[Markup, tuple[str, ...]]:
     if "<!" in source or "<?" in source:
         raise ValueError("a declaration in a picture")
     try:
-        root = ElementTree.fromstring(source)  # noqa: S314: without declarations it is harmless
+        root = ElementTree.fromstring(source)  # noqa: S314 - without declarations it is harmless
     except ElementTree.ParseError as error:
         raise ValueError(f"a picture is not XML: {error}") from error
     if root.tag != f"{_SPACE}svg":
@@ -144,7 +148,7 @@ def _written(node: ElementTree.Element) -> Iterator[Markup]:
     if name == "g" and (not kept or not inner):
         yield inner
         return
-    tag = Markup(name)  # noqa: S704: it is one of ours
+    tag = Markup(name)  # noqa: S704 - it is one of ours
     yield Markup("<{}{}>{}</{}>").format(tag, kept, inner, tag)
 
 
@@ -178,9 +182,11 @@ def _text(text: str) -> Markup:
     """A label: of the page's own in each language, any other as it is."""
     if not text.startswith(WORD):
         return escape(text)
-    said = _words()[text.removeprefix(WORD)]
+    first, _, value = text.removeprefix(WORD).partition(VALUE)
+    said = _words()[first]
     return Markup("").join(
-        Markup('<tspan lang="{}">{}</tspan>').format(code, said[code]) for code in LANGUAGES
+        Markup('<tspan lang="{}">{}</tspan>').format(code, said[code].format(value))
+        for code in LANGUAGES
     )
 
 

@@ -12,10 +12,9 @@ from probes.report.pictures.charts import (
     QUIET,
     SERIES,
     TIP,
-    Bar,
     Chart,
-    bars,
     data,
+    heading,
     key,
     percent,
     word,
@@ -23,9 +22,9 @@ from probes.report.pictures.charts import (
 from probes.report.words import byte_size
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from probes.report.pictures.measured import Dose, Memory, Settings
+    from probes.report.pictures.measured import Dose, Memory, Setting, Settings
 
 WHOLE = alt.Scale(domain=[0, 1], nice=False)
 SHARES = alt.Axis(values=[0, 0.25, 0.5, 0.75, 1], format="~%")
@@ -48,7 +47,12 @@ def doses(found: Sequence[tuple[str, Dose]]) -> Chart:
         )
     ]
     base = alt.Chart(data(rows)).encode(
-        x=alt.X("temperature:Q", title=word("temperature"), scale=alt.Scale(zero=False, nice=False)),
+        x=alt.X(
+            "temperature:Q",
+            title=word("temperature"),
+            scale=alt.Scale(zero=False, nice=False, padding=4),
+            axis=alt.Axis(values=_once(t for _, dose in found for t in dose.temperatures)),
+        ),
         color=alt.Color("colour:N", scale=None),
         detail="series:N",
     )
@@ -58,8 +62,10 @@ def doses(found: Sequence[tuple[str, Dose]]) -> Chart:
         base.mark_area(opacity=0.25).encode(y=least, y2="most:Q"),
         base.mark_line(strokeWidth=2).encode(y=least),
         base.mark_line(strokeWidth=2).encode(y=alt.Y("most:Q", scale=WHOLE)),
-        base.mark_point(filled=True, size=45, opacity=1, aria=True).encode(y=least, description=TIP),
-        *key(names, 110, 200),
+        base.mark_point(filled=True, size=45, opacity=1, aria=True).encode(
+            y=least, description=TIP
+        ),
+        *key(names, 110, 158),
         width=370,
         height=210,
     )
@@ -76,8 +82,8 @@ def settings(found: Settings) -> Chart:
                 "least": each.right_least,
                 "most": each.right_most,
                 "distinct": each.distinct_4_grams,
-                "right_tip": f"T {each.temperature:g}: {_between(each.right_least, each.right_most)}",
-                "tip": f"T {each.temperature:g}: {percent(each.distinct_4_grams)}",
+                "right_tip": _at(each) + _between(each.right_least, each.right_most),
+                "tip": _at(each) + percent(each.distinct_4_grams),
             }
             for each in found.settings
             if each.top_p == top_p
@@ -87,7 +93,7 @@ def settings(found: Settings) -> Chart:
                 "temperature:Q",
                 title=word("temperature"),
                 scale=alt.Scale(zero=False, nice=False, padding=4),
-                axis=alt.Axis(values=sorted({each.temperature for each in found.settings})),
+                axis=alt.Axis(values=_once(each.temperature for each in found.settings)),
             )
         )
         axis = alt.Axis(values=SHARES.values, format="~%", labels=number == 0)
@@ -101,10 +107,10 @@ def settings(found: Settings) -> Chart:
                 base.mark_line(strokeWidth=2, color=OTHER).encode(y=distinct),
                 _points(base, MAIN).encode(y=least, description=right),
                 _points(base, OTHER).encode(y=distinct, description=TIP),
-                *(key([word("right"), word("distinct")], 120, 170) if number == 0 else []),
+                *(key([word("right"), word("distinct")], 120, 182) if number == 0 else []),
+                heading(f"top_p {top_p:g}"),
                 width=124,
                 height=180,
-                title=f"top_p {top_p:g}",
             )
         )
     return alt.hconcat(*panels, spacing=16)
@@ -155,8 +161,17 @@ def memory(found: Memory) -> Chart:
     return alt.layer(parts, text, width=370, height=alt.Step(34))
 
 
+def _at(setting: Setting) -> str:
+    return f"T {setting.temperature:g}: "
+
+
+def _once(numbers: Iterable[float]) -> list[float]:
+    return sorted(set(numbers))
+
+
 def _points(base: alt.Chart, colour: str) -> alt.Chart:
-    return base.mark_point(filled=True, size=40, opacity=1, color=colour, aria=True)
+    points: alt.Chart = base.mark_point(filled=True, size=40, opacity=1, color=colour, aria=True)
+    return points
 
 
 def _between(least: float, most: float) -> str:
