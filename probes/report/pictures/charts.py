@@ -125,9 +125,7 @@ def bars(
         ),
     ]
     if named:
-        layers.append(
-            base.mark_text(align="right", baseline="middle").encode(x=alt.value(-6), text="name:N")
-        )
+        layers.append(base.mark_text(align="right", baseline="middle", x=-6).encode(text="name:N"))
     return alt.LayerChart(
         layer=layers, width=width, height=alt.Step(BAR), title=title or alt.Undefined
     )
@@ -135,9 +133,10 @@ def bars(
 
 def heading(text: str) -> alt.Chart:
     """A title at one height in all panels, whatever their axes take."""
-    made = alt.Chart(data([{}])).mark_text(align="left", baseline="bottom", fontWeight=600)
-    placed: alt.Chart = made.encode(x=alt.value(0), y=alt.value(-9), text=alt.value(text))
-    return placed
+    titled: alt.Chart = alt.Chart(data([{}])).mark_text(
+        align="left", baseline="bottom", fontWeight=600, x=0, y=-9, text=text
+    )
+    return titled
 
 
 def key(names: Sequence[str], right: int, bottom: int) -> list[alt.Chart]:
@@ -148,11 +147,16 @@ def key(names: Sequence[str], right: int, bottom: int) -> list[alt.Chart]:
         right: pixels from the left to where they end.
         bottom: pixels from the top to below the last.
     """
-    lines = []
-    for number, name in enumerate(names):
-        y = bottom - 10 - 17 * (len(names) - 1 - number)
-        text = alt.Chart(data([{}])).mark_text(
-            align="right", baseline="middle", fontWeight=600, color=SERIES[number % len(SERIES)]
+    top = bottom - 10 - 17 * (len(names) - 1)
+    return [
+        alt.Chart(data([{}])).mark_text(
+            align="right",
+            baseline="middle",
+            fontWeight=600,
+            color=SERIES[number % len(SERIES)],
+            x=right - 4,
+            y=top + 17 * number,
+            text=name,
         )
-        lines.append(text.encode(x=alt.value(right - 4), y=alt.value(y), text=alt.value(name)))
-    return lines
+        for number, name in enumerate(names)
+    ]

@@ -76,11 +76,18 @@ def temperatures(found: Distribution) -> Chart:
     for number, temperature in enumerate(TEMPERATURES):
         shares = softmax(logits, temperature)[: len(listed)]
         rows = [
-            Bar(label(token.text, 12), float(share), percent(float(share)))
+            Bar(
+                label(token.text, 12),
+                float(share),
+                percent(float(share)),
+                f"T {temperature:g}, {label(token.text)}: {float(share):.4g}",
+            )
             for token, share in zip(listed, shares, strict=True)
         ]
         rest = max(0.0, 1 - float(shares.sum()))
-        rows.append(Bar(word("others"), rest, percent(rest), tip=percent(rest), colour=QUIET))
+        rows.append(
+            Bar(word("others"), rest, percent(rest), f"T {temperature:g}, …: {rest:.4g}", QUIET)
+        )
         panels.append(
             bars(rows, longest=1, width=112, title=f"T = {temperature}", named=number == 0)
         )
@@ -168,7 +175,12 @@ def hidden(found: Sequence[tuple[str, Kept]]) -> Chart:
     for prompt, kept in found:
         pairs = zip(kept.kept_by_default, kept.kept_with_top_k_0, strict=True)
         rows = [
-            {"step": word("step", step), "with": a, "without": b, "tip": f"{step}: {a:,} ↔ {b:,}"}
+            {
+                "step": word("step", step),
+                "with": a,
+                "without": b,
+                "tip": f"{label(prompt, 40)}, {step}: {a:,} → {b:,}",
+            }
             for step, (a, b) in enumerate(pairs, start=1)
         ]
         base = alt.Chart(data(rows)).encode(
@@ -236,16 +248,13 @@ def beams(found: Sequence[tuple[str, BeamPair]]) -> Chart:
     lowest = min(min(p.greedy.log_probability, p.four_beams.log_probability) for _, p in found)
     most = max(max(p.greedy.rows, p.four_beams.rows) for _, p in found)
     for prompt, pair in found:
-        both = (pair.greedy, pair.four_beams)
-        names = [word("greedy"), word("beams", pair.four_beams.beams)]
-        likely = [
-            Bar(name, -each.log_probability, _signed(each.log_probability), colour=colour)
-            for name, each, colour in zip(names, both, (QUIET, MAIN), strict=True)
-        ]
-        rows = [
-            Bar("", each.rows, f"{each.rows:,}", tip=f"{each.rows:,}", colour=colour)
-            for name, each, colour in zip(names, both, (QUIET, MAIN), strict=True)
-        ]
+        likely, rows = [], []
+        for each, colour in ((pair.greedy, QUIET), (pair.four_beams, MAIN)):
+            name = word("greedy") if each.beams == 1 else word("beams", each.beams)
+            shown = _signed(each.log_probability)
+            tip = f"{label(prompt, 40)}, num_beams {each.beams}: "
+            likely.append(Bar(name, -each.log_probability, shown, tip + shown, colour))
+            rows.append(Bar("", each.rows, f"{each.rows:,}", f"{tip}{each.rows:,}", colour))
         panels.append(
             alt.hconcat(
                 bars(likely, longest=max(-lowest, 1e-6), width=210, title=label(prompt, 30)),

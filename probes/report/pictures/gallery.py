@@ -172,7 +172,7 @@ def _repeated(claim: ClaimRecord) -> Iterator[Picture]:
 
 
 def _doses(claim: ClaimRecord) -> Iterator[Picture]:
-    doses = [(f"top_p {name}", dose) for name, dose in _named(claim, measured.Dose)]
+    doses = [(label(f"top_p {name}"), dose) for name, dose in _named(claim, measured.Dose)]
     if doses:
         yield _charted("doses", tasks.doses(doses))
 

@@ -53,9 +53,9 @@ def shared_pieces(found: Shared) -> Chart:
     strokes = base.mark_tick(thickness=2, bandSize=26, opacity=0.5, aria=True).encode(
         x=x, y=y, color=_as_given(), description=TIP
     )
-    means = base.mark_point(shape="diamond", filled=True, size=110, opacity=1).encode(
-        x=alt.X("mean(cosine):Q", title=word("cosine")), y=y, color=alt.value("var(--ink)")
-    )
+    means = base.mark_point(
+        shape="diamond", filled=True, size=110, opacity=1, color="var(--ink)"
+    ).encode(x=alt.X("mean(cosine):Q", title=word("cosine")), y=y)
     return alt.layer(strokes, means)
 
 
@@ -120,11 +120,11 @@ def _heat_map(
         for start, name, group in zip(starts, words, groups, strict=True)
     ]
     text = alt.Chart(data(names)).encode(text="name:N", color=_as_given())
-    rows = text.mark_text(align="right", baseline="middle").encode(
-        x=alt.value(-5), y=_pixels(alt.Y, "at", side)
+    rows = text.mark_text(align="right", baseline="middle", x=-5).encode(
+        y=_pixels(alt.Y, "at", side)
     )
-    columns = text.mark_text(align="left", baseline="middle", angle=270).encode(
-        x=_pixels(alt.X, "at", side), y=alt.value(-5)
+    columns = text.mark_text(align="left", baseline="middle", angle=270, y=-5).encode(
+        x=_pixels(alt.X, "at", side)
     )
     return alt.layer(heat, rows, columns, width=side, height=side)
 
@@ -203,12 +203,11 @@ def _frame(found: Plane, height: float) -> alt.LayerChart:
         .mark_rule(color="var(--rule)")
         .encode(x=_pixels(alt.X, "x", WIDTH), x2="x2:Q", y=_pixels(alt.Y, "y", height), y2="y2:Q")
     )
-    soft = alt.Chart(data([{}]))
-    across = soft.mark_text(align="right", baseline="top", dy=5, color="var(--soft)").encode(
-        x=alt.value(WIDTH), y=alt.value(height), text=alt.value(first)
+    across = alt.Chart(data([{}])).mark_text(
+        align="right", baseline="top", color="var(--soft)", x=WIDTH, y=height + 5, text=first
     )
-    up = soft.mark_text(align="left", baseline="bottom", dy=-4, color="var(--soft)").encode(
-        x=alt.value(0), y=alt.value(0), text=alt.value(second)
+    up = alt.Chart(data([{}])).mark_text(
+        align="left", baseline="bottom", color="var(--soft)", x=0, y=-4, text=second
     )
     return alt.LayerChart(layer=[lines, across, up])
 

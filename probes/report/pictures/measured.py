@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Sized
 
 Share = Annotated[FiniteFloat, Field(ge=0, le=1.000001)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Bytes = Annotated[int, Field(ge=1, le=10**15)]
+Id = Annotated[int, Field(ge=0, le=10**9)]
 Cosine = Annotated[FiniteFloat, Field(ge=-1.01, le=1.01)]
 Positive = Annotated[FiniteFloat, Field(gt=0)]
 
@@ -29,7 +31,7 @@ class Encoded(_Measured):
     """A text and what the tokenizer made of it."""
 
     text: str
-    ids: list[int] = Field(min_length=1)
+    ids: list[Id] = Field(min_length=1)
     pieces: list[str] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -91,7 +93,7 @@ class Planes(Plane):
 class Candidate(_Measured):
     """A token that could come next."""
 
-    id: int
+    id: Id
     text: str
     probability: Share
 
@@ -105,7 +107,7 @@ class TopTen(_Measured):
 class Token(_Measured):
     """A token and its logit."""
 
-    id: int
+    id: Id
     text: str
     logit: FiniteFloat
 
@@ -226,11 +228,11 @@ class Repetition(_Measured):
 class Memory(_Measured):
     """Bytes of a model in 4 bits, and in 16."""
 
-    linear_parameters: Count
-    other_parameters: Count
-    linear_bytes: Count
-    total_bytes: Count
-    fp16_bytes: Count
+    linear_parameters: Bytes
+    other_parameters: Bytes
+    linear_bytes: Bytes
+    total_bytes: Bytes
+    fp16_bytes: Bytes
 
 
 class Dose(_Measured):

@@ -183,7 +183,9 @@ def _text(text: str) -> Markup:
     if not text.startswith(WORD):
         return escape(text)
     first, _, value = text.removeprefix(WORD).partition(VALUE)
-    said = _words()[first]
+    said = _words().get(first)
+    if said is None:
+        return escape(text)
     return Markup("").join(
         Markup('<tspan lang="{}">{}</tspan>').format(code, said[code].format(value))
         for code in LANGUAGES
