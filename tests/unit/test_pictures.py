@@ -167,6 +167,7 @@ def test_every_claim_of_the_gallery_has_its_pictures(
     keys = {claim: [picture.key for picture in pictures] for claim, pictures in drawn.items()}
     assert set(keys) == set(EVIDENCE)
     assert keys["cosine-groups"] == ["cosine", "cosine-other"]
+    assert keys["double-bos"] == ["double"]
     assert keys["other-vectors"] == ["cosine-head", "cosine-layer"]
     assert keys["next-token"] == ["top-ten", "temperatures", "temperatures"]
 
@@ -246,6 +247,18 @@ def test_a_strip_shows_pieces_ids_special_tokens_and_spaces(
         "<li><bdi><i>▁</i>Japan</bdi><span>4720</span></li>"
         "<li><bdi><i>▁</i>is</bdi><span>349</span></li></ol>"
     )
+
+
+def test_the_head_of_a_tied_model_is_not_drawn_twice() -> None:
+    tied = LIST | {"tied_to_the_embedding": True}
+    assert draw(of({"other-vectors": [tied]})) == {}
+
+
+def test_scripts_whose_space_is_merged_come_before_those_whose_space_is_not() -> None:
+    alone: dict[str, JsonValue] = {"text": "日", "ids": [1, 28705, 3], "pieces": ["<s>", "▁", "日"]}
+    (picture,) = draw(of({"prefix-space": [alone, *[ENGLISH] * 5]}))["prefix-space"]
+    assert picture.drawing.count("<dt>") == 4
+    assert picture.drawing.index("Japan") < picture.drawing.index("日")
 
 
 def test_a_heat_map_has_a_cell_a_pair_as_strong_as_its_cosine() -> None:

@@ -56,13 +56,20 @@ def _charted(key: str, chart: Chart, **values: object) -> Picture:
 
 def _strip(claim: ClaimRecord) -> Iterator[Picture]:
     for _, found in _found(claim, measured.Encoded)[:1]:
-        yield Picture("strip", strips.strip(found), {"text": mark(found.text[:200])})
+        yield Picture("strip", strips.strip(found))
+
+
+def _double(claim: ClaimRecord) -> Iterator[Picture]:
+    for _, found in _found(claim, measured.Encoded)[:1]:
+        yield Picture("double", strips.strip(found), {"text": mark(found.text[:200])})
 
 
 def _scripts(claim: ClaimRecord) -> Iterator[Picture]:
     texts = [found for _, found in _found(claim, measured.Encoded)]
-    if len(texts) > 1:
-        yield Picture("scripts", strips.strips(texts[:12]))
+    alone = [text for text in texts if strips.SPACE in text.pieces]
+    merged = [text for text in texts if strips.SPACE not in text.pieces]
+    if texts:
+        yield Picture("scripts", strips.strips(merged[:3] + alone[:7]))
 
 
 def _similarities(claim: ClaimRecord) -> Iterator[Picture]:
@@ -199,7 +206,7 @@ GALLERY: dict[str, tuple[Callable[[ClaimRecord], Iterator[Picture]], ...]] = {
     "ids-english": (_strip,),
     "ids-japanese": (_strip,),
     "prefix-space": (_scripts,),
-    "double-bos": (_strip,),
+    "double-bos": (_double,),
     "cosine-groups": (_similarities,),
     "other-vectors": (_other_vectors,),
     "shared-pieces": (_shared_pieces,),
