@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from probes import filters
+from probes import filters, kept_logits
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from probes.model import Model
     from probes.sampling import Sampling
 
@@ -70,11 +71,7 @@ class Distribution:
         >>> Distribution("", None, 2, [], head=[4.0, 1.0], step=1, tail=[]).logits()
         array([4., 1.])
         """
-        if not self.tail:
-            return np.asarray(self.head)
-        ranks = _tail_ranks(self.vocabulary, len(self.head), self.step)
-        between = np.interp(np.arange(len(self.head), self.vocabulary), ranks, self.tail)
-        return np.concatenate([self.head, between])
+        return kept_logits.whole(self.vocabulary, self.head, self.step, self.tail)
 
 
 def distribution(model: Model, prompt: str, answer: str | None = None) -> Distribution:
@@ -94,6 +91,7 @@ def distribution(model: Model, prompt: str, answer: str | None = None) -> Distri
     order = np.argsort(-logits, kind="stable")
     finite = order[np.isfinite(logits[order])]
     step = max(1, -(-(len(finite) - HEAD) // TAIL))
+    ranks = kept_logits.tail_ranks(len(finite), HEAD, step)
     return Distribution(
         prompt=prompt,
         answer=None if answer is None else _first_token(model, prompt, answer),
@@ -101,7 +99,7 @@ def distribution(model: Model, prompt: str, answer: str | None = None) -> Distri
         top=[Token(int(i), model.decode([int(i)]), _short(logits[i])) for i in finite[:LISTED]],
         head=[_short(x) for x in logits[finite[:HEAD]]],
         step=step,
-        tail=[_short(x) for x in logits[finite[_tail_ranks(len(finite), HEAD, step)]]],
+        tail=[_short(x) for x in logits[finite[ranks]]],
     )
 
 
@@ -121,11 +119,6 @@ def largest_error(model: Model, kept: Distribution, sampling: Sampling) -> float
     again = torch.from_numpy(kept.logits())
     computed = filters.log_probabilities(again, sampling)[: len(ids)].exp()
     return float((exact - computed).abs().max())
-
-
-def _tail_ranks(size: int, head: int, step: int) -> list[int]:
-    """Ranks whose logits are kept after the head's."""
-    return sorted({*range(head, size, step), size - 1}) if size > head else []
 
 
 def _first_token(model: Model, prompt: str, answer: str) -> int:

@@ -16,6 +16,7 @@ from probes.record import ClaimRecord, Record, Verdict, tally
 from probes.report import evidence, history, interactive, language, statements, words
 from probes.report.evidence import BROKEN
 from probes.report.marking import mark, visible
+from probes.report.pictures import draw
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from probes.record.runs import Run
 
 
-STYLES = ("style.css", "interactive.css")
+STYLES = ("style.css", "pictures.css", "interactive.css")
 SCRIPTS = ("page.js", "interactive.js")
 """Files of `templates/` that every page holds, one after the other."""
 
@@ -42,6 +43,7 @@ class Section:
 def render(record: Record) -> str:
     """One run as a self-contained HTML page: no request, every text escaped."""
     handled = {
+        "pictures": draw(record),
         "explorer": interactive.explorer(record),
         "traces": interactive.traces(record),
         "vocabulary": interactive.vocabulary(record),

@@ -400,7 +400,7 @@ def test_another_language_is_one_click_away(show: Show) -> None:
     opened = show(handled())
     look_up(opened, "the")
     opened.get_by_role("button", name="wide-hot").click()
-    opened.locator("#language").click()
+    opened.locator("[data-language=ja]").click()
     assert opened.locator("[data-figure=kept]").inner_text().startswith("32,000 個中")
     assert opened.locator("[data-left=min_p]").inner_text() == "オフ"
     assert opened.get_by_role("slider", name="温度").is_visible()
@@ -416,9 +416,9 @@ def test_it_is_no_wider_than_the_window(show: Show, one: Record, width: int) -> 
     look_up(opened, "")
     opened.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     for language in ("en", "ja"):
+        opened.locator(f"[data-language={language}]").click()
         assert opened.evaluate("document.documentElement.lang") == language
         assert opened.evaluate("document.documentElement.scrollWidth") == width
-        opened.locator("#language").click()
 
 
 def test_hostile_text_stays_text(show: Show) -> None:
@@ -430,7 +430,7 @@ def test_hostile_text_stays_text(show: Show) -> None:
     for token in opened.locator("button.token").all():
         token.hover()
     look_up(opened, "")
-    opened.locator("#language").click()
+    opened.locator("[data-language=ja]").click()
     assert opened.title() == "Handled"
     assert opened.locator("img, main i, svg svg, [onerror], [onload]").count() == 0
     assert opened.locator("script").count() == 3
