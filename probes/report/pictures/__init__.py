@@ -44,7 +44,10 @@ class Picture:
 
 def draw(record: Record) -> dict[str, tuple[Picture, ...]]:
     """The pictures of a record, by claim id; of claims that have any."""
+    measured = [c for c in record.claims if any(check.values for check in c.evidence)]
+    if not measured:
+        return {}
     from probes.report.pictures import gallery  # it brings Vega along, which takes a second
 
-    drawn = {claim.id: gallery.pictures(claim) for claim in record.claims}
+    drawn = {claim.id: gallery.pictures(claim) for claim in measured}
     return {claim: pictures for claim, pictures in drawn.items() if pictures}
