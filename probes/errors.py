@@ -1,6 +1,12 @@
-"""The one error type for a user's mistake."""
+"""The one error type for a user's mistake, and the words of its messages."""
 
 from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class UserError(Exception):
@@ -20,3 +26,16 @@ class UserError(Exception):
 
 class UnusableTargetError(UserError):
     """The target cannot be loaded: nothing more can be decided on it."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The tail of a message that names the nearest of the known words, or nothing.
+
+    >>> did_you_mean("embeded", ["embedded", "gpt2-xl"])
+    "; did you mean 'embedded'?"
+    >>> did_you_mean("llama", ["embedded", "gpt2-xl"])
+    ''
+    """
+    by_lower = {each.lower(): each for each in known}
+    match = difflib.get_close_matches(word.lower()[:200], by_lower, n=1)
+    return f"; did you mean '{by_lower[match[0]]}'?" if match else ""

@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from probes.errors import UserError
+from probes.errors import UserError, did_you_mean
 from probes.jsonfile import MEBIBYTE, shown
-from probes.targets import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

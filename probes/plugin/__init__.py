@@ -15,7 +15,7 @@ import pytest
 
 from probes import __version__
 from probes.claims import Claim, Need
-from probes.errors import UnusableTargetError, UserError
+from probes.errors import UnusableTargetError, UserError, did_you_mean
 from probes.files import check_place, write_atomically
 from probes.plugin import markers, verdicts
 from probes.plugin.evidence import as_json
@@ -26,7 +26,6 @@ from probes.record import Check, Cost
 from probes.record.journal import check_writable
 from probes.record.reading import REPORT_FILE
 from probes.report import markdown
-from probes.targets import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from probes.claims import Claim, Need, catalogue
-from probes.errors import UserError
-from probes.targets import did_you_mean
+from probes.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,9 +6,7 @@ Nothing here looks at a model's files or reaches the network: `probes.targets.pr
 
 from __future__ import annotations
 
-import difflib
 import re
-import sys
 from enum import Enum
 from functools import cache
 from pathlib import Path
@@ -23,21 +21,16 @@ from pydantic import (
 )
 
 from probes.claims import Need
-from probes.errors import UserError
-from probes.jsonfile import MEBIBYTE, shown
+from probes.errors import UserError, did_you_mean
+from probes.jsonfile import shown
+from probes.tomlfile import read_toml, refuse_unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 PACKAGE = Path(__file__).parents[1]
 EMBEDDED_FOLDER = PACKAGE / "embedded"
 
-_LARGEST_FILE = MEBIBYTE
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:(0|[1-9][0-9]{0,3}))?")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _REPOSITORY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)?")
@@ -87,19 +80,6 @@ _ALLOWED: dict[str, list[str]] = {
     "attention": [each.value for each in Attention],
     "provides": [each.value for each in DECLARABLE],
 }
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The tail of a message that names the nearest of the known words, or nothing.
-
-    >>> did_you_mean("embeded", ["embedded", "gpt2-xl"])
-    "; did you mean 'embedded'?"
-    >>> did_you_mean("llama", ["embedded", "gpt2-xl"])
-    ''
-    """
-    by_lower = {each.lower(): each for each in known}
-    match = difflib.get_close_matches(word.lower()[:200], by_lower, n=1)
-    return f"; did you mean '{by_lower[match[0]]}'?" if match else ""
 
 
 def _listed(words: Iterable[str]) -> str:
@@ -256,8 +236,8 @@ def read_targets_file(file: Path) -> dict[str, Target]:
     Raises:
         UserError: The file cannot be read, is not TOML, or holds an unknown key or a wrong value.
     """
-    content = _read_toml(file)
-    _refuse_unknown(content, ["targets"], f"{file}")
+    content = read_toml(file, "targets", "[targets.NAME] tables")
+    refuse_unknown(content, ["targets"], f"{file}")
     return _targets_in(content.get("targets", {}), file, "targets")
 
 
@@ -267,37 +247,12 @@ def read_pyproject(file: Path) -> dict[str, Target]:
     Raises:
         UserError: As for `read_targets_file`.
     """
-    tool = _read_toml(file).get("tool", {})
+    tool = read_toml(file, "targets", "[targets.NAME] tables").get("tool", {})
     ours = tool.get("probes", {}) if isinstance(tool, dict) else {}
     if not isinstance(ours, dict):
         raise UserError(f"{file}: [tool.probes] should be a table, got {shown(ours)}")
-    _refuse_unknown(ours, ["targets"], f"{file}: [tool.probes]")
+    refuse_unknown(ours, ["targets"], f"{file}: [tool.probes]")
     return _targets_in(ours.get("targets", {}), file, "tool.probes.targets")
-
-
-def _read_toml(file: Path) -> dict[str, Any]:
-    try:
-        if file.stat().st_size > _LARGEST_FILE:
-            raise UserError(
-                f"{file} is larger than 1 MiB: a targets file holds [targets.NAME] tables only"
-            )
-        content: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read the targets in {file}: {error.strerror}") from None
-    except RecursionError:
-        raise UserError(f"{file} is not a targets file: it is nested too deeply") from None
-    except ValueError as error:
-        raise UserError(f"{file} is not valid TOML: {error}") from None
-    return content
-
-
-def _refuse_unknown(table: Mapping[str, Any], known: list[str], where: str) -> None:
-    for key in table:
-        if key not in known:
-            raise UserError(
-                f"{where}: unknown key {shown(key)}{did_you_mean(key, known) or ';'} "
-                f"known keys: {', '.join(known)}"
-            )
 
 
 def _targets_in(tables: Any, file: Path, section: str) -> dict[str, Target]:
@@ -315,7 +270,7 @@ def _target_in(name: str, table: Any, file: Path, section: str) -> Target:
     where = f"{file}: [{section}.{name}]"
     if not isinstance(table, dict):
         raise UserError(f"{where} should be a table, got {shown(table)}")
-    _refuse_unknown(table, [key for key in Target.model_fields if key != "name"], where)
+    refuse_unknown(table, [key for key in Target.model_fields if key != "name"], where)
     try:
         target = Target(name=name, **table)
     except ValidationError as error:
