@@ -7,15 +7,9 @@ and stated in its docstring.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 
-if TYPE_CHECKING:
-    from probes.sampling import Sampling
-
-LIBRARY_TOP_K = 50
-"""What `generate` takes for top_k when sampling and nothing was said."""
+from probes.sampling import LIBRARY_TOP_K, Sampling
 
 
 def temperature(logits: torch.Tensor, value: float) -> torch.Tensor:

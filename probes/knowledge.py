@@ -24,7 +24,7 @@ from probes import filters
 from probes.answers import Fate, Form, judged
 from probes.exact import Bounds
 from probes.questions import Question
-from probes.sampling import GRID, Sampling
+from probes.sampling import GRID, LIBRARY_TOP_K, Sampling
 from probes.variety import as_few_or_fewer
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ def step_of(model: Model, prompts: Sequence[Sequence[int]], settings: Sequence[S
         prompts: token ids of each.
         settings: their largest top-k decides how many logits are kept.
     """
-    tops = [filters.LIBRARY_TOP_K if s.top_k is None else s.top_k for s in settings]
+    tops = [LIBRARY_TOP_K if s.top_k is None else s.top_k for s in settings]
 
     def step(prefixes: list[Prefix]) -> Likeliest:
         logits = last_logits(model, [[*prompts[number], *ids] for number, ids in prefixes])

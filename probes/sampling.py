@@ -7,6 +7,9 @@ from typing import Any
 
 from probes.errors import UserError
 
+LIBRARY_TOP_K = 50
+"""What `generate` takes for top_k when sampling and nothing was said."""
+
 
 @dataclass(frozen=True)
 class Sampling:

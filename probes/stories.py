@@ -20,7 +20,7 @@ from probes import filters
 from probes.exact import path_log_probability
 from probes.knowledge import likeliest
 from probes.repetition import repeated_tail
-from probes.sampling import GRID, Sampling
+from probes.sampling import GRID, LIBRARY_TOP_K, Sampling
 from probes.texts import STORIES
 
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ class _Drawer(LogitsProcessor):
         self.rows: dict[Sampling, list[int]] = {}
         for row, setting in enumerate(settings):
             self.rows.setdefault(setting, []).append(row)
-        tops = [filters.LIBRARY_TOP_K if s.top_k is None else s.top_k for s in settings]
+        tops = [LIBRARY_TOP_K if s.top_k is None else s.top_k for s in settings]
         self.most = 0 if 0 in tops else max(tops)
         self.chance = torch.Generator().manual_seed(seed)
         self.entropies: list[torch.Tensor] = []

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from probes.report.language import LANGUAGES, texts
-from probes.sampling import NARROW_HOT, NEAR_GREEDY, WIDE_HOT
+from probes.sampling import LIBRARY_TOP_K, NARROW_HOT, NEAR_GREEDY, WIDE_HOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
     from probes.record import Check, ClaimRecord, Record
-
-LIBRARY_TOP_K = 50
-"""What `generate` takes for top_k when sampling and nothing was said."""
 
 PRESETS = {"near_greedy": NEAR_GREEDY, "narrow_hot": NARROW_HOT, "wide_hot": WIDE_HOT}
 """Settings with a button of their own, by the key of its text."""

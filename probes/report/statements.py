@@ -35,7 +35,7 @@ def heading(section: str) -> Markup:
     """A section's title.
 
     >>> print(heading("Tasks"))
-    <span lang="en"><bdi>Tasks</bdi></span><span lang="ja"><bdi>課題</bdi></span>
+    <span lang="en"><bdi>Tasks</bdi></span><span lang="ja"><bdi>タスク</bdi></span>
     """
     return _beside(f"section.{section}", section)
 

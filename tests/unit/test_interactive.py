@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from probes.filters import LIBRARY_TOP_K
 from probes.report import interactive
 from probes.report.language import LANGUAGES, texts
+from probes.sampling import LIBRARY_TOP_K
 from tests.handled import PIECES, distribution, distributions, handled, hostile, packed
 from tests.handled import step as step_of
 from tests.handled import traced as trace_of

@@ -218,7 +218,7 @@ class BeamPair(_Measured):
 
 
 class Repetition(_Measured):
-    """A long greedy text, and the share of its runs of words that are new, beside sampled ones'."""
+    """A long greedy text; the share of such texts' 4-grams that are new, and of sampled ones'."""
 
     greedy_distinct: Share
     sampled_distinct: Share

@@ -43,4 +43,13 @@
     keep("theme", root.dataset.theme);
   });
   system.addEventListener("change", () => light());
+
+  // What is wide enough to scroll can be reached by the keyboard.
+  const wide = [...document.querySelectorAll(".scroll:not([tabindex]), .again code")];
+  const reach = node => {
+    if (node.scrollWidth > node.clientWidth) node.tabIndex = 0; else node.removeAttribute("tabindex");
+  };
+  const sizes = new ResizeObserver(entries => entries.forEach(({ target }) => reach(target)));
+  wide.forEach(node => sizes.observe(node));
+  root.addEventListener("languagechange", () => wide.forEach(reach));
 })();
