@@ -83,15 +83,13 @@ def kept(model: Model, prompts: Sequence[str]) -> Kept:
     )
 
 
-def _in_batches(
-    model: Model, ids: Sequence[list[int]], order: Sequence[int]
-) -> list[torch.Tensor]:
+def _in_batches(model: Model, ids: Sequence[list[int]], order: Sequence[int]) -> list[torch.Tensor]:
     """The logits of each prompt, computed in this order and given in the prompts' own."""
-    logits = {}
+    logits: dict[int, torch.Tensor] = {}
     for start in range(0, len(order), BATCH):
         places = order[start : start + BATCH]
-        for place, each in zip(places, model.logits_batch([ids[i] for i in places]), strict=True):
-            logits[place] = each
+        computed = model.logits_batch([ids[place] for place in places])
+        logits |= dict(zip(places, computed, strict=True))
     return [logits[place] for place in range(len(ids))]
 
 
