@@ -64,7 +64,7 @@ class Explained:
         The longest product is of sixty probabilities, each of which moves by a factor of at most
         e^(2 x noise).
 
-        >>> Explained(noise=1e-6).share
+        >>> round(Explained(noise=1e-6).share, 6)
         0.00012
         """
         return min(MOST_EXPLAINED, 2 * LONGEST_TEXT * self.noise)

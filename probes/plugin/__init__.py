@@ -126,8 +126,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--fail-on",
         metavar="OUTCOMES",
-        help="what counts as a change from the baseline and ends the run with exit 1, with commas: "
-        "newly-failing, changed, drifted, fixed, added, removed, not-comparable; any, or none [any]",
+        help="what counts as a change from the baseline and ends with exit 1, with commas: "
+        "newly-failing, changed, drifted, fixed, added, removed, not-comparable; or any, none "
+        "[any]",
     )
 
 

@@ -80,8 +80,10 @@ def compared_run(run: Run, which: str, language: str = "en") -> str:
 
 def turn(claim: ClaimComparison, language: str = "en") -> str:
     """A claim's two verdicts, or the one if it is the same."""
-    if claim.old is claim.new:
+    if claim.old is claim.new or claim.outcome is Outcome.ADDED:
         return verdict_word(claim.new, language)
+    if claim.outcome is Outcome.REMOVED:
+        return verdict_word(claim.old, language)
     return phrase(
         "compare.was",
         language,

@@ -75,7 +75,8 @@ def _environment(console: Console, comparison: Comparison) -> None:
     if not comparison.environment:
         console.print(phrase("compare.no_environment", "en"), soft_wrap=True)
         return
-    table = Table(title=phrase("compare.environment", "en"), title_justify="left")
+    console.print(phrase("compare.environment", "en"), soft_wrap=True)
+    table = Table()
     for name in ("fact", "old", "new"):
         table.add_column(phrase(f"compare.{name}", "en"), overflow="fold")
     for change in comparison.environment:

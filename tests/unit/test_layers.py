@@ -18,6 +18,7 @@ HEAVY = {"torch", "transformers", "tokenizers", "bitsandbytes", "accelerate"}
 WITHOUT_TORCH = (
     "probes",
     "probes.claims",
+    "probes.compare",
     "probes.cli",
     "probes.plugin",
     "probes.record",
@@ -26,7 +27,13 @@ WITHOUT_TORCH = (
 )
 """What must work, or begin quickly, where torch is not there or not needed yet."""
 
-TALKATIVE = {"probes.plugin", "probes.plugin.summary", "probes.cli", "probes.__main__"}
+TALKATIVE = {
+    "probes.__main__",
+    "probes.cli",
+    "probes.plugin",
+    "probes.plugin.summary",
+    "probes.report.console",
+}
 """What speaks to a user: pytest's plugin, the table at its end, the commands."""
 
 SPEAKING = {"pytest", "_pytest", "typer", "click", "rich", "argparse"}
