@@ -26,8 +26,21 @@ if TYPE_CHECKING:
     Path = tuple[str | int, ...]
     Pair = tuple[Path, JsonValue, JsonValue]
 
-KEPT_APART = ("kept_prompts", "kept_texts", "trace", "table", "made", "changed_since", "outputs")
-"""Evidence that is compared elsewhere, or says what the run was made with."""
+KEPT_APART = (
+    "changed_since",
+    "distributions",
+    "kept_prompts",
+    "kept_texts",
+    "made",
+    "outputs",
+    "table",
+    "trace",
+)
+"""Evidence that says what the run was made with, or again what other evidence does: kept whole to
+be looked at, or compared elsewhere."""
+
+OF_NOISE = ("noise", "tolerance")
+"""Names of numbers that say what rounding does: by them others are judged."""
 
 LONGEST_TEXT = 60
 """Tokens in the longest text whose probability is evidence."""
@@ -103,6 +116,7 @@ def _of_check(
         if key not in KEPT_APART
         for pair in _pairs((key,), old.values[key], new.values[key])
     ]
+    pairs = [pair for pair in pairs if pair[0][-1] not in OF_NOISE]
     by_name = sorted(pairs, key=lambda pair: pattern(pair[0]))
     for where, group in groupby(by_name, key=lambda pair: pattern(pair[0])):
         yield from _of_values(name, where, list(group), explained)

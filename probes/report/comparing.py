@@ -123,7 +123,7 @@ def difference_words(difference: Difference, language: str = "en") -> str:
         return phrase("difference.number", language, **values)
     size = ""
     if effect.size is not None:
-        size = phrase("difference.size", language, size=short(effect.size))
+        size = phrase("difference.size", language, size=signed(effect.size))
     return phrase(
         "difference.numbers",
         language,

@@ -76,7 +76,7 @@ newly failing: broke: holds then, fails now
 changed: text: holds
   test_t: text: "Tokyo is" then, "Kyoto is" now
 drifted: drift: holds
-  test_p: grid[*].p: 1 of 3 moved; mean +0.0333 (95 % interval −0.11 to +0.177, effect size 0.577\
+  test_p: grid[*].p: 1 of 3 moved; mean +0.0333 (95 % interval −0.11 to +0.177, effect size +0.577\
 ), the furthest +0.1: 0.5 then, 0.6 now
 removed: sooner: holds
 not comparable: absent: holds then, not applicable now
