@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +12,8 @@ import pytest
 from probes.cli import main
 from probes.compare import Comparison, Outcome
 from probes.compare.records import compare
-from probes.record import Verdict
+from probes.record import SCHEMA_VERSION, Verdict
+from probes.record.reading import read
 from probes.report import markdown, render, render_comparison
 from probes.report.comparing import ORDER
 from probes.report.console import STYLES, comparison_text
@@ -19,9 +21,10 @@ from tests.samples import ENVIRONMENT, HOSTILE, LOADED, check, header, planned, 
 from tests.unit.test_compare import prompt
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from probes.record import Record
+
+FROZEN = Path(__file__).with_name("frozen")
+"""Records as each format of them was written; they never change."""
 
 PACKAGES = ENVIRONMENT.packages | {"transformers": "4.46.3"}
 OLDER = ENVIRONMENT.model_copy(update={"packages": PACKAGES})
@@ -55,6 +58,15 @@ def found() -> Comparison:
 
 def test_the_sample_has_every_outcome(found: Comparison) -> None:
     assert set(found.counts) == set(Outcome) == set(ORDER) == set(STYLES)
+
+
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION + 1))
+def test_frozen_records_of_every_format_have_every_outcome(version: int) -> None:
+    old, new = (read(FROZEN / f"format-{version}-{which}.json") for which in ("old", "new"))
+    found = compare(old, new)
+    assert set(found.counts) == set(Outcome)
+    assert found.drift is not None
+    assert found.drift.outcome is Outcome.DRIFTED
 
 
 def test_the_terminal_says_what_differs_and_what_matters_first(found: Comparison) -> None:
