@@ -85,9 +85,10 @@ class FirstToken(_Stated):
     ids: tuple[int | None, int | None]
     """The token id in the old and the new text; none where a text has ended."""
     margin: float
-    """Distance of the two tokens' logits, in the new run if it is known there."""
+    """How far the two tokens' logits moved against each other: their distance in the old run and
+    that in the new one."""
     at_least: bool
-    """Whether the distance may be larger: one of the tokens was not among those kept."""
+    """Whether it may be more: one of the tokens was not among those kept."""
     noise: float
     """How far rounding moves a logit, as measured in the two runs."""
     near_tie: bool
@@ -159,7 +160,8 @@ class Flip(_Stated):
     new: str
     """The most likely token in the new run, decoded."""
     margin: float
-    """How far the new run has the two apart; the least it can be if one was not kept."""
+    """How far the two tokens' logits moved against each other: their distance in the old run and
+    that in the new one; the least it can be if one was not kept."""
     near_tie: bool
     """Whether the margin is within twice the noise."""
 
@@ -169,13 +171,15 @@ class Drift(_Stated):
 
     outcome: Outcome
     """`same` where rounding explains all, `drifted`, `changed` where prompts are encoded otherwise,
-    `not comparable` where nothing is kept in one of the records."""
+    `not comparable` where one of the records does not keep all that the other does."""
     prompts: int = 0
     """Prompts compared."""
     positions: int = 0
     """Positions compared; what several prompts begin with counts once."""
     encoded_otherwise: tuple[str, ...] = ()
     """Prompts whose token ids differ."""
+    in_one_only: tuple[str, ...] = ()
+    """Prompts that only one of the records keeps, or keeps in numbers."""
     kl: Estimate | None = None
     """Mean KL divergence from the old to the new distribution, in nats, over the tokens kept in
     both and all others as one: a lower bound of that over the whole vocabulary."""
@@ -184,12 +188,14 @@ class Drift(_Stated):
     same_top: Estimate | None = None
     """Share of positions with the same most likely token."""
     largest_change: float = 0.0
-    """Largest change of a token's log-probability, among tokens kept in both."""
+    """Largest change of a token's log-probability; of a token kept in one run only, the least that
+    it can have changed."""
     noise: float = 0.0
-    """How far another batch moved a logit within a run: the larger of the two runs, the smaller
-    if they computed in different types."""
-    tolerance: float = 0.0
-    """How far rounding can move a logit, chosen likewise; a log-probability moves twice as far."""
+    """How far another batch moved a logit within a run: the larger of the two runs, at most four
+    times the smaller; the smaller if they computed in different types."""
+    explained: float = 0.0
+    """The largest change of a log-probability that is taken for rounding: four times the noise, for
+    the logit and for the sum of all, but no more than is possible in the type at all."""
     flips: tuple[Flip, ...] = ()
     """Where another token leads, the clearest first; ten at most."""
 
@@ -224,7 +230,7 @@ class Comparison(_Stated):
     """Of the distributions on the shared prompts; none if neither record keeps any."""
     speed: Estimate | None
     """Seconds of the new run as a share of the old one's, over checks that made the same forward
-    passes; none where fewer than three of those took long enough to time."""
+    passes; none where there are fewer than three of those that took long enough to time."""
 
     @property
     def counts(self) -> Counter[Outcome]:

@@ -13,6 +13,7 @@ import numpy as np
 from scipy import stats
 
 from probes.compare import Drift, Estimate, Flip, Outcome
+from probes.compare.kept import KEPT_TO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,7 +40,7 @@ class _Position:
     Attributes:
         kl: KL divergence from the old to the new distribution.
         dp: change in the probability of the old run's most likely token.
-        largest: largest change of a log-probability among tokens kept in both.
+        largest: largest change of a log-probability.
         flip: where another token leads.
     """
 
@@ -54,28 +55,32 @@ def drift(old: Kept, new: Kept, noise: Noise) -> Drift | None:
     if not old.prompts and not new.prompts:
         return None
     shared = [prompt for prompt in old.prompts if prompt in new.prompts]
+    alone = tuple(sorted(old.prompts.keys() ^ new.prompts.keys()))
     alike = [p for p in shared if old.prompts[p].ids == new.prompts[p].ids]
     otherwise = tuple(p for p in shared if p not in alike)
     rows = _positions([(old.prompts[p], new.prompts[p]) for p in alike], noise.noise)
     found = [position for row in rows for position in row]
     if not found:
         outcome = Outcome.CHANGED if otherwise else Outcome.NOT_COMPARABLE
-        return Drift(outcome=outcome, encoded_otherwise=otherwise)
+        return Drift(outcome=outcome, encoded_otherwise=otherwise, in_one_only=alone)
     largest = max(position.largest for position in found)
-    explained = largest <= 2 * noise.tolerance
     flips = [position.flip for position in found if position.flip is not None]
+    explained = largest <= noise.change and all(flip.near_tie for flip in flips)
     drifted = Outcome.SAME if explained else Outcome.DRIFTED
+    if alone and explained:
+        drifted = Outcome.NOT_COMPARABLE
     return Drift(
         outcome=Outcome.CHANGED if otherwise else drifted,
         prompts=len(alike),
         positions=len(found),
         encoded_otherwise=otherwise,
+        in_one_only=alone,
         kl=_over_prompts(rows, lambda p: p.kl, np.mean),
         rms_dp=_over_prompts(rows, lambda p: p.dp**2, lambda x: np.sqrt(np.mean(x))),
         same_top=_share(len(found) - len(flips), len(found)),
         largest_change=largest,
         noise=noise.noise,
-        tolerance=noise.tolerance,
+        explained=noise.change,
         flips=tuple(sorted(flips, key=lambda flip: -flip.margin)[:FLIPS]),
     )
 
@@ -84,14 +89,14 @@ def _positions(
     pairs: Sequence[tuple[KeptPrompt, KeptPrompt]], noise: float
 ) -> list[list[_Position]]:
     """The positions of each prompt, without those that a prompt before begins with, too."""
-    seen: set[tuple[int, ...]] = set()
+    seen: dict[tuple[int, int], int] = {}  # a beginning's number, by that of its own and a token
     rows = []
     for old, new in pairs:
-        row = []
-        for place in range(len(old.ids)):
-            beginning = tuple(old.ids[: place + 1])
-            if beginning not in seen:
-                seen.add(beginning)
+        row, beginning = [], 0
+        for place, token in enumerate(old.ids):
+            known = (beginning, token) in seen
+            beginning = seen.setdefault((beginning, token), len(seen) + 1)
+            if not known:
                 row.append(_position(old, new, place, noise))
         rows.append(row)
     return [row for row in rows if row]
@@ -108,22 +113,36 @@ def _position(old: KeptPrompt, new: KeptPrompt, place: int, noise: float) -> _Po
     p_now = np.exp(after.get(top, min(after.values())))
     flip = None
     if top != now:
-        logits = dict(zip(new.top_ids[place], new.top_logits[place], strict=True))
-        margin = logits[now] - logits.get(top, min(logits.values()))
+        margin = sum(
+            abs(each.get(now, min(each.values())) - each.get(top, min(each.values())))
+            for each in (before, after)
+        )
         flip = Flip(
             prompt=old.prompt,
             position=place + 1,
             old=old.likeliest[place],
             new=new.likeliest[place],
             margin=margin,
-            near_tie=top in logits and margin <= 2 * noise,
+            near_tie={top, now} <= {*both} and margin <= 2 * noise + KEPT_TO,
         )
     return _Position(
         kl=divergence([before[i] for i in both], [after[i] for i in both]),
         dp=float(p_now - np.exp(before[top])),
-        largest=max((abs(before[i] - after[i]) for i in both), default=np.inf),
+        largest=max([*(abs(before[i] - after[i]) for i in both), *_left(before, after)]),
         flip=flip,
     )
+
+
+def _left(before: dict[int, float], after: dict[int, float]) -> list[float]:
+    """The least by which tokens changed that are kept in one run only.
+
+    In the other run they are at most as likely as the least likely that is kept.
+    """
+    pairs = (before, after), (after, before)
+    least = [
+        one[i] - min(other.values()) for one, other in pairs for i in one.keys() - other.keys()
+    ]
+    return [max(0.0, each) for each in least] or [0.0]
 
 
 def log_probabilities(

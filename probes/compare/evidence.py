@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats
 
+from probes.claims import catalogue
 from probes.compare import Difference, Effect, Estimate, Outcome
 from probes.compare.kept import first_token
 
@@ -26,33 +28,42 @@ if TYPE_CHECKING:
     Path = tuple[str | int, ...]
     Pair = tuple[Path, JsonValue, JsonValue]
 
+KEPT_FOR_COMPARISONS = ("kept_prompts", "kept_texts")
+"""Evidence that is there for comparisons alone."""
+
 KEPT_APART = (
+    *KEPT_FOR_COMPARISONS,
     "changed_since",
     "distributions",
-    "kept_prompts",
-    "kept_texts",
     "made",
     "outputs",
     "table",
     "trace",
 )
-"""Evidence that says what the run was made with, or again what other evidence does: kept whole to
-be looked at, or compared elsewhere."""
+"""Evidence of built-in claims that says what the run was made with, or again what other evidence
+does: kept whole to be looked at, or compared elsewhere."""
 
-OF_NOISE = ("noise", "tolerance")
-"""Names of numbers that say what rounding does: by them others are judged."""
+OF_NOISE = ("largest_change", "largest_share_of_tolerance", "noise", "share", "tolerance")
+"""Names, in built-in claims, of numbers that say what rounding does: others are judged by them."""
 
 LONGEST_TEXT = 60
 """Tokens in the longest text whose probability is evidence."""
 
-MOST_EXPLAINED = 0.1
+MOST_EXPLAINED = 0.05
 """The largest share of a number that rounding is ever taken to explain."""
+
+LEAST_EXPLAINED = 10
+"""How many times the noise a number may move however small it is: differences that are themselves
+rounding move by as much as they are. Never more than a hundredth."""
 
 COUNT_DRIFTS = 0.05
 """Share of a count up to which it drifts; beyond it, it changed. One more or less is a drift."""
 
-IDS = ("id", "ids")
-"""Names under which whole numbers are token ids: another id is a change."""
+IDS = re.compile(r"(^|[._])ids?$")
+"""What names of whole numbers end in that are token ids: another id is a change."""
+
+LARGEST_NUMBER = 2**53
+"""Whole numbers beyond it are compared as they are written."""
 
 SHOWN = 300
 """Characters of a value that are kept in a comparison; the records have the rest."""
@@ -72,7 +83,7 @@ class Explained:
 
     @property
     def share(self) -> float:
-        """How far it moves any number of evidence, as a share of it, or of 1 if that is more.
+        """How far it moves any number of evidence, as a share of it.
 
         The longest product is of sixty probabilities, each of which moves by a factor of at most
         e^(2 x noise).
@@ -82,6 +93,11 @@ class Explained:
         """
         return min(MOST_EXPLAINED, 2 * LONGEST_TEXT * self.noise)
 
+    def allowed(self, scale: Floats) -> Floats:
+        """How far numbers of this size may move."""
+        allowed = self.share * scale + min(0.01, LEAST_EXPLAINED * self.noise)
+        return np.where(np.isfinite(allowed), allowed, 0.0)
+
 
 def differences(old: ClaimRecord, new: ClaimRecord, explained: Explained) -> list[Difference]:
     """What differs in the evidence of a claim, what changed before what drifted."""
@@ -90,16 +106,21 @@ def differences(old: ClaimRecord, new: ClaimRecord, explained: Explained) -> lis
     names = dict.fromkeys([*before, *after])
     if old.deselected or new.deselected:  # what was not asked for is not missing
         names = dict.fromkeys(name for name in before if name in after)
+    apart = (*KEPT_APART, *OF_NOISE) if old.id in catalogue() else KEPT_FOR_COMPARISONS
     found = [
         difference
         for name in names
-        for difference in _of_check(name, before.get(name), after.get(name), explained)
+        for difference in _of_check(name, before.get(name), after.get(name), explained, apart)
     ]
     return sorted(found, key=lambda each: each.outcome is not Outcome.CHANGED)
 
 
 def _of_check(
-    name: str, old: Check | None, new: Check | None, explained: Explained
+    name: str,
+    old: Check | None,
+    new: Check | None,
+    explained: Explained,
+    apart: Sequence[str],
 ) -> Iterator[Difference]:
     if old is None or new is None or old.verdict is not new.verdict:
         yield Difference(
@@ -113,10 +134,10 @@ def _of_check(
     pairs = [
         pair
         for key in old.values.keys() & new.values.keys()
-        if key not in KEPT_APART
+        if key not in apart
         for pair in _pairs((key,), old.values[key], new.values[key])
+        if pair[0][-1] not in apart
     ]
-    pairs = [pair for pair in pairs if pair[0][-1] not in OF_NOISE]
     by_name = sorted(pairs, key=lambda pair: pattern(pair[0]))
     for where, group in groupby(by_name, key=lambda pair: pattern(pair[0])):
         yield from _of_values(name, where, list(group), explained)
@@ -148,15 +169,19 @@ def _of_values(
     check: str, where: str, pairs: Sequence[Pair], explained: Explained
 ) -> Iterator[Difference]:
     """What differs among the values of one name."""
-    numbers = [
-        (float(a), float(b))
-        for _, old, new in pairs
-        if (a := as_number(old)) is not None and (b := as_number(new)) is not None
-    ]
-    if len(numbers) == len(pairs):
-        ids = where.replace("[*]", "").rpartition(".")[2] in IDS
-        whole = all(isinstance(value, int) for _, *both in pairs for value in both)
-        moved = _of_numbers(numbers, explained.share, whole=whole, ids=ids and whole)
+    numbers = []
+    for path, before, after in pairs:
+        a, b = as_number(before), as_number(after)
+        if a is not None and b is not None:
+            numbers.append((a, b))
+        elif before != after:
+            yield _of_others(check, path, before, after, explained)
+    if numbers:
+        whole = all(
+            isinstance(value, int) for _, *both in pairs for value in both if value is not None
+        )
+        ids = whole and IDS.search(where.replace("[*]", "")) is not None
+        moved = _of_numbers(numbers, explained, whole=whole, ids=ids)
         if moved is not None:
             outcome, effect, (old, new) = moved
             shown = (int(old), int(new)) if whole else (old, new)
@@ -168,10 +193,6 @@ def _of_values(
                 new=_finite(shown[1]),
                 effect=None if ids else effect,
             )
-        return
-    for path, before, after in pairs:
-        if before != after:
-            yield _of_others(check, path, before, after, explained)
 
 
 def _of_others(
@@ -196,16 +217,17 @@ def _spelled(path: Path) -> str:
 
 
 def as_number(value: JsonValue) -> float | None:
-    """A stored number, those that are not finite included; None for anything else.
+    """A stored number that a float holds, those that are not finite included; else None.
 
     >>> as_number("Infinity"), as_number(3), as_number(True), as_number("3")
     (inf, 3.0, None, None)
     """
     if value in ("NaN", "Infinity", "-Infinity"):
         return float(str(value).replace("Infinity", "inf"))
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    return None
+    if isinstance(value, float):
+        return value
+    small = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST_NUMBER
+    return float(str(value)) if small else None
 
 
 def _finite(value: float) -> JsonValue:
@@ -215,7 +237,7 @@ def _finite(value: float) -> JsonValue:
 
 
 def _of_numbers(
-    pairs: Sequence[tuple[float, float]], share: float, *, whole: bool, ids: bool
+    pairs: Sequence[tuple[float, float]], explained: Explained, *, whole: bool, ids: bool
 ) -> tuple[Outcome, Effect, tuple[float, float]] | None:
     """What became of numbers of one name; None if rounding explains it."""
     old, new = np.array(pairs).T
@@ -223,8 +245,7 @@ def _of_numbers(
         change = np.where((old == new) | (np.isnan(old) & np.isnan(new)), 0.0, new - old)
     change = np.where(np.isnan(change), np.inf, change)
     scale = np.maximum(np.abs(old), np.abs(new))
-    allowed = np.zeros(len(old)) if whole else share * np.maximum(1.0, scale)
-    allowed = np.where(np.isfinite(allowed), allowed, 0.0)
+    allowed = np.zeros(len(old)) if whole else explained.allowed(scale)
     moved = np.abs(change) > allowed
     if not moved.any():
         return None

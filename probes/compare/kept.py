@@ -24,8 +24,15 @@ _Kept = TypeVar("_Kept")
 _PROMPTS = TypeAdapter(list[KeptPrompt], config=ConfigDict(ser_json_inf_nan="strings"))
 _TEXTS = TypeAdapter(list[RecordedText])
 
+KEPT_TO = 2e-4
+"""How far apart two equal log-probabilities may be read from records: four decimals, twice."""
+
 LEAST_NOISE = 1e-6
 """Assumed where a run measured none: the last decimals of what a record holds."""
+
+
+NOISIER = 4
+"""How many times as noisy as the other a run may be for its noise to count."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,19 @@ class Noise:
     noise: float
     tolerance: float
 
+    @property
+    def change(self) -> float:
+        """The largest change of a log-probability that is taken for rounding.
+
+        Another kernel may round otherwise than another batch does: four times what that was seen
+        to do, for the logit and for the sum of all, but no more than is possible at all. What a
+        record keeps is rounded itself.
+
+        >>> round(Noise(noise=1e-4, tolerance=1.0).change, 6)
+        0.001
+        """
+        return min(2 * self.tolerance, 8 * self.noise) + KEPT_TO
+
 
 def kept(record: Record) -> Kept:
     """What a record keeps; what is not of the right shape is left out."""
@@ -79,11 +99,17 @@ def kept(record: Record) -> Kept:
 def noise_between(old: Kept, new: Kept, *, same_dtype: bool) -> Noise:
     """What rounding explains: of two types, what it explains in the more precise.
 
+    Where only one run measured it, that holds for both.
+
     >>> noise_between(Kept(noise=0.1), Kept(noise=0.001), same_dtype=False).noise
     0.001
     """
     pick = max if same_dtype else min
-    noise, tolerance = pick(old.noise, new.noise), pick(old.tolerance, new.tolerance)
+    measured = [each for each in (old, new) if each.noise > LEAST_NOISE] or [old]
+    tolerance = pick(each.tolerance for each in measured)
+    noises = [each.noise for each in measured]
+    # A run that is suddenly much noisier must not excuse itself by that.
+    noise = min(pick(noises), NOISIER * min(noises))
     return Noise(min(noise, tolerance) if tolerance > LEAST_NOISE else noise, tolerance)
 
 
@@ -115,11 +141,8 @@ def _first_token(old: RecordedText, new: RecordedText, noise: float) -> FirstTok
     if step == len(old.ids) == len(new.ids):
         return None  # they differ later than logits are kept
     ids = tuple(text.ids[step] if step < len(text.ids) else None for text in (old, new))
-    margin, at_least = _margin(new, step, ids)
-    if at_least:
-        other, other_at_least = _margin(old, step, ids)
-        if not other_at_least:
-            margin, at_least = other, False
+    margins = [_margin(text, step, ids) for text in (old, new)]
+    margin, at_least = sum(each for each, _ in margins), any(more for _, more in margins)
     return FirstToken(
         step=step,
         ids=(ids[0], ids[1]),
@@ -132,7 +155,7 @@ def _first_token(old: RecordedText, new: RecordedText, noise: float) -> FirstTok
 
 def _margin(text: RecordedText, step: int, ids: tuple[int | None, ...]) -> tuple[float, bool]:
     """Distance of two tokens' logits, and whether it may be larger."""
-    if step >= len(text.top_ids) or None in ids:
+    if step >= len(text.top_ids) or not text.top_ids[step] or None in ids:
         return 0.0, True
     logits = dict(zip(text.top_ids[step], text.top_logits[step], strict=True))
     known = [logits[i] for i in ids if i in logits]
@@ -152,8 +175,10 @@ def _is_aligned(prompt: KeptPrompt) -> bool:
     """Whether everything kept of it has a row a position, and each row its logits."""
     rows = (prompt.top_ids, prompt.top_logits, prompt.log_rest, prompt.likeliest)
     return all(len(row) == len(prompt.ids) for row in rows) and all(
-        len(ids) == len(logits) > 0 and np.isfinite(logits).all()
-        for ids, logits in zip(prompt.top_ids, prompt.top_logits, strict=True)
+        len(ids) == len(logits) > 0 and np.isfinite(logits).all() and rest < np.inf
+        for ids, logits, rest in zip(
+            prompt.top_ids, prompt.top_logits, prompt.log_rest, strict=True
+        )
     )
 
 

@@ -60,6 +60,7 @@ def _between(old: ClaimRecord, new: ClaimRecord, evidence: Collection[Outcome]) 
     if old.verdict in UNDECIDED or new.verdict in UNDECIDED:
         alike = old.verdict is new.verdict is Verdict.NOT_APPLICABLE and old.reason == new.reason
         return Outcome.SAME if alike else Outcome.NOT_COMPARABLE
-    if old.verdict is not new.verdict or Outcome.CHANGED in evidence:
+    otherwise_broken = old.verdict in BROKEN and old.reason != new.reason
+    if old.verdict is not new.verdict or otherwise_broken or Outcome.CHANGED in evidence:
         return Outcome.CHANGED
     return Outcome.DRIFTED if Outcome.DRIFTED in evidence else Outcome.SAME

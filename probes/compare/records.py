@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
 
 from probes.compare import Change, ClaimComparison, Comparison, Estimate, Run
-from probes.compare.drift import drift
+from probes.compare.drift import RESAMPLES, drift
 from probes.compare.evidence import Explained, differences
 from probes.compare.kept import kept, noise_between
 from probes.compare.outcomes import UNDECIDED, outcome
@@ -24,13 +22,16 @@ TIMED = 0.02
 UNKNOWN = (None, "auto")
 
 
-def compare(old: Record, new: Record, *, across_targets: bool = False) -> Comparison:
+def compare(
+    old: Record, new: Record, *, across_targets: bool = False, decided_now: bool = False
+) -> Comparison:
     """Lay two records side by side.
 
     Args:
         old: the earlier, or the one trusted.
         new: the later, or the one in question.
         across_targets: whether they may be of two targets.
+        decided_now: whether to leave out claims that the new run did not set out to decide.
 
     Raises:
         UserError: they are of two targets.
@@ -50,7 +51,7 @@ def compare(old: Record, new: Record, *, across_targets: bool = False) -> Compar
         environment=tuple(environment_changes(old, new)),
         claims=tuple(
             _claim(claims[0].get(name), claims[1].get(name), explained)
-            for name in dict.fromkeys([*claims[1], *claims[0]])
+            for name in dict.fromkeys([*claims[1], *([] if decided_now else claims[0])])
         ),
         drift=drift(before, after, noise),
         speed=speed(old, new),
@@ -118,25 +119,27 @@ def _facts(record: Record) -> dict[str, str]:
 
 
 def speed(old: Record, new: Record) -> Estimate | None:
-    """Seconds of the new run as a share of the old one's: geometric mean over comparable checks.
+    """Seconds of the new run as a share of the old one's: a ratio of sums over comparable checks.
 
-    Those that made the same forward passes over the same tokens in both, and took long enough.
+    Those that made the same forward passes over the same tokens in both, and took long enough;
+    the first of each run is left out, as it warms up. The interval is a bootstrap's, over checks.
     """
-    before = _timed(old)
-    ratios = [
-        math.log(seconds / before[key]) for key, seconds in _timed(new).items() if key in before
-    ]
-    if len(ratios) < 3:
+    before, after = _timed(old), _timed(new)
+    pairs = np.array([(before[key], after[key]) for key in after if key in before])
+    if len(pairs) < 3:
         return None
-    mean = float(np.mean(ratios))
-    half = float(stats.t.ppf(0.975, len(ratios) - 1) * stats.sem(ratios))
-    return Estimate(value=math.exp(mean), low=math.exp(mean - half), high=math.exp(mean + half))
+    draws = np.random.default_rng(0).integers(len(pairs), size=(RESAMPLES, len(pairs)))
+    sums = pairs[draws].sum(axis=1)
+    low, high = np.quantile(sums[:, 1] / sums[:, 0], [0.025, 0.975])
+    total = pairs.sum(axis=0)
+    return Estimate(value=float(total[1] / total[0]), low=float(low), high=float(high))
 
 
 def _timed(record: Record) -> dict[tuple[str, str, int, int], float]:
-    return {
+    seconds = {
         (claim.id, check.name, check.cost.forward_passes, check.cost.tokens): check.cost.seconds
         for claim in record.claims
         for check in claim.evidence
-        if check.cost.forward_passes and check.cost.seconds >= TIMED
+        if check.cost.forward_passes
     }
+    return {key: took for key, took in [*seconds.items()][1:] if took >= TIMED}

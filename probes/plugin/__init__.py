@@ -15,7 +15,7 @@ import pytest
 
 from probes import __version__
 from probes.claims import Claim, Need
-from probes.compare import outcomes_named
+from probes.compare import Outcome, outcomes_named
 from probes.errors import UnusableTargetError, UserError, did_you_mean
 from probes.files import check_place, write_atomically
 from probes.plugin import markers, verdicts
@@ -539,7 +539,8 @@ class _Controller:
         self._config = config
         self._session = config.stash[_SESSION]
         self._fail_on = outcomes_named(config.option.fail_on)
-        self._run = Run(_report_dir(config), _baselines(config))
+        self._baselines = _baselines(config)
+        self._run = Run(_report_dir(config), self._baselines)
         self._refusal: str | None = None
         self._stoppable: list[Any] = []
         self._not_appended = ""
@@ -599,6 +600,9 @@ class _Controller:
             self._show_comparison(terminal, record.target.name)
             if report := self._report_of(record):
                 terminal.write_line(f"report: {report}")
+        for name in self._uncompared():
+            line = f"not compared with its baseline: {name}, on which no claim was decided"
+            terminal.write_line(line, red=True)
         if self._decided_nothing():
             terminal.write_line("no claim was decided", red=True)
         if self._refusal is not None:
@@ -618,7 +622,12 @@ class _Controller:
     def _changed(self) -> bool:
         """Whether a run differs from its baseline in what counts."""
         found = self._run.comparisons.values()
-        return any(comparison.counting(self._fail_on) for comparison in found)
+        missing = self._uncompared() and Outcome.NOT_COMPARABLE in self._fail_on
+        return bool(missing) or any(each.counting(self._fail_on) for each in found)
+
+    def _uncompared(self) -> list[str]:
+        """Targets that have a baseline, and no record in this run."""
+        return [name for name in self._baselines if name not in self._run.comparisons]
 
     def _sum_up(self) -> None:
         """Write the summary where it was asked for, and where a job shows it."""

@@ -135,9 +135,7 @@ class Run:
             return None
         from probes.compare.records import compare  # scipy takes its time
 
-        decided = {claim.id for claim in record.claims}
-        claims = tuple(claim for claim in baseline.claims if claim.id in decided)
-        comparison = compare(baseline.model_copy(update={"claims": claims}), record)
+        comparison = compare(baseline, record, decided_now=True)
         self.comparisons[record.target.name] = comparison
         return comparison
 

@@ -161,9 +161,12 @@ def drift_words(drift: Drift, language: str = "en") -> list[str]:
                 examples=examples + (" …" if len(drift.encoded_otherwise) > NAMED else ""),
             )
         )
+    if drift.in_one_only:
+        said.append(phrase("compare.drift_alone", language, n=len(drift.in_one_only)))
     if drift.kl is None:
         return said or [phrase("compare.drift_not_comparable", language)]
-    explained = drift.largest_change <= 2 * drift.tolerance
+    clear = [flip for flip in drift.flips if not flip.near_tie]
+    explained = drift.largest_change <= drift.explained and not clear
     said.append(
         phrase(
             f"compare.drift_{'same' if explained else 'drifted'}",
@@ -177,7 +180,7 @@ def drift_words(drift: Drift, language: str = "en") -> list[str]:
             "compare.largest",
             language,
             change=short(drift.largest_change),
-            tolerance=short(2 * drift.tolerance),
+            tolerance=short(drift.explained),
         )
     )
     return said

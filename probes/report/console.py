@@ -59,7 +59,8 @@ def comparison_text(comparison: Comparison, width: int = 80, colour: bool = Fals
     )
     with console.capture() as capture:
         for which in ("old", "new"):
-            console.print(compared_run(getattr(comparison, which), which), soft_wrap=True)
+            said = compared_run(getattr(comparison, which), which)
+            console.print(Text(visible(said)), soft_wrap=True)
         _environment(console, comparison)
         for claim in in_order(comparison):
             _claim(console, claim)

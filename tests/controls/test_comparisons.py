@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 
 from probes.compare import Comparison, Outcome
 from probes.compare.records import compare
@@ -57,7 +58,7 @@ def test_what_changes_nothing_is_the_same(
 
 def test_another_number_of_threads_is_told(against_base: Callable[[str], Comparison]) -> None:
     names = [change.name for change in against_base("one-thread").environment]
-    assert names in (["threads"], [])  # a machine may have but one
+    assert names == (["threads"] if torch.get_num_threads() > 1 else [])
 
 
 def test_half_precision_is_a_drift_of_every_distribution(
@@ -82,7 +83,7 @@ def test_weights_that_moved_by_half_a_percent_are_found(
     drift = found.drift
     assert drift is not None
     assert drift.outcome is Outcome.DRIFTED
-    assert drift.largest_change > 2 * drift.tolerance
+    assert drift.largest_change > 10 * drift.explained
     assert outcomes(found)["recorded-texts"] == "newly failing"
 
 

@@ -99,7 +99,7 @@ fixed: mended: fails then, holds now
 added: later: holds
 drifted: Next-token distributions on the shared prompts
   The distributions moved further than rounding explains (prompts: 1, positions: 2).
-  The largest change of a log-probability is 0.359; rounding explains 0.02.
+  The largest change of a log-probability is 0.359; rounding explains 0.00028.
   KL divergence, mean, nats: 0.0261 (0.0261 – 0.0261)
   RMS change in a probability: 0.101 (0.101 – 0.101)
   same most likely token: 100.00 % (15.81 % – 100.00 %)
