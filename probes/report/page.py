@@ -70,6 +70,11 @@ def render_index(runs: Sequence[Run]) -> str:
     return _templates().get_template("index.html").render(targets=targets, **_frame())
 
 
+def fill(template: str, **values: object) -> str:
+    """Another page of the same make: a file of `templates/` with its values."""
+    return _templates().get_template(template).render(**values, **_frame())
+
+
 def _sections(record: Record) -> list[Section]:
     """The claims by section, in the order the sections first appear."""
     titles = dict.fromkeys(claim.section for claim in record.claims)
