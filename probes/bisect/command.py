@@ -199,18 +199,20 @@ def _step(
 def _show_evidence(
     sought: Search, good: str, bad: str, taken: Mapping[str, Step], folder: Path
 ) -> None:
-    claims: list[ClaimRecord] = []
-    for version in (good, bad):
-        run = taken[version].run
-        if run is None:
-            return
-        record = read(folder / run)
-        claims += [each for each in record.claims if each.id == sought.question.claim]
-        typer.echo(f"record of {version}: {folder / run}")
-    if len(claims) == 2 and (lines := differing(*claims)):
+    before, after = (_claim(sought, version, taken[version], folder) for version in (good, bad))
+    if before and after and (lines := differing(before, after)):
         typer.echo(f"evidence that differs, {good} → {bad}:")
         for line in lines:
             typer.echo(f"  {line}")
+
+
+def _claim(sought: Search, version: str, step: Step, folder: Path) -> ClaimRecord | None:
+    """The claim as a release's record has it; says where that lies."""
+    if step.run is None:
+        return None
+    typer.echo(f"record of {version}: {folder / step.run}")
+    claims = read(folder / step.run).claims
+    return next((each for each in claims if each.id == sought.question.claim), None)
 
 
 def _question(claim: str | None, measured: str | None, threshold: float | None) -> Question:

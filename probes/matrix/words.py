@@ -98,7 +98,8 @@ def made(column: Column) -> str:
     environment = column.outcome.made
     parts = []
     if environment is not None:
-        downloaded = f", {byte_size(environment.downloaded)} of large files downloaded"
+        large = byte_size(environment.downloaded) if environment.downloaded else "nothing"
+        downloaded = f", large files downloaded: {large}"
         parts.append(
             f"environment {byte_size(environment.size)}"
             + (", there already" if environment.reused else downloaded)

@@ -17,8 +17,10 @@ HEAVY = {"torch", "transformers", "tokenizers", "bitsandbytes", "accelerate"}
 
 WITHOUT_TORCH = (
     "probes",
+    "probes.bisect",
     "probes.claims",
     "probes.cli",
+    "probes.matrix",
     "probes.plugin",
     "probes.record",
     "probes.report",
@@ -26,8 +28,16 @@ WITHOUT_TORCH = (
 )
 """What must work, or begin quickly, where torch is not there or not needed yet."""
 
-TALKATIVE = {"probes.plugin", "probes.plugin.summary", "probes.cli", "probes.__main__"}
-"""What speaks to a user: pytest's plugin, the table at its end, the commands."""
+TALKATIVE = {
+    "probes.__main__",
+    "probes.bisect.command",
+    "probes.cli",
+    "probes.matrix.command",
+    "probes.matrix.terminal",
+    "probes.plugin",
+    "probes.plugin.summary",
+}
+"""What speaks to a user: pytest's plugin, the tables, the commands."""
 
 SPEAKING = {"pytest", "_pytest", "typer", "click", "rich", "argparse"}
 
