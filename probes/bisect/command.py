@@ -29,7 +29,7 @@ from probes.matrix.command import (
     given,
     given_sources,
 )
-from probes.matrix.deciding import Job, decide, decided_before, project_folder
+from probes.matrix.deciding import Job, decide, decided_before, interruptible, project_folder
 from probes.matrix.environments import default_folder, find_uv
 from probes.matrix.releases import indexes, releases
 from probes.record.reading import read
@@ -132,7 +132,8 @@ def bisect(
             timeout=timeout * 60,
         )
 
-    _bisect(sought, between, len(between) if check_all else more, folder, job, fresh)
+    with interruptible():
+        _bisect(sought, between, len(between) if check_all else more, folder, job, fresh)
 
 
 def _bisect(

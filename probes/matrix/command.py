@@ -17,7 +17,14 @@ from probes.errors import UserError, did_you_mean
 from probes.files import write_asked
 from probes.matrix import markdown, pool, terminal
 from probes.matrix.cells import LATEST, combine, pythons, resolved, wanted
-from probes.matrix.deciding import Asked, Job, decided_before, in_full, project_folder
+from probes.matrix.deciding import (
+    Asked,
+    Job,
+    decided_before,
+    in_full,
+    interruptible,
+    project_folder,
+)
 from probes.matrix.environments import Sources, default_folder, find_uv
 from probes.matrix.page import render_matrix
 from probes.matrix.releases import indexes, releases
@@ -180,7 +187,7 @@ def matrix(
     ]
     known = {job.cell: outcome for job in all_jobs if resume and (outcome := decided_before(job))}
     waiting = [job for job in all_jobs if job.cell not in known]
-    with terminal.Watch(len(waiting)) as watch:
+    with interruptible(), terminal.Watch(len(waiting)) as watch:
         run = _runner(on, num_cpus, num_gpus, jobs, waiting, watch)
         for job, outcome in run:
             known[job.cell] = outcome

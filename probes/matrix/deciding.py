@@ -8,9 +8,10 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from enum import Enum
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import TYPE_CHECKING
 
 from pydantic import Field, ValidationError
@@ -25,8 +26,9 @@ from probes.record.redaction import Redactor
 from probes.targets import PACKAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
+    from threading import Event
 
 RESULT_FILE = "cell.json"
 """In a cell's folder: what became of it."""
@@ -39,6 +41,14 @@ _ANOTHERS = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTEST_ADDOPTS", "GITHU
 
 _REFUSED, _NOTHING_DECIDED = 4, 5
 """Exit codes of pytest."""
+
+
+_PATIENCE = 0.5
+"""Seconds between two looks at whether a run was stopped."""
+
+
+class StoppedError(Exception):
+    """The run was stopped before it ended."""
 
 
 class End(str, Enum):
@@ -133,6 +143,7 @@ def decide(
     job: Job,
     tell: Callable[[str], None] | None = None,
     installing: AbstractContextManager[object] | None = None,
+    stopped: Event | None = None,
 ) -> Outcome:
     """Decide the claims in one cell. Whatever goes wrong there is an outcome.
 
@@ -140,9 +151,11 @@ def decide(
         job: the cell, and what is asked of it.
         tell: called with a word or two when a stage begins.
         installing: held while the environment is made.
+        stopped: set by another thread, it ends the run.
 
     Raises:
         UserError: There is no uv, or a folder cannot be written to.
+        StoppedError: It was stopped.
     """
     folder = _folder(job)
     say = tell or _silent
@@ -160,7 +173,7 @@ def decide(
     attempts = ()
     for number, target in enumerate(job.asked.targets, start=1):
         say(f"deciding {number} of {len(job.asked.targets)}")
-        attempts += (_attempt(job, folder, python, number, target),)
+        attempts += (_attempt(job, folder, python, number, target, stopped),)
     outcome = Outcome(cell=job.cell, asked=job.asked, attempts=attempts, made=made)
     return _kept(folder, outcome)
 
@@ -227,12 +240,14 @@ def environ(job: Job, inherited: Mapping[str, str]) -> dict[str, str]:
     return kept | {"PYTHONNOUSERSITE": "1"} | job.variables
 
 
-def _attempt(job: Job, folder: Path, python: Path, number: int, target: str) -> Attempt:
+def _attempt(
+    job: Job, folder: Path, python: Path, number: int, target: str, stopped: Event | None
+) -> Attempt:
     log = folder / LOG_FILE.format(number=number)
     before = _runs(folder)
     start = time.monotonic()
     with log.open("wb") as output:
-        code = _run(command(python, job.asked, target, folder), job, output.fileno())
+        code = _run(command(python, job.asked, target, folder), job, output.fileno(), stopped)
     seconds = time.monotonic() - start
     new = sorted(_runs(folder) - before)
     end, reason = ending(code, log.read_text(encoding="utf-8", errors="replace"), job.timeout)
@@ -250,7 +265,7 @@ def _runs(folder: Path) -> set[Path]:
     return {run for target in targets for run in run_folders(target)}
 
 
-def _run(words: list[str], job: Job, output: int) -> int | None:
+def _run(words: list[str], job: Job, output: int, stopped: Event | None) -> int | None:
     """The exit code; None where it did not end in time, and was ended with all it had started."""
     process = subprocess.Popen(  # noqa: S603 - Python of the cell, with arguments of ours
         words,
@@ -261,20 +276,38 @@ def _run(words: list[str], job: Job, output: int) -> int | None:
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
+    deadline = time.monotonic() + job.timeout
     try:
-        return process.wait(job.timeout)
-    except BaseException as error:
+        while time.monotonic() < deadline:
+            with suppress(subprocess.TimeoutExpired):
+                return process.wait(min(_PATIENCE, job.timeout))
+            if stopped is not None and stopped.is_set():
+                raise StoppedError
+        return None
+    finally:
         _end(process)
-        if isinstance(error, subprocess.TimeoutExpired):
-            return None
-        raise
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let a request to end, as of `kill`, be an interruption: what was started is then ended."""
+    if current_thread() is not main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process with all that it started, where it has not ended by itself."""
     if sys.platform == "win32":
         process.kill()
     else:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 

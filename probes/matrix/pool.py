@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from threading import Lock
+from threading import Event, Lock
 from typing import TYPE_CHECKING
 
 import psutil
@@ -46,15 +46,17 @@ def run(jobs: Sequence[Job], at_once: int, tell: Tell) -> Iterator[tuple[Job, Ou
 
     One environment is made at a time: a package that several of them need is downloaded once.
     """
-    installing = Lock()
+    installing, stopped = Lock(), Event()
     with ThreadPoolExecutor(at_once) as threads:
         waiting = {
-            threads.submit(_decide, shared(job, at_once), installing, tell): job for job in jobs
+            threads.submit(_decide, shared(job, at_once), installing, stopped, tell): job
+            for job in jobs
         }
         try:
             for done in as_completed(waiting):
                 yield waiting[done], done.result()
-        finally:
+        finally:  # where all were given out, there is nothing left to stop
+            stopped.set()
             threads.shutdown(cancel_futures=True)
 
 
@@ -66,5 +68,5 @@ def shared(job: Job, at_once: int) -> Job:
     return job.model_copy(update={"variables": {**job.variables, THREADS: str(threads)}})
 
 
-def _decide(job: Job, installing: Lock, tell: Tell) -> Outcome:
-    return deciding.decide(job, lambda stage: tell(job, stage), installing)
+def _decide(job: Job, installing: Lock, stopped: Event, tell: Tell) -> Outcome:
+    return deciding.decide(job, lambda stage: tell(job, stage), installing, stopped)

@@ -15,6 +15,7 @@ from probes.matrix import words
 from probes.matrix.deciding import End
 from probes.matrix.table import BAD
 from probes.record import Verdict
+from probes.report.marking import visible
 from probes.report.words import counted, duration
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def shown(
             lines = [words.others(table.rows), *map(words.ended, table.columns)]
             lines += words.reasons(table)
             for line in filter(None, lines):
-                console.print(Text(line), soft_wrap=True)
+                console.print(Text(visible(line)), soft_wrap=True)
             console.print()
         if tables:
             for column in tables[0].columns:
@@ -59,7 +60,7 @@ def shown(
 
 
 def _grid(table: Table, whole: bool) -> Grid:
-    grid = Grid(title=f"claims on {table.target}", title_justify="left")
+    grid = Grid(title=f"claims on {visible(table.target)}", title_justify="left")
     grid.add_column("claim", overflow="fold")
     for column in table.columns:
         grid.add_column(column.label, overflow="fold")

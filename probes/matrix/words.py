@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from probes.matrix.deciding import End
 from probes.matrix.table import BAD, Surprise
-from probes.report.words import byte_size, duration, verdict_word
+from probes.report.words import byte_size, counted, duration, verdict_word
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -58,13 +59,12 @@ def plural_of(number: int, noun: str) -> str:
 
 def others(rows: Iterable[Row]) -> str:
     """The claims that no column decides otherwise, counted by verdict; empty if there are none."""
-    counts: dict[str, int] = {}
-    for row in rows:
-        if not row.told:
-            word = next(said(entry).partition(",")[0] for entry in row.entries if entry.present)
-            counts[word] = counts.get(word, 0) + 1
-    listed = ", ".join(f"{number} {word}" for word, number in counts.items())
-    return f"the same in every column: {listed}" if listed else ""
+    counts = Counter(
+        next(entry.verdict for entry in row.entries if entry.present)
+        for row in rows
+        if not row.told
+    )
+    return f"the same in every column: {counted(counts)}" if counts else ""
 
 
 def ended(column: Column) -> str:
