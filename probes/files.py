@@ -44,10 +44,26 @@ def write_asked(path: Path, text: str, what: str, option: str) -> None:
     try:
         write_atomically(path, text)
     except OSError as error:
-        raise UserError(
-            f"the {what} cannot be written to '{path}': {error.strerror or error}; "
-            f"name another file with {option}"
-        ) from error
+        raise _unwritable(path, what, option, error) from error
+
+
+def _unwritable(path: Path, what: str, option: str, error: OSError) -> UserError:
+    return UserError(
+        f"the {what} cannot be written to '{path}': {error.strerror or error}; "
+        f"name another file with {option}"
+    )
+
+
+def check_asked(path: Path, what: str, option: str) -> None:
+    """Make sure that a file the user asks for by an option can be written, before any work is done.
+
+    Raises:
+        UserError: It cannot.
+    """
+    try:
+        check_place(path)
+    except OSError as error:
+        raise _unwritable(path, what, option, error) from error
 
 
 def check_place(path: Path) -> None:

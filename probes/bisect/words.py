@@ -106,8 +106,8 @@ def conclusion(
     if answer.contradictions:
         pairs = "; ".join(f"{a} is bad, and {b} beyond it good" for a, b in answer.contradictions)
         lines.append(
-            f"Not the only change: {pairs}. The one named is the one that this search met; "
-            "--check-all finds all."
+            f"Not the only change: {pairs}. The one named is the one that this search met"
+            + ("." if len(answer.judged) == between else "; --check-all finds all.")
         )
     else:
         lines.append(

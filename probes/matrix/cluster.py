@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,16 +45,27 @@ def address(on: str) -> str | None:
     raise UserError(f"--on {on!r}: expected ray, or the address of a cluster: ray://HOST:PORT")
 
 
+@dataclass(frozen=True)
+class Resources:
+    """What the cells are to have."""
+
+    num_cpus: float = 1
+    """CPUs that a cell takes."""
+    num_gpus: float = 0
+    """GPUs that a cell takes."""
+    at_once: int | None = None
+    """Cells at once, on a cluster of this machine alone; None for as many as it has room for."""
+
+
 def run(
-    jobs: Sequence[Job], address: str | None, num_cpus: float, num_gpus: float, tell: Tell
+    jobs: Sequence[Job], address: str | None, wanted: Resources, tell: Tell
 ) -> Iterator[tuple[Job, Outcome]]:
     """Decide cells on a cluster; each is given out as it ends.
 
     Args:
         jobs: the cells.
         address: the cluster's; None starts one on this machine, unless this process has one.
-        num_cpus: CPUs that a cell takes.
-        num_gpus: GPUs that a cell takes.
+        wanted: what each cell is to have.
         tell: called when a cell begins something.
 
     Raises:
@@ -65,11 +78,13 @@ def run(
     began = not ray.is_initialized()
     with tempfile.TemporaryDirectory(prefix="probes-") as folder:
         if jobs and began:
-            _connect(ray, address, _staged(jobs[0].project, Path(folder)))
+            _connect(ray, address, wanted, _staged(jobs[0].project, Path(folder)))
         try:
-            _refuse_what_is_not_there(ray, num_cpus, num_gpus)
+            _refuse_what_is_not_there(ray, wanted)
             # `ray.remote` has no types that fit a function given by options.
-            decide: Any = ray.remote(num_cpus=num_cpus, num_gpus=num_gpus, max_retries=0)(_decide)
+            decide: Any = ray.remote(
+                num_cpus=wanted.num_cpus, num_gpus=wanted.num_gpus, max_retries=0
+            )(_decide)
             waiting = {}
             for job in jobs:
                 tell(job, "waiting for a worker")
@@ -83,15 +98,16 @@ def run(
                 ray.shutdown()
 
 
-def _connect(ray: Any, address: str | None, source: Path) -> None:
+def _connect(ray: Any, address: str | None, wanted: Resources, source: Path) -> None:
     """Start a cluster or join one; its workers find the package in a copy of its source."""
+    settings: dict[str, Any] = {"address": address}
+    if address is None:
+        settings = {"address": "local", "include_dashboard": False}
+        if wanted.at_once is not None:
+            settings["num_cpus"] = max(1, ceil(wanted.at_once * wanted.num_cpus))
+    runtime = {"working_dir": str(source)}
     try:
-        ray.init(
-            address=address,
-            runtime_env={"working_dir": str(source)},
-            include_dashboard=False if address is None else None,
-            log_to_driver=False,
-        )
+        ray.init(**settings, runtime_env=runtime, log_to_driver=False)
     except Exception as error:  # whatever Ray, the network or the address does wrong
         said = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(
@@ -100,14 +116,18 @@ def _connect(ray: Any, address: str | None, source: Path) -> None:
         ) from error
 
 
-def _refuse_what_is_not_there(ray: Any, num_cpus: float, num_gpus: float) -> None:
+def _refuse_what_is_not_there(ray: Any, wanted: Resources) -> None:
     """A task that no machine can take would wait for ever."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if not any(node.get("CPU", 0) >= num_cpus and node.get("GPU", 0) >= num_gpus for node in nodes):
+    if not any(
+        node.get("CPU", 0) >= wanted.num_cpus and node.get("GPU", 0) >= wanted.num_gpus
+        for node in nodes
+    ):
         cpus, gpus = (max((n.get(k, 0) for n in nodes), default=0) for k in ("CPU", "GPU"))
         raise UserError(
-            f"no machine of the cluster has {num_cpus:g} CPUs and {num_gpus:g} GPUs: the most are "
-            f"{cpus:g} and {gpus:g}; ask for less with --num-cpus and --num-gpus"
+            f"no machine of the cluster has {wanted.num_cpus:g} CPUs and "
+            f"{wanted.num_gpus:g} GPUs: the most are {cpus:g} and {gpus:g}; ask for less with "
+            "--num-cpus and --num-gpus"
         )
 
 

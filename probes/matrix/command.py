@@ -14,7 +14,7 @@ import typer
 
 from probes.claims import catalogue
 from probes.errors import UserError, did_you_mean
-from probes.files import write_asked
+from probes.files import check_asked, write_asked
 from probes.matrix import markdown, pool, terminal
 from probes.matrix.cells import LATEST, combine, pythons, resolved, wanted
 from probes.matrix.deciding import (
@@ -170,6 +170,10 @@ def matrix(
     asked = given(target, claim, targets_file)
     project = project_folder()
     find_uv()
+    files = ((html, "page", "--html"), (summary, "summary", "--summary"), (page, "page", "--page"))
+    for file, what, option in files:
+        if file is not None:
+            check_asked(file, what, option)
     versions = pythons(python)
     cells = combine([_exact(each, versions[0], sources) for each in pins], versions)
     folder = report_dir.resolve()
@@ -220,7 +224,9 @@ def _runner(
         return pool.run(waiting, jobs or pool.jobs_here(len(waiting)), watch.tell)
     from probes.matrix import cluster
 
-    return cluster.run(waiting, cluster.address(on), num_cpus, num_gpus, watch.tell)
+    address = cluster.address(on)
+    wanted = cluster.Resources(num_cpus, num_gpus, at_once=jobs)
+    return cluster.run(waiting, address, wanted, watch.tell)
 
 
 def given_sources(
