@@ -40,6 +40,7 @@ from probes.matrix.releases import File, indexes, listed, offered, releases
 from probes.matrix.table import Surprise, Table, surprise, tables
 from probes.record import Record, Verdict
 from tests.samples import ENVIRONMENT, HOSTILE, check, header, planned, record
+from tests.unit.test_report import Page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -426,8 +427,11 @@ def test_the_page_says_verdicts_in_words_and_escapes_every_text(
     assert "</script></style>" not in html
     assert 'href="../4.46.3/report.html"' in html
     assert "5.0.0/report.html" not in html
-    for word in ("not installed", "unexpected", "fails", "14, not 20", "予想どおり"):
-        assert word in html
+    english, japanese = Page(html).text, Page(html, "ja").text
+    for word in ("not installed", "fails expected", "fails unexpected", "14, not 20"):
+        assert word in english
+    for word in ("インストール不可", "不成立 予想どおり", "不成立 予想外"):
+        assert word in japanese
     assert "script-src 'sha256-" in html
 
 
