@@ -137,7 +137,7 @@ def matrix(
         float, typer.Option("--num-gpus", metavar="N", min=0, help="GPUs a cell, on Ray.")
     ] = 0,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Take the cells that the report folder has decided.")
+        bool, typer.Option("--resume", help="Take over what the report folder holds decided.")
     ] = False,
     report_dir: Annotated[
         Path, typer.Option("--report-dir", metavar="FOLDER", help="Where records are written.")
@@ -186,6 +186,7 @@ def matrix(
             report_dir=folder,
             sources=sources,
             timeout=timeout * 60,
+            resume=resume,
         )
         for cell in cells
     ]

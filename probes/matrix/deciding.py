@@ -21,7 +21,7 @@ from probes.errors import UserError
 from probes.files import write_atomically
 from probes.matrix.cells import Cell, _Stored
 from probes.matrix.environments import Made, NotInstallableError, Sources, make
-from probes.record.reading import run_folders
+from probes.record.reading import RECORD_FILE, run_folders
 from probes.record.redaction import Redactor
 from probes.targets import PACKAGE
 
@@ -114,6 +114,8 @@ class Job(_Stored):
     sources: Sources = Sources()
     timeout: float = 3600.0
     """Seconds after which a target's run is ended."""
+    resume: bool = False
+    """Whether to take over the targets that were decided before."""
     variables: dict[str, str] = Field(default_factory=dict)
     """More environment variables for the runs."""
 
@@ -170,8 +172,12 @@ def decide(
             for target in job.asked.targets
         )
         return _kept(folder, Outcome(cell=job.cell, asked=job.asked, attempts=attempts))
+    known = attempts_before(job, _before(job)) if job.resume else {}
     attempts = ()
     for number, target in enumerate(job.asked.targets, start=1):
+        if target in known:
+            attempts += (known[target],)
+            continue
         say(f"deciding {number} of {len(job.asked.targets)}")
         attempts += (_attempt(job, folder, python, number, target, stopped),)
     outcome = Outcome(cell=job.cell, asked=job.asked, attempts=attempts, made=made)
@@ -201,24 +207,42 @@ def _kept(folder: Path, outcome: Outcome) -> Outcome:
 
 
 def decided_before(job: Job) -> Outcome | None:
-    """What the same question came to in the same cell; None where something of it is missing.
+    """What the same question came to in the same cell; None where something of it is missing."""
+    before = _before(job)
+    known = attempts_before(job, before)
+    if before is None or not all(target in known for target in job.asked.targets):
+        return None
+    attempts = tuple(known[target] for target in job.asked.targets)
+    return Outcome(cell=job.cell, asked=job.asked, attempts=attempts, made=before.made)
 
-    Only a run that came to its end counts: one that crashed is run again.
+
+def attempts_before(job: Job, before: Outcome | None) -> dict[str, Attempt]:
+    """By target, the runs of a cell that answer the same question.
+
+    Only one that came to its end counts: one that crashed is run again.
     """
+    ignored = {"targets": ()}
+    if before is None or (before.cell, before.asked.model_copy(update=ignored)) != (
+        job.cell,
+        job.asked.model_copy(update=ignored),
+    ):
+        return {}
+    return {
+        attempt.target: attempt
+        for attempt in before.attempts
+        if attempt.end is End.RAN
+        and attempt.run is not None
+        and (job.report_dir / attempt.run / RECORD_FILE).is_file()
+    }
+
+
+def _before(job: Job) -> Outcome | None:
     try:
-        outcome = Outcome.model_validate_json(
+        return Outcome.model_validate_json(
             (job.report_dir / job.cell.name / RESULT_FILE).read_bytes()
         )
     except (OSError, ValidationError):
         return None
-    same = (outcome.cell, outcome.asked) == (job.cell, job.asked)
-    whole = all(
-        attempt.end is End.RAN
-        and attempt.run is not None
-        and (job.report_dir / attempt.run / "record.json").is_file()
-        for attempt in outcome.attempts
-    )
-    return outcome if same and whole else None
 
 
 def command(python: Path, asked: Asked, target: str, report_dir: Path) -> list[str]:

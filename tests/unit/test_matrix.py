@@ -18,6 +18,7 @@ from probes.matrix.deciding import (
     End,
     Job,
     Outcome,
+    attempts_before,
     command,
     decided_before,
     ending,
@@ -642,6 +643,9 @@ def test_what_was_decided_before_is_taken_only_if_all_of_it_is_there(tmp_path: P
     assert decided_before(asked) == result
     other = asked.model_copy(update={"asked": Asked(targets=("embedded",), claims=("x",))})
     assert decided_before(other) is None
+    added = asked.model_copy(update={"asked": Asked(targets=("embedded", "another"))})
+    assert decided_before(added) is None
+    assert attempts_before(added, result) == {"embedded": result.attempts[0]}
     broken = outcome(asked.cell, End.CRASHED, run=run)
     (folder / "cell.json").write_text(broken.model_dump_json(), encoding="utf-8")
     assert decided_before(asked) is None
