@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager, nullcontext, suppress
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from threading import current_thread, main_thread
 from typing import TYPE_CHECKING
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
 
 RESULT_FILE = "cell.json"
 """In a cell's folder: what became of it."""
+
+NEEDED = ("conftest.py", "pyproject.toml")
+"""Files that a run of the claims' tests needs beside them."""
 
 LOG_FILE = "pytest-{number}.log"
 """In a cell's folder: what pytest said of the target of this number."""
@@ -179,9 +185,30 @@ def decide(
             attempts += (known[target],)
             continue
         say(f"deciding {number} of {len(job.asked.targets)}")
-        attempts += (_attempt(job, folder, python, number, target, stopped),)
+        with _copy(job.project) as place:
+            run = partial(_run, job=job, place=place, stopped=stopped)
+            attempts += (_attempt(job, folder, python, number, target, run),)
     outcome = Outcome(cell=job.cell, asked=job.asked, attempts=attempts, made=made)
     return _kept(folder, outcome)
+
+
+@contextmanager
+def _copy(project: Path) -> Iterator[Path]:
+    """A copy of the claims' tests, so that no run finds what another has recorded.
+
+    A run records outputs of a target beside the tests, where there are none: the next column would
+    be compared with them, whichever came first.
+    """
+    with tempfile.TemporaryDirectory(prefix="probes-") as folder:
+        for name in NEEDED:
+            if (project / name).is_file():
+                shutil.copy(project / name, folder)
+        shutil.copytree(
+            project / "tests",
+            Path(folder) / "tests",
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
+        yield Path(folder)
 
 
 def _silent(stage: str) -> None:
@@ -265,13 +292,18 @@ def environ(job: Job, inherited: Mapping[str, str]) -> dict[str, str]:
 
 
 def _attempt(
-    job: Job, folder: Path, python: Path, number: int, target: str, stopped: Event | None
+    job: Job,
+    folder: Path,
+    python: Path,
+    number: int,
+    target: str,
+    run: Callable[[list[str], int], int | None],
 ) -> Attempt:
     log = folder / LOG_FILE.format(number=number)
     before = _runs(folder)
     start = time.monotonic()
     with log.open("wb") as output:
-        code = _run(command(python, job.asked, target, folder), job, output.fileno(), stopped)
+        code = run(command(python, job.asked, target, folder), output.fileno())
     seconds = time.monotonic() - start
     new = sorted(_runs(folder) - before)
     end, reason = ending(code, log.read_text(encoding="utf-8", errors="replace"), job.timeout)
@@ -289,11 +321,13 @@ def _runs(folder: Path) -> set[Path]:
     return {run for target in targets for run in run_folders(target)}
 
 
-def _run(words: list[str], job: Job, output: int, stopped: Event | None) -> int | None:
+def _run(
+    words: list[str], output: int, *, job: Job, place: Path, stopped: Event | None
+) -> int | None:
     """The exit code; None where it did not end in time, and was ended with all it had started."""
     process = subprocess.Popen(  # noqa: S603 - Python of the cell, with arguments of ours
         words,
-        cwd=job.project,
+        cwd=place,
         env=environ(job, os.environ),
         stdin=subprocess.DEVNULL,
         stdout=output,
