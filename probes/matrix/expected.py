@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
-from pydantic import ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from probes.errors import UserError
 from probes.matrix.cells import _Stored
@@ -22,16 +22,16 @@ FILE = Path(__file__).with_name("expected.toml")
 
 
 class Expectation(_Stored):
-    """One claim's known verdict under some versions of a package."""
+    """A known verdict of some claims under some versions of a package."""
 
-    claim: str
-    """The claim's id."""
+    claims: tuple[str, ...] = Field(min_length=1)
+    """The claims' ids."""
     package: str
     """The package whose versions decide."""
     versions: str
     """Those versions, as a specifier: `<4.47`, or `>=5,<5.3`."""
     verdict: Verdict
-    """What the claim comes to there."""
+    """What the claims come to there."""
     source: str
     """Where that is known from: an address, or `measured`."""
     because: str
@@ -76,8 +76,8 @@ class _File(_Stored):
 def expectations(file: Path = FILE) -> tuple[Expectation, ...]:
     """All that is stated, from `expected.toml` beside this module unless told otherwise.
 
-    >>> expectations()[0].claim, expectations()[0].versions
-    ('default-length', '<4.47')
+    >>> expectations()[0].claims, expectations()[0].versions
+    (('default-length',), '<4.47')
 
     Raises:
         UserError: The file cannot be read, or states something it cannot.
@@ -96,4 +96,4 @@ def expected(
 ) -> Expectation | None:
     """What is known of a claim under a run's versions; the first that is stated."""
     stated = expectations() if stated is None else stated
-    return next((each for each in stated if each.claim == claim and each.meets(record)), None)
+    return next((each for each in stated if claim in each.claims and each.meets(record)), None)
