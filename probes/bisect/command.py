@@ -11,9 +11,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from probes.bisect import steps, words
-from probes.bisect.question import Finding, Question, differing, known_claim, measure
+from probes.bisect.question import Finding, Question, differing, measure
 from probes.bisect.search import Side, search
-from probes.claims import catalogue
 from probes.errors import UserError
 from probes.matrix.cells import LATEST, Cell, Pin, pythons, wanted
 from probes.matrix.command import (
@@ -222,13 +221,11 @@ def _question(claim: str | None, measured: str | None, threshold: float | None) 
     if claim is not None:
         if threshold is not None:
             raise UserError("--threshold goes with --measure; a claim's verdict needs none")
-        return Question(claim=known_claim(claim, [*catalogue()]))
+        return Question(claim=claim)
     assert measured is not None
     if threshold is None:
         raise UserError(f"--measure {measured}: say with --threshold what to hold it against")
-    question = measure(measured, threshold)
-    known_claim(question.claim, [*catalogue()])
-    return question
+    return measure(measured, threshold)
 
 
 def _version(option: str, text: str) -> Version:

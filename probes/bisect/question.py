@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from probes.errors import UserError, did_you_mean
+from probes.errors import UserError
 from probes.matrix.cells import _Stored
 from probes.record import Check, ClaimRecord, Verdict
 
@@ -111,18 +111,6 @@ def measure(text: str, threshold: float) -> Question:
         path=tuple(match["path"].split(".")),
         threshold=threshold,
     )
-
-
-def known_claim(claim: str, known: list[str]) -> str:
-    """A claim's id, if it is one of those known.
-
-    Raises:
-        UserError: It is not.
-    """
-    if claim not in known:
-        hint = did_you_mean(claim, known)
-        raise UserError(f"no claim '{claim}'{hint}; `probes claims` lists them")
-    return claim
 
 
 def _verdict(claim: ClaimRecord) -> Finding:
