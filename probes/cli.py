@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: What follows the command's name; taken from the process unless given.
 
     Raises:
-        SystemExit: Always: 0, 1 where a verb found what it looks for, 2 where input cannot be used.
+        SystemExit: Always: 0, 1 where something is unexpected, 2 where input cannot be used.
     """
     try:
         app(arguments, prog_name="probes")

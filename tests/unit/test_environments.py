@@ -6,7 +6,11 @@ made-up library: so the whole of `probes matrix` and `probes bisect` is run in a
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
+import time
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,7 +55,7 @@ dependencies = ["pytest"]
 """
 
 PYTEST = """\
-import sys, time
+import os, sys, time
 from pathlib import Path
 import made
 
@@ -60,6 +64,7 @@ if made.VERSION == "0.5":
     print("ERROR: no target of that name")
     sys.exit(4)
 if made.VERSION == "0.6":
+    Path(words[words.index("--report-dir") + 1], "pid").write_text(str(os.getpid()))
     time.sleep(60)
 folder = Path(words[words.index("--report-dir") + 1]) / "embedded" / "20261123T075120Z"
 folder.mkdir(parents=True)
@@ -253,6 +258,22 @@ def test_a_run_that_does_not_end_is_ended(
 ) -> None:
     assert run("matrix", "--with", "made==0.6", "--timeout", "0.02") == 1
     assert "made 0.6: timed out: it did not end within 0.02 minutes\n" in capsys.readouterr().out
+
+
+def test_a_matrix_that_is_ended_ends_what_it_started(
+    run: Callable[..., int], tmp_path: Path
+) -> None:
+    file = tmp_path / "reports" / "matrix" / f"made-0.6_python-{PYTHON}" / "pid"
+
+    def end() -> None:
+        while not (file.is_file() and file.read_text(encoding="utf-8")):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=end, daemon=True).start()
+    assert run("matrix", "--with", "made==0.6") == 130
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(file.read_text(encoding="utf-8")), 0)
 
 
 def test_a_bisection_from_end_to_end(
