@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from probes.matrix import words
 from probes.matrix.cells import varying
+from probes.matrix.table import statements
 from probes.report.markdown import literal
 from probes.report.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from probes.matrix.table import Column, Table
+    from probes.matrix.table import Column, Row, Table
 
 
 def summary(tables: Sequence[Table], report: str = "") -> str:
@@ -81,21 +82,23 @@ def _about(table: Table) -> list[str]:
     ]
     lines = [header, ["---"] * len(header), *rows, ["all", *totals]]
     lists = [*filter(None, map(words.ended, table.columns)), *words.reasons(table)]
-    stated = dict.fromkeys(
-        f"{row.claim}, {entry.expectation.package} {entry.expectation.versions}: "
-        f"{entry.expectation.because} ({entry.expectation.source})"
-        for row in told
-        for entry in row.entries
-        if entry.expectation
-    )
     same = words.others(table.rows)
     return [
         "\n".join(f"| {' | '.join(cells)} |" for cells in lines),
         f"{same[:1].upper()}{same[1:]}." if same else "",
         _listed("What was found:", lists),
-        _listed("What was expected:", stated),
+        _listed("What was expected:", _stated(told)),
     ]
 
 
-def _listed(heading: str, lines: Sequence[str] | dict[str, None]) -> str:
+def _stated(rows: Sequence[Row]) -> list[str]:
+    """What is stated of some versions, each statement with the claims here that it is about."""
+    return [
+        f"{each.package} {each.versions}: {each.verdict.value}: {each.because} "
+        f"({each.source}): {', '.join(claims)}"
+        for each, claims in statements(rows).items()
+    ]
+
+
+def _listed(heading: str, lines: Sequence[str]) -> str:
     return "\n".join([heading, "", *(f"- {literal(line)}" for line in lines)]) if lines else ""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from probes.matrix.deciding import End
-from probes.matrix.table import Surprise
+from probes.matrix.table import statements
 from probes.record.reading import REPORT_FILE
 from probes.report.page import fill
 
@@ -43,8 +43,8 @@ def render_matrix(tables: Sequence[Table], report_dir: Path, page: Path) -> str:
         "matrix.html",
         tables=tables,
         link=link,
+        statements=statements,
         ran=End.RAN,
-        flipped=Surprise.FLIPPED,
         failed=sum(len(table.failed) for table in tables),
         surprises=sum(len(table.surprises) for table in tables),
         flips=sum(table.flips for table in tables),

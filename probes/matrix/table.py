@@ -204,6 +204,16 @@ def _entry(
     )
 
 
+def statements(rows: Sequence[Row]) -> dict[Expectation, list[str]]:
+    """What is stated of the versions here, each with those of the claims that it is about."""
+    found: dict[Expectation, dict[str, None]] = {}
+    for row in rows:
+        for entry in row.entries:
+            if entry.expectation is not None:
+                found.setdefault(entry.expectation, {})[row.claim] = None
+    return {each: [*claims] for each, claims in found.items()}
+
+
 def surprise(
     verdict: Verdict | None, expectation: Expectation | None, flipped: bool = False
 ) -> Surprise | None:

@@ -105,6 +105,6 @@ def made(column: Column) -> str:
             + (", there already" if environment.reused else downloaded)
             + f", made in {duration(environment.seconds)}" * (not environment.reused)
         )
-    if column.attempt.seconds:
-        parts.append(f"claims decided in {duration(column.attempt.seconds)}")
+    if seconds := sum(attempt.seconds for attempt in column.outcome.attempts):
+        parts.append(f"claims decided in {duration(seconds)}")
     return "; ".join(parts)
