@@ -6,6 +6,7 @@ A user's mistake ends any verb with exit 2 and one line on standard error.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -16,17 +17,24 @@ import typer
 from probes import __version__
 from probes.bisect.command import bisect
 from probes.catalogue_page import catalogue_list, catalogue_page
+from probes.compare import outcomes_named
 from probes.errors import UserError
 from probes.files import write_asked as _write
 from probes.matrix.command import matrix
 from probes.record import schema
 from probes.record.reading import REPORT_FILE, locate, read
 from probes.record.runs import INDEX_FILE, refresh_index
-from probes.report import markdown, render
+from probes.report import markdown, render, render_comparison
+from probes.report.console import comparison_text
 from probes.report.words import incomplete
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from probes.compare import Comparison
+
+CHANGED = 1
+"""Exit code where two runs differ in what counts."""
 
 UNUSABLE_INPUT = 2
 """Exit code for input that cannot be used, as for a wrong command line."""
@@ -52,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: What follows the command's name; taken from the process unless given.
 
     Raises:
-        SystemExit: Always: 0, 1 where something is unexpected, 2 where input cannot be used.
+        SystemExit: Always: 0, 1 where runs differ or something is unexpected, 2 where input cannot
+            be used.
     """
     try:
         app(arguments, prog_name="probes")
@@ -116,6 +125,59 @@ def _list_again(report_file: Path) -> None:
     if (report_dir / INDEX_FILE).is_file():
         with suppress(OSError):  # the report is written; its list can wait for the next run
             refresh_index(report_dir)
+
+
+@app.command("compare")
+def compare(
+    old: Annotated[
+        Path, typer.Argument(metavar="OLD", help="The run trusted: a record.json or a folder.")
+    ],
+    new: Annotated[
+        Path, typer.Argument(metavar="NEW", help="The run in question: a record.json or a folder.")
+    ],
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the comparison as a page.")
+    ] = None,
+    summary: Annotated[
+        Path | None, typer.Option("--summary", metavar="FILE", help="Write it in Markdown.")
+    ] = None,
+    as_json: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write it as JSON.")
+    ] = None,
+    fail_on: Annotated[
+        str | None,
+        typer.Option(
+            "--fail-on",
+            metavar="OUTCOMES",
+            help="What counts as a change, with commas: newly-failing, changed, drifted, fixed, "
+            "added, removed, not-comparable; any, or none. [default: any]",
+        ),
+    ] = None,
+    across_targets: Annotated[
+        bool, typer.Option("--across-targets", help="Allow runs on two targets.")
+    ] = False,
+) -> None:
+    """Say what changed between two runs: exit 0 nothing, 1 something, 2 unusable input."""
+    from probes.compare.records import compare as compared  # scipy takes its time
+
+    counted = outcomes_named(fail_on)
+    found = compared(read(old), read(new), across_targets=across_targets)
+    for path, text, what, option in (
+        (html, render_comparison, "page", "--html"),
+        (summary, markdown.compared, "summary", "--summary"),
+        (as_json, _as_json, "JSON file", "--json"),
+    ):
+        if path is not None:
+            _write(path, text(found), what, option)
+    colour = sys.stdout.isatty()
+    width = shutil.get_terminal_size((100, 24)).columns
+    typer.echo(comparison_text(found, width, colour), nl=False)
+    if found.counting(counted):
+        raise typer.Exit(CHANGED)
+
+
+def _as_json(comparison: Comparison) -> str:
+    return comparison.model_dump_json(indent=1) + "\n"
 
 
 @app.command("schema")

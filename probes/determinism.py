@@ -110,8 +110,20 @@ def tolerance(texts: Sequence[Generation], dtype: torch.dtype) -> float:
     >>> 0 < tolerance(greedy(model, ["The capital of Japan is"], 20), torch.float32) < 0.01
     True
     """
-    steps = [step_logits(text) for text in texts]
-    return ROUNDING[dtype] * max(float(logits.amax() - logits.median()) for logits in steps)
+    return rounding([step_logits(text) for text in texts], dtype)
+
+
+def rounding(logits: Sequence[torch.Tensor], dtype: torch.dtype) -> float:
+    """The same from the logits themselves.
+
+    Args:
+        logits: each (positions, vocabulary).
+        dtype: what the network computes in.
+
+    >>> rounding([torch.tensor([[0.0, 1.0, 8.0]])], torch.float32) == 7 * ROUNDING[torch.float32]
+    True
+    """
+    return ROUNDING[dtype] * max(float(each.amax() - each.median()) for each in logits)
 
 
 def common_length(one: Sequence[int], other: Sequence[int]) -> int:
@@ -251,7 +263,8 @@ def threads(model: Model, prompts: Sequence[Prompt], length: int) -> Iterator[Va
         with _threads(count):
             return _greedy(model, prompts, length)
 
-    yield _varied(model, f"{count} thread{'s' if count > 1 else ''}", prompts, length, again)
+    # Not the number itself: two runs that differ in it are to be comparable.
+    yield _varied(model, "another number of threads", prompts, length, again)
 
 
 def half_precision(model: Model, prompts: Sequence[Prompt], length: int) -> Iterator[Variation]:

@@ -1,10 +1,12 @@
-"""Logits of which the largest are kept one by one, and of the others every so many-th: all again.
+"""Logits as a record keeps them, for whoever reads it without the model, and without torch.
 
-Whoever reads a record can filter a distribution without the model, and without torch.
+Of a whole distribution the largest are kept one by one, and of the others every so many-th. Of a
+prompt the largest are kept after each of its tokens, and of the others the sum.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +14,27 @@ import numpy.typing as npt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+@dataclass(frozen=True)
+class KeptPrompt:
+    """The next-token logits after each token of a prompt.
+
+    Attributes:
+        prompt: the prompt.
+        ids: its token ids.
+        top_ids: for each of them the token ids of the largest logits after it, the largest first.
+        top_logits: for each of them those logits.
+        log_rest: for each of them the logarithm of the sum of exp(logit) over all other tokens.
+        likeliest: for each of them the most likely next token, decoded alone.
+    """
+
+    prompt: str
+    ids: list[int]
+    top_ids: list[list[int]]
+    top_logits: list[list[float]]
+    log_rest: list[float]
+    likeliest: list[str]
 
 
 def tail_ranks(size: int, head: int, step: int) -> list[int]:

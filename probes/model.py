@@ -317,6 +317,28 @@ class Model:
         return self._prefill(prompt).logits
 
     @torch.inference_mode()
+    def logits_batch(self, prompts: Sequence[Prompt]) -> list[torch.Tensor]:
+        """Next-token logits after every position of several prompts, in one batched pass.
+
+        Shorter prompts are padded on the right, where no position before sees it.
+
+        Returns:
+            For each prompt (positions, vocabulary), float32, on the CPU.
+
+        >>> [len(each) for each in load("embedded").logits_batch(["The capital", "The"])]
+        [3, 2]
+        """
+        rows = [self.prompt_ids(prompt) for prompt in prompts]
+        width, filler = max(map(len, rows)), self._filler
+        ids = torch.tensor([row + [filler] * (width - len(row)) for row in rows])
+        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+        out = self.network(
+            input_ids=ids.to(self.device), attention_mask=mask.to(self.device), use_cache=False
+        )
+        logits = out.logits.float().cpu()
+        return [each[: len(row)] for each, row in zip(logits, rows, strict=True)]
+
+    @torch.inference_mode()
     def logits_after(self, prompt: Prompt, continuations: Sequence[Sequence[int]]) -> torch.Tensor:
         """Next-token logits along several continuations of one prompt, in one batched pass.
 
@@ -478,10 +500,15 @@ class Model:
     def _padded(self, rows: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         """Rows of ids as one batch, padded on the left, and which positions are no padding."""
         width = max(map(len, rows))
-        filler = self.end_ids[0] if self.end_ids else 0
+        filler = self._filler
         ids = torch.tensor([[filler] * (width - len(row)) + row for row in rows])
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
         return ids.to(self.device), mask.to(self.device)
+
+    @property
+    def _filler(self) -> int:
+        """The token that pads."""
+        return self.end_ids[0] if self.end_ids else 0
 
     def _until_end(self, ids: list[int]) -> list[int]:
         """Cut a row after its first end-of-sequence token: what follows is padding."""

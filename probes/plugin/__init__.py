@@ -15,6 +15,7 @@ import pytest
 
 from probes import __version__
 from probes.claims import Claim, Need
+from probes.compare import outcomes_named
 from probes.errors import UnusableTargetError, UserError, did_you_mean
 from probes.files import check_place, write_atomically
 from probes.plugin import markers, verdicts
@@ -24,8 +25,10 @@ from probes.plugin.session import DEFAULT_TARGET, Session, asks_for_cuda, choose
 from probes.plugin.summary import decided, summary
 from probes.record import Check, Cost
 from probes.record.journal import check_writable
-from probes.record.reading import REPORT_FILE
+from probes.record.reading import REPORT_FILE, read
 from probes.report import markdown
+from probes.report.console import comparison_text
+from probes.report.language import phrase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -112,6 +115,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help=f"write a summary in Markdown there [none; a job's own, if {JOB_SUMMARY} names it]",
     )
 
+    group.addoption(
+        "--baseline",
+        action="append",
+        type=Path,
+        metavar="RECORD",
+        help="compare the run with this one on the same target: a record.json or a folder of runs, "
+        "whose latest is taken; repeatable, one a target [none]",
+    )
+    group.addoption(
+        "--fail-on",
+        metavar="OUTCOMES",
+        help="what counts as a change from the baseline and ends with exit 1, with commas: "
+        "newly-failing, changed, drifted, fixed, added, removed, not-comparable; or any, none "
+        "[any]",
+    )
+
 
 _SESSION = pytest.StashKey[Session]()
 _CLAIM = pytest.StashKey[Claim]()
@@ -140,7 +159,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", line)
     config.stash[_SESSION] = _or_usage_error(_chosen, config)
     if not _is_worker(config):
-        config.pluginmanager.register(_Controller(config), "probes-controller")
+        controller = _or_usage_error(_Controller, config)
+        config.pluginmanager.register(controller, "probes-controller")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -199,6 +219,27 @@ def _report_dir(config: pytest.Config) -> Path | None:
         return None
     named: Path | None = config.option.report_dir
     return _project(config) / REPORT_DIR if named is None else config.invocation_params.dir / named
+
+
+def _baselines(config: pytest.Config) -> dict[str, Record]:
+    """The records to compare with, by target; read before this run's own are written."""
+    baselines: dict[str, Record] = {}
+    here = config.invocation_params.dir
+    for path in config.option.baseline or []:
+        record = read(here / path)
+        name = record.target.name
+        targets = config.stash[_SESSION].targets
+        if name not in targets:
+            raise UserError(
+                f"the baseline '{path}' is a run on {name!r}, and this one is on "
+                f"{', '.join(map(repr, targets))}: name a run on the same target"
+            )
+        if name in baselines:
+            raise UserError(f"two baselines are runs on {name!r}: name one a target")
+        baselines[name] = record
+    if config.option.fail_on is not None and not baselines:
+        raise UserError("--fail-on says what counts as a change from a --baseline: name one")
+    return baselines
 
 
 def _summary_file(config: pytest.Config) -> Path | None:
@@ -497,7 +538,8 @@ class _Controller:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._session = config.stash[_SESSION]
-        self._run = Run(_report_dir(config))
+        self._fail_on = outcomes_named(config.option.fail_on)
+        self._run = Run(_report_dir(config), _baselines(config))
         self._refusal: str | None = None
         self._stoppable: list[Any] = []
         self._not_appended = ""
@@ -538,6 +580,8 @@ class _Controller:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
         elif self._decided_nothing() and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+        elif self._changed() and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_terminal_summary(
@@ -552,6 +596,7 @@ class _Controller:
         for record in self._run.records:
             terminal.write_line("")
             terminal.write(summary(record, terminal._tw.fullwidth, colour=terminal.hasmarkup))
+            self._show_comparison(terminal, record.target.name)
             if report := self._report_of(record):
                 terminal.write_line(f"report: {report}")
         if self._decided_nothing():
@@ -564,10 +609,22 @@ class _Controller:
         if self._not_appended:
             terminal.write_line(self._not_appended, yellow=True)
 
+    def _show_comparison(self, terminal: TerminalReporter, target: str) -> None:
+        if comparison := self._run.comparisons.get(target):
+            width, colour = terminal._tw.fullwidth, terminal.hasmarkup
+            terminal.write_line(phrase("compare.from_baseline", "en"))
+            terminal.write(comparison_text(comparison, width, colour=colour))
+
+    def _changed(self) -> bool:
+        """Whether a run differs from its baseline in what counts."""
+        found = self._run.comparisons.values()
+        return any(comparison.counting(self._fail_on) for comparison in found)
+
     def _sum_up(self) -> None:
         """Write the summary where it was asked for, and where a job shows it."""
         text = "\n".join(
-            markdown.summary(record, self._report_of(record)) for record in self._run.records
+            markdown.summary(record, self._report_of(record)) + self._compared(record)
+            for record in self._run.records
         )
         file, job = _summary_file(self._config), os.environ.get(JOB_SUMMARY)
         if job and text:
@@ -575,6 +632,10 @@ class _Controller:
         if file is not None and text:
             with _writing_summary(file):
                 write_atomically(file, text)
+
+    def _compared(self, record: Record) -> str:
+        comparison = self._run.comparisons.get(record.target.name)
+        return "" if comparison is None else "\n" + markdown.compared(comparison)
 
     def _append(self, file: Path, text: str) -> None:
         """Add to a job's summary. Nobody asked for it here: where it cannot be, a line says so."""

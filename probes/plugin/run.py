@@ -7,12 +7,18 @@ messages in, keeps a journal a target, and makes the records at the end.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
 from probes.errors import UserError
 from probes.record import Check, Environment, Record, TargetFacts, fold, utc_now
 from probes.record.journal import Journal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from probes.compare import Comparison
 
 
 class Plan(BaseModel):
@@ -50,10 +56,20 @@ class Run:
     Attributes:
         records: the finished records, in the order their targets came.
         folders: where the records are written, by target; empty if nothing is to be written.
+        comparisons: each record against its baseline, by target, where there is one.
     """
 
-    def __init__(self, report_dir: Path | None) -> None:
-        """Write records below `report_dir`, or none if it is None."""
+    def __init__(
+        self, report_dir: Path | None, baselines: Mapping[str, Record] | None = None
+    ) -> None:
+        """Write records below `report_dir`, or none if it is None.
+
+        Args:
+            report_dir: where to.
+            baselines: by target, an earlier run to compare its record with.
+        """
+        self.comparisons: dict[str, Comparison] = {}
+        self._baselines = baselines or {}
         self.records: list[Record] = []
         self.folders: dict[str, Path] = {}
         self._report_dir = report_dir
@@ -101,14 +117,29 @@ class Run:
 
     def _finished(self, target: str, finished: str) -> Record:
         if target in self._journals:
-            return self._journals[target].finish(finished)
+            return self._journals[target].finish(finished, self._against_baseline)
         checks = sorted(self._checks[target], key=lambda check: check[0])
-        return fold(
+        record = fold(
             self._headers[target],
             self._facts[target],
             [(claim_id, check) for _, claim_id, check in checks],
             finished,
         )
+        self._against_baseline(record)
+        return record
+
+    def _against_baseline(self, record: Record) -> Comparison | None:
+        """The record against its baseline, if it has one: of the claims that this run decides."""
+        baseline = self._baselines.get(record.target.name)
+        if baseline is None:
+            return None
+        from probes.compare.records import compare  # scipy takes its time
+
+        decided = {claim.id for claim in record.claims}
+        claims = tuple(claim for claim in baseline.claims if claim.id in decided)
+        comparison = compare(baseline.model_copy(update={"claims": claims}), record)
+        self.comparisons[record.target.name] = comparison
+        return comparison
 
     def _begin(self, plan: Plan) -> None:
         target = plan.header.target.name

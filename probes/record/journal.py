@@ -23,9 +23,13 @@ from probes.record.runs import refresh_index
 from probes.report import render
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from probes.compare import Comparison
     from probes.record import Check, Environment, Record, TargetFacts
+
+    Against = Callable[[Record], Comparison | None]
 
 __all__ = ["Journal", "check_writable", "read", "run_folder_name", "target_folder_name"]
 
@@ -97,11 +101,12 @@ class Journal:
             }
         )
 
-    def finish(self, finished: str) -> Record:
+    def finish(self, finished: str, against: Against | None = None) -> Record:
         """Turn the journal into a record and a report, list the run in the index, and remove it.
 
         Args:
             finished: End of the run, UTC, ISO 8601.
+            against: Compares the record with its baseline, for the report.
 
         Raises:
             UserError: The disk is full or gone; the journal is still there.
@@ -111,7 +116,7 @@ class Journal:
         try:
             os.close(self._handle)
             write_atomically(self.folder / RECORD_FILE, record.model_dump_json(indent=1) + "\n")
-            write_atomically(self.folder / REPORT_FILE, render(record))
+            write_atomically(self.folder / REPORT_FILE, render(record, against and against(record)))
             refresh_index(self.folder.parent.parent)
             self._path.unlink()
         except OSError as error:

@@ -43,6 +43,10 @@ LEVELS = (0.9, 0.5, 0.2, 0.05)
 """Probabilities from which on a token has the colour 0, 1, 2, 3; below the last it has 4."""
 
 
+KEPT_TO_COMPARE = ("kept_prompts", "kept_texts")
+"""What a record keeps for comparisons with another: logits by the thousand, nothing to look at."""
+
+
 _Count = Annotated[int, Field(ge=0, le=2**53)]
 """What a browser counts exactly."""
 
@@ -241,7 +245,10 @@ def vocabulary(record: Record) -> Vocabulary | None:
 
 
 def without_handled(record: Record) -> Record:
-    """The same record without the values shown here, so that none stands on the page twice."""
+    """The same record without the values shown here, so that none stands on the page twice.
+
+    What is kept for comparisons alone is left out too.
+    """
     claims = [
         claim.model_copy(
             update={
@@ -270,6 +277,8 @@ def _is_handled(name: str, value: JsonValue) -> bool:
         return bool(found) and all(_parsed(_DISTRIBUTION, each) is not None for each in found)
     if name == "trace":
         return _parsed(_TRACE, value) is not None
+    if name in KEPT_TO_COMPARE:
+        return True
     return name == "table" and isinstance(value, str) and _unpacked_size(value) > 0
 
 

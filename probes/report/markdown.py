@@ -1,4 +1,4 @@
-"""A run as a page of Markdown, for the summary of a continuous-integration job.
+"""A run, or a comparison of two, as Markdown, for the summary of a continuous-integration job.
 
 Every text from outside is shown character by character: nothing in it is taken for Markdown, HTML,
 an address or a mention.
@@ -10,12 +10,30 @@ import re
 from typing import TYPE_CHECKING
 
 from probes.record import ClaimRecord, Record, Verdict, inapplicable, tally
+from probes.report.comparing import (
+    TOLD,
+    compared_headline,
+    compared_run,
+    difference_words,
+    drift_words,
+    estimate_words,
+    flip_words,
+    in_order,
+    measures,
+    outcome_word,
+    place,
+    speed_words,
+    turn,
+)
 from probes.report.evidence import BROKEN
+from probes.report.language import phrase
 from probes.report.marking import visible
 from probes.report.words import ORDER, headline, incomplete, loaded_as, verdict_word, versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from probes.compare import Comparison, Drift
 
 LONGEST = 400
 """Characters of a text; the report has the rest."""
@@ -100,3 +118,59 @@ def _broken(claims: Sequence[ClaimRecord]) -> str:
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def compared(comparison: Comparison) -> str:
+    """A comparison in Markdown: headline, environments, what differs, drift, time."""
+    old, new = comparison.old, comparison.new
+    target = new.target if old.target == new.target else f"{old.target} → {new.target}"
+    parts = [
+        f"## {literal(target)}: {compared_headline(comparison)}",
+        f"{literal(compared_run(old, 'old'))} · {literal(compared_run(new, 'new'))}",
+        _environment(comparison),
+        _compared_claims(comparison),
+        _drift(comparison.drift) if comparison.drift else "",
+        speed_words(comparison.speed) if comparison.speed else "",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _environment(comparison: Comparison) -> str:
+    if not comparison.environment:
+        return phrase("compare.no_environment", "en")
+    rows = [[literal(change.name), literal(change.old), literal(change.new)]
+            for change in comparison.environment]  # fmt: skip
+    return _table(["", "old", "new"], rows)
+
+
+def _compared_claims(comparison: Comparison) -> str:
+    claims = in_order(comparison)
+    if not claims:
+        return ""
+    rows = []
+    for claim in claims:
+        said = [
+            f"{literal(place(difference))}: {literal(difference_words(difference))}"
+            for difference in claim.differences[:TOLD]
+        ]
+        if claim.new_reason and claim.new_reason != claim.old_reason:
+            said.insert(0, literal(claim.new_reason))
+        if len(claim.differences) > TOLD:
+            said.append(phrase("compare.more", "en", n=len(claim.differences) - TOLD))
+        rows.append(
+            [literal(claim.id), outcome_word(claim.outcome), turn(claim), "<br>".join(said)]
+        )
+    return _table(["claim", "outcome", "verdict", "what differs"], rows)
+
+
+def _drift(drift: Drift) -> str:
+    heading = phrase("compare.distributions", "en")
+    parts = [f"### {heading}: {outcome_word(drift.outcome)}", *map(literal, drift_words(drift))]
+    rows = [
+        [phrase(f"compare.{name}", "en"), *estimate_words(name, estimate)]
+        for name, estimate in measures(drift)
+    ]
+    if rows:
+        parts.append(_table(["measure", "value", "95 % interval"], rows))
+    parts += [f"- {literal(flip_words(flip))}" for flip in drift.flips[:TOLD]]
+    return "\n\n".join(parts)

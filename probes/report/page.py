@@ -13,15 +13,24 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from probes.record import ClaimRecord, Record, Verdict, tally
-from probes.report import evidence, history, interactive, language, statements, words
+from probes.report import (
+    comparing,
+    evidence,
+    history,
+    interactive,
+    language,
+    statements,
+    words,
+)
 from probes.report.evidence import BROKEN
 from probes.report.marking import mark, visible
 from probes.report.pictures import draw
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from probes.compare import Comparison, Drift
     from probes.record.runs import Run
 
 
@@ -40,8 +49,13 @@ class Section:
     counts: Counter[Verdict | None]
 
 
-def render(record: Record) -> str:
-    """One run as a self-contained HTML page: no request, every text escaped."""
+def render(record: Record, comparison: Comparison | None = None) -> str:
+    """One run as a self-contained HTML page: no request, every text escaped.
+
+    Args:
+        record: the run.
+        comparison: the run against its baseline, if it had one.
+    """
     handled = {
         "pictures": draw(record),
         "explorer": interactive.explorer(record),
@@ -55,6 +69,7 @@ def render(record: Record) -> str:
         .render(
             **handled,
             record=record,
+            comparison=comparison,
             counts=tally(record.claims),
             broken=[claim for claim in record.claims if claim.verdict in BROKEN],
             sections=_sections(record),
@@ -73,6 +88,11 @@ def render_index(runs: Sequence[Run]) -> str:
 def fill(template: str, **values: object) -> str:
     """Another page of the same make: a file of `templates/` with its values."""
     return _templates().get_template(template).render(**values, **_frame())
+
+
+def render_comparison(comparison: Comparison) -> str:
+    """A comparison of two runs as a self-contained HTML page."""
+    return _templates().get_template("compare.html").render(comparison=comparison, **_frame())
 
 
 def _sections(record: Record) -> list[Section]:
@@ -118,6 +138,24 @@ def _moment(iso: str, language: str) -> Markup:
     return mark(words.moment(iso, language))
 
 
+def _marked(function: Callable[..., str]) -> Callable[..., Markup]:
+    """A function that puts data into words, made to say it in all languages, safe in HTML."""
+
+    def said(*args: object, **values: object) -> Markup:
+        return mark(function(*args, **values))
+
+    return language.both(said)
+
+
+def _drift_words(drift: Drift) -> list[Markup]:
+    """The sentences about drift, each in all languages."""
+    said = {code: comparing.drift_words(drift, code) for code in language.LANGUAGES}
+    return [
+        language.beside({code: mark(text) for code, text in zip(said, texts, strict=True)})
+        for texts in zip(*said.values(), strict=True)
+    ]
+
+
 @cache
 def _templates() -> Environment:
     environment = Environment(
@@ -138,6 +176,15 @@ def _templates() -> Environment:
         "parameter": words.parameter,
         "in_english": words.counted,
         "moment": language.both(_moment),
+        "compared_in_english": comparing.compared_headline,
+        "in_order": comparing.in_order,
+        "measures": comparing.measures,
+        "place": comparing.place,
+        "drift_words": _drift_words,
+        **{
+            name: _marked(getattr(comparing, name))
+            for name in ("compared_headline", "difference_words", "flip_words", "speed_words")
+        },
         **{
             name: language.both(getattr(words, name))
             for name in (
@@ -161,6 +208,8 @@ def _templates() -> Environment:
         "method": statements.method,
         "history": history.history,
         "command": words.command,
+        "compared_run": _marked(comparing.compared_run),
+        "estimate_words": comparing.estimate_words,
         "loaded_as": words.loaded_as,
         "versions": words.versions,
         "BROKEN": BROKEN,

@@ -16,13 +16,16 @@ from probes.report.marking import mark
 if TYPE_CHECKING:
     from markupsafe import Markup
 
+    from probes.compare import ClaimComparison
     from probes.record import ClaimRecord
 
 OWN = "en"
 """The language of the catalogue and of records."""
 
 
-def statement(claim: ClaimRecord, part: Literal["title", "differs"] = "title") -> Markup:
+def statement(
+    claim: ClaimRecord | ClaimComparison, part: Literal["title", "differs"] = "title"
+) -> Markup:
     """What a claim states, or how that differs from the published text."""
     text = getattr(claim, part)
     known = catalogue().get(claim.id)

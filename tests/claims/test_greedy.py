@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import probes
+from probes.shared_prompts import shared_prompts
 from probes.texts import CAPITALS, PROMPTS, STORIES
 
 if TYPE_CHECKING:
@@ -106,6 +107,19 @@ def test_greedy_text_is_the_same_however_it_is_made(
             f"{each.tolerance:.2g}"
         )
         assert each.explained, f"{each.name}: {each.differences[0]}"
+
+
+@pytest.mark.claim("greedy-deterministic")
+def test_logits_are_the_same_in_any_batch(model: Model, evidence: Evidence) -> None:
+    prompts = [each for group in shared_prompts().values() for each in group]
+    kept = probes.shared_prompts.kept(model, prompts)
+    evidence["noise"], evidence["tolerance"] = kept.noise, kept.tolerance
+    evidence["prompts"], evidence["positions"] = len(prompts), sum(len(p.ids) for p in kept.prompts)
+    evidence["kept_prompts"] = [asdict(prompt) for prompt in kept.prompts]
+    assert kept.noise <= kept.tolerance, (
+        f"logits change by {kept.noise:.2g} with the batch, where rounding explains "
+        f"{kept.tolerance:.2g}"
+    )
 
 
 def only_the_text_differs(

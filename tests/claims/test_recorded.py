@@ -50,6 +50,7 @@ def test_greedy_texts_are_the_recorded_ones(
         if prompt in old
     ]
     now = {prompt: probes.outputs.recorded_text(text) for prompt, text in texts.items()}
+    evidence["kept_texts"] = [text.model_dump(mode="json") for text in now.values()]
     decide(recorded, Recording(made=recorded.made, texts=now), findings, evidence)
 
 

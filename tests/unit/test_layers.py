@@ -19,6 +19,7 @@ WITHOUT_TORCH = (
     "probes",
     "probes.bisect",
     "probes.claims",
+    "probes.compare",
     "probes.cli",
     "probes.matrix",
     "probes.plugin",
@@ -36,6 +37,7 @@ TALKATIVE = {
     "probes.matrix.terminal",
     "probes.plugin",
     "probes.plugin.summary",
+    "probes.report.console",
 }
 """What speaks to a user: pytest's plugin, the tables, the commands."""
 

@@ -1,0 +1,418 @@
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from probes.compare import Outcome
+from probes.compare.drift import divergence, log_probabilities
+from probes.compare.evidence import Explained, differences
+from probes.compare.kept import LEAST_NOISE, Kept, kept
+from probes.compare.outcomes import outcome
+from probes.compare.records import compare
+from probes.errors import UserError
+from probes.record import ClaimRecord, Cost, Verdict
+from tests.samples import ENVIRONMENT, LOADED, check, header, planned, record
+
+if TYPE_CHECKING:
+    from probes.record import Record
+
+HOLDS, FAILS, ERROR, ABSENT = Verdict.HOLDS, Verdict.FAILS, Verdict.ERROR, Verdict.NOT_APPLICABLE
+NOISELESS = Explained(noise=LEAST_NOISE)
+
+
+def decided(verdict: Verdict | None, reason: str = "", **values: Any) -> ClaimRecord:
+    evidence = (check(verdict=verdict, values=values),) if verdict else ()
+    return planned("c", verdict=verdict, reason=reason, evidence=evidence)
+
+
+def changed(old: Any, new: Any, explained: Explained = NOISELESS) -> list[Outcome]:
+    """What became of one value."""
+    found = differences(decided(HOLDS, x=old), decided(HOLDS, x=new), explained)
+    return [each.outcome for each in found]
+
+
+# --- outcomes ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (HOLDS, HOLDS, "same"),
+        (HOLDS, FAILS, "newly failing"),
+        (HOLDS, ERROR, "newly failing"),
+        (HOLDS, ABSENT, "not comparable"),
+        (HOLDS, None, "not comparable"),
+        (FAILS, HOLDS, "fixed"),
+        (ERROR, HOLDS, "fixed"),
+        (FAILS, FAILS, "same"),
+        (FAILS, ERROR, "changed"),
+        (FAILS, ABSENT, "not comparable"),
+        (ABSENT, HOLDS, "not comparable"),
+        (ABSENT, FAILS, "newly failing"),
+        (ABSENT, ABSENT, "same"),
+        (None, FAILS, "newly failing"),
+        (None, HOLDS, "not comparable"),
+        (None, None, "not comparable"),
+    ],
+)
+def test_every_pair_of_verdicts_has_its_outcome(
+    old: Verdict | None, new: Verdict | None, expected: str
+) -> None:
+    assert outcome(decided(old), decided(new)).value == expected
+
+
+def test_a_claim_in_one_run_alone_is_added_or_removed_or_newly_failing() -> None:
+    assert outcome(None, decided(HOLDS)) is Outcome.ADDED
+    assert outcome(None, decided(ABSENT)) is Outcome.ADDED
+    assert outcome(None, decided(FAILS)) is Outcome.NEWLY_FAILING
+    assert outcome(decided(HOLDS), None) is Outcome.REMOVED
+    assert outcome(decided(FAILS), None) is Outcome.REMOVED
+    with pytest.raises(ValueError, match="no claim"):
+        outcome(None, None)
+
+
+def test_evidence_decides_where_the_verdict_stays() -> None:
+    holds = decided(HOLDS)
+    assert outcome(holds, holds, [Outcome.DRIFTED]) is Outcome.DRIFTED
+    assert outcome(holds, holds, [Outcome.DRIFTED, Outcome.CHANGED]) is Outcome.CHANGED
+    assert outcome(decided(FAILS), decided(FAILS), [Outcome.CHANGED]) is Outcome.CHANGED
+
+
+def test_not_applicable_for_another_reason_is_not_comparable() -> None:
+    assert outcome(decided(ABSENT, "a"), decided(ABSENT, "b")) is Outcome.NOT_COMPARABLE
+
+
+# --- evidence ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (0.5, 0.5, []),
+        (0.5, 0.5 + 1e-5, []),
+        (0.5, 0.51, ["drifted"]),
+        (1e6, 1e6 + 1, []),
+        ("NaN", "NaN", []),
+        ("NaN", 0.5, ["drifted"]),
+        ("Infinity", "Infinity", []),
+        (0.5, "Infinity", ["drifted"]),
+        (24, 25, ["drifted"]),
+        (1000, 1040, ["drifted"]),
+        (24, 30, ["changed"]),
+        (True, False, ["changed"]),
+        (None, 0.5, ["changed"]),
+        ("a text", "another", ["changed"]),
+        ([1, 2], [1, 2, 3], ["changed"]),
+        ({"a": 1}, {"b": 1}, ["changed", "changed"]),
+        ({"id": 7}, {"id": 8}, ["changed"]),
+        ({"ids": [7, 8]}, {"ids": [7, 9]}, ["changed"]),
+        ({"a": {"b": [1.0, "x"]}}, {"a": {"b": [1.0, "x"]}}, []),
+    ],
+)
+def test_every_kind_of_value_has_its_outcome(old: Any, new: Any, expected: list[str]) -> None:
+    assert [each.value for each in changed(old, new)] == expected
+
+
+def test_noise_explains_more_where_more_was_measured() -> None:
+    assert changed(0.5, 0.52) == [Outcome.DRIFTED]
+    assert changed(0.5, 0.52, Explained(noise=1e-3)) == []
+    assert changed(0.5, 0.7, Explained(noise=10.0)) == [Outcome.DRIFTED]
+
+
+def test_numbers_of_one_name_are_told_together_with_their_effect() -> None:
+    old = [{"temperature": t, "p": 0.5} for t in (0.2, 0.6, 1.0)]
+    new = [{"temperature": t, "p": p} for t, p in ((0.2, 0.6), (0.6, 0.7), (1.0, 0.5))]
+    (found,) = differences(decided(HOLDS, grid=old), decided(HOLDS, grid=new), NOISELESS)
+    assert found.name == "grid[*].p"
+    assert (found.old, found.new) == (0.5, 0.7)
+    effect = found.effect
+    assert effect is not None
+    assert (effect.numbers, effect.moved) == (3, 2)
+    assert effect.largest == pytest.approx(0.2)
+    assert effect.difference.value == pytest.approx(0.1)
+    # Student's t with 2 degrees of freedom, standard deviation 0.1, three differences.
+    assert effect.difference.high - 0.1 == pytest.approx(4.302653 * 0.1 / math.sqrt(3))
+    assert effect.size == pytest.approx(1.0)
+
+
+def test_a_single_number_has_the_interval_that_rounding_leaves() -> None:
+    (found,) = differences(decided(HOLDS, p=0.5), decided(HOLDS, p=0.6), Explained(noise=1e-4))
+    assert found.effect is not None
+    assert found.effect.size is None
+    estimate = found.effect.difference
+    assert estimate.value == pytest.approx(0.1)
+    assert estimate.high - estimate.value == pytest.approx(120 * 1e-4)
+
+
+def test_evidence_of_one_run_alone_is_no_difference_but_a_check_is() -> None:
+    assert differences(decided(HOLDS, x=1), decided(HOLDS, x=1, y=2), NOISELESS) == []
+    old = planned("c", evidence=(check("a"), check("b")))
+    new = planned("c", evidence=(check("a"), check("b", ABSENT)))
+    (found,) = differences(old, new, NOISELESS)
+    assert (found.check, found.name, found.old, found.new) == (
+        "", "b", "holds", "not applicable",
+    )  # fmt: skip
+    fewer = planned("c", evidence=(check("a"),))
+    assert differences(old, fewer, NOISELESS)[0].new == "absent"
+    assert differences(old, fewer.model_copy(update={"deselected": 1}), NOISELESS) == []
+
+
+# --- greedy texts --------------------------------------------------------------------------------
+
+
+def greedy(last: int, gap: float, text: str) -> dict[str, Any]:
+    """A text of two tokens whose second stands `gap` before the other."""
+    other = 7 if last == 8 else 8
+    return {
+        "prompt_ids": [1],
+        "ids": [5, last],
+        "text": text,
+        "top_ids": [[5, 9], [last, other]],
+        "top_logits": [[9.0, 1.0], [3.0, 3.0 - gap]],
+    }
+
+
+def texts(gap: float) -> tuple[ClaimRecord, ClaimRecord]:
+    old = decided(HOLDS, text="a b and on", kept_texts=[greedy(7, gap, "a b")])
+    new = decided(HOLDS, text="a c and so", kept_texts=[greedy(8, gap, "a c")])
+    return old, new
+
+
+def of_texts(gap: float) -> Any:
+    old, new = texts(gap)
+    prompts = {"kept_prompts": [prompt("P")], "noise": 0.01, "tolerance": 0.05}
+    plan = header(planned("c"), planned("d"))
+    found = compare(
+        *(
+            record([("c", each.evidence[0]), ("d", check(values=prompts))], plan)
+            for each in (old, new)
+        )
+    )
+    return next(claim for claim in found.claims if claim.id == "c")
+
+
+def test_a_text_that_differs_at_a_near_tie_drifted() -> None:
+    claim = of_texts(gap=0.015)
+    assert claim.outcome is Outcome.DRIFTED
+    (found,) = claim.differences
+    token = found.token
+    assert token is not None
+    assert (token.step, token.ids, token.near_tie, token.at_least) == (1, (7, 8), True, False)
+    assert (token.margin, token.noise) == (pytest.approx(0.015), 0.01)
+
+
+def test_a_text_that_differs_at_no_near_tie_changed() -> None:
+    claim = of_texts(gap=0.05)
+    assert claim.outcome is Outcome.CHANGED
+    assert claim.differences[0].token.near_tie is False
+
+
+def test_a_margin_is_at_least_that_of_the_kept_logits_where_a_token_is_not_among_them() -> None:
+    old, new = texts(0.01)
+    for each in (old, new):
+        each.evidence[0].values["kept_texts"][0]["top_ids"][1][1] = 99  # type: ignore[index, call-overload]
+    found = compare(
+        *(record([("c", each.evidence[0])], header(planned("c"))) for each in (old, new))
+    )
+    token = found.claims[0].differences[0].token
+    assert token is not None
+    assert (token.at_least, token.near_tie) == (True, False)
+    assert token.margin == pytest.approx(0.01)
+
+
+# --- distributions -------------------------------------------------------------------------------
+
+
+def prompt(
+    name: str, top: float = 2.0, ids: tuple[int, ...] = (1, 5), **more: Any
+) -> dict[str, Any]:
+    """A prompt of two tokens, after each of which two of three tokens are kept."""
+    kept_prompt = {
+        "prompt": name,
+        "ids": list(ids),
+        "top_ids": [[3, 4]] * 2,
+        "top_logits": [[top, 1.0]] * 2,
+        "log_rest": [0.0, 0.0],
+        "likeliest": ["x", "x"],
+    }
+    return kept_prompt | more
+
+
+def keeping(*prompts: dict[str, Any], tolerance: float = 0.01, **more: Any) -> Record:
+    values = {"kept_prompts": list(prompts), "noise": 1e-5, "tolerance": tolerance}
+    return record([("d", check(values=values))], header(planned("d")), **more)
+
+
+def test_equal_distributions_have_not_moved() -> None:
+    found = compare(keeping(prompt("P")), keeping(prompt("P"))).drift
+    assert found is not None
+    assert found.outcome is Outcome.SAME
+    assert (found.prompts, found.positions, found.largest_change) == (1, 2, 0.0)
+    assert found.kl is not None
+    assert found.kl.value == 0
+    assert found.same_top is not None
+    assert found.same_top.value == 1
+    assert found.same_top.low < 1
+
+
+def test_drift_is_measured_as_the_formulas_say() -> None:
+    found = compare(keeping(prompt("P")), keeping(prompt("P", top=2.5))).drift
+    assert found is not None
+    assert found.outcome is Outcome.DRIFTED
+    weights = [[math.exp(top), math.exp(1.0), 1.0] for top in (2.0, 2.5)]
+    p, q = ([w / sum(row) for w in row] for row in weights)
+    assert found.kl is not None
+    assert found.kl.value == pytest.approx(
+        sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+    )
+    assert found.rms_dp is not None
+    assert found.rms_dp.value == pytest.approx(q[0] - p[0])
+    assert found.largest_change == pytest.approx(math.log(p[1] / q[1]))
+
+
+def test_intervals_come_from_drawing_whole_prompts() -> None:
+    old = [prompt(f"P{i}", ids=(i, 5)) for i in range(10)]
+    new = [prompt(f"P{i}", ids=(i, 5), top=2.0 + i / 10) for i in range(10)]
+    found = compare(keeping(*old), keeping(*new)).drift
+    assert found is not None
+    assert found.kl is not None
+    assert 0 < found.kl.low < found.kl.value < found.kl.high
+    again = compare(keeping(*old), keeping(*new)).drift
+    assert again == found
+
+
+def test_a_beginning_that_prompts_share_counts_once() -> None:
+    prompts = prompt("P"), prompt("Q", ids=(1, 6))
+    found = compare(keeping(*prompts), keeping(*prompts)).drift
+    assert found is not None
+    assert (found.prompts, found.positions) == (2, 3)
+
+
+def test_another_leading_token_is_named_with_its_margin() -> None:
+    turned = prompt("P", top_ids=[[4, 3]] * 2, top_logits=[[1.5, 1.0]] * 2, likeliest=["y", "y"])
+    found = compare(keeping(prompt("P")), keeping(turned)).drift
+    assert found is not None
+    assert found.same_top is not None
+    assert found.same_top.value == 0
+    flip = found.flips[0]
+    assert (flip.prompt, flip.position, flip.old, flip.new) == ("P", 1, "x", "y")
+    assert (flip.margin, flip.near_tie) == (0.5, False)
+
+
+def test_a_prompt_that_is_encoded_otherwise_is_a_change() -> None:
+    old = keeping(prompt("P"), prompt("Q", ids=(1, 6)))
+    found = compare(old, keeping(prompt("P"), prompt("Q", ids=(2, 6)))).drift
+    assert found is not None
+    assert (found.outcome, found.encoded_otherwise) == (Outcome.CHANGED, ("Q",))
+    alone = compare(keeping(prompt("P")), keeping(prompt("P", ids=(2, 5)))).drift
+    assert alone is not None
+    assert (alone.outcome, alone.kl) == (Outcome.CHANGED, None)
+
+
+def test_nothing_kept_in_one_record_is_not_comparable_and_in_both_is_nothing_to_say() -> None:
+    nothing = record([("d", check())], header(planned("d")))
+    found = compare(keeping(prompt("P")), nothing).drift
+    assert found is not None
+    assert found.outcome is Outcome.NOT_COMPARABLE
+    assert compare(nothing, nothing).drift is None
+
+
+def test_the_more_precise_type_says_what_rounding_explains() -> None:
+    half = LOADED.model_copy(update={"dtype": "bfloat16"})
+    old = keeping(prompt("P"))
+    alike = compare(old, keeping(prompt("P", top=2.1), tolerance=1.0)).drift
+    assert alike is not None
+    assert alike.outcome is Outcome.SAME
+    found = compare(old, keeping(prompt("P", top=2.1), tolerance=1.0, target=half)).drift
+    assert found is not None
+    assert found.outcome is Outcome.DRIFTED
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        {"ids": [1]},
+        {"log_rest": []},
+        {"top_ids": [[3], [3]]},
+        {"top_logits": [["NaN", 1.0], [1.0, 1.0]]},
+        {"top_ids": [[], []], "top_logits": [[], []]},
+        {"likeliest": "x"},
+    ],
+)
+def test_what_is_not_of_the_right_shape_is_left_out(damaged: dict[str, Any]) -> None:
+    assert kept(keeping(prompt("P", **damaged))).prompts == {}
+
+
+def test_kept_logits_are_whole_distributions() -> None:
+    found = log_probabilities([3, 4], [2.0, 1.0], log_rest=0.0)
+    rest = 1 - sum(math.exp(each) for each in found.values())
+    assert rest == pytest.approx(1 / (math.exp(2) + math.e + 1))
+
+
+def test_a_divergence_is_never_negative_whatever_rounding_does() -> None:
+    third = [math.log(1 / 3)] * 3
+    assert divergence(third, [each + 1e-9 for each in third]) == 0
+
+
+# --- the whole -----------------------------------------------------------------------------------
+
+
+def test_only_what_differs_in_the_environments_is_told() -> None:
+    packages = ENVIRONMENT.packages | {"transformers": "4.46.3", "uncommon": "1"}
+    old = record(environment=ENVIRONMENT.model_copy(update={"packages": packages, "threads": 2}))
+    found = compare(old, record()).environment
+    assert [(each.name, each.old, each.new) for each in found] == [
+        ("package transformers", "4.46.3", "5.23.0"),
+        ("package uncommon", "1", "absent"),
+    ]
+
+
+def test_another_model_under_the_same_name_is_told_first_of_all_facts() -> None:
+    one, other = (LOADED.model_copy(update={"fingerprint": c * 64}) for c in "ab")
+    (change,) = compare(record(target=one), record(target=other)).environment
+    assert (change.name, change.old, change.new) == ("model files", "a" * 12, "b" * 12)
+
+
+def test_records_of_two_targets_are_refused_unless_that_is_meant() -> None:
+    other = record(target=LOADED.model_copy(update={"name": "gpt2-xl"}))
+    with pytest.raises(UserError) as refused:
+        compare(record(), other)
+    assert str(refused.value) == (
+        "the records are of two targets, 'embedded' and 'gpt2-xl': compare runs on one target, or "
+        "allow it with --across-targets"
+    )
+    assert compare(record(), other, across_targets=True).outcomes == {Outcome.SAME}
+
+
+def test_claims_stand_in_the_new_runs_order_and_removed_ones_last() -> None:
+    old = record(plan=header(planned("a"), planned("b")))
+    new = record(plan=header(planned("c"), planned("b")))
+    found = compare(old, new)
+    assert [(claim.id, claim.outcome.value) for claim in found.claims] == [
+        ("c", "added"),
+        ("b", "same"),
+        ("a", "removed"),
+    ]
+    assert found.counts[Outcome.ADDED] == 1
+    assert found.counting([Outcome.REMOVED, Outcome.DRIFTED]) == {Outcome.REMOVED}
+
+
+def timed(seconds: float, checks: int = 4) -> Record:
+    cost = Cost(seconds=seconds, forward_passes=3, rows=3, tokens=30)
+    made = [("c", check(f"t{i}", cost=cost)) for i in range(checks)]
+    return record(made, header(planned("c", checks=checks)))
+
+
+def test_speed_is_a_ratio_over_checks_that_did_the_same_work() -> None:
+    speed = compare(timed(0.5), timed(0.25)).speed
+    assert speed is not None
+    assert speed.value == pytest.approx(0.5)
+    assert speed.low == pytest.approx(0.5)
+    assert compare(timed(0.5, checks=2), timed(0.5, checks=2)).speed is None
+    assert compare(timed(0.001), timed(0.001)).speed is None
+
+
+def test_a_record_that_keeps_nothing_has_the_least_noise() -> None:
+    assert kept(record()) == Kept()
