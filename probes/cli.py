@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from probes import __version__
+from probes.bisect.command import bisect
 from probes.catalogue_page import catalogue_list, catalogue_page
 from probes.compare import outcomes_named
 from probes.errors import UserError
-from probes.files import write_atomically
+from probes.files import write_asked as _write
+from probes.matrix.command import matrix
 from probes.record import schema
 from probes.record.reading import REPORT_FILE, locate, read
 from probes.record.runs import INDEX_FILE, refresh_index
@@ -47,6 +49,10 @@ app = typer.Typer(
 )
 
 
+app.command("matrix")(matrix)
+app.command("bisect")(bisect)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; the entry point of the `probes` script.
 
@@ -54,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: What follows the command's name; taken from the process unless given.
 
     Raises:
-        SystemExit: Always: 0, 1 where two runs differ, or 2 where input cannot be used.
+        SystemExit: Always: 0, 1 where runs differ or something is unexpected, 2 where input cannot
+            be used.
     """
     try:
         app(arguments, prog_name="probes")
@@ -110,16 +117,6 @@ def report(
     if missing := incomplete(record):
         typer.echo(f"probes: {missing}", err=True)
     typer.echo(path)
-
-
-def _write(path: Path, text: str, what: str, option: str) -> None:
-    try:
-        write_atomically(path, text)
-    except OSError as error:
-        raise UserError(
-            f"the {what} cannot be written to '{path}': {error.strerror or error}; "
-            f"name another file with {option}"
-        ) from error
 
 
 def _list_again(report_file: Path) -> None:

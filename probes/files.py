@@ -9,6 +9,8 @@ import tempfile
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from probes.errors import UserError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -31,6 +33,37 @@ def write_atomically(path: Path, text: str) -> None:
             temporary.unlink()
         raise
     sync_folder(path.parent)
+
+
+def write_asked(path: Path, text: str, what: str, option: str) -> None:
+    """Write a file that the user asked for by an option.
+
+    Raises:
+        UserError: It cannot be written.
+    """
+    try:
+        write_atomically(path, text)
+    except OSError as error:
+        raise _unwritable(path, what, option, error) from error
+
+
+def _unwritable(path: Path, what: str, option: str, error: OSError) -> UserError:
+    return UserError(
+        f"the {what} cannot be written to '{path}': {error.strerror or error}; "
+        f"name another file with {option}"
+    )
+
+
+def check_asked(path: Path, what: str, option: str) -> None:
+    """Make sure that a file the user asks for by an option can be written, before any work is done.
+
+    Raises:
+        UserError: It cannot.
+    """
+    try:
+        check_place(path)
+    except OSError as error:
+        raise _unwritable(path, what, option, error) from error
 
 
 def check_place(path: Path) -> None:

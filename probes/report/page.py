@@ -85,6 +85,11 @@ def render_index(runs: Sequence[Run]) -> str:
     return _templates().get_template("index.html").render(targets=targets, **_frame())
 
 
+def fill(template: str, **values: object) -> str:
+    """Another page of the same make: a file of `templates/` with its values."""
+    return _templates().get_template(template).render(**values, **_frame())
+
+
 def render_comparison(comparison: Comparison) -> str:
     """A comparison of two runs as a self-contained HTML page."""
     return _templates().get_template("compare.html").render(comparison=comparison, **_frame())

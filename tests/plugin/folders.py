@@ -118,6 +118,15 @@ def lose_prefix_space(content: dict[str, Any]) -> None:
     del content["pre_tokenizer"]["pretokenizers"][0]
 
 
+def with_sentencepiece_as_published(folder: Path) -> Path:
+    """The same with a tokenizer_config.json that names the class, as published models have it."""
+    with_sentencepiece_alone(folder)
+    config = json.loads((EMBEDDED_FOLDER / "tokenizer_config.json").read_text(encoding="utf-8"))
+    config["tokenizer_class"] = "LlamaTokenizer"
+    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder
+
+
 def with_sentencepiece_alone(folder: Path) -> Path:
     """The embedded model with the SentencePiece model its tokenizer was made from, and no other."""
     from probes.reference import MISTRAL_V1

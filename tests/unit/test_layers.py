@@ -17,9 +17,11 @@ HEAVY = {"torch", "transformers", "tokenizers", "bitsandbytes", "accelerate"}
 
 WITHOUT_TORCH = (
     "probes",
+    "probes.bisect",
     "probes.claims",
     "probes.compare",
     "probes.cli",
+    "probes.matrix",
     "probes.plugin",
     "probes.record",
     "probes.report",
@@ -29,12 +31,15 @@ WITHOUT_TORCH = (
 
 TALKATIVE = {
     "probes.__main__",
+    "probes.bisect.command",
     "probes.cli",
+    "probes.matrix.command",
+    "probes.matrix.terminal",
     "probes.plugin",
     "probes.plugin.summary",
     "probes.report.console",
 }
-"""What speaks to a user: pytest's plugin, the table at its end, the commands."""
+"""What speaks to a user: pytest's plugin, the tables, the commands."""
 
 SPEAKING = {"pytest", "_pytest", "typer", "click", "rich", "argparse"}
 
