@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import probes
-from probes.shared_prompts import shared_prompts
 from probes.texts import CAPITALS, PROMPTS, STORIES
 
 if TYPE_CHECKING:
@@ -111,7 +110,8 @@ def test_greedy_text_is_the_same_however_it_is_made(
 
 @pytest.mark.claim("greedy-deterministic")
 def test_logits_are_the_same_in_any_batch(model: Model, evidence: Evidence) -> None:
-    prompts = [each for group in shared_prompts().values() for each in group]
+    groups = probes.shared_prompts.shared_prompts().values()
+    prompts = [prompt for group in groups for prompt in group]
     kept = probes.shared_prompts.kept(model, prompts)
     evidence["noise"], evidence["tolerance"] = kept.noise, kept.tolerance
     evidence["prompts"], evidence["positions"] = len(prompts), sum(len(p.ids) for p in kept.prompts)

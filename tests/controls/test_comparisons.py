@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import torch
 
 from probes.compare import Comparison, Outcome
 from probes.compare.records import compare
@@ -57,6 +56,8 @@ def test_what_changes_nothing_is_the_same(
 
 
 def test_another_number_of_threads_is_told(against_base: Callable[[str], Comparison]) -> None:
+    import torch
+
     names = [change.name for change in against_base("one-thread").environment]
     assert names == (["threads"] if torch.get_num_threads() > 1 else [])
 

@@ -374,7 +374,7 @@ def test_a_disk_that_fills_up_ends_the_run_and_keeps_what_was_decided(
             raise UserError("the run cannot be written: No space left on device")
         check(self, claim_id, *rest)
 
-    def never(self: Journal, finished: str) -> None:
+    def never(self: Journal, *_: object) -> None:
         raise UserError("the run cannot be written: No space left on device")
 
     monkeypatch.setattr(Journal, "check", full)
