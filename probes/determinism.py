@@ -28,6 +28,9 @@ ROUNDING = {torch.float32: 1e-4, torch.float16: 0.03, torch.bfloat16: 0.1}
 """Largest change of a logit that rounding explains, as a share of the logits' spread, by the
 narrower dtype of the two. A wrong mask, cache or position changes logits by far more."""
 
+ROWS = (1, 4, 5, 8, 32, 1536)
+"""Numbers of rows at once: on either side of where libraries are known to change kernels."""
+
 WIDEST_WINDOW = 4096
 """The widest attention window, in tokens, past which a prompt is tried: Mistral-7B's."""
 
@@ -233,6 +236,57 @@ def _greedy_under(
         return _greedy(model, prompts, length)
     finally:
         network.set_attn_implementation(present)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What computing so many rows at once changed.
+
+    Attributes:
+        rows: how many: kernels are chosen by it, those of 4-bit weights above all.
+        noise: largest change, over all rows, of a logit among the five likeliest of one row alone.
+        tolerance: the largest noise that rounding explains here.
+        flips: rows with another most likely token than one row alone.
+        margin: distance of the two largest logits of one row alone.
+    """
+
+    rows: int
+    noise: float
+    tolerance: float
+    flips: int
+    margin: float
+
+    @property
+    def explained(self) -> bool:
+        """Whether rounding explains all there is."""
+        return self.noise <= self.tolerance and (not self.flips or self.margin <= 2 * self.noise)
+
+
+@torch.inference_mode()
+def by_rows(model: Model, token: int, counts: Sequence[int] = ROWS) -> list[Rows]:
+    """Compute the logits after one token, the same in every row, at several numbers of rows.
+
+    Args:
+        model: the target.
+        token: the token's id.
+        counts: how many rows at once; 1 is what the others are compared with.
+
+    >>> from probes import load
+    >>> [each.rows for each in by_rows(load("embedded"), 415, counts=(1, 4, 5))]
+    [1, 4, 5]
+    """
+    alone = model.logits_batch([[token]])[0]
+    best, top = alone.topk(min(5, alone.shape[-1]), dim=-1)
+    two = alone[0].topk(2).values
+    allowed = rounding([alone], model.network.dtype)
+    found = []
+    for count in counts:
+        logits = torch.cat(model.logits_batch([[token]] * count))
+        change = (logits[:, top[0]] - best).abs().nan_to_num(nan=torch.inf)
+        flips = int((logits.argmax(dim=-1) != top[0, 0]).sum())
+        margin = float(two[0] - two[1])
+        found.append(Rows(count, float(change.max()), allowed, flips, margin))
+    return found
 
 
 def past_the_window(model: Model, prompts: Sequence[Prompt], length: int) -> Iterator[Variation]:

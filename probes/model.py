@@ -21,6 +21,7 @@ import transformers
 from packaging.version import Version
 
 from probes.errors import UnusableTargetError, UserError
+from probes.random_network import drawn
 from probes.record import Cost, TargetFacts
 from probes.targets import Attention, Dtype, Quantization, Target, resolve
 from probes.targets.capabilities import lacks
@@ -137,9 +138,11 @@ class Model:
     @cached_property
     def config(self) -> PretrainedConfig:
         """The architecture's configuration."""
-        config: PretrainedConfig = self._loaded(
-            "configuration", transformers.AutoConfig.from_pretrained, **self._safe_arguments()
-        )
+        load: Any = transformers.AutoConfig.from_pretrained
+        arguments = self._safe_arguments()
+        if self.target.random is not None:
+            load, arguments = transformers.AutoConfig.for_model, dict(self.checkpoint.config)
+        config: PretrainedConfig = self._loaded("configuration", load, **arguments)
         return config
 
     @cached_property
@@ -154,9 +157,11 @@ class Model:
         if self.target.quantization is Quantization.NF4:
             arguments["quantization_config"] = self._nf4()
             arguments["device_map"] = {"": str(self.device)}
-        network = self._loaded(
-            "weights", transformers.AutoModelForCausalLM.from_pretrained, **arguments
-        )
+        load: Any = transformers.AutoModelForCausalLM
+        if self.target.random is not None:
+            load = transformers.MODEL_FOR_CAUSAL_LM_MAPPING[type(self.config)]
+            arguments |= self._random_weights()
+        network = self._loaded("weights", load.from_pretrained, **arguments)
         if self.target.quantization is Quantization.NONE:
             network = network.to(self.device)
         network.register_forward_pre_hook(self._meter.count, with_kwargs=True)
@@ -522,6 +527,19 @@ class Model:
             "pretrained_model_name_or_path": str(self.checkpoint.folder),
             "local_files_only": True,
             "trust_remote_code": False,
+        }
+
+    def _random_weights(self) -> dict[str, Any]:
+        """What loading takes in the place of a folder: a configuration, and weights from a seed."""
+        asked = self.target.dtype.value
+        dtype = getattr(torch, asked if asked != "auto" else "float32")
+        scale = self.config.initializer_range
+        return {
+            "pretrained_model_name_or_path": None,
+            "config": self.config,
+            "state_dict": drawn(self.checkpoint.tensors, scale, dtype, self.device),
+            "device_map": {"": str(self.device)},
+            _dtype_argument(): dtype,
         }
 
     def _nf4(self) -> transformers.BitsAndBytesConfig:

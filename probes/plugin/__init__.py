@@ -18,7 +18,7 @@ from probes.claims import Claim, Need
 from probes.compare import Outcome, outcomes_named
 from probes.errors import UnusableTargetError, UserError, did_you_mean
 from probes.files import check_place, write_atomically
-from probes.plugin import markers, verdicts
+from probes.plugin import devices, markers, verdicts
 from probes.plugin.evidence import as_json
 from probes.plugin.run import Message, Run
 from probes.plugin.session import DEFAULT_TARGET, Session, asks_for_cuda, choose
@@ -143,6 +143,7 @@ _PHASES = pytest.StashKey[list[verdicts.Phase]]()
 # Keys of what controller and workers hand each other at a worker's start and end.
 _LEFT_OUT = "probes_left_out"
 _REFUSAL = "probes_refusal"
+_DEVICE = "probes_device"
 
 
 # --- before collection ---------------------------------------------------------------------------
@@ -157,6 +158,9 @@ def pytest_configure(config: pytest.Config) -> None:
         "gpu: the claim is decided on a target that needs a CUDA device",
     ):
         config.addinivalue_line("markers", line)
+    device = getattr(config, "workerinput", {}).get(_DEVICE)
+    if device is not None:
+        os.environ[devices.VISIBLE] = device
     config.stash[_SESSION] = _or_usage_error(_chosen, config)
     if not _is_worker(config):
         controller = _or_usage_error(_Controller, config)
@@ -551,8 +555,10 @@ class _Controller:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Tell a worker which targets are left out."""
+        """Tell a worker which targets are left out, and which CUDA device is its own."""
         node.workerinput[_LEFT_OUT] = self._session.left_out
+        shared = devices.shared_out(self._session.targets.values(), os.environ)
+        node.workerinput[_DEVICE] = devices.device_of(node.gateway.id, shared)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:

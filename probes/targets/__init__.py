@@ -73,6 +73,9 @@ DECLARABLE = (
 )
 """What a target may say of itself in `provides`; everything else is read off the model."""
 
+_PATHS = ("folder", "random", "words", "questions")
+"""Keys that name a file or folder, seen from the targets file."""
+
 _ALLOWED: dict[str, list[str]] = {
     "quantization": [each.value for each in Quantization],
     "dtype": [each.value for each in Dtype],
@@ -135,6 +138,9 @@ class Target(BaseModel):
     """A file of word lists to decide the claims about meaning on; none for the built-in lists."""
     questions: Path | None = None
     """A file of questions to decide the claims about knowledge on; none for the built-in ones."""
+    random: Path | None = None
+    """A configuration, as `config.json` is one, of a network that gets random weights; the folder
+    then has its tokenizer alone."""
     provides: tuple[Annotated[Need, AfterValidator(_is_declarable)], ...] = ()
     """What is known of the model and cannot be read off its files."""
 
@@ -142,6 +148,8 @@ class Target(BaseModel):
     def _is_possible(self) -> Target:
         if (self.folder is None) == (self.repository is None):
             raise ValueError("should have either a folder or a repository")
+        if self.random is not None and self.folder is None:
+            raise ValueError("with random weights should have a folder, which has its tokenizer")
         if self.folder is not None and self.revision is not None:
             raise ValueError(
                 f"cannot have a revision ({self.revision}), as it is a folder: "
@@ -215,7 +223,7 @@ def known_targets(
     Where two have the same name, the later in that order counts.
 
     >>> list(known_targets())
-    ['embedded', 'mistral-7b-nf4', 'mistral-7b-fp16', 'gpt2-xl']
+    ['embedded', 'mistral-7b-nf4', 'mistral-7b-fp16', 'gpt2-xl', 'mistral-7b-random']
     """
     known = dict(_built_in())
     if project is not None and (project / "pyproject.toml").is_file():
@@ -275,7 +283,12 @@ def _target_in(name: str, table: Any, file: Path, section: str) -> Target:
         target = Target(name=name, **table)
     except ValidationError as error:
         raise UserError(f"{where}: {_first_problem(error)}") from None
-    paths = {"folder": target.folder, "words": target.words, "questions": target.questions}
+    paths = {
+        "folder": target.folder,
+        "random": target.random,
+        "words": target.words,
+        "questions": target.questions,
+    }
     return target.model_copy(
         update={key: file.parent / _expanded(path) for key, path in paths.items() if path}
     )

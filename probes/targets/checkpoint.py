@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from probes.errors import UserError
 from probes.jsonfile import MEBIBYTE, read_object, shown
 from probes.targets.pieces import SENTENCEPIECE_FILE, promises_bos, read_pieces
+from probes.targets.random_weights import described
 from probes.targets.weights import Tensor, read_tensors, weight_files
 
 if TYPE_CHECKING:
@@ -52,9 +53,16 @@ class Checkpoint:
     tensors: Mapping[str, Tensor]
     """Every stored tensor by name."""
 
+    random: Path | None = None
+    """Of a network with random weights its configuration; the folder has its tokenizer alone."""
+
     @classmethod
-    def inspect(cls, folder: Path) -> Checkpoint:
+    def inspect(cls, folder: Path, random: Path | None = None) -> Checkpoint:
         """Read a folder's configuration, tokenizer and the headers of its weights.
+
+        Args:
+            folder: the model's folder.
+            random: a configuration whose network gets random weights, in place of the folder's own.
 
         Raises:
             UserError: The folder cannot be a causal language model that is safe to load: a file
@@ -63,14 +71,18 @@ class Checkpoint:
         """
         if not folder.is_dir():
             raise UserError(f"no folder {folder}")
-        if not (folder / "config.json").is_file():
+        file = random or folder / "config.json"
+        if not file.is_file():
             raise UserError(
-                f"{folder} has no config.json: expected a model's folder, as "
+                f"no configuration {file}"
+                if random
+                else f"{folder} has no config.json: expected a model's folder, as "
                 "save_pretrained writes it"
             )
-        config = read_object(folder / "config.json")
-        _refuse_impossible_sizes(folder, config)
-        checkpoint = cls(folder, config, read_pieces(folder), read_tensors(folder))
+        config = read_object(file)
+        _refuse_impossible_sizes(file, config)
+        tensors = described(random, config) if random else read_tensors(folder)
+        checkpoint = cls(folder, config, read_pieces(folder), tensors, random)
         checkpoint._refuse_more_than_is_stored()
         checkpoint._refuse_foreign_tokenizer()
         return checkpoint
@@ -167,7 +179,8 @@ class Checkpoint:
             for file in self.folder.iterdir()
             if file.suffix in _HASHED_SUFFIXES and file.is_file()
         ]
-        return sorted({*small, *weight_files(self.folder)})
+        weights = [self.random] if self.random else weight_files(self.folder)
+        return sorted({*small, *weights})
 
     def _refuse_more_than_is_stored(self) -> None:
         config = _text_config(self.config)
@@ -197,7 +210,7 @@ class Checkpoint:
             )
 
 
-def _refuse_impossible_sizes(folder: Path, config: Mapping[str, Any]) -> None:
+def _refuse_impossible_sizes(file: Path, config: Mapping[str, Any]) -> None:
     for part in (config, _text_config(config)):
         for key in (*_VOCABULARY, *_WIDTH, *_DEPTH, *_OTHER_SIZES):
             value = part.get(key)
@@ -205,7 +218,7 @@ def _refuse_impossible_sizes(folder: Path, config: Mapping[str, Any]) -> None:
                 continue
             if type(value) is not int or not 0 < value <= _LARGEST_SIZE:
                 raise UserError(
-                    f"{folder / 'config.json'}: {key} is {shown(value)}, "
+                    f"{file}: {key} is {shown(value)}, "
                     f"expected a whole number from 1 to {_LARGEST_SIZE:,}"
                 )
 

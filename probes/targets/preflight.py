@@ -12,6 +12,7 @@ from probes.questions import asked
 from probes.targets import Quantization, Target, hub
 from probes.targets.capabilities import nf4_is_beyond_transformers
 from probes.targets.checkpoint import Checkpoint
+from probes.targets.memory import loaded_bytes
 from probes.words import lists
 
 if TYPE_CHECKING:
@@ -45,8 +46,9 @@ def preflight(target: Target) -> Usable:
         lists(target.words)
         asked(target.questions)
         folder, commit = _local(target)
-        checkpoint = Checkpoint.inspect(folder)
+        checkpoint = Checkpoint.inspect(folder, target.random)
         _refuse_second_quantization(target, checkpoint)
+        _refuse_more_than_fits(target, checkpoint)
         if checkpoint.offers_remote_code:
             _refuse_needed_remote_code(checkpoint)
     except UserError as error:
@@ -112,6 +114,30 @@ def _refuse_missing_mps() -> None:
         raise UserError(
             f"device mps was asked for, but torch {torch.__version__} sees no Apple GPU: "
             "run on a Mac with one, or choose --device cpu"
+        )
+
+
+def _refuse_more_than_fits(target: Target, checkpoint: Checkpoint) -> None:
+    """Weights that a CUDA device has no room for; computing takes some more than they do."""
+    if not target.device.startswith("cuda"):
+        return
+    import torch
+
+    index = int(target.device.partition(":")[2] or 0)
+    free, total = torch.cuda.mem_get_info(index)
+    needed = loaded_bytes(checkpoint.tensors, target.quantization, target.dtype)
+    if target.random is not None and target.quantization is Quantization.NF4:
+        needed += loaded_bytes(checkpoint.tensors, Quantization.NONE, target.dtype)  # drawn first
+    if needed > free:
+        quantized = "" if target.quantization is Quantization.NONE else " in nf4"
+        less = (
+            "choose --quantization nf4, or a device with more memory"
+            if target.quantization is Quantization.NONE
+            else "choose a device with more memory"
+        )
+        raise UserError(
+            f"its weights take {needed / 1e9:.1f} GB{quantized}, and cuda:{index} has "
+            f"{free / 1e9:.1f} GB free of {total / 1e9:.1f} GB: end what else runs there, or {less}"
         )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import probes
-from probes.texts import CAPITALS, PROMPTS, STORIES
+from probes.texts import CAPITAL_OF_JAPAN, CAPITALS, PROMPTS, STORIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -106,6 +106,15 @@ def test_greedy_text_is_the_same_however_it_is_made(
             f"{each.tolerance:.2g}"
         )
         assert each.explained, f"{each.name}: {each.differences[0]}"
+
+
+@pytest.mark.claim("greedy-deterministic")
+def test_logits_are_the_same_in_any_number_of_rows(model: Model, evidence: Evidence) -> None:
+    token = model.encode(CAPITAL_OF_JAPAN, special_tokens=False)[0]
+    found = probes.determinism.by_rows(model, token)
+    evidence["rows"] = [asdict(each) for each in found]
+    for each in found:
+        assert each.explained, f"in {each.rows} rows: {each}"
 
 
 @pytest.mark.claim("greedy-deterministic")

@@ -140,6 +140,18 @@ def test_draws_from_the_whole_vocabulary_follow_it_too(
     verdict_of(evidence, drawn)
 
 
+@pytest.mark.claim("samples-follow-distribution")
+def test_a_million_draws_in_half_precision_follow_it_and_drop_what_is_dropped(
+    model: Model, seed: int, evidence: Evidence
+) -> None:
+    if model.device.type != "cuda" or model.network.dtype.itemsize > 2:
+        pytest.skip("it does not compute in half precision on a CUDA device")
+    drawn = probes.draws.first_tokens(
+        model, STORIES[0], WIDE_HOT, count=1_000_000, seed=seed, likeliest=4_096
+    )
+    verdict_of(evidence, drawn)
+
+
 @pytest.mark.claim("seeded")
 def test_a_seed_decides_the_sample(model: Model, seed: int, evidence: Evidence) -> None:
     texts = [

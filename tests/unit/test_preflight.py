@@ -43,7 +43,11 @@ def fake_torch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         torch = ModuleType("torch")
         devices: dict[str, Any] = {
             "__version__": "9.9.9",
-            "cuda": SimpleNamespace(is_available=lambda: cuda > 0, device_count=lambda: cuda),
+            "cuda": SimpleNamespace(
+                is_available=lambda: cuda > 0,
+                device_count=lambda: cuda,
+                mem_get_info=lambda _: (8 * 10**9, 8 * 10**9),
+            ),
             "backends": SimpleNamespace(mps=SimpleNamespace(is_available=lambda: mps)),
         }
         torch.__dict__.update(devices)

@@ -120,8 +120,8 @@ def test_a_misspelt_name_gets_the_nearest_and_all_known_names() -> None:
         resolve("Mistral-7b-nf")
     assert str(caught.value) == (
         "no target 'Mistral-7b-nf'; did you mean 'mistral-7b-nf4'? Known targets: embedded, "
-        "mistral-7b-nf4, mistral-7b-fp16, gpt2-xl; a folder is named by its path, a model on the "
-        "hub as org/model"
+        "mistral-7b-nf4, mistral-7b-fp16, gpt2-xl, mistral-7b-random; a folder is named by its "
+        "path, a model on the hub as org/model"
     )
 
 

@@ -1,0 +1,60 @@
+"""One CUDA device for each worker: chosen before torch is there, from those the caller may use."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from probes.targets import Target
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+"""The environment variable by which a process sees some devices alone."""
+
+
+def shared_out(targets: Iterable[Target], environ: Mapping[str, str]) -> list[str]:
+    """The devices to give to workers, one each; none where a target says itself which it takes.
+
+    Args:
+        targets: what the workers are to load.
+        environ: the caller's environment: devices it hides stay hidden.
+
+    >>> from probes.targets import Target
+    >>> shared_out([Target(name="t", folder="f", device="cuda")], {"CUDA_VISIBLE_DEVICES": "2,5"})
+    ['2', '5']
+    >>> shared_out([Target(name="t", folder="f", device="cuda:1")], {"CUDA_VISIBLE_DEVICES": "2,5"})
+    []
+    """
+    asked = {target.device for target in targets}
+    if not asked & {"auto", "cuda"} or any(":" in device for device in asked):
+        return []
+    if VISIBLE in environ:
+        return [name.strip() for name in environ[VISIBLE].split(",") if name.strip()]
+    return [str(number) for number in range(_count())]
+
+
+def device_of(worker: str, devices: list[str]) -> str | None:
+    """The device of a worker by its name, `gw0` and so on; workers beyond the devices share them.
+
+    >>> device_of("gw1", ["2", "5"]), device_of("gw2", ["2", "5"]), device_of("gw0", [])
+    ('5', '2', None)
+    """
+    number = int(worker.removeprefix("gw"))
+    return devices[number % len(devices)] if devices else None
+
+
+def _count() -> int:
+    """How many devices the driver lists; asked of it, as torch is not to be imported yet."""
+    command = shutil.which("nvidia-smi")
+    if command is None:
+        return 0
+    try:
+        done = subprocess.run(  # noqa: S603 - the driver's own tool
+            [command, "--list-gpus"], capture_output=True, text=True, timeout=30, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    return sum(line.startswith("GPU ") for line in done.stdout.splitlines())

@@ -1,0 +1,80 @@
+"""What a network with random weights holds, from its configuration alone.
+
+Weights that nobody trained need no download: they are drawn on the device when the network is
+loaded. Only Llama's layout of a decoder, which Mistral shares, is known here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from probes.errors import UserError
+from probes.jsonfile import shown
+from probes.targets.weights import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+KNOWN = ("llama", "mistral")
+"""Architectures whose layout this is, by transformers' names."""
+
+_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+)
+_STORED = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+
+
+def described(file: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Every tensor of the network that a configuration describes, by name.
+
+    Args:
+        file: where the configuration stands, for a refusal.
+        config: what it says.
+
+    Raises:
+        UserError: it is of another architecture, or lacks a size.
+
+    >>> from pathlib import Path
+    >>> small = {"model_type": "mistral", "vocab_size": 10, "hidden_size": 8,
+    ...          "intermediate_size": 16, "num_hidden_layers": 1,
+    ...          "num_attention_heads": 2, "num_key_value_heads": 1}
+    >>> described(Path("c.json"), small)["model.layers.0.self_attn.k_proj.weight"].shape
+    (4, 8)
+    """
+    if config.get("model_type") not in KNOWN:
+        raise UserError(
+            f"{file}: model_type is {shown(config.get('model_type'))}; random weights are drawn "
+            f"for {' and '.join(KNOWN)} only"
+        )
+    for name in _SIZES:
+        if type(config.get(name)) is not int or config[name] < 1:
+            raise UserError(
+                f"{file}: {name} is {shown(config.get(name))}, expected a whole number from 1"
+            )
+    vocabulary, width, inner, layers, heads, groups = (config[name] for name in _SIZES)
+    head = config.get("head_dim") or width // heads
+    one_layer = {
+        "self_attn.q_proj": (heads * head, width),
+        "self_attn.k_proj": (groups * head, width),
+        "self_attn.v_proj": (groups * head, width),
+        "self_attn.o_proj": (width, heads * head),
+        "mlp.gate_proj": (inner, width),
+        "mlp.up_proj": (inner, width),
+        "mlp.down_proj": (width, inner),
+        "input_layernorm": (width,),
+        "post_attention_layernorm": (width,),
+    }
+    shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens": (vocabulary, width)}
+    for layer in range(layers):
+        shapes |= {f"model.layers.{layer}.{name}": shape for name, shape in one_layer.items()}
+    shapes["model.norm"] = (width,)
+    if not config.get("tie_word_embeddings", False):
+        shapes["lm_head"] = (vocabulary, width)
+    stored = _STORED.get(str(config.get("torch_dtype", config.get("dtype"))), "F16")
+    return {f"{name}.weight": Tensor(stored, shape) for name, shape in shapes.items()}

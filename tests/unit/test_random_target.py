@@ -1,0 +1,169 @@
+"""A network with random weights: from a configuration and a seed, with a real tokenizer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from probes.errors import UnusableTargetError, UserError
+from probes.targets import (
+    EMBEDDED_FOLDER,
+    PACKAGE,
+    Dtype,
+    Quantization,
+    Target,
+    known_targets,
+    read_targets_file,
+)
+from probes.targets.checkpoint import Checkpoint
+from probes.targets.memory import loaded_bytes
+from probes.targets.preflight import preflight
+from probes.targets.random_weights import described
+
+FULL = PACKAGE / "mistral-7b.json"
+SMALL = {
+    "hidden_size": 64,
+    "intermediate_size": 256,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "num_hidden_layers": 2,
+}
+
+
+def configuration(folder: Path, **more: Any) -> Path:
+    """The built-in configuration at a small size."""
+    content = json.loads(FULL.read_text(encoding="utf-8")) | SMALL | more
+    file = folder / "small.json"
+    file.write_text(json.dumps(content), encoding="utf-8")
+    return file
+
+
+def small(folder: Path, **more: Any) -> Target:
+    arguments: dict[str, Any] = {"device": "cpu", "dtype": "float32"}
+    if "random" not in more:
+        arguments["random"] = configuration(folder)
+    return Target(name="small", folder=EMBEDDED_FOLDER, **{**arguments, **more})
+
+
+def test_the_built_in_one_has_the_size_of_mistral_7b() -> None:
+    target = known_targets()["mistral-7b-random"]
+    checkpoint = Checkpoint.inspect(EMBEDDED_FOLDER, target.random)
+    assert checkpoint.parameters == 7_241_732_096
+    assert checkpoint.weight_bytes == 14_483_464_192
+    assert checkpoint.embedding_rows == 32_000
+    nf4 = loaded_bytes(checkpoint.tensors, Quantization.NF4, Dtype.FLOAT16)
+    assert nf4 == pytest.approx(4.45e9, rel=1e-3)
+    assert target.device == "cuda"
+    assert [need.value for need in target.provides] == ["mistral-tokenizer"]
+
+
+@pytest.mark.parametrize("model_type", ["mistral", "llama"])
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_tensors_are_those_of_the_network(tmp_path: Path, model_type: str, tied: bool) -> None:
+    import torch
+    import transformers
+
+    file = configuration(tmp_path, model_type=model_type, tie_word_embeddings=tied)
+    config = json.loads(file.read_text(encoding="utf-8"))
+    with torch.device("meta"):
+        network = transformers.AutoModelForCausalLM.from_config(
+            transformers.AutoConfig.for_model(**config)
+        )
+    shapes = {name: tuple(weight.shape) for name, weight in network.named_parameters()}
+    assert {name: t.shape for name, t in described(file, config).items()} == shapes
+
+
+def test_the_same_seed_gives_the_same_network(tmp_path: Path) -> None:
+    import torch
+
+    from probes.model import Model
+
+    one, other = (Model(preflight(small(tmp_path))) for _ in range(2))
+    assert torch.equal(one.logits("Hello"), other.logits("Hello"))
+    assert one.logits("Hello").std() > 0
+    facts = one.facts()
+    assert (facts.architecture, facts.vocabulary) == ("MistralForCausalLM", 32_000)
+    assert facts.parameters == sum(p.numel() for p in one.network.parameters())
+    assert facts.fingerprint == other.facts().fingerprint
+
+
+def test_it_is_quantized_as_it_is_drawn(tmp_path: Path) -> None:
+    from probes.model import Model
+
+    model = Model(preflight(small(tmp_path, quantization="nf4", dtype="float16")))
+    layer = model.network.model.layers[0].mlp.up_proj
+    assert type(layer).__name__ == "Linear4bit"
+    assert str(model.network.lm_head.weight.dtype) == "torch.float16"
+    assert len(model.generate("Hello", max_new_tokens=3).ids[0]) == 3
+
+
+def test_its_weights_take_what_the_arithmetic_says(tmp_path: Path) -> None:
+    from probes.model import Model
+
+    for dtype in (Dtype.FLOAT32, Dtype.BFLOAT16):
+        model = Model(preflight(small(tmp_path, dtype=dtype)))
+        said = loaded_bytes(model.checkpoint.tensors, Quantization.NONE, dtype)
+        assert model.network.get_memory_footprint(return_buffers=False) == said
+
+
+def test_another_architecture_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnusableTargetError) as refused:
+        preflight(small(tmp_path, random=configuration(tmp_path, model_type="gpt2")))
+    assert str(refused.value).endswith(
+        "small.json: model_type is 'gpt2'; random weights are drawn for llama and mistral only"
+    )
+
+
+def test_a_configuration_that_lacks_a_size_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnusableTargetError) as refused:
+        preflight(small(tmp_path, random=configuration(tmp_path, num_key_value_heads=None)))
+    assert str(refused.value).endswith(
+        "num_key_value_heads is None, expected a whole number from 1"
+    )
+
+
+def test_a_configuration_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnusableTargetError, match=r"no configuration .*nowhere\.json"):
+        preflight(small(tmp_path, random=tmp_path / "nowhere.json"))
+
+
+def test_without_a_folder_it_has_no_tokenizer(tmp_path: Path) -> None:
+    file = tmp_path / "targets.toml"
+    file.write_text('[targets.x]\nrepository = "org/m"\nrandom = "c.json"\n', encoding="utf-8")
+    with pytest.raises(UserError) as refused:
+        read_targets_file(file)
+    assert str(refused.value).endswith(
+        "with random weights should have a folder, which has its tokenizer"
+    )
+
+
+@pytest.fixture
+def one_small_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CUDA device with 8 GB, of which 6 are free."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda _: (6_000_000_000, 8_000_000_000))
+
+
+@pytest.mark.usefixtures("one_small_gpu")
+def test_what_does_not_fit_is_refused_before_it_is_loaded() -> None:
+    with pytest.raises(UnusableTargetError) as refused:
+        preflight(known_targets()["mistral-7b-random"])
+    assert str(refused.value) == (
+        "target 'mistral-7b-random': its weights take 14.5 GB, and cuda:0 has 6.0 GB free of "
+        "8.0 GB: end what else runs there, or choose --quantization nf4, or a device with more "
+        "memory"
+    )
+
+
+@pytest.mark.usefixtures("one_small_gpu")
+def test_what_is_drawn_before_it_is_quantized_counts(tmp_path: Path) -> None:
+    target = known_targets()["mistral-7b-random"]
+    with pytest.raises(UnusableTargetError, match=r"its weights take 18\.9 GB in nf4"):
+        preflight(target.model_copy(update={"quantization": Quantization.NF4}))
+    fits = preflight(small(tmp_path, device="cuda"))
+    assert fits.checkpoint.parameters < 10_000_000
