@@ -52,8 +52,8 @@ def summary(record: Record, width: int = 80, colour: bool = False) -> str:
 
 
 def decided(records: Sequence[Record]) -> bool:
-    """Whether any claim got a verdict other than not applicable."""
-    return any(
+    """Whether any claim got a verdict other than not applicable, or throughput was measured."""
+    return any(record.throughput for record in records) or any(
         claim.verdict not in (None, Verdict.NOT_APPLICABLE)
         for record in records
         for claim in record.claims

@@ -197,7 +197,7 @@ def test_a_journal_whose_first_line_was_torn(tmp_path: Path) -> None:
     ("line", "what"),
     [
         ("oops", "Expecting value: line 1 column 1 (char 0)"),
-        ('{"claim": "a"}', "neither a check nor facts nor an end"),
+        ('{"claim": "a"}', "neither a check nor facts nor a rate nor an end"),
         ('{"claim": "a", "place": 0, "check": {"name": "b"}}', "verdict: Field required"),
     ],
 )
