@@ -51,3 +51,16 @@ def draw(record: Record) -> dict[str, tuple[Picture, ...]]:
 
     drawn = {claim.id: gallery.pictures(claim) for claim in measured}
     return {claim: pictures for claim, pictures in drawn.items() if pictures}
+
+
+def draw_throughput(record: Record) -> tuple[Picture, ...]:
+    """The picture of a record's throughput; none where none was measured by batch."""
+    if not record.throughput:
+        return ()
+    from probes.report.pictures import speed, svg
+
+    chart = speed.by_batch(record.throughput)
+    if chart is None:
+        return ()
+    drawing, numbers = svg.draw(chart, "throughput")
+    return (Picture("throughput", drawing, numbers=numbers),)
