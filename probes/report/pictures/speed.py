@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import altair as alt
 
-from probes.report.pictures.charts import SERIES, TIP, Chart, Row, data, key, word
+from probes.report.pictures.charts import SERIES, TIP, Chart, Row, data, word
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from probes.record import Rate
 
-WIDTH, HEIGHT = 300, 220
+WIDTH, HEIGHT = 260, 200
 
 LINES = ("dynamic", "static", "compiled", "limit")
 """What is drawn: rates by cache, and the limit."""
@@ -27,7 +27,9 @@ def by_batch(rates: Sequence[Rate]) -> Chart | None:
         for what in ("prefill", "decode")
         if any(rate.what == what for rate in measured)
     ]
-    return alt.hconcat(*panels, spacing=30) if panels else None
+    known = {_line(rate) for rate in measured}
+    known |= {"limit" for rate in measured if rate.limit is not None}
+    return alt.hconcat(*panels, _key(known), spacing=24) if panels else None
 
 
 def _line(rate: Rate) -> str:
@@ -61,8 +63,29 @@ def _panel(what: str, rates: Sequence[Rate]) -> alt.LayerChart:
         if name in known
     ]
     points = base.mark_point(filled=True, size=45, opacity=1, aria=True).encode(description=TIP)
-    names = [word(f"{name}_line") for name in LINES]
-    return alt.layer(*lines, points, *key(names, WIDTH, HEIGHT), width=WIDTH, height=HEIGHT)
+    return alt.LayerChart(layer=[*lines, points], width=WIDTH, height=HEIGHT)
+
+
+def _key(known: Collection[str]) -> alt.LayerChart:
+    """The names of the lines that are drawn, beside the panels: within, they would lie on lines."""
+    names = [name for name in LINES if name in known]
+    layers = [
+        alt.Chart(data([{}])).mark_text(
+            align="left",
+            baseline="middle",
+            fontWeight=600,
+            color=_colour(name),
+            x=0,
+            y=10 + 17 * place,
+            text=word(f"{name}_line"),
+        )
+        for place, name in enumerate(names)
+    ]
+    return alt.LayerChart(layer=layers, width=110, height=HEIGHT)
+
+
+def _colour(line: str) -> str:
+    return SERIES[LINES.index(line)]
 
 
 def _row(batch: int, line: str, rate: float) -> Row:
@@ -70,6 +93,6 @@ def _row(batch: int, line: str, rate: float) -> Row:
         "batch": batch,
         "rate": rate,
         "line": line,
-        "colour": SERIES[LINES.index(line)],
+        "colour": _colour(line),
         "tip": f"{batch}, {line}: {rate:,.0f}",
     }
