@@ -243,6 +243,8 @@ def _now(model: Model) -> float:
     """Seconds, once the device has done all it was given."""
     if model.device.type == "cuda":
         torch.cuda.synchronize(model.device)
+    elif model.device.type == "mps":
+        torch.mps.synchronize()
     return time.perf_counter()
 
 
