@@ -40,8 +40,7 @@ def pytest_here(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["-m", "gpu"], False),
         (["tests/claims", "tests/plugin/test_readme.py"], False),
         (["tests/benchmarks"], True),
-        (["tests/benchmarks/test_throughput.py"], True),
-        (["tests/claims", "tests/benchmarks"], True),
+        (["tests/claims/test_loading.py", "tests/benchmarks"], True),
         (["-m", "throughput"], True),
     ],
 )

@@ -55,12 +55,10 @@ def draw(record: Record) -> dict[str, tuple[Picture, ...]]:
 
 def draw_throughput(record: Record) -> tuple[Picture, ...]:
     """The picture of a record's throughput; none where none was measured by batch."""
-    if not record.throughput:
+    measured = [r for r in record.throughput if r.unit == "tokens" and r.per_second]
+    if not measured:
         return ()
-    from probes.report.pictures import speed, svg
+    from probes.report.pictures import speed, svg  # they bring Vega along
 
-    chart = speed.by_batch(record.throughput)
-    if chart is None:
-        return ()
-    drawing, numbers = svg.draw(chart, "throughput")
+    drawing, numbers = svg.draw(speed.by_batch(measured), "throughput")
     return (Picture("throughput", drawing, numbers=numbers),)

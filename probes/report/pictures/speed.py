@@ -19,9 +19,12 @@ LINES = ("dynamic", "static", "compiled", "limit")
 """What is drawn: rates by cache, and the limit."""
 
 
-def by_batch(rates: Sequence[Rate]) -> Chart | None:
-    """Tokens a second against the batch, with the limit; None where none were measured."""
-    measured = [rate for rate in rates if rate.unit == "tokens" and rate.per_second]
+def by_batch(measured: Sequence[Rate]) -> Chart:
+    """Tokens a second against the batch, with the limit: a panel for prompts, one for new tokens.
+
+    Args:
+        measured: rates of `prefill` and `decode` that have a value; one at least.
+    """
     panels = [
         _panel(what, [rate for rate in measured if rate.what == what])
         for what in ("prefill", "decode")
@@ -29,7 +32,7 @@ def by_batch(rates: Sequence[Rate]) -> Chart | None:
     ]
     known = {_line(rate) for rate in measured}
     known |= {"limit" for rate in measured if rate.limit is not None}
-    return alt.hconcat(*panels, _key(known), spacing=24) if panels else None
+    return alt.hconcat(*panels, _key(known), spacing=24)
 
 
 def _line(rate: Rate) -> str:
