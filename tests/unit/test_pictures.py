@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from probes import kept_logits
+from probes.report import render
 from probes.report.language import LANGUAGES, texts
 from probes.report.pictures import (
     Picture,
@@ -545,3 +546,10 @@ def test_every_rate_by_batch_has_its_mark_and_each_batch_its_limit() -> None:
 def test_without_rates_by_batch_there_is_no_picture(kept: list[str]) -> None:
     few = tuple(rate for rate in rates() if rate.what in kept)
     assert draw_throughput(record(throughput=few)) == ()
+
+
+@pytest.mark.parametrize("rate", [float("nan"), float("inf"), -1.0])
+def test_rates_that_no_chart_can_hold_leave_the_report_whole(rate: float) -> None:
+    (one,) = [r for r in rates() if (r.what, r.batch, r.cache) == ("decode", 8, "dynamic")]
+    odd = one.model_copy(update={"per_second": rate, "low": rate, "high": rate, "share": rate})
+    assert 'id="throughput"' in render(record(throughput=(odd,)))

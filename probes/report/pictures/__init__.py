@@ -60,5 +60,8 @@ def draw_throughput(record: Record) -> tuple[Picture, ...]:
         return ()
     from probes.report.pictures import speed, svg  # they bring Vega along
 
-    drawing, numbers = svg.draw(speed.by_batch(measured), "throughput")
+    try:
+        drawing, numbers = svg.draw(speed.by_batch(measured), "throughput")
+    except (ValueError, ArithmeticError):  # numbers no chart can hold; the table has them
+        return ()
     return (Picture("throughput", drawing, numbers=numbers),)
