@@ -164,8 +164,26 @@ class Model:
         network = self._loaded("weights", load.from_pretrained, **arguments)
         if self.target.quantization is Quantization.NONE:
             network = network.to(self.device)
-        network.register_forward_pre_hook(self._meter.count, with_kwargs=True)
+        self._counting = network.register_forward_pre_hook(self._meter.count, with_kwargs=True)
         return network.eval()
+
+    @contextmanager
+    def uncounted(self) -> Iterator[None]:
+        """Leave forward passes uncounted meanwhile: where they are timed, or are to be compiled.
+
+        >>> model = load("embedded")
+        >>> before = model.cost
+        >>> with model.uncounted():
+        ...     _ = model.generate("The capital of Japan is", max_new_tokens=1)
+        >>> model.cost == before
+        True
+        """
+        network = self.network
+        self._counting.remove()
+        try:
+            yield
+        finally:
+            self._counting = network.register_forward_pre_hook(self._meter.count, with_kwargs=True)
 
     @property
     def device(self) -> torch.device:

@@ -10,6 +10,7 @@ from probes.record import (
     ClaimRecord,
     Cost,
     Environment,
+    Rate,
     Record,
     TargetFacts,
     Verdict,
@@ -89,6 +90,37 @@ def record(
     checks = list(checks) or [(claim.id, check()) for claim in plan.claims]
     finished = more.pop("finished", FINISHED)
     return fold(plan, [(LOADED, ENVIRONMENT)], checks, finished).model_copy(update=more)
+
+
+def rates(faster: float = 1.0) -> tuple[Rate, ...]:
+    """Throughput of every kind: measured, with a limit, and not measured with a reason."""
+    copied = Rate(what="copy", unit="bytes", per_second=18e9, low=17e9, high=19e9, repetitions=7)
+    found = [copied]
+    for batch in (1, 8, 32):
+        for cache in ("dynamic", "static"):
+            sizes = {"batch": batch, "cache": cache, "prompt_tokens": 32, "new_tokens": 17}
+            for what, rate, limit in (("prefill", 3000.0, 31000.0), ("decode", 130.0, 950.0)):
+                middle = rate * batch**0.6 * faster
+                measured = {"per_second": middle, "low": 0.9 * middle, "high": 1.1 * middle}
+                bound = {"limit": limit * batch, "share": middle / (limit * batch)}
+                about = {"what": what, "unit": "tokens", "repetitions": 7, **sizes}
+                found.append(Rate.model_validate({**about, **measured, **bound}))
+    reason = "transformers compiles on a CUDA device alone, and this is cpu"
+    found.append(Rate(what="decode", unit="tokens", cache="static", compiled=True, reason=reason))
+    found.append(
+        Rate(
+            what="continuous batching",
+            unit="samples",
+            batch=8,
+            cache="paged",
+            per_second=31.8 * faster,
+            low=26.1 * faster,
+            high=33.2 * faster,
+            repetitions=7,
+            peak_bytes=2_000_000_000,
+        )
+    )
+    return tuple(found)
 
 
 def mixed() -> Record:

@@ -200,6 +200,28 @@ class Drift(_Stated):
     """Where another token leads, the clearest first; ten at most."""
 
 
+class RateRatio(_Stated):
+    """A rate of throughput that both runs measured, at the same sizes."""
+
+    what: str
+    """What was timed."""
+    unit: str
+    """What is counted."""
+    batch: int
+    """Sequences computed together."""
+    cache: str
+    """The kind of key-value cache."""
+    compiled: bool
+    """Whether the forward pass was compiled."""
+    old: float
+    """The rate a second in the old run, the median of its repetitions."""
+    new: float
+    """The rate in the new run."""
+    ratio: Estimate
+    """The new rate as a share of the old one: above 1 is faster. The interval's ends are the
+    slowest repetition of one run against the fastest of the other."""
+
+
 class Run(_Stated):
     """One of the two runs."""
 
@@ -231,6 +253,8 @@ class Comparison(_Stated):
     speed: Estimate | None
     """Seconds of the new run as a share of the old one's, over checks that made the same forward
     passes; none where there are fewer than three of those that took long enough to time."""
+    throughput: tuple[RateRatio, ...] = ()
+    """The rates that both runs measured; empty where one of them measured none."""
 
     @property
     def counts(self) -> Counter[Outcome]:

@@ -11,6 +11,7 @@ from probes.compare.drift import RESAMPLES, drift
 from probes.compare.evidence import Explained, differences
 from probes.compare.kept import kept, noise_between
 from probes.compare.outcomes import UNDECIDED, outcome
+from probes.compare.rates import ratios
 from probes.errors import UserError
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def compare(
         ),
         drift=drift(before, after, noise),
         speed=speed(old, new),
+        throughput=ratios(old.throughput, new.throughput),
     )
 
 

@@ -23,7 +23,7 @@ from probes.plugin.evidence import as_json
 from probes.plugin.run import Message, Run
 from probes.plugin.session import DEFAULT_TARGET, Session, asks_for_cuda, choose
 from probes.plugin.summary import decided, summary
-from probes.record import Check, Cost
+from probes.record import Check, Cost, Rate
 from probes.record.journal import check_writable
 from probes.record.reading import REPORT_FILE, read
 from probes.report import markdown
@@ -137,6 +137,7 @@ _CLAIM = pytest.StashKey[Claim]()
 _NEEDS = pytest.StashKey[tuple[Need, ...]]()
 _PLACE = pytest.StashKey[int]()
 _EVIDENCE = pytest.StashKey[dict[str, Any]]()
+_RATES = pytest.StashKey[list[Rate]]()
 _COST_BEFORE = pytest.StashKey[Cost]()
 _PHASES = pytest.StashKey[list[verdicts.Phase]]()
 
@@ -156,6 +157,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "all but the id only for a claim of your own",
         "needs(name, ...): what the target must have for this test, beyond the claim's needs",
         "gpu: the claim is decided on a target that needs a CUDA device",
+        "throughput: this test measures how fast the target is, once a target",
     ):
         config.addinivalue_line("markers", line)
     device = getattr(config, "workerinput", {}).get(_DEVICE)
@@ -292,8 +294,9 @@ def _or_usage_error(function: Callable[..., Any], *args: Any) -> Any:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make every claim's test once a target."""
-    if metafunc.definition.get_closest_marker("claim") and "model" in metafunc.fixturenames:
+    """Make every test of a claim or of throughput once a target."""
+    marked = any(map(metafunc.definition.get_closest_marker, ("claim", "throughput")))
+    if marked and "model" in metafunc.fixturenames:
         targets = [
             pytest.param(name, marks=[pytest.mark.gpu] if asks_for_cuda(target) else [])
             for name, target in metafunc.config.stash[_SESSION].targets.items()
@@ -354,6 +357,16 @@ def _deciding(items: Sequence[pytest.Item]) -> list[pytest.Item]:
     return [item for item in items if _CLAIM in item.stash]
 
 
+def _on_targets(items: Sequence[pytest.Item]) -> list[pytest.Item]:
+    """The tests that decide a claim or measure throughput."""
+    return [i for i in items if _CLAIM in i.stash or _measures(i)]
+
+
+def _measures(item: pytest.Item) -> bool:
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    return item.get_closest_marker("throughput") is not None and "model" in parameters
+
+
 def _keep_asked_for(config: pytest.Config, items: list[pytest.Item], wanted: Sequence[str]) -> None:
     known = {item.stash[_CLAIM].id: None for item in _deciding(items)}
     for claim_id in wanted:
@@ -367,7 +380,7 @@ def _keep_asked_for(config: pytest.Config, items: list[pytest.Item], wanted: Seq
 def _leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Drop the tests of targets that are left out."""
     left_out = config.stash[_SESSION].left_out
-    _keep(config, items, lambda i: _CLAIM not in i.stash or _target_of(i) not in left_out)
+    _keep(config, items, lambda i: not _on_targets([i]) or _target_of(i) not in left_out)
 
 
 def _keep(
@@ -407,11 +420,11 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 
 def _set_out(session: pytest.Session) -> None:
     config = session.config
-    if not _is_worker(config) and _deciding(session.items):
-        _prepare(config, list(dict.fromkeys(map(_target_of, _deciding(session.items)))))
+    if not _is_worker(config) and _on_targets(session.items):
+        _prepare(config, list(dict.fromkeys(map(_target_of, _on_targets(session.items)))))
         _leave_out(config, session.items)
     config.stash[_SESSION].plan(
-        [(_target_of(item), item.stash[_CLAIM]) for item in _deciding(session.items)],
+        [(_target_of(i), i.stash.get(_CLAIM, None)) for i in _on_targets(session.items)],
         workers=getattr(config, "workerinput", {}).get("workercount", 1),
     )
 
@@ -442,6 +455,13 @@ def evidence(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
         pytest.fail("; ".join(refused), pytrace=False)
 
 
+@pytest.fixture
+def rates(request: pytest.FixtureRequest) -> list[Rate]:
+    """What a test of throughput measured: in the record, the report and comparisons."""
+    request.node.stash[_RATES] = measured = list[Rate]()
+    return measured
+
+
 # --- each test -----------------------------------------------------------------------------------
 
 
@@ -462,38 +482,45 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[Any]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Turn a claim's test into a message once its teardown is over."""
+    """Turn a test of a claim or of throughput into a message once its teardown is over."""
     report = yield
-    if _CLAIM not in item.stash:
+    if not _on_targets([item]):
         return report
     if _unusable(call.excinfo):
         report.longrepr = "the target cannot be loaded"
     item.stash.setdefault(_PHASES, []).append(_phase(report, call))
-    if report.when == "teardown":
-        report.probes_message = _message(item).model_dump_json()  # type: ignore[attr-defined]
+    message = _message(item) if report.when == "teardown" else None
+    if message is not None:
+        report.probes_message = message.model_dump_json()  # type: ignore[attr-defined]
     return report
 
 
-def _message(item: pytest.Item) -> Message:
+def _message(item: pytest.Item) -> Message | None:
+    """What a test found out; None if it decides no claim and measured nothing."""
+    failures = (str(phase.error) for phase in item.stash[_PHASES] if _is_unusable(phase.error))
+    found: dict[str, Any] = {"unusable": next(failures, None)}
+    if rates := item.stash.get(_RATES, []):
+        found["rates"] = tuple(rates)
+    if _CLAIM in item.stash:
+        claim = item.stash[_CLAIM].id
+        found |= {"claim": claim, "check": _check(item), "place": item.stash[_PLACE]}
+    elif not any(found.values()):
+        return None
+    return item.config.stash[_SESSION].message(_target_of(item), **found)
+
+
+def _check(item: pytest.Item) -> Check:
     session, target = item.config.stash[_SESSION], _target_of(item)
     phases = item.stash[_PHASES]
     verdict, reason = verdicts.verdict(phases)
     evidence: dict[str, Any] = item.stash.get(_EVIDENCE, {})
     cost = session.cost(target) - item.stash.get(_COST_BEFORE, session.cost(target))
-    check = Check(
+    return Check(
         name=_name_of(item),
         verdict=verdict,
         reason=reason,
         values=as_json(evidence)[0],
         cost=cost.model_copy(update={"seconds": verdicts.seconds(phases)}),
-    )
-    failures = (str(phase.error) for phase in phases if _is_unusable(phase.error))
-    return session.message(
-        target,
-        item.stash[_CLAIM],
-        check,
-        place=item.stash[_PLACE],
-        unusable=next(failures, None),
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict
 
 from probes.errors import UserError
-from probes.record import Check, Environment, Record, TargetFacts, fold, utc_now
+from probes.record import Check, Environment, Rate, Record, TargetFacts, fold, utc_now
 from probes.record.journal import Journal
 
 if TYPE_CHECKING:
@@ -33,15 +33,18 @@ class Plan(BaseModel):
 
 
 class Message(BaseModel):
-    """One check, as it travels from the process that made it to the one that writes it down."""
+    """What one test found, as it travels from its process to the one that writes it down."""
 
     model_config = ConfigDict(frozen=True)
 
     target: str
-    claim: str
-    check: Check
+    claim: str = ""
+    check: Check | None = None
+    """Of a test that decides a claim: its check."""
     place: int = 0
     """Where it stands among all checks as they were collected: workers finish in any order."""
+    rates: tuple[Rate, ...] = ()
+    """Of a test that measures throughput: what it measured."""
     facts: tuple[TargetFacts, Environment] | None = None
     """What became known of the model, where that changed since the last message."""
     plans: tuple[Plan, ...] = ()
@@ -77,6 +80,7 @@ class Run:
         self._headers: dict[str, Record] = {}
         self._facts: dict[str, list[tuple[TargetFacts, Environment]]] = {}
         self._checks: dict[str, list[tuple[int, str, Check]]] = {}
+        self._rates: dict[str, list[Rate]] = {}
 
     def take(self, message: Message) -> None:
         """Write down what one message says, before anything else happens.
@@ -86,10 +90,15 @@ class Run:
         """
         for plan in message.plans:
             self._begin(plan)
-        self._checks[message.target].append((message.place, message.claim, message.check))
         journal = self._journals.get(message.target)
-        if journal is not None:
-            journal.check(message.claim, message.check, message.place)
+        if message.check is not None:
+            self._checks[message.target].append((message.place, message.claim, message.check))
+            if journal is not None:
+                journal.check(message.claim, message.check, message.place)
+        for rate in message.rates:
+            self._rates[message.target].append(rate)
+            if journal is not None:
+                journal.rate(rate)
         if message.facts is not None:
             self._facts[message.target].append(message.facts)
             if journal is not None:
@@ -124,6 +133,7 @@ class Run:
             self._facts[target],
             [(claim_id, check) for _, claim_id, check in checks],
             finished,
+            self._rates[target],
         )
         self._against_baseline(record)
         return record
@@ -148,4 +158,4 @@ class Run:
             self._journals[target] = journal
             self.folders[target] = journal.folder
         self._headers[target] = plan.header
-        self._facts[target], self._checks[target] = [], []
+        self._facts[target], self._checks[target], self._rates[target] = [], [], []

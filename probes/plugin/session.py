@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from probes import __version__
 from probes.claims import catalogue
 from probes.errors import UserError
 from probes.plugin.run import Message, Plan
-from probes.record import Check, ClaimRecord, Cost, Record, TargetFacts, utc_now
+from probes.record import ClaimRecord, Cost, Record, TargetFacts, utc_now
 from probes.record.environment import describe
 from probes.targets import Target, known_targets, resolve
 from probes.targets.preflight import preflight
@@ -78,15 +78,15 @@ class Session:
         if self.left_out:
             raise UserError("nothing can run here: " + " | ".join(self.left_out.values()))
 
-    def plan(self, checks: Sequence[tuple[str, Claim]], workers: int) -> None:
-        """Set out to make these checks, each named by its target and claim.
+    def plan(self, tests: Sequence[tuple[str, Claim | None]], workers: int) -> None:
+        """Set out to run these tests, each named by its target and the claim it decides, if any.
 
         Raises:
             UserError: A target cannot be used.
         """
         self._plans = tuple(
-            self._plan(target, [claim for name, claim in checks if name == target], workers)
-            for target in dict.fromkeys(name for name, _ in checks)
+            self._plan(target, [c for name, c in tests if name == target and c], workers)
+            for target in dict.fromkeys(name for name, _ in tests)
         )
 
     def model(self, target: str) -> Model:
@@ -104,23 +104,13 @@ class Session:
         """What measuring a target has cost so far."""
         return self.model(target).cost
 
-    def message(
-        self, target: str, claim: Claim, check: Check, *, place: int, unusable: str | None
-    ) -> Message:
-        """One check, with whatever else is not told yet."""
+    def message(self, target: str, **found: Any) -> Message:
+        """What a test found, by the fields of a message, with whatever else is not told yet."""
         facts = self.model(target).facts()
         news = None if self._told.get(target) == facts else (facts, describe(facts.device))
         self._told[target] = facts
         plans, self._plans = self._plans, ()
-        return Message(
-            target=target,
-            claim=claim.id,
-            check=check,
-            place=place,
-            facts=news,
-            plans=plans,
-            unusable=unusable,
-        )
+        return Message(target=target, facts=news, plans=plans, **found)
 
     def _plan(self, target: str, claims: Sequence[Claim], workers: int) -> Plan:
         model = self.model(target)

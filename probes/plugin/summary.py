@@ -24,7 +24,7 @@ _COLUMNS = (
 
 
 def summary(record: Record, width: int = 80, colour: bool = False) -> str:
-    """A run's verdicts as text: counts by section, then every claim that did not hold.
+    """A run as text: verdicts by section, every claim that did not hold, what else was measured.
 
     Args:
         record: the run.
@@ -39,7 +39,8 @@ def summary(record: Record, width: int = 80, colour: bool = False) -> str:
         legacy_windows=False,
     )
     with console.capture() as capture:
-        console.print(_table(record))
+        if record.claims or not record.throughput:
+            console.print(_table(record))
         for claim in record.claims:
             if claim.verdict not in (Verdict.HOLDS, Verdict.NOT_APPLICABLE):
                 console.print(_line(claim), soft_wrap=True)
@@ -48,12 +49,19 @@ def summary(record: Record, width: int = 80, colour: bool = False) -> str:
                 Text.assemble(("not applicable", "yellow"), f": {', '.join(claims)}: {reason}"),
                 soft_wrap=True,
             )
+        if record.throughput:
+            measured = sum(rate.per_second is not None for rate in record.throughput)
+            console.print(
+                f"throughput on {record.target.name}: {measured} of {len(record.throughput)} "
+                "rates measured",
+                soft_wrap=True,
+            )
     return capture.get()
 
 
 def decided(records: Sequence[Record]) -> bool:
-    """Whether any claim got a verdict other than not applicable."""
-    return any(
+    """Whether any claim got a verdict other than not applicable, or throughput was measured."""
+    return any(record.throughput for record in records) or any(
         claim.verdict not in (None, Verdict.NOT_APPLICABLE)
         for record in records
         for claim in record.claims

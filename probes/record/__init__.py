@@ -27,7 +27,7 @@ from probes.claims import Claim, Need, Status
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
 
 
 class Verdict(str, Enum):
@@ -202,10 +202,55 @@ class ClaimRecord(_Stored):
     """Its checks, in the order they were collected."""
 
 
+class Rate(_Stored):
+    """How fast one thing was done, or why that was not measured."""
+
+    what: Literal[
+        "copy", "prefill", "decode", "loop", "num_return_sequences", "continuous batching"
+    ]
+    """What was timed: a copy of memory, the prompt up to the first new token, the new tokens after
+    the first; or, of many continuations of one prompt, the way in which they were made."""
+    unit: Literal["bytes", "tokens", "samples"]
+    """What is counted."""
+    batch: int = 1
+    """Sequences computed together; of continuations, how many were asked for."""
+    cache: Literal["none", "dynamic", "static", "paged"] = "none"
+    """The kind of key-value cache; none where memory is copied."""
+    compiled: bool = False
+    """Whether the forward pass was compiled by `torch.compile`."""
+    prompt_tokens: int = 0
+    """Tokens of each prompt."""
+    new_tokens: int = 0
+    """Tokens added to each prompt."""
+    per_second: float | None = None
+    """The rate: the median of the repetitions; none where it was not measured."""
+    low: float | None = None
+    """The rate of the slowest repetition."""
+    high: float | None = None
+    """The rate of the fastest repetition."""
+    repetitions: int = 0
+    """Timed repetitions; those that warmed up are not among them."""
+    bytes_per_token: float | None = None
+    """Bytes of weights and of the key-value cache that must be read for each token."""
+    limit: float | None = None
+    """The rate at which reading those bytes would take all of the copy bandwidth measured."""
+    share: float | None = None
+    """The rate as a share of that limit."""
+    peak_bytes: int | None = None
+    """Most memory that torch held on the device meanwhile; none on a CPU, where it is not known."""
+    reason: Text = ""
+    """Why it was not measured."""
+
+    @property
+    def key(self) -> tuple[str, int, str, bool]:
+        """What was measured and how: of two runs, rates under one key can be compared."""
+        return self.what, self.batch, self.cache, self.compiled
+
+
 class Record(_Stored):
     """One run on one target."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     """Version of this format."""
     suite: str
     """Version of this package that wrote it."""
@@ -223,6 +268,8 @@ class Record(_Stored):
     """What the checks took together."""
     claims: tuple[ClaimRecord, ...] = ()
     """The claims, in the order a learner would read them."""
+    throughput: tuple[Rate, ...] = ()
+    """How fast it was, in the order it was measured; empty where that was not asked for."""
 
 
 def claim_verdict(checks: list[Check], planned: int) -> tuple[Verdict | None, str]:
@@ -271,6 +318,7 @@ def fold(
     facts: Iterable[tuple[TargetFacts, Environment]] = (),
     checks: Iterable[tuple[str, Check]] = (),
     finished: str | None = None,
+    rates: Iterable[Rate] = (),
 ) -> Record:
     """The record of a run from what was written while it ran.
 
@@ -280,6 +328,7 @@ def fold(
         checks: Claim id and check, in the order they are to stand. A claim that was not
             planned is kept too.
         finished: When the run ended; None for a run that was stopped.
+        rates: What was measured of its throughput, in the order it came.
     """
     found: dict[str, list[Check]] = {claim.id: [] for claim in header.claims}
     for claim_id, check in checks:
@@ -299,6 +348,7 @@ def fold(
             "environment": environment,
             "cost": sum((check.cost for claim in claims for check in claim.evidence), Cost()),
             "claims": claims,
+            "throughput": tuple(rates),
         }
     )
 

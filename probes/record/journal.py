@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from probes.compare import Comparison
-    from probes.record import Check, Environment, Record, TargetFacts
+    from probes.record import Check, Environment, Rate, Record, TargetFacts
 
     Against = Callable[[Record], Comparison | None]
 
@@ -100,6 +100,14 @@ class Journal:
                 "environment": environment.model_dump(mode="json"),
             }
         )
+
+    def rate(self, rate: Rate) -> None:
+        """Write down one measurement of throughput, scrubbed of what must not be stored.
+
+        Raises:
+            UserError: The disk is full or gone; what was written before is still there.
+        """
+        self._write({"rate": self._redactor.rate(rate).model_dump(mode="json")})
 
     def finish(self, finished: str, against: Against | None = None) -> Record:
         """Turn the journal into a record and a report, list the run in the index, and remove it.

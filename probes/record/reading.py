@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from probes.errors import UserError
-from probes.record import SCHEMA_VERSION, Check, Environment, Record, TargetFacts, fold
+from probes.record import SCHEMA_VERSION, Check, Environment, Rate, Record, TargetFacts, fold
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,13 @@ REPORT_FILE = "report.html"
 MAX_BYTES = 64 * 1024 * 1024
 """A larger file is not read."""
 
-UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+def _without_throughput(data: dict[str, Any]) -> dict[str, Any]:
+    """Format 1 knew no throughput: none was measured."""
+    return data | {"schema_version": 2, "throughput": []}
+
+
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _without_throughput}
 """By version, what turns a record of that version into one of the next."""
 
 _RUN_NAME = re.compile(r"(\d{8}T\d{6}Z)(?:-(\d+))?")
@@ -97,7 +103,7 @@ def read_lines(path: Path) -> Record:
         _add(run, line, f"line {number} of '{path}'")
     run.checks.sort(key=lambda check: check[0])  # workers finish in any order
     checks = [(claim_id, check) for _, claim_id, check in run.checks]
-    return fold(run.header, run.facts, checks, run.finished)
+    return fold(run.header, run.facts, checks, run.finished, run.rates)
 
 
 @dataclass
@@ -107,6 +113,7 @@ class _Run:
     header: Record
     facts: list[tuple[TargetFacts, Environment]] = field(default_factory=list)
     checks: list[tuple[int, str, Check]] = field(default_factory=list)
+    rates: list[Rate] = field(default_factory=list)
     finished: str | None = None
 
 
@@ -119,10 +126,12 @@ def _add(run: _Run, line: bytes, name: str) -> None:
             case {"target": target, "environment": environment}:
                 known = TargetFacts.model_validate(target)
                 run.facts.append((known, Environment.model_validate(environment)))
+            case {"rate": rate}:
+                run.rates.append(Rate.model_validate(rate))
             case {"finished": str(moment)}:
                 run.finished = moment
             case _:
-                raise ValueError("neither a check nor facts nor an end")
+                raise ValueError("neither a check nor facts nor a rate nor an end")
     except (ValueError, RecursionError) as error:
         raise UserError(
             f"{name} is damaged ({_first_line(error)}): remove that line to read the rest"

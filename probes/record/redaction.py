@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from pydantic import JsonValue
 
-    from probes.record import Check, ClaimRecord
+    from probes.record import Check, ClaimRecord, Rate
 
 SECRET_NAME = re.compile(r"TOKEN|KEY|SECRET|PASSWORD|PASSWD|CREDENTIAL|AUTH", re.IGNORECASE)
 """An environment variable of such a name has a value that is nobody's business."""
@@ -120,6 +120,10 @@ class Redactor:
         return claim.model_copy(
             update={"title": self.text(claim.title), "differs": self.text(claim.differs)}
         )
+
+    def rate(self, rate: Rate) -> Rate:
+        """The rate with the reason for which it was not measured scrubbed."""
+        return rate.model_copy(update={"reason": self.text(rate.reason)})
 
 
 def _unused(key: str, taken: Mapping[str, object]) -> str:

@@ -26,6 +26,7 @@ from probes.report.comparing import (
 )
 from probes.report.language import phrase
 from probes.report.marking import visible
+from probes.report.rates import ratio_words
 
 if TYPE_CHECKING:
     from probes.compare import ClaimComparison, Drift
@@ -68,6 +69,10 @@ def comparison_text(comparison: Comparison, width: int = 80, colour: bool = Fals
             _drift(console, comparison.drift)
         if comparison.speed is not None:
             console.print(speed_words(comparison.speed), soft_wrap=True)
+        if comparison.throughput:
+            console.print(phrase("throughput.heading", "en"), soft_wrap=True)
+        for rate in comparison.throughput:
+            console.print(Text(f"  {visible(ratio_words(rate))}"), soft_wrap=True)
         console.print(Text(compared_headline(comparison), style="bold"), soft_wrap=True)
     return capture.get()
 

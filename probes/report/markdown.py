@@ -28,12 +28,14 @@ from probes.report.comparing import (
 from probes.report.evidence import BROKEN
 from probes.report.language import phrase
 from probes.report.marking import visible
+from probes.report.rates import amount, of_limit, rate_name, ratio_figures, spread
 from probes.report.words import ORDER, headline, incomplete, loaded_as, verdict_word, versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from probes.compare import Comparison, Drift
+    from probes.compare import Comparison, Drift, RateRatio
+    from probes.record import Rate
 
 LONGEST = 400
 """Characters of a text; the report has the rest."""
@@ -49,12 +51,13 @@ def summary(record: Record, report: str = "") -> str:
     parts = [
         f"## {literal(record.target.name)}: {headline(tally(record.claims))}",
         incomplete(record),
-        _table(*_sections(record)),
+        _table(*_sections(record)) if record.claims or not record.throughput else "",
         _broken([claim for claim in record.claims if claim.verdict in BROKEN]),
         *(
             f"Not applicable: {', '.join(map(literal, claims))}: {literal(reason)}"
             for reason, claims in inapplicable(record.claims)
         ),
+        _rates(record.throughput) if record.throughput else "",
         f"Tested: {' · '.join(_tested(record))}",
         f"Report: {literal(report)}" if report else "",
     ]
@@ -115,6 +118,39 @@ def _broken(claims: Sequence[ClaimRecord]) -> str:
     return "### What is wrong\n\n" + _table(["claim", "verdict", "stated", "found"], rows)
 
 
+def _rates(rates: Sequence[Rate]) -> str:
+    rows = [
+        [
+            rate_name(rate),
+            amount(rate.per_second, rate.unit),
+            spread(rate),
+            of_limit(rate.share),
+            literal(rate.reason),
+        ]
+        for rate in rates
+    ]
+    header = [
+        phrase(f"throughput.{name}", "en") for name in ("what", "rate", "range", "share", "why")
+    ]
+    return f"### {phrase('throughput.heading', 'en')}\n\n" + _table(header, rows)
+
+
+def _ratios(rates: Sequence[RateRatio]) -> str:
+    rows = [
+        [
+            rate_name(rate),
+            amount(rate.old, rate.unit),
+            amount(rate.new, rate.unit),
+            *ratio_figures(rate.ratio),
+        ]
+        for rate in rates
+    ]
+    header = [
+        phrase(f"throughput.{name}", "en") for name in ("what", "old", "new", "ratio", "range")
+    ]
+    return f"### {phrase('throughput.heading', 'en')}\n\n" + _table(header, rows)
+
+
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
@@ -131,6 +167,7 @@ def compared(comparison: Comparison) -> str:
         _compared_claims(comparison),
         _drift(comparison.drift) if comparison.drift else "",
         speed_words(comparison.speed) if comparison.speed else "",
+        _ratios(comparison.throughput) if comparison.throughput else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -19,12 +19,13 @@ from probes.report import (
     history,
     interactive,
     language,
+    rates,
     statements,
     words,
 )
 from probes.report.evidence import BROKEN
 from probes.report.marking import mark, visible
-from probes.report.pictures import draw
+from probes.report.pictures import draw, draw_throughput
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -58,6 +59,7 @@ def render(record: Record, comparison: Comparison | None = None) -> str:
     """
     handled = {
         "pictures": draw(record),
+        "speed_pictures": draw_throughput(record),
         "explorer": interactive.explorer(record),
         "traces": interactive.traces(record),
         "vocabulary": interactive.vocabulary(record),
@@ -181,6 +183,7 @@ def _templates() -> Environment:
         "measures": comparing.measures,
         "place": comparing.place,
         "drift_words": _drift_words,
+        "rate_name": _marked(rates.rate_name),
         **{
             name: _marked(getattr(comparing, name))
             for name in ("compared_headline", "difference_words", "flip_words", "speed_words")
@@ -210,6 +213,10 @@ def _templates() -> Environment:
         "command": words.command,
         "compared_run": _marked(comparing.compared_run),
         "estimate_words": comparing.estimate_words,
+        "amount": language.both(rates.amount),
+        "spread": rates.spread,
+        "of_limit": rates.of_limit,
+        "ratio_figures": rates.ratio_figures,
         "loaded_as": words.loaded_as,
         "versions": words.versions,
         "BROKEN": BROKEN,

@@ -38,8 +38,8 @@ class _Collector:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         text = getattr(report, "probes_message", None)
-        if text is not None:
-            message = Message.model_validate_json(text)
+        message = None if text is None else Message.model_validate_json(text)
+        if message is not None and message.check is not None:
             claim = self.verdicts.setdefault(message.claim, {})
             reason = f"{message.check.name}: {message.check.reason}"
             claim.setdefault(message.check.verdict.value, []).append(reason)

@@ -10,10 +10,11 @@ from probes.compare.drift import divergence, log_probabilities
 from probes.compare.evidence import Explained, differences
 from probes.compare.kept import LEAST_NOISE, Kept, kept
 from probes.compare.outcomes import outcome
+from probes.compare.rates import ratios
 from probes.compare.records import compare
 from probes.errors import UserError
 from probes.record import ClaimRecord, Cost, Verdict
-from tests.samples import ENVIRONMENT, LOADED, check, header, planned, record
+from tests.samples import ENVIRONMENT, LOADED, check, header, planned, rates, record
 
 if TYPE_CHECKING:
     from probes.record import Record
@@ -498,3 +499,36 @@ def test_speed_is_a_ratio_over_checks_that_did_the_same_work() -> None:
 
 def test_a_record_that_keeps_nothing_has_the_least_noise() -> None:
     assert kept(record()) == Kept()
+
+
+# --- throughput ----------------------------------------------------------------------------------
+
+
+def test_rates_are_paired_by_what_they_are_whatever_their_order() -> None:
+    old, new = rates(), rates(faster=2.0)
+    found = ratios(reversed(old), new)
+    assert len(found) == len([rate for rate in new if rate.per_second])
+    for each in found:
+        assert each.ratio.low <= each.ratio.value <= each.ratio.high
+        assert each.ratio.value == pytest.approx(1.0 if each.what == "copy" else 2.0)
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        {"batch": 64},
+        {"cache": "static"},
+        {"compiled": True},
+        {"what": "prefill"},
+        {"prompt_tokens": 512},
+        {"new_tokens": 512},
+        {"per_second": None, "low": None, "high": None, "reason": "no room"},
+    ],
+)
+def test_what_was_measured_otherwise_or_in_one_run_alone_has_no_ratio(
+    update: dict[str, Any],
+) -> None:
+    (one,) = [r for r in rates() if (r.what, r.batch, r.cache) == ("decode", 8, "dynamic")]
+    other = one.model_copy(update=update)
+    assert len(ratios([one], [one])) == 1
+    assert ratios([one], [other]) == ratios([other], [one]) == ()

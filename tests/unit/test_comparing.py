@@ -17,7 +17,7 @@ from probes.record.reading import read
 from probes.report import markdown, render, render_comparison
 from probes.report.comparing import ORDER
 from probes.report.console import STYLES, comparison_text
-from tests.samples import ENVIRONMENT, HOSTILE, LOADED, check, header, planned, record
+from tests.samples import ENVIRONMENT, HOSTILE, LOADED, check, header, planned, rates, record
 from tests.unit.test_compare import prompt
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def test_frozen_records_of_every_format_have_every_outcome(version: int) -> None
     assert set(found.counts) == set(Outcome)
     assert found.drift is not None
     assert found.drift.outcome is Outcome.DRIFTED
+    assert bool(found.throughput) == (version > 1)
 
 
 def test_the_terminal_says_what_differs_and_what_matters_first(found: Comparison) -> None:
@@ -113,6 +114,25 @@ def test_nothing_changed_is_said_in_one_line() -> None:
         "Target and environment are the same.",
         "Nothing changed (claims: 2).",
     ]
+
+
+def test_throughput_is_told_as_ratios_everywhere_and_fails_nothing() -> None:
+    found = compare(record(throughput=rates()), record(throughput=rates(faster=1.5)))
+    assert found.outcomes == {Outcome.SAME}
+    told = "new tokens, batch 8, static cache"
+    said = comparison_text(found, width=200)
+    assert f"  {told}: 1.50 times the old rate (1.23 – 1.83): 453 tokens/s then, 679" in said
+    assert f"| {told} | 453 tokens/s | 679 tokens/s | 1.50 | 1.23 – 1.83 |" in (
+        markdown.compared(found)
+    )
+    page = render_comparison(found)
+    assert 'id="compared-throughput"' in page
+    assert "スループット" in page
+    assert Comparison.model_validate_json(found.model_dump_json()) == found
+    without = compare(record(), record(throughput=rates()))
+    assert without.throughput == ()
+    assert "Throughput" not in comparison_text(without)
+    assert 'id="compared-throughput"' not in render_comparison(without)
 
 
 def test_markdown_has_the_same_in_tables(found: Comparison) -> None:
@@ -205,8 +225,8 @@ def test_files_are_written(runs: tuple[Path, Path], tmp_path: Path) -> None:
     ("text", "said"),
     [
         (
-            '{"schema_version": 2}',
-            "was written by a newer version of probes (format 2, this one reads up to 1): upgrade "
+            '{"schema_version": 3}',
+            "was written by a newer version of probes (format 3, this one reads up to 2): upgrade "
             "probes to read it",
         ),
         ('{"schema_version": 1, "suite"', "is truncated: it ends in the middle of a record"),

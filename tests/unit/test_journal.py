@@ -13,11 +13,11 @@ from threading import Thread
 import pytest
 
 from probes.errors import UserError
-from probes.record import Environment, TargetFacts, Verdict
+from probes.record import Environment, Rate, TargetFacts, Verdict
 from probes.record.journal import Journal, check_writable, run_folder_name, target_folder_name
 from probes.record.reading import read
 from probes.record.runs import list_runs
-from tests.samples import ENVIRONMENT, FINISHED, LOADED, TARGET, check, header, planned
+from tests.samples import ENVIRONMENT, FINISHED, LOADED, TARGET, check, header, planned, rates
 
 # Writes checks until it is killed, and says so after each.
 WRITER = """
@@ -45,7 +45,20 @@ def lines(journal: Journal) -> list[str]:
 def test_a_run_gets_a_folder_by_target_and_time(tmp_path: Path) -> None:
     journal = begun(tmp_path / "reports")
     assert journal.folder == tmp_path / "reports" / "embedded" / "20261123T075120Z"
-    assert json.loads(lines(journal)[0])["schema_version"] == 1
+    assert json.loads(lines(journal)[0])["schema_version"] == 2
+
+
+def test_rates_are_kept_in_the_order_they_came_and_their_reasons_scrubbed(tmp_path: Path) -> None:
+    journal = begun(tmp_path)
+    for rate in rates():
+        journal.rate(rate)
+    home = Path.home() / "secret"
+    journal.rate(Rate(what="copy", unit="bytes", reason=f"no room in {home}"))
+    stopped = read(journal.folder)
+    assert not stopped.complete
+    assert stopped.throughput[:-1] == rates()
+    assert stopped.throughput[-1].reason == "no room in <home>/secret"
+    assert journal.finish(FINISHED).throughput == stopped.throughput
 
 
 def test_a_finished_run_leaves_record_report_and_index_and_nothing_else(tmp_path: Path) -> None:

@@ -13,10 +13,21 @@ import numpy as np
 import pytest
 
 from probes import kept_logits
+from probes.report import render
 from probes.report.language import LANGUAGES, texts
-from probes.report.pictures import Picture, choosing, draw, gallery, meaning, measured, svg, tasks
+from probes.report.pictures import (
+    Picture,
+    choosing,
+    draw,
+    draw_throughput,
+    gallery,
+    meaning,
+    measured,
+    svg,
+    tasks,
+)
 from probes.report.pictures.charts import label
-from tests.samples import HOSTILE, check, header, planned, record
+from tests.samples import HOSTILE, check, header, planned, rates, record
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -514,3 +525,31 @@ def test_vega_is_imported_only_to_draw_and_torch_never() -> None:
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+# --- throughput ----------------------------------------------------------------------------------
+
+
+def test_every_rate_by_batch_has_its_mark_and_each_batch_its_limit() -> None:
+    (picture,) = draw_throughput(record(throughput=rates()))
+    drawn = [rate for rate in rates() if rate.unit == "tokens" and rate.per_second]
+    batches = {rate.batch for rate in drawn}
+    assert len(picture.numbers) == len(drawn) + 2 * len(batches)
+    assert "8, static: 453" in picture.numbers
+    assert "8, limit: 7,600" in picture.numbers
+    assert "stroke-dasharray" in picture.drawing
+    assert "静的キャッシュ" in picture.drawing
+    assert "コンパイル済み" not in picture.drawing
+
+
+@pytest.mark.parametrize("kept", [[], ["copy"], ["copy", "continuous batching"]])
+def test_without_rates_by_batch_there_is_no_picture(kept: list[str]) -> None:
+    few = tuple(rate for rate in rates() if rate.what in kept)
+    assert draw_throughput(record(throughput=few)) == ()
+
+
+@pytest.mark.parametrize("rate", [float("nan"), float("inf"), -1.0])
+def test_rates_that_no_chart_can_hold_leave_the_report_whole(rate: float) -> None:
+    (one,) = [r for r in rates() if (r.what, r.batch, r.cache) == ("decode", 8, "dynamic")]
+    odd = one.model_copy(update={"per_second": rate, "low": rate, "high": rate, "share": rate})
+    assert 'id="throughput"' in render(record(throughput=(odd,)))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from probes.errors import UserError
-from probes.record import Verdict, reading
+from probes.record import SCHEMA_VERSION, Verdict, reading
 from probes.record.journal import Journal
 from probes.record.reading import locate, read
 from tests.samples import FINISHED, check, header, record
@@ -84,8 +84,8 @@ def test_a_folder_of_several_targets(tmp_path: Path) -> None:
         ('{"schema_version": 0}', "is not the record of a run: schema_version is 0"),
         ('{"schema_version": 1}', "is not the record of a run: suite: Field required"),
         (
-            '{"schema_version": 2, "anything": "else"}',
-            "was written by a newer version of probes (format 2, this one reads up to 1): "
+            '{"schema_version": 3, "anything": "else"}',
+            "was written by a newer version of probes (format 3, this one reads up to 2): "
             "upgrade probes to read it",
         ),
         ("[" * 100_000, "is nested too deeply to be the record of a run"),
@@ -159,7 +159,7 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_an_older_record_is_upgraded_one_step_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = json.loads(record().model_dump_json())
+    data = json.loads(record().model_dump_json()) | {"schema_version": 1}
     data["writer"] = data.pop("suite")
     path = stored(tmp_path / "record.json", json.dumps(data))
     steps = []
@@ -170,12 +170,18 @@ def test_an_older_record_is_upgraded_one_step_at_a_time(
 
     def second(old: dict[str, object]) -> dict[str, object]:
         steps.append(2)
-        return {"suite": old.pop("suite_"), **old}
+        return {"suite": old.pop("suite_"), **old, "schema_version": SCHEMA_VERSION}
 
     monkeypatch.setattr(reading, "SCHEMA_VERSION", 3)
     monkeypatch.setattr(reading, "UPGRADES", {1: first, 2: second})
     assert read(path) == record()
     assert steps == [1, 2]
+
+
+def test_a_record_of_format_1_has_no_throughput_and_all_else(tmp_path: Path) -> None:
+    data = json.loads(record().model_dump_json()) | {"schema_version": 1}
+    del data["throughput"]
+    assert read(stored(tmp_path / "record.json", json.dumps(data))) == record()
 
 
 def journal(folder: Path) -> Path:
@@ -197,7 +203,7 @@ def test_a_journal_whose_first_line_was_torn(tmp_path: Path) -> None:
     ("line", "what"),
     [
         ("oops", "Expecting value: line 1 column 1 (char 0)"),
-        ('{"claim": "a"}', "neither a check nor facts nor an end"),
+        ('{"claim": "a"}', "neither a check nor facts nor a rate nor an end"),
         ('{"claim": "a", "place": 0, "check": {"name": "b"}}', "verdict: Field required"),
     ],
 )
@@ -212,14 +218,14 @@ def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path, line: str, what: 
 
 def test_a_journal_of_a_newer_version(tmp_path: Path) -> None:
     path = journal(tmp_path)
-    text = path.read_text(encoding="utf-8").replace('"schema_version":1', '"schema_version":2', 1)
+    text = path.read_text(encoding="utf-8").replace('"schema_version":2', '"schema_version":3', 1)
     path.write_text(text, encoding="utf-8")
     assert "was written by a newer version of probes" in refusal(path)
 
 
 def test_a_journal_of_an_older_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = journal(tmp_path)
-    monkeypatch.setattr(reading, "SCHEMA_VERSION", 2)
+    monkeypatch.setattr(reading, "SCHEMA_VERSION", 3)
     assert refusal(path) == (
         f"'{path}' is a stopped run of an older version (0.1.0): "
         "turn it into a record with that version of probes"

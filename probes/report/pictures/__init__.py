@@ -51,3 +51,17 @@ def draw(record: Record) -> dict[str, tuple[Picture, ...]]:
 
     drawn = {claim.id: gallery.pictures(claim) for claim in measured}
     return {claim: pictures for claim, pictures in drawn.items() if pictures}
+
+
+def draw_throughput(record: Record) -> tuple[Picture, ...]:
+    """The picture of a record's throughput; none where none was measured by batch."""
+    measured = [r for r in record.throughput if r.unit == "tokens" and r.per_second]
+    if not measured:
+        return ()
+    from probes.report.pictures import speed, svg  # they bring Vega along
+
+    try:
+        drawing, numbers = svg.draw(speed.by_batch(measured), "throughput")
+    except (ValueError, ArithmeticError):  # numbers no chart can hold; the table has them
+        return ()
+    return (Picture("throughput", drawing, numbers=numbers),)

@@ -1,0 +1,46 @@
+"""Throughput is measured where it is asked for: it takes the machine for itself."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+    from probes.throughput import Repeat
+
+T = TypeVar("T")
+
+HERE = Path(__file__).parent
+
+
+def pytest_ignore_collect(config: pytest.Config) -> bool | None:
+    """Collect nothing here unless this folder is named, or the marker."""
+    marked = re.search(r"\bthroughput\b", config.option.markexpr or "")
+    places = [config.invocation_params.dir / arg.partition("::")[0] for arg in config.args]
+    named = any(place.resolve().is_relative_to(HERE) for place in places)
+    return None if marked or named else True
+
+
+@pytest.fixture
+def repeat(benchmark: BenchmarkFixture) -> Repeat:
+    """Repeats under pytest-benchmark's clock, so that its own table shows the same runs."""
+    if benchmark.disabled:
+        pytest.skip(
+            "pytest-benchmark is switched off, as under pytest-xdist: nothing is measured; "
+            "leave out -n and --benchmark-disable"
+        )
+
+    def in_benchmark(run: Callable[[], T], repetitions: int, warmups: int) -> list[T]:
+        returned: list[T] = []
+        timed: Any = benchmark.pedantic  # published without types
+        timed(lambda: returned.append(run()), rounds=repetitions, warmup_rounds=warmups)
+        return returned[warmups:]
+
+    return in_benchmark
