@@ -21,7 +21,7 @@ def test_mine(model):
     assert model.encode("") == [1]
 """
 
-TARGETS = "embedded, mistral-7b-nf4, mistral-7b-fp16, gpt2-xl"
+TARGETS = "embedded, mistral-7b-nf4, mistral-7b-fp16, gpt2-xl, mistral-7b-random"
 
 each_way = pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["plain", "two workers"])
 

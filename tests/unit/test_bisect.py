@@ -412,8 +412,8 @@ ENDS = ["--good", "1", "--bad", "2"]
         (
             [*ENDS, "--claim", "pad-token", "--target", "embeded"],
             "no target 'embeded'; did you mean 'embedded'? Known targets: embedded, "
-            "mistral-7b-nf4, mistral-7b-fp16, gpt2-xl; a folder is named by its path, a model on "
-            "the hub as org/model",
+            "mistral-7b-nf4, mistral-7b-fp16, gpt2-xl, mistral-7b-random; a folder is named by "
+            "its path, a model on the hub as org/model",
         ),
         (
             [*ENDS, "--claim", "pad-token", "--find-links", "nowhere"],
