@@ -15,6 +15,7 @@ from probes.matrix import words
 from probes.matrix.deciding import End
 from probes.matrix.table import BAD
 from probes.record import Verdict
+from probes.report.console import console_of
 from probes.report.marking import visible
 from probes.report.words import counted, duration
 
@@ -37,13 +38,7 @@ def shown(
         colour: whether to colour verdicts with terminal codes.
         whole: whether to show claims that are the same in every column, too.
     """
-    console = Console(
-        width=width,
-        force_terminal=colour,
-        color_system="standard" if colour else None,
-        highlight=False,
-        legacy_windows=False,
-    )
+    console = console_of(width, colour)
     with console.capture() as capture:
         for table in tables:
             console.print(_grid(table, whole=whole))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from probes.record import ClaimRecord, Record, Verdict, inapplicable
+from probes.report.console import console_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,13 +31,7 @@ def summary(record: Record, width: int = 80, colour: bool = False) -> str:
         width: columns of the terminal.
         colour: whether to colour verdicts with terminal codes.
     """
-    console = Console(
-        width=width,
-        force_terminal=colour,
-        color_system="standard" if colour else None,
-        highlight=False,
-        legacy_windows=False,
-    )
+    console = console_of(width, colour)
     with console.capture() as capture:
         if record.claims or not record.throughput:
             console.print(_table(record))

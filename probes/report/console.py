@@ -1,4 +1,4 @@
-"""A comparison as text for a terminal."""
+"""Text for a terminal: what all of it is written by, and a comparison."""
 
 from __future__ import annotations
 
@@ -43,6 +43,22 @@ STYLES = {
 }
 
 
+def console_of(width: int, colour: bool) -> Console:
+    """A terminal to write a text for.
+
+    Args:
+        width: its columns.
+        colour: whether to colour with terminal codes.
+    """
+    return Console(
+        width=width,
+        force_terminal=colour,
+        color_system="standard" if colour else None,
+        highlight=False,
+        legacy_windows=False,
+    )
+
+
 def comparison_text(comparison: Comparison, width: int = 80, colour: bool = False) -> str:
     """A comparison as text.
 
@@ -51,13 +67,7 @@ def comparison_text(comparison: Comparison, width: int = 80, colour: bool = Fals
         width: columns of the terminal.
         colour: whether to colour outcomes with terminal codes.
     """
-    console = Console(
-        width=width,
-        force_terminal=colour,
-        color_system="standard" if colour else None,
-        highlight=False,
-        legacy_windows=False,
-    )
+    console = console_of(width, colour)
     with console.capture() as capture:
         for which in ("old", "new"):
             said = compared_run(getattr(comparison, which), which)

@@ -848,6 +848,27 @@ def attention_scale_wrong_in_eager(model: Model) -> Patch:
     return wrapped(MISTRAL, "eager_attention_forward", attention)
 
 
+@fault(
+    "another kernel from five rows on, far too coarse (bitsandbytes 0.50 chooses them by rows)",
+    "greedy-deterministic",
+    checks="number_of_rows",
+)
+def kernels_chosen_by_rows(model: Model) -> Patch:
+    def forward(original: Wrapper, hidden: Any) -> Any:
+        logits = original(hidden)
+        return logits if len(hidden) < 5 else 1.01 * logits
+
+    return wrapped(model.network.lm_head, "forward", forward)
+
+
+@fault("rows of a batch that leak into each other", "greedy-deterministic", checks="any_batch")
+def rows_leak_into_each_other(model: Model) -> Patch:
+    def forward(original: Wrapper, hidden: Any) -> Any:
+        return original(hidden + 0.01 * hidden.mean(dim=0, keepdim=True))
+
+    return wrapped(model.network.lm_head, "forward", forward)
+
+
 @fault("another result with another number of threads", "greedy-deterministic", checks="threads")
 def threads_change_the_result(model: Model) -> Patch:
     import torch
