@@ -11,7 +11,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,12 +20,14 @@ import torch
 import transformers
 from packaging.version import Version
 
+from probes import progress
 from probes.errors import UnusableTargetError, UserError
 from probes.random_network import drawn
 from probes.record import Cost, TargetFacts
 from probes.targets import Attention, Dtype, Quantization, Target, resolve
 from probes.targets.capabilities import lacks
-from probes.targets.preflight import Usable, preflight
+from probes.targets.placement import gigabytes
+from probes.targets.preflight import Usable, placed, preflight
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
@@ -156,13 +158,17 @@ class Model:
             arguments["attn_implementation"] = self.target.attention.value
         if self.target.quantization is Quantization.NF4:
             arguments["quantization_config"] = self._nf4()
-            arguments["device_map"] = {"": str(self.device)}
+        arguments |= self._placement()
         load: Any = transformers.AutoModelForCausalLM
         if self.target.random is not None:
             load = transformers.MODEL_FOR_CAUSAL_LM_MAPPING[type(self.config)]
-            arguments |= self._random_weights()
-        network = self._loaded("weights", load.from_pretrained, **arguments)
-        if self.target.quantization is Quantization.NONE:
+        size = gigabytes(self._usable.needed_bytes)
+        with progress.step(f"loading {self.target.name}: {size}", self._usable.needed_bytes):
+            if self.target.random is not None:
+                arguments |= self._random_weights()
+            network = self._loaded("weights", load.from_pretrained, **arguments)
+        self._refuse_offloaded(network)
+        if "device_map" not in arguments:
             network = network.to(self.device)
         self._counting = network.register_forward_pre_hook(self._meter.count, with_kwargs=True)
         return network.eval()
@@ -186,8 +192,13 @@ class Model:
             self._counting = network.register_forward_pre_hook(self._meter.count, with_kwargs=True)
 
     @property
+    def is_split(self) -> bool:
+        """Whether the weights are split over several devices, as one is too small for them."""
+        return self._usable.max_memory is not None
+
+    @property
     def device(self) -> torch.device:
-        """Where the network is."""
+        """Where the network is; of one split over several devices, where it takes its input."""
         asked = self.target.device
         if asked == "auto":
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -229,7 +240,7 @@ class Model:
         if target == self.target:
             return self
         if target not in self._copies:
-            self._copies[target] = Model(replace(self._usable, target=target), self._meter)
+            self._copies[target] = Model(placed(self._usable, target), self._meter)
         return self._copies[target]
 
     @property
@@ -279,7 +290,7 @@ class Model:
             network = self.network
             loaded |= {
                 "dtype": str(network.dtype).removeprefix("torch."),
-                "device": str(network.device),
+                "device": ", ".join(dict.fromkeys(str(p.device) for p in network.parameters())),
                 "attention": network.config._attn_implementation,
                 "architecture": type(network).__name__,
                 "weight_bytes": network.get_memory_footprint(return_buffers=False),
@@ -547,16 +558,37 @@ class Model:
             "trust_remote_code": False,
         }
 
+    def _placement(self) -> dict[str, Any]:
+        """Where loading puts weights that are not to pass through the host's memory first."""
+        if self._usable.max_memory is not None:
+            return {"device_map": "auto", "max_memory": dict(self._usable.max_memory)}
+        direct = self.target.quantization is Quantization.NF4 or self.target.random is not None
+        if direct or self.device.type == "cuda":
+            return {"device_map": {"": str(self.device)}}
+        return {}
+
+    def _refuse_offloaded(self, network: Any) -> None:
+        """Weights without room where they were to go: they lie on the host or on the disk now."""
+        allowed = self._usable.max_memory
+        places = set(getattr(network, "hf_device_map", {}).values())
+        if allowed is not None and not places <= {*allowed}:
+            raise UnusableTargetError(
+                f"target {self.target.name!r}: its weights take "
+                f"{gigabytes(self._usable.needed_bytes)}, and cannot be split over the devices "
+                f"{', '.join(map(str, allowed))} layer by layer: end what else runs there, or "
+                "choose a device with more memory"
+            )
+
     def _random_weights(self) -> dict[str, Any]:
         """What loading takes in the place of a folder: a configuration, and weights from a seed."""
         asked = self.target.dtype.value
         dtype = getattr(torch, asked if asked != "auto" else "float32")
         scale = self.config.initializer_range
+        place = torch.device("cpu") if self.is_split else self.device
         return {
             "pretrained_model_name_or_path": None,
             "config": self.config,
-            "state_dict": drawn(self.checkpoint.tensors, scale, dtype, self.device),
-            "device_map": {"": str(self.device)},
+            "state_dict": drawn(self.checkpoint.tensors, scale, dtype, place),
             _dtype_argument(): dtype,
         }
 

@@ -185,18 +185,18 @@ def layer_errors(model: Model, original: Model) -> Iterator[LayerError]:
         source: Any = original.network.get_submodule(name)
         weight = source.weight.detach().float().cpu()
         weight = weight.T if isinstance(source, Conv1D) else weight
-        effective = effective_weight(layer, model.device)
+        effective = effective_weight(layer)
         error = (effective - weight).abs()
         allowed = block_maxima(weight) * NF4_WIDEST_GAP / 2
         yield LayerError(
             name,
             worst=float((error / allowed.clamp_min(torch.finfo(torch.float32).tiny)).max()),
             relative=float(error.square().mean().sqrt() / weight.square().mean().sqrt()),
-            one_row=_one_row_error(layer, effective, model.device),
+            one_row=_one_row_error(layer, effective),
         )
 
 
-def effective_weight(layer: Any, device: torch.device) -> torch.Tensor:
+def effective_weight(layer: Any) -> torch.Tensor:
     """The weights a 4-bit layer computes with, read off its output for the identity matrix.
 
     bitsandbytes may repack stored weights for its kernels, so the bytes tell little; what the
@@ -205,15 +205,15 @@ def effective_weight(layer: Any, device: torch.device) -> torch.Tensor:
     Returns:
         (outputs, inputs), float32, on the CPU.
     """
-    identity = torch.eye(layer.in_features, dtype=layer.compute_dtype, device=device)
+    identity = torch.eye(layer.in_features, dtype=layer.compute_dtype, device=layer.weight.device)
     return _without_bias(layer, identity).T
 
 
-def _one_row_error(layer: Any, effective: torch.Tensor, device: torch.device) -> float:
+def _one_row_error(layer: Any, effective: torch.Tensor) -> float:
     """One row takes another kernel than many rows do."""
     generator = torch.Generator().manual_seed(0)
     row = torch.randn(1, layer.in_features, generator=generator).to(layer.compute_dtype)
-    got = _without_bias(layer, row.to(device))
+    got = _without_bias(layer, row.to(layer.weight.device))
     expected = row.float() @ effective.T
     return float((got - expected).abs().max() / expected.abs().max())
 

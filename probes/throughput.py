@@ -253,11 +253,12 @@ def _peak(model: Model) -> Iterator[list[int]]:
     """Collects the most memory that torch held meanwhile; nothing where that is not known."""
     found: list[int] = []
     on_cuda = model.device.type == "cuda"
-    if on_cuda:
-        torch.cuda.reset_peak_memory_stats(model.device)
+    devices = range(torch.cuda.device_count()) if on_cuda else ()  # weights may be split
+    for device in devices:
+        torch.cuda.reset_peak_memory_stats(device)
     yield found
     if on_cuda:
-        found.append(int(torch.cuda.max_memory_allocated(model.device)))
+        found.append(sum(torch.cuda.max_memory_allocated(device) for device in devices))
 
 
 def _spread(counted: float, seconds: Sequence[float]) -> dict[str, Any]:

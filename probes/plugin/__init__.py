@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from probes import __version__
+from probes import __version__, progress
 from probes.claims import Claim, Need
 from probes.compare import Outcome, outcomes_named
 from probes.errors import UnusableTargetError, UserError, did_you_mean
@@ -163,6 +165,7 @@ def pytest_configure(config: pytest.Config) -> None:
     device = getattr(config, "workerinput", {}).get(_DEVICE)
     if device is not None:
         os.environ[devices.VISIBLE] = device
+    config.add_cleanup(progress.watch(partial(_shown_step, config)))
     config.stash[_SESSION] = _or_usage_error(_chosen, config)
     if not _is_worker(config):
         controller = _or_usage_error(_Controller, config)
@@ -192,6 +195,22 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return lines
 
 
+@contextmanager
+def _shown_step(config: pytest.Config, what: str) -> Iterator[None]:
+    """Show a step that takes long, and the libraries' own bars, on the terminal if there is one."""
+    terminal = config.pluginmanager.getplugin("terminalreporter")
+    capture = config.pluginmanager.getplugin("capturemanager")
+    if terminal is None:  # in a worker
+        yield
+        return
+    with capture.global_and_fixture_disabled() if capture else nullcontext():
+        terminal.ensure_newline()
+        terminal.write_line(f"{what} ...")
+        start = time.perf_counter()
+        yield
+        terminal.write_line(f"{what}: done in {time.perf_counter() - start:.0f} s")
+
+
 def _chosen(config: pytest.Config) -> Session:
     option = config.option
     for claim_id in option.claim or []:
@@ -209,7 +228,7 @@ def _chosen(config: pytest.Config) -> Session:
 
 
 def _prepare(config: pytest.Config, targets: Sequence[str]) -> None:
-    config.stash[_SESSION].prepare(targets)
+    config.stash[_SESSION].prepare(targets, _workers(config))
     folder = _report_dir(config)
     if folder is not None:
         check_writable(folder)

@@ -48,20 +48,24 @@ class Session:
     _plans: tuple[Plan, ...] = ()
     _told: dict[str, TargetFacts] = field(default_factory=dict)
 
-    def prepare(self, names: Iterable[str]) -> None:
+    def prepare(self, names: Iterable[str], workers: int = 0) -> None:
         """Look at targets before anything is loaded.
+
+        Args:
+            names: of the targets.
+            workers: processes that are to load a copy each; 0 if this one does.
 
         Raises:
             UserError: One that was named cannot be used, or none of the implied ones can.
         """
         for name in names:
-            self._prepare(name)
+            self._prepare(name, workers)
         if not self.weight_bytes:
             self.refuse_nothing()
 
-    def _prepare(self, name: str) -> None:
+    def _prepare(self, name: str, workers: int) -> None:
         try:
-            usable = preflight(self.targets[name])
+            usable = preflight(self.targets[name], workers)
         except UserError as error:
             if name not in self.implied:
                 raise

@@ -27,7 +27,7 @@ def describe(device: str = "cpu", workers: int = 1) -> Environment:
     """Versions and device of this process; torch's own facts only where it is loaded already.
 
     Args:
-        device: where the model is, such as `cuda:0`.
+        device: where the model is, such as `cuda:0`; the first of several with commas.
         workers: processes that share the run.
 
     >>> describe().packages["pytest"] != ""
@@ -42,11 +42,11 @@ def describe(device: str = "cpu", workers: int = 1) -> Environment:
     torch = sys.modules.get("torch")
     if torch is None:
         return facts
-    on_cuda = device.startswith("cuda")
+    on_cuda, first = device.startswith("cuda"), device.partition(",")[0]
     return facts.model_copy(
         update={
             "threads": torch.get_num_threads(),
-            "accelerator": torch.cuda.get_device_name(device) if on_cuda else None,
+            "accelerator": torch.cuda.get_device_name(first) if on_cuda else None,
             "cuda": torch.version.cuda if on_cuda else None,
         }
     )

@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import errno
 import re
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from probes import progress
 from probes.errors import UserError
 from probes.targets.pieces import tokenizer_file
+from probes.targets.placement import gigabytes
 from probes.targets.weights import weight_files
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.hf_api import ModelInfo
 
 _WANTED = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
 _UNWANTED = ["*/*", "consolidated*"]
@@ -25,7 +31,11 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _TRANSPORTS = {"requests", "urllib3", "httpx", "httpx2", "httpcore", "httpcore2", "ssl"}
 
 
-def fetch(repository: str, revision: str | None) -> tuple[Path, str]:
+def fetch(
+    repository: str,
+    revision: str | None,
+    look: Callable[[Mapping[str, int]], None] = lambda _: None,
+) -> tuple[Path, str]:
     """The local folder of a model on the hub, and the commit it holds.
 
     Only configuration, tokenizer and safetensors files are downloaded, never code nor pickles.
@@ -33,16 +43,18 @@ def fetch(repository: str, revision: str | None) -> tuple[Path, str]:
     Args:
         repository: The hub id, such as `org/model`.
         revision: A commit, branch or tag; None for the main branch.
+        look: Called before anything is downloaded, if the hub says it, with how many weights are
+            stored in each type, by safetensors' names of those; it may refuse.
 
     Raises:
         UserError: There is no connection and no complete copy in the cache; no such repository or
-            revision; access is refused; the disk is full.
+            revision; access is refused; the disk is full, or will be; whatever `look` raises.
     """
     cached = _cached(repository, revision)
     if cached is not None and _COMMIT.fullmatch(revision or ""):
         return cached, cached.name
     try:
-        return _download(repository, revision)
+        return _download(repository, revision, look)
     except UserError:
         raise
     except Exception as error:
@@ -54,21 +66,33 @@ def fetch(repository: str, revision: str | None) -> tuple[Path, str]:
         raise UserError(refusal) from None
 
 
-def _download(repository: str, revision: str | None) -> tuple[Path, str]:
+def _download(
+    repository: str, revision: str | None, look: Callable[[Mapping[str, int]], None]
+) -> tuple[Path, str]:
     from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.constants import HF_HUB_CACHE
 
     # Asked for first, because it alone takes a limit of time in every version of the library.
-    info = HfApi().model_info(repository, revision=revision, timeout=_SECONDS)
+    info = HfApi().model_info(repository, revision=revision, timeout=_SECONDS, files_metadata=True)
     _refuse_without_safetensors(repository, [file.rfilename for file in info.siblings or []])
-    folder = Path(
-        snapshot_download(
-            repository,
-            revision=info.sha,
-            allow_patterns=_WANTED,
-            ignore_patterns=_UNWANTED,
-            etag_timeout=_SECONDS,
+    look(info.safetensors.parameters if info.safetensors else {})
+    size, free = _bytes_to_fetch(repository, info), _free_bytes(Path(HF_HUB_CACHE))
+    if size > free:
+        raise UserError(
+            f"'{repository}' takes {gigabytes(size)} more in the local cache, on a disk with "
+            f"{gigabytes(free)} free: make room, or set HF_HOME to a folder on a larger disk"
         )
-    )
+    amount = f"{gigabytes(size)} into the local cache, on a disk with {gigabytes(free)} free"
+    with progress.step(f"fetching {repository}: {amount}", size):
+        folder = Path(
+            snapshot_download(
+                repository,
+                revision=info.sha,
+                allow_patterns=_WANTED,
+                ignore_patterns=_UNWANTED,
+                etag_timeout=_SECONDS,
+            )
+        )
     return folder, folder.name
 
 
@@ -78,6 +102,31 @@ def _refuse_without_safetensors(repository: str, files: list[str]) -> None:
             f"'{repository}' has no safetensors weights, and no others are loaded, because "
             "loading a pickle can run any code: name a repository or revision that has them"
         )
+
+
+def _free_bytes(folder: Path) -> int:
+    """Room on the disk that a folder is on, or will be once it is made."""
+    there = next(each for each in (folder, *folder.parents) if each.is_dir())
+    return shutil.disk_usage(there).free
+
+
+def _bytes_to_fetch(repository: str, info: ModelInfo) -> int:
+    """Bytes of the wanted files that are not in the cache yet, as far as the hub tells sizes."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.utils import filter_repo_objects  # type: ignore[attr-defined]
+
+    def is_cached(name: str) -> bool:
+        found = try_to_load_from_cache(repository, name, cache_dir=HF_HUB_CACHE, revision=info.sha)
+        return isinstance(found, str)
+
+    files = filter_repo_objects(
+        info.siblings or [],
+        allow_patterns=_WANTED,
+        ignore_patterns=_UNWANTED,
+        key=lambda file: file.rfilename,
+    )
+    return sum(file.size or 0 for file in files if not is_cached(file.rfilename))
 
 
 def _cached(repository: str, revision: str | None) -> Path | None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from probes.targets import Dtype, Quantization
+from probes.targets.weights import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from probes.targets.weights import Tensor
-
 _BYTES = {Dtype.FLOAT32: 4, Dtype.FLOAT16: 2, Dtype.BFLOAT16: 2}
+
+_FLOATS = ("F32", "F16", "BF16")
+"""Types that hold one weight each; others may be packed."""
 
 NF4_BLOCK = 64
 """Weights that share one float32 scale."""
@@ -44,3 +46,22 @@ def loaded_bytes(tensors: Mapping[str, Tensor], quantization: Quantization, dtyp
         else:
             total += tensor.elements * _BYTES[dtype] if dtype in _BYTES else tensor.bytes
     return total
+
+
+def least_bytes(parameters: Mapping[str, int], quantization: Quantization, dtype: Dtype) -> int:
+    """The fewest bytes that weights can take in memory, where their shapes are not known yet.
+
+    Args:
+        parameters: how many weights are stored in each type, by safetensors' names of those.
+        quantization: as for `loaded_bytes`; under `nf4` every weight might take half a byte.
+        dtype: as for `loaded_bytes`.
+
+    >>> least_bytes({"BF16": 1000}, Quantization.NF4, Dtype.FLOAT16)
+    500
+    >>> least_bytes({"F32": 1000}, Quantization.NONE, Dtype.AUTO)
+    4000
+    """
+    if quantization is Quantization.NF4:
+        return sum(parameters.values()) // 2
+    tensors = {n: Tensor(n, (count,)) for n, count in parameters.items() if n in _FLOATS}
+    return loaded_bytes(tensors, quantization, dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -12,10 +12,12 @@ from probes.questions import asked
 from probes.targets import Quantization, Target, hub
 from probes.targets.capabilities import nf4_is_beyond_transformers
 from probes.targets.checkpoint import Checkpoint
-from probes.targets.memory import loaded_bytes
+from probes.targets.memory import least_bytes, loaded_bytes
+from probes.targets.placement import place
 from probes.words import lists
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 
@@ -28,13 +30,22 @@ class Usable:
     """What its local folder holds, `checkpoint.folder`."""
     revision: str | None = None
     """The commit that the hub resolved the target's revision to; none for a folder."""
+    needed_bytes: int = 0
+    """What its weights take once loaded."""
+    max_memory: Mapping[int, int] | None = None
+    """Where the weights are split over CUDA devices, the bytes that each may take."""
 
 
-def preflight(target: Target) -> Usable:
+def preflight(target: Target, workers: int = 0) -> Usable:
     """Make sure a target can be used: packages, device, files, in the order of their cost.
 
-    A model on the hub is fetched, which may take long the first time. torch is imported only if
-    the target asks for an accelerator, transformers only if its folder offers code of its own.
+    A model on the hub is fetched, which may take long the first time: what will not fit is refused
+    before. torch is imported only if the target asks for an accelerator or is large, transformers
+    only if its folder offers code of its own.
+
+    Args:
+        target: what to look at.
+        workers: processes that are to load a copy each; 0 if this one does.
 
     Raises:
         UnusableTargetError: Something is missing; one line says what, and what to do.
@@ -45,20 +56,38 @@ def preflight(target: Target) -> Usable:
         _refuse_nf4_beyond_transformers(target)
         lists(target.words)
         asked(target.questions)
-        folder, commit = _local(target)
+        folder, commit = _local(target, workers)
         checkpoint = Checkpoint.inspect(folder, target.random)
         _refuse_second_quantization(target, checkpoint)
-        _refuse_more_than_fits(target, checkpoint)
+        usable = placed(Usable(target, checkpoint, commit), target, workers)
         if checkpoint.offers_remote_code:
             _refuse_needed_remote_code(checkpoint)
     except UserError as error:
         raise UnusableTargetError(f"target '{target.name}': {error}") from None
-    return Usable(target, checkpoint, commit)
+    return usable
 
 
-def _local(target: Target) -> tuple[Path, str | None]:
+def placed(usable: Usable, target: Target, workers: int = 0) -> Usable:
+    """The same model loaded in another way, as a target says, with room found for its weights.
+
+    Raises:
+        UserError: there is no room.
+    """
+    tensors = usable.checkpoint.tensors
+    needed = loaded_bytes(tensors, target.quantization, target.dtype)
+    at_once = needed
+    if target.random is not None and target.quantization is Quantization.NF4:
+        at_once += loaded_bytes(tensors, Quantization.NONE, target.dtype)  # drawn, then quantized
+    room = place(target, at_once, workers)
+    return replace(usable, target=target, needed_bytes=needed, max_memory=room)
+
+
+def _local(target: Target, workers: int) -> tuple[Path, str | None]:
+    def refuse_what_will_not_fit(parameters: Mapping[str, int]) -> None:
+        place(target, least_bytes(parameters, target.quantization, target.dtype), workers)
+
     if target.repository is not None:
-        return hub.fetch(target.repository, target.revision)
+        return hub.fetch(target.repository, target.revision, refuse_what_will_not_fit)
     if target.folder is None:
         raise TypeError("a target has either a folder or a repository")
     return target.folder, None
@@ -114,30 +143,6 @@ def _refuse_missing_mps() -> None:
         raise UserError(
             f"device mps was asked for, but torch {torch.__version__} sees no Apple GPU: "
             "run on a Mac with one, or choose --device cpu"
-        )
-
-
-def _refuse_more_than_fits(target: Target, checkpoint: Checkpoint) -> None:
-    """Weights that a CUDA device has no room for; computing takes some more than they do."""
-    if not target.device.startswith("cuda"):
-        return
-    import torch
-
-    index = int(target.device.partition(":")[2] or 0)
-    free, total = torch.cuda.mem_get_info(index)
-    needed = loaded_bytes(checkpoint.tensors, target.quantization, target.dtype)
-    if target.random is not None and target.quantization is Quantization.NF4:
-        needed += loaded_bytes(checkpoint.tensors, Quantization.NONE, target.dtype)  # drawn first
-    if needed > free:
-        quantized = "" if target.quantization is Quantization.NONE else " in nf4"
-        less = (
-            "choose --quantization nf4, or a device with more memory"
-            if target.quantization is Quantization.NONE
-            else "choose a device with more memory"
-        )
-        raise UserError(
-            f"its weights take {needed / 1e9:.1f} GB{quantized}, and cuda:{index} has "
-            f"{free / 1e9:.1f} GB free of {total / 1e9:.1f} GB: end what else runs there, or {less}"
         )
 
 

@@ -52,8 +52,11 @@ def table_snapshot(snapshot: SnapshotAssertion) -> SnapshotAssertion:
 
 @pytest.fixture
 def in_nf4(model: Model) -> Model:
-    """The target in NF4: itself, or a copy beside it."""
-    return model.in_nf4()
+    """The target in NF4: itself, or a copy beside it where there is room."""
+    try:
+        return model.in_nf4()
+    except UserError as error:
+        pytest.skip(f"a copy in NF4 cannot be loaded beside it: {error}")
 
 
 @pytest.fixture

@@ -126,6 +126,8 @@ def test_4_bit_logits_stay_close(
 def test_moving_to_its_own_device_changes_nothing(
     model: Model, in_nf4: Model, evidence: Evidence
 ) -> None:
+    if in_nf4.is_split:
+        pytest.skip("its weights are split over several devices: none of them is its own")
     moved = probes.quantization.moved_to_own_device(in_nf4, CAPITAL_OF_JAPAN)
     evidence.update(asdict(moved))
     assert moved.changed_weights == []

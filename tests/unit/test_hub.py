@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from probes import progress
 from probes.errors import UserError
 from probes.targets import hub
 
@@ -38,11 +40,14 @@ FILES = {
     "README.md": b"card",
 }
 
+STORED = {"parameters": {"BF16": 3_000_000_000}, "total": 3_000_000_000}
+
 
 class FakeHub(BaseHTTPRequestHandler):
     """As much of the hub as one model takes, on this machine."""
 
     files: Mapping[str, bytes] = FILES
+    sizes: Mapping[str, int] = {}
     refusal: tuple[int, dict[str, str]] | None = None
 
     def do_HEAD(self) -> None:
@@ -66,8 +71,11 @@ class FakeHub(BaseHTTPRequestHandler):
             ]
             self._send(200, json.dumps(tree).encode(), {}, body=body)
         else:
-            siblings = [{"rfilename": name} for name in self.files]
-            info = {"id": "org/model", "sha": COMMIT, "siblings": siblings}
+            siblings = [
+                {"rfilename": name, "size": self.sizes.get(name, len(data))}
+                for name, data in self.files.items()
+            ]
+            info = {"id": "org/model", "sha": COMMIT, "siblings": siblings, "safetensors": STORED}
             self._send(200, json.dumps(info).encode(), {}, body=body)
 
     def _send(self, status: int, data: bytes, headers: dict[str, str], *, body: bool) -> None:
@@ -168,6 +176,49 @@ def test_a_model_without_safetensors_is_refused_before_anything_is_fetched(
         "pickle can run any code: name a repository or revision that has them"
     )
     assert not cache.exists()
+
+
+def test_what_is_to_come_is_looked_at_and_told_before_it_is_fetched(
+    fake_hub: type[FakeHub], cache: Path
+) -> None:
+    fake_hub.sizes = {"model.safetensors": 6_000_000_000, "consolidated.safetensors": 10**18}
+    looked: list[Mapping[str, int]] = []
+    told: list[str] = []
+
+    def look(parameters: Mapping[str, int]) -> None:
+        assert not cache.exists()
+        looked.append(parameters)
+
+    unwatch = progress.watch(lambda what: nullcontext(told.append(what)))
+    try:
+        hub.fetch("org/model", None, look)
+    finally:
+        unwatch()
+    assert looked == [STORED["parameters"]]
+    (line,) = told
+    assert line.startswith("fetching org/model: 6.0 GB into the local cache, on a disk with ")
+
+
+def test_what_will_not_fit_on_the_disk_is_refused_before_it_is_fetched(
+    fake_hub: type[FakeHub], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_hub.sizes = {"model.safetensors": 6_000_000_000}
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=2_000_000_000))
+    assert refusal() == (
+        "'org/model' takes 6.0 GB more in the local cache, on a disk with 2.0 GB free: make room, "
+        "or set HF_HOME to a folder on a larger disk"
+    )
+    assert not cache.exists()
+
+
+def test_what_is_in_the_cache_takes_no_more_room(
+    fake_hub: type[FakeHub], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_hub.sizes = {"model.safetensors": 6_000_000_000}
+    cached_model(cache, leave_out="config.json")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=2_000_000_000))
+    folder, _ = hub.fetch("org/model", COMMIT)
+    assert (folder / "config.json").is_file()
 
 
 # --- the cache ----------------------------------------------------------------------------------
@@ -375,7 +426,7 @@ def test_an_error_of_the_programs_own_is_not_dressed_up(
 def break_off(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     """Let the hub answer, and the download that follows fail."""
     download = huggingface_hub.snapshot_download
-    info = SimpleNamespace(sha=COMMIT, siblings=[])
+    info = SimpleNamespace(sha=COMMIT, siblings=[], safetensors=None)
 
     def fail(*args: Any, local_files_only: bool = False, **kwargs: Any) -> str:
         if local_files_only:

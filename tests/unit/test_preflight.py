@@ -39,14 +39,14 @@ def without(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
 def fake_torch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Put a torch in place that sees the given devices."""
 
-    def put(cuda: int = 0, mps: bool = False) -> None:
+    def put(cuda: int = 0, mps: bool = False, free: float = 8e9) -> None:
         torch = ModuleType("torch")
         devices: dict[str, Any] = {
             "__version__": "9.9.9",
             "cuda": SimpleNamespace(
                 is_available=lambda: cuda > 0,
                 device_count=lambda: cuda,
-                mem_get_info=lambda _: (8 * 10**9, 8 * 10**9),
+                mem_get_info=lambda _: (int(free), 8 * 10**9),
             ),
             "backends": SimpleNamespace(mps=SimpleNamespace(is_available=lambda: mps)),
         }
@@ -72,7 +72,7 @@ def test_a_model_on_the_hub_passes_with_the_commit_it_was_resolved_to(
 ) -> None:
     folder, asked = make_folder(), []
 
-    def fetch(repository: str, revision: str | None) -> tuple[Path, str]:
+    def fetch(repository: str, revision: str | None, look: object) -> tuple[Path, str]:
         asked.append((repository, revision))
         return folder, "c0ffee"
 

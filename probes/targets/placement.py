@@ -1,0 +1,85 @@
+"""Where a target's weights go: on one CUDA device, split over several, or nowhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from probes.errors import UserError
+from probes.progress import LARGE
+from probes.targets import Quantization
+
+if TYPE_CHECKING:
+    from probes.targets import Target
+
+WEIGHTS_SHARE = 0.9
+"""Of a device's free memory, what split weights may take: caches and logits need the rest."""
+
+
+def gigabytes(size: float) -> str:
+    """A size for a reader.
+
+    >>> gigabytes(14_483_464_192)
+    '14.5 GB'
+    """
+    return f"{size / 1e9:.1f} GB"
+
+
+def place(target: Target, needed: int, workers: int = 0) -> dict[int, int] | None:
+    """Find room for a target's weights on the CUDA devices that torch sees.
+
+    Args:
+        target: says on which device, or leaves it open.
+        needed: bytes of its weights once loaded; computing takes some more.
+        workers: processes that load a copy each, on one device each; 0 if this one does.
+
+    Returns:
+        Where one device is too small, the bytes that each may take; None where nothing is split.
+
+    Raises:
+        UserError: there is no room.
+
+    >>> from probes.targets import resolve
+    >>> place(resolve("embedded"), 18_747_904) is None
+    True
+    """
+    if not _takes_cuda(target, needed):
+        return None
+    import torch
+
+    named = ":" in target.device
+    index, count = int(target.device.partition(":")[2] or 0), torch.cuda.device_count()
+    copies = max(1, workers if named else -(-workers // count))
+    free, total = torch.cuda.mem_get_info(index)
+    if copies * needed <= free:
+        return None
+    # A worker sees one device alone, and who names a device wants that one.
+    every = [] if named else [torch.cuda.mem_get_info(each)[0] for each in range(count)]
+    room = {each: int(WEIGHTS_SHARE * size) for each, size in enumerate(every)}
+    splits = needed <= sum(room.values())
+    if splits and not workers:
+        return room
+
+    weights = f"{gigabytes(needed)}{'' if target.quantization is Quantization.NONE else ' in nf4'}"
+    if copies > 1:
+        weights = f"{copies} × {weights}, a copy for each worker"
+    there = f"cuda:{index} has {gigabytes(free)} free of {gigabytes(total)}"
+    if count > 1 and not named and not workers:
+        there = f"the {count} CUDA devices have {gigabytes(sum(every))} free together, "
+        there += f"of which weights may take {gigabytes(sum(room.values()))}"
+    quantized = "" if target.quantization is Quantization.NF4 else "choose --quantization nf4, or "
+    advice = f"end what else runs there, or {quantized or 'choose '}a device with more memory"
+    if copies > 1 and needed <= free:
+        advice = "take fewer workers with -n"
+    elif workers and splits:
+        advice = f"leave out -n, so that the weights are split over the {count} devices"
+    raise UserError(f"its weights take {weights}, and {there}: {advice}")
+
+
+def _takes_cuda(target: Target, needed: int) -> bool:
+    if target.device != "auto":
+        return target.device.startswith("cuda")
+    if needed < LARGE:  # not worth importing torch so early
+        return False
+    import torch
+
+    return torch.cuda.is_available()

@@ -1,0 +1,120 @@
+"""Where weights go: on one device, split over several, or refused before memory is taken."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from probes.errors import UserError
+from probes.targets import Target
+from probes.targets.placement import place
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+GB = 10**9
+
+
+@pytest.fixture
+def free(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Put a torch in place whose CUDA devices have so many GB free, of 80."""
+
+    def put(*sizes: int) -> None:
+        torch: Any = ModuleType("torch")
+        torch.cuda = SimpleNamespace(
+            is_available=lambda: bool(sizes),
+            device_count=lambda: len(sizes),
+            mem_get_info=lambda index: (sizes[index] * GB, 80 * GB),
+        )
+        monkeypatch.setitem(sys.modules, "torch", torch)
+
+    return put
+
+
+def target(device: str = "cuda", **fields: Any) -> Target:
+    return Target(name="mine", folder="mine", device=device, **fields)
+
+
+@pytest.mark.parametrize(
+    ("device", "sizes", "needed", "workers"),
+    [
+        ("cuda", [20], 15, 0),
+        ("cuda", [20, 2], 15, 0),
+        ("cuda:1", [2, 20], 15, 0),
+        ("cuda", [20, 20], 15, 2),
+        ("cuda", [40], 15, 2),
+        ("cpu", [2], 15, 0),
+        ("auto", [], 15, 0),
+        ("auto", [20], 15, 0),
+    ],
+)
+def test_what_one_device_holds_is_not_split(
+    free: Callable[..., None], device: str, sizes: Sequence[int], needed: int, workers: int
+) -> None:
+    free(*sizes)
+    assert place(target(device), needed * GB, workers) is None
+
+
+@pytest.mark.parametrize("device", ["cuda", "auto"])
+def test_what_one_device_is_too_small_for_is_split_with_room_left(
+    free: Callable[..., None], device: str
+) -> None:
+    free(10, 20)
+    assert place(target(device), 25 * GB) == {0: 9 * GB, 1: 18 * GB}
+
+
+REFUSED = {
+    "one device": (
+        ("cuda", [8], 15, 0),
+        "its weights take 15.0 GB, and cuda:0 has 8.0 GB free of 80.0 GB: end what else runs "
+        "there, or choose --quantization nf4, or a device with more memory",
+    ),
+    "the one it names": (
+        ("cuda:0", [8, 80], 15, 0),
+        "its weights take 15.0 GB, and cuda:0 has 8.0 GB free of 80.0 GB: end what else runs "
+        "there, or choose --quantization nf4, or a device with more memory",
+    ),
+    "all together": (
+        ("cuda", [8, 8], 15, 0),
+        "its weights take 15.0 GB, and the 2 CUDA devices have 16.0 GB free together, of which "
+        "weights may take 14.4 GB: end what else runs there, or choose --quantization nf4, or a device with more memory",
+    ),
+    "nobody's device": (
+        ("auto", [8], 15, 0),
+        "its weights take 15.0 GB, and cuda:0 has 8.0 GB free of 80.0 GB: end what else runs "
+        "there, or choose --quantization nf4, or a device with more memory",
+    ),
+    "a worker's device, all being enough": (
+        ("cuda", [10, 10], 15, 2),
+        "its weights take 15.0 GB, and cuda:0 has 10.0 GB free of 80.0 GB: leave out -n, so that "
+        "the weights are split over the 2 devices",
+    ),
+    "more workers than devices": (
+        ("cuda", [20], 15, 3),
+        "its weights take 3 × 15.0 GB, a copy for each worker, and cuda:0 has 20.0 GB free of "
+        "80.0 GB: take fewer workers with -n",
+    ),
+    "workers on the device it names": (
+        ("cuda:1", [80, 20], 15, 2),
+        "its weights take 2 × 15.0 GB, a copy for each worker, and cuda:1 has 20.0 GB free of "
+        "80.0 GB: take fewer workers with -n",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_finds_no_room_is_refused(free: Callable[..., None], case: str) -> None:
+    (device, sizes, needed, workers), message = REFUSED[case]
+    free(*sizes)
+    with pytest.raises(UserError) as caught:
+        place(target(device), needed * GB, workers)
+    assert str(caught.value) == message
+
+
+def test_nf4_has_no_smaller_way(free: Callable[..., None]) -> None:
+    free(4)
+    with pytest.raises(UserError, match=r"take 4\.5 GB in nf4, .* or choose a device with more"):
+        place(target(quantization="nf4"), int(4.45 * GB) + 10**7)
