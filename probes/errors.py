@@ -6,7 +6,7 @@ import difflib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 
 class UserError(Exception):
@@ -22,6 +22,24 @@ class UserError(Exception):
     def __init__(self, message: str) -> None:
         """Make one line of the message."""
         super().__init__(" ".join(message.split()))
+        self.lines: tuple[str, ...] = (str(self),)
+
+
+class NothingCanRunError(UserError):
+    """No target can be used here.
+
+    >>> NothingCanRunError(["target 'a': no GPU", "target 'b': no weights"]).lines[1:]
+    ["target 'a': no GPU", "target 'b': no weights"]
+    """
+
+    def __init__(self, reasons: Sequence[str]) -> None:
+        """Take one reason a target.
+
+        Args:
+            reasons: each in a line.
+        """
+        super().__init__(f"nothing can run here: {' | '.join(reasons)}")
+        self.lines = ("nothing can run here:", *reasons)
 
 
 class UnusableTargetError(UserError):

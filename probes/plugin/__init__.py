@@ -204,8 +204,7 @@ def _shown_step(config: pytest.Config, what: str) -> Iterator[None]:
         yield
         return
     with capture.global_and_fixture_disabled() if capture else nullcontext():
-        terminal.ensure_newline()
-        terminal.write_line(f"{what} ...")
+        terminal.write_line(f"\n{what} ...")
         start = time.perf_counter()
         yield
         terminal.write_line(f"{what}: done in {time.perf_counter() - start:.0f} s")
@@ -305,7 +304,7 @@ def _or_usage_error(function: Callable[..., Any], *args: Any) -> Any:
     try:
         return function(*args)
     except UserError as error:
-        raise pytest.UsageError(str(error)) from error
+        raise pytest.UsageError(*error.lines) from error
 
 
 # --- collection ----------------------------------------------------------------------------------
@@ -591,7 +590,7 @@ class _Controller:
         self._fail_on = outcomes_named(config.option.fail_on)
         self._baselines = _baselines(config)
         self._run = Run(_report_dir(config), self._baselines)
-        self._refusal: str | None = None
+        self._refusal: Sequence[str] = ()
         self._stoppable: list[Any] = []
         self._not_appended = ""
 
@@ -616,7 +615,7 @@ class _Controller:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take in what a worker, or this process, found out."""
         text = getattr(report, "probes_message", None)
-        if text is None or self._refusal is not None:
+        if text is None or self._refusal:
             return
         message = Message.model_validate_json(text)
         self._refuse_if(self._run.take, message)
@@ -629,7 +628,7 @@ class _Controller:
         self._refuse_if(self._sum_up)
         if not self._run.records and session.exitstatus != pytest.ExitCode.USAGE_ERROR:
             self._refuse_if(self._session.refuse_nothing)
-        if self._refusal is not None:
+        if self._refusal:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
         elif self._decided_nothing() and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
@@ -657,8 +656,9 @@ class _Controller:
             terminal.write_line(line, red=True)
         if self._decided_nothing():
             terminal.write_line("no claim was decided", red=True)
-        if self._refusal is not None:
-            terminal.write_line(f"ERROR: {self._refusal}", red=True)
+        for line in self._refusal:
+            terminal.write_line(f"ERROR: {line}", red=True)
+        if self._refusal:
             return
         for line in self._session.left_out.values():
             terminal.write_line(f"left out: {line}", yellow=True)
@@ -723,9 +723,9 @@ class _Controller:
         try:
             function(*args)
         except UserError as error:
-            self._refuse(str(error))
+            self._refuse(*error.lines)
 
-    def _refuse(self, reason: str) -> None:
+    def _refuse(self, *reason: str) -> None:
         """Stop the run, as nothing more can be decided or written."""
         self._refusal = self._refusal or reason
         for each in self._stoppable:

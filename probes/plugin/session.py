@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from probes import __version__
 from probes.claims import catalogue
-from probes.errors import UserError
+from probes.errors import NothingCanRunError, UserError
 from probes.plugin.run import Message, Plan
 from probes.record import ClaimRecord, Cost, Record, TargetFacts, utc_now
 from probes.record.environment import describe
@@ -77,10 +77,10 @@ class Session:
         """Say what to do where every target had to be left out.
 
         Raises:
-            UserError: There are such targets.
+            NothingCanRunError: There are such targets.
         """
         if self.left_out:
-            raise UserError("nothing can run here: " + " | ".join(self.left_out.values()))
+            raise NothingCanRunError([*self.left_out.values()])
 
     def plan(self, tests: Sequence[tuple[str, Claim | None]], workers: int) -> None:
         """Set out to run these tests, each named by its target and the claim it decides, if any.

@@ -251,6 +251,9 @@ def test_a_cuda_device_that_is_not_there_is_refused(
     )
 
 
+GPU_TARGETS = ("mistral-7b-nf4", "mistral-7b-fp16", "gpt2-xl", "mistral-7b-random")
+
+
 @each_way
 def test_gpu_where_there_is_none_says_what_to_do(
     warm_project: Project, monkeypatch: pytest.MonkeyPatch, workers: tuple[str, ...]
@@ -262,10 +265,14 @@ def test_gpu_where_there_is_none_says_what_to_do(
     result = warm_project.run("-m", "gpu", *workers)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "Traceback" not in result.stdout.str() + result.stderr.str()
-    (line,) = [each for each in result.outlines + result.errlines if each.startswith("ERROR: ")]
-    assert line.startswith(
-        "ERROR: nothing can run here: target 'mistral-7b-nf4': device cuda was asked for, but "
-    )
+    first, *lines = [e for e in result.outlines + result.errlines if e.startswith("ERROR: ")]
+    assert first == "ERROR: nothing can run here:"
+    for name, line in zip(GPU_TARGETS, lines, strict=True):
+        assert line == (
+            f"ERROR: target {name!r}: device cuda was asked for, but torch {torch.__version__} "
+            "sees no CUDA device: run on a machine with an NVIDIA GPU and a CUDA build of torch, "
+            "or choose --device cpu"
+        )
     assert not (warm_project.folder / "reports").exists()
 
 

@@ -189,7 +189,11 @@ def test_what_is_to_come_is_looked_at_and_told_before_it_is_fetched(
         assert not cache.exists()
         looked.append(parameters)
 
-    unwatch = progress.watch(lambda what: nullcontext(told.append(what)))
+    def tell(what: str) -> nullcontext[None]:
+        told.append(what)
+        return nullcontext()
+
+    unwatch = progress.watch(tell)
     try:
         hub.fetch("org/model", None, look)
     finally:

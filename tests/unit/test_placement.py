@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,7 @@ def free(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 def target(device: str = "cuda", **fields: Any) -> Target:
-    return Target(name="mine", folder="mine", device=device, **fields)
+    return Target(name="mine", folder=Path("mine"), device=device, **fields)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,8 @@ REFUSED = {
     "all together": (
         ("cuda", [8, 8], 15, 0),
         "its weights take 15.0 GB, and the 2 CUDA devices have 16.0 GB free together, of which "
-        "weights may take 14.4 GB: end what else runs there, or choose --quantization nf4, or a device with more memory",
+        "weights may take 14.4 GB: end what else runs there, or choose --quantization nf4, or a "
+        "device with more memory",
     ),
     "nobody's device": (
         ("auto", [8], 15, 0),
