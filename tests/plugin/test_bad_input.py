@@ -276,6 +276,63 @@ def test_gpu_where_there_is_none_says_what_to_do(
     assert not (warm_project.folder / "reports").exists()
 
 
+SMALL_GPU = """
+import torch
+
+def touched(*_):
+    raise RuntimeError("this GPU must not be touched")
+
+torch.cuda.is_available = lambda: True
+torch.cuda.device_count = lambda: 1
+torch.cuda.mem_get_info = lambda _: (2 * 10**9, 8 * 10**9)
+torch.cuda._lazy_init = touched
+"""
+
+
+@pytest.fixture
+def small_gpu(project: Project, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    """As on a machine with a GPU and no weights: what to add to a command line."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(project.folder / "cache"))
+    monkeypatch.setenv("PYTHONPATH", str(project.folder))
+    project.test_file(SMALL_GPU, name="small_gpu.py")
+    return ("-p", "small_gpu")
+
+
+@each_way
+def test_gpu_without_weights_says_what_each_target_lacks(
+    project: Project, small_gpu: tuple[str, ...], workers: tuple[str, ...]
+) -> None:
+    project.test_file(ONE)
+    result = project.run_apart("-m", "gpu", *small_gpu, *workers)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "Traceback" not in result.stdout.str() + result.stderr.str()
+    first, *lines = [e for e in result.outlines + result.errlines if e.startswith("ERROR: ")]
+    assert first == "ERROR: nothing can run here:"
+    assert [line.split("'")[1] for line in lines] == [*GPU_TARGETS]
+    *hub, drawn = lines
+    for line in hub:
+        assert "is not complete in the local cache, and HF_HUB_OFFLINE forbids to fetch it" in line
+    copies = "2 × 14.5 GB, a copy for each worker" if workers else "14.5 GB"
+    assert f"its weights take {copies}, and cuda:0 has 2.0 GB free of 8.0 GB" in drawn
+
+
+SAMPLES = """
+@pytest.mark.claim("mine", title="It samples.")
+def test_samples(model, seed):
+    assert model.generate("Once", seed=seed, max_new_tokens=2, do_sample=True).text
+"""
+
+
+@pytest.mark.parametrize("arguments", [(), ("-m", "not gpu")], ids=["plain", "not gpu"])
+def test_other_runs_leave_the_gpu_alone(
+    project: Project, small_gpu: tuple[str, ...], arguments: tuple[str, ...]
+) -> None:
+    project.test_file(SAMPLES)
+    assert project.run_apart(*arguments, *small_gpu).ret == 0
+    assert project.record()["target"]["device"] == "cpu"
+
+
 @each_way
 def test_nf4_without_bitsandbytes_is_refused(
     project: Project, monkeypatch: pytest.MonkeyPatch, workers: tuple[str, ...]
