@@ -25,7 +25,8 @@ from probes.goodness import Fit, goodness_of_fit
 from probes.model import Model, Prompt
 from probes.sampling import Sampling
 
-ROWS_AT_ONCE = 10_000
+ELEMENTS_AT_ONCE = 2_560_000
+"""Rows times tokens of one call: what a batch takes does not grow with the number of draws."""
 
 
 @dataclass(frozen=True)
@@ -145,9 +146,9 @@ def _drawn(
     # The network's own type, which the logits came in: rounding them again changes none.
     stand_in = _stand_in(model.network, table.to(model.device, model.network.dtype), length)
     transformers.set_seed(seed)
-    rows = []
+    rows, at_once = [], ELEMENTS_AT_ONCE // table.shape[1]
     while count > 0:
-        part = min(count, ROWS_AT_ONCE)
+        part = min(count, at_once)
         output = stand_in.generate(
             inputs,
             attention_mask=torch.ones_like(inputs),

@@ -124,6 +124,16 @@ def test_first_tokens_follow_the_distribution(
 
 
 @pytest.mark.claim("samples-follow-distribution")
+def test_two_million_draws_from_few_tokens_follow_it_closely(
+    model: Model, seed: int, evidence: Evidence
+) -> None:
+    drawn = probes.draws.first_tokens(
+        model, STORIES[0], Sampling(top_k=0), count=2_000_000, seed=seed, likeliest=16
+    )
+    verdict_of(evidence, drawn)
+
+
+@pytest.mark.claim("samples-follow-distribution")
 def test_pairs_of_tokens_follow_their_joint_distribution(
     model: Model, seed: int, evidence: Evidence
 ) -> None:

@@ -612,6 +612,15 @@ def sampling_5_percent_sharper(model: Model) -> Patch:
 
 
 @fault(
+    "sampling 1 % sharper than asked for",
+    "samples-follow-distribution",
+    checks="two_million",
+)
+def sampling_1_percent_sharper(model: Model) -> Patch:
+    return drawing(lambda original, p, **kwargs: original(p.pow(1.01), **kwargs))
+
+
+@fault(
     "the likeliest token drawn 4 % too often",
     "samples-follow-distribution",
     checks=ONE_DRAWN_TEST,
