@@ -26,6 +26,10 @@ from probes.model import Model, Prompt
 from probes.sampling import Sampling
 
 ROWS_AT_ONCE = 10_000
+"""Most rows that `generate` is asked for at once."""
+
+LOGITS_AT_ONCE = 2**24
+"""Most logits in those rows: a large vocabulary takes as much memory as a small one."""
 
 
 @dataclass(frozen=True)
@@ -145,9 +149,10 @@ def _drawn(
     # The network's own type, which the logits came in: rounding them again changes none.
     stand_in = _stand_in(model.network, table.to(model.device, model.network.dtype), length)
     transformers.set_seed(seed)
+    most = min(ROWS_AT_ONCE, max(1, LOGITS_AT_ONCE // table.shape[-1]))
     rows = []
     while count > 0:
-        part = min(count, ROWS_AT_ONCE)
+        part = min(count, most)
         output = stand_in.generate(
             inputs,
             attention_mask=torch.ones_like(inputs),
