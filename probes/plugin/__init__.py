@@ -639,14 +639,19 @@ class _Controller:
         if message.unusable is not None:
             self._refuse(message.unusable)
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Write the records; a run that decided nothing is not a success."""
-        # First of all: to wait for workers takes time that one who sent SIGTERM may not give.
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Write the records; a run that decided nothing is not a success.
+
+        Before other plugins: to wait for workers takes time that one who sent SIGTERM may not give.
+        The exit code after them, as they change it too, and before it is shown.
+        """
         self._ending.begin()
         self._refuse_if(self._run.finish)
         self._refuse_if(self._sum_up)
+        result = yield
         self._settle(session)
+        return result
 
     def _settle(self, session: pytest.Session) -> None:
         """The exit code, after all that can change it."""

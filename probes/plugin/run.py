@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from probes.errors import UserError
 from probes.record import Check, Environment, Rate, Record, TargetFacts, Verdict, fold, utc_now
 from probes.record.journal import Journal
+from probes.record.redaction import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,6 +98,7 @@ class Run:
         self.folders: dict[str, Path] = {}
         self._report_dir = report_dir
         self._journals: dict[str, Journal] = {}
+        self._redactors: dict[str, Redactor] = {}
         self._headers: dict[str, Record] = {}
         self._facts: dict[str, list[tuple[TargetFacts, Environment]]] = {}
         self._checks: dict[str, list[tuple[int, str, Check]]] = {}
@@ -181,6 +183,7 @@ class Run:
             finished,
             self._rates[target],
         )
+        record = self._redactors[target].record(record)  # a summary is stored, and shared, too
         self._against_baseline(record)
         return record
 
@@ -203,5 +206,7 @@ class Run:
             journal = Journal.begin(self._report_dir, plan.header, plan.folder)
             self._journals[target] = journal
             self.folders[target] = journal.folder
+        else:
+            self._redactors[target] = Redactor.of_this_machine(plan.folder)
         self._headers[target] = plan.header
         self._facts[target], self._checks[target], self._rates[target] = [], [], []
