@@ -61,12 +61,12 @@ def peak(draw, count):
 
 peaks = {}
 for draw, normal, many in (
-    (first, 20_000, 100_000),
+    (first, 20_000, 60_000),
     (whole, 1_000, 2_500),
-    (pairs, 20_000, 100_000),
+    (pairs, 20_000, 60_000),
     (samples, 24, 60),
     (runs, 5, 40),
-    (answers, 1, 3),
+    (answers, 1, 2),
 ):
     peaks[draw.__name__] = peak(draw, normal), peak(draw, many)
 print(json.dumps(peaks))
