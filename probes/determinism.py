@@ -281,9 +281,10 @@ def by_rows(model: Model, token: int, counts: Sequence[int] = ROWS) -> list[Rows
     allowed = rounding([alone], model.network.dtype)
     found = []
     for count in counts:
-        logits = torch.cat(model.logits_batch([[token]] * count))
-        change = (logits[:, top[0]] - best).abs().nan_to_num(nan=torch.inf)
-        flips = int((logits.argmax(dim=-1) != top[0, 0]).sum())
+        rows = [row[0] for row in model.logits_batch([[token]] * count)]
+        again = torch.stack([row[top[0]] for row in rows])
+        change = (again - best).abs().nan_to_num(nan=torch.inf)
+        flips = sum(int(row.argmax()) != int(top[0, 0]) for row in rows)
         margin = float(two[0] - two[1])
         found.append(Rows(count, float(change.max()), allowed, flips, margin))
     return found

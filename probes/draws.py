@@ -25,8 +25,8 @@ from probes.goodness import Fit, goodness_of_fit
 from probes.model import Model, Prompt
 from probes.sampling import Sampling
 
-ELEMENTS_AT_ONCE = 2_560_000
-"""Rows times tokens of one call: what a batch takes does not grow with the number of draws."""
+LOGITS_AT_ONCE = 2**23
+"""Most logits, rows times tokens, of one call: what it takes does not grow with the draws."""
 
 
 @dataclass(frozen=True)
@@ -146,9 +146,9 @@ def _drawn(
     # The network's own type, which the logits came in: rounding them again changes none.
     stand_in = _stand_in(model.network, table.to(model.device, model.network.dtype), length)
     transformers.set_seed(seed)
-    rows, at_once = [], ELEMENTS_AT_ONCE // table.shape[1]
+    rows, most = [], max(1, LOGITS_AT_ONCE // table.shape[-1])
     while count > 0:
-        part = min(count, at_once)
+        part = min(count, most)
         output = stand_in.generate(
             inputs,
             attention_mask=torch.ones_like(inputs),

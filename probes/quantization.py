@@ -268,16 +268,20 @@ def logit_distance(one: Model, other: Model, texts: Sequence[str]) -> LogitDista
     >>> logit_distance(model, model, ["The capital of Japan is"]).same_top
     1.0
     """
-    ids = [one.prompt_ids(text) for text in texts]
-    a = torch.cat([one.logits(i) for i in ids]).double()
-    b = torch.cat([other.logits(i) for i in ids]).double()
-    centred_a, centred_b = a - a.mean(dim=1, keepdim=True), b - b.mean(dim=1, keepdim=True)
-    log_a, log_b = a.log_softmax(dim=1), b.log_softmax(dim=1)
+    cosines, divergences, same = [], [], []
+    for text in texts:  # one at a time: whole vocabularies of all of them are gigabytes
+        ids = one.prompt_ids(text)
+        a, b = one.logits(ids).double(), other.logits(ids).double()
+        centred_a, centred_b = a - a.mean(dim=1, keepdim=True), b - b.mean(dim=1, keepdim=True)
+        log_a, log_b = a.log_softmax(dim=1), b.log_softmax(dim=1)
+        cosines.append(torch.cosine_similarity(centred_a, centred_b, dim=1))
+        divergences.append((log_a.exp() * (log_a - log_b)).sum(dim=1))
+        same.append(a.argmax(dim=1) == b.argmax(dim=1))
     return LogitDistance(
-        cosine=float(torch.cosine_similarity(centred_a, centred_b, dim=1).min()),
-        kl=float((log_a.exp() * (log_a - log_b)).sum(dim=1).mean()),
-        same_top=float((a.argmax(dim=1) == b.argmax(dim=1)).double().mean()),
-        positions=len(a),
+        cosine=float(torch.cat(cosines).min()),
+        kl=float(torch.cat(divergences).mean()),
+        same_top=float(torch.cat(same).double().mean()),
+        positions=len(torch.cat(same)),
     )
 
 

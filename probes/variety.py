@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,9 @@ from probes.decoding import probability_of_greedy
 from probes.model import Generation, Model, Prompt
 from probes.repetition import distinct_ngrams
 from probes.sampling import Sampling
+
+LOGITS_AT_ONCE = 2**25
+"""Most logits, over rows, steps and vocabulary, that a batch of samples keeps."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ def of_samples(
     length: int,
     seed: int,
 ) -> list[Variety]:
-    """Draw samples of several prompts in one batch and measure each prompt's, once a session.
+    """Draw samples of several prompts together and measure each prompt's, once a session.
 
     >>> from probes import Sampling, load
     >>> found = of_samples(
@@ -63,40 +67,60 @@ def of_samples(
     (1, 0.0)
     """
     ids = tuple(tuple(model.prompt_ids(prompt)) for prompt in prompts)
-    return model.remember(
-        ("variety", ids, sampling, samples, length, seed),
-        lambda: [
-            _measured(generation)
-            for generation in model.generate_batch(
-                ids,
-                sampling=sampling,
-                seed=seed,
-                samples=samples,
-                max_new_tokens=length,
-                output_logits=True,
-                output_scores=True,
-            )
-        ],
-    )
+
+    most = max(1, LOGITS_AT_ONCE // (len(ids) * length * model.vocabulary_size))
+
+    def batch(first: int) -> list[list[Sample]]:
+        generations = model.generate_batch(
+            ids,
+            sampling=sampling,
+            seed=None if first else seed,  # the later batches go on with the same random numbers
+            samples=min(most, samples - first),
+            max_new_tokens=length,
+            output_logits=True,
+            output_scores=True,
+        )
+        return [_measured(generation) for generation in generations]
+
+    def draw() -> list[Variety]:
+        batches = [batch(first) for first in range(0, samples, most)]
+        return [_together(list(chain.from_iterable(each))) for each in zip(*batches, strict=True)]
+
+    return model.remember(("variety", ids, sampling, samples, length, seed), draw)
 
 
-def _measured(generation: Generation) -> Variety:
+@dataclass(frozen=True)
+class Sample:
+    """One sample, measured while its logits are there."""
+
+    ids: list[int]
+    text: str
+    entropy: float
+    log_likelihood: float
+
+
+def _measured(generation: Generation) -> list[Sample]:
     if generation.logits is None or generation.scores is None:
         raise ValueError("generate returned no logits or no scores")
-    entropies, likelihoods = [], []
-    for new, logits, scores in zip(
-        generation.ids, generation.logits, generation.scores, strict=True
+    samples = []
+    for new, text, logits, scores in zip(
+        generation.ids, generation.texts, generation.logits, generation.scores, strict=True
     ):
         own = logits[: len(new)].log_softmax(dim=-1)
-        likelihoods.append(float(own.gather(-1, torch.tensor(new).unsqueeze(-1)).mean()))
-        entropies.append(float(_entropy_of_kept(scores[: len(new)]).mean()))
+        likelihood = float(own.gather(-1, torch.tensor(new).unsqueeze(-1)).mean())
+        entropy = float(_entropy_of_kept(scores[: len(new)]).mean())
+        samples.append(Sample(new, text, entropy, likelihood))
+    return samples
+
+
+def _together(samples: Sequence[Sample]) -> Variety:
     # One long row with marks between, so that a 4-gram two samples share counts as repeated.
-    together = [token for new in generation.ids for token in [*new, -1]]
+    together = [token for sample in samples for token in [*sample.ids, -1]]
     return Variety(
-        generation.texts,
-        entropies,
-        likelihoods,
-        len(set(map(tuple, generation.ids))),
+        [sample.text for sample in samples],
+        [sample.entropy for sample in samples],
+        [sample.log_likelihood for sample in samples],
+        len({tuple(sample.ids) for sample in samples}),
         distinct_ngrams(together, 4),
     )
 

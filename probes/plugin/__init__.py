@@ -21,8 +21,9 @@ from probes.compare import Outcome, outcomes_named
 from probes.errors import UnusableTargetError, UserError, did_you_mean
 from probes.files import check_place, write_atomically
 from probes.plugin import devices, markers, verdicts
+from probes.plugin.ending import TERMINATED, Ending
 from probes.plugin.evidence import as_json
-from probes.plugin.run import Message, Run
+from probes.plugin.run import Expected, Message, Run
 from probes.plugin.session import DEFAULT_TARGET, Session, asks_for_cuda, choose
 from probes.plugin.summary import decided, summary
 from probes.record import Check, Cost, Rate
@@ -142,6 +143,7 @@ _EVIDENCE = pytest.StashKey[dict[str, Any]]()
 _RATES = pytest.StashKey[list[Rate]]()
 _COST_BEFORE = pytest.StashKey[Cost]()
 _PHASES = pytest.StashKey[list[verdicts.Phase]]()
+_EXPECTED = pytest.StashKey[dict[str, Expected]]()
 
 # Keys of what controller and workers hand each other at a worker's start and end.
 _LEFT_OUT = "probes_left_out"
@@ -445,6 +447,15 @@ def _set_out(session: pytest.Session) -> None:
         [(_target_of(i), i.stash.get(_CLAIM, None)) for i in _on_targets(session.items)],
         workers=getattr(config, "workerinput", {}).get("workercount", 1),
     )
+    config.stash[_EXPECTED] = {
+        item.nodeid: Expected(
+            target=_target_of(item),
+            claim=item.stash[_CLAIM].id,
+            name=_name_of(item),
+            place=item.stash[_PLACE],
+        )
+        for item in _deciding(session.items)
+    }
 
 
 # --- fixtures ------------------------------------------------------------------------------------
@@ -507,10 +518,22 @@ def pytest_runtest_makereport(
     if _unusable(call.excinfo):
         report.longrepr = "the target cannot be loaded"
     item.stash.setdefault(_PHASES, []).append(_phase(report, call))
-    message = _message(item) if report.when == "teardown" else None
+    message = _message(item) if report.when == "teardown" else _announcement(item)
     if message is not None:
         report.probes_message = message.model_dump_json()  # type: ignore[attr-defined]
     return report
+
+
+def _announcement(item: pytest.Item) -> Message | None:
+    """What is about to be decided, once, before the first test runs: it may be this process' last.
+
+    A run that is killed in its first test is known by it, and so is a check that a worker dies of.
+    """
+    expected = item.config.stash[_EXPECTED]
+    item.config.stash[_EXPECTED] = {}
+    if not expected:
+        return None
+    return item.config.stash[_SESSION].message(_target_of(item), expected=expected)
 
 
 def _message(item: pytest.Item) -> Message | None:
@@ -592,11 +615,18 @@ class _Controller:
         self._run = Run(_report_dir(config), self._baselines)
         self._refusal: Sequence[str] = ()
         self._stoppable: list[Any] = []
+        self._ending = Ending(lambda: self._stop("SIGTERM"))
+        self._stopped_by = ""
         self._not_appended = ""
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
-        """Remember what to stop where going on is useless."""
+        """Remember what to stop where going on is useless; be ready to be asked to end."""
         self._stoppable = [session, self._config.pluginmanager.getplugin("dsession")]
+        self._ending.watch()
+
+    def pytest_unconfigure(self) -> None:
+        """Leave signals to whoever comes next."""
+        self._ending.forget()
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -612,6 +642,11 @@ class _Controller:
         if refusal is not None:
             self._refuse(refusal)
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_handlecrashitem(self, crashitem: str) -> None:
+        """A worker died under a test: it ended in an error, which nobody else can tell."""
+        self._refuse_if(self._run.lose, crashitem)
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take in what a worker, or this process, found out."""
         text = getattr(report, "probes_message", None)
@@ -622,14 +657,34 @@ class _Controller:
         if message.unusable is not None:
             self._refuse(message.unusable)
 
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Write the records; a run that decided nothing is not a success."""
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Write the records; a run that decided nothing is not a success.
+
+        Before other plugins: to wait for workers takes time that one who sent SIGTERM may not give.
+        The exit code after them, as they change it too, and before it is shown.
+        """
+        self._ending.begin()
         self._refuse_if(self._run.finish)
         self._refuse_if(self._sum_up)
+        result = yield
+        self._settle(session)
+        return result
+
+    def _settle(self, session: pytest.Session) -> None:
+        """The exit code, after all that can change it."""
+        if self._ending.terminated:
+            self._stopped_by = "SIGTERM"
+        elif session.exitstatus == pytest.ExitCode.INTERRUPTED:
+            self._stopped_by = "an interruption"
         if not self._run.records and session.exitstatus != pytest.ExitCode.USAGE_ERROR:
             self._refuse_if(self._session.refuse_nothing)
         if self._refusal:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        elif self._ending.terminated:
+            session.exitstatus = TERMINATED
+        elif self._ending.interrupted:
+            session.exitstatus = pytest.ExitCode.INTERRUPTED
         elif self._decided_nothing() and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
         elif self._changed() and session.exitstatus == pytest.ExitCode.OK:
@@ -660,6 +715,9 @@ class _Controller:
             terminal.write_line(f"ERROR: {line}", red=True)
         if self._refusal:
             return
+        if self._stopped_by and not all(record.complete for record in self._run.records):
+            line = f"stopped by {self._stopped_by}: what was decided before is kept; run it again"
+            terminal.write_line(f"{line} for the rest", red=True)
         for line in self._session.left_out.values():
             terminal.write_line(f"left out: {line}", yellow=True)
         if self._not_appended:
@@ -728,6 +786,9 @@ class _Controller:
     def _refuse(self, *reason: str) -> None:
         """Stop the run, as nothing more can be decided or written."""
         self._refusal = self._refusal or reason
+        self._stop("the run cannot go on: see the last line")
+
+    def _stop(self, why: str) -> None:
         for each in self._stoppable:
             if each is not None:
-                each.shouldstop = "the run cannot go on: see the last line"
+                each.shouldstop = why

@@ -9,11 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from probes.errors import UserError
-from probes.record import Check, Environment, Rate, Record, TargetFacts, fold, utc_now
+from probes.record import Check, Environment, Rate, Record, TargetFacts, Verdict, fold, utc_now
 from probes.record.journal import Journal
+from probes.record.redaction import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +31,24 @@ class Plan(BaseModel):
     """The record to be, with planned claims and no evidence."""
     folder: Path
     """Where the target is loaded from, to be kept out of the record."""
+
+
+class Expected(BaseModel):
+    """One check about to be made: what there is to say of it if its process ends without a word."""
+
+    model_config = ConfigDict(frozen=True)
+
+    target: str
+    claim: str
+    name: str
+    place: int
+
+
+LOST = (
+    "the worker that made this check was killed, perhaps for want of memory, or crashed: "
+    "decide the claim alone, without -n, to see why"
+)
+"""Why a check ended in an error that its own process could not report."""
 
 
 class Message(BaseModel):
@@ -49,6 +68,8 @@ class Message(BaseModel):
     """What became known of the model, where that changed since the last message."""
     plans: tuple[Plan, ...] = ()
     """In a worker's first message: all that it is about to decide."""
+    expected: dict[str, Expected] = Field(default_factory=dict)
+    """In a worker's first message, by the test's id: the checks it may be given to make."""
     unusable: str | None = None
     """Why nothing more can be decided on the target, if it could not be loaded."""
 
@@ -77,10 +98,13 @@ class Run:
         self.folders: dict[str, Path] = {}
         self._report_dir = report_dir
         self._journals: dict[str, Journal] = {}
+        self._redactors: dict[str, Redactor] = {}
         self._headers: dict[str, Record] = {}
         self._facts: dict[str, list[tuple[TargetFacts, Environment]]] = {}
         self._checks: dict[str, list[tuple[int, str, Check]]] = {}
         self._rates: dict[str, list[Rate]] = {}
+        self._expected: dict[str, Expected] = {}
+        self._lost: list[str] = []
 
     def take(self, message: Message) -> None:
         """Write down what one message says, before anything else happens.
@@ -103,6 +127,30 @@ class Run:
             self._facts[message.target].append(message.facts)
             if journal is not None:
                 journal.facts(*message.facts)
+        self._expected |= message.expected
+        if message.expected:
+            self._take_lost()
+
+    def lose(self, test: str) -> None:
+        """Write down as an error the check of a test whose worker died under it.
+
+        Raises:
+            UserError: if it cannot be written; what was written before is still there.
+        """
+        self._lost.append(test)
+        self._take_lost()
+
+    def _take_lost(self) -> None:
+        """The first worker to die may do so before any has said what it is about to decide."""
+        known = [self._expected[test] for test in self._lost if test in self._expected]
+        self._lost = [test for test in self._lost if test not in self._expected]
+        for test in known:
+            told = self._checks[test.target]
+            if not any((place, claim) == (test.place, test.claim) for place, claim, _ in told):
+                check = Check(name=test.name, verdict=Verdict.ERROR, reason=LOST)
+                self.take(
+                    Message(target=test.target, claim=test.claim, check=check, place=test.place)
+                )
 
     def finish(self) -> None:
         """Close every journal and make the records.
@@ -135,6 +183,7 @@ class Run:
             finished,
             self._rates[target],
         )
+        record = self._redactors[target].record(record)  # a summary is stored, and shared, too
         self._against_baseline(record)
         return record
 
@@ -157,5 +206,7 @@ class Run:
             journal = Journal.begin(self._report_dir, plan.header, plan.folder)
             self._journals[target] = journal
             self.folders[target] = journal.folder
+        else:
+            self._redactors[target] = Redactor.of_this_machine(plan.folder)
         self._headers[target] = plan.header
         self._facts[target], self._checks[target], self._rates[target] = [], [], []

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import tempfile
+from contextlib import suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -140,10 +141,13 @@ class Journal:
             while rest:
                 rest = rest[os.write(self._handle, rest) :]
             os.fsync(self._handle)
-        except OSError as error:
-            os.ftruncate(self._handle, self._end)
+        except BaseException as error:  # an interruption must not leave half a line either
             os.lseek(self._handle, self._end, os.SEEK_SET)
-            raise self._unwritten(error) from error
+            with suppress(OSError):  # what was written before is there, whatever a disk now refuses
+                os.ftruncate(self._handle, self._end)
+            if isinstance(error, OSError):
+                raise self._unwritten(error) from error
+            raise
         self._end = end
 
     def _unwritten(self, error: OSError) -> UserError:

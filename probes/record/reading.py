@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from probes.errors import UserError
+from probes.jsonfile import shown
 from probes.record import SCHEMA_VERSION, Check, Environment, Rate, Record, TargetFacts, fold
 
 if TYPE_CHECKING:
@@ -50,7 +51,15 @@ def read(path: Path) -> Record:
         UserError: There is nothing there, or it is not a record this version can read.
     """
     file = locate(path)
-    return _read_journal(file) if file.suffix == ".jsonl" else _read_record(file)
+    if file.suffix != ".jsonl":
+        return _read_record(file)
+    try:
+        return _read_journal(file)
+    except UserError:
+        record = file.with_name(RECORD_FILE)
+        if file.exists() or not record.is_file():
+            raise
+        return _read_record(record)  # the run ended between two looks
 
 
 def locate(path: Path) -> Path:
@@ -83,9 +92,17 @@ def run_folders(folder: Path) -> list[Path]:
     runs = [
         child
         for child in _folders(folder)
-        if (child / RECORD_FILE).is_file() or (child / JOURNAL_FILE).is_file()
+        if (child / RECORD_FILE).is_file() or _has_begun(child / JOURNAL_FILE)
     ]
     return sorted(runs, key=_age, reverse=True)
+
+
+def _has_begun(journal: Path) -> bool:
+    """Whether a run has said what it sets out to decide; one that is about to is none yet."""
+    try:
+        return journal.stat().st_size > 0
+    except OSError:  # there is none, or its run has ended: then there is a record
+        return journal.with_name(RECORD_FILE).is_file()
 
 
 def read_lines(path: Path) -> Record:
@@ -214,7 +231,8 @@ def _first_line(error: Exception) -> str:
     """What is wrong, in a few words: of a validation error its first place and message."""
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
+        # A key is whatever the file says: it must neither fill a screen nor command a terminal.
+        place = ".".join(shown(str(part)[:60], limit=999)[1:-1] for part in first["loc"])
         return f"{place}: {first['msg']}"
     return str(error)
 

@@ -16,15 +16,16 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote, quote_plus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from pydantic import JsonValue
 
-    from probes.record import Check, ClaimRecord, Rate
+    from probes.record import Check, ClaimRecord, Rate, Record
 
-SECRET_NAME = re.compile(r"TOKEN|KEY|SECRET|PASSWORD|PASSWD|CREDENTIAL|AUTH", re.IGNORECASE)
+SECRET_NAME = re.compile(r"TOKEN|KEY|SECRET|PASS|_PWD|CREDENTIAL|AUTH", re.IGNORECASE)
 """An environment variable of such a name has a value that is nobody's business."""
 
 SHORTEST_SECRET = 8
@@ -39,11 +40,16 @@ GENERIC_NAMES = frozenset(
 GENERIC_PATHS = frozenset({"", "/", "/usr", "/usr/local", "/opt", "/mnt", "/data", "/home"})
 """Paths that are the same on any machine, and too short to be replaced safely."""
 
-# Someone else's home; a token of a known shape; a password inside an address.
-_ANYWHERE = (
-    (r"(?<![\w.])(?:/home|/Users|[A-Za-z]:\\{1,2}Users)[/\\]{1,2}[^/\\\s'\"<>:,;]+", "<home>"),
+# A token of a known shape; a password inside an address.
+_SECRET_SHAPES = (
     (r"\b(?:hf|gh[a-z]|github_pat|sk|xox[a-z]|glpat)[_-][A-Za-z0-9_-]{20,}", "<secret>"),
     (r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)", "<secret>"),
+)
+
+# Someone else's home.
+_ANYWHERE = (
+    (r"(?<![\w.])(?:/home|/Users|[A-Za-z]:\\{1,2}Users)[/\\]{1,2}[^/\\\s'\"<>:,;]+", "<home>"),
+    *_SECRET_SHAPES,
 )
 
 
@@ -85,6 +91,15 @@ class Redactor:
             ]
         )
 
+    @classmethod
+    def of_secrets(cls, environ: Mapping[str, str] | None = None) -> Redactor:
+        """Secrets alone: for a name, which may well be that of a user or a folder.
+
+        >>> Redactor.of_secrets({"MY_API_KEY": "0123-abcd"}).text("tuned-with-0123-abcd")
+        'tuned-with-<secret>'
+        """
+        return cls.of([*_secrets(os.environ if environ is None else environ), *_SECRET_SHAPES])
+
     def text(self, text: str) -> str:
         """The text with every match replaced by its mark."""
         return self.pattern.sub(lambda match: self.marks[(match.lastindex or 1) - 1], text)
@@ -121,6 +136,20 @@ class Redactor:
             update={"title": self.text(claim.title), "differs": self.text(claim.differs)}
         )
 
+    def record(self, record: Record) -> Record:
+        """The record with every claim, check and rate in it scrubbed."""
+        claims = [
+            self.claim(claim).model_copy(
+                update={
+                    "reason": self.text(claim.reason),
+                    "evidence": tuple(map(self.check, claim.evidence)),
+                }
+            )
+            for claim in record.claims
+        ]
+        rates = tuple(map(self.rate, record.throughput))
+        return record.model_copy(update={"claims": tuple(claims), "throughput": rates})
+
     def rate(self, rate: Rate) -> Rate:
         """The rate with the reason for which it was not measured scrubbed."""
         return rate.model_copy(update={"reason": self.text(rate.reason)})
@@ -141,7 +170,13 @@ def _secrets(environ: Mapping[str, str]) -> list[tuple[str, str]]:
         for name, value in environ.items()
         if SECRET_NAME.search(name) and len(value.strip()) >= SHORTEST_SECRET
     }
-    return [(re.escape(value), "<secret>") for value in sorted(values, key=len, reverse=True)]
+    written = {spelling for value in values for spelling in _written(value)}
+    return [(re.escape(each), "<secret>") for each in sorted(written, key=len, reverse=True)]
+
+
+def _written(secret: str) -> set[str]:
+    """The ways a secret is written: as it is, as Python shows it, and inside an address."""
+    return {secret, repr(secret)[1:-1], quote(secret), quote(secret, safe=""), quote_plus(secret)}
 
 
 def _paths(folder: Path | None) -> list[tuple[str, str]]:

@@ -126,10 +126,11 @@ def _head(folder: Path) -> _Head | Record:
         return read(folder)
     if path.stat().st_size > MAX_BYTES:
         raise UserError(f"'{path}' is too large")
-    head = _parsed(path, path.stat().st_mtime_ns)
-    if head.schema_version != SCHEMA_VERSION:
+    try:
+        head = _parsed(path, path.stat().st_mtime_ns)
+    except ValidationError:  # what is read elsewhere is listed too: a byte order mark, a surrogate
         return read(folder)
-    return head
+    return head if head.schema_version == SCHEMA_VERSION else read(folder)
 
 
 @lru_cache(maxsize=4096)

@@ -23,6 +23,7 @@ from pydantic import (
 from probes.claims import Need
 from probes.errors import UserError, did_you_mean
 from probes.jsonfile import shown
+from probes.record.redaction import Redactor
 from probes.tomlfile import read_toml, refuse_unknown
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ EMBEDDED_FOLDER = PACKAGE / "embedded"
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:(0|[1-9][0-9]{0,3}))?")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _REPOSITORY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)?")
-_REVISION = re.compile(r"[A-Za-z0-9_](?!.*\.\.)[A-Za-z0-9._/-]*")
+_REVISION = re.compile(r"[A-Za-z0-9_](?!.*\.\.)[A-Za-z0-9._/-]{0,199}")
 
 
 class Quantization(str, Enum):
@@ -331,7 +332,8 @@ def _from_folder(text: str, known: Mapping[str, Target]) -> Target | None:
         target for target in known.values() if target.folder and _same_folder(target.folder, folder)
     ]
     return _described(
-        name=folder.resolve().name or "root",
+        # It stands in every record, in the name of a folder and in those of tests.
+        name=Redactor.of_secrets().text(folder.resolve().name) or "root",
         folder=folder,
         provides=same[0].provides if same else (),
     )

@@ -35,13 +35,15 @@ def test_slow(model, evidence, number):
 """
 
 
-def start(project: Project) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
-        cwd=project.folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+def start(project: Project, *arguments: str) -> subprocess.Popen[bytes]:
+    with (project.folder / "said").open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
+            cwd=project.folder,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
 
 def begun(folder: Path) -> list[int]:
@@ -123,3 +125,109 @@ def test_an_interrupted_run_writes_an_incomplete_record_and_the_next_is_untouche
         f"embedded/{path.name}/report.html" in listed
         for path in (project.folder / "reports" / "embedded").iterdir()
     )
+
+
+def said(project: Project) -> list[str]:
+    return (project.folder / "said").read_text(encoding="utf-8").splitlines()
+
+
+STOPPED = "stopped by {}: what was decided before is kept; run it again for the rest"
+
+ENDS = {signal.SIGINT: (2, "an interruption"), signal.SIGTERM: (143, "SIGTERM")}
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("number", ENDS)
+def test_a_run_asked_to_end_at_any_moment_writes_what_it_decided(
+    project: Project, number: signal.Signals, seed: int
+) -> None:
+    project.test_file(SLOW)
+    draw = random.Random(f"{number} {seed}")
+    process = start(project)
+    wait_for(project, draw.randrange(1, CHECKS // 2), process)
+    time.sleep(draw.uniform(0, 0.02))
+    process.send_signal(number)
+    code, by = ENDS[number]
+    assert process.wait(timeout=120) == code
+    *reached, _ = begun(project.folder)
+    record = project.record()
+    kept = [check["values"]["number"] for check in record["claims"][0]["evidence"]]
+    assert kept[: len(reached)] == reached
+    assert len(kept) <= len(reached) + 1
+    assert (record["complete"], record["claims"][0]["verdict"]) == (False, None)
+    assert said(project).count(STOPPED.format(by)) == 1
+    assert not [line for line in said(project) if "Traceback" in line]
+
+
+@pytest.mark.parametrize("number", ENDS)
+def test_whoever_asks_a_run_to_end_while_it_ends_gets_a_whole_record(
+    project: Project, number: signal.Signals
+) -> None:
+    project.test_file(SLOW)
+    process = start(project)
+    wait_for(project, CHECKS - 1, process)
+    while process.poll() is None:  # from the last check on, through all that is written
+        process.send_signal(number)
+        number = signal.SIGTERM  # Ctrl-C once: a second is obeyed at once
+        time.sleep(0.002)
+    assert "Traceback" not in "\n".join(said(project))
+    assert len(project.claims()["slow"]["evidence"]) >= CHECKS - 1
+    (folder,) = (project.folder / "reports" / "embedded").iterdir()
+    assert sorted(path.name for path in folder.iterdir()) == ["record.json", "report.html"]
+
+
+IGNORES = """
+@pytest.mark.claim("deaf", title="It catches all there is.")
+@pytest.mark.parametrize("number", range(3))
+def test_deaf(model, number):
+    import os, signal
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+    except BaseException:
+        pass
+"""
+
+
+def test_a_test_that_catches_the_interrupt_is_the_last(project: Project) -> None:
+    project.test_file(IGNORES)
+    assert start(project).wait(timeout=120) == 143
+    assert [check["verdict"] for check in project.record()["claims"][0]["evidence"]] == ["holds"]
+
+
+@pytest.mark.parametrize(
+    ("number", "group"),
+    [(signal.SIGTERM, False), (signal.SIGTERM, True), (signal.SIGKILL, False)],
+    ids=["SIGTERM", "SIGTERM to its workers too", "SIGKILL"],
+)
+def test_a_run_of_two_workers_that_is_ended_keeps_what_they_told_and_leaves_no_process(
+    project: Project, number: signal.Signals, group: bool
+) -> None:
+    from probes.record.reading import read
+
+    pytest.importorskip("xdist")
+    project.test_file(SLOW)
+    process = start(project, "-n", "2")
+    while len(begun(project.folder)) < 20:
+        assert process.poll() is None, "the run ended too early"
+        time.sleep(0.001)
+    os.killpg(process.pid, number) if group else process.send_signal(number)
+    code = process.wait(timeout=120)
+    assert code == (143 if number is signal.SIGTERM else -signal.SIGKILL)
+    record = read(project.folder / "reports" / "embedded")
+    assert not record.complete
+    assert len(record.claims[0].evidence) >= 10
+    assert {check.verdict.value for check in record.claims[0].evidence} == {"holds"}
+    assert not [line for line in said(project) if "Traceback" in line]
+    deadline = time.monotonic() + 60
+    while _lives(process.pid):
+        assert time.monotonic() < deadline, "a worker outlives its run"
+        time.sleep(0.1)
+
+
+def _lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True

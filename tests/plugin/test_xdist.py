@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -65,26 +66,45 @@ def test_two_workers_write_the_one_record_that_one_process_writes(warm_project: 
     )
 
 
-def test_a_worker_that_crashes_leaves_its_claim_undecided_and_the_others_decided(
-    warm_project: Project,
-) -> None:
-    warm_project.test_file(
-        """
-import os
+CRASHES = """
+import os, signal
 
-@pytest.mark.claim("crashes", title="It crashes.")
-def test_crashes(model):
-    os._exit(1)
+@pytest.mark.claim("crashes", title="Its worker is killed.")
+@pytest.mark.parametrize("number", range(3))
+def test_crashes(model, number):
+    if number == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 @pytest.mark.claim("holds", title="It holds.")
 @pytest.mark.parametrize("number", range(4))
 def test_holds(model, number):
     pass
 """
-    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is a POSIX signal")
+def test_a_check_whose_worker_is_killed_is_an_error_and_the_others_are_decided(
+    warm_project: Project,
+) -> None:
+    warm_project.test_file(CRASHES)
     result = warm_project.run("-n", "2")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     claims = warm_project.claims()
-    assert claims["crashes"]["verdict"] is None
     assert claims["holds"]["verdict"] == "holds"
-    assert warm_project.record()["complete"] is False
+    assert claims["crashes"]["verdict"] == "error"
+    checks = {check["name"]: check["verdict"] for check in claims["crashes"]["evidence"]}
+    assert checks == {
+        "test_crashes[0]": "holds",
+        "test_crashes[1]": "error",
+        "test_crashes[2]": "holds",
+    }
+    result.stdout.fnmatch_lines(
+        ["error: crashes: the worker that made this check was killed, perhaps for want of *"]
+    )
+
+
+def test_the_one_check_there_is_is_an_error_too_if_its_worker_dies(warm_project: Project) -> None:
+    warm_project.test_file(CRASHES)
+    result = warm_project.run("-n", "1", "-k", "crashes and 1", "--max-worker-restart", "0")
+    assert result.ret not in (pytest.ExitCode.OK, pytest.ExitCode.USAGE_ERROR)
+    assert [check["verdict"] for check in warm_project.claims()["crashes"]["evidence"]] == ["error"]

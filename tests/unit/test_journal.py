@@ -166,6 +166,29 @@ def test_runs_that_end_together_are_all_in_the_index(tmp_path: Path) -> None:
         assert f'href="embedded/{journal.folder.name}/report.html"' in index
 
 
+def test_who_reads_while_runs_begin_and_end_meets_no_half_of_one(tmp_path: Path) -> None:
+    begun(tmp_path).finish(FINISHED)
+
+    def run() -> None:
+        for _ in range(6):
+            journal = begun(tmp_path)
+            for claim in ("bos-inserted", "pad-token"):
+                journal.check(claim, check())
+            journal.finish(FINISHED)
+
+    runs = [Thread(target=run) for _ in range(2)]
+    for thread in runs:
+        thread.start()
+    looks = 0
+    while any(thread.is_alive() for thread in runs):
+        assert read(tmp_path / "embedded").target.name == "embedded"
+        assert all(run.readable for run in list_runs(tmp_path) if run.has_report)
+        assert "</html>" in (tmp_path / "index.html").read_text(encoding="utf-8")
+        looks += 1
+    assert looks > 1
+    assert len(list_runs(tmp_path)) == 13
+
+
 def test_a_full_disk_is_told_in_one_line_and_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
