@@ -28,6 +28,24 @@ class UnusableTargetError(UserError):
     """The target cannot be loaded: nothing more can be decided on it."""
 
 
+class NotFiniteError(AssertionError):
+    """The network gives what is no number: NaN or infinity. What is claimed of it fails.
+
+    An assertion, as it is the network that is broken, and nothing on this side of it.
+    """
+
+
+class UndecodableError(AssertionError):
+    """The tokenizer has no text for token ids that the network gives. What is claimed fails."""
+
+
+class UndecidableError(Exception):
+    """The model cannot be asked what would decide a claim, which is then not applicable.
+
+    Its message is the reason, in words for a reader.
+    """
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The tail of a message that names the nearest of the known words, or nothing.
 

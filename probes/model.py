@@ -20,7 +20,9 @@ import torch
 import transformers
 from packaging.version import Version
 
-from probes.errors import UnusableTargetError, UserError
+from probes import passes
+from probes.errors import NotFiniteError, UndecodableError, UnusableTargetError, UserError
+from probes.jsonfile import shown
 from probes.random_network import drawn
 from probes.record import Cost, TargetFacts
 from probes.targets import Attention, Dtype, Quantization, Target, resolve
@@ -37,6 +39,9 @@ T = TypeVar("T")
 
 Prompt = str | Sequence[int]
 """A text, encoded with special tokens, or token ids taken as they are."""
+
+LIBRARY_LENGTH = 20
+"""How many tokens `generate` adds where nothing was said."""
 
 REMEMBERED_PROMPTS = 64
 """How many prompts' logits and caches a model keeps: enough for a run, bounded in memory."""
@@ -92,9 +97,7 @@ class Meter:
 
     def count(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Count one call of a network's forward."""
-        inputs: Any = kwargs.get("input_ids", args[0] if args else None)
-        inputs = kwargs.get("inputs_embeds") if inputs is None else inputs
-        rows, positions = inputs.shape[:2]
+        rows, positions = passes.given(args, kwargs).shape[:2]
         self.cost += Cost(forward_passes=1, rows=rows, tokens=rows * positions)
 
 
@@ -164,7 +167,7 @@ class Model:
         network = self._loaded("weights", load.from_pretrained, **arguments)
         if self.target.quantization is Quantization.NONE:
             network = network.to(self.device)
-        self._counting = network.register_forward_pre_hook(self._meter.count, with_kwargs=True)
+        self._watch(network)
         return network.eval()
 
     @contextmanager
@@ -179,11 +182,29 @@ class Model:
         True
         """
         network = self.network
-        self._counting.remove()
+        for hook in self._hooks:
+            hook.remove()
         try:
             yield
         finally:
-            self._counting = network.register_forward_pre_hook(self._meter.count, with_kwargs=True)
+            self._watch(network)
+
+    def _watch(self, network: Any) -> None:
+        """Count forward passes from now on, and refuse what nothing can be claimed of."""
+        self._hooks = [
+            network.register_forward_pre_hook(self._meter.count, with_kwargs=True),
+            network.register_forward_pre_hook(passes.refuse_beyond_context, with_kwargs=True),
+            network.register_forward_hook(self._refuse_no_distribution, with_kwargs=True),
+        ]
+
+    def _refuse_no_distribution(
+        self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> None:
+        row = passes.without_distribution(output)
+        if row is not None:
+            ids = passes.given(args, kwargs)[row].tolist()
+            after = str(self.tokenizer.decode(ids, skip_special_tokens=True))
+            raise NotFiniteError(passes.in_words(after, output.logits[row, -1]))
 
     @property
     def device(self) -> torch.device:
@@ -302,8 +323,13 @@ class Model:
         >>> load("embedded").decode([1, 22557, 1526], skip_special_tokens=True)
         'Hello world'
         """
-        text = self.tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens)
-        return str(text)
+        try:
+            return str(self.tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens))
+        except Exception as error:  # whatever a tokenizer raises for an id it knows nothing of
+            raise UndecodableError(
+                f"the tokenizer cannot decode the ids {shown(list(ids))}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
         """A prompt's token ids: a text is encoded with special tokens, ids stay as they are."""
@@ -470,6 +496,9 @@ class Model:
         if seed is not None:
             transformers.set_seed(seed)
         settings |= {"return_dict_in_generate": True} | arguments
+        # The last token is never put in. Asked for nothing, generate() cuts its length to fit.
+        added = LIBRARY_LENGTH if max_new_tokens is None else max_new_tokens
+        passes.within_context(self.config, inputs.shape[1] + added - 1)
         with warnings.catch_warnings():
             # Leaving the length to the library is what some claims are about.
             warnings.filterwarnings("ignore", message="Using the model-agnostic default")

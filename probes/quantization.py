@@ -273,8 +273,10 @@ def logit_distance(one: Model, other: Model, texts: Sequence[str]) -> LogitDista
     b = torch.cat([other.logits(i) for i in ids]).double()
     centred_a, centred_b = a - a.mean(dim=1, keepdim=True), b - b.mean(dim=1, keepdim=True)
     log_a, log_b = a.log_softmax(dim=1), b.log_softmax(dim=1)
+    cosine = torch.cosine_similarity(centred_a, centred_b, dim=1)
+    cosine[(a == b).all(dim=1)] = 1.0  # where all logits are equal there is nothing to normalize
     return LogitDistance(
-        cosine=float(torch.cosine_similarity(centred_a, centred_b, dim=1).min()),
+        cosine=float(cosine.min()),
         kl=float((log_a.exp() * (log_a - log_b)).sum(dim=1).mean()),
         same_top=float((a.argmax(dim=1) == b.argmax(dim=1)).double().mean()),
         positions=len(a),
