@@ -98,6 +98,10 @@ def in_words(after: str, logits: torch.Tensor) -> str:
         "Infinity": int(logits.isposinf().sum()),
         "-Infinity": int(logits.isneginf().sum()),
     }
-    found = [f"{count:,} of {len(logits):,} are {kind}" for kind, count in counts.items() if count]
+    found = [
+        f"{count:,} of {len(logits):,} {'is' if count == 1 else 'are'} {kind}"
+        for kind, count in counts.items()
+        if count
+    ]
     end = f"...{after[-SHOWN:]}" if len(after) > SHOWN else after
     return f"the logits after {shown(end)} are no distribution: {', '.join(found)}"

@@ -6,6 +6,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
+from probes.jsonfile import cut
 from probes.record import storable
 
 if TYPE_CHECKING:
@@ -86,15 +87,6 @@ def _small(array: Any) -> Any:
     if elements * _SHORTEST_ELEMENT > LARGEST:
         raise ValueError(f"is an array of {elements:,} elements: attach a summary of it")
     return array
-
-
-def cut(text: str, length: int) -> str:
-    """A text, or its beginning with a word on how long it is.
-
-    >>> cut("a text", 6), cut("a longer text", 6)
-    ('a text', 'a long… (cut: 13 characters)')
-    """
-    return text if len(text) <= length else f"{text[:length]}… (cut: {len(text):,} characters)"
 
 
 def _fitting(value: Any) -> Any:

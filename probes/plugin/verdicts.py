@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from traceback import format_exception_only
 from typing import TYPE_CHECKING, Literal
 
-from probes.plugin.evidence import cut
+from probes.jsonfile import cut
 from probes.record import Verdict
 
 if TYPE_CHECKING:

@@ -174,7 +174,9 @@ def test_long_greedy_text_repeats_itself_more_than_sampled_text(
     stories = greedy(120)[-len(STORIES) :]
     longest = max(len(text.ids[0]) for text in stories)
     if longest < min(LENGTHS):
-        pytest.skip(f"its greedy texts end within {longest} tokens: too soon to repeat themselves")
+        pytest.skip(
+            f"none of its greedy texts is longer than {longest}: too short to repeat itself"
+        )
     found = probes.repetition.greedy_against_sampled(model, stories, samples=8, seed=seed)
     evidence.update(asdict(found))
     assert found.greedy_distinct < found.sampled_distinct, "greedy text repeats itself no more"
