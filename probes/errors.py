@@ -38,8 +38,11 @@ class NotFiniteError(AssertionError):
     """
 
 
-class UndecodableError(AssertionError):
-    """The tokenizer has no text for token ids that the network gives. What is claimed fails."""
+class TokenizerFailedError(AssertionError):
+    """The tokenizer raised an error: for a text, or for ids that the network gives.
+
+    An assertion, as what is claimed of texts is then not so.
+    """
 
 
 class UndecidableError(Exception):

@@ -21,7 +21,7 @@ import transformers
 from packaging.version import Version
 
 from probes import passes
-from probes.errors import NotFiniteError, UndecodableError, UnusableTargetError, UserError
+from probes.errors import NotFiniteError, TokenizerFailedError, UnusableTargetError, UserError
 from probes.jsonfile import shown
 from probes.random_network import drawn
 from probes.record import Cost, TargetFacts
@@ -315,7 +315,9 @@ class Model:
         >>> load("embedded").encode("Hello world", special_tokens=False)
         [22557, 1526]
         """
-        return [int(i) for i in self.tokenizer.encode(text, add_special_tokens=special_tokens)]
+        tokenizer = self.tokenizer
+        with _tokenizing(f"encode {shown(text)}"):
+            return [int(i) for i in tokenizer.encode(text, add_special_tokens=special_tokens)]
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
         """The text of token ids.
@@ -323,13 +325,9 @@ class Model:
         >>> load("embedded").decode([1, 22557, 1526], skip_special_tokens=True)
         'Hello world'
         """
-        try:
-            return str(self.tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens))
-        except Exception as error:  # whatever a tokenizer raises for an id it knows nothing of
-            raise UndecodableError(
-                f"the tokenizer cannot decode the ids {shown(list(ids))}: "
-                f"{type(error).__name__}: {error}"
-            ) from error
+        tokenizer = self.tokenizer
+        with _tokenizing(f"decode the ids {shown(list(ids))}"):
+            return str(tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens))
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
         """A prompt's token ids: a text is encoded with special tokens, ids stay as they are."""
@@ -603,11 +601,27 @@ class Model:
         try:
             with _quiet():
                 return load(**arguments)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError) as error:
+        except Exception as error:  # what damaged files make a library raise has no end
             raise UnusableTargetError(
                 f"target {self.target.name!r}: transformers {transformers.__version__} cannot load "
                 f"its {part}: {type(error).__name__}: {error}"
             ) from error
+
+
+@contextmanager
+def _tokenizing(what: str) -> Iterator[None]:
+    """Turn whatever a tokenizer raises into one line: it is the tokenizer that fails.
+
+    Those in Rust also panic, which is no `Exception`.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise TokenizerFailedError(
+            f"the tokenizer cannot {what}: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _by_row(steps: tuple[torch.Tensor, ...] | None) -> torch.Tensor | None:

@@ -291,7 +291,15 @@ def test_a_comparison_with_it_shows_text_and_obeys_nothing(
     other["claims"][1]["verdict"] = "holds"
     paths = stored(tmp_path, "old", other), stored(tmp_path, "new", hostile)
     page, text, whole = tmp_path / "c.html", tmp_path / "c.md", tmp_path / "c.json"
-    written = ["--html", page, "--summary", text, "--json", whole, "--across-targets"]
+    written: list[str | Path] = [
+        "--html",
+        page,
+        "--summary",
+        text,
+        "--json",
+        whole,
+        "--across-targets",
+    ]
     for two in (paths, paths[::-1], (paths[1], paths[1])):
         assert run("compare", *two, *written) in (0, 1)
         said = capsys.readouterr()
