@@ -116,7 +116,7 @@ def test_texts_of_megabytes_are_cut_and_say_so(warm_project: Project) -> None:
 @pytest.mark.claim("long", title="It writes much.")
 def test_long(model, evidence):
     evidence["text"] = "long " * 2_000_000
-    evidence["steps"] = [{"id": i, "text": "long " * 20_000} for i in range(100)]
+    evidence["steps"] = [{"id": i, "text": "long " * 20_000} for i in range(200)]
     evidence["short"] = "short"
     raise AssertionError("it wrote " + evidence["text"])
 """
@@ -129,8 +129,8 @@ def test_long(model, evidence):
     assert claim["reason"].startswith("it wrote long ")
     assert claim["reason"].endswith("… (cut: 10,000,008 characters)")
     assert check["values"]["text"] == "long " * 2_000 + "… (cut: 10,000,000 characters)"
-    assert check["values"]["steps"][99] == {
-        "id": 99,
+    assert check["values"]["steps"][199] == {
+        "id": 199,
         "text": "long " * 200 + "… (cut: 100,000 characters)",
     }
     assert check["values"]["short"] == "short"
