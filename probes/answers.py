@@ -120,6 +120,10 @@ class Fate(Enum):
     OPEN = "open"
 
 
+READ = 1_000
+"""Characters of a text that are read: its first sentence, even one that never ends."""
+
+
 def judged(text: str, forms: Sequence[Form], *, ended: bool) -> Fate:
     """Whether the first sentence of a text states an accepted answer.
 
@@ -135,7 +139,8 @@ def judged(text: str, forms: Sequence[Form], *, ended: bool) -> Fate:
     >>> [judged(t, tokyo, ended=False).value for t in ("It is Tokyo", "It is Tokyo,", "Osaka.")]
     ['open', 'right', 'wrong']
     """
-    sentence, closed = first_sentence(_plain(text))
+    ended = ended or len(text) > READ
+    sentence, closed = first_sentence(_plain(text[:READ]))
     words = _words(sentence)
     if words and not (closed or ended) and _may_grow(sentence):
         words.pop()

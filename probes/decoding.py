@@ -37,7 +37,7 @@ def most_likely(model: Model, prompt: Prompt, count: int = 10) -> list[Candidate
     'Tokyo'
     """
     probabilities = filters.log_probabilities(model.logits(prompt)[-1]).exp()
-    values, ids = probabilities.topk(count)
+    values, ids = probabilities.topk(min(count, len(probabilities)))
     return [
         Candidate(token, model.decode([token]), probability)
         for token, probability in zip(ids.tolist(), values.tolist(), strict=True)
@@ -94,6 +94,18 @@ def step_logits(generation: Generation) -> torch.Tensor:
     if generation.logits is None:
         raise ValueError("this generation was made without output_logits")
     return generation.logits[0, : len(generation.ids[0])]
+
+
+def steps_without_tie(generation: Generation) -> int:
+    """Tokens of a greedy text that come before two first tie as the most likely.
+
+    >>> logits = torch.tensor([[[1.0, 2.0], [3.0, 3.0], [1.0, 2.0]]])
+    >>> steps_without_tie(Generation([0], [[1, 0, 1]], [""], logits=logits))
+    1
+    """
+    best = step_logits(generation).topk(2, dim=-1).values
+    ties = (best[:, 0] == best[:, 1]).nonzero()
+    return int(ties[0]) if len(ties) else len(best)
 
 
 def probability_of_greedy(generation: Generation, sampling: Sampling) -> float:
@@ -412,7 +424,7 @@ def recomputed(model: Model, generation: Generation) -> Recomputed:
     again = model.logits(generation.prompt_ids)[-1:]
     if len(new) > 1:
         again = torch.cat([again, model.logits_after(generation.prompt_ids, [new[:-1]])[0]])
-    top = steps.topk(5, dim=-1).indices
+    top = steps.topk(min(5, steps.shape[-1]), dim=-1).indices
     change = float((steps.gather(1, top) - again.gather(1, top)).abs().max())
     best = steps.topk(2, dim=-1).values
     margins = best[:, 0] - best[:, 1]

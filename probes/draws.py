@@ -165,6 +165,7 @@ def _stand_in(network: Any, table: torch.Tensor, length: int) -> Any:
     """The same network with a forward pass that looks logits up, and no end before `length`."""
     stand_in = copy.copy(network)
     stand_in._forward_pre_hooks = OrderedDict()  # what it computes is no forward pass to count
+    stand_in._forward_hooks = OrderedDict()
     # What is not asked for is the library's to choose, not the weights' own settings'.
     stand_in.generation_config = transformers.GenerationConfig(pad_token_id=0)
     calls = 0

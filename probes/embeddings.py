@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 import transformers
 
-from probes.errors import UserError
+from probes.errors import NotFiniteError, UndecidableError
 from probes.jsonfile import shown
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def word_ids(model: Model, word: str) -> list[int]:
     """A word's token ids, special tokens left out.
 
     Raises:
-        UserError: if nothing remains.
+        UndecidableError: if nothing remains.
 
     >>> from probes import load
     >>> word_ids(load("embedded"), "king"), word_ids(load("embedded"), "女王")
@@ -114,7 +114,7 @@ def word_ids(model: Model, word: str) -> list[int]:
     special = set(model.tokenizer.all_special_ids)
     ids = [i for i in model.encode(word, special_tokens=False) if i not in special]
     if not ids:
-        raise UserError(f"the word {shown(word)} has no piece but special tokens: leave it out")
+        raise UndecidableError(f"its tokenizer has no piece for the word {shown(word)}")
     return ids
 
 
@@ -131,14 +131,16 @@ def word_vectors(model: Model, words: Sequence[str]) -> Vectors:
         (words, hidden size), float32.
 
     Raises:
-        UserError: if a word has no piece but special tokens.
+        UndecidableError: if a word has no piece but special tokens.
+        NotFiniteError: if a word's vector is no vector of numbers.
 
     >>> from probes import load
     >>> vectors = word_vectors(load("embedded"), ["king", "女王"])
     >>> vectors.shape, vectors.dtype.name
     ((2, 128), 'float32')
     """
-    return _means_of_rows(model.embedding(), [word_ids(model, word) for word in words])
+    ids = [word_ids(model, word) for word in words]
+    return _finite(_means_of_rows(model.embedding(), ids), words)
 
 
 def head_vectors(model: Model, words: Sequence[str]) -> Vectors:
@@ -154,7 +156,7 @@ def head_vectors(model: Model, words: Sequence[str]) -> Vectors:
     (1, 128)
     """
     weight = model.network.get_output_embeddings().weight.detach()
-    return _means_of_rows(weight, [word_ids(model, word) for word in words])
+    return _finite(_means_of_rows(weight, [word_ids(model, word) for word in words]), words)
 
 
 def tied(model: Model) -> bool:
@@ -219,8 +221,7 @@ def hidden_vectors(model: Model, words: Sequence[str], layer: int | None = None)
     means = [
         state[first : first + len(each)].mean(0) for state, each in zip(states, ids, strict=True)
     ]
-    vectors: Vectors = torch.stack(means).numpy()
-    return vectors
+    return _finite(torch.stack(means).numpy(), words)
 
 
 def shared_pieces(model: Model, words: Sequence[str]) -> npt.NDArray[np.bool_]:
@@ -233,6 +234,17 @@ def shared_pieces(model: Model, words: Sequence[str]) -> npt.NDArray[np.bool_]:
     of_words = [set(word_ids(model, word)) for word in words]
     common = set.intersection(*of_words)
     return np.array([[bool((one & two) - common) for two in of_words] for one in of_words])
+
+
+def _finite(vectors: Vectors, words: Sequence[str]) -> Vectors:
+    """The vectors, if all are numbers: those of a damaged network would be like nothing at all."""
+    for word, vector in zip(words, vectors, strict=True):
+        if not np.isfinite(vector).all():
+            raise NotFiniteError(
+                f"the vector of {shown(word)} is not finite: {np.isnan(vector).sum():,} of its "
+                f"{len(vector):,} numbers are NaN, {np.isinf(vector).sum():,} infinite"
+            )
+    return vectors
 
 
 def _means_of_rows(weight: torch.Tensor, ids: Sequence[list[int]]) -> Vectors:

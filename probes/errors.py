@@ -10,18 +10,21 @@ if TYPE_CHECKING:
 
 
 class UserError(Exception):
-    """A mistake the user can mend: what was wanted, what came, what to do, in one line.
+    r"""A mistake the user can mend: what was wanted, what came, what to do, in one line.
 
     Each edge turns it into its own kind of refusal: pytest into a usage error (exit 4), the
     command line into exit 2. It never reaches the user as a traceback.
 
     >>> str(UserError("no target 'embeded': did you mean 'embedded'?"))
     "no target 'embeded': did you mean 'embedded'?"
+    >>> print(UserError("no key '\x1b[2J'"))
+    no key '\x1b[2J'
     """
 
     def __init__(self, message: str) -> None:
-        """Make one line of the message."""
-        super().__init__(" ".join(message.split()))
+        """Make one line of the message, which may quote a file that would command a terminal."""
+        line = " ".join(message.split())
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line))
         self.lines: tuple[str, ...] = (str(self),)
 
 
@@ -44,6 +47,27 @@ class NothingCanRunError(UserError):
 
 class UnusableTargetError(UserError):
     """The target cannot be loaded: nothing more can be decided on it."""
+
+
+class NotFiniteError(AssertionError):
+    """The network gives what is no number: NaN or infinity. What is claimed of it fails.
+
+    An assertion, as it is the network that is broken, and nothing on this side of it.
+    """
+
+
+class TokenizerFailedError(AssertionError):
+    """The tokenizer raised an error: for a text, or for ids that the network gives.
+
+    An assertion, as what is claimed of texts is then not so.
+    """
+
+
+class UndecidableError(Exception):
+    """The model cannot be asked what would decide a claim, which is then not applicable.
+
+    Its message is the reason, in words for a reader.
+    """
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

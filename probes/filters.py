@@ -163,5 +163,18 @@ def kept(logits: torch.Tensor) -> torch.Tensor:
     return logits.isfinite().sum(dim=-1)
 
 
+def flat(logits: torch.Tensor) -> bool:
+    """Whether all tokens are equally likely, which no temperature changes.
+
+    Args:
+        logits: (vocabulary,); tokens at -inf count for nothing.
+
+    >>> flat(torch.zeros(4)), flat(torch.tensor([0.0, 1.0]))
+    (True, False)
+    """
+    finite = logits[logits.isfinite()]
+    return bool((finite == finite[:1]).all())
+
+
 def _at_least_float32(logits: torch.Tensor) -> torch.Tensor:
     return logits if logits.dtype == torch.float64 else logits.float()

@@ -26,6 +26,15 @@ def shown(value: object, *, limit: int = 60) -> str:
     return text if len(text) <= limit else f"{text[:limit]}..."
 
 
+def cut(text: str, length: int) -> str:
+    """A text, or its beginning with a word on how long it is.
+
+    >>> cut("a text", 6), cut("a longer text", 6)
+    ('a text', 'a long… (cut: 13 characters)')
+    """
+    return text if len(text) <= length else f"{text[:length]}… (cut: {len(text):,} characters)"
+
+
 def read_object(file: Path, *, limit: int = 16 * MEBIBYTE) -> dict[str, Any]:
     """The JSON object that a file holds.
 

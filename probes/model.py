@@ -20,8 +20,9 @@ import torch
 import transformers
 from packaging.version import Version
 
-from probes import progress
-from probes.errors import UnusableTargetError, UserError
+from probes import passes, progress
+from probes.errors import NotFiniteError, TokenizerFailedError, UnusableTargetError, UserError
+from probes.jsonfile import shown
 from probes.random_network import drawn
 from probes.record import Cost, TargetFacts
 from probes.targets import Attention, Dtype, Quantization, Target, resolve
@@ -39,6 +40,9 @@ T = TypeVar("T")
 
 Prompt = str | Sequence[int]
 """A text, encoded with special tokens, or token ids taken as they are."""
+
+LIBRARY_LENGTH = 20
+"""How many tokens `generate` adds where nothing was said."""
 
 REMEMBERED_PROMPTS = 64
 """How many prompts' logits and caches a model keeps: enough for a run, bounded in memory."""
@@ -94,9 +98,7 @@ class Meter:
 
     def count(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Count one call of a network's forward."""
-        inputs: Any = kwargs.get("input_ids", args[0] if args else None)
-        inputs = kwargs.get("inputs_embeds") if inputs is None else inputs
-        rows, positions = inputs.shape[:2]
+        rows, positions = passes.given(args, kwargs).shape[:2]
         self.cost += Cost(forward_passes=1, rows=rows, tokens=rows * positions)
 
 
@@ -170,7 +172,7 @@ class Model:
         self._refuse_offloaded(network)
         if "device_map" not in arguments:
             network = network.to(self.device)
-        self._counting = network.register_forward_pre_hook(self._meter.count, with_kwargs=True)
+        self._watch(network)
         return network.eval()
 
     @contextmanager
@@ -185,11 +187,29 @@ class Model:
         True
         """
         network = self.network
-        self._counting.remove()
+        for hook in self._hooks:
+            hook.remove()
         try:
             yield
         finally:
-            self._counting = network.register_forward_pre_hook(self._meter.count, with_kwargs=True)
+            self._watch(network)
+
+    def _watch(self, network: Any) -> None:
+        """Count forward passes from now on, and refuse what nothing can be claimed of."""
+        self._hooks = [
+            network.register_forward_pre_hook(self._meter.count, with_kwargs=True),
+            network.register_forward_pre_hook(passes.refuse_beyond_context, with_kwargs=True),
+            network.register_forward_hook(self._refuse_no_distribution, with_kwargs=True),
+        ]
+
+    def _refuse_no_distribution(
+        self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> None:
+        row = passes.without_distribution(output)
+        if row is not None:
+            ids = passes.given(args, kwargs)[row].tolist()
+            after = str(self.tokenizer.decode(ids, skip_special_tokens=True))
+            raise NotFiniteError(passes.in_words(after, output.logits[row, -1]))
 
     @property
     def is_split(self) -> bool:
@@ -305,7 +325,9 @@ class Model:
         >>> load("embedded").encode("Hello world", special_tokens=False)
         [22557, 1526]
         """
-        return [int(i) for i in self.tokenizer.encode(text, add_special_tokens=special_tokens)]
+        tokenizer = self.tokenizer
+        with _tokenizing(f"encode {shown(text)}"):
+            return [int(i) for i in tokenizer.encode(text, add_special_tokens=special_tokens)]
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
         """The text of token ids.
@@ -313,8 +335,9 @@ class Model:
         >>> load("embedded").decode([1, 22557, 1526], skip_special_tokens=True)
         'Hello world'
         """
-        text = self.tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens)
-        return str(text)
+        tokenizer = self.tokenizer
+        with _tokenizing(f"decode the ids {shown(list(ids))}"):
+            return str(tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens))
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
         """A prompt's token ids: a text is encoded with special tokens, ids stay as they are."""
@@ -481,6 +504,9 @@ class Model:
         if seed is not None:
             transformers.set_seed(seed)
         settings |= {"return_dict_in_generate": True} | arguments
+        # The last token is never put in. Asked for nothing, generate() cuts its length to fit.
+        added = LIBRARY_LENGTH if max_new_tokens is None else max_new_tokens
+        passes.within_context(self.config, inputs.shape[1] + added - 1)
         with warnings.catch_warnings():
             # Leaving the length to the library is what some claims are about.
             warnings.filterwarnings("ignore", message="Using the model-agnostic default")
@@ -606,11 +632,27 @@ class Model:
         try:
             with _quiet():
                 return load(**arguments)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError) as error:
+        except Exception as error:  # what damaged files make a library raise has no end
             raise UnusableTargetError(
                 f"target {self.target.name!r}: transformers {transformers.__version__} cannot load "
                 f"its {part}: {type(error).__name__}: {error}"
             ) from error
+
+
+@contextmanager
+def _tokenizing(what: str) -> Iterator[None]:
+    """Turn whatever a tokenizer raises into one line: it is the tokenizer that fails.
+
+    Those in Rust also panic, which is no `Exception`.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise TokenizerFailedError(
+            f"the tokenizer cannot {what}: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _by_row(steps: tuple[torch.Tensor, ...] | None) -> torch.Tensor | None:

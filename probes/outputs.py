@@ -49,7 +49,8 @@ def recorded_text(generation: Generation) -> RecordedText:
     >>> len(recorded_text(text).top_logits)
     20
     """
-    top = step_logits(generation).topk(TOP, dim=-1)
+    logits = step_logits(generation)
+    top = logits.topk(min(TOP, logits.shape[-1]), dim=-1)
     return RecordedText(
         prompt_ids=tuple(generation.prompt_ids),
         ids=tuple(generation.ids[0]),

@@ -274,7 +274,9 @@ def logit_distance(one: Model, other: Model, texts: Sequence[str]) -> LogitDista
         a, b = one.logits(ids).double(), other.logits(ids).double()
         centred_a, centred_b = a - a.mean(dim=1, keepdim=True), b - b.mean(dim=1, keepdim=True)
         log_a, log_b = a.log_softmax(dim=1), b.log_softmax(dim=1)
-        cosines.append(torch.cosine_similarity(centred_a, centred_b, dim=1))
+        cosine = torch.cosine_similarity(centred_a, centred_b, dim=1)
+        cosine[(a == b).all(dim=1)] = 1.0  # where all logits are equal nothing can be normalized
+        cosines.append(cosine)
         divergences.append((log_a.exp() * (log_a - log_b)).sum(dim=1))
         same.append(a.argmax(dim=1) == b.argmax(dim=1))
     return LogitDistance(

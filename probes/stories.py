@@ -32,6 +32,9 @@ LENGTH = 30
 SAMPLES = 3
 """Stories an opening and setting."""
 
+COMPARED = 10_000
+"""Characters of a story that are compared with others: a token can stand for any text."""
+
 N_GRAM = 4
 """Tokens of the n-grams that are counted."""
 
@@ -297,12 +300,13 @@ def self_bleu(texts: Sequence[str]) -> float:
     """Mean BLEU-4 of each text against the others, by sacrebleu: 1 if they are all the same.
 
     Args:
-        texts: two or more.
+        texts: two or more; of one that is longer than 10,000 characters, those alone count.
 
     >>> round(self_bleu(["a b c d e", "v w x y z"]), 2)
     0.0
     """
     bleu = BLEU(effective_order=True)
+    texts = [text[:COMPARED] for text in texts]
     scores = [
         bleu.sentence_score(text, [*texts[:place], *texts[place + 1 :]]).score
         for place, text in enumerate(texts)

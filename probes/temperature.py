@@ -36,8 +36,12 @@ class Shape:
 
     @property
     def rises_strictly(self) -> bool:
-        """Whether every entropy is larger than the one before."""
-        return all(a < b for a, b in zip(self.entropies, self.entropies[1:], strict=False))
+        """Whether every entropy is larger than the one before.
+
+        Of a very sharp distribution the first may be too small for a number, and so 0.
+        """
+        steps = zip(self.entropies, self.entropies[1:], strict=False)
+        return self.entropies[-1] > 0 and all(a < b or a == b == 0 for a, b in steps)
 
 
 def shape(logits: torch.Tensor) -> Shape:

@@ -136,7 +136,11 @@ def p_value_of_larger(larger: Sequence[float], smaller: Sequence[float]) -> floa
 
     >>> p_value_of_larger([3.0, 3.1, 2.9, 3.0], [1.0, 1.1, 0.9, 1.0]) < 1e-6
     True
+    >>> p_value_of_larger([1.0, 1.0], [1.0, 1.0])
+    1.0
     """
+    if len({*larger, *smaller}) == 1:  # the test divides by a spread that is 0
+        return 1.0
     return float(stats.ttest_ind(larger, smaller, equal_var=False, alternative="greater").pvalue)
 
 

@@ -18,7 +18,7 @@ import pytest
 from probes import __version__, progress
 from probes.claims import Claim, Need
 from probes.compare import Outcome, outcomes_named
-from probes.errors import UnusableTargetError, UserError, did_you_mean
+from probes.errors import UndecidableError, UnusableTargetError, UserError, did_you_mean
 from probes.files import check_place, write_atomically
 from probes.plugin import devices, markers, verdicts
 from probes.plugin.ending import TERMINATED, Ending
@@ -505,6 +505,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     lacking = session.lacking(target, needs)
     if lacking is not None:
         raise pytest.skip.Exception(lacking, _use_item_location=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, None, None]:
+    """Leave out a claim that the model turns out not to be able to decide, with the reason."""
+    try:
+        return (yield)
+    except UndecidableError as error:
+        raise pytest.skip.Exception(str(error), _use_item_location=True) from error
 
 
 @pytest.hookimpl(wrapper=True)

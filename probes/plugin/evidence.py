@@ -6,6 +6,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
+from probes.jsonfile import cut
 from probes.record import storable
 
 if TYPE_CHECKING:
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 LARGEST = 2**20
 """Bytes of JSON that one piece of evidence may take: a report is to be read."""
 
+_LENGTHS = (10_000, 1_000, 100)
+"""Characters to which texts are cut in evidence that is too large: the first that is enough."""
+
 _SHORTEST_ELEMENT = 2
 """Bytes of JSON that an array's element takes at least, with its comma."""
 
@@ -21,8 +25,8 @@ _SHORTEST_ELEMENT = 2
 def as_json(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Evidence as JSON holds it, and what could not be kept.
 
-    Numbers and arrays of numpy and torch become plain ones. Whatever cannot be kept leaves all
-    else untouched.
+    Numbers and arrays of numpy and torch become plain ones. Of evidence that is too large the long
+    texts are cut, and say so. Whatever cannot be kept leaves all else untouched.
 
     Returns:
         The values that can be stored, and a line for each that cannot.
@@ -31,6 +35,8 @@ def as_json(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     {'ids': [1, 415]}
     >>> as_json({"seen": {1}})[1]  # doctest: +ELLIPSIS
     ["evidence 'seen' holds a set, which a record cannot: attach numbers, texts, lists, ..."]
+    >>> as_json({"text": "long " * 1_000_000})[0]["text"][-34:]
+    'long … (cut: 5,000,000 characters)'
     """
     kept, refused = {}, []
     for name, value in values.items():
@@ -45,7 +51,7 @@ def as_json(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 def _stored(value: Any) -> tuple[Any, str | None]:
     """A value as it is stored, or else why it cannot be."""
     try:
-        return _within_limit(storable(_plain(value))), None
+        return _within_limit(_fitting(storable(_plain(value)))), None
     except RecursionError:
         return None, "is nested too deeply, or holds itself"
     except (TypeError, ValueError) as error:
@@ -83,8 +89,31 @@ def _small(array: Any) -> Any:
     return array
 
 
+def _fitting(value: Any) -> Any:
+    """A value whose long texts are cut, if it is too large and that is enough."""
+    if _size(value) <= LARGEST:
+        return value
+    shorter = (_with_texts_cut(value, length) for length in _LENGTHS)
+    return next((each for each in shorter if _size(each) <= LARGEST), value)
+
+
+def _with_texts_cut(value: Any, length: int) -> Any:
+    if isinstance(value, str):
+        return cut(value, length)
+    if isinstance(value, list):
+        return [_with_texts_cut(item, length) for item in value]
+    if isinstance(value, dict):
+        return {key: _with_texts_cut(item, length) for key, item in value.items()}
+    return value
+
+
+def _size(value: Any) -> int:
+    """Bytes that a value takes as JSON."""
+    return len(json.dumps(value, ensure_ascii=False).encode())
+
+
 def _within_limit(value: Any) -> Any:
-    size = len(json.dumps(value, ensure_ascii=False).encode())
+    size = _size(value)
     if size > LARGEST:
         raise ValueError(
             f"takes {size:,} bytes, more than the {LARGEST:,} that are kept: attach a summary of it"

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from probes.record import ClaimRecord, Record, Verdict, inapplicable
 from probes.report.console import console_of
+from probes.report.marking import visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,14 +41,18 @@ def summary(record: Record, width: int = 80, colour: bool = False) -> str:
                 console.print(_line(claim), soft_wrap=True)
         for reason, claims in inapplicable(record.claims):
             console.print(
-                Text.assemble(("not applicable", "yellow"), f": {', '.join(claims)}: {reason}"),
+                Text.assemble(
+                    ("not applicable", "yellow"), visible(f": {', '.join(claims)}: {reason}")
+                ),
                 soft_wrap=True,
             )
         if record.throughput:
             measured = sum(rate.per_second is not None for rate in record.throughput)
             console.print(
-                f"throughput on {record.target.name}: {measured} of {len(record.throughput)} "
-                "rates measured",
+                Text(
+                    f"throughput on {visible(record.target.name)}: "
+                    f"{measured} of {len(record.throughput)} rates measured"
+                ),
                 soft_wrap=True,
             )
     return capture.get()
@@ -64,7 +69,8 @@ def decided(records: Sequence[Record]) -> bool:
 
 def _table(record: Record) -> Table:
     used = [c for c in _COLUMNS if c[1] is Verdict.HOLDS or _count(record.claims, c[1])]
-    table = Table(title=f"claims on {record.target.name}", title_justify="left")
+    title = Text(f"claims on {visible(record.target.name)}", style="table.title")
+    table = Table(title=title, title_justify="left")
     table.add_column("section")
     table.add_column("claims", justify="right")
     for heading, _, style in used:
@@ -72,7 +78,7 @@ def _table(record: Record) -> Table:
     sections = list(dict.fromkeys(claim.section for claim in record.claims))
     for section in sections:
         claims = [claim for claim in record.claims if claim.section == section]
-        table.add_row(section, *_counts(claims, used))
+        table.add_row(Text(visible(section)), *_counts(claims, used))
     if len(sections) > 1:
         table.add_section()
         table.add_row("all", *_counts(record.claims, used))
@@ -93,4 +99,4 @@ def _count(claims: Sequence[ClaimRecord], verdict: Verdict | None) -> int:
 def _line(claim: ClaimRecord) -> Text:
     word = claim.verdict.value if claim.verdict else "undecided"
     first = claim.reason.strip().splitlines() or ["no reason was given"]
-    return Text.assemble((word, "bold red"), f": {claim.id}: {first[0]}")
+    return Text.assemble((word, "bold red"), visible(f": {claim.id}: {first[0]}"))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from traceback import format_exception_only
 from typing import TYPE_CHECKING, Literal
 
+from probes.jsonfile import cut
 from probes.record import Verdict
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ class Phase:
     stated: bool = False
     expected: str | None = None
 
+
+LONGEST_REASON = 2_000
+"""Characters of a reason that are kept: it may quote what a model wrote."""
 
 NOT_RUN = "[NOTRUN] "
 """How pytest marks a test that is expected to fail and therefore not run."""
@@ -98,9 +102,12 @@ def in_words(error: BaseException) -> str:
     >>> in_words(AssertionError("the default is not greedy"))
     'the default is not greedy'
     """
-    return "\n".join(_one_in_words(leaf) for leaf in leaves(error))
+    return cut("\n".join(_one_in_words(leaf) for leaf in leaves(error)), LONGEST_REASON)
 
 
 def _one_in_words(error: BaseException) -> str:
     words = "".join(format_exception_only(type(error), error)).strip()
-    return words.removeprefix("AssertionError: ").removeprefix("Failed: ")
+    if isinstance(error, AssertionError):
+        kind, _, message = words.partition(": ")
+        return message or kind
+    return words.removeprefix("Failed: ")

@@ -8,14 +8,24 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from probes.errors import UserError
-from probes.jsonfile import shown
-from probes.record import SCHEMA_VERSION, Check, Environment, Rate, Record, TargetFacts, fold
+from probes.jsonfile import cut, shown
+from probes.record import (
+    SCHEMA_VERSION,
+    Check,
+    Environment,
+    Rate,
+    Record,
+    TargetFacts,
+    fold,
+    storable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,7 +147,7 @@ class _Run:
 def _add(run: _Run, line: bytes, name: str) -> None:
     """Take in one line after the first; `name` says which, for a refusal."""
     try:
-        match json.loads(line):
+        match storable(json.loads(line)):
             case {"claim": str(claim_id), "place": int(place), "check": check}:
                 run.checks.append((place, claim_id, Check.model_validate(check)))
             case {"target": target, "environment": environment}:
@@ -180,7 +190,7 @@ def _parsed(raw: bytes, path: Path) -> dict[str, Any]:
     if not raw.strip():
         raise UserError(f"'{path}' is empty: expected the record of a run")
     try:
-        data = json.loads(raw.decode("utf-8-sig"))
+        data = storable(json.loads(raw.decode("utf-8-sig")))
     except RecursionError as error:
         raise UserError(f"'{path}' is nested too deeply to be the record of a run") from error
     except json.JSONDecodeError as error:
@@ -220,11 +230,18 @@ def _upgraded(data: dict[str, Any], path: Path) -> dict[str, Any]:
 
 def _validated(data: dict[str, Any], path: Path) -> Record:
     try:
-        return Record.model_validate(data)
+        record = Record.model_validate(data)
     except ValidationError as error:
         raise UserError(f"'{path}' is not the record of a run: {_first_line(error)}") from error
     except RecursionError as error:
         raise UserError(f"'{path}' is nested too deeply to be the record of a run") from error
+    for claim_id, times in Counter(claim.id for claim in record.claims).items():
+        if times > 1:
+            raise UserError(
+                f"'{path}' is not the record of a run: it has the claim {shown(claim_id)} "
+                f"{times} times"
+            )
+    return record
 
 
 def _first_line(error: Exception) -> str:
@@ -233,7 +250,7 @@ def _first_line(error: Exception) -> str:
         first = error.errors(include_url=False, include_input=False)[0]
         # A key is whatever the file says: it must neither fill a screen nor command a terminal.
         place = ".".join(shown(str(part)[:60], limit=999)[1:-1] for part in first["loc"])
-        return f"{place}: {first['msg']}"
+        return f"{cut(place, 200)}: {first['msg']}"
     return str(error)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 from datetime import datetime
+from math import isfinite
 from typing import TYPE_CHECKING
 
 from probes.claims import catalogue
@@ -123,6 +124,8 @@ def duration(seconds: float, language: str = "en") -> str:
     >>> duration(0.0042), duration(3.14159), duration(83), duration(7500)
     ('4 ms', '3.1 s', '1 min 23 s', '2 h 5 min')
     """
+    if not isfinite(seconds):
+        return f"{seconds} s"
     if seconds < 1:
         return phrase("duration.below_a_second", language, ms=f"{seconds * 1000:.0f}")
     if seconds < 60:

@@ -28,6 +28,8 @@ _VOCABULARY = ("vocab_size",)
 _WIDTH = ("hidden_size", "n_embd", "d_model")
 _DEPTH = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 _OTHER_SIZES = ("intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim")
+_EXPERT_WIDTH = ("moe_intermediate_size", "intermediate_size")
+_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 _LARGEST_SIZE = 2**40
 
 _EMBEDDINGS = (
@@ -198,6 +200,16 @@ class Checkpoint:
                 f"layers), but its weights have {self.weight_bytes:,}: "
                 "the two do not belong together"
             )
+        experts, inner = _whole(config, _EXPERTS), _whole(config, _EXPERT_WIDTH)
+        # A layer has a tensor of its own, an expert a matrix of at least one bit a weight.
+        layered = depth <= len(self.tensors)
+        if not layered or experts * inner * width // 8 > self.weight_bytes:
+            what = f"{experts:,} experts" if layered else f"{depth:,} layers"
+            raise UserError(
+                f"{self.folder / 'config.json'} describes a model of {what}, but its weights are "
+                f"{len(self.tensors):,} tensors of {self.weight_bytes:,} bytes: "
+                "the two do not belong together"
+            )
 
     def _refuse_foreign_tokenizer(self) -> None:
         rows = self.embedding_rows
@@ -231,3 +243,9 @@ def _text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _size(config: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
     return next((config[name] for name in names if config.get(name) is not None), None)
+
+
+def _whole(config: Mapping[str, Any], names: tuple[str, ...]) -> int:
+    """The same where nothing says that it is a number at all: 0 if it is none."""
+    value = _size(config, names)
+    return value if type(value) is int else 0

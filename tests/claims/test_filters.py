@@ -117,7 +117,10 @@ def test_library_temperature_is_the_formula_on_any_logits(
 @pytest.mark.claim("temperature-shape")
 @pytest.mark.parametrize("prompt", PROMPTS)
 def test_entropy_rises_and_the_ranking_stays(model: Model, evidence: Evidence, prompt: str) -> None:
-    shape = probes.temperature.shape(model.logits(prompt)[-1])
+    logits = model.logits(prompt)[-1]
+    if probes.filters.flat(logits):
+        pytest.skip("to it all tokens are equally likely, at any temperature")
+    shape = probes.temperature.shape(logits)
     evidence.update(asdict(shape))
     assert shape.rises_strictly, "entropy does not rise with the temperature"
     assert shape.ranking_changes == 0
@@ -159,7 +162,10 @@ def test_k_of_one_is_greedy(model: Model, seed: int, evidence: Evidence) -> None
     greedy = probes.decoding.greedy(model, [CAPITAL_OF_JAPAN], 20)[0]
     sampled = probes.decoding.sampled(model, CAPITAL_OF_JAPAN, 20, seed, top_k=1)
     evidence["greedy"], evidence["top_k_1"] = greedy.text, sampled.text
-    assert sampled.ids == greedy.ids[0]
+    alone = probes.decoding.steps_without_tie(greedy)
+    if alone == 0:
+        pytest.skip("its two likeliest tokens are equally likely: top-k of 1 keeps both")
+    assert sampled.ids[:alone] == greedy.ids[0][:alone]
 
 
 @pytest.mark.claim("top-k")
@@ -282,8 +288,11 @@ def test_composition_is_the_librarys_on_any_logits(
 def test_another_order_would_be_seen(model: Model, evidence: Evidence) -> None:
     logits = model.logits(STORIES[0])[-1:]
     last = Sampling(temperature=3.0, top_k=0)
+    in_order = replace(last, top_p=0.9)
     nucleus_first = probes.library_filters.apply(probes.filters.top_p(logits, 0.9), last)
-    step = probes.decoding.compare_filters(logits, nucleus_first, replace(last, top_p=0.9))[0]
+    if nucleus_first.equal(probes.filters.filtered(logits, in_order)):
+        pytest.skip("its distribution is so flat or so sharp that no order makes a difference")
+    step = probes.decoding.compare_filters(logits, nucleus_first, in_order)[0]
     evidence.update(asdict(step))
     assert not step.as_expected
 

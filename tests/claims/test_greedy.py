@@ -172,10 +172,15 @@ def test_long_greedy_text_repeats_itself_more_than_sampled_text(
     model: Model, seed: int, greedy: Greedy, evidence: Evidence
 ) -> None:
     stories = greedy(120)[-len(STORIES) :]
+    longest = max(len(text.ids[0]) for text in stories)
+    if longest < min(LENGTHS):
+        pytest.skip(
+            f"none of its greedy texts is longer than {longest}: too short to repeat itself"
+        )
     found = probes.repetition.greedy_against_sampled(model, stories, samples=8, seed=seed)
     evidence.update(asdict(found))
-    assert found.greedy_distinct < found.sampled_distinct
-    assert found.p_value < probes.goodness.SHOWN
+    assert found.greedy_distinct < found.sampled_distinct, "greedy text repeats itself no more"
+    assert found.p_value < probes.goodness.SHOWN, "greedy text repeats itself hardly more"
 
 
 @pytest.mark.claim("beam-one")

@@ -97,9 +97,9 @@ def test_wide_hot_texts_vary_more_and_are_less_likely(
     flatter = probes.variety.p_value_of_larger(wide.entropies, narrow.entropies)
     less_likely = probes.variety.p_value_of_larger(narrow.log_likelihoods, wide.log_likelihoods)
     evidence["p_value_of_entropy"], evidence["p_value_of_log_likelihood"] = flatter, less_likely
-    assert flatter < probes.goodness.SHOWN
-    assert less_likely < probes.goodness.SHOWN
-    assert wide.distinct_4_grams >= narrow.distinct_4_grams
+    assert flatter < probes.goodness.SHOWN, "wide-hot texts are drawn from no flatter a law"
+    assert less_likely < probes.goodness.SHOWN, "wide-hot texts are as likely"
+    assert wide.distinct_4_grams >= narrow.distinct_4_grams, "wide-hot texts are more alike"
 
 
 def verdict_of(evidence: Evidence, drawn: Draws) -> None:

@@ -66,7 +66,7 @@ REFUSED = {
     "{(1, 2): 3}": "evidence 'x' holds a key that is a tuple: use texts or whole numbers",
     "numpy.zeros((1024, 1024))": "evidence 'x' is an array of 1,048,576 elements: attach a "
     "summary of it",
-    "'x' * 2**20": "evidence 'x' takes 1,048,578 bytes, more than the 1,048,576 that are kept: "
+    "[7] * 2**19": "evidence 'x' takes 1,572,864 bytes, more than the 1,048,576 that are kept: "
     "attach a summary of it",
     "evidence": "evidence 'x' is nested too deeply, or holds itself",
 }
@@ -108,3 +108,31 @@ def test_both(model, evidence):
     warm_project.run()
     claim = warm_project.claims()["both"]
     assert (claim["verdict"], claim["reason"]) == ("fails", "it fails")
+
+
+def test_texts_of_megabytes_are_cut_and_say_so(warm_project: Project) -> None:
+    warm_project.test_file(
+        """
+@pytest.mark.claim("long", title="It writes much.")
+def test_long(model, evidence):
+    evidence["text"] = "long " * 2_000_000
+    evidence["steps"] = [{"id": i, "text": "long " * 20_000} for i in range(200)]
+    evidence["short"] = "short"
+    raise AssertionError("it wrote " + evidence["text"])
+"""
+    )
+    result = warm_project.run("--tb=no")
+    assert len(result.stdout.str()) < 10_000
+    claim = warm_project.claims()["long"]
+    (check,) = claim["evidence"]
+    assert claim["verdict"] == "fails"
+    assert claim["reason"].startswith("it wrote long ")
+    assert claim["reason"].endswith("… (cut: 10,000,008 characters)")
+    assert check["values"]["text"] == "long " * 2_000 + "… (cut: 10,000,000 characters)"
+    assert check["values"]["steps"][199] == {
+        "id": 199,
+        "text": "long " * 200 + "… (cut: 100,000 characters)",
+    }
+    assert check["values"]["short"] == "short"
+    (folder,) = (warm_project.folder / "reports").glob("*/*")
+    assert (folder / "report.html").stat().st_size < 2**20
