@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -154,6 +154,7 @@ class Model:
         """The network with its weights, in evaluation mode, its forward passes counted."""
         arguments = self._safe_arguments() | {
             "use_safetensors": True,
+            "output_loading_info": True,
             _dtype_argument(): _torch_dtype(self.target.dtype.value),
         }
         if self.target.attention.value != "auto":
@@ -168,7 +169,8 @@ class Model:
         with progress.step(f"loading {self.target.name}: {size}", self._usable.needed_bytes):
             if self.target.random is not None:
                 arguments |= self._random_weights()
-            network = self._loaded("weights", load.from_pretrained, **arguments)
+            network, loading = self._loaded("weights", load.from_pretrained, **arguments)
+        self._refuse_incomplete(loading["missing_keys"])
         self._refuse_offloaded(network)
         if "device_map" not in arguments:
             network = network.to(self.device)
@@ -592,6 +594,15 @@ class Model:
         if direct or self.device.type == "cuda":
             return {"device_map": {"": str(self.device)}}
         return {}
+
+    def _refuse_incomplete(self, missing: Collection[str]) -> None:
+        """Weights that are not stored: transformers fills them with random numbers."""
+        if missing:
+            raise UnusableTargetError(
+                f"target {self.target.name!r}: its weights lack {len(missing)} of the tensors that "
+                f"its configuration describes, the first {shown(min(missing))}: copy or download "
+                "the model again"
+            )
 
     def _refuse_offloaded(self, network: Any) -> None:
         """Weights without room where they were to go: they lie on the host or on the disk now."""

@@ -152,10 +152,10 @@ def flip_a_weight(network: Any) -> None:
 @fault("bytes of packed weights corrupted on their way to memory", "load-nf4", checks="nearest")
 def one_packed_byte_wrong(model: Model) -> Patch:
     def load(original: Wrapper, **arguments: Any) -> Any:
-        network = original(**arguments)
+        network, loading = original(**arguments)
         if "quantization_config" in arguments:
             flip_a_weight(network)
-        return network
+        return network, loading
 
     return wrapped("transformers:AutoModelForCausalLM", "from_pretrained", load)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import hypothesis  # noqa: F401 - its plugin imports it at the end of each run: once is enough
 import pytest
+import vl_convert  # noqa: F401 - cannot be imported twice, and a run in this process forgets it
 
 from probes.targets import EMBEDDED_FOLDER
 
@@ -23,6 +24,8 @@ def embedded_model_loaded() -> None:
 
     A run inside this process takes away what it imported, and torch cannot be imported twice.
     """
+    import bitsandbytes  # noqa: F401 - cannot be imported twice either
+
     import probes
 
     probes.load("embedded").generate("The capital of Japan is", max_new_tokens=1)

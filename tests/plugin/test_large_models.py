@@ -96,17 +96,16 @@ def test_split_weights_give_the_same_text(monkeypatch: pytest.MonkeyPatch) -> No
 
     import probes
 
-    load, asked = transformers.AutoModelForCausalLM.from_pretrained, {}
+    load: Any = transformers.AutoModelForCausalLM.from_pretrained
+    asked: dict[str, Any] = {}
 
-    def dispatched(**arguments: Any) -> Any:
+    def dispatched(**arguments: Any) -> tuple[Any, Any]:
         """There is one device here: it is dispatched to in two parts, with hooks between them."""
         asked.update({name: arguments.pop(name) for name in ("device_map", "max_memory")})
-        network = load(**arguments)
-        parts = dict.fromkeys(
-            ("model.embed_tokens", "model.layers", "model.norm", "lm_head"), "cpu"
-        )
-        parts["model.rotary_emb"] = "cpu"
-        return accelerate.dispatch_model(network, parts, force_hooks=True)
+        network, loading = load(**arguments)
+        parts = ("embed_tokens", "layers", "norm", "rotary_emb")
+        places = dict.fromkeys([*(f"model.{part}" for part in parts), "lm_head"], "cpu")
+        return accelerate.dispatch_model(network, places, force_hooks=True), loading
 
     monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", dispatched)
     model = split(cpu=10**9)
@@ -128,6 +127,26 @@ def test_weights_that_would_be_left_on_the_disk_are_refused() -> None:
         _ = split(cpu=17 * 10**6).network
     assert "\n" not in str(refused.value)
     assert str(refused.value).startswith("target 'embedded': ")
+
+
+@pytest.mark.usefixtures("embedded_model_loaded")
+def test_weights_that_are_not_stored_are_refused_and_not_made_up(tmp_path: Path) -> None:
+    from probes.errors import UnusableTargetError
+    from probes.model import Model
+    from probes.targets import Target
+    from probes.targets.preflight import preflight
+
+    folder = tmp_path / "deeper"
+    shutil.copytree(EMBEDDED_FOLDER, folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["num_hidden_layers"] += 1
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(UnusableTargetError) as refused:
+        _ = Model(preflight(Target(name="deeper", folder=folder))).network
+    assert str(refused.value) == (
+        "target 'deeper': its weights lack 9 of the tensors that its configuration describes, the "
+        "first 'model.layers.4.input_layernorm.weight': copy or download the model again"
+    )
 
 
 # --- told while it lasts -------------------------------------------------------------------------
