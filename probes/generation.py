@@ -64,7 +64,8 @@ def padding(model: Model) -> tuple[int | None, int | None]:
 def padding_after_end(model: Model, prompt: Prompt) -> list[int]:
     """Ids that fill a row which ended before the others of its batch.
 
-    The first of two rows is made to end at once, the second to go on for three tokens more.
+    The first of two rows is made to end at once and kept from ending again, the second to go on for
+    three tokens more.
 
     Returns:
         What `generate` put into the first row after its end-of-sequence token.
@@ -82,10 +83,11 @@ def padding_after_end(model: Model, prompt: Prompt) -> list[int]:
     inputs = torch.tensor([ids, ids], device=model.device)
     end = model.end_ids[0]
 
-    def end_first_row_only(_: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        scores[1, model.end_ids] = -torch.inf
-        scores[0] = -torch.inf
-        scores[0, end] = 0.0
+    def end_first_row_only(rows: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        scores[:, model.end_ids] = -torch.inf
+        if rows.shape[1] == len(ids):
+            scores[0] = -torch.inf
+            scores[0, end] = 0.0
         return scores
 
     output = model.network.generate(
