@@ -16,6 +16,7 @@ from probes.record import ClaimRecord, Record, Verdict, tally
 from probes.report import (
     comparing,
     evidence,
+    faults,
     history,
     interactive,
     language,
@@ -76,6 +77,7 @@ def render(record: Record, comparison: Comparison | None = None) -> str:
             broken=[claim for claim in record.claims if claim.verdict in BROKEN],
             sections=_sections(record),
             anchors=_anchors(record),
+            faults=faults.by_claim(),
             **_frame(),
         )
     )

@@ -1,19 +1,33 @@
-"""The table of claims and faults as a page: `docs/faults.md` is made by it.
+"""The table of claims and faults as a page and as data for the report.
 
 python -m tests.controls.page > docs/faults.md
+python -m tests.controls.page --json > probes/report/faults.json
 """
 
 from __future__ import annotations
+
+import json
+import sys
 
 from probes.claims import catalogue
 from tests.controls.faults import CATALOGUE, UNSEEN
 
 COMMAND = "python -m tests.controls.page > docs/faults.md"
+DATA_COMMAND = "python -m tests.controls.page --json > probes/report/faults.json"
 
 
 def page() -> str:
     """The whole page, in Markdown."""
     return "\n".join([*_introduction(), "", *_faults(), "", *_claims(), "", *_unseen()]) + "\n"
+
+
+def data() -> str:
+    """Each fault with what it stands for and the claims it turns red, as JSON."""
+    faults = [
+        {"name": fault.name, "stands_for": fault.stands_for, "claims": fault.claims}
+        for fault in CATALOGUE.values()
+    ]
+    return json.dumps(faults, indent=1, ensure_ascii=False) + "\n"
 
 
 def _introduction() -> list[str]:
@@ -24,7 +38,8 @@ def _introduction() -> list[str]:
         "",
         f"A claim that nothing can turn red says nothing. `pytest tests/controls` breaks the stack "
         f"under test in {len(CATALOGUE)} ways, one at a time, and sees the claims below fail on "
-        "the embedded model; without any fault the same checks hold.",
+        "the embedded model; without any fault the same checks hold. `-v` shows what each claim "
+        "found; `--all-claims` decides all claims under each fault, about a minute each.",
     ]
 
 
@@ -54,4 +69,4 @@ def _listed(claims: tuple[str, ...]) -> str:
 
 
 if __name__ == "__main__":
-    print(page(), end="")
+    print(data() if sys.argv[1:] == ["--json"] else page(), end="")

@@ -1,6 +1,9 @@
 """Decides claims under each fault, all in one process, and writes down what came of them.
 
-python -m tests.controls.runner RESULTS.json [FAULT ...]
+python -m tests.controls.runner [--all-claims] RESULTS.json [FAULT ...]
+
+Decides the claims that a fault names, by the checks that are enough to see it; or all claims by
+all checks, a minute a fault.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROOT = Path(__file__).parents[2]
+ALL_CLAIMS = "--all-claims"
 
 Verdicts = dict[str, dict[str, list[str]]]
 """For each claim the reasons of its checks, by verdict."""
@@ -59,18 +63,20 @@ def decide(claims: Sequence[str], checks: str) -> Verdicts:
     return collector.verdicts
 
 
-def under(fault: Fault) -> Verdicts:
-    """What the claims that a fault names come to while it lasts."""
+def under(fault: Fault, *, all_claims: bool) -> Verdicts:
+    """What the claims that a fault names, or all, come to while it lasts."""
     model = probes.load(DEFAULT_TARGET)
     model.unload()
     with fault.apply(model):
-        verdicts = decide(fault.claims, fault.checks)
+        verdicts = decide((), "") if all_claims else decide(fault.claims, fault.checks)
     model.unload()
     return verdicts
 
 
-def main(results: str, *names: str) -> None:
+def main(*arguments: str) -> None:
     """Run the named faults, or all."""
+    all_claims = ALL_CLAIMS in arguments
+    results, *names = (each for each in arguments if each != ALL_CLAIMS)
     # A counterexample is enough: making it smaller takes longer than finding it.
     hypothesis.settings.register_profile(
         "faults", phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate]
@@ -79,7 +85,7 @@ def main(results: str, *names: str) -> None:
     found = {}
     for name in names or CATALOGUE:
         started = time.monotonic()
-        found[name] = under(CATALOGUE[name])
+        found[name] = under(CATALOGUE[name], all_claims=all_claims)
         print(f"{name}: {time.monotonic() - started:.1f} s", flush=True)
     Path(results).write_text(json.dumps(found, indent=1), encoding="utf-8")
 

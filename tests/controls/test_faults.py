@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from probes.claims import Need, catalogue
+from probes.report.faults import FILE
 from tests.controls.faults import CATALOGUE
-from tests.controls.page import COMMAND, page
+from tests.controls.page import COMMAND, DATA_COMMAND, data, page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,3 +40,7 @@ def test_every_decidable_claim_is_turned_red_by_a_fault() -> None:
 def test_page_is_current() -> None:
     written = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
     assert written == page(), f"make it anew: {COMMAND}"
+
+
+def test_what_the_report_shows_is_current() -> None:
+    assert FILE.read_text(encoding="utf-8") == data(), f"make it anew: {DATA_COMMAND}"
