@@ -523,6 +523,9 @@ def test_rates_are_paired_by_what_they_are_whatever_their_order() -> None:
         {"prompt_tokens": 512},
         {"new_tokens": 512},
         {"per_second": None, "low": None, "high": None, "reason": "no room"},
+        {"per_second": None},
+        {"low": None},
+        {"high": None},
     ],
 )
 def test_what_was_measured_otherwise_or_in_one_run_alone_has_no_ratio(
