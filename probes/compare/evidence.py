@@ -233,7 +233,7 @@ def as_number(value: JsonValue) -> float | None:
 def _finite(value: float) -> JsonValue:
     if math.isfinite(value):
         return value
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return str(value).replace("inf", "Infinity").replace("nan", "NaN")
 
 
 def _of_numbers(

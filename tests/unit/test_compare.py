@@ -7,13 +7,14 @@ import pytest
 
 from probes.compare import Outcome
 from probes.compare.drift import divergence, log_probabilities
-from probes.compare.evidence import Explained, differences
-from probes.compare.kept import LEAST_NOISE, Kept, kept
+from probes.compare.evidence import SHOWN, Explained, differences
+from probes.compare.kept import LEAST_NOISE, Kept, first_token, kept
 from probes.compare.outcomes import outcome
 from probes.compare.rates import ratios
 from probes.compare.records import compare
 from probes.errors import UserError
 from probes.record import ClaimRecord, Cost, Verdict
+from probes.recording import RecordedText
 from tests.samples import ENVIRONMENT, LOADED, check, header, planned, rates, record
 
 if TYPE_CHECKING:
@@ -120,6 +121,37 @@ def test_not_applicable_for_another_reason_is_not_comparable() -> None:
 )
 def test_every_kind_of_value_has_its_outcome(old: Any, new: Any, expected: list[str]) -> None:
     assert [each.value for each in changed(old, new)] == expected
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "name", "shown"),
+    [
+        ({"a": [{"b": "c"}]}, {"a": [{"b": "d"}]}, "x.a[0].b", ("c", "d")),
+        ({"a": [{"b": 1.0}]}, {"a": [{"b": 2.0}]}, "x.a[*].b", (1.0, 2.0)),
+        (0.5, "Infinity", "x", (0.5, "Infinity")),
+        ("-Infinity", 0.5, "x", ("-Infinity", 0.5)),
+        ("NaN", -0.5, "x", ("NaN", -0.5)),
+        (24, 25, "x", (24, 25)),
+        ("a" * SHOWN, "a" * (SHOWN + 1), "x", ("a" * SHOWN, "a" * (SHOWN - 1) + "…")),
+        ([1, 2, 3], {"a": 1}, "x", ("3 items", "1 entries")),
+        (True, None, "x", (True, None)),
+        ({"a": 1}, {}, "x.a", (1, "absent")),
+    ],
+)
+def test_a_difference_says_where_and_what(old: Any, new: Any, name: str, shown: Any) -> None:
+    (found,) = differences(decided(HOLDS, x=old), decided(HOLDS, x=new), NOISELESS)
+    assert (found.name, (found.old, found.new)) == (name, shown)
+    # 1 is equal to 1.0 and to True, and is not the same to a reader.
+    assert [type(each) for each in (found.old, found.new)] == [type(each) for each in shown]
+
+
+def test_numbers_that_all_moved_alike_have_no_effect_size() -> None:
+    old, new = ([{"p": p + moved} for p in (1.0, 2.0, 3.0)] for moved in (0.0, 0.5))
+    (found,) = differences(decided(HOLDS, x=old), decided(HOLDS, x=new), NOISELESS)
+    assert found.effect is not None
+    assert found.effect.size is None
+    estimate = found.effect.difference
+    assert (estimate.low, estimate.value, estimate.high) == (0.5, 0.5, 0.5)
 
 
 def test_noise_explains_more_where_more_was_measured() -> None:
@@ -247,6 +279,86 @@ def test_a_margin_is_at_least_that_of_the_kept_logits_where_a_token_is_not_among
     assert token is not None
     assert (token.at_least, token.near_tie) == (True, False)
     assert token.margin == pytest.approx(0.02)
+
+
+def recorded(ids: tuple[int, ...] = (5, 7), text: str = "a b", **more: Any) -> RecordedText:
+    """A greedy text in whose every step the tokens 5, 7 and 8 stand half a logit apart."""
+    steps = {"top_ids": [[5, 7, 8]] * len(ids), "top_logits": [[3.0, 2.5, 2.0]] * len(ids)}
+    return RecordedText(**{"prompt_ids": (1,), "ids": ids, "text": text, **steps, **more})
+
+
+OLD, NEW = recorded(), recorded((5, 8), "a c")
+NOT_KEPT: dict[str, Any] = {"top_ids": (), "top_logits": ()}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "ids", "margin", "at_least"),
+    [
+        (OLD, NEW, (7, 8), 1.0, False),
+        # A text that ends where the other goes on.
+        (recorded((5,), "a"), NEW, (None, 8), 0.0, True),
+        (OLD, recorded((5,), "a"), (7, None), 0.0, True),
+        # A token that is not among the kept ones, in both and in one.
+        (OLD, recorded((5, 9), "a c"), (7, 9), 2.0, True),
+        (OLD, recorded((5, 8), "a c", top_ids=[[5, 6, 8]] * 2), (7, 8), 1.5, True),
+        # No logits in one, in the other, and at this step alone.
+        (recorded(**NOT_KEPT), NEW, (7, 8), 0.5, True),
+        (OLD, recorded((5, 8), "a c", **NOT_KEPT), (7, 8), 0.5, True),
+        (
+            OLD,
+            recorded((5, 8), "a c", top_ids=[[5], []], top_logits=[[3.0], []]),
+            (7, 8),
+            0.5,
+            True,
+        ),
+    ],
+)
+def test_the_first_token_that_differs_is_told_with_the_margin_of_both(
+    old: RecordedText,
+    new: RecordedText,
+    ids: tuple[int | None, int | None],
+    margin: float,
+    at_least: bool,
+) -> None:
+    for noise in (0.5, 0.49):  # a margin of twice the noise is a near tie
+        found = first_token(f"{old.text} and on", f"{new.text} and so", ([old], [new]), noise)
+        assert found is not None
+        assert (found.step, found.ids, found.noise) == (1, ids, noise)
+        assert (found.margin, found.at_least) == (margin, at_least)
+        assert found.near_tie == (not at_least and noise == 0.5)
+
+
+@pytest.mark.parametrize(
+    ("others_before", "others_after"),
+    [
+        ([recorded(text="b")], []),
+        ([recorded((), "")], []),
+        ([], [recorded((5, 9), "d")]),
+        ([], [recorded((), "")]),
+        ([], [recorded((5, 9), "a c", prompt_ids=(2,))]),
+    ],
+    ids=["another old text", "none", "another new text", "an empty one", "another prompt's"],
+)
+def test_texts_are_found_among_others_by_how_they_begin_and_by_their_prompt(
+    others_before: list[RecordedText], others_after: list[RecordedText]
+) -> None:
+    kept_texts = [*others_before, OLD], [*others_after, NEW]
+    found = first_token("a b", "a c", kept_texts, 0.5)
+    assert found is not None
+    assert found.ids == (7, 8)
+    assert first_token("a b", "a c", (others_before, [NEW]), 0.5) is None
+    assert first_token("a b", "a c", ([OLD], others_after), 0.5) is None
+
+
+def test_texts_that_differ_later_than_logits_are_kept_have_no_first_token() -> None:
+    assert first_token("a b and on", "a b and so", ([OLD], [OLD]), 0.5) is None
+
+
+def test_a_text_that_became_something_else_has_no_first_token() -> None:
+    explained = Explained(noise=0.5, texts=([OLD], [NEW]))
+    assert changed("a b and on", "a c and so", explained) == [Outcome.DRIFTED]
+    assert changed("a b and on", ["a c and so"], explained) == [Outcome.CHANGED]
+    assert changed(["a b and on"], "a c and so", explained) == [Outcome.CHANGED]
 
 
 # --- distributions -------------------------------------------------------------------------------
