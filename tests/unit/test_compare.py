@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from statistics import pstdev
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -104,6 +105,8 @@ def test_not_applicable_for_another_reason_is_not_comparable() -> None:
         (24, 25, ["drifted"]),
         (1000, 1040, ["drifted"]),
         (24, 30, ["changed"]),
+        (1, 2, ["drifted"]),
+        (1, 3, ["changed"]),
         (True, False, ["changed"]),
         (None, 0.5, ["changed"]),
         ("a text", "another", ["changed"]),
@@ -136,6 +139,7 @@ def test_every_kind_of_value_has_its_outcome(old: Any, new: Any, expected: list[
         ([1, 2, 3], {"a": 1}, "x", ("3 items", "1 entries")),
         (True, None, "x", (True, None)),
         ({"a": 1}, {}, "x.a", (1, "absent")),
+        ({}, {"a": "b"}, "x.a", ("absent", "b")),
     ],
 )
 def test_a_difference_says_where_and_what(old: Any, new: Any, name: str, shown: Any) -> None:
@@ -143,6 +147,16 @@ def test_a_difference_says_where_and_what(old: Any, new: Any, name: str, shown: 
     assert (found.name, (found.old, found.new)) == (name, shown)
     # 1 is equal to 1.0 and to True, and is not the same to a reader.
     assert [type(each) for each in (found.old, found.new)] == [type(each) for each in shown]
+
+
+def test_another_id_has_no_effect_as_ids_are_no_quantities() -> None:
+    (found,) = differences(decided(HOLDS, id=7), decided(HOLDS, id=8), NOISELESS)
+    assert (found.outcome, found.effect) == (Outcome.CHANGED, None)
+
+
+def test_rounding_explains_no_change_of_a_count() -> None:
+    assert changed(1000, 1001, Explained(noise=1e-3)) == [Outcome.DRIFTED]
+    assert changed(1000.0, 1001.0, Explained(noise=1e-3)) == []
 
 
 def test_numbers_that_all_moved_alike_have_no_effect_size() -> None:
@@ -424,11 +438,47 @@ def test_intervals_come_from_drawing_whole_prompts() -> None:
     assert again == found
 
 
-def test_a_beginning_that_prompts_share_counts_once() -> None:
-    prompts = prompt("P"), prompt("Q", ids=(1, 6))
+def test_intervals_are_as_wide_as_those_of_a_mean_over_prompts() -> None:
+    tops = [2.0 + i / 100 for i in range(40)]
+    old = [prompt(f"P{i}", ids=(i, 5)) for i in range(len(tops))]
+    new = [prompt(f"P{i}", ids=(i, 5), top=top) for i, top in enumerate(tops)]
+    found = compare(keeping(*old), keeping(*new)).drift
+    assert found is not None
+    assert found.kl is not None
+    before, *after = (
+        list(log_probabilities([3, 4], [top, 1.0], 0.0).values()) for top in (2.0, *tops)
+    )
+    spread = pstdev(divergence(before, each) for each in after)
+    # Two positions of one prompt are no two measurements.
+    normal = 2 * 1.96 * spread / math.sqrt(len(tops))
+    assert found.kl.high - found.kl.low == pytest.approx(normal, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "positions"),
+    [
+        ((1, 5), (1, 6), 3),
+        ((1, 5), (1, 5), 2),
+        ((1, 5), (2, 5), 4),
+        ((4, 4), (5, 5), 4),
+        ((1, 5), (5, 1), 4),
+    ],
+)
+def test_a_beginning_that_prompts_share_counts_once(
+    one: tuple[int, ...], other: tuple[int, ...], positions: int
+) -> None:
+    prompts = prompt("P", ids=one), prompt("Q", ids=other)
     found = compare(keeping(*prompts), keeping(*prompts)).drift
     assert found is not None
-    assert (found.prompts, found.positions) == (2, 3)
+    assert (found.prompts, found.positions) == (2, positions)
+
+
+def test_a_token_that_comes_again_is_another_position() -> None:
+    rows = {"top_ids": [[3, 4]] * 3, "top_logits": [[2.0, 1.0]] * 3}
+    long = prompt("P", ids=(1, 5, 1), log_rest=[0.0] * 3, likeliest=["x"] * 3, **rows)
+    found = compare(keeping(long), keeping(long)).drift
+    assert found is not None
+    assert found.positions == 3
 
 
 def test_another_leading_token_is_named_with_its_margin() -> None:
@@ -504,8 +554,33 @@ def test_a_token_that_is_kept_no_more_moved_at_least_so_far() -> None:
     other = prompt("P", top_ids=[[3, 9]] * 2, top_logits=[[2.0, 0.5]] * 2, log_rest=[0.5, 0.5])
     found = compare(keeping(prompt("P")), keeping(other)).drift
     assert found is not None
-    assert found.largest_change > 0.3
+    total, later = (math.log(sum(map(math.exp, each))) for each in ((2, 1, 0), (2, 0.5, 0.5)))
+    assert found.largest_change == pytest.approx((1 - total) - (0.5 - later))
     assert found.outcome is Outcome.DRIFTED
+
+
+def test_a_leading_token_that_is_kept_no_more_is_at_most_as_likely_as_the_last_that_is() -> None:
+    other = prompt("P", top_ids=[[9, 4]] * 2)
+    found = compare(keeping(prompt("P"), noise=10.0), keeping(other, noise=10.0)).drift
+    assert found is not None
+    assert found.rms_dp is not None
+    weights = [math.exp(each) for each in (2, 1, 0)]
+    assert found.rms_dp.value == pytest.approx((weights[0] - weights[1]) / sum(weights))
+    assert found.largest_change == pytest.approx(1)
+    assert [(flip.margin, flip.near_tie) for flip in found.flips] == [(pytest.approx(2), False)] * 2
+
+
+@pytest.mark.parametrize(("noise", "near"), [(0.1, True), (0.09995, True), (0.0998, False)])
+def test_another_leading_token_within_twice_the_noise_is_a_near_tie(
+    noise: float, near: bool
+) -> None:
+    """What a record keeps of a logit is rounded itself: by twice 0.0001 more it may be off."""
+    one = prompt("P", top_logits=[[2.0, 1.9]] * 2)
+    turned = prompt("P", top_ids=[[4, 3]] * 2, top_logits=[[2.0, 1.9]] * 2, likeliest=["y", "y"])
+    found = compare(*(keeping(each, noise=noise, tolerance=1.0) for each in (one, turned))).drift
+    assert found is not None
+    assert [flip.near_tie for flip in found.flips] == [near] * 2
+    assert found.outcome is (Outcome.SAME if near else Outcome.DRIFTED)
 
 
 def test_prompts_that_one_record_lost_are_named_and_leave_it_not_comparable() -> None:

@@ -154,7 +154,7 @@ def test_what_is_remembered_of_texts_depends_on_all_that_decides_them() -> None:
     assert len(made) == len(cases)
 
 
-# --- what the library's filters left ---------------------------------------------------------------
+# --- what the library's filters left -------------------------------------------------------------
 
 FILTERED = [0.4, 0.3, 0.2, 0.1]
 
@@ -267,7 +267,7 @@ def test_the_mass_kept_is_that_of_the_first_step() -> None:
     )
 
 
-# --- a text computed again -------------------------------------------------------------------------
+# --- a text computed again -----------------------------------------------------------------------
 
 
 def test_a_text_computed_again_by_the_same_arithmetic_has_not_changed() -> None:

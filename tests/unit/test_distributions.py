@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def model(logits: torch.Tensor, encoded: Mapping[str, list[int]] | None = None) -> Model:
-    """As much of a model as a distribution asks of one; it is asked after the prompt's last token."""
+    """As much of a model as a distribution asks of one, with two rows of logits."""
     import torch
 
     parts: dict[str, Any] = {
