@@ -290,11 +290,11 @@ def test_changes_are_those_of_the_five_likeliest_and_flips_those_of_the_first() 
     again[:, 5] -= 3  # the sixth does not count
     again[0, 0] -= 0.5
     again[1, 4] += 0.25
+    asked = ([*PROMPT], [[0]])
     model = toy(
         logits=lambda _: torch.stack([torch.zeros(6), again[0]]),
         logits_after=lambda prompt, more: again[None, 1:] if (prompt, more) == asked else None,
     )
-    asked = ([*PROMPT], [[0]])
     generation = text((0, 0), logits=made[None])
     found = recomputed(model, generation)
     assert (found.largest_change, found.smallest_margin) == (0.5, 1.0)

@@ -99,7 +99,7 @@ def test_bounds_are_met_where_the_rest_lies_in_the_fewest_texts_or_in_countless_
     from probes.exact import TextDistribution
 
     def of(*chances: float, rest: float = 0.0, largest: float = 0.0) -> TextDistribution:
-        ids = [(token,) for token in range(len(chances))]
+        ids: list[tuple[int, ...]] = [(token,) for token in range(len(chances))]
         return TextDistribution(ids, torch.tensor(chances).double(), rest, largest)
 
     cut, few, many = of(0.5, rest=0.5, largest=0.25), of(0.5, 0.25, 0.25), of(0.5, *[5e-5] * 10**4)
