@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -106,7 +107,7 @@ def probability_of_greedy(generation: Generation, sampling: Sampling) -> float:
     """
     steps = filters.log_probabilities(step_logits(generation), sampling)
     log_probability = exact.path_log_probability(steps, generation.ids[0])
-    return float(torch.tensor(log_probability, dtype=torch.float64).exp())
+    return math.exp(log_probability)
 
 
 def possible_texts(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from probes.model import Generation, Model
 
 VOCABULARY, END = 6, 5
-PROMPT = (2, 3)
+PROMPT = (2, 3, 1)
 
 
 def next_logits(ids: Sequence[int]) -> torch.Tensor:
@@ -36,6 +36,7 @@ def toy(**more: Any) -> Model:
         return torch.stack([next_logits(prompt[: n + 1]) for n in range(len(prompt))])
 
     def logits_after(prompt: Sequence[int], continuations: Sequence[Sequence[int]]) -> torch.Tensor:
+        assert all(continuations)  # nothing is no continuation
         rows = [logits([*prompt, *each])[len(prompt) :] for each in continuations]
         return torch.stack(rows)
 
@@ -144,7 +145,7 @@ def test_what_is_remembered_of_texts_depends_on_all_that_decides_them() -> None:
     model = toy(remember=lambda key, make: made.setdefault(key, make()))
     cases = (
         (PROMPT, Sampling(top_k=1), 2, 8),
-        ((3, 2), Sampling(top_k=1), 2, 8),
+        ((3, 2, 1), Sampling(top_k=1), 2, 8),
         (PROMPT, Sampling(top_k=2), 2, 8),
         (PROMPT, Sampling(top_k=1), 3, 8),
         (PROMPT, Sampling(top_k=1), 2, 9),
@@ -267,6 +268,115 @@ def test_the_mass_kept_is_that_of_the_first_step() -> None:
     )
 
 
+# --- texts that `generate` makes ------------------------------------------------------------------
+
+
+def generating(made: Generation, asked: list[dict[str, Any]], **more: Any) -> Model:
+    """The toy with a `generate` that makes one text, and keeps what it was asked."""
+
+    def generate(prompt: Sequence[int], **arguments: Any) -> Generation:
+        asked.append({"prompt": prompt, **arguments})
+        return made
+
+    def generate_batch(prompts: Sequence[Sequence[int]], **arguments: Any) -> list[Generation]:
+        return [generate(prompt, **arguments) for prompt in prompts]
+
+    return toy(generate=generate, generate_batch=generate_batch, **more)
+
+
+PLAIN = {"repetition_penalty": 1.0, "no_repeat_ngram_size": 0}
+
+
+def test_a_greedy_text_is_asked_for_without_penalties_and_with_its_logits() -> None:
+    from probes.decoding import greedy
+
+    asked, keys = list[dict[str, Any]](), set[Any]()
+    made = text((4, 1))
+    model = generating(made, asked, remember=lambda key, make: keys.add(key) or make())
+    for length in (2, 3):
+        assert greedy(model, [PROMPT], length) == [made]
+        greedy_settings = {"max_new_tokens": length, "do_sample": False, "output_logits": True}
+        assert asked.pop() == {"prompt": PROMPT, **greedy_settings, **PLAIN}
+    greedy(model, [(1, 2)], 2)
+    assert len(keys) == 3
+
+
+def test_a_sampled_text_is_asked_for_as_told_and_has_a_row_for_each_of_its_tokens() -> None:
+    import torch
+
+    from probes.decoding import sampled
+
+    asked, keys = list[dict[str, Any]](), set[Any]()
+    scores = torch.zeros(1, 3, VOCABULARY)
+    made = text((4, 1), scores=scores)
+    model = generating(made, asked, remember=lambda key, make: keys.add(key) or make())
+    found = sampled(model, PROMPT, 5, seed=3, top_k=2, repetition_penalty=1.2)
+    assert (found.ids, found.text) == ([4, 1], "?")
+    assert found.logits.equal(along((4, 1)))
+    assert found.scores.equal(scores[0, :2])
+    wanted = {"seed": 3, "max_new_tokens": 5, "do_sample": True, "top_k": 2}
+    with_both = {"output_logits": True, "output_scores": True}
+    assert asked == [{"prompt": PROMPT, **wanted, **with_both, **PLAIN, "repetition_penalty": 1.2}]
+    for length, seed, top_k in ((5, 3, 2), (6, 3, 2), (5, 4, 2), (5, 3, 3)):
+        sampled(model, PROMPT, length, seed, top_k=top_k)
+    sampled(model, (1, 2), 5, 3, top_k=2)
+    assert len(keys) == 6
+
+
+@pytest.mark.parametrize("missing", ["logits", "scores"])
+def test_a_sampled_text_without_logits_or_scores_is_refused(missing: str) -> None:
+    import torch
+
+    from probes.decoding import sampled
+
+    scores = torch.zeros(1, 3, VOCABULARY)
+    made = text((4, 1), **{"scores": scores, missing: None})
+    with pytest.raises(ValueError, match=r"^generate returned no logits or no scores$"):
+        sampled(generating(made, []), PROMPT, 5, seed=3)
+
+
+def test_a_search_is_told_with_the_texts_likelihood_and_the_rows_it_took() -> None:
+    from probes.decoding import Search, search, searched
+
+    class Counted(SimpleNamespace):
+        """A model that has computed seven rows more whenever it is asked."""
+
+        rows = 3
+
+        @property
+        def cost(self) -> SimpleNamespace:
+            self.rows += 7
+            return SimpleNamespace(rows=self.rows)
+
+    asked, keys = list[dict[str, Any]](), set[Any]()
+    made = generating(text((4, 1)), asked, remember=lambda key, make: keys.add(key) or make())
+    model = cast("Model", Counted(**vars(made)))
+    likelihood = pytest.approx(math.log(chance((4, 1))))
+    assert search(model, PROMPT, 3, 2) == Search(3, "?", likelihood, 7)
+    assert searched(model, PROMPT, 3, 2) == Search(3, "?", likelihood, 7)
+    exact = {"max_new_tokens": 2, "min_new_tokens": 2}
+    wanted = {"prompt": PROMPT, "num_beams": 3, "do_sample": False, **exact, **PLAIN}
+    assert asked == [wanted] * 2
+    for prompt, beams, length in (((1, 2), 3, 2), (PROMPT, 4, 2), (PROMPT, 3, 4)):
+        searched(model, prompt, beams, length)
+    assert len(keys) == 4
+
+
+def test_nuclei_are_told_from_the_sharpest_distribution_on() -> None:
+    import torch
+
+    from probes.decoding import nuclei
+
+    rows = torch.tensor([[0.4, 0.3, 0.2, 0.1], [0.97, 0.01, 0.01, 0.01], [0.6, 0.3, 0.05, 0.05]])
+    made = text((0, 0, 0), logits=rows.log()[None])
+    found = nuclei(generating(made, []), [PROMPT, PROMPT], 3, 0.85)
+    entropies = sorted(-sum(p * math.log(p) for p in row) for row in rows.tolist() * 2)
+    assert found.p == 0.85
+    assert found.entropies == pytest.approx(entropies)
+    assert found.sizes == [1, 1, 2, 2, 3, 3]
+    assert found.rank_correlation == pytest.approx(1)
+
+
 # --- a text computed again -----------------------------------------------------------------------
 
 
@@ -285,7 +395,7 @@ def test_changes_are_those_of_the_five_likeliest_and_flips_those_of_the_first() 
 
     from probes.decoding import recomputed
 
-    made = torch.tensor([[6.0, 5.0, 4.0, 3.0, 2.0, 1.0], [6.0, 4.0, 3.0, 2.0, 1.0, 0.0]])
+    made = torch.tensor([[6.0, 5.0, 4.0, 3.0, 2.0, 1.0], [6.0, 4.5, 3.0, 2.0, 1.0, 0.0]])
     again = made.clone()
     again[:, 5] -= 3  # the sixth does not count
     again[0, 0] -= 0.5

@@ -20,10 +20,13 @@ def model(logits: torch.Tensor, encoded: Mapping[str, list[int]] | None = None) 
     """As much of a model as a distribution asks of one, with two rows of logits."""
     import torch
 
+    def encode(text: str, *, special_tokens: bool = True) -> list[int]:
+        return [1] * special_tokens + (encoded or {})[text]
+
     parts: dict[str, Any] = {
         "logits": lambda _: torch.stack([-logits, logits]),
         "decode": lambda ids: f"<{ids[0]}>",
-        "encode": (encoded or {}).__getitem__,
+        "encode": encode,
     }
     return cast("Model", SimpleNamespace(**parts))
 
@@ -84,8 +87,8 @@ def test_tokens_that_never_come_are_no_part_of_it() -> None:
 @pytest.mark.parametrize(
     ("encoded", "first"),
     [
-        ({"P ": [1, 2], "P Tokyo": [1, 2, 7, 8], "Tokyo": [1, 9]}, 7),
-        ({"P ": [1, 2], "P Tokyo": [1, 3, 7, 8], "Tokyo": [1, 9]}, 9),
+        ({"P ": [2], "P Tokyo": [2, 7, 8], "Tokyo": [9, 4, 5]}, 7),
+        ({"P ": [2], "P Tokyo": [3, 7, 8], "Tokyo": [9, 4, 5]}, 9),
     ],
     ids=["that follows the prompt's ids", "alone, where the prompt ends in the midst of a piece"],
 )
