@@ -67,6 +67,12 @@ NOT_STATED = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _forms_are_made_anew() -> None:
+    """What another test left in the cache is not what this one is about."""
+    accepted_forms.cache_clear()
+
+
 @pytest.mark.parametrize(("answer", "text"), [(a, t) for a, texts in STATED.items() for t in texts])
 def test_an_answer_is_stated(answer: str, text: str) -> None:
     assert states(text, accepted_forms((answer,)))
@@ -149,6 +155,14 @@ def test_a_first_sentence_that_has_not_ended(text: str) -> None:
 )
 def test_what_is_known_of_a_beginning(text: str, fate: Fate) -> None:
     assert judged(text, accepted_forms(("Au",)), ended=False) is fate
+
+
+@pytest.mark.parametrize(
+    ("text", "fate"),
+    [(" Au", Fate.RIGHT), (" It is Au", Fate.RIGHT), (" A", Fate.WRONG), (" Iron. Au", Fate.WRONG)],
+)
+def test_the_last_word_of_a_text_that_has_ended_grows_no_more(text: str, fate: Fate) -> None:
+    assert judged(text, accepted_forms(("Au",)), ended=True) is fate
 
 
 TEXTS = st.text(alphabet=" .,?!\nAuaDC1s2ndé\u0301か\u3099東", max_size=16)

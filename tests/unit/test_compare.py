@@ -9,7 +9,7 @@ import pytest
 from probes.compare import Outcome
 from probes.compare.drift import divergence, log_probabilities
 from probes.compare.evidence import SHOWN, Explained, differences
-from probes.compare.kept import LEAST_NOISE, Kept, first_token, kept
+from probes.compare.kept import LEAST_NOISE, Kept, first_token, kept, noise_between
 from probes.compare.outcomes import outcome
 from probes.compare.rates import ratios
 from probes.compare.records import compare
@@ -72,7 +72,7 @@ def test_a_claim_in_one_run_alone_is_added_or_removed_or_newly_failing() -> None
     assert outcome(None, decided(FAILS)) is Outcome.NEWLY_FAILING
     assert outcome(decided(HOLDS), None) is Outcome.REMOVED
     assert outcome(decided(FAILS), None) is Outcome.REMOVED
-    with pytest.raises(ValueError, match="no claim"):
+    with pytest.raises(ValueError, match=r"^there is no claim to compare$"):
         outcome(None, None)
 
 
@@ -597,6 +597,7 @@ def test_prompts_that_one_record_lost_are_named_and_leave_it_not_comparable() ->
     [
         {"ids": [1]},
         {"log_rest": []},
+        {"log_rest": ["Infinity", "Infinity"]},
         {"top_ids": [[3], [3]]},
         {"top_logits": [["NaN", 1.0], [1.0, 1.0]]},
         {"top_ids": [[], []], "top_logits": [[], []]},
@@ -605,6 +606,26 @@ def test_prompts_that_one_record_lost_are_named_and_leave_it_not_comparable() ->
 )
 def test_what_is_not_of_the_right_shape_is_left_out(damaged: dict[str, Any]) -> None:
     assert kept(keeping(prompt("P", **damaged))).prompts == {}
+
+
+def test_one_logit_a_position_is_enough() -> None:
+    one = prompt("P", top_ids=[[3]] * 2, top_logits=[[2.0]] * 2)
+    assert kept(keeping(one)).prompts.keys() == {"P"}
+
+
+@pytest.mark.parametrize("noise", [None, "x", True, 0.0, -1.0, "NaN", LEAST_NOISE / 2])
+def test_a_noise_that_is_none_is_the_least(noise: Any) -> None:
+    values = {"kept_prompts": [prompt("P")], "noise": noise, "tolerance": noise}
+    found = kept(record([("d", check(values=values))], header(planned("d"))))
+    assert found.prompts.keys() == {"P"}
+    assert (found.noise, found.tolerance) == (LEAST_NOISE, LEAST_NOISE)
+
+
+def test_rounding_moves_nothing_further_than_it_can() -> None:
+    one = Kept(noise=0.5, tolerance=0.1)
+    assert noise_between(one, one, same_dtype=True).noise == 0.1
+    unknown = Kept(noise=0.5)  # what is possible was not said
+    assert noise_between(unknown, unknown, same_dtype=True).noise == 0.5
 
 
 def test_kept_logits_are_whole_distributions() -> None:

@@ -290,15 +290,15 @@ PLAIN = {"repetition_penalty": 1.0, "no_repeat_ngram_size": 0}
 def test_a_greedy_text_is_asked_for_without_penalties_and_with_its_logits() -> None:
     from probes.decoding import greedy
 
-    asked, keys = list[dict[str, Any]](), set[Any]()
+    asked, kept = list[dict[str, Any]](), dict[Any, Any]()
     made = text((4, 1))
-    model = generating(made, asked, remember=lambda key, make: keys.add(key) or make())
+    model = generating(made, asked, remember=lambda key, make: kept.setdefault(key, make()))
     for length in (2, 3):
         assert greedy(model, [PROMPT], length) == [made]
         greedy_settings = {"max_new_tokens": length, "do_sample": False, "output_logits": True}
         assert asked.pop() == {"prompt": PROMPT, **greedy_settings, **PLAIN}
     greedy(model, [(1, 2)], 2)
-    assert len(keys) == 3
+    assert len(kept) == 3
 
 
 def test_a_sampled_text_is_asked_for_as_told_and_has_a_row_for_each_of_its_tokens() -> None:
@@ -306,10 +306,10 @@ def test_a_sampled_text_is_asked_for_as_told_and_has_a_row_for_each_of_its_token
 
     from probes.decoding import sampled
 
-    asked, keys = list[dict[str, Any]](), set[Any]()
+    asked, kept = list[dict[str, Any]](), dict[Any, Any]()
     scores = torch.zeros(1, 3, VOCABULARY)
     made = text((4, 1), scores=scores)
-    model = generating(made, asked, remember=lambda key, make: keys.add(key) or make())
+    model = generating(made, asked, remember=lambda key, make: kept.setdefault(key, make()))
     found = sampled(model, PROMPT, 5, seed=3, top_k=2, repetition_penalty=1.2)
     assert (found.ids, found.text) == ([4, 1], "?")
     assert found.logits.equal(along((4, 1)))
@@ -320,7 +320,7 @@ def test_a_sampled_text_is_asked_for_as_told_and_has_a_row_for_each_of_its_token
     for length, seed, top_k in ((5, 3, 2), (6, 3, 2), (5, 4, 2), (5, 3, 3)):
         sampled(model, PROMPT, length, seed, top_k=top_k)
     sampled(model, (1, 2), 5, 3, top_k=2)
-    assert len(keys) == 6
+    assert len(kept) == 6
 
 
 @pytest.mark.parametrize("missing", ["logits", "scores"])
@@ -348,18 +348,19 @@ def test_a_search_is_told_with_the_texts_likelihood_and_the_rows_it_took() -> No
             self.rows += 7
             return SimpleNamespace(rows=self.rows)
 
-    asked, keys = list[dict[str, Any]](), set[Any]()
-    made = generating(text((4, 1)), asked, remember=lambda key, make: keys.add(key) or make())
+    asked, kept = list[dict[str, Any]](), dict[Any, Any]()
+    made = generating(text((4, 1)), asked, remember=lambda key, make: kept.setdefault(key, make()))
     model = cast("Model", Counted(**vars(made)))
-    likelihood = pytest.approx(math.log(chance((4, 1))))
-    assert search(model, PROMPT, 3, 2) == Search(3, "?", likelihood, 7)
-    assert searched(model, PROMPT, 3, 2) == Search(3, "?", likelihood, 7)
+    found = search(model, PROMPT, 3, 2)
+    assert found == Search(3, "?", found.log_probability, rows=7)
+    assert found.log_probability == pytest.approx(math.log(chance((4, 1))))
+    assert searched(model, PROMPT, 3, 2) == found
     exact = {"max_new_tokens": 2, "min_new_tokens": 2}
     wanted = {"prompt": PROMPT, "num_beams": 3, "do_sample": False, **exact, **PLAIN}
     assert asked == [wanted] * 2
     for prompt, beams, length in (((1, 2), 3, 2), (PROMPT, 4, 2), (PROMPT, 3, 4)):
         searched(model, prompt, beams, length)
-    assert len(keys) == 4
+    assert len(kept) == 4
 
 
 def test_nuclei_are_told_from_the_sharpest_distribution_on() -> None:
