@@ -135,6 +135,8 @@ def test_every_possible_text_is_found_with_its_probability() -> None:
     greedy = possible_texts(toy(), PROMPT, Sampling(top_k=1), 3)
     assert len(greedy.ids) == 1
     assert possible_texts(toy(), PROMPT, Sampling(top_k=0), 3, width=2).rest > 0
+    unsaid = possible_texts(toy(), PROMPT, Sampling(top_k=0), 3)
+    assert unsaid.ids == possible_texts(toy(), PROMPT, Sampling(top_k=0), 3, width=64).ids
 
 
 def test_what_is_remembered_of_texts_depends_on_all_that_decides_them() -> None:
@@ -239,18 +241,39 @@ def test_at_the_edge_of_a_filter_rounding_decides_and_nowhere_else(
     assert (step.fewest, step.most) == (fewest, most)
 
 
-def test_steps_are_compared_one_by_one() -> None:
+def test_of_equally_likely_tokens_the_library_may_drop_which_it_likes() -> None:
     import torch
 
     from probes.decoding import compare_filters
     from probes.sampling import Sampling
 
-    logits = torch.tensor([FILTERED, FILTERED[::-1]]).log()
-    scores = logits.masked_fill(logits < math.log(0.15), -torch.inf)
-    scores[1, 1] = -torch.inf
+    logits = torch.tensor([[0.4, 0.2, 0.2, 0.2]]).log()
+    for kept in ([0, 1], [0, 3]):
+        scores = torch.full_like(logits, -torch.inf)
+        scores[:, kept] = logits[:, kept]
+        (step,) = compare_filters(logits, scores, Sampling(top_k=0, top_p=0.5))
+        assert step.likeliest
+        assert step.as_expected
+
+
+def test_steps_are_compared_one_by_one() -> None:
+    """A hundred added to every logit of the second changes its scale and nothing else."""
+    import torch
+
+    from probes.decoding import compare_filters
+    from probes.sampling import Sampling
+
+    logits = torch.tensor([FILTERED, FILTERED[::-1]]).log() + torch.tensor([[0.0], [100.0]])
+    scores = logits.clone()
+    scores[0, 3] = scores[1, 0] = -torch.inf
+    scores[0, 2] += 0.1
     one, other = compare_filters(logits, scores, Sampling(top_k=3))
-    assert (one.kept, one.as_expected) == (3, True)
-    assert (other.kept, other.as_expected) == (2, False)
+    assert (one.kept, one.likeliest) == (other.kept, other.likeliest) == (3, True)
+    assert one.largest_error == pytest.approx(0.1 / -math.log(0.2), rel=1e-4)
+    assert (other.largest_error, other.as_expected) == (0, True)
+    scores[1, 1] = -torch.inf
+    _, fewer = compare_filters(logits, scores, Sampling(top_k=3))
+    assert (fewer.kept, fewer.as_expected) == (2, False)
 
 
 def test_the_mass_kept_is_that_of_the_first_step() -> None:

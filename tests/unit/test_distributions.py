@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def model(logits: torch.Tensor, encoded: Mapping[str, list[int]] | None = None) -> Model:
-    """As much of a model as a distribution asks of one, with two rows of logits."""
+    """As much of a model as a distribution asks of one: the last row of logits is the one."""
     import torch
 
     def encode(text: str, *, special_tokens: bool = True) -> list[int]:
         return [1] * special_tokens + (encoded or {})[text]
 
     parts: dict[str, Any] = {
-        "logits": lambda _: torch.stack([-logits, logits]),
+        "logits": lambda prompt: torch.stack([-logits] * len(prompt) + [logits]),
         "decode": lambda ids: f"<{ids[0]}>",
         "encode": encode,
     }
@@ -109,6 +109,8 @@ def test_the_largest_error_is_that_of_the_listed_probability_that_is_furthest_of
     whole = model(torch.tensor([0.4, 0.1, 0.3, 0.2]).log())
     kept = distribution(whole, "P")
     assert largest_error(whole, kept, Sampling(top_k=0)) < 1e-4
+    hot = Sampling(temperature=2.0, top_k=0)
+    assert largest_error(whole, kept, hot) < 1e-4
     even = replace(kept, head=[0.0] * 4)
     assert largest_error(whole, even, Sampling(top_k=0)) == pytest.approx(0.15)
     least = replace(kept, head=[*kept.head[:3], -100.0])

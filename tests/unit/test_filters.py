@@ -79,6 +79,18 @@ def test_a_filter_that_is_to_keep_all_keeps_all(name: str, value: float) -> None
     assert getattr(filters, name)(rows(), value).equal(rows())
 
 
+def test_a_nucleus_of_all_mass_keeps_tokens_of_any_likelihood() -> None:
+    """Their mass is lost in the sum: before them it is 1 already."""
+    import torch
+
+    from probes import filters, library_filters
+    from probes.sampling import Sampling
+
+    logits = torch.tensor([[0.0, -200.0]])
+    assert filters.top_p(logits, 1.0).equal(logits)
+    assert library_filters.apply(logits, Sampling(top_k=0, top_p=1.0)).equal(logits)
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("temperature", 0.5), ("top_k", 2), ("top_p", 0.5), ("min_p", 0.5)]
 )
