@@ -86,6 +86,8 @@ def test_the_statistic_is_twice_the_log_likelihood_ratio(counts: list[int]) -> N
         ([12_000.0, 7_000.0, 920.0, 80.0], [0, 1, 2]),
         # Twenty-four of them are the first to expect a twentieth of all draws.
         ([10_000.0, 7_984.0, *[42.0] * 48], [0, 1, 2, 26]),
+        # The last two expect too little, and go with those before them.
+        ([10_000.0, 7_900.0, *[42.0] * 50], [0, 1, 2, 26]),
         # Fifty fall short of it by less than one draw, and what is left at the end is enough.
         ([20_000 / 1001] * 1001, [*range(0, 1001, 51)]),
     ],
