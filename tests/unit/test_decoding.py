@@ -75,6 +75,8 @@ def chance(ids: Sequence[int]) -> float:
 
 
 def test_the_most_likely_tokens_come_likeliest_first() -> None:
+    import torch
+
     from probes.decoding import most_likely
 
     found = most_likely(toy(), PROMPT, 3)
@@ -83,6 +85,8 @@ def test_the_most_likely_tokens_come_likeliest_first() -> None:
     assert [each.id for each in found] == wanted
     assert [each.text for each in found] == [*map(str, wanted)]
     assert [each.probability for each in found] == pytest.approx([chances[i] for i in wanted])
+    twenty = toy(logits=lambda _: torch.arange(20.0)[None])
+    assert [each.id for each in most_likely(twenty, PROMPT)] == [*range(19, 9, -1)]
 
 
 def test_a_cut_text_is_the_beginning_of_each_sample() -> None:
