@@ -191,8 +191,8 @@ def _sampled(
     if generation.logits is None or generation.scores is None:
         raise ValueError("generate returned no logits or no scores")
     new = generation.ids[0]
-    steps = slice(0, len(new))
-    return Sampled(new, generation.text, generation.logits[0, steps], generation.scores[0, steps])
+    logits, scores = (each[0, : len(new)] for each in (generation.logits, generation.scores))
+    return Sampled(new, generation.text, logits, scores)
 
 
 @dataclass(frozen=True)

@@ -397,7 +397,9 @@ def test_nuclei_are_told_from_the_sharpest_distribution_on() -> None:
 
     rows = torch.tensor([[0.4, 0.3, 0.2, 0.1], [0.97, 0.01, 0.01, 0.01], [0.6, 0.3, 0.05, 0.05]])
     made = text((0, 0, 0), logits=rows.log()[None])
-    found = nuclei(generating(made, []), [PROMPT, PROMPT], 3, 0.85)
+    asked = list[dict[str, Any]]()
+    found = nuclei(generating(made, asked), [PROMPT, PROMPT], 3, 0.85)
+    assert [each["max_new_tokens"] for each in asked] == [3, 3]
     entropies = sorted(-sum(p * math.log(p) for p in row) for row in rows.tolist() * 2)
     assert found.p == 0.85
     assert found.entropies == pytest.approx(entropies)

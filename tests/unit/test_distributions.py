@@ -24,7 +24,7 @@ def model(logits: torch.Tensor, encoded: Mapping[str, list[int]] | None = None) 
         return [1] * special_tokens + (encoded or {})[text]
 
     parts: dict[str, Any] = {
-        "logits": lambda prompt: torch.stack([-logits] * len(prompt) + [logits]),
+        "logits": lambda prompt: torch.stack([-logits, *[-logits] * len(prompt), logits]),
         "decode": lambda ids: f"<{ids[0]}>",
         "encode": encode,
     }

@@ -129,12 +129,15 @@ def test_of_equally_likely_texts_the_lower_ids_are_followed_and_256_unless_said(
 
     from probes.exact import text_distribution
 
-    found = text_distribution(
-        lambda prefixes: torch.zeros(len(prefixes), 300).double().log_softmax(-1), length=1
-    )
+    def level(prefixes: list[tuple[int, ...]]) -> torch.Tensor:
+        return torch.zeros(len(prefixes), 300).double().log_softmax(-1)
+
+    found = text_distribution(level, length=1)
     assert found.ids == [(token,) for token in range(256)]
     assert found.rest == pytest.approx(44 / 300)
     assert found.largest_rest == pytest.approx(1 / 300)
+    whole = text_distribution(level, length=1, width=300)
+    assert (len(whole.ids), whole.rest, whole.largest_rest) == (300, 0.0, 0.0)
 
 
 def test_texts_that_all_end_early_are_followed_no_further() -> None:
@@ -150,9 +153,9 @@ def test_masses_are_added_in_float64_whatever_a_step_gives() -> None:
 
     from probes.exact import text_distribution
 
-    third = torch.tensor([1 / 3, 2 / 3]).log()
-    found = text_distribution(lambda prefixes: third.repeat(len(prefixes), 1), length=7)
-    assert float(found.probabilities[-1].log()) == pytest.approx(7 * float(third[0]), rel=1e-12)
+    coin = torch.tensor([0.3, 0.7]).log()
+    found = text_distribution(lambda prefixes: coin.repeat(len(prefixes), 1), length=7)
+    assert float(found.probabilities[-1].log()) == pytest.approx(7 * float(coin[0]), rel=1e-12)
 
 
 def test_texts_of_the_embedded_model_come_as_often_as_computed() -> None:
