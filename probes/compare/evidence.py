@@ -223,7 +223,7 @@ def as_number(value: JsonValue) -> float | None:
     (inf, 3.0, None, None)
     """
     if value in ("NaN", "Infinity", "-Infinity"):
-        return float(str(value).replace("Infinity", "inf"))
+        return float(str(value))
     if isinstance(value, float):
         return value
     small = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST_NUMBER

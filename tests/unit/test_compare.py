@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from probes.claims import catalogue
 from probes.compare import Outcome
 from probes.compare.drift import divergence, log_probabilities
 from probes.compare.evidence import SHOWN, Explained, differences
@@ -102,6 +103,7 @@ def test_not_applicable_for_another_reason_is_not_comparable() -> None:
         ("NaN", 0.5, ["drifted"]),
         ("Infinity", "Infinity", []),
         (0.5, "Infinity", ["drifted"]),
+        ("-Infinity", 0.5, ["drifted"]),
         (24, 25, ["drifted"]),
         (1000, 1040, ["drifted"]),
         (24, 30, ["changed"]),
@@ -116,6 +118,7 @@ def test_not_applicable_for_another_reason_is_not_comparable() -> None:
         ({"ids": [7, 8]}, {"ids": [7, 9]}, ["changed"]),
         ({"token_ids": [20000]}, {"token_ids": [20500]}, ["changed"]),
         (10**400, 10**400, []),
+        (2**53 - 1, 2**53, ["drifted"]),
         (2**53 + 1, 2**53 + 2, ["changed"]),
         ([None, 0.5], [None, 0.5 + 1e-9], []),
         (0.004, 0.0001, ["drifted"]),
@@ -182,6 +185,22 @@ def test_an_authors_own_evidence_is_compared_whatever_its_name() -> None:
         assert [each.outcome for each in found] == [Outcome.DRIFTED]
 
 
+def test_of_built_in_claims_what_says_how_the_run_was_made_is_left_out() -> None:
+    name = next(iter(catalogue()))
+    old, new = (
+        planned(name, evidence=[check(values={"table": number, "noise": number, "p": number})])
+        for number in (1.0, 2.0)
+    )
+    assert [each.name for each in differences(old, new, NOISELESS)] == ["p"]
+
+
+def test_what_changed_is_told_before_what_drifted() -> None:
+    old, new = decided(HOLDS, a=1.0, b="b", c=1.0), decided(HOLDS, a=2.0, b="x", c=2.0)
+    found = [each.name for each in differences(old, new, NOISELESS)]
+    assert found[0] == "b"
+    assert sorted(found) == ["a", "b", "c"]
+
+
 def test_numbers_of_one_name_are_told_together_with_their_effect() -> None:
     old = [{"temperature": t, "p": 0.5} for t in (0.2, 0.6, 1.0)]
     new = [{"temperature": t, "p": p} for t, p in ((0.2, 0.6), (0.6, 0.7), (1.0, 0.5))]
@@ -216,7 +235,12 @@ def test_evidence_of_one_run_alone_is_no_difference_but_a_check_is() -> None:
         "", "b", "holds", "not applicable",
     )  # fmt: skip
     fewer = planned("c", evidence=(check("a"),))
-    assert differences(old, fewer, NOISELESS)[0].new == "absent"
+    for one, other, shown in (
+        (old, fewer, ("holds", "absent")),
+        (fewer, old, ("absent", "holds")),
+    ):
+        (found,) = differences(one, other, NOISELESS)
+        assert (found.old, found.new) == shown
     assert differences(old, fewer.model_copy(update={"deselected": 1}), NOISELESS) == []
 
 
@@ -501,13 +525,14 @@ def test_a_prompt_that_is_encoded_otherwise_is_a_change() -> None:
     alone = compare(keeping(prompt("P")), keeping(prompt("P", ids=(2, 5)))).drift
     assert alone is not None
     assert (alone.outcome, alone.kl) == (Outcome.CHANGED, None)
+    assert alone.encoded_otherwise == ("P",)
 
 
 def test_nothing_kept_in_one_record_is_not_comparable_and_in_both_is_nothing_to_say() -> None:
     nothing = record([("d", check())], header(planned("d")))
     found = compare(keeping(prompt("P")), nothing).drift
     assert found is not None
-    assert found.outcome is Outcome.NOT_COMPARABLE
+    assert (found.outcome, found.in_one_only) == (Outcome.NOT_COMPARABLE, ("P",))
     assert compare(nothing, nothing).drift is None
 
 
@@ -569,6 +594,20 @@ def test_a_leading_token_that_is_kept_no_more_is_at_most_as_likely_as_the_last_t
     assert found.largest_change == pytest.approx(1)
     assert [flip.margin for flip in found.flips] == pytest.approx([2, 2])
     assert not any(flip.near_tie for flip in found.flips)
+
+
+def test_leading_tokens_that_changed_are_told_from_the_widest_margin_on() -> None:
+    margins = [0.2, 0.6, 0.4]
+    old, new = (
+        [
+            prompt(f"P{i}", ids=(i, 5), top_ids=[ids] * 2, top_logits=[[2.0, 2.0 - margin / 2]] * 2)
+            for i, margin in enumerate(margins)
+        ]
+        for ids in ([3, 4], [4, 3])
+    )
+    found = compare(keeping(*old), keeping(*new)).drift
+    assert found is not None
+    assert [flip.margin for flip in found.flips] == pytest.approx([0.6, 0.6, 0.4, 0.4, 0.2, 0.2])
 
 
 @pytest.mark.parametrize(("noise", "near"), [(0.1, True), (0.09995, True), (0.0998, False)])
