@@ -100,6 +100,11 @@ def test_a_4_gram_that_two_samples_share_counts_as_repeated() -> None:
     assert found.distinct_4_grams == pytest.approx(4 / 5)
 
 
+def test_the_mark_between_samples_is_no_token() -> None:
+    """2 1 2 . 2 . 2 . has the 4-grams 212., 12.2, 2.2., .2.2, 2.2."""
+    assert measured(generation([2, 1, 2], [2], [2])).distinct_4_grams == pytest.approx(4 / 5)
+
+
 @pytest.mark.parametrize("missing", ["logits", "scores"])
 def test_samples_without_logits_or_scores_are_refused(missing: str) -> None:
     with pytest.raises(ValueError, match=r"^generate returned no logits or no scores$"):
