@@ -142,7 +142,7 @@ def judged(text: str, forms: Sequence[Form], *, ended: bool) -> Fate:
     ended = ended or len(text) > READ
     sentence, closed = first_sentence(_plain(text[:READ]))
     words = _words(sentence)
-    if words and not (closed or ended) and _may_grow(sentence):
+    if words and not ended and _may_grow(sentence):
         words.pop()
     if _hold(words, forms):
         return Fate.RIGHT

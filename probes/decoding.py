@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -118,7 +119,7 @@ def probability_of_greedy(generation: Generation, sampling: Sampling) -> float:
     """
     steps = filters.log_probabilities(step_logits(generation), sampling)
     log_probability = exact.path_log_probability(steps, generation.ids[0])
-    return float(torch.tensor(log_probability, dtype=torch.float64).exp())
+    return math.exp(log_probability)
 
 
 def possible_texts(
@@ -202,8 +203,8 @@ def _sampled(
     if generation.logits is None or generation.scores is None:
         raise ValueError("generate returned no logits or no scores")
     new = generation.ids[0]
-    steps = slice(0, len(new))
-    return Sampled(new, generation.text, generation.logits[0, steps], generation.scores[0, steps])
+    logits, scores = (each[0, : len(new)] for each in (generation.logits, generation.scores))
+    return Sampled(new, generation.text, logits, scores)
 
 
 @dataclass(frozen=True)

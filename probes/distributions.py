@@ -124,11 +124,14 @@ def largest_error(model: Model, kept: Distribution, sampling: Sampling) -> float
 def _first_token(model: Model, prompt: str, answer: str) -> int:
     """The first token of the answer where it follows the prompt.
 
-    The prompt's end may not be a piece's end: the ids of both together tell.
+    The prompt's end may not be a piece's end: the ids of both together tell. Where it is none, the
+    answer's own first token is taken.
     """
     ids = model.encode(prompt)
     together = model.encode(f"{prompt.rstrip()} {answer}")
-    return together[len(ids)] if together[: len(ids)] == ids else model.encode(answer)[-1]
+    if together[: len(ids)] == ids:
+        return together[len(ids)]
+    return model.encode(answer, special_tokens=False)[0]
 
 
 def _short(logit: float) -> float:

@@ -73,7 +73,7 @@ class TextDistribution:
         """
         known = float((1 - (1 - self.probabilities).pow(runs)).sum())
         at_least = 0.0
-        if self.rest > 0 and self.largest_rest > 0:
+        if self.rest > 0:
             texts = max(1.0, self.rest / self.largest_rest)
             at_least = texts * (1 - (1 - self.rest / texts) ** runs)
         return Bounds(known + at_least, min(float(runs), known + runs * self.rest))

@@ -42,6 +42,8 @@ def tail_ranks(size: int, head: int, step: int) -> list[int]:
 
     >>> tail_ranks(8, head=2, step=3)
     [2, 5, 7]
+    >>> tail_ranks(2, head=2, step=3)
+    []
     """
     return sorted({*range(head, size, step), size - 1}) if size > head else []
 
@@ -53,6 +55,8 @@ def whole(
 
     >>> whole(4, head=[4.0], step=2, tail=[2.0, 1.0])
     array([4. , 2. , 1.5, 1. ])
+    >>> whole(2, head=[4.0, 1.0], step=1, tail=[])
+    array([4., 1.])
     """
     if not tail:
         return np.asarray(head, dtype=np.float64)

@@ -40,7 +40,8 @@ def repeated_tail(ids: Sequence[int]) -> tuple[int, int]:
     lengths = range(1, len(ids) // 2 + 1)
     copies, length = max(((_copies(ids, n), -n) for n in lengths), default=(1, 0))
     length = -length
-    counts = copies > 1 and (length >= SHORTEST_PHRASE or copies > OFTEN)
+    # Where nothing is repeated it is the last token alone, too short to count.
+    counts = length >= SHORTEST_PHRASE or copies > OFTEN
     return (length, copies) if counts else (0, 0)
 
 

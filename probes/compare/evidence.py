@@ -223,7 +223,7 @@ def as_number(value: JsonValue) -> float | None:
     (inf, 3.0, None, None)
     """
     if value in ("NaN", "Infinity", "-Infinity"):
-        return float(str(value).replace("Infinity", "inf"))
+        return float(str(value))
     if isinstance(value, float):
         return value
     small = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST_NUMBER
@@ -233,7 +233,7 @@ def as_number(value: JsonValue) -> float | None:
 def _finite(value: float) -> JsonValue:
     if math.isfinite(value):
         return value
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return str(value).replace("inf", "Infinity").replace("nan", "NaN")
 
 
 def _of_numbers(

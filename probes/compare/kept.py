@@ -166,7 +166,7 @@ def _margin(text: RecordedText, step: int, ids: tuple[int | None, ...]) -> tuple
 
 def _parsed(adapter: TypeAdapter[list[_Kept]], value: JsonValue) -> list[_Kept]:
     try:
-        return adapter.validate_python(value) if isinstance(value, list) else []
+        return adapter.validate_python(value)
     except ValidationError:
         return []
 

@@ -23,6 +23,7 @@ STATED = {
     "Washington, D.C.": ["Washington, D.C.", "Washington DC", "Washington D. C.", "washington D.C"],
     "Washington DC": ["Washington, D.C.", "Washington, DC"],
     "USA": ["the U.S.A.", "the USA", "U. S. A."],
+    "USSR": ["the U.S.S.R.", "the USSR"],
     "the yen": ["the yen", "yen", "a Yen", "The Japanese yen"],
     "The Hague": ["The Hague", "Hague", "in the Hague"],
     "Leonardo da Vinci": ["It was Leonardo da Vinci.", "LEONARDO DA VINCI", "Leonardo-da-Vinci"],
@@ -45,6 +46,7 @@ STATED = {
         "September 2, 1945",
         "September 2nd, 1945",
         "Sep 2, 1945",
+        "2 Sep 1945",
         "1945-09-02",
         "1945/9/2",
     ],
@@ -60,11 +62,18 @@ NOT_STATED = {
     "yen": ["yens", "Yenisei"],
     "1945": ["19450", "1 945", "11945", "1946", "nineteen"],
     "2 September 1945": ["September 1945", "1945", "3 September 1945", "2 September 1946"],
+    "ASEAN": ["A.S.E.A.N."],
     "0": ["", "00", "zero"],
     "K": ["k", "Kr"],
     "東京": ["京東", "京都"],
     "ガ": ["カ"],
 }
+
+
+@pytest.fixture(autouse=True)
+def _forms_are_made_anew() -> None:
+    """What another test left in the cache is not what this one is about."""
+    accepted_forms.cache_clear()
 
 
 @pytest.mark.parametrize(("answer", "text"), [(a, t) for a, texts in STATED.items() for t in texts])
@@ -149,6 +158,14 @@ def test_a_first_sentence_that_has_not_ended(text: str) -> None:
 )
 def test_what_is_known_of_a_beginning(text: str, fate: Fate) -> None:
     assert judged(text, accepted_forms(("Au",)), ended=False) is fate
+
+
+@pytest.mark.parametrize(
+    ("text", "fate"),
+    [(" Au", Fate.RIGHT), (" It is Au", Fate.RIGHT), (" A", Fate.WRONG), (" Iron. Au", Fate.WRONG)],
+)
+def test_the_last_word_of_a_text_that_has_ended_grows_no_more(text: str, fate: Fate) -> None:
+    assert judged(text, accepted_forms(("Au",)), ended=True) is fate
 
 
 TEXTS = st.text(alphabet=" .,?!\nAuaDC1s2ndé\u0301か\u3099東", max_size=16)

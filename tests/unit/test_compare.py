@@ -1,19 +1,22 @@
 from __future__ import annotations
 
 import math
+from statistics import pstdev
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from probes.claims import catalogue
 from probes.compare import Outcome
 from probes.compare.drift import divergence, log_probabilities
-from probes.compare.evidence import Explained, differences
-from probes.compare.kept import LEAST_NOISE, Kept, kept
+from probes.compare.evidence import SHOWN, Explained, differences
+from probes.compare.kept import LEAST_NOISE, Kept, first_token, kept, noise_between
 from probes.compare.outcomes import outcome
 from probes.compare.rates import ratios
 from probes.compare.records import compare
 from probes.errors import UserError
 from probes.record import ClaimRecord, Cost, Verdict
+from probes.recording import RecordedText
 from tests.samples import ENVIRONMENT, LOADED, check, header, planned, rates, record
 
 if TYPE_CHECKING:
@@ -70,7 +73,7 @@ def test_a_claim_in_one_run_alone_is_added_or_removed_or_newly_failing() -> None
     assert outcome(None, decided(FAILS)) is Outcome.NEWLY_FAILING
     assert outcome(decided(HOLDS), None) is Outcome.REMOVED
     assert outcome(decided(FAILS), None) is Outcome.REMOVED
-    with pytest.raises(ValueError, match="no claim"):
+    with pytest.raises(ValueError, match=r"^there is no claim to compare$"):
         outcome(None, None)
 
 
@@ -100,9 +103,12 @@ def test_not_applicable_for_another_reason_is_not_comparable() -> None:
         ("NaN", 0.5, ["drifted"]),
         ("Infinity", "Infinity", []),
         (0.5, "Infinity", ["drifted"]),
+        ("-Infinity", 0.5, ["drifted"]),
         (24, 25, ["drifted"]),
         (1000, 1040, ["drifted"]),
         (24, 30, ["changed"]),
+        (1, 2, ["drifted"]),
+        (1, 3, ["changed"]),
         (True, False, ["changed"]),
         (None, 0.5, ["changed"]),
         ("a text", "another", ["changed"]),
@@ -112,6 +118,7 @@ def test_not_applicable_for_another_reason_is_not_comparable() -> None:
         ({"ids": [7, 8]}, {"ids": [7, 9]}, ["changed"]),
         ({"token_ids": [20000]}, {"token_ids": [20500]}, ["changed"]),
         (10**400, 10**400, []),
+        (2**53 - 1, 2**53, ["drifted"]),
         (2**53 + 1, 2**53 + 2, ["changed"]),
         ([None, 0.5], [None, 0.5 + 1e-9], []),
         (0.004, 0.0001, ["drifted"]),
@@ -120,6 +127,48 @@ def test_not_applicable_for_another_reason_is_not_comparable() -> None:
 )
 def test_every_kind_of_value_has_its_outcome(old: Any, new: Any, expected: list[str]) -> None:
     assert [each.value for each in changed(old, new)] == expected
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "name", "shown"),
+    [
+        ({"a": [{"b": "c"}]}, {"a": [{"b": "d"}]}, "x.a[0].b", ("c", "d")),
+        ({"a": [{"b": 1.0}]}, {"a": [{"b": 2.0}]}, "x.a[*].b", (1.0, 2.0)),
+        (0.5, "Infinity", "x", (0.5, "Infinity")),
+        ("-Infinity", 0.5, "x", ("-Infinity", 0.5)),
+        ("NaN", -0.5, "x", ("NaN", -0.5)),
+        (24, 25, "x", (24, 25)),
+        ("a" * SHOWN, "a" * (SHOWN + 1), "x", ("a" * SHOWN, "a" * (SHOWN - 1) + "…")),
+        ([1, 2, 3], {"a": 1}, "x", ("3 items", "1 entries")),
+        (True, None, "x", (True, None)),
+        ({"a": 1}, {}, "x.a", (1, "absent")),
+        ({}, {"a": "b"}, "x.a", ("absent", "b")),
+    ],
+)
+def test_a_difference_says_where_and_what(old: Any, new: Any, name: str, shown: Any) -> None:
+    (found,) = differences(decided(HOLDS, x=old), decided(HOLDS, x=new), NOISELESS)
+    assert (found.name, (found.old, found.new)) == (name, shown)
+    # 1 is equal to 1.0 and to True, and is not the same to a reader.
+    assert [type(each) for each in (found.old, found.new)] == [type(each) for each in shown]
+
+
+def test_another_id_has_no_effect_as_ids_are_no_quantities() -> None:
+    (found,) = differences(decided(HOLDS, id=7), decided(HOLDS, id=8), NOISELESS)
+    assert (found.outcome, found.effect) == (Outcome.CHANGED, None)
+
+
+def test_rounding_explains_no_change_of_a_count() -> None:
+    assert changed(1000, 1001, Explained(noise=1e-3)) == [Outcome.DRIFTED]
+    assert changed(1000.0, 1001.0, Explained(noise=1e-3)) == []
+
+
+def test_numbers_that_all_moved_alike_have_no_effect_size() -> None:
+    old, new = ([{"p": p + moved} for p in (1.0, 2.0, 3.0)] for moved in (0.0, 0.5))
+    (found,) = differences(decided(HOLDS, x=old), decided(HOLDS, x=new), NOISELESS)
+    assert found.effect is not None
+    assert found.effect.size is None
+    estimate = found.effect.difference
+    assert (estimate.low, estimate.value, estimate.high) == (0.5, 0.5, 0.5)
 
 
 def test_noise_explains_more_where_more_was_measured() -> None:
@@ -134,6 +183,22 @@ def test_an_authors_own_evidence_is_compared_whatever_its_name() -> None:
         old, new = (decided(HOLDS, "", **{name: number}) for number in (1.0, 2.0))
         found = differences(old, new, NOISELESS)
         assert [each.outcome for each in found] == [Outcome.DRIFTED]
+
+
+def test_of_built_in_claims_what_says_how_the_run_was_made_is_left_out() -> None:
+    name = next(iter(catalogue()))
+    old, new = (
+        planned(name, evidence=[check(values={"table": number, "noise": number, "p": number})])
+        for number in (1.0, 2.0)
+    )
+    assert [each.name for each in differences(old, new, NOISELESS)] == ["p"]
+
+
+def test_what_changed_is_told_before_what_drifted() -> None:
+    old, new = decided(HOLDS, a=1.0, b="b", c=1.0), decided(HOLDS, a=2.0, b="x", c=2.0)
+    found = [each.name for each in differences(old, new, NOISELESS)]
+    assert found[0] == "b"
+    assert sorted(found) == ["a", "b", "c"]
 
 
 def test_numbers_of_one_name_are_told_together_with_their_effect() -> None:
@@ -170,7 +235,12 @@ def test_evidence_of_one_run_alone_is_no_difference_but_a_check_is() -> None:
         "", "b", "holds", "not applicable",
     )  # fmt: skip
     fewer = planned("c", evidence=(check("a"),))
-    assert differences(old, fewer, NOISELESS)[0].new == "absent"
+    for one, other, shown in (
+        (old, fewer, ("holds", "absent")),
+        (fewer, old, ("absent", "holds")),
+    ):
+        (found,) = differences(one, other, NOISELESS)
+        assert (found.old, found.new) == shown
     assert differences(old, fewer.model_copy(update={"deselected": 1}), NOISELESS) == []
 
 
@@ -249,6 +319,86 @@ def test_a_margin_is_at_least_that_of_the_kept_logits_where_a_token_is_not_among
     assert token.margin == pytest.approx(0.02)
 
 
+def recorded(ids: tuple[int, ...] = (5, 7), text: str = "a b", **more: Any) -> RecordedText:
+    """A greedy text in whose every step the tokens 5, 7 and 8 stand half a logit apart."""
+    steps = {"top_ids": [[5, 7, 8]] * len(ids), "top_logits": [[3.0, 2.5, 2.0]] * len(ids)}
+    return RecordedText(**{"prompt_ids": (1,), "ids": ids, "text": text, **steps, **more})
+
+
+OLD, NEW = recorded(), recorded((5, 8), "a c")
+NOT_KEPT: dict[str, Any] = {"top_ids": (), "top_logits": ()}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "ids", "margin", "at_least"),
+    [
+        (OLD, NEW, (7, 8), 1.0, False),
+        # A text that ends where the other goes on.
+        (recorded((5,), "a"), NEW, (None, 8), 0.0, True),
+        (OLD, recorded((5,), "a"), (7, None), 0.0, True),
+        # A token that is not among the kept ones, in both and in one.
+        (OLD, recorded((5, 9), "a c"), (7, 9), 2.0, True),
+        (OLD, recorded((5, 8), "a c", top_ids=[[5, 6, 8]] * 2), (7, 8), 1.5, True),
+        # No logits in one, in the other, and at this step alone.
+        (recorded(**NOT_KEPT), NEW, (7, 8), 0.5, True),
+        (OLD, recorded((5, 8), "a c", **NOT_KEPT), (7, 8), 0.5, True),
+        (
+            OLD,
+            recorded((5, 8), "a c", top_ids=[[5], []], top_logits=[[3.0], []]),
+            (7, 8),
+            0.5,
+            True,
+        ),
+    ],
+)
+def test_the_first_token_that_differs_is_told_with_the_margin_of_both(
+    old: RecordedText,
+    new: RecordedText,
+    ids: tuple[int | None, int | None],
+    margin: float,
+    at_least: bool,
+) -> None:
+    for noise in (0.5, 0.49):  # a margin of twice the noise is a near tie
+        found = first_token(f"{old.text} and on", f"{new.text} and so", ([old], [new]), noise)
+        assert found is not None
+        assert (found.step, found.ids, found.noise) == (1, ids, noise)
+        assert (found.margin, found.at_least) == (margin, at_least)
+        assert found.near_tie == (not at_least and noise == 0.5)
+
+
+@pytest.mark.parametrize(
+    ("others_before", "others_after"),
+    [
+        ([recorded(text="b")], []),
+        ([recorded((), "")], []),
+        ([], [recorded((5, 9), "d")]),
+        ([], [recorded((), "")]),
+        ([], [recorded((5, 9), "a c", prompt_ids=(2,))]),
+    ],
+    ids=["another old text", "none", "another new text", "an empty one", "another prompt's"],
+)
+def test_texts_are_found_among_others_by_how_they_begin_and_by_their_prompt(
+    others_before: list[RecordedText], others_after: list[RecordedText]
+) -> None:
+    kept_texts = [*others_before, OLD], [*others_after, NEW]
+    found = first_token("a b", "a c", kept_texts, 0.5)
+    assert found is not None
+    assert found.ids == (7, 8)
+    assert first_token("a b", "a c", (others_before, [NEW]), 0.5) is None
+    assert first_token("a b", "a c", ([OLD], others_after), 0.5) is None
+
+
+def test_texts_that_differ_later_than_logits_are_kept_have_no_first_token() -> None:
+    assert first_token("a b and on", "a b and so", ([OLD], [OLD]), 0.5) is None
+
+
+def test_a_text_that_became_something_else_has_no_first_token() -> None:
+    explained = Explained(noise=0.5, texts=([OLD], [NEW]))
+    assert changed("a b and on", "a c and so", explained) == [Outcome.DRIFTED]
+    assert changed("a b and on", ["a c and so"], explained) == [Outcome.CHANGED]
+    assert changed(["a b and on"], "a c and so", explained) == [Outcome.CHANGED]
+
+
 # --- distributions -------------------------------------------------------------------------------
 
 
@@ -312,11 +462,47 @@ def test_intervals_come_from_drawing_whole_prompts() -> None:
     assert again == found
 
 
-def test_a_beginning_that_prompts_share_counts_once() -> None:
-    prompts = prompt("P"), prompt("Q", ids=(1, 6))
+def test_intervals_are_as_wide_as_those_of_a_mean_over_prompts() -> None:
+    tops = [2.0 + i / 100 for i in range(40)]
+    old = [prompt(f"P{i}", ids=(i, 5)) for i in range(len(tops))]
+    new = [prompt(f"P{i}", ids=(i, 5), top=top) for i, top in enumerate(tops)]
+    found = compare(keeping(*old), keeping(*new)).drift
+    assert found is not None
+    assert found.kl is not None
+    before, *after = (
+        list(log_probabilities([3, 4], [top, 1.0], 0.0).values()) for top in (2.0, *tops)
+    )
+    spread = pstdev(divergence(before, each) for each in after)
+    # Two positions of one prompt are no two measurements.
+    normal = 2 * 1.96 * spread / math.sqrt(len(tops))
+    assert found.kl.high - found.kl.low == pytest.approx(normal, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "positions"),
+    [
+        ((1, 5), (1, 6), 3),
+        ((1, 5), (1, 5), 2),
+        ((1, 5), (2, 5), 4),
+        ((4, 4), (5, 5), 4),
+        ((1, 5), (5, 1), 4),
+    ],
+)
+def test_a_beginning_that_prompts_share_counts_once(
+    one: tuple[int, ...], other: tuple[int, ...], positions: int
+) -> None:
+    prompts = prompt("P", ids=one), prompt("Q", ids=other)
     found = compare(keeping(*prompts), keeping(*prompts)).drift
     assert found is not None
-    assert (found.prompts, found.positions) == (2, 3)
+    assert (found.prompts, found.positions) == (2, positions)
+
+
+def test_a_token_that_comes_again_is_another_position() -> None:
+    rows: dict[str, Any] = {"top_ids": [[3, 4]] * 3, "top_logits": [[2.0, 1.0]] * 3}
+    long = prompt("P", ids=(1, 5, 1), log_rest=[0.0] * 3, likeliest=["x"] * 3, **rows)
+    found = compare(keeping(long), keeping(long)).drift
+    assert found is not None
+    assert found.positions == 3
 
 
 def test_another_leading_token_is_named_with_its_margin() -> None:
@@ -339,13 +525,14 @@ def test_a_prompt_that_is_encoded_otherwise_is_a_change() -> None:
     alone = compare(keeping(prompt("P")), keeping(prompt("P", ids=(2, 5)))).drift
     assert alone is not None
     assert (alone.outcome, alone.kl) == (Outcome.CHANGED, None)
+    assert alone.encoded_otherwise == ("P",)
 
 
 def test_nothing_kept_in_one_record_is_not_comparable_and_in_both_is_nothing_to_say() -> None:
     nothing = record([("d", check())], header(planned("d")))
     found = compare(keeping(prompt("P")), nothing).drift
     assert found is not None
-    assert found.outcome is Outcome.NOT_COMPARABLE
+    assert (found.outcome, found.in_one_only) == (Outcome.NOT_COMPARABLE, ("P",))
     assert compare(nothing, nothing).drift is None
 
 
@@ -392,8 +579,48 @@ def test_a_token_that_is_kept_no_more_moved_at_least_so_far() -> None:
     other = prompt("P", top_ids=[[3, 9]] * 2, top_logits=[[2.0, 0.5]] * 2, log_rest=[0.5, 0.5])
     found = compare(keeping(prompt("P")), keeping(other)).drift
     assert found is not None
-    assert found.largest_change > 0.3
+    total, later = (math.log(sum(map(math.exp, each))) for each in ((2, 1, 0), (2, 0.5, 0.5)))
+    assert found.largest_change == pytest.approx((1 - total) - (0.5 - later))
     assert found.outcome is Outcome.DRIFTED
+
+
+def test_a_leading_token_that_is_kept_no_more_is_at_most_as_likely_as_the_last_that_is() -> None:
+    other = prompt("P", top_ids=[[9, 4]] * 2)
+    found = compare(keeping(prompt("P"), noise=10.0), keeping(other, noise=10.0)).drift
+    assert found is not None
+    assert found.rms_dp is not None
+    weights = [math.exp(each) for each in (2, 1, 0)]
+    assert found.rms_dp.value == pytest.approx((weights[0] - weights[1]) / sum(weights))
+    assert found.largest_change == pytest.approx(1)
+    assert [flip.margin for flip in found.flips] == pytest.approx([2, 2])
+    assert not any(flip.near_tie for flip in found.flips)
+
+
+def test_leading_tokens_that_changed_are_told_from_the_widest_margin_on() -> None:
+    margins = [0.2, 0.6, 0.4]
+    old, new = (
+        [
+            prompt(f"P{i}", ids=(i, 5), top_ids=[ids] * 2, top_logits=[[2.0, 2.0 - margin / 2]] * 2)
+            for i, margin in enumerate(margins)
+        ]
+        for ids in ([3, 4], [4, 3])
+    )
+    found = compare(keeping(*old), keeping(*new)).drift
+    assert found is not None
+    assert [flip.margin for flip in found.flips] == pytest.approx([0.6, 0.6, 0.4, 0.4, 0.2, 0.2])
+
+
+@pytest.mark.parametrize(("noise", "near"), [(0.1, True), (0.09995, True), (0.0998, False)])
+def test_another_leading_token_within_twice_the_noise_is_a_near_tie(
+    noise: float, near: bool
+) -> None:
+    """What a record keeps of a logit is rounded itself: by twice 0.0001 more it may be off."""
+    one = prompt("P", top_logits=[[2.0, 1.9]] * 2)
+    turned = prompt("P", top_ids=[[4, 3]] * 2, top_logits=[[2.0, 1.9]] * 2, likeliest=["y", "y"])
+    found = compare(*(keeping(each, noise=noise, tolerance=1.0) for each in (one, turned))).drift
+    assert found is not None
+    assert [flip.near_tie for flip in found.flips] == [near] * 2
+    assert found.outcome is (Outcome.SAME if near else Outcome.DRIFTED)
 
 
 def test_prompts_that_one_record_lost_are_named_and_leave_it_not_comparable() -> None:
@@ -409,6 +636,7 @@ def test_prompts_that_one_record_lost_are_named_and_leave_it_not_comparable() ->
     [
         {"ids": [1]},
         {"log_rest": []},
+        {"log_rest": ["Infinity", "Infinity"]},
         {"top_ids": [[3], [3]]},
         {"top_logits": [["NaN", 1.0], [1.0, 1.0]]},
         {"top_ids": [[], []], "top_logits": [[], []]},
@@ -417,6 +645,26 @@ def test_prompts_that_one_record_lost_are_named_and_leave_it_not_comparable() ->
 )
 def test_what_is_not_of_the_right_shape_is_left_out(damaged: dict[str, Any]) -> None:
     assert kept(keeping(prompt("P", **damaged))).prompts == {}
+
+
+def test_one_logit_a_position_is_enough() -> None:
+    one = prompt("P", top_ids=[[3]] * 2, top_logits=[[2.0]] * 2)
+    assert kept(keeping(one)).prompts.keys() == {"P"}
+
+
+@pytest.mark.parametrize("noise", [None, "x", True, 0.0, -1.0, "NaN", LEAST_NOISE / 2])
+def test_a_noise_that_is_none_is_the_least(noise: Any) -> None:
+    values = {"kept_prompts": [prompt("P")], "noise": noise, "tolerance": noise}
+    found = kept(record([("d", check(values=values))], header(planned("d"))))
+    assert found.prompts.keys() == {"P"}
+    assert (found.noise, found.tolerance) == (LEAST_NOISE, LEAST_NOISE)
+
+
+def test_rounding_moves_nothing_further_than_it_can() -> None:
+    one = Kept(noise=0.5, tolerance=0.1)
+    assert noise_between(one, one, same_dtype=True).noise == 0.1
+    unknown = Kept(noise=0.5)  # what is possible was not said
+    assert noise_between(unknown, unknown, same_dtype=True).noise == 0.5
 
 
 def test_kept_logits_are_whole_distributions() -> None:
@@ -523,6 +771,9 @@ def test_rates_are_paired_by_what_they_are_whatever_their_order() -> None:
         {"prompt_tokens": 512},
         {"new_tokens": 512},
         {"per_second": None, "low": None, "high": None, "reason": "no room"},
+        {"per_second": None},
+        {"low": None},
+        {"high": None},
     ],
 )
 def test_what_was_measured_otherwise_or_in_one_run_alone_has_no_ratio(

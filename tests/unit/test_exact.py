@@ -90,6 +90,74 @@ def test_bounds_enclose_the_truth_where_the_tree_is_cut(width: int) -> None:
     assert float(found.probabilities.sum()) + found.rest == pytest.approx(1, abs=1e-12)
 
 
+@pytest.mark.parametrize("runs", [1, 2, 3, 5])
+def test_bounds_are_met_where_the_rest_lies_in_the_fewest_texts_or_in_countless_ones(
+    runs: int,
+) -> None:
+    import torch
+
+    from probes.exact import TextDistribution
+
+    def of(*chances: float, rest: float = 0.0, largest: float = 0.0) -> TextDistribution:
+        ids: list[tuple[int, ...]] = [(token,) for token in range(len(chances))]
+        return TextDistribution(ids, torch.tensor(chances).double(), rest, largest)
+
+    cut, few, many = of(0.5, rest=0.5, largest=0.25), of(0.5, 0.25, 0.25), of(0.5, *[5e-5] * 10**4)
+    agree, distinct = cut.agreement(runs), cut.expected_distinct(runs)
+    assert agree.upper == pytest.approx(few.agreement(runs).upper)
+    assert distinct.lower == pytest.approx(few.expected_distinct(runs).lower)
+    assert distinct.upper == pytest.approx(many.expected_distinct(runs).upper, rel=1e-3)
+    if runs > 1:  # one run agrees with itself
+        assert agree.lower == pytest.approx(many.agreement(runs).lower, rel=1e-3)
+    # The rest in one text, whose largest possible mass came out larger by rounding.
+    whole = of(0.5, 0.5).expected_distinct(runs).lower
+    above = of(0.5, rest=0.5, largest=0.5000001).expected_distinct(runs)
+    assert above.lower == pytest.approx(whole)
+    assert above.upper <= runs
+
+
+def test_agreement_is_of_two_runs_and_distinct_texts_are_of_five_unless_said() -> None:
+    from probes.exact import text_distribution
+
+    found = text_distribution(toy, LENGTH, width=5)
+    assert found.agreement() == found.agreement(2)
+    assert found.expected_distinct() == found.expected_distinct(5)
+
+
+def test_of_equally_likely_texts_the_lower_ids_are_followed_and_256_unless_said() -> None:
+    import torch
+
+    from probes.exact import text_distribution
+
+    def level(prefixes: list[tuple[int, ...]]) -> torch.Tensor:
+        return torch.zeros(len(prefixes), 300).double().log_softmax(-1)
+
+    found = text_distribution(level, length=1)
+    assert found.ids == [(token,) for token in range(256)]
+    assert found.rest == pytest.approx(44 / 300)
+    assert found.largest_rest == pytest.approx(1 / 300)
+    whole = text_distribution(level, length=1, width=300)
+    assert (len(whole.ids), whole.rest, whole.largest_rest) == (300, 0.0, 0.0)
+
+
+def test_texts_that_all_end_early_are_followed_no_further() -> None:
+    from probes.exact import text_distribution
+
+    found = text_distribution(toy, LENGTH, ends=range(VOCABULARY))
+    assert {len(ids) for ids in found.ids} == {1}
+    assert (found.rest, found.largest_rest) == (0.0, 0.0)
+
+
+def test_masses_are_added_in_float64_whatever_a_step_gives() -> None:
+    import torch
+
+    from probes.exact import text_distribution
+
+    coin = torch.tensor([0.1, 0.9]).log()
+    found = text_distribution(lambda prefixes: coin.repeat(len(prefixes), 1), length=7)
+    assert float(found.probabilities[-1].log()) == pytest.approx(7 * float(coin[0]), rel=1e-12)
+
+
 def test_texts_of_the_embedded_model_come_as_often_as_computed() -> None:
     from collections import Counter
 

@@ -53,6 +53,61 @@ def test_the_stated_smallest_shift_is_caught_as_often_as_stated() -> None:
     assert caught / 1_000 == pytest.approx(0.99, abs=0.02)
 
 
+@pytest.mark.parametrize("expected", [[2600, 2600], [8000, 6000, 4000, 2000], [150, 400, 9450]])
+@pytest.mark.parametrize("power", [0.5, 0.99])
+def test_the_smallest_shift_makes_the_test_as_powerful_as_it_says(
+    expected: list[float], power: float
+) -> None:
+    counts = np.array(expected)
+    shift = smallest_shift(counts, ALPHA, power) * counts.sum()
+    others = np.arange(len(counts)) != counts.argmax()
+    moved = counts + shift * np.where(others, counts / counts[others].sum(), -1)
+    df = len(counts) - 1
+    noncentrality = ((moved - counts) ** 2 / counts).sum()
+    assert stats.ncx2.sf(stats.chi2.isf(ALPHA, df), df, noncentrality) == pytest.approx(power)
+
+
+@pytest.mark.parametrize("counts", [[10_100, 9_900], [8_200, 5_900, 3_900, 2_000]])
+def test_the_statistic_is_twice_the_log_likelihood_ratio(counts: list[int]) -> None:
+    even = [1 / len(counts)] * len(counts)
+    fit = goodness_of_fit(counts, even)
+    g = 2 * sum(n * math.log(n * len(counts) / 20_000) for n in counts)
+    assert (fit.draws, fit.bins) == (20_000, len(counts))
+    assert fit.statistic == pytest.approx(g)
+    assert fit.p_value == pytest.approx(stats.chi2.sf(g, len(counts) - 1))
+
+
+@pytest.mark.parametrize(
+    ("expected", "starts"),
+    [
+        ([9_900.0, 100.0], [0, 1]),
+        ([100.0] * 128, [*range(128)]),
+        ([12_000.0, 7_920.0, 80.0], [0, 1]),
+        ([12_000.0, 7_000.0, 920.0, 80.0], [0, 1, 2]),
+        # Twenty-four of them are the first to expect a twentieth of all draws.
+        ([10_000.0, 7_984.0, *[42.0] * 48], [0, 1, 2, 26]),
+        # The last two expect too little, and go with those before them.
+        ([10_000.0, 7_900.0, *[42.0] * 50], [0, 1, 2, 26]),
+        # Fifty fall short of it by less than one draw, and what is left at the end is enough.
+        ([20_000 / 1001] * 1001, [*range(0, 1001, 51)]),
+    ],
+)
+def test_bins_hold_the_likeliest_outcomes_alone_and_the_rare_ones_in_order(
+    expected: list[float], starts: list[int]
+) -> None:
+    """Whatever order they are given in, but equally likely ones in theirs."""
+    means = np.array(expected)
+    counts = np.random.default_rng(0).multinomial(round(means.sum()), means / means.sum())
+    found, wanted = (np.add.reduceat(each, starts) for each in (counts, means))
+    statistic = 2 * float((found * np.log(found / wanted)).sum())
+    rare_first = np.argsort(means, kind="stable")
+    for order in (np.arange(len(means)), rare_first):
+        fit = goodness_of_fit(counts[order], (means / means.sum())[order])
+        assert fit.bins == len(starts)
+        assert fit.statistic == pytest.approx(statistic)
+        assert fit.p_value == pytest.approx(stats.chi2.sf(statistic, len(starts) - 1))
+
+
 def test_one_draw_of_an_impossible_outcome_fails() -> None:
     fit = goodness_of_fit([10_000, 10_000, 1], [0.5, 0.5, 0.0])
     assert fit.outside == 1
@@ -78,9 +133,10 @@ def test_what_expects_too_little_joins_the_rarest_bin() -> None:
 
 
 def test_one_bin_can_fail_only_by_an_impossible_outcome() -> None:
-    fit = goodness_of_fit([20_000, 0], [1.0, 0.0])
-    assert fit.good
-    assert fit.smallest_shift == math.inf
+    for fit in (goodness_of_fit([20_000, 0], [1.0, 0.0]), goodness_of_fit([20, 30], [0.4, 0.6])):
+        assert fit.good
+        assert (fit.bins, fit.statistic, fit.p_value) == (1, 0.0, 1.0)
+        assert fit.smallest_shift == math.inf
 
 
 def test_mismatched_input_is_refused() -> None:

@@ -1,0 +1,120 @@
+"""What is kept of a distribution, on logits written by hand."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import torch
+
+    from probes.model import Model
+
+
+def model(logits: torch.Tensor, encoded: Mapping[str, list[int]] | None = None) -> Model:
+    """As much of a model as a distribution asks of one: the last row of logits is the one."""
+    import torch
+
+    def encode(text: str, *, special_tokens: bool = True) -> list[int]:
+        return [1] * special_tokens + (encoded or {})[text]
+
+    parts: dict[str, Any] = {
+        "logits": lambda prompt: torch.stack([-logits, *[-logits] * len(prompt), logits]),
+        "decode": lambda ids: f"<{ids[0]}>",
+        "encode": encode,
+    }
+    return cast("Model", SimpleNamespace(**parts))
+
+
+def falling(size: int) -> torch.Tensor:
+    """Logits that fall by less and less, in an order that is not that of the ids."""
+    import torch
+
+    order = torch.randperm(size, generator=torch.Generator().manual_seed(0))
+    return torch.arange(1.0, size + 1).log().neg()[order]
+
+
+@pytest.mark.parametrize(
+    ("size", "step"), [(3, 1), (500, 1), (501, 1), (1000, 1), (1001, 2), (1500, 2), (1501, 3)]
+)
+def test_the_head_is_kept_whole_and_of_the_others_five_hundred_at_equal_steps(
+    size: int, step: int
+) -> None:
+    from probes.distributions import distribution
+
+    logits = falling(size)
+    in_order = np.sort(logits.double().numpy())[::-1]
+    found = distribution(model(logits), "P")
+    assert (found.prompt, found.answer, found.vocabulary) == ("P", None, size)
+    assert found.step == step
+    assert found.head == pytest.approx(in_order[:500], abs=6e-5)
+    ranks = [*range(500, size, step)]
+    if ranks and ranks[-1] != size - 1:
+        ranks.append(size - 1)
+    assert found.tail == pytest.approx(in_order[ranks], abs=6e-5)
+    assert found.logits() == pytest.approx(in_order, abs=1e-4)
+
+
+def test_the_two_hundred_most_likely_are_listed_and_of_equal_ones_the_lower_ids() -> None:
+    import torch
+
+    from probes.distributions import Token, distribution
+
+    logits = falling(300)
+    found = distribution(model(logits), "P")
+    ids = logits.argsort(descending=True)[:200].tolist()
+    assert found.top == [Token(i, f"<{i}>", round(float(logits[i]), 4)) for i in ids]
+    assert found.head[1] == -0.6931  # four decimals
+    level = distribution(model(torch.arange(300.0) % 3), "P")
+    assert [token.id for token in level.top] == [*range(2, 300, 3), *range(1, 300, 3)]
+
+
+def test_tokens_that_never_come_are_no_part_of_it() -> None:
+    import torch
+
+    from probes.distributions import distribution
+
+    found = distribution(model(torch.tensor([-torch.inf, 1.0, 2.0, -torch.inf])), "P")
+    assert (found.vocabulary, found.head, found.tail) == (2, [2.0, 1.0], [])
+    assert [token.id for token in found.top] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("encoded", "first"),
+    [
+        ({"P ": [2], "P Tokyo": [2, 7, 8], "Tokyo": [9, 4, 5]}, 7),
+        ({"P ": [2], "P Tokyo": [3, 7, 8], "Tokyo": [9, 4, 5]}, 9),
+    ],
+    ids=["that follows the prompt's ids", "alone, where the prompt ends in the midst of a piece"],
+)
+def test_an_answers_first_token_is_the_one(encoded: dict[str, list[int]], first: int) -> None:
+    from probes.distributions import distribution
+
+    assert distribution(model(falling(3), encoded), "P ", "Tokyo").answer == first
+
+
+def test_the_largest_error_is_that_of_the_listed_probability_that_is_furthest_off() -> None:
+    from dataclasses import replace
+
+    import torch
+
+    from probes.distributions import distribution, largest_error
+    from probes.sampling import Sampling
+
+    whole = model(torch.tensor([0.4, 0.1, 0.3, 0.2]).log())
+    kept = distribution(whole, "P")
+    assert largest_error(whole, kept, Sampling(top_k=0)) < 1e-4
+    hot = Sampling(temperature=2.0, top_k=0)
+    assert largest_error(whole, kept, hot) < 1e-4
+    even = replace(kept, head=[0.0] * 4)
+    assert largest_error(whole, even, Sampling(top_k=0)) == pytest.approx(0.15)
+    least = replace(kept, head=[*kept.head[:3], -100.0])
+    assert largest_error(whole, least, Sampling(top_k=0)) == pytest.approx(0.1, abs=1e-4)
+    assert largest_error(whole, least, Sampling(top_k=3)) < 1e-4
+    listed = replace(even, top=even.top[1:3])
+    assert largest_error(whole, listed, Sampling(top_k=0)) == pytest.approx(0.05, abs=1e-4)
