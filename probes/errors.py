@@ -31,8 +31,8 @@ class UserError(Exception):
 class NothingCanRunError(UserError):
     """No target can be used here.
 
-    >>> NothingCanRunError(["target 'a': no GPU", "target 'b': no weights"]).lines[1:]
-    ["target 'a': no GPU", "target 'b': no weights"]
+    >>> NothingCanRunError(["target 'a': no GPU", "target 'b': no weights"]).lines
+    ('nothing can run here:', "target 'a': no GPU", "target 'b': no weights")
     """
 
     def __init__(self, reasons: Sequence[str]) -> None:

@@ -1,0 +1,25 @@
+"""No check that draws fails under other seeds, in another order, on one thread and on all.
+
+A small share of ``python -m tests.benchmarks.false_alarms 500``.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_fresh_seeds_raise_no_alarm() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks.false_alarms", "2", "1000"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " 2 runs (" in done.stdout
+    assert "): 0 alarms in " in done.stdout, done.stderr
