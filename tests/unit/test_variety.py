@@ -40,6 +40,8 @@ def generation(*samples: list[int], **more: Any) -> Generation:
 class Asked:
     """A model that answers every batch alike and keeps what it was asked."""
 
+    vocabulary_size = 3
+
     def __init__(self, *answers: Generation) -> None:
         self.answers = [*answers]
         self.calls: list[tuple[Any, dict[str, Any]]] = []
@@ -91,6 +93,25 @@ def test_a_sample_is_measured_over_its_own_steps_alone() -> None:
     halves = [[each / sum(row[1:]) for each in row[1:]] for row in ROWS]
     entropies = [-sum(p * math.log(p) for p in half) for half in halves]
     assert found.entropies == pytest.approx([mean(entropies), entropies[0]], rel=1e-6)
+
+
+def test_many_samples_are_drawn_in_batches_that_go_on_with_the_random_numbers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from probes.sampling import Sampling
+    from probes.variety import of_samples
+
+    monkeypatch.setattr("probes.variety.LOGITS_AT_ONCE", 2 * 9 * 3)  # of two samples
+    asked = Asked(generation([2, 1, 1], [0]))
+    (found,) = of_samples(
+        cast("Model", asked), [[7]], Sampling(top_k=3), samples=5, length=9, seed=2
+    )
+    assert [(each["samples"], each["seed"]) for _, each in asked.calls] == [
+        (2, 2),
+        (2, None),
+        (1, None),
+    ]
+    assert found.texts == ["[2, 1, 1]", "[0]"] * 3
 
 
 def test_a_4_gram_that_two_samples_share_counts_as_repeated() -> None:
