@@ -49,18 +49,16 @@ class UnusableTargetError(UserError):
     """The target cannot be loaded: nothing more can be decided on it."""
 
 
-class NotFiniteError(AssertionError):
-    """The network gives what is no number: NaN or infinity. What is claimed of it fails.
-
-    An assertion, as it is the network that is broken, and nothing on this side of it.
-    """
+class BrokenModelError(AssertionError):
+    """The model is broken, and nothing on this side of it: what is claimed of it fails."""
 
 
-class TokenizerFailedError(AssertionError):
-    """The tokenizer raised an error: for a text, or for ids that the network gives.
+class NotFiniteError(BrokenModelError):
+    """The network gives what is no number: NaN or infinity."""
 
-    An assertion, as what is claimed of texts is then not so.
-    """
+
+class TokenizerFailedError(BrokenModelError):
+    """The tokenizer raised an error: for a text, or for ids that the network gives."""
 
 
 class UndecidableError(Exception):

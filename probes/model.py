@@ -7,6 +7,7 @@ that a claim about the tokenizer never waits for weights.
 from __future__ import annotations
 
 import copy
+import gc
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
@@ -21,7 +22,13 @@ import transformers
 from packaging.version import Version
 
 from probes import passes, progress
-from probes.errors import NotFiniteError, TokenizerFailedError, UnusableTargetError, UserError
+from probes.errors import (
+    NotFiniteError,
+    TokenizerFailedError,
+    UndecidableError,
+    UnusableTargetError,
+    UserError,
+)
 from probes.jsonfile import shown
 from probes.random_network import drawn
 from probes.record import Cost, TargetFacts
@@ -126,6 +133,7 @@ class Model:
         self._usable = usable
         self._meter = meter or Meter()
         self._copies: dict[Target, Model] = {}
+        self._known_as_loaded: dict[str, Any] = {}
         self._remembered: dict[Hashable, Any] = {}
         self._prefills: OrderedDict[tuple[int, ...], Prefill] = OrderedDict()
 
@@ -166,10 +174,13 @@ class Model:
         if self.target.random is not None:
             load = transformers.MODEL_FOR_CAUSAL_LM_MAPPING[type(self.config)]
         size = gigabytes(self._usable.needed_bytes)
+
+        def loaded() -> Any:
+            drawn_now = {} if self.target.random is None else self._random_weights()
+            return load.from_pretrained(**(arguments | drawn_now))
+
         with progress.step(f"loading {self.target.name}: {size}", self._usable.needed_bytes):
-            if self.target.random is not None:
-                arguments |= self._random_weights()
-            network, loading = self._loaded("weights", load.from_pretrained, **arguments)
+            network, loading = self._loaded("weights", loaded)
         self._refuse_incomplete(loading["missing_keys"])
         self._refuse_offloaded(network)
         if "device_map" not in arguments:
@@ -233,11 +244,17 @@ class Model:
 
     def unload(self) -> None:
         """Let go of everything loaded; it is loaded again when next used."""
+        self.facts()  # what is known of it as loaded stays so
+        for copy_of_it in self._copies.values():
+            copy_of_it.unload()
         for part in ("tokenizer", "config", "network"):
             self.__dict__.pop(part, None)
         self._prefills.clear()
         self._remembered.clear()
         self._copies.clear()
+        if self.device.type == "cuda":
+            gc.collect()
+            torch.cuda.empty_cache()
 
     def in_nf4(self) -> Model:
         """The same model in NF4 with fp16 compute: itself if it is, else a copy."""
@@ -262,7 +279,11 @@ class Model:
         if target == self.target:
             return self
         if target not in self._copies:
-            self._copies[target] = Model(placed(self._usable, target), self._meter)
+            try:
+                usable = placed(self._usable, target)
+            except UserError as error:
+                raise UndecidableError(f"there is no room for a copy beside it: {error}") from error
+            self._copies[target] = Model(usable, self._meter)
         return self._copies[target]
 
     @property
@@ -305,7 +326,7 @@ class Model:
             weight_bytes=checkpoint.weight_bytes,
             fingerprint=checkpoint.fingerprint(),
         )
-        loaded: dict[str, Any] = {}
+        loaded = self._known_as_loaded
         if "tokenizer" in self.__dict__:
             loaded |= {"tokenizer": type(self.tokenizer).__name__}
         if "network" in self.__dict__:
@@ -589,7 +610,8 @@ class Model:
     def _placement(self) -> dict[str, Any]:
         """Where loading puts weights that are not to pass through the host's memory first."""
         if self._usable.max_memory is not None:
-            return {"device_map": "auto", "max_memory": dict(self._usable.max_memory)}
+            # In the order in which room was found; "auto" would balance, and need more of the last.
+            return {"device_map": "sequential", "max_memory": dict(self._usable.max_memory)}
         direct = self.target.quantization is Quantization.NF4 or self.target.random is not None
         if direct or self.device.type == "cuda":
             return {"device_map": {"": str(self.device)}}
@@ -671,8 +693,13 @@ def _by_row(steps: tuple[torch.Tensor, ...] | None) -> torch.Tensor | None:
     return None if steps is None else torch.stack(steps, dim=1).float().cpu()
 
 
-def load(target: str | Target) -> Model:
+def load(target: str | Target, copies: int = 0) -> Model:
     """Load a target by name, folder or hub id; the same one is loaded once a process.
+
+    Args:
+        target: which.
+        copies: copies of it that a CUDA device must hold; 0 if this process alone loads one, which
+            may be split over several devices.
 
     Raises:
         UserError: if there is no such target, or it cannot be used here.
@@ -682,12 +709,12 @@ def load(target: str | Target) -> Model:
     """
     if isinstance(target, str):
         target = resolve(target, project=Path.cwd())
-    return _loaded_once(target)
+    return _loaded_once(target, copies)
 
 
 @cache
-def _loaded_once(target: Target) -> Model:
-    return Model(preflight(target))
+def _loaded_once(target: Target, copies: int) -> Model:
+    return Model(preflight(target, copies))
 
 
 def _dtype_argument() -> str:

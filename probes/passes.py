@@ -53,9 +53,20 @@ def within_context(config: Any, positions: int) -> None:
     Traceback (most recent call last):
     probes.errors.UndecidableError: its context of 4 tokens is too short to decide this
     """
-    limit = getattr(config.get_text_config(), "max_position_embeddings", None)
+    limit = context(config)
     if limit is not None and positions > limit:
         raise UndecidableError(f"its context of {limit:,} tokens is too short to decide this")
+
+
+def context(config: Any) -> int | None:
+    """How many positions a network was made for; None where its configuration does not say.
+
+    >>> from transformers import GPT2Config
+    >>> context(GPT2Config(n_positions=4))
+    4
+    """
+    limit: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return limit
 
 
 def _before(cache: Any) -> int:

@@ -224,12 +224,14 @@ def _chosen(config: pytest.Config) -> Session:
         targets_file=option.targets_file,
         project=_project(config),
     )
+    session.copies = int(_is_worker(config))
     session.left_out.update(getattr(config, "workerinput", {}).get(_LEFT_OUT, {}))
     return session
 
 
 def _prepare(config: pytest.Config, targets: Sequence[str]) -> None:
-    config.stash[_SESSION].prepare(targets, _workers(config))
+    session = config.stash[_SESSION]
+    session.prepare(targets, devices.copies(_workers(config), session.targets.values(), os.environ))
     folder = _report_dir(config)
     if folder is not None:
         check_writable(folder)
@@ -462,10 +464,13 @@ def _set_out(session: pytest.Session) -> None:
 
 
 @pytest.fixture(scope="session")
-def model(request: pytest.FixtureRequest) -> Model:
+def model(request: pytest.FixtureRequest) -> Iterator[Model]:
     """The model under test: its tokenizer and weights are loaded when first used."""
     session = request.config.stash[_SESSION]
-    return session.model(getattr(request, "param", next(iter(session.targets))))
+    loaded = session.model(getattr(request, "param", next(iter(session.targets))))
+    yield loaded
+    if len(session.targets) > 1:  # the next one needs the room
+        loaded.unload()
 
 
 @pytest.fixture(scope="session")
@@ -494,11 +499,25 @@ def rates(request: pytest.FixtureRequest) -> list[Rate]:
 # --- each test -----------------------------------------------------------------------------------
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
+@contextmanager
+def _undecidable_is_left_out() -> Iterator[None]:
+    """Skip where the model turns out not to be able to decide a claim, with the reason."""
+    try:
+        yield
+    except UndecidableError as error:
+        raise pytest.skip.Exception(str(error), _use_item_location=True) from error
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     """Leave out a claim that the target cannot decide, with the reason."""
-    if _CLAIM not in item.stash:
-        return
+    if _CLAIM in item.stash:
+        _leave_out_what_lacks(item)
+    with _undecidable_is_left_out():
+        return (yield)
+
+
+def _leave_out_what_lacks(item: pytest.Item) -> None:
     session, target = item.config.stash[_SESSION], _target_of(item)
     item.stash[_COST_BEFORE] = session.cost(target)
     needs: tuple[Need, ...] = item.stash[_NEEDS]
@@ -510,10 +529,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Generator[None, None, None]:
     """Leave out a claim that the model turns out not to be able to decide, with the reason."""
-    try:
+    with _undecidable_is_left_out():
         return (yield)
-    except UndecidableError as error:
-        raise pytest.skip.Exception(str(error), _use_item_location=True) from error
 
 
 @pytest.hookimpl(wrapper=True)
@@ -676,9 +693,15 @@ class _Controller:
         self._ending.begin()
         self._refuse_if(self._run.finish)
         self._refuse_if(self._sum_up)
-        result = yield
-        self._settle(session)
-        return result
+        try:
+            return (yield)
+        except Warning:  # made an error by the user's filter
+            interrupted = session.exitstatus == pytest.ExitCode.INTERRUPTED
+            if not (interrupted or self._ending.terminated or self._ending.interrupted):
+                raise
+            return None  # what another plugin misses after an interruption is no news
+        finally:
+            self._settle(session)
 
     def _settle(self, session: pytest.Session) -> None:
         """The exit code, after all that can change it."""

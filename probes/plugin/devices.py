@@ -36,6 +36,17 @@ def shared_out(targets: Iterable[Target], environ: Mapping[str, str]) -> list[st
     return [str(number) for number in range(_count())]
 
 
+def copies(workers: int, targets: Iterable[Target], environ: Mapping[str, str]) -> int:
+    """How many copies of a target the fullest device has to hold; 0 without workers.
+
+    >>> from probes.targets import Target
+    >>> target = Target(name="t", folder="f", device="cuda")
+    >>> copies(3, [target], {"CUDA_VISIBLE_DEVICES": "0,1"}), copies(0, [target], {})
+    (2, 0)
+    """
+    return -(-workers // (len(shared_out(targets, environ)) or 1))
+
+
 def device_of(worker: str, devices: list[str]) -> str | None:
     """The device of a worker by its name, `gw0` and so on; workers beyond the devices share them.
 

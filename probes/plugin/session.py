@@ -34,6 +34,7 @@ class Session:
 
     Attributes:
         targets: what claims are to be decided on, by name.
+        copies: of each that a CUDA device must hold: 1 in a worker; 0 in a process that is alone.
         implied: the targets nobody named: left out where they cannot be used.
         left_out: why an implied target is left out, by its name.
         weight_bytes: size of the weights as stored, of the targets found usable.
@@ -41,6 +42,7 @@ class Session:
     """
 
     targets: Mapping[str, Target]
+    copies: int = 0
     implied: frozenset[str] = frozenset()
     left_out: dict[str, str] = field(default_factory=dict)
     weight_bytes: dict[str, int] = field(default_factory=dict)
@@ -48,24 +50,24 @@ class Session:
     _plans: tuple[Plan, ...] = ()
     _told: dict[str, TargetFacts] = field(default_factory=dict)
 
-    def prepare(self, names: Iterable[str], workers: int = 0) -> None:
+    def prepare(self, names: Iterable[str], copies: int = 0) -> None:
         """Look at targets before anything is loaded.
 
         Args:
             names: of the targets.
-            workers: processes that are to load a copy each; 0 if this one does.
+            copies: how many of each a CUDA device must hold; 0 if this process alone loads one.
 
         Raises:
             UserError: One that was named cannot be used, or none of the implied ones can.
         """
         for name in names:
-            self._prepare(name, workers)
+            self._prepare(name, copies)
         if not self.weight_bytes:
             self.refuse_nothing()
 
-    def _prepare(self, name: str, workers: int) -> None:
+    def _prepare(self, name: str, copies: int) -> None:
         try:
-            usable = preflight(self.targets[name], workers)
+            usable = preflight(self.targets[name], copies)
         except UserError as error:
             if name not in self.implied:
                 raise
@@ -97,7 +99,7 @@ class Session:
         """A target's model; whatever is not used of it is not loaded."""
         from probes.model import load
 
-        return load(self.targets[target])
+        return load(self.targets[target], self.copies)
 
     def lacking(self, target: str, needs: Iterable[Need]) -> str | None:
         """The first thing that a target lacks, in words; None if it lacks nothing."""
@@ -174,7 +176,7 @@ def choose(
                 f"{count} targets are called {name!r}: name each once, or give them names of "
                 "their own in a targets file"
             )
-    return Session({target.name: target for target in targets}, frozenset(implied))
+    return Session({target.name: target for target in targets}, implied=frozenset(implied))
 
 
 def asks_for_cuda(target: Target) -> bool:

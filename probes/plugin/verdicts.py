@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from traceback import format_exception_only
 from typing import TYPE_CHECKING, Literal
 
+from probes.errors import BrokenModelError
 from probes.jsonfile import cut
 from probes.record import Verdict
 
@@ -83,7 +84,9 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
 def _failed(phase: Phase) -> tuple[Verdict, str]:
     if phase.error is None:  # an author's expectation that it fails did not come true
         return Verdict.ERROR, phase.reason
-    failed = phase.stated and phase.when == "call"
+    # An assertion outside the test itself is a mishap, unless it is the model that is broken.
+    broken = all(isinstance(leaf, BrokenModelError) for leaf in leaves(phase.error))
+    failed = broken or (phase.stated and phase.when == "call")
     return (Verdict.FAILS if failed else Verdict.ERROR), in_words(phase.error)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from huggingface_hub.errors import HfHubHTTPError
-    from huggingface_hub.hf_api import ModelInfo
+    from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
 _WANTED = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
 _UNWANTED = ["*/*", "consolidated*"]
@@ -114,11 +114,21 @@ def _bytes_to_fetch(repository: str, info: ModelInfo) -> int:
     """Bytes of the wanted files that are not in the cache yet, as far as the hub tells sizes."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.file_download import repo_folder_name
     from huggingface_hub.utils import filter_repo_objects  # type: ignore[attr-defined]
 
-    def is_cached(name: str) -> bool:
-        found = try_to_load_from_cache(repository, name, cache_dir=HF_HUB_CACHE, revision=info.sha)
-        return isinstance(found, str)
+    blobs = Path(HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type="model") / "blobs"
+
+    def missing(file: RepoSibling) -> int:
+        """What another commit has already, or a download that broke off, is not fetched again."""
+        content = file.lfs.sha256 if file.lfs else file.blob_id
+        found = try_to_load_from_cache(
+            repository, file.rfilename, cache_dir=HF_HUB_CACHE, revision=info.sha
+        )
+        if isinstance(found, str) or (content and (blobs / content).is_file()):
+            return 0
+        begun = blobs / f"{content}.incomplete"
+        return max(0, (file.size or 0) - (begun.stat().st_size if begun.is_file() else 0))
 
     files = filter_repo_objects(
         info.siblings or [],
@@ -126,7 +136,7 @@ def _bytes_to_fetch(repository: str, info: ModelInfo) -> int:
         ignore_patterns=_UNWANTED,
         key=lambda file: file.rfilename,
     )
-    return sum(file.size or 0 for file in files if not is_cached(file.rfilename))
+    return sum(map(missing, files))
 
 
 def _cached(repository: str, revision: str | None) -> Path | None:

@@ -24,16 +24,18 @@ def gigabytes(size: float) -> str:
     return f"{size / 1e9:.1f} GB"
 
 
-def place(target: Target, needed: int, workers: int = 0) -> dict[int, int] | None:
+def place(target: Target, needed: int, copies: int = 0) -> dict[int, int] | None:
     """Find room for a target's weights on the CUDA devices that torch sees.
 
     Args:
         target: says on which device, or leaves it open.
         needed: bytes of its weights once loaded; computing takes some more.
-        workers: processes that load a copy each, on one device each; 0 if this one does.
+        copies: how many a device must hold, each of a worker's; 0 if this process alone loads one,
+            which may be split.
 
     Returns:
-        Where one device is too small, the bytes that each may take; None where nothing is split.
+        Where one device is too small, the bytes that transformers may give to each, which keeps a
+        tenth of them back under NF4; None where nothing is split.
 
     Raises:
         UserError: there is no room.
@@ -48,31 +50,39 @@ def place(target: Target, needed: int, workers: int = 0) -> dict[int, int] | Non
 
     named = ":" in target.device
     index, count = int(target.device.partition(":")[2] or 0), torch.cuda.device_count()
-    copies = max(1, workers if named else -(-workers // count))
-    free, total = torch.cuda.mem_get_info(index)
-    if copies * needed <= free:
+    free, total = _free_bytes(index), torch.cuda.mem_get_info(index)[1]
+    if max(1, copies) * needed <= free:
         return None
     # A worker sees one device alone, and who names a device wants that one.
-    every = [] if named else [torch.cuda.mem_get_info(each)[0] for each in range(count)]
-    room = {each: int(WEIGHTS_SHARE * size) for each, size in enumerate(every)}
-    splits = needed <= sum(room.values())
-    if splits and not workers:
-        return room
+    every = [] if named else [_free_bytes(each) for each in range(count)]
+    together = WEIGHTS_SHARE * sum(every)
+    splits = needed <= together
+    nf4 = target.quantization is Quantization.NF4
+    if splits and not copies:
+        return {each: int((1 if nf4 else WEIGHTS_SHARE) * size) for each, size in enumerate(every)}
 
-    weights = f"{gigabytes(needed)}{'' if target.quantization is Quantization.NONE else ' in nf4'}"
+    weights = f"{gigabytes(needed)}{' in nf4' if nf4 else ''}"
     if copies > 1:
         weights = f"{copies} × {weights}, a copy for each worker"
     there = f"cuda:{index} has {gigabytes(free)} free of {gigabytes(total)}"
-    if count > 1 and not named and not workers:
+    if count > 1 and not named and not copies:
         there = f"the {count} CUDA devices have {gigabytes(sum(every))} free together, "
-        there += f"of which weights may take {gigabytes(sum(room.values()))}"
-    quantized = "" if target.quantization is Quantization.NF4 else "choose --quantization nf4, or "
-    advice = f"end what else runs there, or {quantized or 'choose '}a device with more memory"
+        there += f"of which weights may take {gigabytes(together)}"
+    quantized = "choose " if nf4 else "choose --quantization nf4, or "
+    advice = f"end what else runs there, or {quantized}a device with more memory"
     if copies > 1 and needed <= free:
         advice = "take fewer workers with -n"
-    elif workers and splits:
+    elif copies and splits:
         advice = f"leave out -n, so that the weights are split over the {count} devices"
     raise UserError(f"its weights take {weights}, and {there}: {advice}")
+
+
+def _free_bytes(index: int) -> int:
+    """What a CUDA device has free for this process: what torch keeps for itself unused, too."""
+    import torch
+
+    free: int = torch.cuda.mem_get_info(index)[0]
+    return free + torch.cuda.memory_reserved(index) - torch.cuda.memory_allocated(index)
 
 
 def _takes_cuda(target: Target, needed: int) -> bool:

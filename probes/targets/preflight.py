@@ -36,7 +36,7 @@ class Usable:
     """Where the weights are split over CUDA devices, the bytes that each may take."""
 
 
-def preflight(target: Target, workers: int = 0) -> Usable:
+def preflight(target: Target, copies: int = 0) -> Usable:
     """Make sure a target can be used: packages, device, files, in the order of their cost.
 
     A model on the hub is fetched, which may take long the first time: what will not fit is refused
@@ -45,7 +45,8 @@ def preflight(target: Target, workers: int = 0) -> Usable:
 
     Args:
         target: what to look at.
-        workers: processes that are to load a copy each; 0 if this one does.
+        copies: how many of it a CUDA device must hold; 0 if this process alone loads one, which
+            may be split over several devices.
 
     Raises:
         UnusableTargetError: Something is missing; one line says what, and what to do.
@@ -56,10 +57,10 @@ def preflight(target: Target, workers: int = 0) -> Usable:
         _refuse_nf4_beyond_transformers(target)
         lists(target.words)
         asked(target.questions)
-        folder, commit = _local(target, workers)
+        folder, commit = _local(target, copies)
         checkpoint = Checkpoint.inspect(folder, target.random)
         _refuse_second_quantization(target, checkpoint)
-        usable = placed(Usable(target, checkpoint, commit), target, workers)
+        usable = placed(Usable(target, checkpoint, commit), target, copies)
         if checkpoint.offers_remote_code:
             _refuse_needed_remote_code(checkpoint)
     except UserError as error:
@@ -67,7 +68,7 @@ def preflight(target: Target, workers: int = 0) -> Usable:
     return usable
 
 
-def placed(usable: Usable, target: Target, workers: int = 0) -> Usable:
+def placed(usable: Usable, target: Target, copies: int = 0) -> Usable:
     """The same model loaded in another way, as a target says, with room found for its weights.
 
     Raises:
@@ -78,13 +79,13 @@ def placed(usable: Usable, target: Target, workers: int = 0) -> Usable:
     at_once = needed
     if target.random is not None and target.quantization is Quantization.NF4:
         at_once += loaded_bytes(tensors, Quantization.NONE, target.dtype)  # drawn, then quantized
-    room = place(target, at_once, workers)
+    room = place(target, at_once, copies)
     return replace(usable, target=target, needed_bytes=needed, max_memory=room)
 
 
-def _local(target: Target, workers: int) -> tuple[Path, str | None]:
+def _local(target: Target, copies: int) -> tuple[Path, str | None]:
     def refuse_what_will_not_fit(parameters: Mapping[str, int]) -> None:
-        place(target, least_bytes(parameters, target.quantization, target.dtype), workers)
+        place(target, least_bytes(parameters, target.quantization, target.dtype), copies)
 
     if target.repository is not None:
         return hub.fetch(target.repository, target.revision, refuse_what_will_not_fit)

@@ -207,6 +207,8 @@ def test_a_run_of_two_workers_that_is_ended_keeps_what_they_told_and_leaves_no_p
 
     pytest.importorskip("xdist")
     project.test_file(SLOW)
+    # Other plugins warn that workers told them nothing, and a user may make warnings errors.
+    (project.folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
     process = start(project, "-n", "2")
     while len(begun(project.folder)) < 20:
         assert process.poll() is None, "the run ended too early"

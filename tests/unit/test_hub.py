@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import logging
 import os
@@ -43,6 +44,11 @@ FILES = {
 STORED = {"parameters": {"BF16": 3_000_000_000}, "total": 3_000_000_000}
 
 
+def blob(name: str) -> str:
+    """The name under which a file's content is kept."""
+    return hashlib.sha1(FILES.get(name, b""), usedforsecurity=False).hexdigest()
+
+
 class FakeHub(BaseHTTPRequestHandler):
     """As much of the hub as one model takes, on this machine."""
 
@@ -72,7 +78,7 @@ class FakeHub(BaseHTTPRequestHandler):
             self._send(200, json.dumps(tree).encode(), {}, body=body)
         else:
             siblings = [
-                {"rfilename": name, "size": self.sizes.get(name, len(data))}
+                {"rfilename": name, "size": self.sizes.get(name, len(data)), "blobId": blob(name)}
                 for name, data in self.files.items()
             ]
             info = {"id": "org/model", "sha": COMMIT, "siblings": siblings, "safetensors": STORED}
@@ -223,6 +229,33 @@ def test_what_is_in_the_cache_takes_no_more_room(
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=2_000_000_000))
     folder, _ = hub.fetch("org/model", COMMIT)
     assert (folder / "config.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("kept", "size"), [("", 0), (".incomplete", 5_500_000_000)], ids=["whole", "begun"]
+)
+def test_what_another_commit_or_a_broken_download_left_takes_no_more_room(
+    fake_hub: type[FakeHub],
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kept: str,
+    size: int,
+) -> None:
+    fake_hub.sizes = {"model.safetensors": 6_000_000_000}
+    blobs = cache / "models--org--model" / "blobs"
+    blobs.mkdir(parents=True)
+    with (blobs / f"{blob('model.safetensors')}{kept}").open("wb") as file:
+        file.truncate(size)  # takes no room: nothing is written
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1_000_000_000))
+    told: list[int] = []
+
+    def stop(_: str, size: int) -> None:
+        told.append(size)
+        raise UserError("no further")
+
+    monkeypatch.setattr("probes.progress.step", stop)
+    assert refusal() == "no further"
+    assert told[0] < 600_000_000
 
 
 # --- the cache ----------------------------------------------------------------------------------

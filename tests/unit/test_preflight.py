@@ -47,6 +47,8 @@ def fake_torch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
                 is_available=lambda: cuda > 0,
                 device_count=lambda: cuda,
                 mem_get_info=lambda _: (int(free), 8 * 10**9),
+                memory_reserved=lambda _: 0,
+                memory_allocated=lambda _: 0,
             ),
             "backends": SimpleNamespace(mps=SimpleNamespace(is_available=lambda: mps)),
         }
