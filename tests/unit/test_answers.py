@@ -179,3 +179,16 @@ def test_what_is_decided_stays_so_whatever_follows(start: str, rest: str, answer
         assert judged(start + rest, forms, ended=False) is early
         assert judged(start + rest, forms, ended=True) is early
     assert judged(start, forms, ended=True) is not Fate.OPEN
+
+
+def test_a_text_is_read_up_to_its_thousandth_character() -> None:
+    from probes.answers import READ
+
+    forms = accepted_forms(("Tokyo",))
+    words = "so " * (READ // 3)
+    assert judged(f"{words}.", forms, ended=False) is Fate.WRONG  # it closes within
+    for length, fate in ((READ, Fate.OPEN), (READ + 1, Fate.WRONG)):
+        text = f"{words}oooo"[:length]
+        assert len(text) == length
+        assert judged(text, forms, ended=False) is fate
+    assert judged(f"{'o' * READ} Tokyo", forms, ended=False) is Fate.WRONG

@@ -89,6 +89,26 @@ def test_the_most_likely_tokens_come_likeliest_first() -> None:
     assert [each.id for each in most_likely(twenty, PROMPT)] == [*range(19, 9, -1)]
 
 
+@pytest.mark.parametrize(
+    ("rows", "steps"),
+    [
+        ([[1.0, 2.0, 0.0], [3.0, 0.0, 3.0], [5.0, 5.0, 0.0]], 1),
+        ([[1.0, 1.0, 0.0]], 0),
+        ([[1.0, 1.0, 2.0], [0.0, 1.0, 2.0]], 2),
+    ],
+)
+def test_steps_are_counted_up_to_the_first_tie_of_the_most_likely(
+    rows: list[list[float]], steps: int
+) -> None:
+    import torch
+
+    from probes.decoding import steps_without_tie
+    from probes.model import Generation
+
+    logits = torch.tensor([rows])
+    assert steps_without_tie(Generation([7], [[0] * len(rows)], [""], logits=logits)) == steps
+
+
 def test_a_cut_text_is_the_beginning_of_each_sample() -> None:
     import torch
 
