@@ -508,22 +508,24 @@ def _undecidable_is_left_out() -> Iterator[None]:
         raise pytest.skip.Exception(str(error), _use_item_location=True) from error
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
     """Leave out a claim that the target cannot decide, with the reason."""
-    if _CLAIM in item.stash:
-        _leave_out_what_lacks(item)
-    with _undecidable_is_left_out():
-        return (yield)
-
-
-def _leave_out_what_lacks(item: pytest.Item) -> None:
+    if _CLAIM not in item.stash:
+        return
     session, target = item.config.stash[_SESSION], _target_of(item)
     item.stash[_COST_BEFORE] = session.cost(target)
     needs: tuple[Need, ...] = item.stash[_NEEDS]
     lacking = session.lacking(target, needs)
     if lacking is not None:
         raise pytest.skip.Exception(lacking, _use_item_location=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup() -> Generator[None, object, object]:
+    """Leave out a claim whose fixture finds that the model cannot decide it, with the reason."""
+    with _undecidable_is_left_out():
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)

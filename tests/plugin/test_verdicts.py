@@ -287,3 +287,41 @@ def test_small(model, number):
     (check,) = claim["evidence"]
     assert "assert 10 < 10\n" in check["reason"]
     assert "assert -10 > -10\n" in check["reason"]
+
+
+IN_FIXTURES = """
+from probes.errors import NotFiniteError, UndecidableError
+
+@pytest.fixture
+def short(model):
+    raise UndecidableError("its context is too short")
+
+@pytest.fixture
+def broken(model):
+    raise NotFiniteError("1 of 3 is NaN")
+
+@pytest.fixture
+def mishap(model):
+    assert False
+
+@pytest.mark.claim("short", title="x")
+def test_short(model, short):
+    pass
+
+@pytest.mark.claim("broken", title="x")
+def test_broken(model, broken):
+    pass
+
+@pytest.mark.claim("mishap", title="x")
+def test_mishap(model, mishap):
+    pass
+"""
+
+
+def test_what_a_fixture_finds_of_the_model_counts_as_in_the_test(warm_project: Project) -> None:
+    warm_project.test_file(IN_FIXTURES)
+    warm_project.run("-q")
+    found = {name: (c["verdict"], c["reason"]) for name, c in warm_project.claims().items()}
+    assert found["short"] == ("not applicable", "its context is too short")
+    assert found["broken"][0] == "fails"
+    assert found["mishap"][0] == "error"
