@@ -64,7 +64,7 @@ for draw, normal, many in (
     (first, 20_000, 60_000),
     (whole, 1_000, 2_500),
     (pairs, 20_000, 60_000),
-    (samples, 24, 60),
+    (samples, 32, 60),
     (runs, 5, 40),
     (answers, 1, 2),
 ):
