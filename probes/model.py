@@ -308,6 +308,11 @@ class Model:
         """What this target lacks of `need`, in words for a reader; None if nothing."""
         return lacks(need, self.target, self.checkpoint)
 
+    @cached_property
+    def _fingerprint(self) -> str:
+        """Made once: facts are asked for at every check."""
+        return self.checkpoint.fingerprint()
+
     def facts(self) -> TargetFacts:
         """What was tested, for the record: as asked for, or as loaded once it is."""
         target, checkpoint = self.target, self.checkpoint
@@ -324,7 +329,7 @@ class Model:
             vocabulary=len(checkpoint.pieces),
             parameters=checkpoint.parameters,
             weight_bytes=checkpoint.weight_bytes,
-            fingerprint=checkpoint.fingerprint(),
+            fingerprint=self._fingerprint,
         )
         loaded = self._known_as_loaded
         if "tokenizer" in self.__dict__:
