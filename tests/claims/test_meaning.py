@@ -43,11 +43,13 @@ def measured_groups(model: Model, words: WordList) -> Groups:
 
 def measured_scene(model: Model, words: WordList) -> Scene:
     """The words' embedding rows in two principal components: measured once a session."""
-    vectors = probes.embeddings.word_vectors(model, words.all)
-    assert np.ptp(vectors, axis=0).any(), "all words have one and the same vector"
-    return model.remember(
-        ("scene", words.name, words.all), lambda: probes.meaning.scene(vectors, words)
-    )
+
+    def scene() -> Scene:
+        vectors = probes.embeddings.word_vectors(model, words.all)
+        assert np.ptp(vectors, axis=0).any(), "all words have one and the same vector"
+        return probes.meaning.scene(vectors, words)
+
+    return model.remember(("scene", words.name, words.all), scene)
 
 
 def hidden_vectors(model: Model, words: WordList) -> npt.NDArray[np.float32]:
