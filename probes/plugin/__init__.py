@@ -20,6 +20,7 @@ from probes.claims import Claim, Need
 from probes.compare import Outcome, outcomes_named
 from probes.errors import UndecidableError, UnusableTargetError, UserError, did_you_mean
 from probes.files import check_place, write_atomically
+from probes.jsonfile import cut
 from probes.plugin import devices, markers, verdicts
 from probes.plugin.ending import TERMINATED, Ending
 from probes.plugin.evidence import as_json
@@ -545,6 +546,9 @@ def pytest_runtest_makereport(
         return report
     if _unusable(call.excinfo):
         report.longrepr = "the target cannot be loaded"
+    elif crash := getattr(report.longrepr, "reprcrash", None):
+        # In a job pytest shows all of it in a line, and a model may have written megabytes.
+        crash.message = cut(crash.message, verdicts.LONGEST_REASON)
     item.stash.setdefault(_PHASES, []).append(_phase(report, call))
     message = _message(item) if report.when == "teardown" else _announcement(item)
     if message is not None:
