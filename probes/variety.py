@@ -17,7 +17,7 @@ from probes.model import Generation, Model, Prompt
 from probes.repetition import distinct_ngrams
 from probes.sampling import Sampling
 
-LOGITS_AT_ONCE = 2**24
+LOGITS_AT_ONCE = 5 * 2**22
 """Most logits, over rows, steps and vocabulary, that a batch of samples keeps."""
 
 
