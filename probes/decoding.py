@@ -229,8 +229,21 @@ class FilterStep:
     @property
     def as_expected(self) -> bool:
         """Whether the library did what the settings say, to within rounding."""
-        right_number = self.fewest <= self.kept <= self.most
-        return right_number and self.likeliest and self.largest_error < ROUNDING
+        return not self.in_words()
+
+    def in_words(self) -> str:
+        """What the library did that the settings do not say; empty if nothing.
+
+        >>> FilterStep(kept=6, fewest=5, most=5, likeliest=True, largest_error=0.0).in_words()
+        '6 tokens are kept, not 5'
+        """
+        right = str(self.fewest) if self.fewest == self.most else f"{self.fewest} to {self.most}"
+        faults = {
+            f"{self.kept} tokens are kept, not {right}": not self.fewest <= self.kept <= self.most,
+            "a dropped token is likelier than a kept one": not self.likeliest,
+            f"a score is {self.largest_error:.2g} off": not self.largest_error < ROUNDING,
+        }
+        return ", ".join(words for words, wrong in faults.items() if wrong)
 
 
 def compare_filters(

@@ -53,6 +53,18 @@ class Difference:
     tokens: tuple[str, str]
     texts: tuple[str, str]
 
+    def in_words(self) -> str:
+        """Where the texts part, and how close the choice was.
+
+        >>> Difference("Once upon a time,", 3, 0.25, (" a", " the"), ("", "")).in_words()
+        "after 'Once upon a time,' token 3 is ' the', not ' a': two logits lie 0.25 apart there"
+        """
+        expected, found = self.tokens
+        return (
+            f"after {self.prompt!r} token {self.step} is {found!r}, not {expected!r}: two logits "
+            f"lie {self.margin:.2g} apart there"
+        )
+
 
 @dataclass(frozen=True)
 class Variation:

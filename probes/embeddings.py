@@ -64,6 +64,18 @@ def looked_up(model: Model, ids: Sequence[int]) -> torch.Tensor:
     return rows
 
 
+def rows_that_differ(found: torch.Tensor, expected: torch.Tensor) -> list[int]:
+    """Which rows of two matrices are not bit for bit the same; all, if their shapes differ.
+
+    >>> rows_that_differ(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[1.0, 2.0], [3, 5]]))
+    [1]
+    """
+    if found.shape != expected.shape:
+        return list(range(len(expected)))
+    indices: list[int] = (found != expected).any(dim=-1).nonzero().flatten().tolist()
+    return indices
+
+
 # --- the vectors of words ------------------------------------------------------------------------
 
 Vectors = npt.NDArray[np.float32]

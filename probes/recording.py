@@ -323,8 +323,8 @@ def judge_text(text: Comparison, *, tolerance: float, noise: Callable[[], float]
     change = f"after {text.prompt!r} token {text.step} is {second!r}, recorded {first!r}"
     if not share <= 1:
         reason = (
-            f"after {text.prompt!r} a logit moves by {text.drift:.2g}, {share:.3g} times what "
-            f"rounding explains ({tolerance:.2g})"
+            f"after {text.prompt!r} a logit moves by {text.drift:.2g}, {_rounded(share)} times "
+            f"what rounding explains ({tolerance:.2g})"
         )
         if text.step is not None:
             reason += f"; {change}, {text.margin:.2g} apart{both}"
@@ -340,6 +340,11 @@ def judge_text(text: Comparison, *, tolerance: float, noise: Callable[[], float]
     return replace(finding, outcome=Outcome.NEAR_TIE if tie else Outcome.CHANGED, reason=reason)
 
 
+def _rounded(share: float) -> str:
+    """To three digits, and thousands set apart: 9150.2 is 9,150."""
+    return f"{float(f'{share:.3g}'):,g}"
+
+
 def judge_number(name: str, recorded: RecordedNumber, now: float) -> Finding:
     """Judge a number by the tolerance recorded with it.
 
@@ -352,7 +357,7 @@ def judge_number(name: str, recorded: RecordedNumber, now: float) -> Finding:
     if share <= 1:
         return Finding(name, Outcome.SAME, share, recorded.value, now)
     reason = (
-        f"{name} is {now:.6g}, recorded {recorded.value:.6g}: {share:.3g} times the drift "
+        f"{name} is {now:.6g}, recorded {recorded.value:.6g}: {_rounded(share)} times the drift "
         f"tolerated ({recorded.origin})"
     )
     return Finding(name, Outcome.DRIFTED, share, recorded.value, now, reason)

@@ -302,11 +302,14 @@ def _attempt(
     log = folder / LOG_FILE.format(number=number)
     before = _runs(folder)
     start = time.monotonic()
-    with log.open("wb") as output:
-        code = run(command(python, job.asked, target, folder), output.fileno())
+    try:
+        with log.open("wb") as output:
+            code = run(command(python, job.asked, target, folder), output.fileno())
+    finally:
+        said = without_secrets(log)
     seconds = time.monotonic() - start
     new = sorted(_runs(folder) - before)
-    end, reason = ending(code, log.read_text(encoding="utf-8", errors="replace"), job.timeout)
+    end, reason = ending(code, said, job.timeout)
     return Attempt(
         target=target,
         end=end,
@@ -314,6 +317,15 @@ def _attempt(
         run=new[-1].relative_to(job.report_dir).as_posix() if new else None,
         seconds=seconds,
     )
+
+
+def without_secrets(log: Path) -> str:
+    """What a log says, with secrets taken out of the file too: it is shared like the records."""
+    said = log.read_text(encoding="utf-8", errors="replace")
+    scrubbed = Redactor.of_secrets().text(said)
+    if scrubbed != said:
+        write_atomically(log, scrubbed)
+    return scrubbed
 
 
 def _runs(folder: Path) -> set[Path]:

@@ -14,7 +14,10 @@ from probes.sampling import NARROW_HOT, NEAR_GREEDY, WIDE_HOT, Sampling
 from probes.texts import CAPITAL_OF_JAPAN, SPELLED_BOS, STORIES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from probes import Model
+    from probes.decoding import FilterStep
 
 Evidence = dict[str, Any]
 
@@ -60,6 +63,15 @@ def described(draw: Any) -> dict[str, Any]:
 hard_logits = st.composite(described)()
 
 
+def as_the_settings_say(steps: Sequence[FilterStep], wanted: str = "asked for") -> None:
+    """Fail where the library filtered otherwise than its settings say."""
+    wrong = [number for number, step in enumerate(steps) if not step.as_expected]
+    assert not wrong, (
+        f"filtered otherwise than {wanted} at {len(wrong)} of {len(steps)} steps; "
+        f"at step {wrong[0]} {steps[wrong[0]].in_words()}"
+    )
+
+
 @pytest.mark.claim("next-token")
 def test_tokyo_leads_a_distribution(model: Model, evidence: Evidence) -> None:
     top = probes.decoding.most_likely(model, CAPITAL_OF_JAPAN)
@@ -67,7 +79,7 @@ def test_tokyo_leads_a_distribution(model: Model, evidence: Evidence) -> None:
     total = float(probes.filters.log_probabilities(logits).exp().sum())
     evidence["top_ten"] = [asdict(candidate) for candidate in top]
     evidence["sum_of_probabilities"] = total
-    assert total == pytest.approx(1, abs=1e-9)
+    assert total == pytest.approx(1, abs=1e-9), f"the probabilities sum to {total}"
     assert top[0].text.strip() == "Tokyo", f"{top[0].text!r} leads, not 'Tokyo'"
 
 
@@ -99,7 +111,7 @@ def test_generate_divides_the_logits_by_the_temperature(
     )
     evidence["temperature"] = temperature
     evidence["largest_error"] = steps[0].largest_error
-    assert steps[0].as_expected
+    as_the_settings_say(steps)
 
 
 @pytest.mark.claim("temperature-formula")
@@ -111,7 +123,13 @@ def test_library_temperature_is_the_formula_on_any_logits(
 ) -> None:
     made = probes.hard_logits.make(**logits)
     theirs = probes.library_filters.temperature(made, temperature)
-    assert theirs.allclose(probes.filters.temperature(made, temperature), rtol=1e-6)
+    ours = probes.filters.temperature(made, temperature)
+    worst = int((theirs - ours).abs().argmax())
+    raw, found, expected = (float(scores.flatten()[worst]) for scores in (made, theirs, ours))
+    assert theirs.allclose(ours, rtol=1e-6), (
+        f"at temperature {temperature:.6g} a logit of {raw:.6g} becomes {found:.6g}, "
+        f"not {expected:.6g}"
+    )
 
 
 @pytest.mark.claim("temperature-shape")
@@ -122,10 +140,14 @@ def test_entropy_rises_and_the_ranking_stays(model: Model, evidence: Evidence, p
         pytest.skip("to it all tokens are equally likely, at any temperature")
     shape = probes.temperature.shape(logits)
     evidence.update(asdict(shape))
-    assert shape.rises_strictly, "entropy does not rise with the temperature"
-    assert shape.ranking_changes == 0
-    assert shape.greedy_share_when_cold == pytest.approx(1, abs=1e-6)
-    assert shape.distance_from_uniform_when_hot == pytest.approx(0, abs=1e-3)
+    assert shape.rises_strictly, (
+        "entropy does not rise with the temperature: "
+        f"{', '.join(f'{entropy:.3g}' for entropy in shape.entropies)} nats"
+    )
+    assert shape.ranking_changes == 0, f"{shape.ranking_changes} tokens change their rank"
+    cold, hot = shape.greedy_share_when_cold, shape.distance_from_uniform_when_hot
+    assert cold == pytest.approx(1, abs=1e-6), f"when cold the likeliest token has {cold:.6g} only"
+    assert hot == pytest.approx(0, abs=1e-3), f"when hot a probability is {hot:.2g} from uniform"
 
 
 @pytest.mark.claim("top-k")
@@ -136,8 +158,12 @@ def test_library_keeps_the_k_likeliest_and_their_ties_on_any_logits(
     model: Model, logits: dict[str, Any], k: int
 ) -> None:
     made = probes.hard_logits.make(**logits)
-    theirs = probes.library_filters.top_k(made, k)
-    assert theirs.equal(probes.filters.top_k(made, k))
+    theirs, ours = probes.library_filters.top_k(made, k), probes.filters.top_k(made, k)
+    found, expected = (int(probes.filters.kept(scores)) for scores in (theirs, ours))
+    assert found == expected, (
+        f"top-k of {k} keeps {found} tokens of {made.shape[-1]}, not {expected}"
+    )
+    assert theirs.equal(ours), f"top-k of {k} keeps other tokens, or changes their logits"
 
 
 @pytest.mark.claim("top-k")
@@ -153,8 +179,9 @@ def test_generate_keeps_the_k_likeliest(
     )
     evidence["k"], evidence["kept"] = k, steps[0].kept
     evidence["probability_kept"] = probes.decoding.mass_kept(text, 1.4)
-    assert steps[0].as_expected
-    assert steps[0].kept >= min(k, text.logits.shape[-1])
+    as_the_settings_say(steps)
+    kept, least = steps[0].kept, min(k, text.logits.shape[-1])
+    assert kept >= least, f"top-k of {k} keeps {kept} tokens"
 
 
 @pytest.mark.claim("top-k")
@@ -165,14 +192,17 @@ def test_k_of_one_is_greedy(model: Model, seed: int, evidence: Evidence) -> None
     alone = probes.decoding.steps_without_tie(greedy)
     if alone == 0:
         pytest.skip("its two likeliest tokens are equally likely: top-k of 1 keeps both")
-    assert sampled.ids[:alone] == greedy.ids[0][:alone]
+    assert sampled.ids[:alone] == greedy.ids[0][:alone], (
+        f"with top_k=1 the text is {sampled.text!r}, greedy {greedy.text!r}"
+    )
 
 
 @pytest.mark.claim("top-k")
 def test_k_of_the_whole_vocabulary_changes_nothing(model: Model, evidence: Evidence) -> None:
     logits = model.logits(CAPITAL_OF_JAPAN)[-1:]
     evidence["k"] = k = logits.shape[-1]
-    assert probes.library_filters.top_k(logits, k).equal(logits)
+    theirs = probes.library_filters.top_k(logits, k)
+    assert theirs.equal(logits), f"top-k of all {k} tokens changes the logits"
 
 
 @pytest.mark.claim("top-p-reference")
@@ -187,8 +217,7 @@ def test_library_nucleus_is_the_definition_on_any_logits(
     made = probes.hard_logits.make(**logits)
     sampling = Sampling(top_k=0, top_p=p)
     theirs = probes.library_filters.apply(made, sampling)
-    step = probes.decoding.compare_filters(made, theirs, sampling)[0]
-    assert step.as_expected, step
+    as_the_settings_say(probes.decoding.compare_filters(made, theirs, sampling))
 
 
 @pytest.mark.claim("top-p-reference")
@@ -207,7 +236,12 @@ def test_where_the_sum_meets_p_exactly_the_nucleus_ends(
         for number in sums
     }
     evidence["kept_by_definition_and_by_library"] = kept
-    assert kept == {number: (number, number) for number in sums}
+    wrong = [
+        f"p = {number}/{size} keeps {theirs} by the library, {ours} by our definition"
+        for number, (ours, theirs) in kept.items()
+        if not ours == theirs == number
+    ]
+    assert not wrong, f"equally likely tokens: {'; '.join(wrong)}"
 
 
 @pytest.mark.claim("top-p-reference")
@@ -221,7 +255,7 @@ def test_nucleus_of_the_models_own_logits(
     theirs = probes.library_filters.apply(logits, sampling)
     steps = probes.decoding.compare_filters(logits, theirs, sampling)
     evidence["p"], evidence["sizes"] = p, [step.kept for step in steps]
-    assert all(step.as_expected for step in steps)
+    as_the_settings_say(steps)
 
 
 @pytest.mark.claim("nucleus-adapts")
@@ -230,8 +264,13 @@ def test_nucleus_grows_with_the_flatness(model: Model, evidence: Evidence) -> No
     evidence.update(asdict(nuclei))
     if nuclei.entropy_range < 0.5:
         pytest.skip("its distributions are all about equally flat")
-    assert nuclei.sizes[0] < nuclei.sizes[-1], "no smaller where it is sharpest"
-    assert nuclei.rank_correlation > 0.5
+    sharpest, flattest = nuclei.sizes[0], nuclei.sizes[-1]
+    assert sharpest < flattest, (
+        f"the nucleus has {sharpest} tokens where the distribution is sharpest, and {flattest} "
+        "where it is flattest"
+    )
+    correlation = nuclei.rank_correlation
+    assert correlation > 0.5, f"size and entropy rise together too seldom: rho = {correlation:.2f}"
 
 
 @pytest.mark.claim("filter-order")
@@ -252,8 +291,7 @@ def test_generate_chooses_from_the_logits_filtered_in_order(
         model, text.ids, text.logits, text.scores, after=model.prompt_ids(STORIES[0])
     )
     evidence["trace"] = {"prompt": STORIES[0], "steps": [asdict(step) for step in traced]}
-    wrong = [number for number, step in enumerate(steps) if not step.as_expected]
-    assert not wrong, f"filtered otherwise at steps {wrong}: {steps[wrong[0]]}"
+    as_the_settings_say(steps)
 
 
 @pytest.mark.claim("filter-order")
@@ -265,8 +303,9 @@ def test_library_min_p_is_the_definition_on_any_logits(
 ) -> None:
     made = probes.hard_logits.make(**logits)
     theirs = probes.library_filters.min_p(made, share)
-    step = probes.decoding.compare_filters(made, theirs, Sampling(top_k=0, min_p=share))[0]
-    assert step.as_expected, step
+    as_the_settings_say(
+        probes.decoding.compare_filters(made, theirs, Sampling(top_k=0, min_p=share))
+    )
 
 
 @pytest.mark.claim("filter-order")
@@ -280,8 +319,7 @@ def test_composition_is_the_librarys_on_any_logits(
     made = probes.hard_logits.make(**logits)
     sampling = Sampling(temperature=temperature, top_k=k, top_p=p)
     theirs = probes.library_filters.apply(made, sampling)
-    step = probes.decoding.compare_filters(made, theirs, sampling)[0]
-    assert step.as_expected, step
+    as_the_settings_say(probes.decoding.compare_filters(made, theirs, sampling))
 
 
 @pytest.mark.claim("filter-order")
@@ -294,7 +332,7 @@ def test_another_order_would_be_seen(model: Model, evidence: Evidence) -> None:
         pytest.skip("its distribution is so flat or so sharp that no order makes a difference")
     step = probes.decoding.compare_filters(logits, nucleus_first, in_order)[0]
     evidence.update(asdict(step))
-    assert not step.as_expected
+    assert not step.as_expected, "the nucleus taken first passes for the nucleus taken last"
 
 
 @pytest.mark.claim("hidden-top-k")
@@ -313,5 +351,5 @@ def test_top_k_50_applies_unasked(model: Model, seed: int, evidence: Evidence, p
     without = probes.decoding.compare_filters(
         unfiltered.logits, unfiltered.scores, Sampling(temperature=1.4, top_p=0.9, top_k=0)
     )
-    assert all(step.as_expected for step in with_50), "not top-k 50 and top-p 0.9"
-    assert all(step.as_expected for step in without), "top_k=0 does not switch it off"
+    as_the_settings_say(with_50, "by top-k 50 and top-p 0.9 together")
+    as_the_settings_say(without, "by top-p 0.9 alone, with top_k=0")

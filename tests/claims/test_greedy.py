@@ -35,7 +35,12 @@ def test_greedy_takes_the_most_likely_token_at_every_step(
     evidence["texts"] = [text.text for text in texts]
     for text in texts:
         steps = probes.decoding.step_logits(text)
-        assert text.ids[0] == steps.argmax(dim=-1).tolist()
+        likeliest = steps.argmax(dim=-1).tolist()
+        wrong = [n for n, (a, b) in enumerate(zip(text.ids[0], likeliest, strict=True)) if a != b]
+        assert not wrong, (
+            f"{text.text!r}: step {wrong[0]} takes {model.decode([text.ids[0][wrong[0]]])!r}, "
+            f"most likely is {model.decode([likeliest[wrong[0]]])!r}"
+        )
 
 
 @pytest.mark.claim("greedy-argmax")
@@ -52,8 +57,14 @@ def test_what_greedy_chose_is_the_argmax_of_a_forward_pass_of_its_own(
     )
     evidence["trace"] = {"prompt": PROMPTS[0], "steps": [asdict(step) for step in traced]}
     tolerance = probes.determinism.tolerance([text], model.network.dtype)
-    assert again.largest_change <= tolerance, "the logits change by more than rounding explains"
-    assert again.flips <= again.near_ties
+    assert again.largest_change <= tolerance, (
+        f"in a pass of its own a logit changes by {again.largest_change:.2g}, where rounding "
+        f"explains {tolerance:.2g}"
+    )
+    assert again.flips <= again.near_ties, (
+        f"{again.flips} choices are not the most likely token of a pass of their own, and only "
+        f"{again.near_ties} are near-ties"
+    )
 
 
 def differences(evidence: Evidence, variations: Iterable[Variation]) -> list[Variation]:
@@ -67,8 +78,9 @@ def differences(evidence: Evidence, variations: Iterable[Variation]) -> list[Var
 def test_five_runs_of_five_are_the_same(model: Model, evidence: Evidence) -> None:
     runs = differences(evidence, probes.determinism.repeated(model, PROMPTS, 20, runs=5))
     evidence["text"] = probes.decoding.greedy(model, PROMPTS, 20)[0].text
-    assert len(runs) == 4
-    assert not any(run.differences for run in runs)
+    assert len(runs) == 4, f"{len(runs)} runs were compared with the first, not 4"
+    other = [found for run in runs for found in run.differences]
+    assert not other, f"a run gives another text: {other[0].in_words()}"
 
 
 NOTHING_TO_VARY = {
@@ -105,7 +117,7 @@ def test_greedy_text_is_the_same_however_it_is_made(
             f"{each.name}: logits change by {each.noise:.2g}, where rounding explains "
             f"{each.tolerance:.2g}"
         )
-        assert each.explained, f"{each.name}: {each.differences[0]}"
+        assert each.explained, f"{each.name}: {each.differences[0].in_words()}"
 
 
 @pytest.mark.claim("greedy-deterministic")
@@ -114,7 +126,10 @@ def test_logits_are_the_same_in_any_number_of_rows(model: Model, evidence: Evide
     found = probes.determinism.by_rows(model, token)
     evidence["rows"] = [asdict(each) for each in found]
     for each in found:
-        assert each.explained, f"in {each.rows} rows: {each}"
+        assert each.explained, (
+            f"in {each.rows} rows a logit changes by {each.noise:.2g}, where rounding explains "
+            f"{each.tolerance:.2g}; the choice changes {each.flips} times"
+        )
 
 
 @pytest.mark.claim("greedy-deterministic")
@@ -136,9 +151,10 @@ def only_the_text_differs(
 ) -> None:
     with_bos, without = (text.text for text in texts)
     evidence["with_bos"], evidence["without_bos"] = with_bos, without
-    assert with_bos != without, "BOS makes no difference"
-    assert with_bos.strip().startswith(answer), f"with BOS the answer is not {answer}"
-    assert without.strip().startswith(answer), f"without BOS the answer is not {answer}"
+    assert with_bos != without, f"BOS makes no difference: {without!r} with it and without"
+    for how, text in (("with", with_bos), ("without", without)):
+        right = text.strip().startswith(answer)
+        assert right, f"{how} BOS the answer is not {answer}: {text!r}"
 
 
 @pytest.mark.claim("bos-changes-text")
@@ -179,8 +195,13 @@ def test_long_greedy_text_repeats_itself_more_than_sampled_text(
         )
     found = probes.repetition.greedy_against_sampled(model, stories, samples=8, seed=seed)
     evidence.update(asdict(found))
-    assert found.greedy_distinct < found.sampled_distinct, "greedy text repeats itself no more"
-    assert found.p_value < probes.goodness.SHOWN, "greedy text repeats itself hardly more"
+    assert found.greedy_distinct < found.sampled_distinct, (
+        f"greedy text repeats itself no more: {found.greedy_distinct:.1%} of its 4-grams are "
+        f"distinct, of sampled text {found.sampled_distinct:.1%}"
+    )
+    assert found.p_value < probes.goodness.SHOWN, (
+        f"greedy text repeats itself hardly more: p = {found.p_value:.2g}"
+    )
 
 
 @pytest.mark.claim("beam-one")
@@ -189,7 +210,9 @@ def test_one_beam_is_greedy(model: Model, greedy: Greedy, evidence: Evidence, nu
     one = probes.decoding.searched(model, PROMPTS[number], beams=1, length=20)
     text = greedy(20)[number]
     evidence["one_beam"], evidence["greedy"] = one.text, text.text
-    assert one.text.startswith(text.text)
+    assert one.text.startswith(text.text), (
+        f"one beam gives {one.text!r}, greedy decoding {text.text!r}"
+    )
 
 
 @pytest.mark.claim("beam-likelihood")
@@ -202,5 +225,10 @@ def test_best_of_four_beams_is_no_less_likely_than_greedy(
     rounding = 20 * probes.determinism.tolerance([text], model.network.dtype)
     beams = probes.decoding.searched(model, prompt, beams=4, length=20)
     evidence["greedy"], evidence["four_beams"] = asdict(one), asdict(beams)
-    assert beams.log_probability >= one.log_probability - rounding
-    assert beams.rows > 2 * one.rows
+    assert beams.log_probability >= one.log_probability - rounding, (
+        f"the best of four beams has a log-probability of {beams.log_probability:.2f}, "
+        f"greedy {one.log_probability:.2f}"
+    )
+    assert beams.rows > 2 * one.rows, (
+        f"four beams take {beams.rows} rows through the model, one beam {one.rows}: too few"
+    )

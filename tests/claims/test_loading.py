@@ -28,7 +28,10 @@ def test_generate_with_no_arguments_is_greedy_and_adds_20_tokens(
     evidence["text"] = found.generation.text
     evidence["prompt_tokens"] = len(found.generation.prompt_ids)
     evidence["new_tokens"] = found.new_tokens
-    assert found.generation.ids[0] == found.greedy_ids, "the default is not greedy"
+    assert found.generation.ids[0] == found.greedy_ids, (
+        f"the default is not greedy: {found.generation.text!r}, by argmax "
+        f"{model.decode(found.greedy_ids)!r}"
+    )
     assert found.new_tokens == 20 or (found.ended and found.new_tokens < 20), (
         f"generate() added {found.new_tokens} tokens to a prompt of "
         f"{len(found.generation.prompt_ids)}, not 20"
@@ -47,8 +50,8 @@ def test_default_continuation_is_the_published_one(model: Model, evidence: Evide
 @pytest.mark.claim("pad-token")
 @pytest.mark.needs("mistral-tokenizer")
 def test_tokenizer_has_no_pad_token(model: Model, evidence: Evidence) -> None:
-    evidence["pad_token"] = model.tokenizer.pad_token
-    assert model.tokenizer.pad_token is None
+    evidence["pad_token"] = pad = model.tokenizer.pad_token
+    assert pad is None, f"the tokenizer pads with {pad!r}"
 
 
 @pytest.mark.claim("pad-token")
@@ -61,7 +64,7 @@ def test_open_ended_generation_pads_with_the_end_token(model: Model, evidence: E
         pytest.skip("it has no end-of-sequence token to pad with")
     evidence["end_id"] = end
     evidence["padding"] = filled = probes.generation.padding_after_end(model, CAPITAL_OF_JAPAN)
-    assert filled == [end] * 3
+    assert filled == [end] * 3, f"a row that ended is filled with {filled}, not with id {end}"
 
 
 @pytest.mark.claim("load-nf4")
@@ -79,8 +82,8 @@ def test_decoder_linear_layers_are_4_bit_and_no_others(
 def test_embedding_rows_are_not_quantized(model: Model, in_nf4: Model, evidence: Evidence) -> None:
     rows = in_nf4.embedding()
     evidence["embedding_dtype"] = str(rows.dtype)
-    assert rows.is_floating_point()
-    assert rows.element_size() >= 2
+    assert rows.is_floating_point(), f"the embedding rows are kept as {rows.dtype}"
+    assert rows.element_size() >= 2, f"the embedding rows are kept as {rows.dtype}, below 16 bits"
 
 
 @pytest.mark.claim("load-nf4")
@@ -89,16 +92,21 @@ def test_4_bit_weights_take_the_memory_arithmetic_says(
 ) -> None:
     memory = probes.quantization.memory(in_nf4)
     evidence.update(asdict(memory))
-    assert memory.linear_bytes == memory.expected_linear_bytes
+    assert memory.linear_bytes == memory.expected_linear_bytes, (
+        f"the 4-bit layers take {memory.linear_bytes:,} bytes, not {memory.expected_linear_bytes:,}"
+    )
 
 
 @pytest.mark.claim("load-nf4")
 def test_mistral_7b_takes_4_45_gb_by_the_same_arithmetic(model: Model, evidence: Evidence) -> None:
     memory = probes.quantization.mistral_7b_memory()
     evidence.update(asdict(memory))
-    assert memory.linear_parameters == pytest.approx(6.979e9, rel=1e-3)
-    assert memory.total_bytes == pytest.approx(4.45e9, rel=2e-3)
-    assert memory.fp16_bytes == pytest.approx(14.48e9, rel=2e-3)
+    for name, found, known, rel in (
+        ("parameters in linear layers", memory.linear_parameters, 6.979e9, 1e-3),
+        ("bytes in NF4", memory.total_bytes, 4.45e9, 2e-3),
+        ("bytes in fp16", memory.fp16_bytes, 14.48e9, 2e-3),
+    ):
+        assert found == pytest.approx(known, rel=rel), f"{found:,} {name}, not {known:,.0f}"
 
 
 @pytest.mark.claim("load-nf4")
@@ -107,9 +115,13 @@ def test_4_bit_weights_are_the_nearest_levels(
 ) -> None:
     errors = list(probes.quantization.layer_errors(in_nf4, unquantized))
     evidence["layers"] = [asdict(error) for error in errors]
+    worst = max(error.worst for error in errors)
+    one_row = max(error.one_row for error in errors)
     # bfloat16 kernels round the levels once more: by up to 1/256 of a weight, 0.026 of the gap.
-    assert max(error.worst for error in errors) <= 1.05, "a weight is not at its nearest level"
-    assert max(error.one_row for error in errors) <= 0.02, "one row sees other weights than many"
+    assert worst <= 1.05, f"a weight lies {worst:.3g} times as far off as its nearest level may"
+    assert one_row <= 0.02, (
+        f"one row's output is {one_row:.0%} off: it sees other weights than many"
+    )
 
 
 @pytest.mark.claim("load-nf4")
@@ -118,8 +130,8 @@ def test_4_bit_logits_stay_close(
 ) -> None:
     distance = probes.quantization.logit_distance(unquantized, in_nf4, list(SCRIPTS.values()))
     evidence.update(asdict(distance))
-    assert distance.cosine > 0.8
-    assert distance.kl < 1.0
+    assert distance.cosine > 0.8, f"the cosine of the logits is only {distance.cosine:.3g}"
+    assert distance.kl < 1.0, f"the distributions are {distance.kl:.3g} nats apart (KL)"
 
 
 @pytest.mark.claim("load-to-device")
@@ -130,5 +142,6 @@ def test_moving_to_its_own_device_changes_nothing(
         pytest.skip("its weights are split over several devices: none of them is its own")
     moved = probes.quantization.moved_to_own_device(in_nf4, CAPITAL_OF_JAPAN)
     evidence.update(asdict(moved))
-    assert moved.changed_weights == []
-    assert moved.largest_logit_change == 0.0
+    assert not moved.changed_weights, f"weights changed: {moved.changed_weights}"
+    change = moved.largest_logit_change
+    assert change == 0.0, f"a logit changes by {change:.2g} with the move"

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from probes import Model
+    from probes.embeddings import Storage
+    from probes.geometry import Test
     from probes.meaning import Groups, Scene
     from probes.words import WordList
 
@@ -56,6 +58,16 @@ def hidden_vectors(model: Model, words: WordList) -> npt.NDArray[np.float32]:
     return probes.embeddings.hidden_vectors(model, words.all)
 
 
+def kept_as(stored: Storage) -> str:
+    """How an embedding is stored that cannot be read row by row."""
+    return f"the embedding is quantized: it is kept as {stored.dtype} of the shape {stored.shape}"
+
+
+def by_chance(test: Test, what: str) -> str:
+    """How often words chosen at random would show as much."""
+    return f"{test.p_value:.1%} of random groupings {what}"
+
+
 # --- word-vectors --------------------------------------------------------------------------------
 
 
@@ -64,19 +76,25 @@ def test_a_words_vector_is_the_mean_of_its_pieces_rows(model: Model, evidence: E
     words = [word for each in lists(model) for word in each.all]
     stored = probes.embeddings.storage(model.embedding())
     evidence["embedding"] = asdict(stored)
-    assert not stored.quantized
+    assert not stored.quantized, kept_as(stored)
     vectors = probes.embeddings.word_vectors(model, words)
     evidence["shape"], evidence["dtype"] = list(vectors.shape), vectors.dtype.name
     evidence["pieces"] = {
         word: probes.tokens.pieces(model, probes.embeddings.word_ids(model, word)) for word in words
     }
-    assert vectors.shape == (len(words), model.hidden_size)
-    assert vectors.dtype == np.float32
+    shape = (len(words), model.hidden_size)
+    assert vectors.shape == shape, f"the vectors' shape is {vectors.shape}, not {shape}"
+    assert vectors.dtype == np.float32, f"the vectors are {vectors.dtype}, not float32"
     for word, vector in zip(words, vectors, strict=True):
         _, ids = probes.tokens.without_special_tokens(model, word)
         rows = probes.embeddings.looked_up(model, ids).double().cpu().numpy()
-        assert not set(ids) & set(model.tokenizer.all_special_ids), word
-        np.testing.assert_allclose(vector, rows.mean(axis=0), rtol=1e-4, atol=1e-6, err_msg=word)
+        special = set(ids) & set(model.tokenizer.all_special_ids)
+        assert not special, f"{word!r} has special tokens among its pieces: ids {special}"
+        mean = rows.mean(axis=0)
+        assert vector == pytest.approx(mean, rel=1e-4, abs=1e-6), (
+            f"the vector of {word!r} is not the mean of its pieces' rows: "
+            f"{np.abs(vector - mean).max():.2g} off"
+        )
 
 
 @pytest.mark.claim("word-vectors")
@@ -88,12 +106,21 @@ def test_the_published_words_are_one_piece_each_and_their_vector_is_its_row(
     ids = [probes.embeddings.word_ids(model, word) for word in words]
     evidence["ids"] = dict(zip(words, ids, strict=True))
     found = [probes.tokens.pieces(model, each) for each in ids]
-    assert found == [[probes.tokens.SPACE + word] for word in words]
+    other = [
+        f"{word!r} as {pieces}"
+        for word, pieces in zip(words, found, strict=True)
+        if pieces != [probes.tokens.SPACE + word]
+    ]
+    assert not other, f"words are not one piece each: {', '.join(other)}"
     vectors = probes.embeddings.word_vectors(model, words)
     rows = model.embedding([i for each in ids for i in each]).float().cpu().numpy()
     evidence["shape"] = list(vectors.shape)
-    assert vectors.shape == (20, model.hidden_size)
-    assert np.array_equal(vectors, rows)
+    shape = (20, model.hidden_size)
+    assert vectors.shape == shape, f"the vectors' shape is {vectors.shape}, not {shape}"
+    other = [
+        word for word, *pair in zip(words, vectors, rows, strict=True) if np.any(pair[0] != pair[1])
+    ]
+    assert not other, f"the vectors of {other} are not their rows"
 
 
 @pytest.mark.claim("word-vectors")
@@ -103,11 +130,12 @@ def test_the_embedding_of_a_4_bit_model_is_not_quantized(
 ) -> None:
     stored = probes.embeddings.storage(in_nf4.embedding())
     evidence.update(asdict(stored))
-    assert not stored.quantized
-    assert stored.shape == [in_nf4.config.vocab_size, in_nf4.hidden_size]
+    assert not stored.quantized, kept_as(stored)
+    shape = [in_nf4.config.vocab_size, in_nf4.hidden_size]
+    assert stored.shape == shape, f"the embedding's shape is {stored.shape}, not {shape}"
     rows = unquantized.embedding().to(in_nf4.embedding())
     evidence["elements_that_differ"] = differ = int((rows != in_nf4.embedding()).sum())
-    assert differ == 0, "the rows are not those of the unquantized model at this precision"
+    assert differ == 0, f"{differ} elements are not those of the unquantized model, so rounded"
 
 
 # --- cosine --------------------------------------------------------------------------------------
@@ -117,11 +145,15 @@ def groups_verdict(found: Groups) -> None:
     """What must be so for words to be in groups by cosine."""
     test, inside = found.test, np.diag(found.means)
     across = np.where(np.eye(len(inside), dtype=bool), -np.inf, found.means).max(axis=1)
-    assert test.p_value < probes.geometry.ALPHA, (
-        f"{test.p_value:.1%} of random groupings are as clear: {test.statistic:.3f} more alike "
-        "inside groups than across"
+    assert test.p_value < probes.geometry.ALPHA, by_chance(
+        test, f"are as clear: {test.statistic:.3f} more alike inside groups than across"
     )
-    assert (inside > across).all(), "a group is less alike than it is to another"
+    loose = [
+        name
+        for name, own, other in zip(found.cohesion, inside, across, strict=True)
+        if not own > other
+    ]
+    assert not loose, f"no more alike inside than with another group: {', '.join(loose)}"
 
 
 @pytest.mark.claim("cosine-groups")
@@ -148,8 +180,13 @@ def test_the_unrelated_words_are_not_a_group(model: Model, evidence: Evidence) -
     evidence["unrelated"] = [*words.unrelated]
     evidence["cohesion_of_unrelated"] = asdict(found.unrelated)
     evidence["cohesion_of_groups"] = groups
-    assert found.unrelated.statistic < min(groups.values())
-    assert found.unrelated.p_value >= CHANCE
+    alike, least = found.unrelated.statistic, min(groups.values())
+    assert alike < least, (
+        f"the unrelated words are as much alike ({alike:.3f}) as a group ({least:.3f})"
+    )
+    assert found.unrelated.p_value >= CHANCE, by_chance(
+        found.unrelated, f"are as much alike as the unrelated words: {alike:.3f}"
+    )
 
 
 @pytest.mark.claim("cosine-exceptions")
@@ -161,7 +198,8 @@ def test_fish_and_cow_are_the_animals_least_like_dog_and_cat(
     evidence["words"] = [*animals]
     evidence["cosine_matrix"] = similarity.round(4).tolist()
     dog, cat, *least = (animals.index(word) for word in ("dog", "cat", "cow", "fish"))
-    assert similarity[dog, cat] > similarity[np.ix_([dog, cat], least)].max()
+    own, other = similarity[dog, cat], similarity[np.ix_([dog, cat], least)].max()
+    assert own > other, f"dog and cat are {own:.3f} alike, fish or cow and one of them {other:.3f}"
 
 
 # --- principal components ------------------------------------------------------------------------
@@ -177,7 +215,9 @@ def test_words_lie_nearest_the_centroid_of_their_own_group(
     evidence["other_lists"] = {
         words.name: scene_evidence(measured_scene(model, words)) for words in others
     }
-    assert found.test.p_value < probes.geometry.ALPHA
+    assert found.test.p_value < probes.geometry.ALPHA, by_chance(
+        found.test, f"lie as clearly apart: a silhouette of {found.test.statistic:.3f}"
+    )
     assert not found.strays, f"nearer another group's centroid: {', '.join(found.strays)}"
 
 
@@ -202,13 +242,16 @@ def test_two_components_keep_a_part_and_disagree_with_the_full_distances(
     evidence["share_of_pairs_turned_round"] = loss.misordered
     evidence["turned_round_the_most"] = found.worst()
     strongest = picture.axes[[0, 1], np.abs(picture.axes).argmax(axis=1)]
-    assert 0 < picture.share < 1 - 1e-6
+    assert 0 < picture.share < 1 - 1e-6, f"two components keep {picture.share:.1%} of the variance"
     assert picture.shares == pytest.approx(found.shares[:2], rel=1e-6), "not the first components"
     spread = picture.coordinates.var(axis=0)
-    assert spread / spread.sum() == pytest.approx(picture.shares / picture.share, rel=1e-6)
+    parts, stated = spread / spread.sum(), picture.shares / picture.share
+    assert parts == pytest.approx(stated, rel=1e-6), (
+        f"the picture spreads as {parts.round(3)}, its components' shares say {stated.round(3)}"
+    )
     assert (strongest > 0).all(), "a component points the other way: the picture is flipped"
     assert loss.longest <= 1 + 1e-9, "two words lie farther apart in the picture than they are"
-    assert loss.rank_correlation < 1
+    assert loss.rank_correlation < 1, "all distances keep their order"
     assert loss.misordered > 0, "no two distances change their order"
 
 
@@ -222,7 +265,7 @@ def test_royalty_is_farther_from_people_than_people_from_the_unrelated(
     evidence["people_to_unrelated"] = near = float(
         np.linalg.norm(centres[probes.meaning.UNRELATED] - people)
     )
-    assert far > near
+    assert far > near, f"royalty is {far:.3f} from people, the unrelated words are {near:.3f}"
 
 
 # --- beyond the embedding ------------------------------------------------------------------------
@@ -263,7 +306,9 @@ def test_words_that_share_a_piece_are_closer_than_those_that_share_none(
     evidence["pairs_that_share"] = int(probes.geometry.pairs(shared).sum())
     evidence["permutation_test"] = asdict(test)
     evidence["cosine_matrix"] = similarity.round(4).tolist()
-    assert test.p_value < probes.geometry.ALPHA
+    assert test.p_value < probes.geometry.ALPHA, by_chance(
+        test, f"are as clear: words that share a piece are {test.statistic:.3f} more alike"
+    )
 
 
 @pytest.mark.claim("shared-pieces")
@@ -273,8 +318,10 @@ def test_the_same_pieces_in_another_order_have_the_same_vector(
     words = ("女王", "王女")
     one, two = (probes.embeddings.word_ids(model, word) for word in words)
     evidence["ids"] = {words[0]: one, words[1]: two}
-    assert sorted(one) == sorted(two)
-    assert one != two
+    assert sorted(one) == sorted(two), f"{words[0]} and {words[1]} have other pieces: {one}, {two}"
+    assert one != two, f"{words[0]} and {words[1]} have the same ids: {one}"
     first, second = probes.embeddings.word_vectors(model, words)
-    evidence["largest_difference"] = float(np.abs(first - second).max())
-    np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-6)
+    evidence["largest_difference"] = apart = float(np.abs(first - second).max())
+    assert first == pytest.approx(second, rel=1e-4, abs=1e-6), (
+        f"their vectors are {apart:.2g} apart"
+    )

@@ -79,7 +79,9 @@ def test_five_hot_runs_differ_though_the_nucleus_is_narrow(
         {"text": model.decode(ids), "probability": p}
         for ids, p in zip(texts.ids[:5], texts.probabilities[:5].tolist(), strict=True)
     ]
-    assert all_agree.upper < 0.01, "five runs would often all be the same"
+    assert all_agree.upper < 0.01, (
+        f"five runs may all be the same with a probability of up to {all_agree.upper:.3f}"
+    )
 
 
 @pytest.mark.claim("heat-wide-varies-more")
@@ -97,9 +99,16 @@ def test_wide_hot_texts_vary_more_and_are_less_likely(
     flatter = probes.variety.p_value_of_larger(wide.entropies, narrow.entropies)
     less_likely = probes.variety.p_value_of_larger(narrow.log_likelihoods, wide.log_likelihoods)
     evidence["p_value_of_entropy"], evidence["p_value_of_log_likelihood"] = flatter, less_likely
-    assert flatter < probes.goodness.SHOWN, "wide-hot texts are drawn from no flatter a law"
-    assert less_likely < probes.goodness.SHOWN, "wide-hot texts are as likely"
-    assert wide.distinct_4_grams >= narrow.distinct_4_grams, "wide-hot texts are more alike"
+    assert flatter < probes.goodness.SHOWN, (
+        f"wide-hot texts are drawn from no flatter a law: p = {flatter:.2g}"
+    )
+    assert less_likely < probes.goodness.SHOWN, (
+        f"wide-hot texts are as likely: p = {less_likely:.2g}"
+    )
+    assert wide.distinct_4_grams >= narrow.distinct_4_grams, (
+        f"wide-hot texts are more alike: {wide.distinct_4_grams:.1%} of their 4-grams are "
+        f"distinct, of narrow-hot texts {narrow.distinct_4_grams:.1%}"
+    )
 
 
 def verdict_of(evidence: Evidence, drawn: Draws) -> None:

@@ -57,6 +57,16 @@ def got_other_ids(found: probes.tokens.Encoding, expected: list[int]) -> str:
     return f"{found.text!r} gives {found.ids} ({' '.join(found.pieces)}), not {expected}"
 
 
+def spelled_otherwise(found: probes.tokens.Encoding, expected: list[str]) -> str:
+    """What the pieces are and what they should be."""
+    return f"{found.text!r} has the pieces {found.pieces}, not {expected}"
+
+
+def flag_does_more(text: str, flagged: list[int], cut: list[int]) -> str:
+    """What the flag gives and what is left where special tokens are cut off by hand."""
+    return f"add_special_tokens=False gives {flagged} for {text!r}, not {cut}"
+
+
 def no_space_first(text: str, ordinary: list[str]) -> str:
     """How a text begins that should have begun with a space."""
     return f"{text!r} begins with {ordinary[:1]}: it was not encoded as if a space came before it"
@@ -82,9 +92,11 @@ def test_bos_is_inserted_once_and_first(model: Model, evidence: Evidence, text: 
 @pytest.mark.claim("bos-inserted")
 @pytest.mark.needs("mistral-tokenizer")
 def test_bos_is_id_1(model: Model, evidence: Evidence) -> None:
-    evidence["id"], evidence["piece"] = model.tokenizer.bos_token_id, model.tokenizer.bos_token
-    assert (model.tokenizer.bos_token_id, model.tokenizer.bos_token) == (1, "<s>")
-    assert model.encode("") == [1]
+    bos, piece = model.tokenizer.bos_token_id, model.tokenizer.bos_token
+    evidence["id"], evidence["piece"] = bos, piece
+    empty = model.encode("")
+    assert (bos, piece) == (1, "<s>"), f"BOS is {piece!r}, id {bos}"
+    assert empty == [1], f"the empty text gives {empty}, not BOS alone"
 
 
 @pytest.mark.claim("ids-english")
@@ -93,7 +105,8 @@ def test_english_prompt_has_its_ids(model: Model, evidence: Evidence) -> None:
     evidence.update(found.as_evidence())
     expected = [1, 415, 5565, 302, 4720, 349]
     assert found.ids == expected, got_other_ids(found, expected)
-    assert found.pieces == ["<s>", "▁The", "▁capital", "▁of", "▁Japan", "▁is"]
+    pieces = ["<s>", "▁The", "▁capital", "▁of", "▁Japan", "▁is"]
+    assert found.pieces == pieces, spelled_otherwise(found, pieces)
 
 
 @pytest.mark.claim("ids-japanese")
@@ -102,18 +115,20 @@ def test_japanese_prompt_has_its_ids(model: Model, evidence: Evidence) -> None:
     evidence.update(found.as_evidence())
     expected = [1, 28705, 29142, 29119, 28993, 29993, 29460, 29277]
     assert found.ids == expected, got_other_ids(found, expected)
-    assert found.pieces == ["<s>", "▁", "日", "本", "の", "首", "都", "は"]
+    pieces = ["<s>", "▁", "日", "本", "の", "首", "都", "は"]
+    assert found.pieces == pieces, spelled_otherwise(found, pieces)
 
 
 @pytest.mark.claim("special-tokens-flag")
 @pytest.mark.needs("mistral-tokenizer")
 def test_flag_removes_bos_from_the_published_example(model: Model, evidence: Evidence) -> None:
-    evidence["default"] = model.encode(HELLO)
-    evidence["with_special_tokens"] = model.encode(HELLO, special_tokens=True)
-    evidence["without"] = model.encode(HELLO, special_tokens=False)
-    assert model.tokenizer.encode(HELLO) == [1, 22557, 1526]
-    assert evidence["with_special_tokens"] == [1, 22557, 1526]
-    assert evidence["without"] == [22557, 1526]
+    evidence["default"] = default = model.tokenizer.encode(HELLO)
+    evidence["with_special_tokens"] = flagged = model.encode(HELLO, special_tokens=True)
+    evidence["without"] = without = model.encode(HELLO, special_tokens=False)
+    with_bos, plain = [1, 22557, 1526], [22557, 1526]
+    assert default == with_bos, f"{HELLO!r} gives {default} by default, not {with_bos}"
+    assert flagged == with_bos, f"{HELLO!r} gives {flagged} with special tokens, not {with_bos}"
+    assert without == plain, f"{HELLO!r} gives {without} without special tokens, not {plain}"
 
 
 @pytest.mark.claim("special-tokens-flag")
@@ -123,7 +138,7 @@ def test_flag_removes_special_tokens_and_nothing_else(
 ) -> None:
     flagged, cut = probes.tokens.without_special_tokens(model, text)
     evidence["text"], evidence["flag"], evidence["cut_off_by_hand"] = text, flagged, cut
-    assert flagged == cut
+    assert flagged == cut, flag_does_more(text, flagged, cut)
 
 
 @pytest.mark.claim("special-tokens-flag")
@@ -134,7 +149,7 @@ def test_flag_removes_special_tokens_and_nothing_else_from_any_text(
     model: Model, text: str
 ) -> None:
     flagged, cut = probes.tokens.without_special_tokens(model, text)
-    assert flagged == cut
+    assert flagged == cut, flag_does_more(text, flagged, cut)
 
 
 @pytest.mark.claim("prefix-space")
@@ -155,7 +170,7 @@ def test_text_without_such_a_piece_gets_the_space_alone(
     evidence.update(found.as_evidence())
     ordinary = probes.tokens.ordinary_pieces(model, text)
     assert ordinary[0] == "▁", no_space_first(text, ordinary)
-    assert 28705 in found.ids
+    assert 28705 in found.ids, f"{text!r} gives {found.ids}, without id 28705"
 
 
 @pytest.mark.claim("prefix-space")
@@ -173,8 +188,8 @@ def test_first_ordinary_piece_of_any_text_begins_with_a_space(model: Model, text
 def test_the_lone_space_is_an_ordinary_piece(model: Model, evidence: Evidence) -> None:
     evidence["special_ids"] = special = sorted(model.tokenizer.all_special_ids)
     evidence["piece_of_id_28705"] = piece = probes.tokens.pieces(model, [28705])[0]
-    assert piece == "▁"
-    assert 28705 not in special
+    assert piece == "▁", f"id 28705 is the piece {piece!r}"
+    assert 28705 not in special, f"id 28705 is among the special tokens: {special}"
 
 
 @pytest.mark.claim("prefix-space")
@@ -183,8 +198,9 @@ def test_no_japanese_or_chinese_piece_begins_with_a_space(model: Model, evidence
     with_space = [piece for piece in east_asian if piece.startswith("▁")]
     evidence["han_and_kana_pieces"] = len(east_asian)
     evidence["of_them_with_a_space_first"] = with_space
-    assert len(east_asian) == pytest.approx(1590, abs=10)
-    assert with_space == []
+    count = len(east_asian)
+    assert count == pytest.approx(1590, abs=10), f"{count} pieces have Han or kana, not about 1590"
+    assert not with_space, f"pieces begin with a space: {with_space}"
 
 
 @pytest.mark.claim("decode-bos")
@@ -196,7 +212,7 @@ def test_decoding_shows_bos_and_skips_it_when_asked(
     evidence["decoded"] = shown = model.decode(ids)
     evidence["special_tokens_skipped"] = skipped = model.decode(ids, skip_special_tokens=True)
     assert shown == f"<s> {text}", f"decoding shows {shown!r}, not {'<s> ' + text!r}"
-    assert skipped == text
+    assert skipped == text, f"decoding that skips special tokens shows {skipped!r}, not {text!r}"
 
 
 @pytest.mark.claim("round-trip")
@@ -226,10 +242,11 @@ def test_any_text_comes_back(model: Model, text: str) -> None:
 @pytest.mark.needs("mistral-tokenizer")
 def test_256_byte_pieces_spell_what_has_no_piece(model: Model, evidence: Evidence) -> None:
     evidence["pieces"] = spelled = probes.tokens.encoding(model, "𠮷").pieces[-4:]
-    assert probes.tokens.pieces(model, list(range(3, 259))) == [
-        f"<0x{byte:02X}>" for byte in range(256)
-    ]
-    assert spelled == [f"<0x{byte:02X}>" for byte in "𠮷".encode()]
+    all_bytes = [f"<0x{byte:02X}>" for byte in range(256)]
+    own_bytes = [f"<0x{byte:02X}>" for byte in "𠮷".encode()]
+    at_their_ids = probes.tokens.pieces(model, list(range(3, 259)))
+    assert at_their_ids == all_bytes, "ids 3 to 258 are not the pieces of the bytes in order"
+    assert spelled == own_bytes, f"'𠮷' ends with {spelled}, not with its bytes {own_bytes}"
 
 
 @pytest.mark.claim("round-trip")
@@ -240,7 +257,7 @@ def test_a_spelled_special_token_and_a_spelled_space_are_the_exceptions(
 ) -> None:
     evidence["text"] = text
     evidence["came_back"] = back = probes.tokens.round_trip(model, text)
-    assert back == expected
+    assert back == expected, f"{text!r} comes back as {back!r}, not {expected!r}"
 
 
 @pytest.mark.claim("double-bos")
@@ -250,7 +267,7 @@ def test_a_spelled_bos_is_a_second_one(model: Model, evidence: Evidence) -> None
     evidence["decoded"] = decoded = model.decode(found.ids)
     expected = [1, 1, 1824, 349, 272, 5565, 302, 2969, 3543, 28804, 28705]
     assert found.ids == expected, got_other_ids(found, expected)
-    assert decoded.count("<s>") == 2
+    assert decoded.count("<s>") == 2, f"decoding shows {decoded!r}, without two BOS"
 
 
 @pytest.mark.claim("reference-agreement")

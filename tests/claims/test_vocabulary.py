@@ -33,8 +33,9 @@ PUBLISHED_PIECES = {
 @pytest.mark.claim("vocab-size")
 def test_vocabulary_has_32000_entries(model: Model, evidence: Evidence) -> None:
     evidence["entries"] = entries = len(model.tokenizer)
-    assert entries == 32000
-    assert model.tokenizer.vocab_size == 32000
+    pieces = model.tokenizer.vocab_size
+    assert entries == 32000, f"the tokenizer has {entries} entries, not 32000"
+    assert pieces == 32000, f"the tokenizer's model has {pieces} pieces, not 32000"
 
 
 @pytest.mark.claim("vocab-table")
@@ -43,15 +44,24 @@ def test_published_ids_stand_for_their_pieces(model: Model, evidence: Evidence) 
         zip(PUBLISHED_PIECES, probes.tokens.pieces(model, [*PUBLISHED_PIECES]), strict=True)
     )
     evidence["pieces"] = [{"id": i, "piece": piece} for i, piece in found.items()]
-    assert found == PUBLISHED_PIECES
+    other = [
+        f"{i} for {piece!r}, not {PUBLISHED_PIECES[i]!r}"
+        for i, piece in found.items()
+        if piece != PUBLISHED_PIECES[i]
+    ]
+    assert not other, f"ids stand for other pieces: {'; '.join(other)}"
 
 
 @pytest.mark.claim("vocab-table")
 def test_every_piece_is_found_under_its_own_id(model: Model, evidence: Evidence) -> None:
     table = probes.tokens.vocabulary(model)
     evidence["entries"] = len(table)
-    back = model.tokenizer.convert_tokens_to_ids(table)
-    assert back == list(range(len(table)))
+    back: Any = model.tokenizer.convert_tokens_to_ids(table)
+    other = [i for i, found in enumerate(back) if i != found]
+    assert not other, (
+        f"{len(other)} of {len(table)} pieces are not found under their own id: "
+        f"{table[other[0]]!r} under {back[other[0]]}, not {other[0]}"
+    )
 
 
 @pytest.mark.claim("vocab-table")
@@ -68,7 +78,8 @@ def test_whole_table_is_the_recorded_one(
         f"{len(other)} ids stand for other pieces: {other[0]} for {table[other[0]]!r}, "
         f"not {reference[other[0]]!r}"
     )
-    assert "".join(f"{i} {piece!r}\n" for i, piece in enumerate(table)) == table_snapshot
+    written = "".join(f"{i} {piece!r}\n" for i, piece in enumerate(table))
+    assert written == table_snapshot, "the table is not the recorded one"
 
 
 @pytest.mark.claim("embedding-shape")
@@ -78,7 +89,8 @@ def test_embedding_has_a_row_a_token_and_a_column_a_dimension(
     shape = probes.embeddings.shape_without_weights(model.config)
     evidence["shape"] = list(shape)
     evidence["vocabulary_in_the_configuration"] = model.vocabulary_size
-    assert shape == (model.vocabulary_size, model.hidden_size)
+    expected = model.vocabulary_size, model.hidden_size
+    assert shape == expected, f"the embedding's shape is {shape}, not {expected}"
     assert shape[0] >= len(model.tokenizer), "a token has no row"
 
 
@@ -88,14 +100,15 @@ def test_loaded_embedding_has_the_shape_its_configuration_says(
     model: Model, evidence: Evidence
 ) -> None:
     evidence["shape"] = shape = list(model.embedding().shape)
-    assert shape == [model.vocabulary_size, model.hidden_size]
+    expected = [model.vocabulary_size, model.hidden_size]
+    assert shape == expected, f"the embedding's shape is {shape}, its configuration says {expected}"
 
 
 @pytest.mark.claim("embedding-shape")
 def test_embedding_of_mistral_7b_is_32000_by_4096(model: Model, evidence: Evidence) -> None:
     shape = probes.embeddings.mistral_7b_shape()
     evidence["shape"] = list(shape)
-    assert shape == (32000, 4096)
+    assert shape == (32000, 4096), f"the embedding of Mistral-7B has the shape {shape}"
 
 
 @pytest.mark.claim("embedding-lookup")
@@ -107,14 +120,17 @@ def test_a_token_id_is_a_row_index(model: Model, evidence: Evidence, text: str) 
     found = probes.embeddings.looked_up(model, ids)
     evidence["ids"] = ids
     evidence["rows"] = list(found.shape)
-    assert found.equal(model.embedding(ids))
+    wrong = probes.embeddings.rows_that_differ(found, model.embedding(ids))
+    assert not wrong, f"ids {[ids[i] for i in wrong]} do not find their rows"
 
 
 @pytest.mark.claim("embedding-lookup")
 def test_every_id_finds_its_own_row(model: Model, evidence: Evidence) -> None:
     matrix = model.embedding()
     evidence["rows"] = len(matrix)
-    assert probes.embeddings.looked_up(model, range(len(matrix))).equal(matrix)
+    found = probes.embeddings.looked_up(model, range(len(matrix)))
+    wrong = probes.embeddings.rows_that_differ(found, matrix)
+    assert not wrong, f"{len(wrong)} of {len(matrix)} ids do not find their row, first {wrong[0]}"
 
 
 @pytest.mark.claim("embedding-row-0")
@@ -122,5 +138,8 @@ def test_row_0_is_the_published_one(model: Model, evidence: Evidence) -> None:
     published = probes.published.outputs().embedding_row_0
     row = model.embedding([0])[0].half().tolist()
     evidence["begins"], evidence["ends"] = row[:3], row[-3:]
-    assert row[:3] == pytest.approx(published.begins, rel=1e-4)
-    assert row[-3:] == pytest.approx(published.ends, rel=1e-4)
+    for where, found, known in (
+        ("begins", row[:3], published.begins),
+        ("ends", row[-3:], published.ends),
+    ):
+        assert found == pytest.approx(known, rel=1e-4), f"row 0 {where} with {found}, not {known}"

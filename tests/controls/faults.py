@@ -66,6 +66,14 @@ UNSEEN = (
 )
 """What no claim catches, and why."""
 
+COMPARED = {
+    "nothing, or one thread in the place of all": "the same: rounding explains all that moved",
+    "every weight by about 0.5 %": "the distributions drifted, `recorded-texts` newly fails",
+    "weights in bfloat16 in the place of float32": "the distributions drifted, no claim fails",
+    "top-p before top-k": "`filter-order` newly fails, everything else is the same",
+}
+"""What a comparison of two runs says of what changed between them."""
+
 
 def fault(
     stands_for: str, *claims: str, checks: str = ""

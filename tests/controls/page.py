@@ -1,16 +1,31 @@
 """The table of claims and faults as a page and as data for the report.
 
+python -m tests.controls.runner RESULTS.json
+python -m tests.controls.page --findings RESULTS.json > tests/controls/findings.json
 python -m tests.controls.page > docs/faults.md
 python -m tests.controls.page --json > probes/report/faults.json
+
+The first two, some minutes together, are for the page's part on what was found.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 from probes.claims import catalogue
-from tests.controls.faults import CATALOGUE, UNSEEN
+from probes.report.markdown import literal
+from tests.controls.faults import CATALOGUE, COMPARED, UNSEEN
+
+FINDINGS_COMMAND = (
+    "python -m tests.controls.page --findings RESULTS.json > tests/controls/findings.json"
+)
+FINDINGS = Path(__file__).with_name("findings.json")
+"""For each fault what each claim said that failed, when this was last measured."""
+
+LONGEST = 160
+"""Most characters of a finding."""
 
 COMMAND = "python -m tests.controls.page > docs/faults.md"
 DATA_COMMAND = "python -m tests.controls.page --json > probes/report/faults.json"
@@ -18,7 +33,8 @@ DATA_COMMAND = "python -m tests.controls.page --json > probes/report/faults.json
 
 def page() -> str:
     """The whole page, in Markdown."""
-    return "\n".join([*_introduction(), "", *_faults(), "", *_claims(), "", *_unseen()]) + "\n"
+    parts = (_introduction(), _faults(), _claims(), _findings(), _compared(), _unseen())
+    return "\n\n".join("\n".join(part) for part in parts) + "\n"
 
 
 def data() -> str:
@@ -30,6 +46,20 @@ def data() -> str:
     return json.dumps(faults, indent=1, ensure_ascii=False) + "\n"
 
 
+def findings(results: Path) -> str:
+    """What the runner's results come to: the first failing check of each claim, in a line."""
+    verdicts = json.loads(results.read_text(encoding="utf-8"))
+    short = {
+        fault: {
+            claim: _short(checks["fails"][0])
+            for claim, checks in verdicts[fault].items()
+            if "fails" in checks and claim in CATALOGUE[fault].claims
+        }
+        for fault in CATALOGUE
+    }
+    return json.dumps(short, indent=1, ensure_ascii=False) + "\n"
+
+
 def _introduction() -> list[str]:
     return [
         "# What the claims catch",
@@ -38,8 +68,9 @@ def _introduction() -> list[str]:
         "",
         f"A claim that nothing can turn red says nothing. `pytest tests/controls` breaks the stack "
         f"under test in {len(CATALOGUE)} ways, one at a time, and sees the claims below fail on "
-        "the embedded model; without any fault the same checks hold. `-v` shows what each claim "
-        "found; `--all-claims` decides all claims under each fault, about a minute each.",
+        "the embedded model, every one of them; without any fault the same checks hold. `-v` shows "
+        "what each claim found; `--all-claims` decides all claims under each fault, about a minute "
+        "each.",
     ]
 
 
@@ -60,6 +91,44 @@ def _claims() -> list[str]:
     return ["## Each claim", "", "| claim | seen red under |", "|---|---|", *rows]
 
 
+def _findings() -> list[str]:
+    rows = [
+        f"| {fault} | `{claim}` | {literal(said.replace('  ', '␣␣'))} |"
+        for fault, claims in json.loads(FINDINGS.read_text(encoding="utf-8")).items()
+        for claim, said in claims.items()
+    ]
+    return [
+        "## What they find",
+        "",
+        "What the first check of each claim said that failed: how far what it measures had moved. "
+        "The last digits vary with the machine.",
+        "",
+        "| fault | claim | finding |",
+        "|---|---|---|",
+        *rows,
+    ]
+
+
+def _short(reason: str) -> str:
+    """The first line of a reason, without the name of its check."""
+    line = reason.partition(": ")[2].partition("\n")[0]
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]} …"
+
+
+def _compared() -> list[str]:
+    rows = [f"| {changed} | {says} |" for changed, says in COMPARED.items()]
+    return [
+        "## What a comparison says",
+        "",
+        "Some changes no claim can call wrong, for want of anything to compare with. Two records "
+        "of one target tell them apart, [compared](comparing.md) with each other:",
+        "",
+        "| what changed | what is said |",
+        "|---|---|",
+        *rows,
+    ]
+
+
 def _unseen() -> list[str]:
     return ["## What is not caught", "", *(f"- {line}" for line in UNSEEN)]
 
@@ -68,5 +137,16 @@ def _listed(claims: tuple[str, ...]) -> str:
     return ", ".join(f"`{claim}`" for claim in claims)
 
 
+def main(*arguments: str) -> None:
+    """Print what is asked for."""
+    match arguments:
+        case ("--findings", results):
+            print(findings(Path(results)), end="")
+        case ("--json",):
+            print(data(), end="")
+        case _:
+            print(page(), end="")
+
+
 if __name__ == "__main__":
-    print(data() if sys.argv[1:] == ["--json"] else page(), end="")
+    main(*sys.argv[1:])

@@ -3,6 +3,7 @@ is what `pytest tests/claims` shows."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import pytest
 from probes.claims import Need, catalogue
 from probes.report.faults import FILE
 from tests.controls.faults import CATALOGUE
-from tests.controls.page import COMMAND, DATA_COMMAND, data, page
+from tests.controls.page import COMMAND, DATA_COMMAND, FINDINGS, FINDINGS_COMMAND, data, page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,11 +31,22 @@ def test_claims_fail_under_the_fault(results: Mapping[str, Verdicts], name: str)
         checks = results[name].get(claim, {})
         assert "fails" in checks, f"{claim} does not see it: {checks or 'nothing was decided'}"
         assert "error" not in checks, f"{claim} breaks instead of failing: {checks['error']}"
+        wordless = [
+            reason for reason in checks["fails"] if reason.partition(": ")[2].startswith("assert")
+        ]
+        assert not wordless, f"{claim} fails without a word: {wordless}"
 
 
 def test_every_decidable_claim_is_turned_red_by_a_fault() -> None:
     caught = {claim for fault in CATALOGUE.values() for claim in fault.claims}
     assert caught == {*catalogue()} - UNDECIDABLE
+
+
+def test_findings_are_written_down_for_every_fault() -> None:
+    written = json.loads(FINDINGS.read_text(encoding="utf-8"))
+    found = {fault: {*claims} for fault, claims in written.items()}
+    expected = {fault.name: {*fault.claims} for fault in CATALOGUE.values()}
+    assert found == expected, f"make them anew: {FINDINGS_COMMAND}"
 
 
 def test_page_is_current() -> None:

@@ -26,6 +26,7 @@ from probes.matrix.deciding import (
     environ,
     in_full,
     project_folder,
+    without_secrets,
 )
 from probes.matrix.environments import (
     Made,
@@ -591,6 +592,16 @@ def test_a_run_sees_nothing_that_concerns_the_caller_alone(tmp_path: Path) -> No
         "PYTHONNOUSERSITE": "1",
         "OMP_NUM_THREADS": "1",
     }
+
+
+def test_no_secret_stays_in_what_pytest_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HUB_TOKEN", "planted-credential-0123")
+    log = tmp_path / "pytest-0.log"
+    log.write_text("ERROR: 401 for planted-credential-0123\n", encoding="utf-8")
+    assert without_secrets(log) == "ERROR: 401 for <secret>\n"
+    assert log.read_text(encoding="utf-8") == "ERROR: 401 for <secret>\n"
 
 
 def test_cells_share_the_cores_unless_the_user_says_how(
