@@ -241,9 +241,10 @@ class FilterStep:
         faults = {
             f"{self.kept} tokens are kept, not {right}": not self.fewest <= self.kept <= self.most,
             "a dropped token is likelier than a kept one": not self.likeliest,
-            f"a score is {self.largest_error:.2g} off": not self.largest_error < ROUNDING,
+            f"a score is off by {self.largest_error:.2g} of the largest": not self.largest_error
+            < ROUNDING,
         }
-        return ", ".join(words for words, wrong in faults.items() if wrong)
+        return "; ".join(words for words, wrong in faults.items() if wrong)
 
 
 def compare_filters(

@@ -65,12 +65,14 @@ def looked_up(model: Model, ids: Sequence[int]) -> torch.Tensor:
 
 
 def rows_that_differ(found: torch.Tensor, expected: torch.Tensor) -> list[int]:
-    """Which rows of two matrices are not bit for bit the same; all, if their shapes differ.
+    """Which rows of two matrices differ; all, if their shapes or dtypes do.
 
     >>> rows_that_differ(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[1.0, 2.0], [3, 5]]))
     [1]
+    >>> rows_that_differ(torch.zeros(2, 3), torch.zeros(2, 4))
+    [0, 1]
     """
-    if found.shape != expected.shape:
+    if (found.shape, found.dtype) != (expected.shape, expected.dtype):
         return list(range(len(expected)))
     indices: list[int] = (found != expected).any(dim=-1).nonzero().flatten().tolist()
     return indices

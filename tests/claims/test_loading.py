@@ -118,7 +118,9 @@ def test_4_bit_weights_are_the_nearest_levels(
     worst = max(error.worst for error in errors)
     one_row = max(error.one_row for error in errors)
     # bfloat16 kernels round the levels once more: by up to 1/256 of a weight, 0.026 of the gap.
-    assert worst <= 1.05, f"a weight lies {worst:.3g} times as far off as its nearest level may"
+    assert worst <= 1.05, (
+        f"a weight lies {worst:.3g} times as far from its original as its nearest level may"
+    )
     assert one_row <= 0.02, (
         f"one row's output is {one_row:.0%} off: it sees other weights than many"
     )

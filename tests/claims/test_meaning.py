@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from probes import Model
     from probes.embeddings import Storage
-    from probes.geometry import Test
     from probes.meaning import Groups, Scene
     from probes.words import WordList
 
@@ -63,11 +62,6 @@ def kept_as(stored: Storage) -> str:
     return f"the embedding is quantized: it is kept as {stored.dtype} of the shape {stored.shape}"
 
 
-def by_chance(test: Test, what: str) -> str:
-    """How often words chosen at random would show as much."""
-    return f"{test.p_value:.1%} of random groupings {what}"
-
-
 # --- word-vectors --------------------------------------------------------------------------------
 
 
@@ -90,10 +84,8 @@ def test_a_words_vector_is_the_mean_of_its_pieces_rows(model: Model, evidence: E
         rows = probes.embeddings.looked_up(model, ids).double().cpu().numpy()
         special = set(ids) & set(model.tokenizer.all_special_ids)
         assert not special, f"{word!r} has special tokens among its pieces: ids {special}"
-        mean = rows.mean(axis=0)
-        assert vector == pytest.approx(mean, rel=1e-4, abs=1e-6), (
-            f"the vector of {word!r} is not the mean of its pieces' rows: "
-            f"{np.abs(vector - mean).max():.2g} off"
+        assert vector == pytest.approx(rows.mean(axis=0), rel=1e-4, abs=1e-6), (
+            f"the vector of {word!r} is not the mean of its pieces' rows"
         )
 
 
@@ -111,7 +103,7 @@ def test_the_published_words_are_one_piece_each_and_their_vector_is_its_row(
         for word, pieces in zip(words, found, strict=True)
         if pieces != [probes.tokens.SPACE + word]
     ]
-    assert not other, f"words are not one piece each: {', '.join(other)}"
+    assert not other, f"words are not one piece with a space first: {', '.join(other)}"
     vectors = probes.embeddings.word_vectors(model, words)
     rows = model.embedding([i for each in ids for i in each]).float().cpu().numpy()
     evidence["shape"] = list(vectors.shape)
@@ -135,7 +127,9 @@ def test_the_embedding_of_a_4_bit_model_is_not_quantized(
     assert stored.shape == shape, f"the embedding's shape is {stored.shape}, not {shape}"
     rows = unquantized.embedding().to(in_nf4.embedding())
     evidence["elements_that_differ"] = differ = int((rows != in_nf4.embedding()).sum())
-    assert differ == 0, f"{differ} elements are not those of the unquantized model, so rounded"
+    assert differ == 0, (
+        f"{differ} elements are not those of the unquantized model at this precision"
+    )
 
 
 # --- cosine --------------------------------------------------------------------------------------
@@ -145,8 +139,9 @@ def groups_verdict(found: Groups) -> None:
     """What must be so for words to be in groups by cosine."""
     test, inside = found.test, np.diag(found.means)
     across = np.where(np.eye(len(inside), dtype=bool), -np.inf, found.means).max(axis=1)
-    assert test.p_value < probes.geometry.ALPHA, by_chance(
-        test, f"are as clear: {test.statistic:.3f} more alike inside groups than across"
+    assert test.p_value < probes.geometry.ALPHA, (
+        f"{test.p_value:.1%} of random groupings are as clear: inside groups the cosine is "
+        f"{test.statistic:.2g} above that across"
     )
     loose = [
         name
@@ -184,8 +179,9 @@ def test_the_unrelated_words_are_not_a_group(model: Model, evidence: Evidence) -
     assert alike < least, (
         f"the unrelated words are as much alike ({alike:.3f}) as a group ({least:.3f})"
     )
-    assert found.unrelated.p_value >= CHANCE, by_chance(
-        found.unrelated, f"are as much alike as the unrelated words: {alike:.3f}"
+    assert found.unrelated.p_value >= CHANCE, (
+        f"the unrelated words are a group: only {found.unrelated.p_value:.1%} of random choices of "
+        f"words are as much alike ({alike:.3f})"
     )
 
 
@@ -215,8 +211,9 @@ def test_words_lie_nearest_the_centroid_of_their_own_group(
     evidence["other_lists"] = {
         words.name: scene_evidence(measured_scene(model, words)) for words in others
     }
-    assert found.test.p_value < probes.geometry.ALPHA, by_chance(
-        found.test, f"lie as clearly apart: a silhouette of {found.test.statistic:.3f}"
+    assert found.test.p_value < probes.geometry.ALPHA, (
+        f"{found.test.p_value:.1%} of random groupings lie as clearly apart: the silhouette is "
+        f"{found.test.statistic:.3f}"
     )
     assert not found.strays, f"nearer another group's centroid: {', '.join(found.strays)}"
 
@@ -247,7 +244,7 @@ def test_two_components_keep_a_part_and_disagree_with_the_full_distances(
     spread = picture.coordinates.var(axis=0)
     parts, stated = spread / spread.sum(), picture.shares / picture.share
     assert parts == pytest.approx(stated, rel=1e-6), (
-        f"the picture spreads as {parts.round(3)}, its components' shares say {stated.round(3)}"
+        f"the picture's spread is not that of its components' shares: {parts - stated} apart"
     )
     assert (strongest > 0).all(), "a component points the other way: the picture is flipped"
     assert loss.longest <= 1 + 1e-9, "two words lie farther apart in the picture than they are"
@@ -306,8 +303,9 @@ def test_words_that_share_a_piece_are_closer_than_those_that_share_none(
     evidence["pairs_that_share"] = int(probes.geometry.pairs(shared).sum())
     evidence["permutation_test"] = asdict(test)
     evidence["cosine_matrix"] = similarity.round(4).tolist()
-    assert test.p_value < probes.geometry.ALPHA, by_chance(
-        test, f"are as clear: words that share a piece are {test.statistic:.3f} more alike"
+    assert test.p_value < probes.geometry.ALPHA, (
+        f"{test.p_value:.1%} of random choices of pairs are as clear: of words that share a piece "
+        f"the cosine is {test.statistic:.2g} above that of others"
     )
 
 

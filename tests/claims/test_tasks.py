@@ -228,8 +228,8 @@ def test_facts_want_near_greedy_and_stories_want_sampling(
     )
     least = min(each.entropy for each in stories.values())
     assert near.entropy <= least + 1e-9, (
-        f"near-greedy stories are drawn with an entropy of {near.entropy:.3f}, others with "
-        f"{least:.3f}"
+        f"near-greedy stories are drawn with an entropy of {near.entropy:.6g}, others with "
+        f"{least:.6g}"
     )
     assert varies < probes.knowledge.ALPHA, (
         f"wide-hot stories are drawn from no flatter a law: p = {varies:.2g}"

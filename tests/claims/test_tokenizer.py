@@ -122,9 +122,9 @@ def test_japanese_prompt_has_its_ids(model: Model, evidence: Evidence) -> None:
 @pytest.mark.claim("special-tokens-flag")
 @pytest.mark.needs("mistral-tokenizer")
 def test_flag_removes_bos_from_the_published_example(model: Model, evidence: Evidence) -> None:
-    evidence["default"] = default = model.tokenizer.encode(HELLO)
     evidence["with_special_tokens"] = flagged = model.encode(HELLO, special_tokens=True)
     evidence["without"] = without = model.encode(HELLO, special_tokens=False)
+    evidence["default"] = default = model.tokenizer.encode(HELLO)
     with_bos, plain = [1, 22557, 1526], [22557, 1526]
     assert default == with_bos, f"{HELLO!r} gives {default} by default, not {with_bos}"
     assert flagged == with_bos, f"{HELLO!r} gives {flagged} with special tokens, not {with_bos}"
@@ -267,7 +267,7 @@ def test_a_spelled_bos_is_a_second_one(model: Model, evidence: Evidence) -> None
     evidence["decoded"] = decoded = model.decode(found.ids)
     expected = [1, 1, 1824, 349, 272, 5565, 302, 2969, 3543, 28804, 28705]
     assert found.ids == expected, got_other_ids(found, expected)
-    assert decoded.count("<s>") == 2, f"decoding shows {decoded!r}, without two BOS"
+    assert decoded.count("<s>") == 2, f"BOS is {decoded.count('<s>')} times in {decoded!r}"
 
 
 @pytest.mark.claim("reference-agreement")

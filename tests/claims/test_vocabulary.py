@@ -57,10 +57,10 @@ def test_every_piece_is_found_under_its_own_id(model: Model, evidence: Evidence)
     table = probes.tokens.vocabulary(model)
     evidence["entries"] = len(table)
     back: Any = model.tokenizer.convert_tokens_to_ids(table)
-    other = [i for i, found in enumerate(back) if i != found]
-    assert not other, (
-        f"{len(other)} of {len(table)} pieces are not found under their own id: "
-        f"{table[other[0]]!r} under {back[other[0]]}, not {other[0]}"
+    wrong = [i for i in range(len(table)) if back[i : i + 1] != [i]]
+    assert back == [*range(len(table))], (
+        f"{len(wrong)} of {len(table)} pieces are not found under their own id: "
+        f"{', '.join(f'{table[i]!r} under {back[i : i + 1]}, not {i}' for i in wrong[:3])}"
     )
 
 

@@ -112,7 +112,7 @@ def _findings() -> list[str]:
 def _short(reason: str) -> str:
     """The first line of a reason, without the name of its check."""
     line = reason.partition(": ")[2].partition("\n")[0]
-    return line if len(line) <= LONGEST else f"{line[:LONGEST]} …"
+    return line if len(line) <= LONGEST else f"{line[:LONGEST].rstrip()} …"
 
 
 def _compared() -> list[str]:

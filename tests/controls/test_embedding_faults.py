@@ -115,7 +115,7 @@ def test_a_row_of_the_wrong_sign_is_found(own_model: Model) -> None:
     red(
         claims.test_words_are_closer_to_their_own_group_than_to_others,
         own_model,
-        "less alike than it is to another|nearer another group: king",
+        "no more alike inside than with another group: royalty|nearer another group: king",
     )
     red(claims.test_words_lie_nearest_the_centroid_of_their_own_group, own_model, "centroid: king")
 

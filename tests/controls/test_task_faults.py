@@ -122,8 +122,8 @@ def test_a_wrong_answer_key_is_found(
     ("check", "message"),
     [
         (near_against_wide, "does not answer clearly fewer"),
-        (drawn_near_greedy, "right by any key"),
-        (drawn_wide_hot, "right by any key"),
+        (drawn_near_greedy, "other questions' keys accept"),
+        (drawn_wide_hot, "other questions' keys accept"),
         (dose, "no clear fall"),
         (both_tasks, "does not answer clearly fewer"),
     ],
@@ -308,7 +308,7 @@ def test_sampled_runs_that_are_greedy_are_found(
     own_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(claims, "WIDE_HOT", NEAR_GREEDY)
-    red(sampled_stories, own_model, "could well repeat")
+    red(sampled_stories, own_model, "repeats an earlier one with probability")
 
 
 def test_samples_of_one_batch_that_are_copies_are_found(

@@ -26,7 +26,7 @@ DAMAGED = {
         "ids-english": f"{JAPAN} [415, 5565, 302, 4720, 349] (▁The ▁capital ▁of ▁Japan ▁is), not "
         "[1, 415, 5565, 302, 4720, 349]",
         "ids-japanese": "'日本の首都は' gives [28705, ",
-        "special-tokens-flag": "assert [22557, 1526] == [1, 22557, 1526]",
+        "special-tokens-flag": "'Hello world' gives [22557, 1526] by default, not [1, 22557, 1526]",
         "decode-bos": "decoding shows 'The capital of Japan is Tokyo.', not '<s> The capital of "
         "Japan is Tokyo.'",
         "double-bos": " gives [1, 1824, 349, ",
@@ -36,7 +36,7 @@ DAMAGED = {
         "bos-inserted": "'' has BOS 2 times",
         "ids-english": f"{JAPAN} [1, 1, 415, 5565, 302, 4720, 349] (<s> <s> ▁The ",
         "ids-japanese": "'日本の首都は' gives [1, 1, 28705, ",
-        "special-tokens-flag": "assert [1, 1, 22557, 1526] == [1, 22557, 1526]",
+        "special-tokens-flag": "'Hello world' gives [1, 1, 22557, 1526] by default, not [1, ",
         "decode-bos": "decoding shows '<s><s> The capital of Japan is Tokyo.', not ",
         "double-bos": " gives [1, 1, 1, 1824, 349, ",
         "reference-agreement": " of 2000 texts get other ids than the reference: ",
@@ -45,7 +45,7 @@ DAMAGED = {
         "ids-english": f"{JAPAN} [1, 1014, 5565, 302, 4720, 349] (<s> The ▁capital ▁of ▁Japan "
         "▁is), not [1, 415, 5565, 302, 4720, 349]",
         "ids-japanese": "'日本の首都は' gives [1, 29142, ",
-        "special-tokens-flag": "assert [1, 16230, 1526] == [1, 22557, 1526]",
+        "special-tokens-flag": "'Hello world' gives [1, 16230, 1526] by default, not [1, ",
         "prefix-space": "'The' begins with ['The']: it was not encoded as if a space came before "
         "it",
         "decode-bos": "decoding shows '<s>The capital of Japan is Tokyo.', not ",

@@ -62,12 +62,12 @@ FOUND: dict[str, dict[str, tuple[str, str]]] = {
             "to it all tokens are equally likely, at any temperature",
         ),
         "greedy-argmax": ("holds", ""),
-        "heat-wide-varies-more": ("fails", "wide-hot texts are as likely"),
+        "heat-wide-varies-more": ("fails", "wide-hot texts are as likely: p = 1"),
     },
     "ends_at_once": {
         "default-length": ("holds", ""),
         "temperature-shape": ("holds", ""),
-        "heat-wide-varies-more": ("fails", "wide-hot texts are drawn from no flatter a law"),
+        "heat-wide-varies-more": ("fails", "wide-hot texts are drawn from no flatter a law: p = 1"),
         "greedy-repeats": (
             "not applicable",
             "none of its greedy texts is longer than 1: too short to repeat itself",
