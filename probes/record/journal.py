@@ -165,9 +165,9 @@ def check_writable(report_dir: Path) -> None:
         UserError: They cannot, with what to do.
     """
     folder = report_dir.absolute()
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
     try:
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
         tempfile.TemporaryDirectory(dir=folder, prefix=".probes-").cleanup()
     except OSError as error:
         raise _unusable(report_dir, error) from error

@@ -66,6 +66,16 @@ UNSEEN = (
 )
 """What no claim catches, and why."""
 
+ON_STAND_INS = {
+    "default-text": ("another text published", "test_record_faults.py"),
+    "embedding-row-0": ("a component of the row 0.1 % larger", "test_embedding_faults.py"),
+    "cosine-exceptions": ("fish in the place of dog", "test_embedding_faults.py"),
+    "pca-odd-distance": ("the centroids elsewhere", "test_embedding_faults.py"),
+    "bos-recorded": ("another text published", "test_record_faults.py"),
+    "stories-recorded": ("other stories told", "test_task_faults.py"),
+}
+"""Claims about the weights of Mistral-7B: what they were seen red under, on stand-ins for those."""
+
 COMPARED = {
     "nothing, or one thread in the place of all": "the same: rounding explains all that moved",
     "every weight by about 0.5 %": "the distributions drifted, `recorded-texts` newly fails",

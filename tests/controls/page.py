@@ -16,7 +16,7 @@ from pathlib import Path
 
 from probes.claims import catalogue
 from probes.report.markdown import literal
-from tests.controls.faults import CATALOGUE, COMPARED, UNSEEN
+from tests.controls.faults import CATALOGUE, COMPARED, ON_STAND_INS, UNSEEN
 
 FINDINGS_COMMAND = (
     "python -m tests.controls.page --findings RESULTS.json > tests/controls/findings.json"
@@ -88,7 +88,11 @@ def _claims() -> list[str]:
         for claim in catalogue()
     }
     rows = [f"| `{claim}` | {', '.join(names)} |" for claim, names in by_claim.items() if names]
-    return ["## Each claim", "", "| claim | seen red under |", "|---|---|", *rows]
+    stand_ins = [
+        f"| `{claim}` | {what}, on a stand-in for the weights it needs (tests/controls/{file}) |"
+        for claim, (what, file) in ON_STAND_INS.items()
+    ]
+    return ["## Each claim", "", "| claim | seen red under |", "|---|---|", *rows, *stand_ins]
 
 
 def _findings() -> list[str]:

@@ -12,6 +12,7 @@ import probes
 from probes.targets import resolve
 from probes.targets.preflight import preflight
 from tests.claims import test_meaning as claims
+from tests.claims import test_vocabulary as vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -277,6 +278,16 @@ def test_the_exceptions_hold_where_dog_and_cat_are_nearest_and_fail_where_not(
     check(own_model, {})
     rows[fish] = rows[dog]
     red(check, own_model)
+
+
+def test_row_0_holds_where_it_is_the_published_one_and_fails_where_not(own_model: Model) -> None:
+    published = probes.published.outputs().embedding_row_0
+    row = own_model.embedding()[0]
+    red(vocabulary.test_row_0_is_the_published_one, own_model, "row 0 begins with")
+    row[:3], row[-3:] = row.new_tensor(published.begins), row.new_tensor(published.ends)
+    vocabulary.test_row_0_is_the_published_one(own_model, {})
+    row[-1] *= 1.001
+    red(vocabulary.test_row_0_is_the_published_one, own_model, "row 0 ends with")
 
 
 def test_the_odd_distance_is_decided_by_where_the_centroids_lie() -> None:

@@ -15,6 +15,8 @@ from probes.recording import Recording, judge_text, made, parse
 from probes.targets import resolve
 from probes.targets.preflight import preflight
 from probes.texts import PROMPTS
+from tests.claims import test_greedy as greedy
+from tests.claims import test_loading as loading
 from tests.claims import test_recorded as claims
 
 if TYPE_CHECKING:
@@ -279,6 +281,30 @@ def test_a_published_text_holds_and_another_is_caught_at_its_first_token(own_mod
     )
     own = published.model_copy(update={"text": text.text.strip().replace(". ", ".\n")})
     assert probes.outputs.beside_published(own_model, own, text).outcome.value == "same"
+
+
+@pytest.mark.parametrize(
+    ("check", "name"),
+    [
+        (loading.test_default_continuation_is_the_published_one, "default-text"),
+        (greedy.test_text_without_bos_is_the_published_one, "bos-recorded"),
+    ],
+)
+def test_the_published_texts_hold_where_they_are_given_and_fail_where_not(
+    own_model: Model,
+    monkeypatch: pytest.MonkeyPatch,
+    check: Callable[[Model, dict[str, Any]], None],
+    name: str,
+) -> None:
+    published = probes.published.text(name)
+    ids = own_model.encode(published.prompt, special_tokens=published.special_tokens)
+    own = own_model.generate(ids, max_new_tokens=published.tokens, do_sample=False).text.strip()
+    known = [published.model_copy(update={"text": text}) for text in (own, f"Not {own}")]
+    monkeypatch.setattr(probes.published, "text", lambda _: known[0])
+    check(own_model, {})
+    monkeypatch.setattr(probes.published, "text", lambda _: known[1])
+    with pytest.raises(AssertionError, match="token 0 is 'Tokyo', recorded 'Not'"):
+        check(own_model, {})
 
 
 def test_a_published_text_that_differs_at_a_near_tie_holds(own_model: Model) -> None:

@@ -95,6 +95,12 @@ def test_a_run_killed_at_any_moment_loses_no_verdict_that_was_reached(
     message, page = report(project)
     assert "incomplete" in page.lower()
     assert message.startswith("probes: ")
+    assert message.count("\n") == 1
+    (killed,) = (project.folder / "reports" / "embedded").iterdir()
+    before = {file.name: file.read_bytes() for file in killed.iterdir()}
+    assert start(project).wait(timeout=300) == 0
+    assert {file.name: file.read_bytes() for file in killed.iterdir()} == before
+    assert project.records()[-1]["complete"] is True
 
 
 def test_an_interrupted_run_writes_an_incomplete_record_and_the_next_is_untouched(

@@ -19,6 +19,9 @@ from probes.record.reading import read
 from probes.record.runs import list_runs
 from tests.samples import ENVIRONMENT, FINISHED, LOADED, TARGET, check, header, planned, rates
 
+NOBODY = 65534
+"""A user who owns nothing."""
+
 # Writes checks until it is killed, and says so after each.
 WRITER = """
 import sys
@@ -250,6 +253,25 @@ def test_a_report_folder_that_is_a_file_is_refused(tmp_path: Path, use: object) 
 def test_a_report_folder_that_cannot_be_made_is_refused(use: object) -> None:
     with pytest.raises(UserError, match=r"^reports cannot be written to '/proc/reports': "):
         use(Path("/proc/reports"))  # type: ignore[operator]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders are read-only by their mode")
+@pytest.mark.parametrize("use", [check_writable, begun])
+def test_a_read_only_report_folder_is_refused(tmp_path: Path, use: object) -> None:
+    folder = tmp_path / "reports"
+    folder.mkdir(mode=0o555)
+    root = os.geteuid() == 0
+    if root:  # to whom every folder is writable
+        os.seteuid(NOBODY)
+    try:
+        with pytest.raises(
+            UserError, match=r"^reports cannot be written to '.*': Permission denied; "
+        ):
+            use(folder)  # type: ignore[operator]
+    finally:
+        if root:
+            os.seteuid(0)
+    assert not [*folder.iterdir()]
 
 
 def test_checking_a_report_folder_leaves_no_trace(tmp_path: Path) -> None:

@@ -65,8 +65,8 @@ for draw, normal, many in (
     (whole, 1_000, 2_500),
     (pairs, 20_000, 60_000),
     (samples, 32, 60),
-    (runs, 5, 40),
-    (answers, 1, 2),
+    (runs, 5, 150),
+    (answers, 1, 3),
 ):
     peaks[draw.__name__] = peak(draw, normal), peak(draw, many)
 print(json.dumps(peaks))
