@@ -21,7 +21,7 @@ TINY: dict[str, Any] = {
     "num_key_value_heads": 1,
     "intermediate_size": 128,
 }
-HUGE_TEXT = 100_000
+HUGE_TEXT = 500_000
 """Characters of the one token whose text is huge."""
 
 
@@ -115,7 +115,7 @@ def undecodable(folder: Path) -> Path:
 
 
 def huge_text(folder: Path) -> Path:
-    """The most likely token after anything stands for a text of 100,000 characters."""
+    """The most likely token after anything stands for a text of half a million characters."""
     from transformers import AutoTokenizer
 
     byte_level_tokenizer(folder)
