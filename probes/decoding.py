@@ -238,13 +238,14 @@ class FilterStep:
         '6 tokens are kept, not 5'
         """
         right = str(self.fewest) if self.fewest == self.most else f"{self.fewest} to {self.most}"
-        faults = {
-            f"{self.kept} tokens are kept, not {right}": not self.fewest <= self.kept <= self.most,
-            "a dropped token is likelier than a kept one": not self.likeliest,
-            f"a score is off by {self.largest_error:.2g} of the largest": not self.largest_error
-            < ROUNDING,
-        }
-        return "; ".join(words for words, wrong in faults.items() if wrong)
+        wrong = []
+        if not self.fewest <= self.kept <= self.most:
+            wrong.append(f"{self.kept} tokens are kept, not {right}")
+        if not self.likeliest:
+            wrong.append("a dropped token is likelier than a kept one")
+        if not self.largest_error < ROUNDING:
+            wrong.append(f"a score is off by {self.largest_error:.2g} of the largest")
+        return "; ".join(wrong)
 
 
 def compare_filters(

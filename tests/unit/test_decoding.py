@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -278,6 +279,35 @@ def test_of_equally_likely_tokens_the_library_may_drop_which_it_likes() -> None:
         (step,) = compare_filters(logits, scores, Sampling(top_k=0, top_p=0.5))
         assert step.likeliest
         assert step.as_expected
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({}, ""),
+        ({"kept": 3}, ""),
+        ({"kept": 5}, ""),
+        ({"kept": 2}, "2 tokens are kept, not 3 to 5"),
+        ({"kept": 6}, "6 tokens are kept, not 3 to 5"),
+        ({"kept": 4, "most": 3}, "4 tokens are kept, not 3"),
+        ({"likeliest": False}, "a dropped token is likelier than a kept one"),
+        ({"largest_error": 0.99e-5}, ""),
+        ({"largest_error": 1e-5}, "a score is off by 1e-05 of the largest"),
+        ({"largest_error": math.nan}, "a score is off by nan of the largest"),
+        (
+            {"kept": 1, "likeliest": False, "largest_error": 0.5},
+            "1 tokens are kept, not 3 to 5; a dropped token is likelier than a kept one; "
+            "a score is off by 0.5 of the largest",
+        ),
+    ],
+)
+def test_a_step_says_what_is_otherwise_than_asked_for(changed: dict[str, Any], words: str) -> None:
+    from probes.decoding import FilterStep
+
+    sound = FilterStep(kept=4, fewest=3, most=5, likeliest=True, largest_error=0.0)
+    step = replace(sound, **changed)
+    assert step.in_words() == words
+    assert step.as_expected is (not words)
 
 
 def test_steps_are_compared_one_by_one() -> None:
