@@ -20,6 +20,9 @@ from probes.sampling import Sampling
 LOGITS_AT_ONCE = 5 * 2**22
 """Most logits, over rows, steps and vocabulary, that a batch of samples keeps."""
 
+ROWS_AT_ONCE = 64
+"""Most rows of a batch of which no logits are kept."""
+
 
 @dataclass(frozen=True)
 class Variety:
@@ -164,7 +167,7 @@ class Reproduced:
 def runs_that_reproduce(
     model: Model, texts: Sequence[Generation], sampling: Sampling, *, runs: int, seed: int
 ) -> Reproduced:
-    """Sample every prompt several times in one batch and compare with its greedy text.
+    """Sample every prompt several times, in batches, and compare with its greedy text.
 
     Args:
         model: the target.
@@ -173,20 +176,24 @@ def runs_that_reproduce(
         runs: samples a prompt.
         seed: of the draws.
     """
-    drawn = model.generate_batch(
-        [text.prompt_ids for text in texts],
-        sampling=sampling,
-        seed=seed,
-        samples=runs,
-        max_new_tokens=max(len(text.ids[0]) for text in texts),
-    )
-    same = [sum(new == text.ids[0] for new in d.ids) for d, text in zip(drawn, texts, strict=True)]
+    most = max(1, ROWS_AT_ONCE // len(texts))
+    same = 0
+    for first in range(0, runs, most):
+        drawn = model.generate_batch(
+            [text.prompt_ids for text in texts],
+            sampling=sampling,
+            seed=None if first else seed,  # the later batches go on with the same random numbers
+            samples=min(most, runs - first),
+            max_new_tokens=max(len(text.ids[0]) for text in texts),
+        )
+        for each, text in zip(drawn, texts, strict=True):
+            same += sum(new == text.ids[0] for new in each.ids)
     chances = [probability_of_greedy(text, sampling) for text in texts for _ in range(runs)]
     return Reproduced(
         runs=runs * len(texts),
-        reproduced=sum(same),
+        reproduced=same,
         expected=sum(chances),
-        p_value=as_few_or_fewer(sum(same), chances),
+        p_value=as_few_or_fewer(same, chances),
     )
 
 

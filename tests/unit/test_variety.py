@@ -185,3 +185,20 @@ def test_runs_that_reproduce_are_counted_against_the_exact_chances_of_their_text
     assert (found.runs, found.reproduced) == (6, 4)
     assert found.expected == pytest.approx(sum(chances))
     assert found.p_value == pytest.approx(as_few_or_fewer(4, chances))
+
+
+def test_many_runs_are_drawn_in_batches_that_go_on_with_the_same_random_numbers() -> None:
+    from probes.sampling import Sampling
+    from probes.variety import ROWS_AT_ONCE, runs_that_reproduce
+
+    texts = [generation([0, 2, 1]), generation([2], prompt_ids=[8])]
+    asked = Asked(generation([0, 2, 1]), generation([2]))
+    runs = ROWS_AT_ONCE + 1
+    found = runs_that_reproduce(cast("Model", asked), texts, Sampling(), runs=runs, seed=5)
+    half = ROWS_AT_ONCE // 2
+    assert [(call["seed"], call["samples"]) for _, call in asked.calls] == [
+        (5, half),
+        (None, half),
+        (None, 1),
+    ]
+    assert (found.runs, found.reproduced) == (2 * runs, 2 * 3)
