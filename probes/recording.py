@@ -341,8 +341,8 @@ def judge_text(text: Comparison, *, tolerance: float, noise: Callable[[], float]
 
 
 def _rounded(share: float) -> str:
-    """To three digits, and thousands set apart: 9150.2 is 9,150."""
-    return f"{float(f'{share:.3g}'):,g}"
+    """To three digits at least, and thousands set apart: 9150.2 is 9,150."""
+    return f"{share:,.0f}" if share >= 1000 else f"{share:.3g}"
 
 
 def judge_number(name: str, recorded: RecordedNumber, now: float) -> Finding:

@@ -187,7 +187,7 @@ def decide(
         say(f"deciding {number} of {len(job.asked.targets)}")
         with _copy(job.project) as place:
             run = partial(_run, job=job, place=place, stopped=stopped)
-            attempts += (_attempt(job, folder, python, number, target, run),)
+            attempts += (attempt(job, folder, python, number, target, run),)
     outcome = Outcome(cell=job.cell, asked=job.asked, attempts=attempts, made=made)
     return _kept(folder, outcome)
 
@@ -291,7 +291,7 @@ def environ(job: Job, inherited: Mapping[str, str]) -> dict[str, str]:
     return kept | {"PYTHONNOUSERSITE": "1"} | job.variables
 
 
-def _attempt(
+def attempt(
     job: Job,
     folder: Path,
     python: Path,
@@ -299,14 +299,28 @@ def _attempt(
     target: str,
     run: Callable[[list[str], int], int | None],
 ) -> Attempt:
+    """Decide the claims on one target, and keep what pytest says in a log.
+
+    Args:
+        job: what is asked of the cell.
+        folder: the cell's.
+        python: of the cell's environment.
+        number: the target's place, for the log's name.
+        target: its name.
+        run: runs a command with its output in a file's handle; the exit code, or None where it
+            did not end in time.
+    """
     log = folder / LOG_FILE.format(number=number)
     before = _runs(folder)
     start = time.monotonic()
-    try:
-        with log.open("wb") as output:
+    with log.open("wb") as output:
+        try:
             code = run(command(python, job.asked, target, folder), output.fileno())
-    finally:
-        said = without_secrets(log)
+        except BaseException:
+            with suppress(OSError):
+                without_secrets(log)
+            raise
+    said = without_secrets(log)
     seconds = time.monotonic() - start
     new = sorted(_runs(folder) - before)
     end, reason = ending(code, said, job.timeout)

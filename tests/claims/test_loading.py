@@ -119,7 +119,7 @@ def test_4_bit_weights_are_the_nearest_levels(
     one_row = max(error.one_row for error in errors)
     # bfloat16 kernels round the levels once more: by up to 1/256 of a weight, 0.026 of the gap.
     assert worst <= 1.05, (
-        f"a weight lies {worst:.3g} times as far from its original as its nearest level may"
+        f"a weight lies {worst:.3g} times as far from its original as the nearest level allows"
     )
     assert one_row <= 0.02, (
         f"one row's output is {one_row:.0%} off: it sees other weights than many"

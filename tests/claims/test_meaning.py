@@ -200,7 +200,9 @@ def test_fish_and_cow_are_the_animals_least_like_dog_and_cat(
     evidence["cosine_matrix"] = similarity.round(4).tolist()
     dog, cat, *least = (animals.index(word) for word in ("dog", "cat", "cow", "fish"))
     own, other = similarity[dog, cat], similarity[np.ix_([dog, cat], least)].max()
-    assert own > other, f"dog and cat are {own:.3f} alike, fish or cow and one of them {other:.3f}"
+    assert own > other, (
+        f"dog and cat are {own:.3f} alike, but one of them and fish or cow {other:.3f}"
+    )
 
 
 # --- principal components ------------------------------------------------------------------------

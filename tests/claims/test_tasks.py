@@ -166,7 +166,7 @@ def test_three_greedy_runs_are_the_same(model: Model, evidence: Evidence) -> Non
     found = probes.stories.greedy_runs(model, runs=RUNS)
     evidence["texts"] = {opening: runs.texts for opening, runs in zip(STORIES, found, strict=True)}
     different = counted(runs.distinct for runs in found)
-    assert all(runs.distinct == 1 for runs in found), f"different texts of three: {different}"
+    assert all(runs.distinct == 1 for runs in found), f"different texts of {RUNS}: {different}"
 
 
 @pytest.mark.claim("stories-sampled")
@@ -176,7 +176,7 @@ def test_three_wide_hot_runs_all_differ(model: Model, seed: int, evidence: Evide
     evidence["chance_of_a_repeat"] = chances = [runs.chance_of_repeat for runs in found]
     assert max(chances) < 0.01, f"a run repeats an earlier one with probability {max(chances):.2g}"
     different = counted(runs.distinct for runs in found)
-    assert all(runs.distinct == RUNS for runs in found), f"different texts of three: {different}"
+    assert all(runs.distinct == RUNS for runs in found), f"different texts of {RUNS}: {different}"
 
 
 @pytest.mark.claim("stories-recorded")

@@ -60,7 +60,7 @@ def test_every_piece_is_found_under_its_own_id(model: Model, evidence: Evidence)
     wrong = [i for i in range(len(table)) if back[i : i + 1] != [i]]
     assert back == [*range(len(table))], (
         f"{len(wrong)} of {len(table)} pieces are not found under their own id: "
-        f"{', '.join(f'{table[i]!r} under {back[i : i + 1]}, not {i}' for i in wrong[:3])}"
+        f"{', '.join(f'{table[i]!r}, {i}, under {back[i]}' for i in wrong[:3])}"
     )
 
 

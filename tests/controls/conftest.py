@@ -48,7 +48,7 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.C
 def results(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Mapping[str, Verdicts]:
-    """What the claims came to under each fault that this run asks for,."""
+    """What the claims came to under each fault that this run asks for."""
     file = tmp_path_factory.mktemp("faults") / "results.json"
     wanted = [
         str(item.callspec.params["name"])

@@ -13,6 +13,8 @@ import pytest
 from probes.compare import Comparison, Outcome
 from probes.compare.records import compare
 from probes.record import reading
+from tests.controls.faults import COMPARED
+from tests.controls.page import page
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +45,13 @@ def against_base(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Co
 
 def outcomes(comparison: Comparison) -> dict[str, str]:
     return {claim.id: claim.outcome.value for claim in comparison.claims}
+
+
+def test_the_page_tells_of_every_run() -> None:
+    from tests.controls.comparisons import CLAIMS, VARIATIONS
+
+    assert {"base", *COMPARED} == {*VARIATIONS}
+    assert ", ".join(f"`{claim}`" for claim in CLAIMS) in page()
 
 
 @pytest.mark.parametrize("name", ["again", "one-thread"])

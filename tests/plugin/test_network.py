@@ -1,4 +1,4 @@
-"""A run on a folder or on the embedded model asks nothing of the network."""
+"""A run on a folder asks nothing of the network, though it loads the folder's every part."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from tests.plugin.conftest import Project
 
 LOADS = """
@@ -18,7 +21,9 @@ def test_loads(model, evidence):
 
 
 def test_no_connection_is_tried_where_no_hub_id_is_named(
-    warm_project: Project, monkeypatch: pytest.MonkeyPatch
+    warm_project: Project,
+    copy_of_embedded: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tried = []
 
@@ -26,10 +31,12 @@ def test_no_connection_is_tried_where_no_hub_id_is_named(
         tried.append(arguments)
         raise OSError("no network here")
 
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket.socket, "connect_ex", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     warm_project.test_file(LOADS)
-    result = warm_project.run()
+    result = warm_project.run("--target", str(copy_of_embedded("never-loaded-before")))
     assert result.ret == 0
     assert tried == []
     with pytest.raises(OSError, match="no network here"):  # the trap is set

@@ -6,6 +6,7 @@ compare.
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,12 +58,12 @@ FOUND: dict[str, dict[str, tuple[str, str]]] = {
             "to it all tokens are equally likely, at any temperature",
         ),
         "greedy-argmax": ("holds", ""),
-        "heat-wide-varies-more": ("fails", "wide-hot texts are as likely: p = "),
+        "heat-wide-varies-more": ("fails", "wide-hot texts are as likely: p = …"),
     },
     "ends_at_once": {
         "default-length": ("holds", ""),
         "temperature-shape": ("holds", ""),
-        "heat-wide-varies-more": ("fails", "wide-hot texts are drawn from no flatter a law: p = "),
+        "heat-wide-varies-more": ("fails", "wide-hot texts are drawn from no flatter a law: p = …"),
         "greedy-repeats": (
             "not applicable",
             "none of its greedy texts is longer than 1: too short to repeat itself",
@@ -82,7 +83,7 @@ FOUND: dict[str, dict[str, tuple[str, str]]] = {
         ),
     },
 }
-"""What becomes of some of the claims, and how the reason begins, by the odd model's name."""
+"""What becomes of some of the claims, and why, by the odd model's name."""
 
 
 def test_an_odd_model_fails_its_claims_or_leaves_them_undecided_in_one_line(
@@ -96,9 +97,10 @@ def test_an_odd_model_fails_its_claims_or_leaves_them_undecided_in_one_line(
     assert set(records) == set(FOUND)
     for name, expected in FOUND.items():
         found = verdicts(records[name])
-        for claim, (verdict, begins) in expected.items():
-            assert found[claim][0] == verdict, f"{claim} on {name}: {found[claim]}"
-            assert found[claim][1].startswith(begins), f"{claim} on {name}: {found[claim]}"
+        for claim, outcome in expected.items():
+            verdict, reason = found[claim]
+            known = re.sub(r"p = [\d.e-]+$", "p = …", reason)
+            assert (verdict, known) == outcome, f"{claim} on {name}"
     for name in ("not_a_number", "partly_not_a_number", "infinite"):
         found = verdicts(records[name])
         assert {found[claim][0] for claim in OF_THE_NETWORK} == {"fails"}

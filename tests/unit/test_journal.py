@@ -6,9 +6,12 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,6 +21,9 @@ from probes.record.journal import Journal, check_writable, run_folder_name, targ
 from probes.record.reading import read
 from probes.record.runs import list_runs
 from tests.samples import ENVIRONMENT, FINISHED, LOADED, TARGET, check, header, planned, rates
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NOBODY = 65534
 """A user who owns nothing."""
@@ -255,23 +261,37 @@ def test_a_report_folder_that_cannot_be_made_is_refused(use: object) -> None:
         use(Path("/proc/reports"))  # type: ignore[operator]
 
 
-@pytest.mark.skipif(os.name != "posix", reason="folders are read-only by their mode")
-@pytest.mark.parametrize("use", [check_writable, begun])
-def test_a_read_only_report_folder_is_refused(tmp_path: Path, use: object) -> None:
-    folder = tmp_path / "reports"
-    folder.mkdir(mode=0o555)
+@contextmanager
+def nobody() -> Iterator[None]:
+    """Be a user who owns nothing, if this is root: to root every folder is writable."""
     root = os.geteuid() == 0
-    if root:  # to whom every folder is writable
+    if root:
         os.seteuid(NOBODY)
     try:
-        with pytest.raises(
-            UserError, match=r"^reports cannot be written to '.*': Permission denied; "
-        ):
-            use(folder)  # type: ignore[operator]
+        yield
     finally:
         if root:
             os.seteuid(0)
-    assert not [*folder.iterdir()]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders are read-only by their mode")
+@pytest.mark.parametrize("use", [check_writable, begun])
+@pytest.mark.parametrize(
+    ("mode", "name"), [(0o555, "."), (0o000, "new")], ids=["read-only", "unsearchable"]
+)
+def test_a_report_folder_that_may_not_be_written_is_refused(
+    use: object, mode: int, name: str
+) -> None:
+    with tempfile.TemporaryDirectory() as base:  # pytest's own lets nobody in
+        Path(base).chmod(0o755)
+        folder = Path(base) / "reports"
+        folder.mkdir()
+        folder.chmod(mode)
+        message = r"^reports cannot be written to '.*': Permission denied; "
+        with nobody(), pytest.raises(UserError, match=message):
+            use(folder / name)  # type: ignore[operator]
+        folder.chmod(0o755)
+        assert not [*folder.iterdir()]
 
 
 def test_checking_a_report_folder_leaves_no_trace(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,8 @@ from probes.matrix.deciding import (
     End,
     Job,
     Outcome,
+    StoppedError,
+    attempt,
     attempts_before,
     command,
     decided_before,
@@ -26,7 +30,6 @@ from probes.matrix.deciding import (
     environ,
     in_full,
     project_folder,
-    without_secrets,
 )
 from probes.matrix.environments import (
     Made,
@@ -594,13 +597,23 @@ def test_a_run_sees_nothing_that_concerns_the_caller_alone(tmp_path: Path) -> No
     }
 
 
+@pytest.mark.parametrize("stopped", [False, True], ids=["ended", "stopped"])
 def test_no_secret_stays_in_what_pytest_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: bool
 ) -> None:
     monkeypatch.setenv("HUB_TOKEN", "planted-credential-0123")
-    log = tmp_path / "pytest-0.log"
-    log.write_text("ERROR: 401 for planted-credential-0123\n", encoding="utf-8")
-    assert without_secrets(log) == "ERROR: 401 for <secret>\n"
+
+    def run(words: list[str], output: int) -> int:
+        os.write(output, b"ERROR: 401 for planted-credential-0123\n")
+        if stopped:
+            raise StoppedError
+        return 4
+
+    (folder := tmp_path / "reports" / "cell").mkdir(parents=True)
+    with pytest.raises(StoppedError) if stopped else nullcontext():
+        found = attempt(job(tmp_path), folder, Path("python"), 1, "embedded", run)
+        assert (found.end, found.reason) == (End.REFUSED, "401 for <secret>")
+    (log,) = folder.iterdir()
     assert log.read_text(encoding="utf-8") == "ERROR: 401 for <secret>\n"
 
 
