@@ -50,7 +50,7 @@ def data() -> str:
 def findings(results: Path) -> str:
     """What the runner's results come to: the first failing check of each claim, in a line."""
     verdicts = json.loads(results.read_text(encoding="utf-8"))
-    short = {
+    first = {
         fault: {
             claim: short(checks["fails"][0])
             for claim, checks in verdicts[fault].items()
@@ -58,7 +58,7 @@ def findings(results: Path) -> str:
         }
         for fault in CATALOGUE
     }
-    return json.dumps(short, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(first, indent=1, ensure_ascii=False) + "\n"
 
 
 def _introduction() -> list[str]:
