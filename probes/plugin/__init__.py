@@ -689,6 +689,11 @@ class _Controller:
         if message.unusable is not None:
             self._refuse(message.unusable)
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_keyboard_interrupt(self) -> None:
+        """The run was interrupted: it ends, and a second request must not break off its end."""
+        self._ending.begin()
+
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
         """Write the records; a run that decided nothing is not a success.

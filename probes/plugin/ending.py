@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import signal
-from threading import current_thread, main_thread
+import sys
+import time
+from threading import Timer, current_thread, main_thread
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
 TERMINATED = 128 + signal.SIGTERM
 """The exit code by which shells and supervisors know a process that SIGTERM ended."""
+
+PATIENCE = 1.0
+"""The longest that an interrupt waits for a place where it does no harm, in seconds."""
 
 
 class Ending:
@@ -25,11 +31,14 @@ class Ending:
         """Call `stop` when SIGTERM comes: a test may catch the interrupt that it then raises."""
         self.terminated = self.interrupted = False
         self._stop = stop
-        self._ending = False
+        self._ending = self._raised = False
+        self._asked: float | None = None
+        self._again: Timer | None = None
 
     def watch(self) -> None:
-        """Take SIGTERM from now on, unless somebody else takes it already."""
+        """Take SIGTERM and Ctrl-C from now on, unless somebody else takes them already."""
         _replace(signal.SIGTERM, signal.SIG_DFL, self._on_terminate)
+        _replace(signal.SIGINT, signal.default_int_handler, self._on_interrupt)
 
     def begin(self) -> None:
         """From now on the run ends by itself: records are written, and nothing must cut in.
@@ -41,20 +50,59 @@ class Ending:
 
     def forget(self) -> None:
         """Leave signals to whoever comes next."""
+        if self._again is not None:
+            self._again.cancel()
+            self._again.join()
         _replace(signal.SIGINT, self._on_interrupt, signal.default_int_handler)
         _replace(signal.SIGTERM, self._on_terminate, signal.SIG_DFL)
 
-    def _on_terminate(self, *_: object) -> None:
-        if self.terminated:  # some send it twice, to a process and to its group
-            return
+    def _on_terminate(self, number: int, frame: FrameType | None) -> None:
+        __tracebackhide__ = True
         self.terminated = True
         self._stop()
-        if not self._ending:
-            raise KeyboardInterrupt("SIGTERM")
+        if not (self._ending or self._raised):  # some send it twice: to a process, and its group
+            self._interrupt(number, frame, "SIGTERM")
 
-    def _on_interrupt(self, *_: object) -> None:
-        self.interrupted = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    def _on_interrupt(self, number: int, frame: FrameType | None) -> None:
+        __tracebackhide__ = True
+        if self._ending:
+            self.interrupted = True
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        else:
+            self._interrupt(number, frame)
+
+    def _interrupt(self, number: int, frame: FrameType | None, *why: str) -> None:
+        """Raise KeyboardInterrupt where it does no harm: here, or a moment later."""
+        __tracebackhide__ = True  # pytest shows the line that was interrupted
+        now = time.monotonic()
+        self._asked = now if self._asked is None else self._asked
+        if _bears_interrupt(frame) or now > self._asked + PATIENCE:
+            self._raised = True
+            _replace(signal.SIGINT, self._on_interrupt, signal.default_int_handler)
+            raise KeyboardInterrupt(*why)
+        self._again = Timer(0.001, _send, [number])
+        self._again.start()
+
+
+def _bears_interrupt(frame: FrameType | None) -> bool:
+    """Whether an interrupt in a frame leaves pytest able to end the run.
+
+    In the code of pytest itself, or of its plugin manager, it leaves hooks half done and may lose
+    the outcome of a test that had ended. In an instruction that belongs to no line pytest fails to
+    show it, and with that to exit.
+    """
+    if frame is None:
+        return True
+    package = str(frame.f_globals.get("__name__")).partition(".")[0]
+    return frame.f_lineno is not None and package not in {"_pytest", "pluggy"}
+
+
+def _send(number: int) -> None:
+    """Send a signal to the main thread, where it also ends a call that waits."""
+    if sys.platform != "win32" and (thread := main_thread().ident) is not None:
+        signal.pthread_kill(thread, number)
+    else:
+        signal.raise_signal(number)
 
 
 def _replace(

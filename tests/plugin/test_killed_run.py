@@ -36,6 +36,8 @@ def test_slow(model, evidence, number):
 
 
 def start(project: Project, *arguments: str) -> subprocess.Popen[bytes]:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as for a job in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     with (project.folder / "said").open("wb") as output:
         return subprocess.Popen(
             [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],

@@ -1,0 +1,146 @@
+"""An interrupt that is raised where pytest can bear it, and only there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from types import CodeType, FunctionType
+from typing import TYPE_CHECKING
+
+import pytest
+
+from probes.plugin import ending
+from probes.plugin.ending import Ending
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are sent")
+
+SIGNALS = [signal.SIGTERM, signal.SIGINT]
+
+
+@pytest.fixture
+def stops() -> list[None]:
+    """How often a run was asked to stop before its next test."""
+    return []
+
+
+@pytest.fixture
+def run(stops: list[None]) -> Iterator[Ending]:
+    """A run that is watched."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    run = Ending(lambda: stops.append(None))
+    run.watch()
+    yield run
+    run.forget()
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def interrupted(number: signal.Signals) -> str:
+    """What a signal does to code that stays where it is: it returns, or tells of its interrupt."""
+    signal.raise_signal(number)
+    return "went on"
+
+
+def lineless(code: CodeType) -> CodeType:
+    """Code whose instructions belong to no line, as some of each loop do."""
+    return code.replace(co_linetable=b"")
+
+
+def inside(package: str, code: CodeType = interrupted.__code__) -> Callable[..., str]:
+    return FunctionType(code, {"__name__": package, "signal": signal})
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_code_of_tests_is_interrupted_at_once(run: Ending, number: signal.Signals) -> None:
+    with pytest.raises(KeyboardInterrupt) as caught:
+        inside("test_mine")(number)
+    place = caught.getrepr().reprcrash
+    assert place is not None
+    assert place.path == __file__, "pytest shows the line that was interrupted"
+    assert run.terminated == (number is signal.SIGTERM)
+    assert not run.interrupted
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize(
+    "place",
+    [
+        pytest.param(inside("pluggy._callers"), id="the plugin manager"),
+        pytest.param(inside("_pytest.runner"), id="pytest"),
+        pytest.param(inside("test_mine", lineless(interrupted.__code__)), id="no line"),
+    ],
+)
+def test_elsewhere_the_interrupt_waits_until_that_is_left(
+    run: Ending, number: signal.Signals, place: Callable[..., str]
+) -> None:
+    assert place(number) == "went on"
+    with pytest.raises(KeyboardInterrupt):
+        time.sleep(60)  # one call that waits: the interrupt ends it
+
+
+def test_the_wait_has_an_end(run: Ending, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ending, "PATIENCE", 0.05)
+
+    def stay() -> None:
+        signal.raise_signal(signal.SIGTERM)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            pass
+
+    stuck = FunctionType(stay.__code__, {"__name__": "_pytest", "signal": signal, "time": time})
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        stuck()
+    assert 0.05 < time.monotonic() - begun < 30
+
+
+def test_sigterm_also_asks_the_run_to_stop_as_a_test_may_catch_the_interrupt(
+    run: Ending, stops: list[None]
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(signal.SIGTERM)
+    assert stops
+    assert interrupted(signal.SIGTERM) == "went on", "one is enough: some send two"
+
+
+def test_a_second_ctrl_c_is_obeyed_wherever_it_comes(run: Ending) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        inside("pluggy")(signal.SIGINT)
+
+
+def test_nothing_cuts_in_once_records_are_written(run: Ending) -> None:
+    run.begin()
+    assert interrupted(signal.SIGTERM) == "went on"
+    assert interrupted(signal.SIGINT) == "went on"
+    assert (run.terminated, run.interrupted) == (True, True)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(signal.SIGINT)
+
+
+def test_an_interrupt_that_still_waits_is_dropped_with_the_run(run: Ending) -> None:
+    assert inside("pluggy")(signal.SIGTERM) == "went on"
+    run.begin()
+    run.forget()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    time.sleep(0.05)  # were it sent now, it would end this process
+
+
+def test_a_handler_of_somebody_else_stays(run: Ending) -> None:
+    run.forget()
+
+    def mine(*_: object) -> None: ...
+
+    for number in SIGNALS:
+        signal.signal(number, mine)
+    run.watch()
+    run.begin()
+    run.forget()
+    assert [signal.getsignal(number) for number in SIGNALS] == [mine, mine]
