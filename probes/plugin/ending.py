@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from threading import Timer, current_thread, main_thread
+from traceback import walk_stack
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -87,14 +88,23 @@ class Ending:
 def _bears_interrupt(frame: FrameType | None) -> bool:
     """Whether an interrupt in a frame leaves pytest able to end the run.
 
-    In the code of pytest itself, or of its plugin manager, it leaves hooks half done and may lose
-    the outcome of a test that had ended. In an instruction that belongs to no line pytest fails to
-    show it, and with that to exit.
+    In the code of pytest itself, of its plugin manager, or of what this plugin's hooks call, it
+    leaves hooks half done, may lose the outcome of a test that had ended, or is taken for an error.
+    In an instruction that belongs to no line pytest fails to show it, and with that to exit.
     """
-    if frame is None:
-        return True
-    package = str(frame.f_globals.get("__name__")).partition(".")[0]
-    return frame.f_lineno is not None and package not in {"_pytest", "pluggy"}
+    if frame is not None and frame.f_lineno is None:
+        return False
+    for caller, _ in walk_stack(frame):
+        module = str(caller.f_globals.get("__name__"))
+        if module.startswith(_THIS_PLUGIN):
+            return False
+        if module.startswith(_PYTEST):
+            return caller is not frame
+    return True
+
+
+_PYTEST = ("_pytest", "pluggy")
+_THIS_PLUGIN = __name__.rpartition(".")[0]
 
 
 def _send(number: int) -> None:

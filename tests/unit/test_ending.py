@@ -53,7 +53,11 @@ def lineless(code: CodeType) -> CodeType:
 
 
 def inside(package: str, code: CodeType = interrupted.__code__) -> Callable[..., str]:
-    return FunctionType(code, {"__name__": package, "signal": signal})
+    return FunctionType(code, {"__name__": package, "signal": signal, "interrupted": interrupted})
+
+
+def called(number: signal.Signals) -> str:
+    return interrupted(number)
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -73,6 +77,7 @@ def test_code_of_tests_is_interrupted_at_once(run: Ending, number: signal.Signal
     [
         pytest.param(inside("pluggy._callers"), id="the plugin manager"),
         pytest.param(inside("_pytest.runner"), id="pytest"),
+        pytest.param(inside("probes.plugin", called.__code__), id="what this plugin calls"),
         pytest.param(inside("test_mine", lineless(interrupted.__code__)), id="no line"),
     ],
 )
