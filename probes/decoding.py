@@ -235,12 +235,12 @@ class FilterStep:
         """What the library did that the settings do not say; empty if nothing.
 
         >>> FilterStep(kept=6, fewest=5, most=5, likeliest=True, largest_error=0.0).in_words()
-        '6 tokens are kept, not 5'
+        'tokens kept: 6, not 5'
         """
         right = str(self.fewest) if self.fewest == self.most else f"{self.fewest} to {self.most}"
         wrong = []
         if not self.fewest <= self.kept <= self.most:
-            wrong.append(f"{self.kept} tokens are kept, not {right}")
+            wrong.append(f"tokens kept: {self.kept}, not {right}")
         if not self.likeliest:
             wrong.append("a dropped token is likelier than a kept one")
         if not self.largest_error < ROUNDING:

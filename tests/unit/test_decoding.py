@@ -287,16 +287,16 @@ def test_of_equally_likely_tokens_the_library_may_drop_which_it_likes() -> None:
         ({}, ""),
         ({"kept": 3}, ""),
         ({"kept": 5}, ""),
-        ({"kept": 2}, "2 tokens are kept, not 3 to 5"),
-        ({"kept": 6}, "6 tokens are kept, not 3 to 5"),
-        ({"kept": 4, "most": 3}, "4 tokens are kept, not 3"),
+        ({"kept": 2}, "tokens kept: 2, not 3 to 5"),
+        ({"kept": 6}, "tokens kept: 6, not 3 to 5"),
+        ({"kept": 4, "most": 3}, "tokens kept: 4, not 3"),
         ({"likeliest": False}, "a dropped token is likelier than a kept one"),
         ({"largest_error": 0.99e-5}, ""),
         ({"largest_error": 1e-5}, "a score is off by 1e-05 of the largest"),
         ({"largest_error": math.nan}, "a score is off by nan of the largest"),
         (
             {"kept": 1, "likeliest": False, "largest_error": 0.5},
-            "1 tokens are kept, not 3 to 5; a dropped token is likelier than a kept one; "
+            "tokens kept: 1, not 3 to 5; a dropped token is likelier than a kept one; "
             "a score is off by 0.5 of the largest",
         ),
     ],
