@@ -188,7 +188,7 @@ def test_the_evidence_of_what_is_wrong_stands_in_one_line(open_page: Callable[..
 def test_a_link_in_what_is_wrong_leads_to_the_claim(open_page: Callable[..., Page]) -> None:
     page = open_page(render(mixed()))
     page.locator(".broken a").first.click()
-    assert page.url.endswith("#claim-default-length")
+    page.wait_for_url("**#claim-default-length")
 
 
 def test_evidence_opens_by_the_keyboard(open_page: Callable[..., Page]) -> None:
@@ -259,8 +259,10 @@ def test_dark_is_switched_by_its_button(
 def test_dark_follows_the_system_until_it_is_chosen(open_page: Callable[..., Page]) -> None:
     page = open_page(render(mixed()))
     button = page.get_by_role("button", name="Dark")
+    assert button.get_attribute("aria-pressed") == "false"
     page.emulate_media(color_scheme="dark")
-    assert button.get_attribute("aria-pressed") == "true"
+    # The page learns of it when it is next drawn, which the browser does not wait for.
+    page.get_by_role("button", name="Dark", pressed=True).wait_for()
 
 
 def test_without_scripts_the_page_is_in_english_and_offers_no_choice(
