@@ -131,6 +131,8 @@ def test_the_embedding_of_a_4_bit_model_is_not_quantized(
     shape = [in_nf4.config.vocab_size, in_nf4.hidden_size]
     assert stored.shape == shape, f"the embedding's shape is {stored.shape}, not {shape}"
     rows = unquantized.embedding().to(in_nf4.embedding())
+    full = list(rows.shape)
+    assert stored.shape == full, f"the embedding's shape is {stored.shape}, unquantized {full}"
     evidence["elements_that_differ"] = differ = int((rows != in_nf4.embedding()).sum())
     assert differ == 0, (
         f"{differ} elements are not those of the unquantized model at this precision"

@@ -701,8 +701,9 @@ def second_draw_from_stale_probabilities(model: Model) -> Patch:
     last: list[Any] = []
 
     def draw(original: Wrapper, p: Any, **kwargs: Any) -> Any:
-        if last:
-            return original(last.pop(), **kwargs)
+        stale = last.pop() if last else None
+        if stale is not None and stale.shape == p.shape:
+            return original(stale, **kwargs)
         last.append(p)
         return original(p, **kwargs)
 
@@ -808,7 +809,9 @@ def padding_attended_to(model: Model) -> Patch:
 def positions_off_by_one_where_padded(model: Model) -> Patch:
     def shift(inputs: dict[str, Any]) -> None:
         positions, mask = inputs.get("position_ids"), inputs.get("attention_mask")
-        if positions is not None and mask is not None and positions.shape[-1] == 1:
+        if positions is None or positions.shape[-1] > 1:
+            return
+        if mask is not None and mask.dim() == 2:  # a static cache has its own, made for the kernel
             inputs["position_ids"] = positions + (mask[:, :1] == 0)
 
     return network_forward(model, shift)
