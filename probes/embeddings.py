@@ -146,6 +146,7 @@ def word_vectors(model: Model, words: Sequence[str]) -> Vectors:
 
     Raises:
         UndecidableError: if a word has no piece but special tokens.
+        UnknownIdError: if the embedding has no row for a piece.
         NotFiniteError: if a word's vector is no vector of numbers.
 
     >>> from probes import load
@@ -153,8 +154,7 @@ def word_vectors(model: Model, words: Sequence[str]) -> Vectors:
     >>> vectors.shape, vectors.dtype.name
     ((2, 128), 'float32')
     """
-    ids = [word_ids(model, word) for word in words]
-    return _finite(_means_of_rows(model.embedding(), ids), words)
+    return _finite(_means_of_rows(model.embedding(), _known_ids(model, words)), words)
 
 
 def head_vectors(model: Model, words: Sequence[str]) -> Vectors:
@@ -170,7 +170,7 @@ def head_vectors(model: Model, words: Sequence[str]) -> Vectors:
     (1, 128)
     """
     weight = model.network.get_output_embeddings().weight.detach()
-    return _finite(_means_of_rows(weight, [word_ids(model, word) for word in words]), words)
+    return _finite(_means_of_rows(weight, _known_ids(model, words)), words)
 
 
 def tied(model: Model) -> bool:
@@ -216,7 +216,7 @@ def hidden_vectors(model: Model, words: Sequence[str], layer: int | None = None)
     """
     begin = model.tokenizer.bos_token_id
     before = [] if begin is None else [int(begin)]
-    ids = [word_ids(model, word) for word in words]
+    ids = _known_ids(model, words)
     width = len(before) + max(map(len, ids))
     # Padded on the right, which no earlier position sees.
     filler = ids[0][0]
@@ -248,6 +248,11 @@ def shared_pieces(model: Model, words: Sequence[str]) -> npt.NDArray[np.bool_]:
     of_words = [set(word_ids(model, word)) for word in words]
     common = set.intersection(*of_words)
     return np.array([[bool((one & two) - common) for two in of_words] for one in of_words])
+
+
+def _known_ids(model: Model, words: Sequence[str]) -> list[list[int]]:
+    """Each word's ids, if the embedding has a row for each of them."""
+    return [model.prompt_ids(word_ids(model, word)) for word in words]
 
 
 def _finite(vectors: Vectors, words: Sequence[str]) -> Vectors:

@@ -61,6 +61,10 @@ class TokenizerFailedError(BrokenModelError):
     """The tokenizer raised an error: for a text, or for ids that the network gives."""
 
 
+class UnknownIdError(BrokenModelError):
+    """A token id that the network's embedding has no row for."""
+
+
 class UndecidableError(Exception):
     """The model cannot be asked what would decide a claim, which is then not applicable.
 

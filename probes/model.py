@@ -26,6 +26,7 @@ from probes.errors import (
     NotFiniteError,
     TokenizerFailedError,
     UndecidableError,
+    UnknownIdError,
     UnusableTargetError,
     UserError,
 )
@@ -368,8 +369,28 @@ class Model:
             return str(tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens))
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
-        """A prompt's token ids: a text is encoded with special tokens, ids stay as they are."""
-        return self.encode(prompt) if isinstance(prompt, str) else list(prompt)
+        """A prompt's token ids: a text is encoded with special tokens, ids stay as they are.
+
+        Raises:
+            UnknownIdError: if the network's embedding has no row for one of them.
+
+        >>> load("embedded").prompt_ids("Hello world")
+        [1, 22557, 1526]
+        >>> load("embedded").prompt_ids([1, 32000])
+        Traceback (most recent call last):
+        probes.errors.UnknownIdError: the id 32,000 has no row in the embedding, which has 32,000
+        """
+        return self._known(self.encode(prompt) if isinstance(prompt, str) else list(prompt))
+
+    def _known(self, ids: list[int]) -> list[int]:
+        """The ids, if the embedding has a row for each: a CUDA device survives no other."""
+        rows = len(self.embedding())
+        for i in ids:
+            if not 0 <= i < rows:
+                raise UnknownIdError(
+                    f"the id {i:,} has no row in the embedding, which has {rows:,}"
+                )
+        return ids
 
     def embedding(self, ids: Sequence[int] | None = None) -> torch.Tensor:
         """Rows of the input embedding matrix.
@@ -380,11 +401,14 @@ class Model:
         Returns:
             (len(ids) or vocabulary, hidden size), in the dtype of the weights, on their device.
 
+        Raises:
+            UnknownIdError: if there is no row for one of the ids.
+
         >>> load("embedded").embedding([1, 415]).shape[0]
         2
         """
         weight: torch.Tensor = self.network.get_input_embeddings().weight.detach()
-        return weight if ids is None else weight[list(ids)]
+        return weight if ids is None else weight[self._known(list(ids))]
 
     @torch.inference_mode()
     def logits(self, prompt: Prompt) -> torch.Tensor:

@@ -17,6 +17,7 @@ from sacrebleu.metrics.bleu import BLEU
 from transformers import LogitsProcessor
 
 from probes import filters
+from probes.errors import BrokenModelError
 from probes.exact import path_log_probability
 from probes.knowledge import likeliest
 from probes.repetition import repeated_tail
@@ -187,6 +188,9 @@ def grid(
         samples: stories an opening and setting.
         length: new tokens, unless an end comes first.
 
+    Raises:
+        BrokenModelError: if the library's `generate` leaves the draws out.
+
     >>> from probes import load
     >>> found = grid(load("embedded"), 0, settings=[Sampling(top_k=1)], samples=2, length=5)
     >>> [stories[0].entropy for stories in found[Sampling(top_k=1)]]
@@ -214,6 +218,8 @@ def _grid(
         do_sample=False,
         logits_processor=[drawer],
     )
+    if not drawer.entropies:
+        raise BrokenModelError("generate calls no logits_processor that it is given")
     entropies, likelihoods = torch.stack(drawer.entropies), torch.stack(drawer.log_likelihoods)
     stories = []
     for row, generation in enumerate(generations):

@@ -35,6 +35,19 @@ def test_rows_of_one_batch_are_drawn_at_their_own_setting() -> None:
     assert all(story.entropy > 0.5 for group in found[hot] for story in group)
 
 
+def test_a_library_that_leaves_the_draws_out_is_told_in_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import probes
+    from probes.errors import BrokenModelError
+
+    model = probes.load("embedded")
+    plain = model.generate_batch
+    monkeypatch.setattr(model, "generate_batch", lambda ids, **_: plain(ids, max_new_tokens=2))
+    with pytest.raises(BrokenModelError, match="generate calls no logits_processor"):
+        probes.stories.grid(model, 3, length=6)
+
+
 def test_log_likelihood_is_that_of_one_pass_over_the_text() -> None:
     import probes
 
