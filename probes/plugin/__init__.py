@@ -669,14 +669,19 @@ class _Controller:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """Take in what a worker refused to do."""
+        """Take in what a worker refused to do; start none anew in a run that is asked to end."""
         refusal = getattr(node, "workeroutput", {}).get(_REFUSAL)
         if refusal is not None:
             self._refuse(refusal)
+        self._ending.obey()
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_handlecrashitem(self, crashitem: str) -> None:
-        """A worker died under a test: it ended in an error, which nobody else can tell."""
+        """A worker died under a test: it ended in an error, which nobody else can tell.
+
+        In a run that is asked to end it died of that: who asks, asks its workers as well.
+        """
+        self._ending.obey()
         self._refuse_if(self._run.lose, crashitem)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

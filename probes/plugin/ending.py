@@ -7,7 +7,7 @@ import sys
 import time
 from threading import Timer, current_thread, main_thread
 from traceback import walk_stack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +49,16 @@ class Ending:
         self._ending = True
         _replace(signal.SIGINT, signal.default_int_handler, self._on_interrupt)
 
+    def obey(self) -> None:
+        """Raise the interrupt that waits, if one does: in a place that bears it, and no later.
+
+        Raises:
+            KeyboardInterrupt: if SIGTERM came, and was not obeyed yet.
+        """
+        __tracebackhide__ = True
+        if self.terminated and not (self._ending or self._raised):
+            self._raise("SIGTERM")
+
     def forget(self) -> None:
         """Leave signals to whoever comes next."""
         if self._again is not None:
@@ -78,11 +88,15 @@ class Ending:
         now = time.monotonic()
         self._asked = now if self._asked is None else self._asked
         if _bears_interrupt(frame) or now > self._asked + PATIENCE:
-            self._raised = True
-            _replace(signal.SIGINT, self._on_interrupt, signal.default_int_handler)
-            raise KeyboardInterrupt(*why)
+            self._raise(*why)
         self._again = Timer(0.001, _send, [number])
         self._again.start()
+
+    def _raise(self, *why: str) -> NoReturn:
+        __tracebackhide__ = True
+        self._raised = True
+        _replace(signal.SIGINT, self._on_interrupt, signal.default_int_handler)
+        raise KeyboardInterrupt(*why)
 
 
 def _bears_interrupt(frame: FrameType | None) -> bool:

@@ -235,6 +235,38 @@ def test_a_run_of_two_workers_that_is_ended_keeps_what_they_told_and_leaves_no_p
         time.sleep(0.1)
 
 
+# The run is asked to end where an interrupt has to wait, and its worker is dead by then.
+ASKED_AS_ITS_WORKER_DIES = """
+import os, signal, sys
+
+import pytest
+
+@pytest.hookimpl(tryfirst=True, optionalhook=True)
+def {hook}:
+    in_pluggy = sys._getframe(1)
+    signal.getsignal(signal.SIGTERM)(signal.SIGTERM, in_pluggy)
+
+def pytest_runtest_call(item):
+    if item.callspec.params["number"] == 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("hook", ["pytest_testnodedown(node)", "pytest_handlecrashitem(crashitem)"])
+def test_a_worker_that_died_of_what_ended_the_run_is_no_error(project: Project, hook: str) -> None:
+    from probes.record.reading import read
+
+    pytest.importorskip("xdist")
+    project.test_file(SLOW)
+    (project.folder / "conftest.py").write_text(ASKED_AS_ITS_WORKER_DIES.format(hook=hook))
+    assert start(project, "-n", "1").wait(timeout=120) == 143
+    record = read(project.folder / "reports" / "embedded")
+    numbers = [check.values["number"] for check in record.claims[0].evidence]
+    assert numbers == list(range(7))
+    assert {check.verdict.value for check in record.claims[0].evidence} == {"holds"}
+    assert not [line for line in said(project) if "Traceback" in line]
+
+
 def _lives(group: int) -> bool:
     try:
         os.killpg(group, 0)
