@@ -252,7 +252,7 @@ def shared_pieces(model: Model, words: Sequence[str]) -> npt.NDArray[np.bool_]:
 
 def _known_ids(model: Model, words: Sequence[str]) -> list[list[int]]:
     """Each word's ids, if the embedding has a row for each of them."""
-    return [model.prompt_ids(word_ids(model, word)) for word in words]
+    return [model.known_ids(word_ids(model, word)) for word in words]
 
 
 def _finite(vectors: Vectors, words: Sequence[str]) -> Vectors:

@@ -53,12 +53,16 @@ def default_generation(model: Model, prompt: Prompt) -> DefaultGeneration:
 def padding(model: Model) -> tuple[int | None, int | None]:
     """Ids of the pad and the first end-of-sequence token that `generate` is set to use.
 
+    Raises:
+        UnknownIdError: if the network's embedding has no row for one of them.
+
     >>> from probes import load
     >>> padding(load("embedded"))
     (None, 2)
     """
     pad = model.network.generation_config.pad_token_id
-    return pad, model.end_ids[0] if model.end_ids else None
+    model.known_ids([] if pad is None else [pad], "padding id")
+    return pad, model.known_ids(model.end_ids, "end id")[0] if model.end_ids else None
 
 
 def padding_after_end(model: Model, prompt: Prompt) -> list[int]:

@@ -380,17 +380,29 @@ class Model:
         Traceback (most recent call last):
         probes.errors.UnknownIdError: the id 32,000 has no row in the embedding, which has 32,000
         """
-        return self._known(self.encode(prompt) if isinstance(prompt, str) else list(prompt))
+        return self.known_ids(self.encode(prompt) if isinstance(prompt, str) else prompt)
 
-    def _known(self, ids: list[int]) -> list[int]:
-        """The ids, if the embedding has a row for each: a CUDA device survives no other."""
+    def known_ids(self, ids: Sequence[int], kind: str = "id") -> list[int]:
+        """The ids, if the embedding has a row for each: a CUDA device survives no other.
+
+        Args:
+            ids: token ids.
+            kind: what they are called where one has no row.
+
+        Raises:
+            UnknownIdError: if one has no row.
+
+        >>> load("embedded").known_ids([9, -1])
+        Traceback (most recent call last):
+        probes.errors.UnknownIdError: the id -1 has no row in the embedding, which has 32,000
+        """
         rows = len(self.embedding())
         for i in ids:
             if not 0 <= i < rows:
                 raise UnknownIdError(
-                    f"the id {i:,} has no row in the embedding, which has {rows:,}"
+                    f"the {kind} {i:,} has no row in the embedding, which has {rows:,}"
                 )
-        return ids
+        return list(ids)
 
     def embedding(self, ids: Sequence[int] | None = None) -> torch.Tensor:
         """Rows of the input embedding matrix.
@@ -408,7 +420,7 @@ class Model:
         2
         """
         weight: torch.Tensor = self.network.get_input_embeddings().weight.detach()
-        return weight if ids is None else weight[self._known(list(ids))]
+        return weight if ids is None else weight[self.known_ids(ids)]
 
     @torch.inference_mode()
     def logits(self, prompt: Prompt) -> torch.Tensor:
@@ -464,6 +476,7 @@ class Model:
 
         Raises:
             UserError: if the continuations differ in length or there are none.
+            UnknownIdError: if the network's embedding has no row for an id.
 
         >>> model = load("embedded")
         >>> model.logits_after("The capital of", [[4720, 349], [3658, 349]]).shape
@@ -475,7 +488,7 @@ class Model:
                 "continuations must have one common length of at least 1, "
                 f"not lengths {sorted(lengths)}: pad them or call once a length"
             )
-        rows = [list(c) for c in continuations]
+        rows = [self.known_ids(c) for c in continuations]
         length = len(rows[0])
         key_values = copy.deepcopy(self._prefill(prompt).key_values)
         if hasattr(key_values, "batch_repeat_interleave"):
@@ -542,11 +555,17 @@ class Model:
             max_new_tokens: length; None is the library's default.
             **arguments: anything else `generate` takes.
 
+        Raises:
+            UnknownIdError: if the network's embedding has no row for an id of a prompt, or for the
+                one that `generate` fills a row with which ends before others.
+
         >>> two = load("embedded").generate_batch(["The capital of Japan is", "Once"])
         >>> [len(generation.ids[0]) for generation in two]
         [20, 20]
         """
         ids = [self.prompt_ids(prompt) for prompt in prompts]
+        if len(ids) * samples > 1:  # else no row is filled up
+            self.known_ids(self._library_fillers, "padding id")
         inputs, mask = self._padded(ids)
         settings = {} if sampling is None else sampling.arguments()
         if samples > 1:
@@ -619,8 +638,15 @@ class Model:
 
     @property
     def _filler(self) -> int:
-        """The token that pads."""
-        return self.end_ids[0] if self.end_ids else 0
+        """The token that pads here: one that has a row, as nothing attends to it."""
+        rows = len(self.embedding())
+        return next((i for i in self.end_ids if 0 <= i < rows), 0)
+
+    @property
+    def _library_fillers(self) -> list[int]:
+        """The token, if any, that `generate` fills a row with which ends before others."""
+        pad = self.network.generation_config.pad_token_id
+        return self.end_ids[:1] if pad is None else [int(pad)]
 
     def _until_end(self, ids: list[int]) -> list[int]:
         """Cut a row after its first end-of-sequence token: what follows is padding."""

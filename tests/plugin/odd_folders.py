@@ -82,6 +82,23 @@ def no_bos_and_no_end(folder: Path) -> Path:
     return folder
 
 
+def padding_without_row(folder: Path) -> Path:
+    """A padding token that was added, and the embedding not made larger for it."""
+    tiny_llama(folder, None)
+    file = folder / "generation_config.json"
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    size = json.loads((folder / "config.json").read_text(encoding="utf-8"))["vocab_size"]
+    file.write_text(json.dumps(settings | {"pad_token_id": size}), encoding="utf-8")
+    return folder
+
+
+def end_without_row(folder: Path) -> Path:
+    """The settings of another model: texts end with an id that this one does not have."""
+    size, _ = byte_level_tokenizer(folder)
+    tiny_llama(folder, None, vocab_size=size, eos_token_id=size + 1000)
+    return folder
+
+
 def short_context(folder: Path) -> Path:
     """A GPT-2 with learnt positions for eight tokens, and none beyond."""
     from transformers import GPT2Config

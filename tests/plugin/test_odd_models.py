@@ -70,6 +70,19 @@ FOUND: dict[str, dict[str, tuple[str, str]]] = {
         ),
     },
     "no_bos_and_no_end": {"default-length": ("holds", ""), "beam-one": ("holds", "")},
+    "padding_without_row": {
+        "pad-token": ("fails", "the padding id 377 has no row in the embedding, which has 377"),
+        "default-length": ("holds", ""),
+        "seeded": ("fails", "the padding id 377 has no row in the embedding, which has 377"),
+    },
+    "end_without_row": {
+        "pad-token": ("fails", "the end id 1,377 has no row in the embedding, which has 377"),
+        "default-length": ("holds", ""),
+        "greedy-argmax": (
+            "fails",
+            "the padding id 1,377 has no row in the embedding, which has 377",
+        ),
+    },
     "short_context": dict.fromkeys(OF_THE_NETWORK, TOO_SHORT),
     "two_tokens": {
         "greedy-argmax": ("holds", ""),
