@@ -1,7 +1,7 @@
 """Behavioural tests for causal language models.
 
-Probes measure what a tokenizer, an embedding matrix and decoding do; claims assert what they must
-do. ``import probes`` is cheap: a module that needs torch is imported when it is first named.
+Measurements say what a tokenizer, an embedding matrix and decoding do; claims assert what they must
+do. ``import probes`` is cheap: what needs torch is imported when it is first named.
 
 >>> import probes
 >>> model = probes.load("embedded")
@@ -14,90 +14,45 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from probes import (
-        answers,
-        decoding,
-        determinism,
-        distributions,
-        draws,
-        embeddings,
-        filters,
-        generation,
-        geometry,
-        goodness,
-        hard_logits,
-        knowledge,
-        library_filters,
-        meaning,
-        outputs,
-        published,
-        quantization,
-        questions,
-        recording,
-        reference,
-        repetition,
-        shared_prompts,
-        stories,
-        temperature,
-        throughput,
-        tokens,
-        traces,
-        variety,
-        words,
-    )
-    from probes.model import Model, load
-    from probes.sampling import Sampling
+from probes._util.version import __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from probes.compare.records import compare as compare_records
+    from probes.engines.transformers.model import Generation, Model, load
+    from probes.errors import UserError
+    from probes.results.reading import read as read_record
+    from probes.schema.sampling import Sampling
+
+
+_HOME = {
+    "Generation": ("probes.engines.transformers.model", "Generation"),
+    "Model": ("probes.engines.transformers.model", "Model"),
+    "Sampling": ("probes.schema.sampling", "Sampling"),
+    "UserError": ("probes.errors", "UserError"),
+    "compare_records": ("probes.compare.records", "compare"),
+    "load": ("probes.engines.transformers.model", "load"),
+    "read_record": ("probes.results.reading", "read"),
+}
 
 __all__ = [
+    "Generation",
     "Model",
     "Sampling",
-    "answers",
-    "decoding",
-    "determinism",
-    "distributions",
-    "draws",
-    "embeddings",
-    "filters",
-    "generation",
-    "geometry",
-    "goodness",
-    "hard_logits",
-    "knowledge",
-    "library_filters",
+    "UserError",
+    "__version__",
+    "compare_records",
     "load",
-    "meaning",
-    "outputs",
-    "published",
-    "quantization",
-    "questions",
-    "recording",
-    "reference",
-    "repetition",
-    "shared_prompts",
-    "stories",
-    "temperature",
-    "throughput",
-    "tokens",
-    "traces",
-    "variety",
-    "words",
+    "read_record",
 ]
-
-_HOME = {"Model": "probes.model", "Sampling": "probes.sampling", "load": "probes.model"}
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used (PEP 562)."""
-    if name not in __all__:
+    if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
-    return import_module(f"{__name__}.{name}")
+    module, attribute = _HOME[name]
+    return getattr(import_module(module), attribute)
 
 
 def __dir__() -> list[str]:
-    """Public names, for completion."""
     return sorted([*globals(), *__all__])

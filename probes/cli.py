@@ -14,24 +14,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from probes import __version__
-from probes.bisect.command import bisect
-from probes.catalogue_page import catalogue_list, catalogue_page
-from probes.compare import outcomes_named
+from probes._util.files import write_asked as _write
+from probes._util.version import __version__
 from probes.errors import UserError
-from probes.files import write_asked as _write
-from probes.matrix.command import matrix
-from probes.record import schema
-from probes.record.reading import REPORT_FILE, locate, read
-from probes.record.runs import INDEX_FILE, refresh_index
 from probes.report import markdown, render, render_comparison
+from probes.report.catalogue import catalogue_list, catalogue_page
 from probes.report.console import comparison_text
+from probes.report.files import INDEX_FILE, refresh_index
 from probes.report.words import incomplete
+from probes.results.reading import REPORT_FILE, locate, read
+from probes.schema.comparison import outcomes_named
+from probes.schema.record import schema
+from probes.upgrade.bisect_command import bisect
+from probes.upgrade.matrix_command import matrix
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from probes.compare import Comparison
+    from probes.schema.comparison import Comparison
 
 CHANGED = 1
 """Exit code where two runs differ in what counts."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from probes.record import Record
+    from probes.schema.record import Record
 
 PIECES = ["<unk>", "<s>", "</s>", "▁", "日", "▁the", "the", "▁The", "\u202e", HOSTILE, "▁▁"]
 PIECES += [f"piece{number}" for number in range(len(PIECES), 1000)]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from probes.claims import Need, Status
-from probes.record import (
+from probes.schema.claim import Need, Status
+from probes.schema.record import (
     Check,
     ClaimRecord,
     Cost,

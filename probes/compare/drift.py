@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats
 
-from probes.compare import Drift, Estimate, Flip, Outcome
-from probes.compare.kept import KEPT_TO
+from probes.compare.logprobs import KEPT_TO
+from probes.schema.comparison import Drift, Estimate, Flip, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
-    from probes.compare.kept import Kept, Noise
-    from probes.kept_logits import KeptPrompt
+    from probes.compare.logprobs import Kept, Noise
+    from probes.schema.prompt_logprobs import KeptPrompt
 
     Floats = npt.NDArray[np.float64]
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats
 
-from probes.claims import catalogue
-from probes.compare import Difference, Effect, Estimate, Outcome
-from probes.compare.kept import first_token
+from probes.compare.logprobs import first_token
+from probes.schema.claim import catalogue
+from probes.schema.comparison import Difference, Effect, Estimate, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from pydantic import JsonValue
 
-    from probes.record import Check, ClaimRecord
-    from probes.recording import RecordedText
+    from probes.schema.record import Check, ClaimRecord
+    from probes.schema.recorded_output import RecordedText
 
     Floats = npt.NDArray[np.float64]
     Path = tuple[str | int, ...]

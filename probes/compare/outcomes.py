@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from probes.compare import Outcome
-from probes.record import Verdict
+from probes.schema.comparison import Outcome
+from probes.schema.record import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from probes.record import ClaimRecord
+    from probes.schema.record import ClaimRecord
 
 BROKEN = (Verdict.FAILS, Verdict.ERROR)
 UNDECIDED = (None, Verdict.NOT_APPLICABLE)
@@ -31,8 +31,8 @@ def outcome(
     Raises:
         ValueError: neither run has the claim.
 
-    >>> from probes.claims import Status
-    >>> from probes.record import ClaimRecord
+    >>> from probes.schema.claim import Status
+    >>> from probes.schema.record import ClaimRecord
     >>> claim = ClaimRecord(id="c", section="s", title="t", status=Status.OURS)
     >>> holds = claim.model_copy(update={"verdict": Verdict.HOLDS})
     >>> fails = claim.model_copy(update={"verdict": Verdict.FAILS})

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from probes.compare import Estimate, RateRatio
+from probes.schema.comparison import Estimate, RateRatio
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from probes.record import Rate
+    from probes.schema.record import Rate
 
 
 def ratios(old: Iterable[Rate], new: Iterable[Rate]) -> tuple[RateRatio, ...]:
@@ -21,7 +21,7 @@ def ratios(old: Iterable[Rate], new: Iterable[Rate]) -> tuple[RateRatio, ...]:
         old: of the earlier run.
         new: of the later, in whose order they are given.
 
-    >>> from probes.record import Rate
+    >>> from probes.schema.record import Rate
     >>> slow = Rate(what="decode", unit="tokens", per_second=100.0, low=80.0, high=110.0)
     >>> fast = slow.model_copy(update={"per_second": 200.0, "low": 165.0, "high": 220.0})
     >>> [one] = ratios([slow], [fast])

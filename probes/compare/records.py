@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from probes.compare import Change, ClaimComparison, Comparison, Estimate, Run
 from probes.compare.drift import RESAMPLES, drift
 from probes.compare.evidence import Explained, differences
-from probes.compare.kept import kept, noise_between
+from probes.compare.logprobs import kept, noise_between
 from probes.compare.outcomes import UNDECIDED, outcome
 from probes.compare.rates import ratios
 from probes.errors import UserError
+from probes.schema.comparison import Change, ClaimComparison, Comparison, Estimate, Run
 
 if TYPE_CHECKING:
-    from probes.record import ClaimRecord, Record
+    from probes.schema.record import ClaimRecord, Record
 
 TIMED = 0.02
 """Seconds; what took less cannot be timed."""

@@ -15,32 +15,33 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from probes import __version__, progress
-from probes.claims import Claim, Need
-from probes.compare import Outcome, outcomes_named
+from probes._util import progress
+from probes._util.files import check_place, write_atomically
+from probes._util.jsonfile import cut
+from probes._util.version import __version__
 from probes.errors import UndecidableError, UnusableTargetError, UserError, did_you_mean
-from probes.files import check_place, write_atomically
-from probes.jsonfile import cut
 from probes.plugin import devices, markers, verdicts
 from probes.plugin.ending import TERMINATED, Ending
 from probes.plugin.evidence import as_json
 from probes.plugin.run import Expected, Message, Run
 from probes.plugin.session import DEFAULT_TARGET, Session, asks_for_cuda, choose
 from probes.plugin.summary import decided, summary
-from probes.record import Check, Cost, Rate
-from probes.record.journal import check_writable
-from probes.record.reading import REPORT_FILE, read
 from probes.report import markdown
 from probes.report.console import comparison_text
 from probes.report.language import phrase
+from probes.results.journal import check_writable
+from probes.results.reading import REPORT_FILE, read
+from probes.schema.claim import Claim, Need
+from probes.schema.comparison import Outcome, outcomes_named
+from probes.schema.record import Check, Cost, Rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
 
     from _pytest.terminal import TerminalReporter
 
-    from probes.model import Model
-    from probes.record import Record
+    from probes.engines.transformers.model import Model
+    from probes.schema.record import Record
 
 REPORT_DIR = "reports"
 DEFAULT_SEED = 20231010

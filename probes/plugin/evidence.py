@@ -6,8 +6,8 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from probes.jsonfile import cut
-from probes.record import storable
+from probes._util.jsonfile import cut
+from probes.schema.record import storable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

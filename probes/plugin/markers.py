@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from probes.claims import Claim, Need, catalogue
 from probes.errors import UserError, did_you_mean
+from probes.schema.claim import Claim, Need, catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,15 +11,25 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from probes._util.redaction import Redactor
 from probes.errors import UserError
-from probes.record import Check, Environment, Rate, Record, TargetFacts, Verdict, fold, utc_now
-from probes.record.journal import Journal
-from probes.record.redaction import Redactor
+from probes.results.journal import Journal
+from probes.results.redact_record import redact_record
+from probes.schema.record import (
+    Check,
+    Environment,
+    Rate,
+    Record,
+    TargetFacts,
+    Verdict,
+    fold,
+    utc_now,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from probes.compare import Comparison
+    from probes.schema.comparison import Comparison
 
 
 class Plan(BaseModel):
@@ -174,7 +184,7 @@ class Run:
 
     def _finished(self, target: str, finished: str) -> Record:
         if target in self._journals:
-            return self._journals[target].finish(finished, self._against_baseline)
+            return self._journals[target].finish(finished, self._publish)
         checks = sorted(self._checks[target], key=lambda check: check[0])
         record = fold(
             self._headers[target],
@@ -183,9 +193,16 @@ class Run:
             finished,
             self._rates[target],
         )
-        record = self._redactors[target].record(record)  # a summary is stored, and shared, too
+        record = redact_record(
+            self._redactors[target], record
+        )  # a summary is stored, and shared, too
         self._against_baseline(record)
         return record
+
+    def _publish(self, record: Record, folder: Path) -> None:
+        from probes.report.files import write_report  # templates and charts take their time
+
+        write_report(record, folder, self._against_baseline(record))
 
     def _against_baseline(self, record: Record) -> Comparison | None:
         """The record against its baseline, if it has one: of the claims that this run decides."""

@@ -9,12 +9,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from probes import __version__
-from probes.claims import catalogue
+from probes._util.version import __version__
 from probes.errors import NothingCanRunError, UserError
 from probes.plugin.run import Message, Plan
-from probes.record import ClaimRecord, Cost, Record, TargetFacts, utc_now
-from probes.record.environment import describe
+from probes.results.environment import describe
+from probes.schema.claim import catalogue
+from probes.schema.record import ClaimRecord, Cost, Record, TargetFacts, utc_now
 from probes.targets import Target, known_targets, resolve
 from probes.targets.preflight import preflight
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from probes.claims import Claim, Need
-    from probes.model import Model
+    from probes.engines.transformers.model import Model
+    from probes.schema.claim import Claim, Need
 
 DEFAULT_TARGET = "embedded"
 
@@ -97,7 +97,7 @@ class Session:
 
     def model(self, target: str) -> Model:
         """A target's model; whatever is not used of it is not loaded."""
-        from probes.model import load
+        from probes.engines.transformers.model import load
 
         return load(self.targets[target], self.copies)
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from probes.record import ClaimRecord, Record, Verdict, inapplicable
 from probes.report.console import console_of
 from probes.report.marking import visible
+from probes.schema.record import ClaimRecord, Record, Verdict, inapplicable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

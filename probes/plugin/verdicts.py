@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from traceback import format_exception_only
 from typing import TYPE_CHECKING, Literal
 
+from probes._util.jsonfile import cut
 from probes.errors import BrokenModelError
-from probes.jsonfile import cut
-from probes.record import Verdict
+from probes.schema.record import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from probes.compare import Outcome
 from probes.report.language import phrase
 from probes.report.words import moment, verdict_word
+from probes.schema.comparison import Outcome
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-    from probes.compare import (
+    from probes.schema.comparison import (
         ClaimComparison,
         Comparison,
         Difference,

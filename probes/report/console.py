@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from probes.compare import Comparison, Outcome
 from probes.report.comparing import (
     TOLD,
     compared_headline,
@@ -27,9 +26,10 @@ from probes.report.comparing import (
 from probes.report.language import phrase
 from probes.report.marking import visible
 from probes.report.rates import ratio_words
+from probes.schema.comparison import Comparison, Outcome
 
 if TYPE_CHECKING:
-    from probes.compare import ClaimComparison, Drift
+    from probes.schema.comparison import ClaimComparison, Drift
 
 STYLES = {
     Outcome.NEWLY_FAILING: "bold red",

@@ -9,14 +9,14 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from probes.record import Verdict
+from probes.schema.record import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pydantic import JsonValue
 
-    from probes.record import Check, ClaimRecord
+    from probes.schema.record import Check, ClaimRecord
 
 LONG_TEXT = 160
 """Characters; a longer text is folded."""
@@ -94,7 +94,7 @@ def matrix(checks: Sequence[Check]) -> Matrix | None:
 def glance(claim: ClaimRecord) -> tuple[tuple[str, Shown], ...]:
     """What a broken claim rests on, in one line: the short values of its first broken check.
 
-    >>> from probes.record import Check, ClaimRecord, Verdict
+    >>> from probes.schema.record import Check, ClaimRecord, Verdict
     >>> wrong = Check(name="a", verdict=Verdict.FAILS, values={"new_tokens": 14, "table": [[1]]})
     >>> [name for name, _ in glance(ClaimRecord(
     ...     id="a", section="A", title="A.", status="ours", evidence=(wrong,)))]

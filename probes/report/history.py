@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from probes.record import Verdict
-    from probes.record.runs import Run
+    from probes.results.index import Run
+    from probes.schema.record import Verdict
 
 LAST = 12
 """Runs that are looked back over."""

@@ -18,14 +18,14 @@ from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from probes.report.language import LANGUAGES, texts
-from probes.sampling import LIBRARY_TOP_K, NARROW_HOT, NEAR_GREEDY, WIDE_HOT
+from probes.schema.sampling import LIBRARY_TOP_K, NARROW_HOT, NEAR_GREEDY, WIDE_HOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pydantic import JsonValue
 
-    from probes.record import Check, ClaimRecord, Record
+    from probes.schema.record import Check, ClaimRecord, Record
 
 PRESETS = {"near_greedy": NEAR_GREEDY, "narrow_hot": NARROW_HOT, "wide_hot": WIDE_HOT}
 """Settings with a button of their own, by the key of its text."""
@@ -61,7 +61,7 @@ class _Token(_Evidence):
 
 
 class _Distribution(_Evidence):
-    """As `probes.distributions` keeps it."""
+    """As `probes.measure.distribution` keeps it."""
 
     prompt: str
     answer: _Count | None
@@ -98,7 +98,7 @@ class _Step(_Evidence):
 
 
 class _Trace(_Evidence):
-    """As `probes.traces` follows a text."""
+    """As `probes.measure.token_trace` follows a text."""
 
     prompt: str
     steps: Annotated[list[_Step], Field(min_length=1)]
@@ -358,7 +358,7 @@ def _clipped(text: str) -> str:
 
 
 def _unpacked_size(table: str) -> int:
-    """How many pieces `probes.tokens.packed` packed; 0 if it is nothing of that kind."""
+    """How many pieces `probes.measure.tokenizer.packed` packed; 0 if it is nothing of that kind."""
     try:
         unpacking = zlib.decompressobj()
         raw = unpacking.decompress(base64.b64decode(table, validate=True), LARGEST_TABLE)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from probes.record import ClaimRecord, Record, Verdict, inapplicable, tally
 from probes.report.comparing import (
     TOLD,
     compared_headline,
@@ -30,12 +29,13 @@ from probes.report.language import phrase
 from probes.report.marking import visible
 from probes.report.rates import amount, of_limit, rate_name, ratio_figures, spread
 from probes.report.words import ORDER, headline, incomplete, loaded_as, verdict_word, versions
+from probes.schema.record import ClaimRecord, Record, Verdict, inapplicable, tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from probes.compare import Comparison, Drift, RateRatio
-    from probes.record import Rate
+    from probes.schema.comparison import Comparison, Drift, RateRatio
+    from probes.schema.record import Rate
 
 LONGEST = 400
 """Characters of a text; the report has the rest."""

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from probes.record import ClaimRecord, Record, Verdict, tally
 from probes.report import (
     comparing,
     evidence,
@@ -27,13 +26,14 @@ from probes.report import (
 from probes.report.evidence import BROKEN
 from probes.report.marking import mark, visible
 from probes.report.pictures import draw, draw_throughput
+from probes.schema.record import ClaimRecord, Record, Verdict, tally
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable, Sequence
 
-    from probes.compare import Comparison, Drift
-    from probes.record.runs import Run
+    from probes.results.index import Run
+    from probes.schema.comparison import Comparison, Drift
 
 
 STYLES = ("style.css", "pictures.css", "interactive.css")

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from probes.report.language import phrase
 
 if TYPE_CHECKING:
-    from probes.compare import Estimate, RateRatio
-    from probes.record import Rate
+    from probes.schema.comparison import Estimate, RateRatio
+    from probes.schema.record import Rate
 
 
 def rate_name(rate: Rate | RateRatio, language: str = "en") -> str:
     """What was measured, and how.
 
-    >>> from probes.record import Rate
+    >>> from probes.schema.record import Rate
     >>> rate_name(Rate(what="decode", unit="tokens", batch=8, cache="static", compiled=True))
     'new tokens, batch 8, static cache, compiled'
     >>> rate_name(Rate(what="copy", unit="bytes"))
@@ -75,7 +75,7 @@ def of_limit(share: float | None) -> str:
 def ratio_figures(ratio: Estimate) -> tuple[str, str]:
     """A ratio and its interval.
 
-    >>> from probes.compare import Estimate
+    >>> from probes.schema.comparison import Estimate
     >>> ratio_figures(Estimate(value=2.0, low=1.5, high=2.75))
     ('2.00', '1.50 – 2.75')
     """

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from probes.claims import catalogue
 from probes.report.language import LANGUAGES, beside, texts
 from probes.report.marking import mark
+from probes.schema.claim import catalogue
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-    from probes.compare import ClaimComparison
-    from probes.record import ClaimRecord
+    from probes.schema.comparison import ClaimComparison
+    from probes.schema.record import ClaimRecord
 
 OWN = "en"
 """The language of the catalogue and of records."""

@@ -11,9 +11,9 @@ from datetime import datetime
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from probes.claims import catalogue
-from probes.record import ClaimRecord, Environment, Record, TargetFacts, Verdict
 from probes.report.language import phrase
+from probes.schema.claim import catalogue
+from probes.schema.record import ClaimRecord, Environment, Record, TargetFacts, Verdict
 
 if TYPE_CHECKING:
     from collections import Counter

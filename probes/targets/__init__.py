@@ -20,16 +20,16 @@ from pydantic import (
     model_validator,
 )
 
-from probes.claims import Need
+from probes._util.files import DATA, PACKAGE
+from probes._util.jsonfile import shown
+from probes._util.redaction import Redactor
+from probes._util.tomlfile import read_toml, refuse_unknown
 from probes.errors import UserError, did_you_mean
-from probes.jsonfile import shown
-from probes.record.redaction import Redactor
-from probes.tomlfile import read_toml, refuse_unknown
+from probes.schema.claim import Need
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-PACKAGE = Path(__file__).parents[1]
 EMBEDDED_FOLDER = PACKAGE / "embedded"
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:(0|[1-9][0-9]{0,3}))?")
@@ -236,7 +236,7 @@ def known_targets(
 
 @cache
 def _built_in() -> Mapping[str, Target]:
-    return read_targets_file(PACKAGE / "targets.toml")
+    return read_targets_file(DATA / "targets.toml")
 
 
 def read_targets_file(file: Path) -> dict[str, Target]:

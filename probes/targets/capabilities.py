@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
-from probes.claims import Need
-from probes.jsonfile import MEBIBYTE
+from probes._util.jsonfile import MEBIBYTE
+from probes.schema.claim import Need
 from probes.targets import EMBEDDED_FOLDER, Quantization, Target
-from probes.targets.pieces import SENTENCEPIECE_FILE, read_pieces
+from probes.targets.vocabulary import SENTENCEPIECE_FILE, read_pieces
 
 if TYPE_CHECKING:
     from probes.targets.checkpoint import Checkpoint

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from probes._util.jsonfile import MEBIBYTE, read_object, shown
 from probes.errors import UserError
-from probes.jsonfile import MEBIBYTE, read_object, shown
-from probes.targets.pieces import SENTENCEPIECE_FILE, promises_bos, read_pieces
 from probes.targets.random_weights import described
-from probes.targets.weights import Tensor, read_tensors, weight_files
+from probes.targets.safetensors import Tensor, read_tensors, weight_files
+from probes.targets.vocabulary import SENTENCEPIECE_FILE, promises_bos, read_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

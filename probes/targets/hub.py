@@ -12,11 +12,11 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from probes import progress
+from probes._util import progress
 from probes.errors import UserError
-from probes.targets.pieces import tokenizer_file
 from probes.targets.placement import gigabytes
-from probes.targets.weights import weight_files
+from probes.targets.safetensors import weight_files
+from probes.targets.vocabulary import tokenizer_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from probes.targets import Dtype, Quantization
-from probes.targets.weights import Tensor
+from probes.targets.safetensors import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +31,7 @@ def loaded_bytes(tensors: Mapping[str, Tensor], quantization: Quantization, dtyp
             bytes a block of 64 for their scales.
         dtype: of all others; `auto` is as stored.
 
-    >>> from probes.targets.weights import Tensor
+    >>> from probes.targets.safetensors import Tensor
     >>> layer = {"model.layers.0.mlp.up_proj.weight": Tensor("F16", (64, 64))}
     >>> loaded_bytes(layer, Quantization.NONE, Dtype.FLOAT32)
     16384

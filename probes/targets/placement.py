@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from probes._util.progress import LARGE
 from probes.errors import UserError
-from probes.progress import LARGE
 from probes.targets import Quantization
 
 if TYPE_CHECKING:

@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from probes._util.jsonfile import shown
+from probes.data.questions import asked
+from probes.data.word_lists import lists
 from probes.errors import UnusableTargetError, UserError
-from probes.jsonfile import shown
-from probes.questions import asked
 from probes.targets import Quantization, Target, hub
 from probes.targets.capabilities import nf4_is_beyond_transformers
 from probes.targets.checkpoint import Checkpoint
 from probes.targets.memory import least_bytes, loaded_bytes
 from probes.targets.placement import place
-from probes.words import lists
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from probes._util.jsonfile import shown
 from probes.errors import UserError
-from probes.jsonfile import shown
-from probes.targets.weights import Tensor
+from probes.targets.safetensors import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

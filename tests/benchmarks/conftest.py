@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from pytest_benchmark.fixture import BenchmarkFixture
 
-    from probes.throughput import Repeat
+    from probes.measure.throughput import Repeat
 
 T = TypeVar("T")
 

@@ -23,10 +23,10 @@ from unittest import mock
 import pytest
 
 import probes
+from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, SPELLED_BOS, STORIES
 from probes.plugin.session import DEFAULT_TARGET
-from probes.record import Cost
-from probes.sampling import NARROW_HOT, NEAR_GREEDY, WIDE_HOT, Sampling
-from probes.texts import CAPITAL_OF_JAPAN, SPELLED_BOS, STORIES
+from probes.schema.record import Cost
+from probes.schema.sampling import NARROW_HOT, NEAR_GREEDY, WIDE_HOT, Sampling
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import probes
+from probes.measure import throughput
 
 if TYPE_CHECKING:
     from probes import Model
-    from probes.record import Rate
-    from probes.throughput import Repeat
+    from probes.measure.throughput import Repeat
+    from probes.schema.record import Rate
 
 pytest.importorskip("pytest_benchmark", reason="pytest-benchmark is in the extra dev")
 
@@ -42,7 +42,7 @@ def assert_measured(rate: Rate) -> None:
 
 
 def test_memory_is_copied(model: Model, repeat: Repeat, rates: list[Rate]) -> None:
-    rates.append(probes.throughput.copy(model, probes.throughput.sizes_for(model), repeat))
+    rates.append(throughput.copy(model, throughput.sizes_for(model), repeat))
     assert_measured(rates[0])
 
 
@@ -52,8 +52,8 @@ def test_a_prompt_is_read_and_continued(
     model: Model, repeat: Repeat, rates: list[Rate], batch: int, cache: str
 ) -> None:
     kind, compiled = CACHES[cache]
-    sizes = probes.throughput.sizes_for(model)
-    rates += probes.throughput.generation(
+    sizes = throughput.sizes_for(model)
+    rates += throughput.generation(
         model, batch, sizes, cache=kind, compiled=compiled, repeat=repeat
     )
     assert [rate.what for rate in rates] == ["prefill", "decode"]
@@ -65,6 +65,6 @@ def test_a_prompt_is_read_and_continued(
 def test_one_prompt_is_continued_many_times(
     model: Model, repeat: Repeat, rates: list[Rate], way: str
 ) -> None:
-    sizes = probes.throughput.sizes_for(model)
-    rates.append(probes.throughput.continuations(model, way, sizes, repeat))
+    sizes = throughput.sizes_for(model)
+    rates.append(throughput.continuations(model, way, sizes, repeat))
     assert_measured(rates[0])

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
     from probes import Sampling
-    from probes.record import Record
+    from probes.schema.record import Record
 
     Show = Callable[..., Page]
 
@@ -154,7 +154,7 @@ def some_settings(number: int) -> list[Sampling]:
 
 def expected(logits: torch.Tensor, answer: int | None, sampling: Sampling) -> dict[str, Any]:
     """The same figures by the suite's own filters."""
-    from probes import filters
+    from probes.stats import sampling_reference as filters
 
     now = filters.log_probabilities(logits, sampling)
     before = filters.log_probabilities(filters.temperature(logits, sampling.temperature))
@@ -172,7 +172,7 @@ def expected(logits: torch.Tensor, answer: int | None, sampling: Sampling) -> di
 def test_the_page_computes_what_python_computes(show: Show) -> None:
     import torch
 
-    from probes.distributions import Distribution
+    from probes.measure.distribution import Distribution
 
     opened = show(handled())
     names = [field.name for field in fields(Distribution)]

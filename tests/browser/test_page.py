@@ -4,12 +4,13 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from probes.claims import catalogue
-from probes.record import ClaimRecord, Record, Verdict
-from probes.record.journal import Journal
-from probes.record.runs import Run, list_runs
 from probes.report import render, render_index
+from probes.report.files import write_report
 from probes.report.language import LANGUAGES
+from probes.results.index import Run, list_runs
+from probes.results.journal import Journal
+from probes.schema.claim import catalogue
+from probes.schema.record import ClaimRecord, Record, Verdict
 from tests.samples import FINISHED, HOSTILE, check, header, mixed, planned, record
 
 if TYPE_CHECKING:
@@ -282,7 +283,7 @@ def two_runs(report_dir: Path) -> list[Run]:
         journal = Journal.begin(report_dir, header(started=f"2026-11-23T0{hour}:00:00Z"))
         journal.check("bos-inserted", check())
         journal.check("pad-token", check(verdict=verdict))
-        journal.finish(FINISHED)
+        journal.finish(FINISHED, write_report)
     return list_runs(report_dir)
 
 

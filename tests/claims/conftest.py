@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import probes
-from probes import snapshots
+from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, CAPITALS, PROMPTS
+from probes.engines.transformers import hooks
 from probes.errors import UserError
-from probes.record.environment import describe
-from probes.recording import made
-from probes.texts import CAPITAL_OF_JAPAN, CAPITALS, PROMPTS
+from probes.measure import decoding
+from probes.plugin import snapshots
+from probes.results.environment import describe
+from probes.schema.recorded_output import made
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,13 +22,13 @@ if TYPE_CHECKING:
     from syrupy.assertion import SnapshotAssertion
 
     from probes import Model
-    from probes.model import Generation
+    from probes.engines.transformers.model import Generation
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let every snapshot be one of ours: to syrupy's own kind, files of ours are unused."""
     option = config.option
-    option.default_extension = option.default_extension or "probes.snapshots.TextFile"
+    option.default_extension = option.default_extension or "probes.plugin.snapshots.TextFile"
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
@@ -73,9 +74,9 @@ def greedy(model: Model) -> Callable[[int], list[Generation]]:
 
     def texts(length: int) -> list[Generation]:
         prompt = max(len(model.prompt_ids(prompt)) for prompt in PROMPTS)
-        room = (probes.passes.context(model.config) or prompt + LONGEST) - prompt
-        longest = probes.decoding.greedy(model, PROMPTS, max(length, min(LONGEST, room)))
-        return [probes.decoding.cut(text, length, model) for text in longest]
+        room = (hooks.context(model.config) or prompt + LONGEST) - prompt
+        longest = decoding.greedy(model, PROMPTS, max(length, min(LONGEST, room)))
+        return [decoding.cut(text, length, model) for text in longest]
 
     return texts
 
@@ -87,8 +88,8 @@ def greedy_capitals(model: Model) -> Callable[[int], dict[str, tuple[Generation,
     ids = [model.encode(p, special_tokens=bos) for bos in (True, False) for p in prompts.values()]
 
     def texts(length: int) -> dict[str, tuple[Generation, Generation]]:
-        longest = probes.decoding.greedy(model, ids, 60)
-        short = [probes.decoding.cut(text, length, model) for text in longest]
+        longest = decoding.greedy(model, ids, 60)
+        short = [decoding.cut(text, length, model) for text in longest]
         count = len(CAPITALS)
         return dict(zip(CAPITALS, zip(short[:count], short[count:], strict=True), strict=True))
 

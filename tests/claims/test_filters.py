@@ -9,15 +9,17 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-import probes
-from probes.sampling import NARROW_HOT, NEAR_GREEDY, WIDE_HOT, Sampling
-from probes.texts import CAPITAL_OF_JAPAN, SPELLED_BOS, STORIES
+from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, SPELLED_BOS, STORIES
+from probes.engines.transformers import warpers
+from probes.measure import decoding, distribution, temperature, token_trace
+from probes.schema.sampling import NARROW_HOT, NEAR_GREEDY, WIDE_HOT, Sampling
+from probes.stats import sampling_reference, testing_logits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from probes import Model
-    from probes.decoding import FilterStep
+    from probes.measure.decoding import FilterStep
 
 Evidence = dict[str, Any]
 
@@ -54,7 +56,7 @@ any_logits = settings(
 def described(draw: Any) -> dict[str, Any]:
     return {
         "size": draw(st.one_of(st.integers(2, 40), st.sampled_from([1000, 32000, 50000]))),
-        "kind": draw(st.sampled_from(probes.hard_logits.KINDS)),
+        "kind": draw(st.sampled_from(testing_logits.KINDS)),
         "seed": draw(st.integers(0, 2**16)),
         "dtype": draw(st.sampled_from(["float32", "float16", "bfloat16"])),
     }
@@ -75,9 +77,9 @@ def as_the_settings_say(steps: Sequence[FilterStep], wanted: str = "asked for") 
 
 @pytest.mark.claim("next-token")
 def test_tokyo_leads_a_distribution(model: Model, evidence: Evidence) -> None:
-    top = probes.decoding.most_likely(model, CAPITAL_OF_JAPAN)
+    top = decoding.most_likely(model, CAPITAL_OF_JAPAN)
     logits = model.logits(CAPITAL_OF_JAPAN)[-1]
-    total = float(probes.filters.log_probabilities(logits).exp().sum())
+    total = float(sampling_reference.log_probabilities(logits).exp().sum())
     evidence["top_ten"] = [asdict(candidate) for candidate in top]
     evidence["sum_of_probabilities"] = total
     assert total == pytest.approx(1, abs=1e-9), f"the probabilities sum to {total}"
@@ -88,10 +90,10 @@ def test_tokyo_leads_a_distribution(model: Model, evidence: Evidence) -> None:
 def test_what_is_kept_of_a_distribution_is_the_whole_of_it(
     model: Model, evidence: Evidence
 ) -> None:
-    kept = [probes.distributions.distribution(model, *each) for each in EXPLORED]
+    kept = [distribution.distribution(model, *each) for each in EXPLORED]
     evidence["distributions"] = [asdict(each) for each in kept]
     errors = {
-        (each.prompt, setting): probes.distributions.largest_error(model, each, sampling)
+        (each.prompt, setting): distribution.largest_error(model, each, sampling)
         for each in kept
         for setting, sampling in SETTINGS.items()
     }
@@ -104,10 +106,10 @@ def test_what_is_kept_of_a_distribution_is_the_whole_of_it(
 def test_generate_divides_the_logits_by_the_temperature(
     model: Model, seed: int, evidence: Evidence, temperature: float
 ) -> None:
-    text = probes.decoding.sampled(
+    text = decoding.sampled(
         model, CAPITAL_OF_JAPAN, 1, seed, temperature=temperature, top_k=0, top_p=1.0
     )
-    steps = probes.decoding.compare_filters(
+    steps = decoding.compare_filters(
         text.logits, text.scores, Sampling(temperature=temperature, top_k=0)
     )
     evidence["temperature"] = temperature
@@ -122,9 +124,9 @@ def test_generate_divides_the_logits_by_the_temperature(
 def test_library_temperature_is_the_formula_on_any_logits(
     model: Model, logits: dict[str, Any], temperature: float
 ) -> None:
-    made = probes.hard_logits.make(**logits)
-    theirs = probes.library_filters.temperature(made, temperature)
-    ours = probes.filters.temperature(made, temperature)
+    made = testing_logits.make(**logits)
+    theirs = warpers.temperature(made, temperature)
+    ours = sampling_reference.temperature(made, temperature)
     wrong = (~theirs.isclose(ours, rtol=1e-6)).flatten().nonzero().flatten().tolist()
     assert not wrong, "at temperature {:.6g} a logit of {:.9g} becomes {:.9g}, not {:.9g}".format(
         temperature, *(float(scores.flatten()[wrong[0]]) for scores in (made, theirs, ours))
@@ -135,9 +137,9 @@ def test_library_temperature_is_the_formula_on_any_logits(
 @pytest.mark.parametrize("prompt", PROMPTS)
 def test_entropy_rises_and_the_ranking_stays(model: Model, evidence: Evidence, prompt: str) -> None:
     logits = model.logits(prompt)[-1]
-    if probes.filters.flat(logits):
+    if sampling_reference.flat(logits):
         pytest.skip("to it all tokens are equally likely, at any temperature")
-    shape = probes.temperature.shape(logits)
+    shape = temperature.shape(logits)
     evidence.update(asdict(shape))
     assert shape.rises_strictly, (
         "entropy does not rise with the temperature: "
@@ -157,9 +159,12 @@ def test_entropy_rises_and_the_ranking_stays(model: Model, evidence: Evidence, p
 def test_library_keeps_the_k_likeliest_and_their_ties_on_any_logits(
     model: Model, logits: dict[str, Any], k: int
 ) -> None:
-    made = probes.hard_logits.make(**logits)
-    theirs, ours = probes.library_filters.top_k(made, k), probes.filters.top_k(made, k)
-    found, expected = (int(probes.filters.kept(scores)) for scores in (theirs, ours))
+    made = testing_logits.make(**logits)
+    theirs, ours = (
+        warpers.top_k(made, k),
+        sampling_reference.top_k(made, k),
+    )
+    found, expected = (int(sampling_reference.kept(scores)) for scores in (theirs, ours))
     assert found == expected, (
         f"top-k of {k} keeps {found} of {made.shape[-1]} tokens; with its ties it is {expected}"
     )
@@ -171,14 +176,10 @@ def test_library_keeps_the_k_likeliest_and_their_ties_on_any_logits(
 def test_generate_keeps_the_k_likeliest(
     model: Model, seed: int, evidence: Evidence, k: int
 ) -> None:
-    text = probes.decoding.sampled(
-        model, CAPITAL_OF_JAPAN, 1, seed, temperature=1.4, top_k=k, top_p=1.0
-    )
-    steps = probes.decoding.compare_filters(
-        text.logits, text.scores, Sampling(temperature=1.4, top_k=k)
-    )
+    text = decoding.sampled(model, CAPITAL_OF_JAPAN, 1, seed, temperature=1.4, top_k=k, top_p=1.0)
+    steps = decoding.compare_filters(text.logits, text.scores, Sampling(temperature=1.4, top_k=k))
     evidence["k"], evidence["kept"] = k, steps[0].kept
-    evidence["probability_kept"] = probes.decoding.mass_kept(text, 1.4)
+    evidence["probability_kept"] = decoding.mass_kept(text, 1.4)
     as_the_settings_say(steps)
     kept, least = steps[0].kept, min(k, text.logits.shape[-1])
     assert kept >= least, f"top-k of {k} keeps {kept} tokens"
@@ -186,10 +187,10 @@ def test_generate_keeps_the_k_likeliest(
 
 @pytest.mark.claim("top-k")
 def test_k_of_one_is_greedy(model: Model, seed: int, evidence: Evidence) -> None:
-    greedy = probes.decoding.greedy(model, [CAPITAL_OF_JAPAN], 20)[0]
-    sampled = probes.decoding.sampled(model, CAPITAL_OF_JAPAN, 20, seed, top_k=1)
+    greedy = decoding.greedy(model, [CAPITAL_OF_JAPAN], 20)[0]
+    sampled = decoding.sampled(model, CAPITAL_OF_JAPAN, 20, seed, top_k=1)
     evidence["greedy"], evidence["top_k_1"] = greedy.text, sampled.text
-    alone = probes.decoding.steps_without_tie(greedy)
+    alone = decoding.steps_without_tie(greedy)
     if alone == 0:
         pytest.skip("its two likeliest tokens are equally likely: top-k of 1 keeps both")
     assert sampled.ids[:alone] == greedy.ids[0][:alone], (
@@ -201,7 +202,7 @@ def test_k_of_one_is_greedy(model: Model, seed: int, evidence: Evidence) -> None
 def test_k_of_the_whole_vocabulary_changes_nothing(model: Model, evidence: Evidence) -> None:
     logits = model.logits(CAPITAL_OF_JAPAN)[-1:]
     evidence["k"] = k = logits.shape[-1]
-    theirs = probes.library_filters.top_k(logits, k)
+    theirs = warpers.top_k(logits, k)
     assert theirs.equal(logits), f"top-k of all {k} tokens changes the logits"
 
 
@@ -214,10 +215,10 @@ def test_k_of_the_whole_vocabulary_changes_nothing(model: Model, evidence: Evide
 def test_library_nucleus_is_the_definition_on_any_logits(
     model: Model, logits: dict[str, Any], p: float
 ) -> None:
-    made = probes.hard_logits.make(**logits)
+    made = testing_logits.make(**logits)
     sampling = Sampling(top_k=0, top_p=p)
-    theirs = probes.library_filters.apply(made, sampling)
-    as_the_settings_say(probes.decoding.compare_filters(made, theirs, sampling))
+    theirs = warpers.apply(made, sampling)
+    as_the_settings_say(decoding.compare_filters(made, theirs, sampling))
 
 
 @pytest.mark.claim("top-p-reference")
@@ -226,12 +227,12 @@ def test_where_the_sum_meets_p_exactly_the_nucleus_ends(
     model: Model, evidence: Evidence, size: int
 ) -> None:
     # Equal probabilities of 1/size: every running sum is exact, from either end.
-    logits = probes.hard_logits.make(size, "equal", seed=0)
+    logits = testing_logits.make(size, "equal", seed=0)
     sums = (1, size // 4, size // 2, size - 1)
     kept = {
         number: (
-            int(probes.filters.kept(probes.filters.top_p(logits, number / size))),
-            int(probes.filters.kept(probes.library_filters.top_p(logits, number / size))),
+            int(sampling_reference.kept(sampling_reference.top_p(logits, number / size))),
+            int(sampling_reference.kept(warpers.top_p(logits, number / size))),
         )
         for number in sums
     }
@@ -252,15 +253,15 @@ def test_nucleus_of_the_models_own_logits(
 ) -> None:
     logits = model.logits(prompt)
     sampling = Sampling(top_k=0, top_p=p)
-    theirs = probes.library_filters.apply(logits, sampling)
-    steps = probes.decoding.compare_filters(logits, theirs, sampling)
+    theirs = warpers.apply(logits, sampling)
+    steps = decoding.compare_filters(logits, theirs, sampling)
     evidence["p"], evidence["sizes"] = p, [step.kept for step in steps]
     as_the_settings_say(steps)
 
 
 @pytest.mark.claim("nucleus-adapts")
 def test_nucleus_grows_with_the_flatness(model: Model, evidence: Evidence) -> None:
-    nuclei = probes.decoding.nuclei(model, [*PROMPTS], length=20, p=0.9)
+    nuclei = decoding.nuclei(model, [*PROMPTS], length=20, p=0.9)
     evidence.update(asdict(nuclei))
     if nuclei.entropy_range < 0.5:
         pytest.skip("its distributions are all about equally flat")
@@ -283,11 +284,11 @@ def test_generate_chooses_from_the_logits_filtered_in_order(
     model: Model, seed: int, evidence: Evidence, sampling: Sampling
 ) -> None:
     settings = {k: v for k, v in sampling.arguments().items() if k != "do_sample"}
-    text = probes.decoding.sampled(model, STORIES[0], 12, seed, **settings)
-    steps = probes.decoding.compare_filters(text.logits, text.scores, sampling)
+    text = decoding.sampled(model, STORIES[0], 12, seed, **settings)
+    steps = decoding.compare_filters(text.logits, text.scores, sampling)
     evidence["settings"], evidence["text"] = settings, text.text
     evidence["steps"] = [asdict(step) for step in steps]
-    traced = probes.traces.trace(
+    traced = token_trace.trace(
         model, text.ids, text.logits, text.scores, after=model.prompt_ids(STORIES[0])
     )
     evidence["trace"] = {"prompt": STORIES[0], "steps": [asdict(step) for step in traced]}
@@ -301,11 +302,9 @@ def test_generate_chooses_from_the_logits_filtered_in_order(
 def test_library_min_p_is_the_definition_on_any_logits(
     model: Model, logits: dict[str, Any], share: float
 ) -> None:
-    made = probes.hard_logits.make(**logits)
-    theirs = probes.library_filters.min_p(made, share)
-    as_the_settings_say(
-        probes.decoding.compare_filters(made, theirs, Sampling(top_k=0, min_p=share))
-    )
+    made = testing_logits.make(**logits)
+    theirs = warpers.min_p(made, share)
+    as_the_settings_say(decoding.compare_filters(made, theirs, Sampling(top_k=0, min_p=share)))
 
 
 @pytest.mark.claim("filter-order")
@@ -316,10 +315,10 @@ def test_library_min_p_is_the_definition_on_any_logits(
 def test_composition_is_the_librarys_on_any_logits(
     model: Model, logits: dict[str, Any], temperature: float, k: int, p: float
 ) -> None:
-    made = probes.hard_logits.make(**logits)
+    made = testing_logits.make(**logits)
     sampling = Sampling(temperature=temperature, top_k=k, top_p=p)
-    theirs = probes.library_filters.apply(made, sampling)
-    as_the_settings_say(probes.decoding.compare_filters(made, theirs, sampling))
+    theirs = warpers.apply(made, sampling)
+    as_the_settings_say(decoding.compare_filters(made, theirs, sampling))
 
 
 @pytest.mark.claim("filter-order")
@@ -327,10 +326,10 @@ def test_another_order_would_be_seen(model: Model, evidence: Evidence) -> None:
     logits = model.logits(STORIES[0])[-1:]
     last = Sampling(temperature=3.0, top_k=0)
     in_order = replace(last, top_p=0.9)
-    nucleus_first = probes.library_filters.apply(probes.filters.top_p(logits, 0.9), last)
-    if nucleus_first.equal(probes.filters.filtered(logits, in_order)):
+    nucleus_first = warpers.apply(sampling_reference.top_p(logits, 0.9), last)
+    if nucleus_first.equal(sampling_reference.filtered(logits, in_order)):
         pytest.skip("its distribution is so flat or so sharp that no order makes a difference")
-    step = probes.decoding.compare_filters(logits, nucleus_first, in_order)[0]
+    step = decoding.compare_filters(logits, nucleus_first, in_order)[0]
     evidence.update(asdict(step))
     assert not step.as_expected, "the nucleus taken first passes for the nucleus taken last"
 
@@ -338,17 +337,15 @@ def test_another_order_would_be_seen(model: Model, evidence: Evidence) -> None:
 @pytest.mark.claim("hidden-top-k")
 @pytest.mark.parametrize("prompt", PROMPTS)
 def test_top_k_50_applies_unasked(model: Model, seed: int, evidence: Evidence, prompt: str) -> None:
-    text = probes.decoding.sampled(model, prompt, 4, seed, temperature=1.4, top_p=0.9)
-    unfiltered = probes.decoding.sampled(
-        model, prompt, 4, seed, temperature=1.4, top_p=0.9, top_k=0
-    )
-    sizes = [probes.filters.kept(t.scores).tolist() for t in (text, unfiltered)]
+    text = decoding.sampled(model, prompt, 4, seed, temperature=1.4, top_p=0.9)
+    unfiltered = decoding.sampled(model, prompt, 4, seed, temperature=1.4, top_p=0.9, top_k=0)
+    sizes = [sampling_reference.kept(t.scores).tolist() for t in (text, unfiltered)]
     evidence["kept_by_default"], evidence["kept_with_top_k_0"] = sizes
     evidence["text_by_default"], evidence["text_with_top_k_0"] = text.text, unfiltered.text
-    with_50 = probes.decoding.compare_filters(
+    with_50 = decoding.compare_filters(
         text.logits, text.scores, Sampling(temperature=1.4, top_p=0.9, top_k=50)
     )
-    without = probes.decoding.compare_filters(
+    without = decoding.compare_filters(
         unfiltered.logits, unfiltered.scores, Sampling(temperature=1.4, top_p=0.9, top_k=0)
     )
     as_the_settings_say(with_50, "by top-k 50 and top-p 0.9 together")

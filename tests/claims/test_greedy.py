@@ -7,15 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import probes
-from probes.texts import CAPITAL_OF_JAPAN, CAPITALS, PROMPTS, STORIES
+from probes.data import published
+from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, CAPITALS, PROMPTS, STORIES
+from probes.measure import (
+    decoding,
+    determinism,
+    recorded_outputs,
+    reference_prompts,
+    repetition,
+    token_trace,
+)
+from probes.stats import goodness_of_fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from probes import Model
-    from probes.determinism import Difference, Variation
-    from probes.model import Generation
+    from probes.engines.transformers.model import Generation
+    from probes.measure.determinism import Difference, Variation
 
     Greedy = Callable[[int], list[Generation]]
     Capitals = Callable[[int], dict[str, tuple[Generation, Generation]]]
@@ -34,7 +43,7 @@ def test_greedy_takes_the_most_likely_token_at_every_step(
     texts = greedy(length)
     evidence["texts"] = [text.text for text in texts]
     for text in texts:
-        steps = probes.decoding.step_logits(text)
+        steps = decoding.step_logits(text)
         likeliest = steps.argmax(dim=-1).tolist()
         wrong = [n for n, token in enumerate(text.ids[0]) if likeliest[n : n + 1] != [token]]
         assert not wrong, (
@@ -48,15 +57,15 @@ def test_what_greedy_chose_is_the_argmax_of_a_forward_pass_of_its_own(
     model: Model, greedy: Greedy, evidence: Evidence
 ) -> None:
     text = greedy(20)[0]
-    again = probes.decoding.recomputed(model, text)
+    again = decoding.recomputed(model, text)
     evidence["text"] = text.text
     evidence.update(asdict(again))
-    logits = probes.decoding.step_logits(text)
-    traced = probes.traces.trace(
+    logits = decoding.step_logits(text)
+    traced = token_trace.trace(
         model, text.ids[0], logits, after=text.prompt_ids, noise=again.largest_change
     )
     evidence["trace"] = {"prompt": PROMPTS[0], "steps": [asdict(step) for step in traced]}
-    tolerance = probes.determinism.tolerance([text], model.network.dtype)
+    tolerance = determinism.tolerance([text], model.network.dtype)
     assert again.largest_change <= tolerance, (
         f"in a pass of its own a logit changes by {again.largest_change:.2g}, where rounding "
         f"explains {tolerance:.2g}"
@@ -81,8 +90,8 @@ def differences(evidence: Evidence, variations: Iterable[Variation]) -> list[Var
 
 @pytest.mark.claim("greedy-deterministic")
 def test_five_runs_of_five_are_the_same(model: Model, evidence: Evidence) -> None:
-    runs = differences(evidence, probes.determinism.repeated(model, PROMPTS, 20, runs=5))
-    evidence["text"] = probes.decoding.greedy(model, PROMPTS, 20)[0].text
+    runs = differences(evidence, determinism.repeated(model, PROMPTS, 20, runs=5))
+    evidence["text"] = decoding.greedy(model, PROMPTS, 20)[0].text
     assert len(runs) == 4, f"{len(runs)} runs were compared with the first, not 4"
     other = [found for run in runs for found in run.differences]
     assert not other, f"a run gives another text: {other[0].in_words()}"
@@ -113,7 +122,7 @@ NOTHING_TO_VARY = {
 def test_greedy_text_is_the_same_however_it_is_made(
     model: Model, evidence: Evidence, variation: str, length: int
 ) -> None:
-    made = getattr(probes.determinism, variation)(model, PROMPTS, length)
+    made = getattr(determinism, variation)(model, PROMPTS, length)
     found = differences(evidence, made)
     if not found:
         pytest.skip(NOTHING_TO_VARY[variation])
@@ -128,7 +137,7 @@ def test_greedy_text_is_the_same_however_it_is_made(
 @pytest.mark.claim("greedy-deterministic")
 def test_logits_are_the_same_in_any_number_of_rows(model: Model, evidence: Evidence) -> None:
     token = model.encode(CAPITAL_OF_JAPAN, special_tokens=False)[0]
-    found = probes.determinism.by_rows(model, token)
+    found = determinism.by_rows(model, token)
     evidence["rows"] = [asdict(each) for each in found]
     for each in found:
         assert each.explained, (
@@ -141,9 +150,9 @@ def test_logits_are_the_same_in_any_number_of_rows(model: Model, evidence: Evide
 
 @pytest.mark.claim("greedy-deterministic")
 def test_logits_are_the_same_in_any_batch(model: Model, evidence: Evidence) -> None:
-    groups = probes.shared_prompts.shared_prompts().values()
+    groups = reference_prompts.shared_prompts().values()
     prompts = [prompt for group in groups for prompt in group]
-    kept = probes.shared_prompts.kept(model, prompts)
+    kept = reference_prompts.kept(model, prompts)
     evidence["noise"], evidence["tolerance"] = kept.noise, kept.tolerance
     evidence["prompts"], evidence["positions"] = len(prompts), sum(len(p.ids) for p in kept.prompts)
     evidence["kept_prompts"] = [asdict(prompt) for prompt in kept.prompts]
@@ -174,11 +183,11 @@ def test_bos_changes_the_text_and_not_the_answer(
 
 @pytest.mark.claim("bos-recorded")
 def test_text_without_bos_is_the_published_one(model: Model, evidence: Evidence) -> None:
-    published = probes.published.text("bos-recorded")
-    ids = model.encode(published.prompt, special_tokens=published.special_tokens)
-    (text,) = probes.decoding.greedy(model, [ids], published.tokens)
-    finding = probes.outputs.beside_published(model, published, text)
-    evidence.update(asdict(finding), source=probes.published.outputs().source)
+    expected = published.text("bos-recorded")
+    ids = model.encode(expected.prompt, special_tokens=expected.special_tokens)
+    (text,) = decoding.greedy(model, [ids], expected.tokens)
+    finding = recorded_outputs.beside_published(model, expected, text)
+    evidence.update(asdict(finding), source=published.outputs().source)
     assert finding.holds, finding.reason
 
 
@@ -200,13 +209,13 @@ def test_long_greedy_text_repeats_itself_more_than_sampled_text(
         pytest.skip(
             f"none of its greedy texts is longer than {longest}: too short to repeat itself"
         )
-    found = probes.repetition.greedy_against_sampled(model, stories, samples=8, seed=seed)
+    found = repetition.greedy_against_sampled(model, stories, samples=8, seed=seed)
     evidence.update(asdict(found))
     assert found.greedy_distinct < found.sampled_distinct, (
         f"greedy text repeats itself no more: {found.greedy_distinct:.1%} of its 4-grams are "
         f"distinct, of sampled text {found.sampled_distinct:.1%}"
     )
-    assert found.p_value < probes.goodness.SHOWN, (
+    assert found.p_value < goodness_of_fit.SHOWN, (
         f"greedy text repeats itself hardly more: p = {found.p_value:.2g}"
     )
 
@@ -214,7 +223,7 @@ def test_long_greedy_text_repeats_itself_more_than_sampled_text(
 @pytest.mark.claim("beam-one")
 @pytest.mark.parametrize("number", SEARCHED)
 def test_one_beam_is_greedy(model: Model, greedy: Greedy, evidence: Evidence, number: int) -> None:
-    one = probes.decoding.searched(model, PROMPTS[number], beams=1, length=20)
+    one = decoding.searched(model, PROMPTS[number], beams=1, length=20)
     text = greedy(20)[number]
     evidence["one_beam"], evidence["greedy"] = one.text, text.text
     assert one.text.startswith(text.text), (
@@ -227,10 +236,10 @@ def test_one_beam_is_greedy(model: Model, greedy: Greedy, evidence: Evidence, nu
 def test_best_of_four_beams_is_no_less_likely_than_greedy(
     model: Model, greedy: Greedy, evidence: Evidence, prompt: str
 ) -> None:
-    one = probes.decoding.searched(model, prompt, beams=1, length=20)
+    one = decoding.searched(model, prompt, beams=1, length=20)
     text = greedy(20)[PROMPTS.index(prompt)]
-    rounding = 20 * probes.determinism.tolerance([text], model.network.dtype)
-    beams = probes.decoding.searched(model, prompt, beams=4, length=20)
+    rounding = 20 * determinism.tolerance([text], model.network.dtype)
+    beams = decoding.searched(model, prompt, beams=4, length=20)
     evidence["greedy"], evidence["four_beams"] = asdict(one), asdict(beams)
     assert beams.log_probability >= one.log_probability - rounding, (
         f"the best of four beams has a log-probability of {beams.log_probability:.2f}: "

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-import probes
+from probes.data import word_lists
+from probes.measure import embeddings, tokenizer, word_similarity
+from probes.stats import geometry
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from probes import Model
-    from probes.embeddings import Storage
-    from probes.meaning import Groups, Scene
-    from probes.words import WordList
+    from probes.data.word_lists import WordList
+    from probes.measure.embeddings import Storage
+    from probes.measure.word_similarity import Groups, Scene
 
 Evidence = dict[str, Any]
 
@@ -26,19 +28,19 @@ CHANCE = 0.05
 
 def english() -> WordList:
     """The published words."""
-    return probes.words.built_in()["english"]
+    return word_lists.built_in()["english"]
 
 
 def lists(model: Model) -> tuple[WordList, ...]:
     """The target's lists of words: claims are decided on the first."""
-    return probes.words.lists(model.target.words)
+    return word_lists.lists(model.target.words)
 
 
 def measured_groups(model: Model, words: WordList) -> Groups:
     """How alike the words are by their embedding rows: measured once a session."""
     return model.remember(
         ("groups", words.name, words.all),
-        lambda: probes.meaning.groups(probes.embeddings.word_vectors(model, words.all), words),
+        lambda: word_similarity.groups(embeddings.word_vectors(model, words.all), words),
     )
 
 
@@ -46,15 +48,15 @@ def measured_scene(model: Model, words: WordList) -> Scene:
     """The words' embedding rows in two principal components: measured once a session."""
 
     def scene() -> Scene:
-        vectors = probes.embeddings.word_vectors(model, words.all)
+        vectors = embeddings.word_vectors(model, words.all)
         assert np.ptp(vectors, axis=0).any(), "all words have one and the same vector"
-        return probes.meaning.scene(vectors, words)
+        return word_similarity.scene(vectors, words)
 
     return model.remember(("scene", words.name, words.all), scene)
 
 
 def hidden_vectors(model: Model, words: WordList) -> npt.NDArray[np.float32]:
-    return probes.embeddings.hidden_vectors(model, words.all)
+    return embeddings.hidden_vectors(model, words.all)
 
 
 def kept_as(stored: Storage) -> str:
@@ -73,20 +75,20 @@ def close(found: npt.NDArray[Any], expected: npt.NDArray[Any]) -> bool:
 @pytest.mark.claim("word-vectors")
 def test_a_words_vector_is_the_mean_of_its_pieces_rows(model: Model, evidence: Evidence) -> None:
     words = [word for each in lists(model) for word in each.all]
-    stored = probes.embeddings.storage(model.embedding())
+    stored = embeddings.storage(model.embedding())
     evidence["embedding"] = asdict(stored)
     assert not stored.quantized, kept_as(stored)
-    vectors = probes.embeddings.word_vectors(model, words)
+    vectors = embeddings.word_vectors(model, words)
     evidence["shape"], evidence["dtype"] = list(vectors.shape), vectors.dtype.name
     evidence["pieces"] = {
-        word: probes.tokens.pieces(model, probes.embeddings.word_ids(model, word)) for word in words
+        word: tokenizer.pieces(model, embeddings.word_ids(model, word)) for word in words
     }
     shape = (len(words), model.hidden_size)
     assert vectors.shape == shape, f"the vectors' shape is {vectors.shape}, not {shape}"
     assert vectors.dtype == np.float32, f"the vectors are {vectors.dtype}, not float32"
     for word, vector in zip(words, vectors, strict=True):
-        _, ids = probes.tokens.without_special_tokens(model, word)
-        rows = probes.embeddings.looked_up(model, ids).double().cpu().numpy()
+        _, ids = tokenizer.without_special_tokens(model, word)
+        rows = embeddings.looked_up(model, ids).double().cpu().numpy()
         special = set(ids) & set(model.tokenizer.all_special_ids)
         assert not special, f"{word!r} has special tokens among its pieces: ids {special}"
         assert close(vector, rows.mean(axis=0)), (
@@ -100,16 +102,16 @@ def test_the_published_words_are_one_piece_each_and_their_vector_is_its_row(
     model: Model, evidence: Evidence
 ) -> None:
     words = english().all
-    ids = [probes.embeddings.word_ids(model, word) for word in words]
+    ids = [embeddings.word_ids(model, word) for word in words]
     evidence["ids"] = dict(zip(words, ids, strict=True))
-    found = [probes.tokens.pieces(model, each) for each in ids]
+    found = [tokenizer.pieces(model, each) for each in ids]
     other = [
         f"{word!r} as {pieces}"
         for word, pieces in zip(words, found, strict=True)
-        if pieces != [probes.tokens.SPACE + word]
+        if pieces != [tokenizer.SPACE + word]
     ]
     assert not other, f"words are not one piece with a space first: {', '.join(other)}"
-    vectors = probes.embeddings.word_vectors(model, words)
+    vectors = embeddings.word_vectors(model, words)
     rows = model.embedding([i for each in ids for i in each]).float().cpu().numpy()
     evidence["shape"] = list(vectors.shape)
     shape = (20, model.hidden_size)
@@ -125,7 +127,7 @@ def test_the_published_words_are_one_piece_each_and_their_vector_is_its_row(
 def test_the_embedding_of_a_4_bit_model_is_not_quantized(
     in_nf4: Model, unquantized: Model, evidence: Evidence
 ) -> None:
-    stored = probes.embeddings.storage(in_nf4.embedding())
+    stored = embeddings.storage(in_nf4.embedding())
     evidence.update(asdict(stored))
     assert not stored.quantized, kept_as(stored)
     shape = [in_nf4.config.vocab_size, in_nf4.hidden_size]
@@ -146,7 +148,7 @@ def groups_verdict(found: Groups) -> None:
     """What must be so for words to be in groups by cosine."""
     test, inside = found.test, np.diag(found.means)
     across = np.where(np.eye(len(inside), dtype=bool), -np.inf, found.means).max(axis=1)
-    assert test.p_value < probes.geometry.ALPHA, (
+    assert test.p_value < geometry.ALPHA, (
         f"{test.p_value:.1%} of random groupings are as clear: inside groups the cosine is "
         f"{test.statistic:.2g} above that across"
     )
@@ -197,7 +199,7 @@ def test_fish_and_cow_are_the_animals_least_like_dog_and_cat(
     model: Model, evidence: Evidence
 ) -> None:
     animals = english().groups["animals"]
-    similarity = probes.geometry.cosine_matrix(probes.embeddings.word_vectors(model, animals))
+    similarity = geometry.cosine_matrix(embeddings.word_vectors(model, animals))
     evidence["words"] = [*animals]
     evidence["cosine_matrix"] = similarity.round(4).tolist()
     dog, cat, *least = (animals.index(word) for word in ("dog", "cat", "cow", "fish"))
@@ -220,7 +222,7 @@ def test_words_lie_nearest_the_centroid_of_their_own_group(
     evidence["other_lists"] = {
         words.name: scene_evidence(measured_scene(model, words)) for words in others
     }
-    assert found.test.p_value < probes.geometry.ALPHA, (
+    assert found.test.p_value < geometry.ALPHA, (
         f"{found.test.p_value:.1%} of random groupings lie as clearly apart: the silhouette is "
         f"{found.test.statistic:.3f}"
     )
@@ -269,7 +271,7 @@ def test_royalty_is_farther_from_people_than_people_from_the_unrelated(
     people = centres["people"]
     evidence["royalty_to_people"] = far = float(np.linalg.norm(centres["royalty"] - people))
     evidence["people_to_unrelated"] = near = float(
-        np.linalg.norm(centres[probes.meaning.UNRELATED] - people)
+        np.linalg.norm(centres[word_similarity.UNRELATED] - people)
     )
     assert far > near, f"royalty is {far:.3f} from people, the unrelated words are {near:.3f}"
 
@@ -280,8 +282,8 @@ def test_royalty_is_farther_from_people_than_people_from_the_unrelated(
 @pytest.mark.claim("other-vectors")
 def test_the_output_heads_rows_group_the_words(model: Model, evidence: Evidence) -> None:
     words = lists(model)[0]
-    found = probes.meaning.groups(probes.embeddings.head_vectors(model, words.all), words)
-    evidence["tied_to_the_embedding"] = probes.embeddings.tied(model)
+    found = word_similarity.groups(embeddings.head_vectors(model, words.all), words)
+    evidence["tied_to_the_embedding"] = embeddings.tied(model)
     evidence.update(found.as_evidence())
     groups_verdict(found)
 
@@ -289,8 +291,8 @@ def test_the_output_heads_rows_group_the_words(model: Model, evidence: Evidence)
 @pytest.mark.claim("other-vectors")
 def test_hidden_states_of_a_middle_layer_group_the_words(model: Model, evidence: Evidence) -> None:
     words = lists(model)[0]
-    found = probes.meaning.groups(hidden_vectors(model, words), words)
-    evidence["layer"] = probes.embeddings.middle_layer(model)
+    found = word_similarity.groups(hidden_vectors(model, words), words)
+    evidence["layer"] = embeddings.middle_layer(model)
     evidence.update(found.as_evidence())
     evidence["mean_inside_minus_across_in_the_embedding"] = measured_groups(
         model, words
@@ -302,17 +304,17 @@ def test_hidden_states_of_a_middle_layer_group_the_words(model: Model, evidence:
 def test_words_that_share_a_piece_are_closer_than_those_that_share_none(
     model: Model, evidence: Evidence
 ) -> None:
-    words = probes.words.built_in()["japanese"].all
-    similarity = probes.geometry.cosine_matrix(probes.embeddings.word_vectors(model, words))
-    shared = probes.embeddings.shared_pieces(model, words)
-    test = probes.geometry.pair_test(similarity, shared)
+    words = word_lists.built_in()["japanese"].all
+    similarity = geometry.cosine_matrix(embeddings.word_vectors(model, words))
+    shared = embeddings.shared_pieces(model, words)
+    test = geometry.pair_test(similarity, shared)
     evidence["pieces"] = {
-        word: probes.tokens.pieces(model, probes.embeddings.word_ids(model, word)) for word in words
+        word: tokenizer.pieces(model, embeddings.word_ids(model, word)) for word in words
     }
-    evidence["pairs_that_share"] = int(probes.geometry.pairs(shared).sum())
+    evidence["pairs_that_share"] = int(geometry.pairs(shared).sum())
     evidence["permutation_test"] = asdict(test)
     evidence["cosine_matrix"] = similarity.round(4).tolist()
-    assert test.p_value < probes.geometry.ALPHA, (
+    assert test.p_value < geometry.ALPHA, (
         f"{test.p_value:.1%} of random choices of pairs are as clear: of words that share a piece "
         f"the cosine is {test.statistic:.2g} above that of others"
     )
@@ -323,10 +325,10 @@ def test_the_same_pieces_in_another_order_have_the_same_vector(
     model: Model, evidence: Evidence
 ) -> None:
     words = ("女王", "王女")
-    one, two = (probes.embeddings.word_ids(model, word) for word in words)
+    one, two = (embeddings.word_ids(model, word) for word in words)
     evidence["ids"] = {words[0]: one, words[1]: two}
     assert sorted(one) == sorted(two), f"{words[0]} and {words[1]} have other pieces: {one}, {two}"
     assert one != two, f"{words[0]} and {words[1]} have the same ids: {one}"
-    first, second = probes.embeddings.word_vectors(model, words)
+    first, second = embeddings.word_vectors(model, words)
     evidence["largest_difference"] = apart = float(np.abs(first - second).max())
     assert close(first, second), f"their vectors are {apart:.2g} apart"

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import probes
-from probes.recording import REMEDY, Recording, changes, judge_number, judge_text
-from probes.texts import PROMPTS
+from probes.data.tokenizer_texts import PROMPTS
+from probes.measure import determinism, recorded_outputs
+from probes.schema.recorded_output import REMEDY, Recording, changes, judge_number, judge_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from probes import Model
-    from probes.model import Generation
-    from probes.recording import Finding
-    from probes.snapshots import Recorded
+    from probes.engines.transformers.model import Generation
+    from probes.plugin.snapshots import Recorded
+    from probes.schema.recorded_output import Finding
 
     Greedy = Callable[[int], list[Generation]]
 
@@ -32,24 +32,24 @@ def test_greedy_texts_are_the_recorded_ones(
     model: Model, greedy: Greedy, recorded: Recorded, evidence: Evidence
 ) -> None:
     texts = dict(zip(PROMPTS, greedy(LENGTH), strict=True))
-    tolerance = probes.determinism.tolerance([*texts.values()], model.network.dtype)
+    tolerance = determinism.tolerance([*texts.values()], model.network.dtype)
     evidence["tolerance"] = tolerance
 
     def noise() -> float:
-        evidence["noise"] = measured = probes.outputs.noise(model, PROMPTS, LENGTH)
+        evidence["noise"] = measured = recorded_outputs.noise(model, PROMPTS, LENGTH)
         return measured
 
     old = recorded.baseline.texts if recorded.baseline else {}
     findings = [
         judge_text(
-            probes.outputs.compared(model, prompt, old[prompt], text),
+            recorded_outputs.compared(model, prompt, old[prompt], text),
             tolerance=tolerance,
             noise=noise,
         )
         for prompt, text in texts.items()
         if prompt in old
     ]
-    now = {prompt: probes.outputs.recorded_text(text) for prompt, text in texts.items()}
+    now = {prompt: recorded_outputs.recorded_text(text) for prompt, text in texts.items()}
     evidence["kept_texts"] = [text.model_dump(mode="json") for text in now.values()]
     decide(recorded, Recording(made=recorded.made, texts=now), findings, evidence)
 
@@ -59,7 +59,7 @@ def test_numbers_are_the_recorded_ones(
     model: Model, greedy: Greedy, recorded: Recorded, evidence: Evidence
 ) -> None:
     texts = dict(zip(PROMPTS, greedy(LENGTH), strict=True))
-    now = probes.outputs.recorded_numbers(model, texts)
+    now = recorded_outputs.recorded_numbers(model, texts)
     old = recorded.baseline.numbers if recorded.baseline else {}
     findings = [
         judge_number(name, old[name], number.value) for name, number in now.items() if name in old

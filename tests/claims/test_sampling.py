@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import probes
-from probes.sampling import GRID, NARROW_HOT, NEAR_GREEDY, WIDE_HOT, Sampling
-from probes.texts import CAPITAL_OF_JAPAN, CAPITALS, STORIES
+from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, CAPITALS, STORIES
+from probes.measure import decoding, sampling_fit, variety
+from probes.schema.sampling import GRID, NARROW_HOT, NEAR_GREEDY, WIDE_HOT, Sampling
+from probes.stats import goodness_of_fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from probes import Model
-    from probes.draws import Draws
-    from probes.model import Generation
+    from probes.engines.transformers.model import Generation
+    from probes.measure.sampling_fit import Draws
 
     Capitals = Callable[[int], dict[str, tuple[Generation, Generation]]]
 
@@ -42,10 +43,10 @@ def test_near_greedy_sampling_reproduces_the_greedy_text(
 ) -> None:
     text, _ = greedy_capitals(20)[country]
     evidence["greedy"] = text.text
-    evidence["probability"] = p = probes.decoding.probability_of_greedy(text, NEAR_GREEDY)
+    evidence["probability"] = p = decoding.probability_of_greedy(text, NEAR_GREEDY)
     evidence["probability_that_five_agree"] = p**RUNS
     evidence["grid"] = [
-        asdict(sampling) | {"probability": probes.decoding.probability_of_greedy(text, sampling)}
+        asdict(sampling) | {"probability": decoding.probability_of_greedy(text, sampling)}
         for sampling in GRID
     ]
     assert p > 0.99, f"sampling gives the greedy text with probability {p:.3f} only"
@@ -56,9 +57,9 @@ def test_five_near_greedy_runs_agree_with_the_probability(
     model: Model, seed: int, greedy_capitals: Capitals, evidence: Evidence
 ) -> None:
     texts = [text for text, _ in greedy_capitals(20).values()]
-    found = probes.variety.runs_that_reproduce(model, texts, NEAR_GREEDY, runs=RUNS, seed=seed)
+    found = variety.runs_that_reproduce(model, texts, NEAR_GREEDY, runs=RUNS, seed=seed)
     evidence.update(asdict(found))
-    assert found.p_value >= probes.goodness.ALPHA, (
+    assert found.p_value >= goodness_of_fit.ALPHA, (
         f"{found.reproduced} of {found.runs} runs give the greedy text, "
         f"{found.expected:.1f} are expected"
     )
@@ -70,7 +71,7 @@ def test_five_hot_runs_differ_though_the_nucleus_is_narrow(
     model: Model, evidence: Evidence, prompt: str
 ) -> None:
     # Texts that differ within ten tokens differ within twenty.
-    texts = probes.decoding.possible_texts(model, prompt, NARROW_HOT, 10)
+    texts = decoding.possible_texts(model, prompt, NARROW_HOT, 10)
     all_agree = texts.agreement(runs=RUNS)
     evidence["probability_that_five_agree"] = asdict(all_agree)
     evidence["probability_that_two_agree"] = asdict(texts.agreement())
@@ -90,19 +91,19 @@ def test_wide_hot_texts_vary_more_and_are_less_likely(
     model: Model, seed: int, evidence: Evidence, prompt: str
 ) -> None:
     narrow, wide = (
-        probes.variety.of_samples(model, HOT_PROMPTS, sampling, samples=48, length=20, seed=seed)[
+        variety.of_samples(model, HOT_PROMPTS, sampling, samples=48, length=20, seed=seed)[
             HOT_PROMPTS.index(prompt)
         ]
         for sampling in (NARROW_HOT, WIDE_HOT)
     )
     evidence["narrow_hot"], evidence["wide_hot"] = narrow.as_evidence(), wide.as_evidence()
-    flatter = probes.variety.p_value_of_larger(wide.entropies, narrow.entropies)
-    less_likely = probes.variety.p_value_of_larger(narrow.log_likelihoods, wide.log_likelihoods)
+    flatter = variety.p_value_of_larger(wide.entropies, narrow.entropies)
+    less_likely = variety.p_value_of_larger(narrow.log_likelihoods, wide.log_likelihoods)
     evidence["p_value_of_entropy"], evidence["p_value_of_log_likelihood"] = flatter, less_likely
-    assert flatter < probes.goodness.SHOWN, (
+    assert flatter < goodness_of_fit.SHOWN, (
         f"wide-hot texts are drawn from no flatter a law: p = {flatter:.2g}"
     )
-    assert less_likely < probes.goodness.SHOWN, (
+    assert less_likely < goodness_of_fit.SHOWN, (
         f"wide-hot texts are as likely: p = {less_likely:.2g}"
     )
     assert wide.distinct_4_grams >= narrow.distinct_4_grams, (
@@ -126,7 +127,7 @@ def verdict_of(evidence: Evidence, drawn: Draws) -> None:
 def test_first_tokens_follow_the_distribution(
     model: Model, seed: int, evidence: Evidence, prompt: str, sampling: Sampling
 ) -> None:
-    drawn = probes.draws.first_tokens(
+    drawn = sampling_fit.first_tokens(
         model, prompt, sampling, count=DRAWS, seed=seed, likeliest=256
     )
     verdict_of(evidence, drawn)
@@ -136,7 +137,7 @@ def test_first_tokens_follow_the_distribution(
 def test_two_million_draws_from_few_tokens_follow_it_closely(
     model: Model, seed: int, evidence: Evidence
 ) -> None:
-    drawn = probes.draws.first_tokens(
+    drawn = sampling_fit.first_tokens(
         model, STORIES[0], Sampling(top_k=0), count=2_000_000, seed=seed, likeliest=16
     )
     verdict_of(evidence, drawn)
@@ -147,7 +148,7 @@ def test_pairs_of_tokens_follow_their_joint_distribution(
     model: Model, seed: int, evidence: Evidence
 ) -> None:
     sampling = Sampling(temperature=1.4, top_k=5)
-    drawn = probes.draws.token_pairs(model, STORIES[0], sampling, count=DRAWS, seed=seed)
+    drawn = sampling_fit.token_pairs(model, STORIES[0], sampling, count=DRAWS, seed=seed)
     verdict_of(evidence, drawn)
 
 
@@ -155,7 +156,7 @@ def test_pairs_of_tokens_follow_their_joint_distribution(
 def test_draws_from_the_whole_vocabulary_follow_it_too(
     model: Model, seed: int, evidence: Evidence
 ) -> None:
-    drawn = probes.draws.first_tokens(model, STORIES[0], WIDE_HOT, count=1_000, seed=seed)
+    drawn = sampling_fit.first_tokens(model, STORIES[0], WIDE_HOT, count=1_000, seed=seed)
     verdict_of(evidence, drawn)
 
 
@@ -165,7 +166,7 @@ def test_a_million_draws_in_half_precision_follow_it_and_drop_what_is_dropped(
 ) -> None:
     if model.device.type != "cuda" or model.network.dtype.itemsize > 2:
         pytest.skip("it does not compute in half precision on a CUDA device")
-    drawn = probes.draws.first_tokens(
+    drawn = sampling_fit.first_tokens(
         model, STORIES[0], WIDE_HOT, count=1_000_000, seed=seed, likeliest=4_096
     )
     verdict_of(evidence, drawn)
@@ -177,10 +178,10 @@ def test_a_seed_decides_the_sample(model: Model, seed: int, evidence: Evidence) 
         model.generate(STORIES[0], sampling=WIDE_HOT, seed=seed, samples=4, max_new_tokens=10).texts
         for seed in (seed, seed, seed + 1)
     ]
-    chance = probes.decoding.possible_texts(model, STORIES[0], WIDE_HOT, 3).agreement().upper
+    chance = decoding.possible_texts(model, STORIES[0], WIDE_HOT, 3).agreement().upper
     evidence["first"], evidence["same_seed"], evidence["other_seed"] = texts
     evidence["probability_that_other_seed_agrees"] = at_most = chance**4
     assert texts[0] == texts[1], "the same seed gave another sample"
-    if at_most >= probes.goodness.ALPHA:
+    if at_most >= goodness_of_fit.ALPHA:
         pytest.skip("too few texts are possible to tell seeds apart")
     assert texts[0] != texts[2], "another seed gave the same sample"

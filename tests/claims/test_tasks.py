@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import probes
-from probes.sampling import GRID, NEAR_GREEDY, NUCLEI, TEMPERATURES, WIDE_HOT, Sampling
-from probes.texts import STORIES
+from probes.data import published, questions
+from probes.data.tokenizer_texts import STORIES
+from probes.measure import knowledge, stories, variety
+from probes.schema.sampling import GRID, NEAR_GREEDY, NUCLEI, TEMPERATURES, WIDE_HOT, Sampling
+from probes.stats import goodness_of_fit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from probes import Model
-    from probes.knowledge import Accuracy
-    from probes.questions import Question
+    from probes.data.questions import Question
+    from probes.measure.knowledge import Accuracy
 
 Evidence = dict[str, Any]
 
@@ -35,14 +37,14 @@ MOST_BY_OTHER_KEYS = 0.05
 STORIES_RECORDED = ("story-once", "story-long", "story-beginning")
 
 
-def questions(model: Model) -> tuple[Question, ...]:
+def asked_questions(model: Model) -> tuple[Question, ...]:
     """The target's questions, or the built-in ones."""
-    return probes.questions.asked(model.target.questions)
+    return questions.asked(model.target.questions)
 
 
 def accuracy(model: Model) -> Accuracy:
     """How likely each is answered rightly: computed once a session."""
-    return probes.knowledge.accuracy(model, questions(model))
+    return knowledge.accuracy(model, asked_questions(model))
 
 
 def named(sampling: Sampling) -> dict[str, float | None]:
@@ -58,10 +60,10 @@ def test_near_greedy_answers_most_questions_and_wide_hot_fewer(
 ) -> None:
     found = accuracy(model)
     near, wide = found.mean(NEAR_GREEDY), found.mean(WIDE_HOT)
-    evidence["questions"] = len(questions(model))
-    evidence["right_within_tokens"] = probes.knowledge.LENGTH
+    evidence["questions"] = len(asked_questions(model))
+    evidence["right_within_tokens"] = knowledge.LENGTH
     evidence["near_greedy"], evidence["wide_hot"] = asdict(near), asdict(wide)
-    test = probes.knowledge.compared(model, questions(model), NEAR_GREEDY, WIDE_HOT, seed)
+    test = knowledge.compared(model, asked_questions(model), NEAR_GREEDY, WIDE_HOT, seed)
     evidence["compared_by_question"] = asdict(test)
     evidence["each"] = [
         {
@@ -73,7 +75,7 @@ def test_near_greedy_answers_most_questions_and_wide_hot_fewer(
             "origin": question.origin.partition(":")[0],
         }
         for question, *at_least, most in zip(
-            questions(model),
+            asked_questions(model),
             found.lower(NEAR_GREEDY).round(4).tolist(),
             found.lower(WIDE_HOT).round(4).tolist(),
             found.upper(WIDE_HOT).round(4).tolist(),
@@ -81,7 +83,7 @@ def test_near_greedy_answers_most_questions_and_wide_hot_fewer(
         )
     ]
     assert near.lower > 0.5, f"near-greedy answers only {near.lower:.0%} rightly"
-    assert test.p_value < probes.knowledge.ALPHA, (
+    assert test.p_value < knowledge.ALPHA, (
         f"wide-hot does not answer clearly fewer: the difference is {test.difference:.3f}, "
         f"p = {test.p_value:.2g}, by {test.by}"
     )
@@ -93,17 +95,19 @@ def test_near_greedy_answers_most_questions_and_wide_hot_fewer(
 def test_drawn_answers_are_right_as_often_as_computed(
     model: Model, seed: int, evidence: Evidence, sampling: Sampling
 ) -> None:
-    found = probes.knowledge.drawn(model, questions(model), sampling, seed)
+    found = knowledge.drawn(model, asked_questions(model), sampling, seed)
     evidence["questions"], evidence["right"] = len(found.right), sum(found.right)
     evidence["expected"] = asdict(found.expected)
     evidence["p_of_so_few"], evidence["p_of_so_many"] = found.p_few, found.p_many
     evidence["right_by_other_questions_keys"] = found.by_other_keys
     evidence["wrong_answers"] = {
         question.prompt: text
-        for question, text, right in zip(questions(model), found.texts, found.right, strict=True)
+        for question, text, right in zip(
+            asked_questions(model), found.texts, found.right, strict=True
+        )
         if not right
     }
-    alpha = probes.goodness.ALPHA
+    alpha = goodness_of_fit.ALPHA
     assert found.p_few >= alpha, (
         f"{sum(found.right)} of {len(found.right)} are right, at least {found.expected.lower:.1f} "
         "are expected"
@@ -120,7 +124,7 @@ def test_drawn_answers_are_right_as_often_as_computed(
 @pytest.mark.claim("knowledge-accuracy")
 @pytest.mark.needs("mistral-tokenizer")
 def test_the_published_questions_are_asked_as_published(model: Model, evidence: Evidence) -> None:
-    asked = probes.questions.built_in()[: len(PUBLISHED)]
+    asked = questions.built_in()[: len(PUBLISHED)]
     prompts = [question.prompt for question in asked]
     assert prompts == [*PUBLISHED], f"the first questions are {prompts}"
     evidence["ids"] = ids = {q.prompt: model.prompt_ids(q.prompt) for q in asked}
@@ -144,9 +148,9 @@ def test_accuracy_falls_as_temperature_rises(
         assert hotter.lower <= coolest + 1e-9, f"more are right at T = {TEMPERATURES[place]}"
     if top_p < max(NUCLEI):
         return  # a narrow nucleus may hold the answer alone at any temperature
-    test = probes.knowledge.compared(model, questions(model), settings[0], settings[-1], seed)
+    test = knowledge.compared(model, asked_questions(model), settings[0], settings[-1], seed)
     evidence["coolest_against_hottest"] = asdict(test)
-    assert test.p_value < probes.knowledge.ALPHA, (
+    assert test.p_value < knowledge.ALPHA, (
         f"no clear fall: {test.difference:.3f}, p = {test.p_value:.2g}, by {test.by}"
     )
 
@@ -163,7 +167,7 @@ def counted(different: Iterable[int]) -> str:
 
 @pytest.mark.claim("stories-greedy")
 def test_three_greedy_runs_are_the_same(model: Model, evidence: Evidence) -> None:
-    found = probes.stories.greedy_runs(model, runs=RUNS)
+    found = stories.greedy_runs(model, runs=RUNS)
     evidence["texts"] = {opening: runs.texts for opening, runs in zip(STORIES, found, strict=True)}
     different = counted(runs.distinct for runs in found)
     assert all(runs.distinct == 1 for runs in found), f"different texts of {RUNS}: {different}"
@@ -171,7 +175,7 @@ def test_three_greedy_runs_are_the_same(model: Model, evidence: Evidence) -> Non
 
 @pytest.mark.claim("stories-sampled")
 def test_three_wide_hot_runs_all_differ(model: Model, seed: int, evidence: Evidence) -> None:
-    found = probes.stories.sampled_runs(model, WIDE_HOT, seed, runs=RUNS)
+    found = stories.sampled_runs(model, WIDE_HOT, seed, runs=RUNS)
     evidence["texts"] = {opening: runs.texts for opening, runs in zip(STORIES, found, strict=True)}
     evidence["chance_of_a_repeat"] = chances = [runs.chance_of_repeat for runs in found]
     assert max(chances) < 0.01, f"a run repeats an earlier one with probability {max(chances):.2g}"
@@ -182,11 +186,11 @@ def test_three_wide_hot_runs_all_differ(model: Model, seed: int, evidence: Evide
 @pytest.mark.claim("stories-recorded")
 @pytest.mark.parametrize("name", STORIES_RECORDED)
 def test_stories_are_the_published_ones(model: Model, evidence: Evidence, name: str) -> None:
-    published = probes.published.text(name)
-    ids = model.encode(published.prompt, special_tokens=published.special_tokens)
-    text = model.generate(ids, max_new_tokens=published.tokens, do_sample=False).text
-    evidence["text"], evidence["published"] = text, published.text
-    assert text.strip() == published.text, f"{text.strip()!r} is not {published.text!r}"
+    expected = published.text(name)
+    ids = model.encode(expected.prompt, special_tokens=expected.special_tokens)
+    text = model.generate(ids, max_new_tokens=expected.tokens, do_sample=False).text
+    evidence["text"], evidence["published"] = text, expected.text
+    assert text.strip() == expected.text, f"{text.strip()!r} is not {expected.text!r}"
 
 
 # --- both ----------------------------------------------------------------------------------------
@@ -197,12 +201,12 @@ def test_facts_want_near_greedy_and_stories_want_sampling(
     model: Model, seed: int, evidence: Evidence
 ) -> None:
     facts = accuracy(model)
-    drawn = probes.stories.grid(model, seed)
-    stories = {setting: probes.stories.variety(drawn[setting]) for setting in GRID}
+    drawn = stories.grid(model, seed)
+    varieties = {setting: stories.variety(drawn[setting]) for setting in GRID}
     evidence["settings"] = [
         named(setting)
         | {"right_least": facts.mean(setting).lower, "right_most": facts.mean(setting).upper}
-        | asdict(stories[setting])
+        | asdict(varieties[setting])
         for setting in GRID
     ]
     evidence["stories"] = {
@@ -210,12 +214,12 @@ def test_facts_want_near_greedy_and_stories_want_sampling(
         for name, s in DRAWN.items()
     }
     evidence["published_for_gpt2_large"] = {
-        "source": probes.stories.GPT2_LARGE_SOURCE,
-        "figures": [*probes.stories.GPT2_LARGE],
+        "source": stories.GPT2_LARGE_SOURCE,
+        "figures": [*stories.GPT2_LARGE],
     }
-    near, wide = stories[NEAR_GREEDY], stories[WIDE_HOT]
-    fewer = probes.knowledge.compared(model, questions(model), NEAR_GREEDY, WIDE_HOT, seed)
-    varies = probes.variety.p_value_of_larger(
+    near, wide = varieties[NEAR_GREEDY], varieties[WIDE_HOT]
+    fewer = knowledge.compared(model, asked_questions(model), NEAR_GREEDY, WIDE_HOT, seed)
+    varies = variety.p_value_of_larger(
         *([s.entropy for told in drawn[at] for s in told] for at in (WIDE_HOT, NEAR_GREEDY))
     )
     evidence["fewer_right_at_wide_hot"] = asdict(fewer)
@@ -223,15 +227,15 @@ def test_facts_want_near_greedy_and_stories_want_sampling(
     most = facts.mean(NEAR_GREEDY).upper
     better = [named(s) for s in GRID if facts.mean(s).lower > most + 1e-9]
     assert not better, f"more answers are right elsewhere: {better}"
-    assert fewer.p_value < probes.knowledge.ALPHA, (
+    assert fewer.p_value < knowledge.ALPHA, (
         f"wide-hot does not answer clearly fewer: p = {fewer.p_value:.2g}"
     )
-    least = min(each.entropy for each in stories.values())
+    least = min(each.entropy for each in varieties.values())
     assert near.entropy <= least + 1e-9, (
         f"near-greedy stories are drawn with an entropy of {near.entropy:.6g}, others with "
         f"{least:.6g}"
     )
-    assert varies < probes.knowledge.ALPHA, (
+    assert varies < knowledge.ALPHA, (
         f"wide-hot stories are drawn from no flatter a law: p = {varies:.2g}"
     )
     assert wide.self_bleu < near.self_bleu, (

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-import probes
-from probes.texts import (
+from probes.data.tokenizer_texts import (
     AWKWARD,
     CAPITAL_OF_JAPAN,
     CAPITAL_OF_JAPAN_JA,
@@ -22,6 +21,7 @@ from probes.texts import (
     fuzzed,
     fuzzed_with_special_tokens,
 )
+from probes.measure import sentencepiece_reference, tokenizer
 
 if TYPE_CHECKING:
     from probes import Model
@@ -52,12 +52,12 @@ def is_an_exception(model: Model, text: str) -> bool:
     return any(token in text for token in (*model.tokenizer.all_special_tokens, "▁"))
 
 
-def got_other_ids(found: probes.tokens.Encoding, expected: list[int]) -> str:
+def got_other_ids(found: tokenizer.Encoding, expected: list[int]) -> str:
     """What an encoding is and what it should be."""
     return f"{found.text!r} gives {found.ids} ({' '.join(found.pieces)}), not {expected}"
 
 
-def spelled_otherwise(found: probes.tokens.Encoding, expected: list[str]) -> str:
+def spelled_otherwise(found: tokenizer.Encoding, expected: list[str]) -> str:
     """What the pieces are and what they should be."""
     return f"{found.text!r} has the pieces {found.pieces}, not {expected}"
 
@@ -82,7 +82,7 @@ def came_back_otherwise(text: str, back: str) -> str:
 @pytest.mark.claim("bos-inserted")
 @each_text
 def test_bos_is_inserted_once_and_first(model: Model, evidence: Evidence, text: str) -> None:
-    found = probes.tokens.encoding(model, text)
+    found = tokenizer.encoding(model, text)
     evidence.update(found.as_evidence())
     bos = model.tokenizer.bos_token_id
     assert found.ids[:1] == [bos], f"{text!r} begins with {found.pieces[:1]}, not with BOS"
@@ -101,7 +101,7 @@ def test_bos_is_id_1(model: Model, evidence: Evidence) -> None:
 
 @pytest.mark.claim("ids-english")
 def test_english_prompt_has_its_ids(model: Model, evidence: Evidence) -> None:
-    found = probes.tokens.encoding(model, CAPITAL_OF_JAPAN)
+    found = tokenizer.encoding(model, CAPITAL_OF_JAPAN)
     evidence.update(found.as_evidence())
     expected = [1, 415, 5565, 302, 4720, 349]
     assert found.ids == expected, got_other_ids(found, expected)
@@ -111,7 +111,7 @@ def test_english_prompt_has_its_ids(model: Model, evidence: Evidence) -> None:
 
 @pytest.mark.claim("ids-japanese")
 def test_japanese_prompt_has_its_ids(model: Model, evidence: Evidence) -> None:
-    found = probes.tokens.encoding(model, CAPITAL_OF_JAPAN_JA)
+    found = tokenizer.encoding(model, CAPITAL_OF_JAPAN_JA)
     evidence.update(found.as_evidence())
     expected = [1, 28705, 29142, 29119, 28993, 29993, 29460, 29277]
     assert found.ids == expected, got_other_ids(found, expected)
@@ -136,7 +136,7 @@ def test_flag_removes_bos_from_the_published_example(model: Model, evidence: Evi
 def test_flag_removes_special_tokens_and_nothing_else(
     model: Model, evidence: Evidence, text: str
 ) -> None:
-    flagged, cut = probes.tokens.without_special_tokens(model, text)
+    flagged, cut = tokenizer.without_special_tokens(model, text)
     evidence["text"], evidence["flag"], evidence["cut_off_by_hand"] = text, flagged, cut
     assert flagged == cut, flag_does_more(text, flagged, cut)
 
@@ -148,16 +148,16 @@ def test_flag_removes_special_tokens_and_nothing_else(
 def test_flag_removes_special_tokens_and_nothing_else_from_any_text(
     model: Model, text: str
 ) -> None:
-    flagged, cut = probes.tokens.without_special_tokens(model, text)
+    flagged, cut = tokenizer.without_special_tokens(model, text)
     assert flagged == cut, flag_does_more(text, flagged, cut)
 
 
 @pytest.mark.claim("prefix-space")
 @pytest.mark.parametrize("word", SINGLE_WORD_PIECES)
 def test_english_merges_the_space(model: Model, evidence: Evidence, word: str) -> None:
-    found = probes.tokens.encoding(model, word)
+    found = tokenizer.encoding(model, word)
     evidence.update(found.as_evidence())
-    ordinary = probes.tokens.ordinary_pieces(model, word)
+    ordinary = tokenizer.ordinary_pieces(model, word)
     assert ordinary == ["▁" + word], no_space_first(word, ordinary)
 
 
@@ -166,9 +166,9 @@ def test_english_merges_the_space(model: Model, evidence: Evidence, word: str) -
 def test_text_without_such_a_piece_gets_the_space_alone(
     model: Model, evidence: Evidence, text: str
 ) -> None:
-    found = probes.tokens.encoding(model, text)
+    found = tokenizer.encoding(model, text)
     evidence.update(found.as_evidence())
-    ordinary = probes.tokens.ordinary_pieces(model, text)
+    ordinary = tokenizer.ordinary_pieces(model, text)
     assert ordinary[0] == "▁", no_space_first(text, ordinary)
     assert 28705 in found.ids, f"{text!r} gives {found.ids}, without id 28705"
 
@@ -180,21 +180,21 @@ def test_text_without_such_a_piece_gets_the_space_alone(
 @example(text="\n")
 def test_first_ordinary_piece_of_any_text_begins_with_a_space(model: Model, text: str) -> None:
     assume(not is_an_exception(model, text))
-    ordinary = probes.tokens.ordinary_pieces(model, text)
+    ordinary = tokenizer.ordinary_pieces(model, text)
     assert ordinary[0].startswith("▁"), no_space_first(text, ordinary)
 
 
 @pytest.mark.claim("prefix-space")
 def test_the_lone_space_is_an_ordinary_piece(model: Model, evidence: Evidence) -> None:
     evidence["special_ids"] = special = sorted(model.tokenizer.all_special_ids)
-    evidence["piece_of_id_28705"] = piece = probes.tokens.pieces(model, [28705])[0]
+    evidence["piece_of_id_28705"] = piece = tokenizer.pieces(model, [28705])[0]
     assert piece == "▁", f"id 28705 is the piece {piece!r}"
     assert 28705 not in special, f"id 28705 is among the special tokens: {special}"
 
 
 @pytest.mark.claim("prefix-space")
 def test_no_japanese_or_chinese_piece_begins_with_a_space(model: Model, evidence: Evidence) -> None:
-    east_asian = probes.tokens.han_and_kana_pieces(model)
+    east_asian = tokenizer.han_and_kana_pieces(model)
     with_space = [piece for piece in east_asian if piece.startswith("▁")]
     evidence["han_and_kana_pieces"] = len(east_asian)
     evidence["of_them_with_a_space_first"] = with_space
@@ -223,7 +223,7 @@ def test_decoding_shows_bos_and_skips_it_when_asked(
 )
 def test_text_comes_back(model: Model, evidence: Evidence, text: str) -> None:
     evidence["text"] = text
-    evidence["came_back"] = back = probes.tokens.round_trip(model, text)
+    evidence["came_back"] = back = tokenizer.round_trip(model, text)
     assert back == text, came_back_otherwise(text, back)
 
 
@@ -234,17 +234,17 @@ def test_text_comes_back(model: Model, evidence: Evidence, text: str) -> None:
 @example(text="\n\n\t\r\n")
 def test_any_text_comes_back(model: Model, text: str) -> None:
     assume(not is_an_exception(model, text))
-    back = probes.tokens.round_trip(model, text)
+    back = tokenizer.round_trip(model, text)
     assert back == text, came_back_otherwise(text, back)
 
 
 @pytest.mark.claim("round-trip")
 @pytest.mark.needs("mistral-tokenizer")
 def test_256_byte_pieces_spell_what_has_no_piece(model: Model, evidence: Evidence) -> None:
-    evidence["pieces"] = spelled = probes.tokens.encoding(model, "𠮷").pieces[-4:]
+    evidence["pieces"] = spelled = tokenizer.encoding(model, "𠮷").pieces[-4:]
     all_bytes = [f"<0x{byte:02X}>" for byte in range(256)]
     own_bytes = [f"<0x{byte:02X}>" for byte in "𠮷".encode()]
-    at_their_ids = probes.tokens.pieces(model, list(range(3, 259)))
+    at_their_ids = tokenizer.pieces(model, list(range(3, 259)))
     assert at_their_ids == all_bytes, "ids 3 to 258 are not the pieces of the bytes in order"
     assert spelled == own_bytes, f"'𠮷' ends with {spelled}, not with its bytes {own_bytes}"
 
@@ -256,13 +256,13 @@ def test_a_spelled_special_token_and_a_spelled_space_are_the_exceptions(
     model: Model, evidence: Evidence, text: str, expected: str
 ) -> None:
     evidence["text"] = text
-    evidence["came_back"] = back = probes.tokens.round_trip(model, text)
+    evidence["came_back"] = back = tokenizer.round_trip(model, text)
     assert back == expected, f"{text!r} comes back as {back!r}, not {expected!r}"
 
 
 @pytest.mark.claim("double-bos")
 def test_a_spelled_bos_is_a_second_one(model: Model, evidence: Evidence) -> None:
-    found = probes.tokens.encoding(model, SPELLED_BOS)
+    found = tokenizer.encoding(model, SPELLED_BOS)
     evidence.update(found.as_evidence())
     evidence["decoded"] = decoded = model.decode(found.ids)
     expected = [1, 1, 1824, 349, 272, 5565, 302, 2969, 3543, 28804, 28705]
@@ -279,8 +279,10 @@ def test_a_spelled_bos_is_a_second_one(model: Model, evidence: Evidence) -> None
 def test_ids_are_those_of_the_sentencepiece_model(
     model: Model, evidence: Evidence, texts: Any, count: int
 ) -> None:
-    reference = probes.reference.reference_of(model)
-    differing = probes.reference.disagreements(model, reference, [*texts(count, seed=20231010)])
+    reference = sentencepiece_reference.reference_of(model)
+    differing = sentencepiece_reference.disagreements(
+        model, reference, [*texts(count, seed=20231010)]
+    )
     evidence["texts"], evidence["disagreements"] = count, len(differing)
     evidence["examples"] = [found.as_evidence() for found in differing[:5]]
     assert not differing, (
@@ -294,7 +296,7 @@ def test_ids_are_those_of_the_sentencepiece_model(
 def test_ids_of_awkward_texts_are_those_of_the_sentencepiece_model(
     model: Model, evidence: Evidence, text: str
 ) -> None:
-    reference = probes.reference.reference_of(model)
+    reference = sentencepiece_reference.reference_of(model)
     evidence["text"], evidence["ids"] = text, model.encode(text)
-    differing = probes.reference.disagreements(model, reference, [text])
+    differing = sentencepiece_reference.disagreements(model, reference, [text])
     assert not differing, differing[0].in_words()

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import probes
-from probes.texts import CAPITAL_OF_JAPAN, CAPITAL_OF_JAPAN_JA
+from probes.data import published
+from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, CAPITAL_OF_JAPAN_JA
+from probes.measure import embeddings, sentencepiece_reference, tokenizer
 
 if TYPE_CHECKING:
     from syrupy.assertion import SnapshotAssertion
@@ -41,7 +42,11 @@ def test_vocabulary_has_32000_entries(model: Model, evidence: Evidence) -> None:
 @pytest.mark.claim("vocab-table")
 def test_published_ids_stand_for_their_pieces(model: Model, evidence: Evidence) -> None:
     found = dict(
-        zip(PUBLISHED_PIECES, probes.tokens.pieces(model, [*PUBLISHED_PIECES]), strict=True)
+        zip(
+            PUBLISHED_PIECES,
+            tokenizer.pieces(model, [*PUBLISHED_PIECES]),
+            strict=True,
+        )
     )
     evidence["pieces"] = [{"id": i, "piece": piece} for i, piece in found.items()]
     other = [
@@ -54,7 +59,7 @@ def test_published_ids_stand_for_their_pieces(model: Model, evidence: Evidence) 
 
 @pytest.mark.claim("vocab-table")
 def test_every_piece_is_found_under_its_own_id(model: Model, evidence: Evidence) -> None:
-    table = probes.tokens.vocabulary(model)
+    table = tokenizer.vocabulary(model)
     evidence["entries"] = len(table)
     back: Any = model.tokenizer.convert_tokens_to_ids(table)
     wrong = [i for i in range(len(table)) if back[i : i + 1] != [i]]
@@ -68,10 +73,10 @@ def test_every_piece_is_found_under_its_own_id(model: Model, evidence: Evidence)
 def test_whole_table_is_the_recorded_one(
     model: Model, evidence: Evidence, table_snapshot: SnapshotAssertion
 ) -> None:
-    table = probes.tokens.vocabulary(model)
+    table = tokenizer.vocabulary(model)
     evidence["entries"] = len(table)
-    evidence["table"] = probes.tokens.packed(table)
-    reference = probes.reference.Reference(probes.reference.MISTRAL_V1).pieces()
+    evidence["table"] = tokenizer.packed(table)
+    reference = sentencepiece_reference.Reference(sentencepiece_reference.MISTRAL_V1).pieces()
     other = [i for i, (a, b) in enumerate(zip(table, reference, strict=False)) if a != b]
     evidence["ids_of_other_pieces"] = other[:100]
     assert not other, (
@@ -86,7 +91,7 @@ def test_whole_table_is_the_recorded_one(
 def test_embedding_has_a_row_a_token_and_a_column_a_dimension(
     model: Model, evidence: Evidence
 ) -> None:
-    shape = probes.embeddings.shape_without_weights(model.config)
+    shape = embeddings.shape_without_weights(model.config)
     evidence["shape"] = list(shape)
     evidence["vocabulary_in_the_configuration"] = model.vocabulary_size
     expected = model.vocabulary_size, model.hidden_size
@@ -106,7 +111,7 @@ def test_loaded_embedding_has_the_shape_its_configuration_says(
 
 @pytest.mark.claim("embedding-shape")
 def test_embedding_of_mistral_7b_is_32000_by_4096(model: Model, evidence: Evidence) -> None:
-    shape = probes.embeddings.mistral_7b_shape()
+    shape = embeddings.mistral_7b_shape()
     evidence["shape"] = list(shape)
     assert shape == (32000, 4096), f"the embedding of Mistral-7B has the shape {shape}"
 
@@ -117,10 +122,10 @@ def test_embedding_of_mistral_7b_is_32000_by_4096(model: Model, evidence: Eviden
 )
 def test_a_token_id_is_a_row_index(model: Model, evidence: Evidence, text: str) -> None:
     ids = model.encode(text)
-    found = probes.embeddings.looked_up(model, ids)
+    found = embeddings.looked_up(model, ids)
     evidence["ids"] = ids
     evidence["rows"] = list(found.shape)
-    wrong = probes.embeddings.rows_that_differ(found, model.embedding(ids))
+    wrong = embeddings.rows_that_differ(found, model.embedding(ids))
     assert not wrong, f"ids {[ids[i] for i in wrong]} do not find their rows"
 
 
@@ -128,18 +133,18 @@ def test_a_token_id_is_a_row_index(model: Model, evidence: Evidence, text: str) 
 def test_every_id_finds_its_own_row(model: Model, evidence: Evidence) -> None:
     matrix = model.embedding()
     evidence["rows"] = len(matrix)
-    found = probes.embeddings.looked_up(model, range(len(matrix)))
-    wrong = probes.embeddings.rows_that_differ(found, matrix)
+    found = embeddings.looked_up(model, range(len(matrix)))
+    wrong = embeddings.rows_that_differ(found, matrix)
     assert not wrong, f"{len(wrong)} of {len(matrix)} ids do not find their row, first {wrong[0]}"
 
 
 @pytest.mark.claim("embedding-row-0")
 def test_row_0_is_the_published_one(model: Model, evidence: Evidence) -> None:
-    published = probes.published.outputs().embedding_row_0
+    expected = published.outputs().embedding_row_0
     row = model.embedding([0])[0].half().tolist()
     evidence["begins"], evidence["ends"] = row[:3], row[-3:]
     for where, found, known in (
-        ("begins", row[:3], published.begins),
-        ("ends", row[-3:], published.ends),
+        ("begins", row[:3], expected.begins),
+        ("ends", row[-3:], expected.ends),
     ):
         assert found == pytest.approx(known, rel=1e-4), f"row 0 {where} with {found}, not {known}"

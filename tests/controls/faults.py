@@ -23,7 +23,8 @@ Patch = AbstractContextManager[Any]
 Wrapper = Callable[..., Any]
 """Called in place of a function, with that function first."""
 
-LIBRARY = "probes.model:transformers"  # as our loader sees it: the package replaces itself
+# As our loader sees it: the package replaces itself.
+LIBRARY = "probes.engines.transformers.model:transformers"
 MIXIN = "transformers.generation.utils:GenerationMixin"
 WARPERS = "transformers.generation.logits_process:"
 MISTRAL = "transformers.models.mistral.modeling_mistral"

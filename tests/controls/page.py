@@ -14,8 +14,8 @@ import json
 import sys
 from pathlib import Path
 
-from probes.claims import catalogue
 from probes.report.markdown import literal
+from probes.schema.claim import catalogue
 from tests.controls.faults import CATALOGUE, COMPARED, ON_STAND_INS, UNSEEN
 
 FINDINGS_COMMAND = (

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from probes.compare import Comparison, Outcome
 from probes.compare.records import compare
-from probes.record import reading
+from probes.results import reading
+from probes.schema.comparison import Comparison, Outcome
 from tests.controls.faults import COMPARED
 from tests.controls.page import page
 

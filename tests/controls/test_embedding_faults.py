@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 
 import probes
+from probes.data import published
+from probes.measure import embeddings, word_similarity
+from probes.stats import geometry
 from probes.targets import resolve
 from probes.targets.preflight import preflight
 from tests.claims import test_meaning as claims
@@ -52,8 +55,7 @@ def move_rows(model: Model, places: dict[str, str]) -> None:
     """Give words each other's rows: of the embedding and of the head that is tied to it."""
     weight = model.embedding()
     to, source = (
-        [probes.embeddings.word_ids(model, word)[0] for word in side]
-        for side in (places, places.values())
+        [embeddings.word_ids(model, word)[0] for word in side] for side in (places, places.values())
     )
     weight[to] = weight[source].clone()
 
@@ -111,7 +113,7 @@ def test_two_swapped_rows_are_found_and_named(own_model: Model) -> None:
 
 
 def test_a_row_of_the_wrong_sign_is_found(own_model: Model) -> None:
-    (king,) = probes.embeddings.word_ids(own_model, "king")
+    (king,) = embeddings.word_ids(own_model, "king")
     own_model.embedding()[king] *= -1
     red(
         claims.test_words_are_closer_to_their_own_group_than_to_others,
@@ -170,7 +172,7 @@ def test_a_wrong_list_of_words_is_found(tmp_path: Path, check: Check) -> None:
 def test_special_tokens_among_the_pieces_are_found(
     own_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probes.embeddings, "word_ids", lambda model, word: model.encode(word))
+    monkeypatch.setattr(embeddings, "word_ids", lambda model, word: model.encode(word))
     red(claims.test_a_words_vector_is_the_mean_of_its_pieces_rows, own_model, "king")
 
 
@@ -180,7 +182,7 @@ def test_a_vector_that_is_no_mean_is_found(
     def first_piece(weight: Any, ids: list[list[int]]) -> Any:
         return np.stack([weight[each[0]].float().numpy() for each in ids])
 
-    monkeypatch.setattr(probes.embeddings, "_means_of_rows", first_piece)
+    monkeypatch.setattr(embeddings, "_means_of_rows", first_piece)
     red(claims.test_a_words_vector_is_the_mean_of_its_pieces_rows, own_model, "王")
     red(claims.test_words_that_share_a_piece_are_closer_than_those_that_share_none, own_model)
 
@@ -191,7 +193,7 @@ def test_vectors_averaged_in_less_than_float32_are_found(
     def in_half(weight: Any, ids: list[list[int]]) -> Any:
         return np.stack([weight[each].half().mean(0).numpy() for each in ids])
 
-    monkeypatch.setattr(probes.embeddings, "_means_of_rows", in_half)
+    monkeypatch.setattr(embeddings, "_means_of_rows", in_half)
     red(claims.test_a_words_vector_is_the_mean_of_its_pieces_rows, own_model, "float16")
 
 
@@ -254,8 +256,8 @@ def test_a_wrong_picture_is_found(
     fault: Callable[[Any], Any],
     message: str | None,
 ) -> None:
-    sound = probes.geometry.pca_2d
-    monkeypatch.setattr(probes.geometry, "pca_2d", lambda vectors: fault(sound(vectors)))
+    sound = geometry.pca_2d
+    monkeypatch.setattr(geometry, "pca_2d", lambda vectors: fault(sound(vectors)))
     red(
         claims.test_two_components_keep_a_part_and_disagree_with_the_full_distances,
         own_model,
@@ -270,7 +272,7 @@ def test_the_exceptions_hold_where_dog_and_cat_are_nearest_and_fail_where_not(
     own_model: Model,
 ) -> None:
     animals = claims.english().groups["animals"]
-    dog, cat, cow, fish = (probes.embeddings.word_ids(own_model, word)[0] for word in animals)
+    dog, cat, cow, fish = (embeddings.word_ids(own_model, word)[0] for word in animals)
     rows = own_model.embedding()
     rows[[cow, fish]] += 0.5 * rows[[cow, fish]].norm(dim=1, keepdim=True)
     rows[cat] = 0.9 * rows[dog] + 0.1 * rows[cat]
@@ -281,10 +283,10 @@ def test_the_exceptions_hold_where_dog_and_cat_are_nearest_and_fail_where_not(
 
 
 def test_row_0_holds_where_it_is_the_published_one_and_fails_where_not(own_model: Model) -> None:
-    published = probes.published.outputs().embedding_row_0
+    expected = published.outputs().embedding_row_0
     row = own_model.embedding()[0]
     red(vocabulary.test_row_0_is_the_published_one, own_model, "row 0 begins with")
-    row[:3], row[-3:] = row.new_tensor(published.begins), row.new_tensor(published.ends)
+    row[:3], row[-3:] = row.new_tensor(expected.begins), row.new_tensor(expected.ends)
     vocabulary.test_row_0_is_the_published_one(own_model, {})
     row[-1] *= 1.001
     red(vocabulary.test_row_0_is_the_published_one, own_model, "row 0 ends with")
@@ -307,7 +309,7 @@ def test_the_odd_distance_is_decided_by_where_the_centroids_lie() -> None:
 
         def remember(self, *_: object) -> Any:
             vectors = np.array([corners[name] for name in words.group_names]) + noise
-            return probes.meaning.scene(vectors, words)
+            return word_similarity.scene(vectors, words)
 
     check(Remembering(), {})  # type: ignore[arg-type]
     corners[""], corners["royalty"] = (-9, 0), (2, 0)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from probes.claims import Need, catalogue
 from probes.report.faults import FILE
+from probes.schema.claim import Need, catalogue
 from tests.controls.faults import CATALOGUE, ON_STAND_INS
 from tests.controls.page import COMMAND, DATA_COMMAND, FINDINGS, FINDINGS_COMMAND, data, page, short
 

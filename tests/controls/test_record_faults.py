@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import probes
-from probes import snapshots
-from probes.record.environment import describe
-from probes.recording import Recording, judge_text, made, parse
+from probes.data import published
+from probes.data.tokenizer_texts import PROMPTS
+from probes.measure import decoding, determinism, embeddings, recorded_outputs
+from probes.plugin import snapshots
+from probes.results.environment import describe
+from probes.schema.recorded_output import Recording, judge_text, made, parse
 from probes.targets import resolve
 from probes.targets.preflight import preflight
-from probes.texts import PROMPTS
 from tests.claims import test_greedy as greedy
 from tests.claims import test_loading as loading
 from tests.claims import test_recorded as claims
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from probes import Model
-    from probes.model import Generation
+    from probes.engines.transformers.model import Generation
 
     Fault = Callable[[Model], None]
 
@@ -37,7 +39,7 @@ def own_model() -> Model:
 
 
 def texts(model: Model) -> list[Generation]:
-    return probes.decoding.greedy(model, PROMPTS, claims.LENGTH)
+    return decoding.greedy(model, PROMPTS, claims.LENGTH)
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +57,8 @@ def sound() -> Recording:
     facts = model.facts()
     return Recording(
         made=made(facts, describe(facts.device), batch=len(PROMPTS)),
-        texts={name: probes.outputs.recorded_text(text) for name, text in found.items()},
-        numbers=probes.outputs.recorded_numbers(model, found),
+        texts={name: recorded_outputs.recorded_text(text) for name, text in found.items()},
+        numbers=recorded_outputs.recorded_numbers(model, found),
     )
 
 
@@ -126,11 +128,11 @@ def test_in_bfloat16_texts_hold_by_margin_or_the_near_tie_is_named(
     import torch
 
     found = texts(own_model.in_dtype("bfloat16"))
-    tolerance = probes.determinism.tolerance(found, torch.bfloat16)
-    (variation,) = probes.determinism.half_precision(own_model, PROMPTS, claims.LENGTH)
+    tolerance = determinism.tolerance(found, torch.bfloat16)
+    (variation,) = determinism.half_precision(own_model, PROMPTS, claims.LENGTH)
     for prompt, text in zip(PROMPTS, found, strict=True):
         finding = judge_text(
-            probes.outputs.compared(own_model, prompt, sound.texts[prompt], text),
+            recorded_outputs.compared(own_model, prompt, sound.texts[prompt], text),
             tolerance=tolerance,
             noise=lambda: variation.noise,
         )
@@ -142,12 +144,12 @@ def test_in_bfloat16_texts_hold_by_margin_or_the_near_tie_is_named(
 def test_a_near_tie_turned_round_holds_and_is_named(own_model: Model) -> None:
     """Two tokens are equally likely at the last step: one was recorded, the other comes now."""
     text = texts(own_model)[0]
-    last = probes.decoding.step_logits(text)[-1]
+    last = decoding.step_logits(text)[-1]
     first, second = last.topk(2).indices.tolist()
     last[second] = last[first]
-    recorded = probes.outputs.recorded_text(text)
+    recorded = recorded_outputs.recorded_text(text)
     text.ids[0][-1] = second
-    compared = probes.outputs.compared(own_model, "Japan", recorded, text)
+    compared = recorded_outputs.compared(own_model, "Japan", recorded, text)
     found = judge_text(compared, tolerance=1e-3, noise=lambda: 1e-5)
     assert (found.outcome.value, found.holds) == ("near-tie", True)
     assert f"token {claims.LENGTH - 1} is {own_model.decode([second])!r}" in found.reason
@@ -225,7 +227,7 @@ def test_noise_on_the_least_telling_matrices_is_caught_in_texts(
 
 
 def test_a_moved_row_is_caught_in_the_similarities(own_model: Model, sound: Recording) -> None:
-    (king,) = probes.embeddings.word_ids(own_model, "king")
+    (king,) = embeddings.word_ids(own_model, "king")
     own_model.embedding()[king] *= own_model.embedding().new_tensor([1.0, 1.01]).repeat(64)
     red(CHECKS[1], own_model, sound, "cosine of 'king' and 'queen' is .* times the drift tolerated")
 
@@ -272,15 +274,15 @@ def test_what_changed_since_is_named(own_model: Model, sound: Recording) -> None
 
 
 def test_a_published_text_holds_and_another_is_caught_at_its_first_token(own_model: Model) -> None:
-    published = probes.published.text("default-text")
-    text = own_model.generate(published.prompt, output_logits=True)
-    found = probes.outputs.beside_published(own_model, published, text)
+    expected = published.text("default-text")
+    text = own_model.generate(expected.prompt, output_logits=True)
+    found = recorded_outputs.beside_published(own_model, expected, text)
     assert found.outcome.value == "changed"
     assert found.reason.startswith(
         "after 'The capital of Japan is' token 9 is 'country', recorded 'world': their logits lie "
     )
-    own = published.model_copy(update={"text": text.text.strip().replace(". ", ".\n")})
-    assert probes.outputs.beside_published(own_model, own, text).outcome.value == "same"
+    own = expected.model_copy(update={"text": text.text.strip().replace(". ", ".\n")})
+    assert recorded_outputs.beside_published(own_model, own, text).outcome.value == "same"
 
 
 @pytest.mark.parametrize(
@@ -296,23 +298,23 @@ def test_the_published_texts_hold_where_they_are_given_and_fail_where_not(
     check: Callable[[Model, dict[str, Any]], None],
     name: str,
 ) -> None:
-    published = probes.published.text(name)
-    ids = own_model.encode(published.prompt, special_tokens=published.special_tokens)
-    own = own_model.generate(ids, max_new_tokens=published.tokens, do_sample=False).text.strip()
-    known = [published.model_copy(update={"text": text}) for text in (own, f"Not {own}")]
-    monkeypatch.setattr(probes.published, "text", lambda _: known[0])
+    expected = published.text(name)
+    ids = own_model.encode(expected.prompt, special_tokens=expected.special_tokens)
+    own = own_model.generate(ids, max_new_tokens=expected.tokens, do_sample=False).text.strip()
+    known = [expected.model_copy(update={"text": text}) for text in (own, f"Not {own}")]
+    monkeypatch.setattr(published, "text", lambda _: known[0])
     check(own_model, {})
-    monkeypatch.setattr(probes.published, "text", lambda _: known[1])
+    monkeypatch.setattr(published, "text", lambda _: known[1])
     with pytest.raises(AssertionError, match="token 0 is 'Tokyo', recorded 'Not'"):
         check(own_model, {})
 
 
 def test_a_published_text_that_differs_at_a_near_tie_holds(own_model: Model) -> None:
     """As by another kernel: the published token is all but as likely as the one chosen."""
-    published = probes.published.text("default-text")
-    text = own_model.generate(published.prompt, output_logits=True)
+    expected = published.text("default-text")
+    text = own_model.generate(expected.prompt, output_logits=True)
     (world,) = own_model.encode("world", special_tokens=False)
-    logits = probes.decoding.step_logits(text)[9]
+    logits = decoding.step_logits(text)[9]
     logits[world] = logits[text.ids[0][9]] - 1e-6
-    found = probes.outputs.beside_published(own_model, published, text)
+    found = recorded_outputs.beside_published(own_model, expected, text)
     assert (found.outcome.value, found.holds) == ("near-tie", True)

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import probes
-from probes.sampling import GRID, NEAR_GREEDY, WIDE_HOT, Sampling
+from probes.data import published, questions
+from probes.measure import knowledge, stories
+from probes.schema.sampling import GRID, NEAR_GREEDY, WIDE_HOT, Sampling
+from probes.stats import answer_matching, sampling_reference
 from probes.targets import resolve
 from probes.targets.preflight import preflight
 from tests.claims import test_tasks as claims
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from probes import Model
-    from probes.questions import Question
+    from probes.data.questions import Question
 
     Check = Callable[[Model], None]
 
@@ -79,13 +82,13 @@ def own_model() -> Model:
 @pytest.fixture(autouse=True)
 def few_questions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask fewer questions and follow fewer continuations."""
-    asking(monkeypatch, probes.questions.built_in()[:ASKED])
-    monkeypatch.setattr(probes.knowledge, "WIDTH", 96)
-    monkeypatch.setattr(probes.knowledge, "RUNS", 1)
+    asking(monkeypatch, questions.built_in()[:ASKED])
+    monkeypatch.setattr(knowledge, "WIDTH", 96)
+    monkeypatch.setattr(knowledge, "RUNS", 1)
 
 
 def asking(monkeypatch: pytest.MonkeyPatch, questions: Sequence[Question]) -> None:
-    monkeypatch.setattr(claims, "questions", lambda _: tuple(questions))
+    monkeypatch.setattr(claims, "asked_questions", lambda _: tuple(questions))
 
 
 def red(check: Check, model: Model, match: str | None = None) -> None:
@@ -106,7 +109,7 @@ def test_the_sound_model_passes(own_model: Model, check: Check) -> None:
 def test_a_wrong_answer_key_is_found(
     own_model: Model, monkeypatch: pytest.MonkeyPatch, check: Check
 ) -> None:
-    asked = probes.questions.built_in()[:ASKED]
+    asked = questions.built_in()[:ASKED]
     keys = [question.accepted for question in asked]
     asking(
         monkeypatch,
@@ -131,7 +134,7 @@ def test_a_wrong_answer_key_is_found(
 def test_a_matching_that_accepts_everything_is_found(
     own_model: Model, monkeypatch: pytest.MonkeyPatch, check: Check, message: str
 ) -> None:
-    monkeypatch.setattr(probes.answers, "_hold", lambda *_: True)
+    monkeypatch.setattr(answer_matching, "_hold", lambda *_: True)
     red(check, own_model, message)
 
 
@@ -139,7 +142,7 @@ def test_a_matching_that_accepts_everything_is_found(
 def test_a_matching_that_accepts_nothing_is_found(
     own_model: Model, monkeypatch: pytest.MonkeyPatch, check: Check
 ) -> None:
-    monkeypatch.setattr(probes.answers, "_hold", lambda *_: False)
+    monkeypatch.setattr(answer_matching, "_hold", lambda *_: False)
     red(check, own_model)
 
 
@@ -147,9 +150,9 @@ def test_answers_judged_without_their_key_in_the_computation_are_found(
     own_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is computed and what is drawn are held against each other."""
-    sound = probes.knowledge.judge_of
+    sound = knowledge.judge_of
     monkeypatch.setattr(
-        probes.knowledge, "judge_of", lambda model, keys: sound(model, [*keys[1:], keys[0]])
+        knowledge, "judge_of", lambda model, keys: sound(model, [*keys[1:], keys[0]])
     )
     red(drawn_near_greedy, own_model, "at most")
 
@@ -165,10 +168,10 @@ def swapped(sampling: Sampling) -> Sampling:
 def test_settings_in_the_wrong_order_are_found(
     own_model: Model, monkeypatch: pytest.MonkeyPatch, check: Check
 ) -> None:
-    sound = probes.filters.log_probabilities
+    sound = sampling_reference.log_probabilities
     turned = dict(zip(GRID, reversed(GRID), strict=True))
     monkeypatch.setattr(
-        probes.filters,
+        sampling_reference,
         "log_probabilities",
         lambda logits, sampling=None: sound(logits, turned.get(sampling, sampling)),
     )
@@ -198,7 +201,7 @@ def test_a_temperature_that_does_nothing_is_found(
         cool = None if sampling is None else replace(sampling, temperature=0.2)
         return sound(prompts, sampling=cool, **arguments)
 
-    monkeypatch.setattr(probes.filters, "temperature", lambda logits, _: logits.float() / 0.2)
+    monkeypatch.setattr(sampling_reference, "temperature", lambda logits, _: logits.float() / 0.2)
     monkeypatch.setattr(own_model, "generate_batch", always_cool)
     red(check, own_model)
 
@@ -207,7 +210,9 @@ def test_a_temperature_the_other_way_round_is_found(
     own_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        probes.filters, "temperature", lambda logits, value: logits.float() * (value - 0.1)
+        sampling_reference,
+        "temperature",
+        lambda logits, value: logits.float() * (value - 0.1),
     )
     red(dose, own_model, "more are right at T")
 
@@ -216,14 +221,14 @@ def test_mass_that_was_not_followed_counted_as_wrong_is_found(
     own_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bounds that exclude what is true: half of what is right is lost."""
-    sound = probes.knowledge.follow
+    sound = knowledge.follow
 
     def losing(*args: Any, **arguments: Any) -> Any:
         found = sound(*args, **arguments)
         return replace(found, right=found.right / 2, wrong=1 - found.right / 2)
 
-    monkeypatch.setattr(probes.knowledge, "follow", losing)
-    asking(monkeypatch, probes.questions.built_in()[:30])
+    monkeypatch.setattr(knowledge, "follow", losing)
+    asking(monkeypatch, questions.built_in()[:30])
     red(drawn_near_greedy, own_model, "at most")
 
 
@@ -283,9 +288,9 @@ def test_published_questions_spelled_otherwise_are_found(
 ) -> None:
     tidy = [
         question.model_copy(update={"prompt": question.prompt.strip()})
-        for question in probes.questions.built_in()
+        for question in questions.built_in()
     ]
-    monkeypatch.setattr(probes.questions, "built_in", lambda: tuple(tidy))
+    monkeypatch.setattr(questions, "built_in", lambda: tuple(tidy))
     red(published_questions, own_model)
 
 
@@ -329,26 +334,26 @@ def test_samples_of_one_batch_that_are_copies_are_found(
 def test_stories_at_swapped_settings_are_found(
     own_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sound = probes.stories.grid
+    sound = stories.grid
 
     def exchanged(model: Model, seed: int) -> Any:
         found = sound(model, seed)
         return {setting: found[swapped(setting)] for setting in found}
 
-    monkeypatch.setattr(probes.stories, "grid", exchanged)
+    monkeypatch.setattr(stories, "grid", exchanged)
     red(both_tasks, own_model)
 
 
 def test_stories_all_drawn_at_one_setting_are_found(
     own_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sound = probes.stories.grid
+    sound = stories.grid
 
     def one(model: Model, seed: int) -> Any:
         found = sound(model, seed)
         return dict.fromkeys(found, found[WIDE_HOT])
 
-    monkeypatch.setattr(probes.stories, "grid", one)
+    monkeypatch.setattr(stories, "grid", one)
     red(both_tasks, own_model, "no flatter a law")
 
 
@@ -356,8 +361,8 @@ def test_stories_all_drawn_at_one_setting_are_found(
 def test_the_recorded_stories_hold_where_they_are_told_and_fail_where_not(
     own_model: Model, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    published = probes.published.text(name)
-    told = replace(own_model.generate("Once", max_new_tokens=1), texts=[f" {published.text}"])
+    expected = published.text(name)
+    told = replace(own_model.generate("Once", max_new_tokens=1), texts=[f" {expected.text}"])
     with pytest.raises(AssertionError):
         claims.test_stories_are_the_published_ones(own_model, {}, name)
     monkeypatch.setattr(own_model, "generate", lambda *_, **__: told)
@@ -370,18 +375,18 @@ def test_the_recorded_stories_hold_where_they_are_told_and_fail_where_not(
 def test_draws_decide_where_bounds_are_too_wide(
     own_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probes.knowledge, "WIDTH", 1)
-    monkeypatch.setattr(probes.knowledge, "RUNS", 4)
-    found = probes.knowledge.compared(
-        own_model, claims.questions(own_model), NEAR_GREEDY, WIDE_HOT, SEED
+    monkeypatch.setattr(knowledge, "WIDTH", 1)
+    monkeypatch.setattr(knowledge, "RUNS", 4)
+    found = knowledge.compared(
+        own_model, claims.asked_questions(own_model), NEAR_GREEDY, WIDE_HOT, SEED
     )
-    assert (found.by, found.p_value < probes.knowledge.ALPHA) == ("draws", True)
+    assert (found.by, found.p_value < knowledge.ALPHA) == ("draws", True)
 
 
 def test_draws_find_no_difference_where_there_is_none(
     own_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = probes.knowledge.compared(
-        own_model, claims.questions(own_model), WIDE_HOT, WIDE_HOT, SEED
+    found = knowledge.compared(
+        own_model, claims.asked_questions(own_model), WIDE_HOT, WIDE_HOT, SEED
     )
-    assert (found.by, found.p_value < probes.knowledge.ALPHA) == ("draws", False)
+    assert (found.by, found.p_value < knowledge.ALPHA) == ("draws", False)

@@ -9,8 +9,8 @@ import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
+from probes.data.tokenizer_texts import SCRIPTS
 from probes.targets import EMBEDDED_FOLDER
-from probes.texts import SCRIPTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,7 +129,7 @@ def with_sentencepiece_as_published(folder: Path) -> Path:
 
 def with_sentencepiece_alone(folder: Path) -> Path:
     """The embedded model with the SentencePiece model its tokenizer was made from, and no other."""
-    from probes.reference import MISTRAL_V1
+    from probes.measure.sentencepiece_reference import MISTRAL_V1
 
     shutil.copytree(EMBEDDED_FOLDER, folder)
     for name in TOKENIZER_FILES:

@@ -428,8 +428,8 @@ def test_a_disk_that_fills_up_ends_the_run_and_keeps_what_was_decided(
     warm_project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from probes.errors import UserError
-    from probes.record.journal import Journal
-    from probes.record.reading import read
+    from probes.results.journal import Journal
+    from probes.results.reading import read
 
     check = Journal.check
 

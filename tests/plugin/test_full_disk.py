@@ -56,7 +56,7 @@ def run(project: Project, limit: int, *arguments: str) -> str:
 def test_a_full_disk_ends_the_run_in_one_line_and_keeps_what_was_decided(
     project: Project, limit: int, least: int, most: int
 ) -> None:
-    from probes.record.reading import read
+    from probes.results.reading import read
 
     line = run(project, limit)
     (folder,) = (project.folder / "reports" / "embedded").iterdir()

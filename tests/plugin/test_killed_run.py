@@ -78,7 +78,7 @@ def report(project: Project) -> tuple[str, str]:
 def test_a_run_killed_at_any_moment_loses_no_verdict_that_was_reached(
     project: Project, seed: int
 ) -> None:
-    from probes.record.reading import read
+    from probes.results.reading import read
 
     project.test_file(SLOW)
     draw = random.Random(seed)
@@ -211,7 +211,7 @@ def test_a_test_that_catches_the_interrupt_is_the_last(project: Project) -> None
 def test_a_run_of_two_workers_that_is_ended_keeps_what_they_told_and_leaves_no_process(
     project: Project, number: signal.Signals, group: bool
 ) -> None:
-    from probes.record.reading import read
+    from probes.results.reading import read
 
     pytest.importorskip("xdist")
     project.test_file(SLOW)
@@ -254,7 +254,7 @@ def pytest_runtest_call(item):
 
 @pytest.mark.parametrize("hook", ["pytest_testnodedown(node)", "pytest_handlecrashitem(crashitem)"])
 def test_a_worker_that_died_of_what_ended_the_run_is_no_error(project: Project, hook: str) -> None:
-    from probes.record.reading import read
+    from probes.results.reading import read
 
     pytest.importorskip("xdist")
     project.test_file(SLOW)

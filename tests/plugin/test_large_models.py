@@ -14,7 +14,7 @@ from probes.targets import EMBEDDED_FOLDER
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from probes.model import Model
+    from probes.engines.transformers.model import Model
     from tests.plugin.conftest import Project
 
 CLAIMS = Path(__file__).parents[1] / "claims"
@@ -81,7 +81,7 @@ def split(**room: int) -> Model:
     """The embedded model as if no single device had room for it."""
     from dataclasses import replace
 
-    from probes.model import Model
+    from probes.engines.transformers.model import Model
     from probes.targets import resolve
     from probes.targets.preflight import preflight
 
@@ -131,8 +131,8 @@ def test_weights_that_would_be_left_on_the_disk_are_refused() -> None:
 
 @pytest.mark.usefixtures("embedded_model_loaded")
 def test_weights_that_are_not_stored_are_refused_and_not_made_up(tmp_path: Path) -> None:
+    from probes.engines.transformers.model import Model
     from probes.errors import UnusableTargetError
-    from probes.model import Model
     from probes.targets import Target
     from probes.targets.preflight import preflight
 
@@ -154,7 +154,7 @@ def test_weights_that_are_not_stored_are_refused_and_not_made_up(tmp_path: Path)
 
 @pytest.fixture
 def everything_is_large(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("probes.progress.LARGE", 1)
+    monkeypatch.setattr("probes._util.progress.LARGE", 1)
     yield
     import probes
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 
 MEASURES = """
-from probes.record import Rate
+from probes.schema.record import Rate
 
 @pytest.mark.throughput
 def test_speed(model, rates):
@@ -97,7 +97,7 @@ def test_rates_come_from_workers_too(project: Project) -> None:
 
 
 def test_a_run_that_measured_before_it_was_killed_keeps_its_rates(project: Project) -> None:
-    from probes.record.reading import read
+    from probes.results.reading import read
 
     killed = "\n@pytest.mark.throughput\ndef test_end(model):\n    import os\n    os._exit(9)\n"
     project.test_file(MEASURES + killed)

@@ -72,7 +72,7 @@ def test_our_texts_come_back(model):
 
 
 def test_the_fields_of_a_claim_are_all_explained() -> None:
-    from probes.claims import Claim
+    from probes.schema.claim import Claim
 
     documented = re.findall(r"^\| `(\w+)` \|", PAGE, flags=re.MULTILINE)
     assert documented[: len(Claim.model_fields)] == ["id", "title", "section", *documented[3:6]]

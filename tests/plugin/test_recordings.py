@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from probes import snapshots
+from probes.plugin import snapshots
 
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project

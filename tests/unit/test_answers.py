@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probes.answers import Fate, accepted_forms, first_sentence, judged, states
 from probes.errors import UserError
+from probes.stats.answer_matching import Fate, accepted_forms, first_sentence, judged, states
 
 STATED = {
     "Washington": [
@@ -182,7 +182,7 @@ def test_what_is_decided_stays_so_whatever_follows(start: str, rest: str, answer
 
 
 def test_a_text_is_read_up_to_its_thousandth_character() -> None:
-    from probes.answers import READ
+    from probes.stats.answer_matching import READ
 
     forms = accepted_forms(("Tokyo",))
     text = "so " * READ

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from packaging.version import Version
 
-from probes.bisect import steps, words
-from probes.bisect.command import _bisect
-from probes.bisect.question import Finding, Question, differing, measure
-from probes.bisect.search import Answer, Side, contradictions, search
-from probes.bisect.steps import Search, Step
 from probes.cli import main
 from probes.errors import UserError
-from probes.matrix.cells import Cell, Pin
-from probes.matrix.deciding import Asked, Attempt, End, Job, Outcome
-from probes.record import Record, Verdict
+from probes.schema.record import Record, Verdict
+from probes.upgrade import bisect_words as words
+from probes.upgrade import steps
+from probes.upgrade.bisect_command import _bisect
+from probes.upgrade.cells import Cell, Pin
+from probes.upgrade.question import Finding, Question, differing, measure
+from probes.upgrade.run import Asked, Attempt, End, Job, Outcome
+from probes.upgrade.search import Answer, Side, contradictions, search
+from probes.upgrade.steps import Search, Step
 from tests.samples import check, header, planned, record
 
 if TYPE_CHECKING:
@@ -435,7 +436,9 @@ def test_a_bisection_that_cannot_be_is_refused_in_a_line(
 def test_another_package_is_taken_in_one_version(
     text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("probes.bisect.command.releases", lambda *_: [Version("1"), Version("2")])
+    monkeypatch.setattr(
+        "probes.upgrade.bisect_command.releases", lambda *_: [Version("1"), Version("2")]
+    )
     with pytest.raises(SystemExit) as ended:
         main(["bisect", "transformers", *ENDS, "--claim", "pad-token", "--with", text])
     assert ended.value.code == 2

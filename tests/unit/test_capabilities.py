@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from probes.claims import Need
+from probes.schema.claim import Need
 from probes.targets import EMBEDDED_FOLDER, Target
 from probes.targets.capabilities import lacks
 from probes.targets.checkpoint import Checkpoint
-from probes.targets.pieces import read_pieces
-from probes.targets.weights import Tensor
+from probes.targets.safetensors import Tensor
+from probes.targets.vocabulary import read_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from probes.errors import UserError
 from probes.targets import EMBEDDED_FOLDER
 from probes.targets.checkpoint import Checkpoint
-from probes.targets.weights import Tensor, read_header
+from probes.targets.safetensors import Tensor, read_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

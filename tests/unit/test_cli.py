@@ -9,8 +9,9 @@ import pytest
 
 from probes import __version__
 from probes.cli import main
-from probes.record import schema
-from probes.record.journal import Journal
+from probes.report.files import write_report
+from probes.results.journal import Journal
+from probes.schema.record import schema
 from tests.samples import FINISHED, check, header, record
 
 ROOT = Path(__file__).parents[2]
@@ -54,7 +55,7 @@ def test_report_makes_a_page_of_a_stopped_run_and_says_that_it_is_incomplete(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = Journal.begin(tmp_path, header())
-    whole.finish(FINISHED)
+    whole.finish(FINISHED, write_report)
     journal = Journal.begin(tmp_path, header())
     journal.check("bos-inserted", check())
     assert run("report", tmp_path / "embedded") == 0

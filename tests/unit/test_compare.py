@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from probes.claims import catalogue
-from probes.compare import Outcome
 from probes.compare.drift import divergence, log_probabilities
 from probes.compare.evidence import SHOWN, Explained, differences
-from probes.compare.kept import LEAST_NOISE, Kept, first_token, kept, noise_between
+from probes.compare.logprobs import LEAST_NOISE, Kept, first_token, kept, noise_between
 from probes.compare.outcomes import outcome
 from probes.compare.rates import ratios
 from probes.compare.records import compare
 from probes.errors import UserError
-from probes.record import ClaimRecord, Cost, Verdict
-from probes.recording import RecordedText
+from probes.schema.claim import catalogue
+from probes.schema.comparison import Outcome
+from probes.schema.record import ClaimRecord, Cost, Verdict
+from probes.schema.recorded_output import RecordedText
 from tests.samples import ENVIRONMENT, LOADED, check, header, planned, rates, record
 
 if TYPE_CHECKING:
-    from probes.record import Record
+    from probes.schema.record import Record
 
 HOLDS, FAILS, ERROR, ABSENT = Verdict.HOLDS, Verdict.FAILS, Verdict.ERROR, Verdict.NOT_APPLICABLE
 NOISELESS = Explained(noise=LEAST_NOISE)

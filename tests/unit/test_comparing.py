@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from probes.cli import main
-from probes.compare import Comparison, Outcome
 from probes.compare.records import compare
-from probes.record import SCHEMA_VERSION, Verdict
-from probes.record.reading import read
 from probes.report import markdown, render, render_comparison
 from probes.report.comparing import ORDER
 from probes.report.console import STYLES, comparison_text
+from probes.results.reading import read
+from probes.schema.comparison import Comparison, Outcome
+from probes.schema.record import SCHEMA_VERSION, Verdict
 from tests.samples import ENVIRONMENT, HOSTILE, LOADED, check, header, planned, rates, record
 from tests.unit.test_compare import prompt
 
 if TYPE_CHECKING:
-    from probes.record import Record
+    from probes.schema.record import Record
 
 FROZEN = Path(__file__).with_name("frozen")
 """Records as each format of them was written; they never change."""

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from probes._util.files import DATA
 from probes.errors import UserError
-from probes.record import Record
-from probes.record.journal import Journal
-from probes.record.reading import JOURNAL_FILE, RECORD_FILE, read
-from probes.record.runs import list_runs
+from probes.results.index import list_runs
+from probes.results.journal import Journal
+from probes.results.reading import JOURNAL_FILE, RECORD_FILE, read
+from probes.schema.record import Record
 from probes.targets import (
-    PACKAGE,
     Target,
     known_targets,
     read_pyproject,
@@ -201,9 +201,7 @@ VALUES = {
 
 
 @settings(max_examples=150, deadline=None)
-@given(
-    data=damaged(TOML) | damaged((PACKAGE / "targets.toml").read_bytes()) | st.binary(max_size=60)
-)
+@given(data=damaged(TOML) | damaged((DATA / "targets.toml").read_bytes()) | st.binary(max_size=60))
 def test_whatever_a_file_of_targets_holds_it_is_read_or_refused_in_one_line(
     tmp_path_factory: pytest.TempPathFactory, data: bytes
 ) -> None:

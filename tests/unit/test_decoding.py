@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from probes.model import Generation, Model
+    from probes.engines.transformers.model import Generation, Model
 
 VOCABULARY, END = 6, 5
 PROMPT = (2, 3, 1)
@@ -63,7 +63,7 @@ def text(ids: Sequence[int], /, **more: Any) -> Generation:
     """A generation of one sample with its logits, and a step more than the sample is long."""
     import torch
 
-    from probes.model import Generation
+    from probes.engines.transformers.model import Generation
 
     logits = torch.cat([along(ids), torch.full((1, VOCABULARY), torch.nan)])
     made = {"prompt_ids": [*PROMPT], "ids": [[*ids]], "texts": ["?"], "logits": logits[None]}
@@ -78,7 +78,7 @@ def chance(ids: Sequence[int]) -> float:
 def test_the_most_likely_tokens_come_likeliest_first() -> None:
     import torch
 
-    from probes.decoding import most_likely
+    from probes.measure.decoding import most_likely
 
     found = most_likely(toy(), PROMPT, 3)
     chances = {token: chance([token]) for token in range(VOCABULARY)}
@@ -103,8 +103,8 @@ def test_steps_are_counted_up_to_the_first_tie_of_the_most_likely(
 ) -> None:
     import torch
 
-    from probes.decoding import steps_without_tie
-    from probes.model import Generation
+    from probes.engines.transformers.model import Generation
+    from probes.measure.decoding import steps_without_tie
 
     logits = torch.tensor([rows])
     assert steps_without_tie(Generation([7], [[0] * len(rows)], [""], logits=logits)) == steps
@@ -113,7 +113,7 @@ def test_steps_are_counted_up_to_the_first_tie_of_the_most_likely(
 def test_a_cut_text_is_the_beginning_of_each_sample() -> None:
     import torch
 
-    from probes.decoding import cut
+    from probes.measure.decoding import cut
 
     whole = text((1, 4, 0), ids=[[1, 4, 0], [2]], logits=torch.zeros(2, 3, VOCABULARY))
     model = toy(decode=lambda ids, *, skip_special_tokens: f"{ids}" * skip_special_tokens)
@@ -126,7 +126,7 @@ def test_a_cut_text_is_the_beginning_of_each_sample() -> None:
 
 
 def test_logits_that_were_not_asked_for_are_missed() -> None:
-    from probes.decoding import step_logits
+    from probes.measure.decoding import step_logits
 
     assert step_logits(text((1, 4))).equal(along((1, 4)))
     with pytest.raises(ValueError, match=r"^this generation was made without output_logits$"):
@@ -134,8 +134,8 @@ def test_logits_that_were_not_asked_for_are_missed() -> None:
 
 
 def test_the_probability_of_a_text_is_the_product_over_its_steps() -> None:
-    from probes.decoding import log_likelihood, probability_of_greedy
-    from probes.sampling import Sampling
+    from probes.measure.decoding import log_likelihood, probability_of_greedy
+    from probes.schema.sampling import Sampling
 
     for ids in ((4,), (4, 1), (0, 3, 3, 1)):
         assert math.exp(log_likelihood(toy(), PROMPT, ids)) == pytest.approx(chance(ids))
@@ -147,8 +147,8 @@ def test_the_probability_of_a_text_is_the_product_over_its_steps() -> None:
 
 
 def test_every_possible_text_is_found_with_its_probability() -> None:
-    from probes.decoding import possible_texts
-    from probes.sampling import Sampling
+    from probes.measure.decoding import possible_texts
+    from probes.schema.sampling import Sampling
 
     texts = {
         ids[: ids.index(END) + 1] if END in ids else ids
@@ -165,8 +165,8 @@ def test_every_possible_text_is_found_with_its_probability() -> None:
 
 
 def test_what_is_remembered_of_texts_depends_on_all_that_decides_them() -> None:
-    from probes.decoding import possible_texts
-    from probes.sampling import Sampling
+    from probes.measure.decoding import possible_texts
+    from probes.schema.sampling import Sampling
 
     made = dict[Any, Any]()
     model = toy(remember=lambda key, make: made.setdefault(key, make()))
@@ -191,8 +191,8 @@ def compared(kept: Sequence[int], scale: float = 1.0, **settings: Any) -> Any:
     """The comparison where a library that divides by the temperature left these tokens."""
     import torch
 
-    from probes.decoding import compare_filters
-    from probes.sampling import Sampling
+    from probes.measure.decoding import compare_filters
+    from probes.schema.sampling import Sampling
 
     logits = torch.tensor([FILTERED]).log()
     sampling = Sampling(**{"top_k": 0, **settings})
@@ -269,8 +269,8 @@ def test_at_the_edge_of_a_filter_rounding_decides_and_nowhere_else(
 def test_of_equally_likely_tokens_the_library_may_drop_which_it_likes() -> None:
     import torch
 
-    from probes.decoding import compare_filters
-    from probes.sampling import Sampling
+    from probes.measure.decoding import compare_filters
+    from probes.schema.sampling import Sampling
 
     logits = torch.tensor([[0.4, 0.2, 0.2, 0.2]]).log()
     for kept in ([0, 1], [0, 3]):
@@ -302,7 +302,7 @@ def test_of_equally_likely_tokens_the_library_may_drop_which_it_likes() -> None:
     ],
 )
 def test_a_step_says_what_is_otherwise_than_asked_for(changed: dict[str, Any], words: str) -> None:
-    from probes.decoding import FilterStep
+    from probes.measure.decoding import FilterStep
 
     sound = FilterStep(kept=4, fewest=3, most=5, likeliest=True, largest_error=0.0)
     step = replace(sound, **changed)
@@ -314,8 +314,8 @@ def test_steps_are_compared_one_by_one() -> None:
     """A hundred added to every logit of the second changes its scale and nothing else."""
     import torch
 
-    from probes.decoding import compare_filters
-    from probes.sampling import Sampling
+    from probes.measure.decoding import compare_filters
+    from probes.schema.sampling import Sampling
 
     logits = torch.tensor([FILTERED, FILTERED[::-1]]).log() + torch.tensor([[0.0], [100.0]])
     scores = logits.clone()
@@ -333,7 +333,7 @@ def test_steps_are_compared_one_by_one() -> None:
 def test_the_mass_kept_is_that_of_the_first_step() -> None:
     import torch
 
-    from probes.decoding import Sampled, mass_kept
+    from probes.measure.decoding import Sampled, mass_kept
 
     logits = torch.tensor([FILTERED, [0.25] * 4]).log()
     scores = logits.clone()
@@ -365,7 +365,7 @@ PLAIN = {"repetition_penalty": 1.0, "no_repeat_ngram_size": 0}
 
 
 def test_a_greedy_text_is_asked_for_without_penalties_and_with_its_logits() -> None:
-    from probes.decoding import greedy
+    from probes.measure.decoding import greedy
 
     asked, kept = list[dict[str, Any]](), dict[Any, Any]()
     made = text((4, 1))
@@ -381,7 +381,7 @@ def test_a_greedy_text_is_asked_for_without_penalties_and_with_its_logits() -> N
 def test_a_sampled_text_is_asked_for_as_told_and_has_a_row_for_each_of_its_tokens() -> None:
     import torch
 
-    from probes.decoding import sampled
+    from probes.measure.decoding import sampled
 
     asked, kept = list[dict[str, Any]](), dict[Any, Any]()
     scores = torch.zeros(1, 3, VOCABULARY)
@@ -404,7 +404,7 @@ def test_a_sampled_text_is_asked_for_as_told_and_has_a_row_for_each_of_its_token
 def test_a_sampled_text_without_logits_or_scores_is_refused(missing: str) -> None:
     import torch
 
-    from probes.decoding import sampled
+    from probes.measure.decoding import sampled
 
     scores = torch.zeros(1, 3, VOCABULARY)
     made = text((4, 1), **{"scores": scores, missing: None})
@@ -413,7 +413,7 @@ def test_a_sampled_text_without_logits_or_scores_is_refused(missing: str) -> Non
 
 
 def test_a_search_is_told_with_the_texts_likelihood_and_the_rows_it_took() -> None:
-    from probes.decoding import Search, search, searched
+    from probes.measure.decoding import Search, search, searched
 
     class Counted(SimpleNamespace):
         """A model that has computed seven rows more whenever it is asked."""
@@ -443,7 +443,7 @@ def test_a_search_is_told_with_the_texts_likelihood_and_the_rows_it_took() -> No
 def test_nuclei_are_told_from_the_sharpest_distribution_on() -> None:
     import torch
 
-    from probes.decoding import nuclei
+    from probes.measure.decoding import nuclei
 
     rows = torch.tensor([[0.4, 0.3, 0.2, 0.1], [0.97, 0.01, 0.01, 0.01], [0.6, 0.3, 0.05, 0.05]])
     made = text((0, 0, 0), logits=rows.log()[None])
@@ -461,7 +461,7 @@ def test_nuclei_are_told_from_the_sharpest_distribution_on() -> None:
 
 
 def test_a_text_computed_again_by_the_same_arithmetic_has_not_changed() -> None:
-    from probes.decoding import recomputed
+    from probes.measure.decoding import recomputed
 
     for ids in ((4,), (0, 3, 3, 1)):
         found = recomputed(toy(), text(ids))
@@ -473,7 +473,7 @@ def test_a_text_computed_again_by_the_same_arithmetic_has_not_changed() -> None:
 def test_changes_are_those_of_the_five_likeliest_and_flips_those_of_the_first() -> None:
     import torch
 
-    from probes.decoding import recomputed
+    from probes.measure.decoding import recomputed
 
     made = torch.tensor([[6.0, 5.0, 4.0, 3.0, 2.0, 1.0], [6.0, 4.5, 3.0, 2.0, 1.0, 0.0]])
     again = made.clone()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from probes.model import Model
+    from probes.engines.transformers.model import Model
 
 
 def model(logits: torch.Tensor, encoded: Mapping[str, list[int]] | None = None) -> Model:
@@ -45,7 +45,7 @@ def falling(size: int) -> torch.Tensor:
 def test_the_head_is_kept_whole_and_of_the_others_five_hundred_at_equal_steps(
     size: int, step: int
 ) -> None:
-    from probes.distributions import distribution
+    from probes.measure.distribution import distribution
 
     logits = falling(size)
     in_order = np.sort(logits.double().numpy())[::-1]
@@ -63,7 +63,7 @@ def test_the_head_is_kept_whole_and_of_the_others_five_hundred_at_equal_steps(
 def test_the_two_hundred_most_likely_are_listed_and_of_equal_ones_the_lower_ids() -> None:
     import torch
 
-    from probes.distributions import Token, distribution
+    from probes.measure.distribution import Token, distribution
 
     logits = falling(300)
     found = distribution(model(logits), "P")
@@ -77,7 +77,7 @@ def test_the_two_hundred_most_likely_are_listed_and_of_equal_ones_the_lower_ids(
 def test_tokens_that_never_come_are_no_part_of_it() -> None:
     import torch
 
-    from probes.distributions import distribution
+    from probes.measure.distribution import distribution
 
     found = distribution(model(torch.tensor([-torch.inf, 1.0, 2.0, -torch.inf])), "P")
     assert (found.vocabulary, found.head, found.tail) == (2, [2.0, 1.0], [])
@@ -93,7 +93,7 @@ def test_tokens_that_never_come_are_no_part_of_it() -> None:
     ids=["that follows the prompt's ids", "alone, where the prompt ends in the midst of a piece"],
 )
 def test_an_answers_first_token_is_the_one(encoded: dict[str, list[int]], first: int) -> None:
-    from probes.distributions import distribution
+    from probes.measure.distribution import distribution
 
     assert distribution(model(falling(3), encoded), "P ", "Tokyo").answer == first
 
@@ -103,8 +103,8 @@ def test_the_largest_error_is_that_of_the_listed_probability_that_is_furthest_of
 
     import torch
 
-    from probes.distributions import distribution, largest_error
-    from probes.sampling import Sampling
+    from probes.measure.distribution import distribution, largest_error
+    from probes.schema.sampling import Sampling
 
     whole = model(torch.tensor([0.4, 0.1, 0.3, 0.2]).log())
     kept = distribution(whole, "P")

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from probes.catalogue_page import NEEDS, catalogue_list, catalogue_page
-from probes.claims import Claim, Need, Status, catalogue
 from probes.cli import app
 from probes.plugin import REPORT_DIR
+from probes.report.catalogue import NEEDS, catalogue_list, catalogue_page
 from probes.report.language import texts
+from probes.schema.claim import Claim, Need, Status, catalogue
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(

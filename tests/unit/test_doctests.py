@@ -8,7 +8,7 @@ from pkgutil import iter_modules
 
 import pytest
 
-from probes.targets import PACKAGE
+from probes._util.files import PACKAGE
 
 
 def module_names(package: str = "probes", folder: str = str(PACKAGE)) -> list[str]:

@@ -20,8 +20,8 @@ from packaging.version import Version
 
 from probes.cli import main
 from probes.errors import UserError
-from probes.matrix.cells import Cell, Pin
-from probes.matrix.environments import READY, NotInstallableError, Sources, find_uv, make
+from probes.upgrade.cells import Cell, Pin
+from probes.upgrade.environments import READY, NotInstallableError, Sources, find_uv, make
 from tests.samples import check, header, planned, record
 
 if TYPE_CHECKING:

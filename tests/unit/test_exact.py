@@ -45,7 +45,7 @@ def enumerated(ends: tuple[int, ...] = ()) -> dict[tuple[int, ...], float]:
 def test_probability_of_a_path_is_the_product_over_its_steps() -> None:
     import torch
 
-    from probes.exact import path_log_probability
+    from probes.stats.text_probability import path_log_probability
 
     for text, p in list(enumerated().items())[:20]:
         steps = torch.cat([toy([text[:n]]) for n in range(LENGTH)])
@@ -54,7 +54,7 @@ def test_probability_of_a_path_is_the_product_over_its_steps() -> None:
 
 @pytest.mark.parametrize("ends", [(), (3,)])
 def test_every_text_is_found_with_its_probability(ends: tuple[int, ...]) -> None:
-    from probes.exact import text_distribution
+    from probes.stats.text_probability import text_distribution
 
     wanted = enumerated(ends)
     found = text_distribution(toy, LENGTH, width=1000, ends=ends)
@@ -64,7 +64,7 @@ def test_every_text_is_found_with_its_probability(ends: tuple[int, ...]) -> None
 
 
 def test_agreement_and_expected_distinct_texts_are_the_sums_over_all_texts() -> None:
-    from probes.exact import text_distribution
+    from probes.stats.text_probability import text_distribution
 
     chances = enumerated().values()
     found = text_distribution(toy, LENGTH, width=1000)
@@ -78,7 +78,7 @@ def test_agreement_and_expected_distinct_texts_are_the_sums_over_all_texts() -> 
 
 @pytest.mark.parametrize("width", [1, 2, 5, 20, 100])
 def test_bounds_enclose_the_truth_where_the_tree_is_cut(width: int) -> None:
-    from probes.exact import text_distribution
+    from probes.stats.text_probability import text_distribution
 
     chances = enumerated().values()
     found = text_distribution(toy, LENGTH, width=width)
@@ -96,7 +96,7 @@ def test_bounds_are_met_where_the_rest_lies_in_the_fewest_texts_or_in_countless_
 ) -> None:
     import torch
 
-    from probes.exact import TextDistribution
+    from probes.stats.text_probability import TextDistribution
 
     def of(*chances: float, rest: float = 0.0, largest: float = 0.0) -> TextDistribution:
         ids: list[tuple[int, ...]] = [(token,) for token in range(len(chances))]
@@ -117,7 +117,7 @@ def test_bounds_are_met_where_the_rest_lies_in_the_fewest_texts_or_in_countless_
 
 
 def test_agreement_is_of_two_runs_and_distinct_texts_are_of_five_unless_said() -> None:
-    from probes.exact import text_distribution
+    from probes.stats.text_probability import text_distribution
 
     found = text_distribution(toy, LENGTH, width=5)
     assert found.agreement() == found.agreement(2)
@@ -127,7 +127,7 @@ def test_agreement_is_of_two_runs_and_distinct_texts_are_of_five_unless_said() -
 def test_of_equally_likely_texts_the_lower_ids_are_followed_and_256_unless_said() -> None:
     import torch
 
-    from probes.exact import text_distribution
+    from probes.stats.text_probability import text_distribution
 
     def level(prefixes: list[tuple[int, ...]]) -> torch.Tensor:
         return torch.zeros(len(prefixes), 300).double().log_softmax(-1)
@@ -141,7 +141,7 @@ def test_of_equally_likely_texts_the_lower_ids_are_followed_and_256_unless_said(
 
 
 def test_texts_that_all_end_early_are_followed_no_further() -> None:
-    from probes.exact import text_distribution
+    from probes.stats.text_probability import text_distribution
 
     found = text_distribution(toy, LENGTH, ends=range(VOCABULARY))
     assert {len(ids) for ids in found.ids} == {1}
@@ -151,7 +151,7 @@ def test_texts_that_all_end_early_are_followed_no_further() -> None:
 def test_masses_are_added_in_float64_whatever_a_step_gives() -> None:
     import torch
 
-    from probes.exact import text_distribution
+    from probes.stats.text_probability import text_distribution
 
     coin = torch.tensor([0.1, 0.9]).log()
     found = text_distribution(lambda prefixes: coin.repeat(len(prefixes), 1), length=7)
@@ -162,9 +162,9 @@ def test_texts_of_the_embedded_model_come_as_often_as_computed() -> None:
     from collections import Counter
 
     import probes
-    from probes.decoding import possible_texts
-    from probes.goodness import goodness_of_fit
-    from probes.sampling import Sampling
+    from probes.measure.decoding import possible_texts
+    from probes.schema.sampling import Sampling
+    from probes.stats.goodness_of_fit import goodness_of_fit
 
     model, sampling = probes.load("embedded"), Sampling(temperature=1.4, top_k=2)
     texts = possible_texts(model, "Once upon a time,", sampling, 3, width=8)

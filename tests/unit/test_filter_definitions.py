@@ -55,7 +55,7 @@ def the_share_of_the_likeliest(row: list[float], share: float) -> set[int]:
     ],
 )
 def test_a_filter_keeps_what_its_definition_says_of_every_row(name: str, value: float) -> None:
-    from probes import filters
+    from probes.stats import sampling_reference as filters
 
     defined = {
         "top_k": the_k_likeliest,
@@ -74,7 +74,7 @@ def test_a_filter_keeps_what_its_definition_says_of_every_row(name: str, value: 
     ("name", "value"), [("top_k", 0), ("top_k", 5), ("top_k", 6), ("top_p", 1.0), ("min_p", 0.0)]
 )
 def test_a_filter_that_is_to_keep_all_keeps_all(name: str, value: float) -> None:
-    from probes import filters
+    from probes.stats import sampling_reference as filters
 
     assert getattr(filters, name)(rows(), value).equal(rows())
 
@@ -83,8 +83,9 @@ def test_a_nucleus_of_all_mass_keeps_tokens_of_any_likelihood() -> None:
     """Their mass is lost in the sum: before them it is 1 already."""
     import torch
 
-    from probes import filters, library_filters
-    from probes.sampling import Sampling
+    from probes.engines.transformers import warpers as library_filters
+    from probes.schema.sampling import Sampling
+    from probes.stats import sampling_reference as filters
 
     logits = torch.tensor([[0.0, -200.0]])
     assert filters.top_p(logits, 1.0).equal(logits)
@@ -97,7 +98,7 @@ def test_a_nucleus_of_all_mass_keeps_tokens_of_any_likelihood() -> None:
 def test_a_filter_computes_in_float32_or_better(name: str, value: float) -> None:
     import torch
 
-    from probes import filters
+    from probes.stats import sampling_reference as filters
 
     for given, found in (
         (torch.bfloat16, torch.float32),
@@ -111,7 +112,7 @@ def test_the_nucleus_sees_differences_that_float32_would_not() -> None:
     """A mass of 1 - 1e-9 leaves out the second token, one of 1 - 1e-10 does not."""
     import torch
 
-    from probes import filters
+    from probes.stats import sampling_reference as filters
 
     logits = torch.tensor([0.0, math.log(5e-10)])
     assert filters.kept(filters.top_p(logits, 1 - 1e-9)) == 1
@@ -122,8 +123,8 @@ def test_filters_are_composed_in_the_order_of_the_library() -> None:
     """Each step here would keep another number of tokens if it came earlier or later."""
     import torch
 
-    from probes import filters
-    from probes.sampling import Sampling
+    from probes.schema.sampling import Sampling
+    from probes.stats import sampling_reference as filters
 
     logits = torch.tensor([0.4, 0.3, 0.15, 0.1, 0.05]).log()
     tempered = filters.temperature(logits, 2.0)
@@ -146,8 +147,8 @@ def test_filters_are_composed_in_the_order_of_the_library() -> None:
 def test_top_k_that_was_left_to_the_library_is_fifty() -> None:
     import torch
 
-    from probes import filters
-    from probes.sampling import Sampling
+    from probes.schema.sampling import Sampling
+    from probes.stats import sampling_reference as filters
 
     falling = -torch.arange(60.0)
     assert filters.kept(filters.filtered(falling, Sampling())) == 50
@@ -157,8 +158,8 @@ def test_top_k_that_was_left_to_the_library_is_fifty() -> None:
 def test_log_probabilities_are_of_each_row_in_float64() -> None:
     import torch
 
-    from probes import filters
-    from probes.sampling import Sampling
+    from probes.schema.sampling import Sampling
+    from probes.stats import sampling_reference as filters
 
     found = filters.log_probabilities(rows())
     assert found.dtype == torch.float64
@@ -171,7 +172,7 @@ def test_log_probabilities_are_of_each_row_in_float64() -> None:
 
 
 def test_entropy_is_that_of_each_row() -> None:
-    from probes import filters
+    from probes.stats import sampling_reference as filters
 
     found = filters.entropy(filters.log_probabilities(rows()))
     wanted = [
@@ -185,8 +186,9 @@ def test_entropy_is_that_of_each_row() -> None:
 def test_the_librarys_own_filters_are_applied_in_its_order_and_leave_their_input_alone() -> None:
     import torch
 
-    from probes import filters, library_filters
-    from probes.sampling import Sampling
+    from probes.engines.transformers import warpers as library_filters
+    from probes.schema.sampling import Sampling
+    from probes.stats import sampling_reference as filters
 
     logits = torch.tensor([[0.4, 0.3, 0.15, 0.1, 0.05], [0.05, 0.1, 0.15, 0.3, 0.4]]).log()
     before = logits.clone()

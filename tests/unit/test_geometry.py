@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 from sklearn.decomposition import PCA
 
-from probes import geometry
+from probes.stats import geometry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

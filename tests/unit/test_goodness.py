@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from probes.goodness import ALPHA, DRAWN_TESTS, ERROR_BUDGET, goodness_of_fit, smallest_shift
+from probes.stats.goodness_of_fit import (
+    ALPHA,
+    DRAWN_TESTS,
+    ERROR_BUDGET,
+    goodness_of_fit,
+    smallest_shift,
+)
 
 EVEN = [0.4, 0.3, 0.2, 0.1]
 

@@ -19,8 +19,8 @@ from pydantic import ValidationError
 
 from probes.cli import main
 from probes.plugin.summary import summary
-from probes.record import Record, Verdict
 from probes.report.markdown import summary as markdown_summary
+from probes.schema.record import Record, Verdict
 from tests.samples import mixed, rates
 from tests.unit.test_compare import prompt
 from tests.unit.test_report import Page

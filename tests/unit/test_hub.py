@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from probes import progress
+from probes._util import progress
 from probes.errors import UserError
 from probes.targets import hub
 
@@ -253,7 +253,7 @@ def test_what_another_commit_or_a_broken_download_left_takes_no_more_room(
         told.append(size)
         raise UserError("no further")
 
-    monkeypatch.setattr("probes.progress.step", stop)
+    monkeypatch.setattr("probes._util.progress.step", stop)
     assert refusal() == "no further"
     assert told[0] < 600_000_000
 

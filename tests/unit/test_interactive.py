@@ -9,14 +9,14 @@ import pytest
 
 from probes.report import interactive
 from probes.report.language import LANGUAGES, texts
-from probes.sampling import LIBRARY_TOP_K
+from probes.schema.sampling import LIBRARY_TOP_K
 from tests.handled import PIECES, distribution, distributions, handled, hostile, packed
 from tests.handled import step as step_of
 from tests.handled import traced as trace_of
 from tests.samples import HOSTILE, header, mixed, record
 
 if TYPE_CHECKING:
-    from probes.record import Record
+    from probes.schema.record import Record
 
 DISTRIBUTION = distributions()[0]
 

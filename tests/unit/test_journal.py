@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from probes.errors import UserError
-from probes.record import Environment, Rate, TargetFacts, Verdict
-from probes.record.journal import Journal, check_writable, run_folder_name, target_folder_name
-from probes.record.reading import read
-from probes.record.runs import list_runs
+from probes.report.files import write_report
+from probes.results.index import list_runs
+from probes.results.journal import Journal, check_writable, run_folder_name, target_folder_name
+from probes.results.reading import read
+from probes.schema.record import Environment, Rate, TargetFacts, Verdict
 from tests.samples import ENVIRONMENT, FINISHED, LOADED, TARGET, check, header, planned, rates
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ NOBODY = 65534
 WRITER = """
 import sys
 from pathlib import Path
-from probes.record.journal import Journal
+from probes.results.journal import Journal
 from tests.samples import check, header, planned
 
 journal = Journal.begin(Path(sys.argv[1]), header(planned("round-trip", checks=10**6)))
@@ -67,7 +68,7 @@ def test_rates_are_kept_in_the_order_they_came_and_their_reasons_scrubbed(tmp_pa
     assert not stopped.complete
     assert stopped.throughput[:-1] == rates()
     assert stopped.throughput[-1].reason == "no room in <home>/secret"
-    assert journal.finish(FINISHED).throughput == stopped.throughput
+    assert journal.finish(FINISHED, write_report).throughput == stopped.throughput
 
 
 def test_a_finished_run_leaves_record_report_and_index_and_nothing_else(tmp_path: Path) -> None:
@@ -75,7 +76,7 @@ def test_a_finished_run_leaves_record_report_and_index_and_nothing_else(tmp_path
     for claim in ("bos-inserted", "pad-token"):
         journal.check(claim, check())
     journal.facts(LOADED, ENVIRONMENT)
-    finished = journal.finish(FINISHED)
+    finished = journal.finish(FINISHED, write_report)
     assert sorted(path.name for path in journal.folder.iterdir()) == ["record.json", "report.html"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["embedded", "index.html"]
     assert finished == read(journal.folder)
@@ -176,14 +177,14 @@ def test_runs_that_end_together_are_all_in_the_index(tmp_path: Path) -> None:
 
 
 def test_who_reads_while_runs_begin_and_end_meets_no_half_of_one(tmp_path: Path) -> None:
-    begun(tmp_path).finish(FINISHED)
+    begun(tmp_path).finish(FINISHED, write_report)
 
     def run() -> None:
         for _ in range(6):
             journal = begun(tmp_path)
             for claim in ("bos-inserted", "pad-token"):
                 journal.check(claim, check())
-            journal.finish(FINISHED)
+            journal.finish(FINISHED, write_report)
 
     runs = [Thread(target=run) for _ in range(2)]
     for thread in runs:
@@ -221,7 +222,7 @@ def test_a_full_disk_is_told_in_one_line_and_loses_nothing(
     )
     assert read(journal.folder).claims[0].verdict is Verdict.HOLDS
     journal.check("pad-token", check())
-    assert journal.finish(FINISHED).complete
+    assert journal.finish(FINISHED, write_report).complete
 
 
 def test_a_disk_that_is_full_at_the_end_leaves_the_journal(
@@ -236,7 +237,7 @@ def test_a_disk_that_is_full_at_the_end_leaves_the_journal(
 
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(UserError, match="No space left on device; what was decided before is kept"):
-        journal.finish(FINISHED)
+        journal.finish(FINISHED, write_report)
     assert [path.name for path in journal.folder.iterdir()] == ["journal.jsonl"]
     assert read(journal.folder).complete
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from probes.answers import Fate
-from probes.sampling import Sampling
+from probes.schema.sampling import Sampling
+from probes.stats.answer_matching import Fate
 
 if TYPE_CHECKING:
     import torch
 
-    from probes.knowledge import Prefix
+    from probes.measure.knowledge import Prefix
 
 VOCABULARY, LENGTH, PROMPTS = 5, 4, 2
 END = 3
@@ -54,7 +54,7 @@ def judge(prefix: Prefix) -> Fate:
 
 def enumerated(sampling: Sampling, number: int) -> float:
     """The same probability from every text, one by one."""
-    from probes import filters
+    from probes.stats import sampling_reference as filters
 
     right = 0.0
     for ids in itertools.product(range(VOCABULARY), repeat=LENGTH):
@@ -68,7 +68,7 @@ def enumerated(sampling: Sampling, number: int) -> float:
 
 
 def test_the_sum_over_paths_is_that_over_all_texts() -> None:
-    from probes.knowledge import follow
+    from probes.measure.knowledge import follow
 
     found = follow(step, judge, PROMPTS, SETTINGS, length=LENGTH, width=9999, least=0.0)
     wanted = [[enumerated(setting, number) for number in range(PROMPTS)] for setting in SETTINGS]
@@ -80,7 +80,7 @@ def test_the_sum_over_paths_is_that_over_all_texts() -> None:
 @pytest.mark.parametrize("width", [1, 2, 5, 20])
 @pytest.mark.parametrize("least", [0.0, 0.01])
 def test_bounds_enclose_the_truth_where_the_tree_is_cut(width: int, least: float) -> None:
-    from probes.knowledge import follow
+    from probes.measure.knowledge import follow
 
     found = follow(step, judge, PROMPTS, SETTINGS, length=LENGTH, width=width, least=least)
     for row, setting in enumerate(SETTINGS):
@@ -93,8 +93,8 @@ def test_bounds_enclose_the_truth_where_the_tree_is_cut(width: int, least: float
 def test_draws_are_right_as_often_as_computed() -> None:
     import torch
 
-    from probes import filters
-    from probes.knowledge import follow
+    from probes.measure.knowledge import follow
+    from probes.stats import sampling_reference as filters
 
     found = follow(step, judge, PROMPTS, SETTINGS, length=LENGTH, width=9999)
     draws, chance = 2000, torch.Generator().manual_seed(0)
@@ -111,7 +111,7 @@ def test_draws_are_right_as_often_as_computed() -> None:
 
 
 def test_a_step_is_asked_once_a_level_for_all_prompts_and_settings() -> None:
-    from probes.knowledge import follow
+    from probes.measure.knowledge import follow
 
     asked = []
 
@@ -126,7 +126,7 @@ def test_a_step_is_asked_once_a_level_for_all_prompts_and_settings() -> None:
 def test_likeliest_keeps_ties_with_the_last_and_fills_the_others() -> None:
     import torch
 
-    from probes.knowledge import likeliest
+    from probes.measure.knowledge import likeliest
 
     values, tokens = likeliest(torch.tensor([[1.0, 1.0, 1.0, 0.0], [3.0, 1.0, 2.0, 0.0]]), 2)
     assert values.tolist() == [[1.0, 1.0, 1.0], [3.0, 2.0, -math.inf]]
@@ -136,14 +136,14 @@ def test_likeliest_keeps_ties_with_the_last_and_fills_the_others() -> None:
 def test_likeliest_of_all_keeps_all() -> None:
     import torch
 
-    from probes.knowledge import likeliest
+    from probes.measure.knowledge import likeliest
 
     assert likeliest(torch.tensor([[1.0, 3.0]]), 0)[1].tolist() == [[1, 0]]
 
 
 def test_text_grows_token_by_token_as_it_would_be_decoded() -> None:
     import probes
-    from probes.knowledge import Reader
+    from probes.measure.knowledge import Reader
 
     model = probes.load("embedded")
     reader = Reader(model)
@@ -153,7 +153,7 @@ def test_text_grows_token_by_token_as_it_would_be_decoded() -> None:
 
 
 def test_paired_sees_a_difference_that_is_small_beside_the_spread() -> None:
-    from probes.knowledge import paired
+    from probes.measure.knowledge import paired
 
     spread = np.linspace(0.05, 0.95, 60)
     found = paired(spread, spread - 0.02)
@@ -163,7 +163,7 @@ def test_paired_sees_a_difference_that_is_small_beside_the_spread() -> None:
 
 
 def test_paired_sees_none_where_there_is_none() -> None:
-    from probes.knowledge import paired
+    from probes.measure.knowledge import paired
 
     first = np.random.default_rng(0).random(60)
     found = paired(first, first[::-1])
@@ -172,7 +172,7 @@ def test_paired_sees_none_where_there_is_none() -> None:
 
 
 def test_the_p_value_of_paired_settings_is_uniform_under_no_difference() -> None:
-    from probes.knowledge import paired
+    from probes.measure.knowledge import paired
 
     chance = np.random.default_rng(0)
     found = [paired(*chance.random((2, 25))).p_value for _ in range(100)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from probes.targets import PACKAGE
+from probes._util.files import PACKAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,13 +17,13 @@ HEAVY = {"torch", "transformers", "tokenizers", "bitsandbytes", "accelerate"}
 
 WITHOUT_TORCH = (
     "probes",
-    "probes.bisect",
-    "probes.claims",
-    "probes.compare",
+    "probes.upgrade",
+    "probes.schema.claim",
+    "probes.schema.comparison",
     "probes.cli",
-    "probes.matrix",
+    "probes.upgrade",
     "probes.plugin",
-    "probes.record",
+    "probes.schema.record",
     "probes.report",
     "probes.targets",
 )
@@ -31,10 +31,10 @@ WITHOUT_TORCH = (
 
 TALKATIVE = {
     "probes.__main__",
-    "probes.bisect.command",
+    "probes.upgrade.bisect_command",
     "probes.cli",
-    "probes.matrix.command",
-    "probes.matrix.terminal",
+    "probes.upgrade.matrix_command",
+    "probes.upgrade.matrix_terminal",
     "probes.plugin",
     "probes.plugin.summary",
     "probes.report.console",
@@ -117,7 +117,7 @@ def test_only_the_model_module_and_training_load_by_transformers(name: str) -> N
         for node in ast.walk(sources()[name])
         if isinstance(node, ast.Attribute) and node.attr == "from_pretrained"
     }
-    assert not used or name.startswith(("probes.model", "probes.training"))
+    assert not used or name.startswith(("probes.engines.transformers.model", "probes.training"))
 
 
 @pytest.mark.parametrize(
@@ -132,8 +132,8 @@ def test_the_modules_named_here_exist() -> None:
 
 
 def test_the_model_reaches_torch_as_this_test_would_see() -> None:
-    assert {"torch", "transformers"} <= reached("probes.model")
-    assert "torch" in reached("probes.embeddings")
+    assert {"torch", "transformers"} <= reached("probes.engines.transformers.model")
+    assert "torch" in reached("probes.measure.embeddings")
 
 
 @quiet_modules

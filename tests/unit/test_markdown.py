@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 from markdown_it import MarkdownIt
 
-from probes.claims import Status
-from probes.record import ClaimRecord, Record, Verdict
 from probes.report.markdown import LONGEST, literal, summary
+from probes.schema.claim import Status
+from probes.schema.record import ClaimRecord, Record, Verdict
 from tests.samples import ENVIRONMENT, HOSTILE, TARGET, check, header, mixed, record
 
 MARKUP = "# *a* _b_ ~~c~~ `d` [e](http://e.example) ![f](g) <b>h</b> &lt; $i$ @user #1 :smile: a|b"

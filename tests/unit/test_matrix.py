@@ -11,11 +11,27 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from probes.claims import catalogue
 from probes.errors import UserError
-from probes.matrix import markdown, pool, terminal, words
-from probes.matrix.cells import Cell, Pin, combine, label, pythons, resolved, varying, wanted
-from probes.matrix.deciding import (
+from probes.schema.claim import catalogue
+from probes.schema.record import Record, Verdict
+from probes.upgrade import matrix_markdown as markdown
+from probes.upgrade import matrix_terminal as terminal
+from probes.upgrade import matrix_words as words
+from probes.upgrade import pool
+from probes.upgrade.cells import Cell, Pin, combine, label, pythons, resolved, varying, wanted
+from probes.upgrade.environments import (
+    Made,
+    Sources,
+    announced,
+    default_folder,
+    find_uv,
+    place,
+    relevant,
+)
+from probes.upgrade.expected import Expectation, expectations, expected
+from probes.upgrade.matrix_page import render_matrix
+from probes.upgrade.releases import File, indexes, listed, offered, releases
+from probes.upgrade.run import (
     Asked,
     Attempt,
     End,
@@ -31,20 +47,7 @@ from probes.matrix.deciding import (
     in_full,
     project_folder,
 )
-from probes.matrix.environments import (
-    Made,
-    Sources,
-    announced,
-    default_folder,
-    find_uv,
-    place,
-    relevant,
-)
-from probes.matrix.expected import Expectation, expectations, expected
-from probes.matrix.page import render_matrix
-from probes.matrix.releases import File, indexes, listed, offered, releases
-from probes.matrix.table import Surprise, Table, surprise, tables
-from probes.record import Record, Verdict
+from probes.upgrade.table import Surprise, Table, surprise, tables
 from tests.samples import ENVIRONMENT, HOSTILE, check, header, planned, record
 from tests.unit.test_report import Page
 
@@ -645,7 +648,7 @@ def test_many_cells_are_decided_and_each_is_told(
         tell("installing")
         return outcome(each.cell)
 
-    monkeypatch.setattr("probes.matrix.deciding.decide", decide)
+    monkeypatch.setattr("probes.upgrade.run.decide", decide)
     jobs = [job(tmp_path).model_copy(update={"cell": cell}) for cell in cells("1", "2", "3")]
     told: list[str] = []
 

@@ -17,10 +17,12 @@ import json
 from pathlib import Path
 
 import probes
-from probes import draws, knowledge, variety
-from probes.decoding import greedy
-from probes.questions import built_in
-from probes.sampling import NEAR_GREEDY, WIDE_HOT, Sampling
+from probes.measure import sampling_fit as draws
+from probes.measure import knowledge
+from probes.measure import variety
+from probes.measure.decoding import greedy
+from probes.data.questions import built_in
+from probes.schema.sampling import NEAR_GREEDY, WIDE_HOT, Sampling
 
 model, story = probes.load("embedded"), "Once upon a time,"
 few = Sampling(temperature=1.4, top_k=5)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import probes
-from probes.texts import CAPITAL_OF_JAPAN
+from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN
+from probes.measure import determinism
 
 if TYPE_CHECKING:
     from probes import Model
@@ -24,7 +25,7 @@ def model() -> Model:
 @pytest.fixture
 def no_switch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks that cannot change their attention once they are loaded."""
-    monkeypatch.setattr("probes.determinism._switches_attention", lambda _: False)
+    monkeypatch.setattr("probes.measure.determinism._switches_attention", lambda _: False)
 
 
 def test_logits_after_a_prompt_whose_cache_cannot_be_repeated(
@@ -41,7 +42,7 @@ def test_logits_after_a_prompt_whose_cache_cannot_be_repeated(
 
 
 def test_attention_is_compared_with_a_copys(model: Model, no_switch: None) -> None:
-    (variation,) = probes.determinism.attention(model, [CAPITAL_OF_JAPAN], 5)
+    (variation,) = determinism.attention(model, [CAPITAL_OF_JAPAN], 5)
     assert variation.name == "attention eager"
     assert 0 < variation.noise <= variation.tolerance
     assert not variation.differences
@@ -51,12 +52,12 @@ def test_attention_is_compared_with_a_copys(model: Model, no_switch: None) -> No
 def test_no_copy_is_made_of_a_large_model(
     model: Model, no_switch: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("probes.determinism.TWIN_LIMIT", 0)
-    assert list(probes.determinism.attention(model, [CAPITAL_OF_JAPAN], 5)) == []
+    monkeypatch.setattr("probes.measure.determinism.TWIN_LIMIT", 0)
+    assert list(determinism.attention(model, [CAPITAL_OF_JAPAN], 5)) == []
 
 
 def test_the_baseline_is_made_before_the_attention_is_switched() -> None:
     fresh = probes.load(probes.load("embedded").target.model_copy(update={"name": "fresh"}))
-    (variation,) = probes.determinism.attention(fresh, [CAPITAL_OF_JAPAN], 5)
+    (variation,) = determinism.attention(fresh, [CAPITAL_OF_JAPAN], 5)
     assert variation.noise > 0, "eager was compared with itself"
     assert fresh.network.config._attn_implementation == "sdpa"

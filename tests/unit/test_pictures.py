@@ -12,7 +12,6 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from probes import kept_logits
 from probes.report import render
 from probes.report.language import LANGUAGES, texts
 from probes.report.pictures import (
@@ -27,13 +26,14 @@ from probes.report.pictures import (
     tasks,
 )
 from probes.report.pictures.charts import label
+from probes.schema import prompt_logprobs as kept_logits
 from tests.samples import HOSTILE, check, header, planned, rates, record
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-    from probes.record import Record
     from probes.report.pictures.charts import Chart
+    from probes.schema.record import Record
 
 ENGLISH: dict[str, JsonValue] = {
     "text": "Japan is",

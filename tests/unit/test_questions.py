@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from probes.answers import states
+from probes.data.questions import FEWEST, MOST, asked, built_in, read_questions
 from probes.errors import UnusableTargetError, UserError
-from probes.questions import FEWEST, MOST, asked, built_in, read_questions
+from probes.stats.answer_matching import states
 from probes.targets import read_targets_file, resolve
 from probes.targets.preflight import preflight
 

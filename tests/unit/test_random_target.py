@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from probes._util.files import DATA
 from probes.errors import UnusableTargetError, UserError
 from probes.targets import (
     EMBEDDED_FOLDER,
-    PACKAGE,
     Dtype,
     Quantization,
     Target,
@@ -23,7 +23,7 @@ from probes.targets.memory import loaded_bytes
 from probes.targets.preflight import preflight
 from probes.targets.random_weights import described
 
-FULL = PACKAGE / "mistral-7b.json"
+FULL = DATA / "mistral-7b.json"
 SMALL = {
     "hidden_size": 64,
     "intermediate_size": 256,
@@ -80,7 +80,7 @@ def test_the_tensors_are_those_of_the_network(tmp_path: Path, model_type: str, t
 def test_the_same_seed_gives_the_same_network(tmp_path: Path) -> None:
     import torch
 
-    from probes.model import Model
+    from probes.engines.transformers.model import Model
 
     one, other = (Model(preflight(small(tmp_path))) for _ in range(2))
     assert torch.equal(one.logits("Hello"), other.logits("Hello"))
@@ -92,7 +92,7 @@ def test_the_same_seed_gives_the_same_network(tmp_path: Path) -> None:
 
 
 def test_it_is_quantized_as_it_is_drawn(tmp_path: Path) -> None:
-    from probes.model import Model
+    from probes.engines.transformers.model import Model
 
     model = Model(preflight(small(tmp_path, quantization="nf4", dtype="float16")))
     layer = model.network.model.layers[0].mlp.up_proj
@@ -102,7 +102,7 @@ def test_it_is_quantized_as_it_is_drawn(tmp_path: Path) -> None:
 
 
 def test_its_weights_take_what_the_arithmetic_says(tmp_path: Path) -> None:
-    from probes.model import Model
+    from probes.engines.transformers.model import Model
 
     for dtype in (Dtype.FLOAT32, Dtype.BFLOAT16):
         model = Model(preflight(small(tmp_path, dtype=dtype)))

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from probes.errors import UserError
-from probes.record import SCHEMA_VERSION, Verdict, reading
-from probes.record.journal import Journal
-from probes.record.reading import locate, read
+from probes.results import reading
+from probes.results.journal import Journal
+from probes.results.reading import locate, read
+from probes.schema.record import SCHEMA_VERSION, Verdict
 from tests.samples import FINISHED, check, header, record
 
 

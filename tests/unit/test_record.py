@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from probes.record import (
+from probes.schema.record import (
     Check,
     Cost,
     Record,

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from probes._util.files import PACKAGE
+from probes.data.published import outputs as published
 from probes.errors import UserError
-from probes.published import outputs as published
-from probes.recording import (
+from probes.plugin.snapshots import orphans
+from probes.schema.recorded_output import (
     Comparison,
     Made,
     Outcome,
@@ -23,8 +25,6 @@ from probes.recording import (
     judge_text,
     parse,
 )
-from probes.snapshots import orphans
-from probes.targets import PACKAGE
 
 MADE = Made(
     target="org/model",

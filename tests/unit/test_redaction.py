@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from probes.record.journal import Journal
-from probes.record.reading import read
-from probes.record.redaction import Redactor
+from probes._util.redaction import Redactor
+from probes.report.files import write_report
+from probes.results.journal import Journal
+from probes.results.reading import read
 from tests.samples import FINISHED, check, header, planned
 
 TOKEN = "hf_" + "abcDEF123" * 4
@@ -119,7 +120,7 @@ def test_no_planted_name_path_or_token_reaches_the_run_folder(
     )
     journal.check("bos-inserted", check(text, reason=text, values={text: [text, {text: text}]}))
     killed = (journal.folder / "journal.jsonl").read_text(encoding="utf-8")
-    journal.finish(FINISHED)
+    journal.finish(FINISHED, write_report)
     written = [killed, *(p.read_text(encoding="utf-8") for p in journal.folder.iterdir())]
     assert len(written) == 3
     for content in written:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 if TYPE_CHECKING:
-    from probes.model import Model
+    from probes.engines.transformers.model import Model
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def test_the_repeated_tail_is_the_phrase_with_most_copies(
     ids: list[int], found: tuple[int, int]
 ) -> None:
-    from probes.repetition import repeated_tail
+    from probes.stats.repetition import repeated_tail
 
     assert repeated_tail(ids) == found
 
@@ -42,15 +42,15 @@ def test_the_repeated_tail_is_the_phrase_with_most_copies(
 def test_distinct_ngrams_is_the_share_of_different_ones(
     ids: list[int], n: int, share: float
 ) -> None:
-    from probes.repetition import distinct_ngrams
+    from probes.stats.repetition import distinct_ngrams
 
     assert distinct_ngrams(ids, n) == share
 
 
 def test_sampled_texts_are_compared_with_their_own_prompts_greedy_text() -> None:
-    from probes.model import Generation
-    from probes.repetition import greedy_against_sampled
-    from probes.sampling import Sampling
+    from probes.engines.transformers.model import Generation
+    from probes.measure.repetition import greedy_against_sampled
+    from probes.schema.sampling import Sampling
 
     loop, late, free = [*range(6)] * 2, [5, 6, 7, 8] + [1, 2, 3, 4] * 2, [*range(12)]
     greedy = [Generation([1], [loop], ["loop"]), Generation([2], [free], ["free"])]

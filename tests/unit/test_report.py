@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from probes.claims import Status, catalogue
-from probes.record import ClaimRecord, Record, TargetFacts, Verdict
-from probes.record.journal import Journal
-from probes.record.runs import INDEX_FILE, Run, list_runs, refresh_index
 from probes.report import render, render_index
 from probes.report.evidence import LARGEST_TABLE, glance, matrix, show
 from probes.report.faults import by_claim
+from probes.report.files import INDEX_FILE, refresh_index, write_report
 from probes.report.history import LAST, history
 from probes.report.language import LANGUAGES, texts
 from probes.report.marking import mark
 from probes.report.words import command, counted, incomplete, label, moment
+from probes.results.index import Run, list_runs
+from probes.results.journal import Journal
+from probes.schema.claim import Status, catalogue
+from probes.schema.record import ClaimRecord, Record, TargetFacts, Verdict
 from tests.samples import (
     ENVIRONMENT,
     FINISHED,
@@ -521,7 +522,7 @@ def finished_run(report_dir: Path, name: str = "embedded", started: str = STARTE
     journal = Journal.begin(report_dir, header(target=target, started=started))
     journal.check("bos-inserted", check())
     journal.check("pad-token", check(verdict=Verdict.FAILS, reason="it has one"))
-    journal.finish(FINISHED)
+    journal.finish(FINISHED, write_report)
     return journal.folder
 
 
@@ -605,7 +606,7 @@ def several_runs(report_dir: Path, verdicts: str) -> list[Run]:
         if letter != "-":
             verdict = {"h": Verdict.HOLDS, "f": Verdict.FAILS}[letter]
             journal.check("pad-token", check(verdict=verdict, reason="it has one"))
-        journal.finish(FINISHED)
+        journal.finish(FINISHED, write_report)
     return list_runs(report_dir)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 import probes
 from probes.errors import UserError
+from probes.measure import throughput
 from probes.plugin.summary import summary
 from probes.report import markdown, render
 from tests.samples import header, rates, record
@@ -18,16 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from probes import Model
-    from probes.throughput import Sizes
+    from probes.measure.throughput import Sizes
 
 pytestmark = pytest.mark.filterwarnings("default")  # what a library warns of is not tested here
 
 
 @pytest.fixture(scope="module")
 def tiny() -> Sizes:
-    return probes.throughput.Sizes(
-        prompt=6, new=4, samples=2, copied=2**20, repetitions=3, warmups=1
-    )
+    return throughput.Sizes(prompt=6, new=4, samples=2, copied=2**20, repetitions=3, warmups=1)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +37,7 @@ def model() -> Model:
 def ticking(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A clock that counts the forward passes made so far as seconds."""
     passes = [0]
-    monkeypatch.setattr(probes.throughput, "_now", lambda _: float(passes[0]))
+    monkeypatch.setattr(throughput, "_now", lambda _: float(passes[0]))
     return passes
 
 
@@ -48,8 +47,8 @@ def test_prompt_and_new_tokens_are_timed_apart(
     passes = ticking(monkeypatch)
     hook = model.network.register_forward_pre_hook(lambda *_: passes.__setitem__(0, passes[0] + 1))
     try:
-        monkeypatch.setattr(probes.throughput, "bandwidth", lambda *_: 1e9)
-        prefill, decode = probes.throughput.generation(model, 2, tiny)
+        monkeypatch.setattr(throughput, "bandwidth", lambda *_: 1e9)
+        prefill, decode = throughput.generation(model, 2, tiny)
     finally:
         hook.remove()
     # One pass reads 2 prompts of 6 tokens; three more write the 3 tokens of each after the first.
@@ -61,8 +60,8 @@ def test_prompt_and_new_tokens_are_timed_apart(
 def test_the_limit_is_the_bandwidth_over_the_bytes_of_weights_and_cache(
     model: Model, tiny: Sizes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probes.throughput, "bandwidth", lambda *_: 1e9)
-    prefill, decode = probes.throughput.generation(model, 2, tiny)
+    monkeypatch.setattr(throughput, "bandwidth", lambda *_: 1e9)
+    prefill, decode = throughput.generation(model, 2, tiny)
     weights = sum(p.numel() * 4 for p in model.network.parameters())
     assert prefill.bytes_per_token is not None
     assert decode.bytes_per_token is not None
@@ -85,14 +84,14 @@ def test_the_cache_that_is_counted_is_the_cache_that_is_there(model: Model) -> N
     if layers is None:
         pytest.skip("this version of transformers keeps its cache otherwise")
     held = sum(each.nbytes for layer in layers for each in (layer.keys, layer.values))
-    assert held == probes.throughput.cache_bytes_of(model) * ids.shape[1]
+    assert held == throughput.cache_bytes_of(model) * ids.shape[1]
 
 
 def test_four_bit_weights_are_counted_as_stored_with_their_scales(model: Model) -> None:
-    from probes import quantization
+    from probes.measure import quantization
 
     small = model.in_nf4()
-    assert probes.throughput.weights_read(small) == quantization.memory(small).total_bytes
+    assert throughput.weights_read(small) == quantization.memory(small).total_bytes
 
 
 def test_an_embedding_that_is_no_head_is_not_read(model: Model) -> None:
@@ -105,12 +104,12 @@ def test_an_embedding_that_is_no_head_is_not_read(model: Model) -> None:
         parameters=lambda: [embedding.weight, head.weight],
     )
     untied: Any = SimpleNamespace(network=network)
-    assert probes.throughput.weights_read(untied) == 10 * 4 * 4
+    assert throughput.weights_read(untied) == 10 * 4 * 4
 
 
 def test_measuring_is_not_counted_as_the_cost_of_claims(model: Model, tiny: Sizes) -> None:
     before = model.cost
-    probes.throughput.generation(model, 1, tiny)
+    throughput.generation(model, 1, tiny)
     assert model.cost == before
     model.generate("The", max_new_tokens=1)
     assert model.cost != before
@@ -118,7 +117,7 @@ def test_measuring_is_not_counted_as_the_cost_of_claims(model: Model, tiny: Size
 
 @pytest.mark.parametrize("way", ["loop", "num_return_sequences"])
 def test_continuations_are_counted_as_samples(model: Model, tiny: Sizes, way: str) -> None:
-    rate = probes.throughput.continuations(model, way, tiny)
+    rate = throughput.continuations(model, way, tiny)
     assert (rate.what, rate.unit, rate.batch, rate.reason) == (way, "samples", 2, "")
     assert rate.per_second is not None
     assert rate.per_second > 0
@@ -129,15 +128,15 @@ def test_a_library_without_continuous_batching_is_a_reason(
     model: Model, tiny: Sizes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = SimpleNamespace()
-    monkeypatch.setitem(probes.throughput.WAYS, "continuous batching", without(network))
-    rate = probes.throughput.continuations(model, "continuous batching", tiny)
+    monkeypatch.setitem(throughput.WAYS, "continuous batching", without(network))
+    rate = throughput.continuations(model, "continuous batching", tiny)
     assert rate.per_second is None
     assert "has no continuous batching of this kind" in rate.reason
 
 
 def without(network: Any) -> Callable[..., Any]:
     """Continuous batching as on a network that knows nothing of it."""
-    real = probes.throughput.WAYS["continuous batching"]
+    real = throughput.WAYS["continuous batching"]
 
     def way(model: Model, sizes: Sizes) -> Any:
         bare = SimpleNamespace(network=network, prompt_ids=model.prompt_ids)
@@ -149,11 +148,11 @@ def without(network: Any) -> Callable[..., Any]:
 def test_what_cannot_be_compiled_here_says_why(model: Model, tiny: Sizes) -> None:
     if model.device.type == "cuda":
         pytest.skip("it can be, here")
-    for rate in probes.throughput.generation(model, 1, tiny, cache="static", compiled=True):
+    for rate in throughput.generation(model, 1, tiny, cache="static", compiled=True):
         assert rate.reason == "transformers compiles on a CUDA device alone, and this is cpu"
         assert rate.per_second is rate.share is None
         assert rate.limit is not None
-    for rate in probes.throughput.generation(model, 1, tiny, compiled=True):
+    for rate in throughput.generation(model, 1, tiny, compiled=True):
         assert rate.reason == "transformers compiles the forward pass with a static cache alone"
 
 
@@ -165,22 +164,22 @@ def test_a_batch_that_does_not_fit_is_a_reason(
     def full(*_: Any) -> Any:
         raise torch.cuda.OutOfMemoryError
 
-    monkeypatch.setattr(probes.throughput, "_passage", full)
-    for rate in probes.throughput.generation(model, 128, tiny):
+    monkeypatch.setattr(throughput, "_passage", full)
+    for rate in throughput.generation(model, 128, tiny):
         assert rate.reason == "the device's memory does not hold a batch of 128"
 
 
 def test_bad_input_gets_one_clear_line(model: Model, tiny: Sizes) -> None:
     with pytest.raises(UserError, match=r"too little to time: .*; new must be at least 2"):
-        probes.throughput.Sizes(prompt=1, new=1, samples=1, copied=1)
+        throughput.Sizes(prompt=1, new=1, samples=1, copied=1)
     with pytest.raises(UserError, match="no way 'lopp' of making continuations: choose among loop"):
-        probes.throughput.continuations(model, "lopp", tiny)
+        throughput.continuations(model, "lopp", tiny)
     with pytest.raises(UserError, match="a batch has at least 1 sequence, not 0"):
-        probes.throughput.bytes_per_token(1, 0, 1, 1)
+        throughput.bytes_per_token(1, 0, 1, 1)
     with pytest.raises(UserError, match="must be above 0, not 0"):
-        probes.throughput.limit(1.0, 0)
+        throughput.limit(1.0, 0)
     with pytest.raises(UserError, match="must be above 0, not 0"):
-        probes.throughput.share(1.0, 0)
+        throughput.share(1.0, 0)
 
 
 def test_a_run_of_rates_alone_says_how_many_and_shows_no_empty_table() -> None:
@@ -196,4 +195,4 @@ def test_a_run_of_rates_alone_says_how_many_and_shows_no_empty_table() -> None:
 
 
 def test_the_probe_knows_no_runner() -> None:
-    assert "pytest" not in vars(sys.modules["probes.throughput"])
+    assert "pytest" not in vars(sys.modules["probes.measure.throughput"])

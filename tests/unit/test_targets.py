@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probes.claims import Need
 from probes.errors import UserError
+from probes.schema.claim import Need
 from probes.targets import (
     EMBEDDED_FOLDER,
     Attention,

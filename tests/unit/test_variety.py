@@ -13,7 +13,7 @@ from scipy import stats
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from probes.model import Generation, Model
+    from probes.engines.transformers.model import Generation, Model
 
 ROWS = [[0.5, 0.25, 0.25], [0.1, 0.1, 0.8], [0.2, 0.7, 0.1]]
 
@@ -22,7 +22,7 @@ def generation(*samples: list[int], **more: Any) -> Generation:
     """Samples whose every step has the logits of `ROWS`, and scores without the first token."""
     import torch
 
-    from probes.model import Generation
+    from probes.engines.transformers.model import Generation
 
     logits = torch.tensor([ROWS] * len(samples)).log()
     scores = logits.clone()
@@ -60,8 +60,8 @@ class Asked:
 
 
 def measured(made: Generation) -> Any:
-    from probes.sampling import Sampling
-    from probes.variety import of_samples
+    from probes.measure.variety import of_samples
+    from probes.schema.sampling import Sampling
 
     asked = Asked(made)
     (found,) = of_samples(
@@ -98,10 +98,10 @@ def test_a_sample_is_measured_over_its_own_steps_alone() -> None:
 def test_many_samples_are_drawn_in_batches_that_go_on_with_the_random_numbers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from probes.sampling import Sampling
-    from probes.variety import of_samples
+    from probes.measure.variety import of_samples
+    from probes.schema.sampling import Sampling
 
-    monkeypatch.setattr("probes.variety.LOGITS_AT_ONCE", 2 * 9 * 3)  # of two samples
+    monkeypatch.setattr("probes.measure.variety.LOGITS_AT_ONCE", 2 * 9 * 3)  # of two samples
     asked = Asked(generation([2, 1, 1], [0]))
     (found,) = of_samples(
         cast("Model", asked), [[7]], Sampling(top_k=3), samples=5, length=9, seed=2
@@ -133,7 +133,7 @@ def test_samples_without_logits_or_scores_are_refused(missing: str) -> None:
 
 
 def test_the_evidence_has_means_and_three_texts() -> None:
-    from probes.variety import Variety
+    from probes.measure.variety import Variety
 
     found = Variety([*"abcd"], [1.0, 2.0, 6.0], [-1.0, -2.0, -6.0], 4, 0.5)
     assert found.as_evidence() == {
@@ -146,7 +146,7 @@ def test_the_evidence_has_means_and_three_texts() -> None:
 
 
 def test_the_difference_of_means_is_tested_as_welch_says() -> None:
-    from probes.variety import p_value_of_larger
+    from probes.measure.variety import p_value_of_larger
 
     larger, smaller = [3.0, 5.0, 4.0, 9.0], [2.0, 2.5, 3.0]
     parts = [variance(each) / len(each) for each in (larger, smaller)]
@@ -157,7 +157,7 @@ def test_the_difference_of_means_is_tested_as_welch_says() -> None:
 
 
 def test_few_successes_are_as_likely_as_all_outcomes_with_as_few_together() -> None:
-    from probes.variety import as_few_or_fewer
+    from probes.measure.variety import as_few_or_fewer
 
     chances = [0.1, 0.5, 0.9, 0.3]
     for most in range(5):
@@ -170,8 +170,8 @@ def test_few_successes_are_as_likely_as_all_outcomes_with_as_few_together() -> N
 
 
 def test_runs_that_reproduce_are_counted_against_the_exact_chances_of_their_texts() -> None:
-    from probes.sampling import Sampling
-    from probes.variety import as_few_or_fewer, runs_that_reproduce
+    from probes.measure.variety import as_few_or_fewer, runs_that_reproduce
+    from probes.schema.sampling import Sampling
 
     sampling = Sampling(temperature=0.5, top_k=0)
     texts = [generation([0, 2, 1]), generation([2], prompt_ids=[8])]
@@ -188,8 +188,8 @@ def test_runs_that_reproduce_are_counted_against_the_exact_chances_of_their_text
 
 
 def test_many_runs_are_drawn_in_batches_that_go_on_with_the_same_random_numbers() -> None:
-    from probes.sampling import Sampling
-    from probes.variety import ROWS_AT_ONCE, runs_that_reproduce
+    from probes.measure.variety import ROWS_AT_ONCE, runs_that_reproduce
+    from probes.schema.sampling import Sampling
 
     texts = [generation([0, 2, 1]), generation([2], prompt_ids=[8])]
     asked = Asked(generation([0, 2, 1]), generation([2]))

@@ -15,7 +15,7 @@ from probes.report.language import say
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-    from probes.record import Record
+    from probes.schema.record import Record
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import altair as alt
 import numpy as np
 
-from probes import kept_logits
 from probes.report.pictures.charts import (
     HEAT,
     MAIN,
@@ -26,6 +25,7 @@ from probes.report.pictures.charts import (
     percent,
     word,
 )
+from probes.schema import prompt_logprobs as kept_logits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

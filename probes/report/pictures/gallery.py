@@ -14,8 +14,8 @@ from probes.report.words import byte_size, parameter
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from probes.record import Check, ClaimRecord
     from probes.report.pictures.charts import Chart
+    from probes.schema.record import Check, ClaimRecord
 
 _Evidence = TypeVar("_Evidence", bound=BaseModel)
 

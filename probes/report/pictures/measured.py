@@ -113,7 +113,7 @@ class Token(_Measured):
 
 
 class Distribution(_Measured):
-    """What is kept of a next-token distribution: `probes.distributions` says how."""
+    """What is kept of a next-token distribution: `probes.measure.distribution` says how."""
 
     prompt: str
     vocabulary: Annotated[int, Field(ge=1, le=2_000_000)]

@@ -11,7 +11,7 @@ from probes.report.pictures.charts import SERIES, TIP, Chart, Row, data, word
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from probes.record import Rate
+    from probes.schema.record import Rate
 
 WIDTH, HEIGHT = 260, 200
 

@@ -69,7 +69,7 @@
     return logits;
   };
 
-  // Temperature, top-k, top-p, min-p, as probes/filters.py defines them. The logits are in order,
+  // Temperature, top-k, top-p, min-p, as probes/stats/sampling_reference.py defines them. The logits are in order,
   // and so each filter keeps a beginning of them: three numbers say which.
   const filtered = (logits, { temperature, top_k, top_p, min_p }) => {
     const size = logits.length, largest = logits[0] / temperature;

@@ -1,0 +1,91 @@
+"""Writing files so that a reader, or a crash, never meets half of one."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from probes.errors import UserError
+
+PACKAGE = Path(__file__).parents[1]
+"""The folder of this package."""
+
+DATA = PACKAGE / "data"
+"""The files that claims are stated and decided with."""
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file that is there whole or not at all; an older one stays until then.
+
+    Raises:
+        OSError: The folder cannot be written to, or the disk is full.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with temporary.open("x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def write_asked(path: Path, text: str, what: str, option: str) -> None:
+    """Write a file that the user asked for by an option.
+
+    Raises:
+        UserError: It cannot be written.
+    """
+    try:
+        write_atomically(path, text)
+    except OSError as error:
+        raise _unwritable(path, what, option, error) from error
+
+
+def _unwritable(path: Path, what: str, option: str, error: OSError) -> UserError:
+    return UserError(
+        f"the {what} cannot be written to '{path}': {error.strerror or error}; "
+        f"name another file with {option}"
+    )
+
+
+def check_asked(path: Path, what: str, option: str) -> None:
+    """Make sure that a file the user asks for by an option can be written, before any work is done.
+
+    Raises:
+        UserError: It cannot.
+    """
+    try:
+        check_place(path)
+    except OSError as error:
+        raise _unwritable(path, what, option, error) from error
+
+
+def check_place(path: Path) -> None:
+    """Make sure that a file can be written, and leave no trace.
+
+    Raises:
+        OSError: It cannot: it is a folder, or its folder is missing or closed.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    tempfile.TemporaryFile(dir=path.parent).close()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a new name in a folder survive a power cut, where the system can do so."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,186 @@
+"""What a record keeps for comparisons: logits of the shared prompts and of greedy texts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from probes.schema.comparison import FirstToken
+from probes.schema.prompt_logprobs import KeptPrompt
+from probes.schema.recorded_output import RecordedText
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pydantic import JsonValue
+
+    from probes.schema.record import Record
+
+_Kept = TypeVar("_Kept")
+
+_PROMPTS = TypeAdapter(list[KeptPrompt], config=ConfigDict(ser_json_inf_nan="strings"))
+_TEXTS = TypeAdapter(list[RecordedText])
+
+KEPT_TO = 2e-4
+"""How far apart two equal log-probabilities may be read from records: four decimals, twice."""
+
+LEAST_NOISE = 1e-6
+"""Assumed where a run measured none: the last decimals of what a record holds."""
+
+
+NOISIER = 4
+"""How many times as noisy as the other a run may be for its noise to count."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What one record keeps.
+
+    Attributes:
+        prompts: by prompt.
+        texts: greedy texts of the standard prompts.
+        noise: how far another batch moved a logit.
+        tolerance: how far rounding can move a logit.
+    """
+
+    prompts: dict[str, KeptPrompt] = field(default_factory=dict)
+    texts: list[RecordedText] = field(default_factory=list)
+    noise: float = LEAST_NOISE
+    tolerance: float = LEAST_NOISE
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What rounding explains between two runs.
+
+    Attributes:
+        noise: how far it was seen to move a logit.
+        tolerance: how far it can move one.
+    """
+
+    noise: float
+    tolerance: float
+
+    @property
+    def change(self) -> float:
+        """The largest change of a log-probability that is taken for rounding.
+
+        Another kernel may round otherwise than another batch does: four times what that was seen
+        to do, for the logit and for the sum of all, but no more than is possible at all. What a
+        record keeps is rounded itself.
+
+        >>> round(Noise(noise=1e-4, tolerance=1.0).change, 6)
+        0.001
+        """
+        return min(2 * self.tolerance, 8 * self.noise) + KEPT_TO
+
+
+def kept(record: Record) -> Kept:
+    """What a record keeps; what is not of the right shape is left out."""
+    found = Kept()
+    for claim in record.claims:
+        for check in claim.evidence:
+            values = check.values
+            prompts = {each.prompt: each for each in _parsed(_PROMPTS, values.get("kept_prompts"))}
+            if prompts:
+                found = Kept(
+                    {name: each for name, each in prompts.items() if _is_aligned(each)},
+                    found.texts,
+                    _positive(values.get("noise")),
+                    _positive(values.get("tolerance")),
+                )
+            found.texts.extend(_parsed(_TEXTS, values.get("kept_texts")))
+    return found
+
+
+def noise_between(old: Kept, new: Kept, *, same_dtype: bool) -> Noise:
+    """What rounding explains: of two types, what it explains in the more precise.
+
+    Where only one run measured it, that holds for both.
+
+    >>> noise_between(Kept(noise=0.1), Kept(noise=0.001), same_dtype=False).noise
+    0.001
+    """
+    pick = max if same_dtype else min
+    measured = [each for each in (old, new) if each.noise > LEAST_NOISE] or [old]
+    tolerance = pick(each.tolerance for each in measured)
+    noises = [each.noise for each in measured]
+    # A run that is suddenly much noisier must not excuse itself by that.
+    noise = min(pick(noises), NOISIER * min(noises))
+    return Noise(min(noise, tolerance) if tolerance > LEAST_NOISE else noise, tolerance)
+
+
+def first_token(
+    old: str, new: str, texts: tuple[Sequence[RecordedText], Sequence[RecordedText]], noise: float
+) -> FirstToken | None:
+    """The first token that differs between two greedy texts, if the records keep their logits.
+
+    Args:
+        old: the old text; it may be longer than the one whose logits are kept.
+        new: the new text.
+        texts: the greedy texts that the two records keep.
+        noise: how far rounding moves a logit.
+    """
+    for before in texts[0]:
+        if not before.text or not old.startswith(before.text):
+            continue
+        for after in texts[1]:
+            same_prompt = after.prompt_ids == before.prompt_ids
+            if same_prompt and after.text and new.startswith(after.text):
+                return _first_token(before, after, noise)
+    return None
+
+
+def _first_token(old: RecordedText, new: RecordedText, noise: float) -> FirstToken | None:
+    pairs = zip(old.ids, new.ids, strict=False)
+    shorter = min(len(old.ids), len(new.ids))
+    step = next((i for i, (a, b) in enumerate(pairs) if a != b), shorter)
+    if step == len(old.ids) == len(new.ids):
+        return None  # they differ later than logits are kept
+    ids = tuple(text.ids[step] if step < len(text.ids) else None for text in (old, new))
+    margins = [_margin(text, step, ids) for text in (old, new)]
+    margin, at_least = sum(each for each, _ in margins), any(more for _, more in margins)
+    return FirstToken(
+        step=step,
+        ids=(ids[0], ids[1]),
+        margin=margin,
+        at_least=at_least,
+        noise=noise,
+        near_tie=not at_least and margin <= 2 * noise,
+    )
+
+
+def _margin(text: RecordedText, step: int, ids: tuple[int | None, ...]) -> tuple[float, bool]:
+    """Distance of two tokens' logits, and whether it may be larger."""
+    if step >= len(text.top_ids) or not text.top_ids[step] or None in ids:
+        return 0.0, True
+    logits = dict(zip(text.top_ids[step], text.top_logits[step], strict=True))
+    known = [logits[i] for i in ids if i in logits]
+    if len(known) == len(ids):
+        return abs(known[0] - known[1]), False
+    return max(logits.values()) - min(logits.values()), True
+
+
+def _parsed(adapter: TypeAdapter[list[_Kept]], value: JsonValue) -> list[_Kept]:
+    try:
+        return adapter.validate_python(value)
+    except ValidationError:
+        return []
+
+
+def _is_aligned(prompt: KeptPrompt) -> bool:
+    """Whether everything kept of it has a row a position, and each row its logits."""
+    rows = (prompt.top_ids, prompt.top_logits, prompt.log_rest, prompt.likeliest)
+    return all(len(row) == len(prompt.ids) for row in rows) and all(
+        len(ids) == len(logits) > 0 and np.isfinite(logits).all() and rest < np.inf
+        for ids, logits, rest in zip(
+            prompt.top_ids, prompt.top_logits, prompt.log_rest, strict=True
+        )
+    )
+
+
+def _positive(value: JsonValue) -> float:
+    return float(value) if isinstance(value, float) and value > LEAST_NOISE else LEAST_NOISE

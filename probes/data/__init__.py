@@ -1,0 +1,1 @@
+"""What claims are decided on: the files that ship, and their readers."""

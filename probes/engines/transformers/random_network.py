@@ -1,0 +1,42 @@
+"""Weights that nobody trained, drawn on a device from a seed: the same again on the same device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from probes.targets.safetensors import Tensor
+
+SEED = 0
+
+
+def drawn(
+    tensors: Mapping[str, Tensor], scale: float, dtype: torch.dtype, device: torch.device
+) -> dict[str, torch.Tensor]:
+    """A network's weights by name, as training begins with them.
+
+    Args:
+        tensors: their shapes.
+        scale: standard deviation of a matrix's elements; those of a vector, a norm's, are 1.
+        dtype: their type.
+        device: where they are drawn. Another device draws others.
+
+    >>> from probes.targets.safetensors import Tensor
+    >>> shapes = {"a": Tensor("F16", (2, 3)), "norm": Tensor("F16", (2,))}
+    >>> weights = drawn(shapes, 0.02, torch.float16, torch.device("cpu"))
+    >>> weights["norm"].tolist(), weights["a"].shape
+    ([1.0, 1.0], torch.Size([2, 3]))
+    """
+    generator = torch.Generator(device).manual_seed(SEED)
+    return {
+        name: torch.ones(tensor.shape, dtype=dtype, device=device)
+        if len(tensor.shape) == 1
+        else torch.empty(tensor.shape, dtype=dtype, device=device).normal_(
+            0.0, scale, generator=generator
+        )
+        for name, tensor in tensors.items()
+    }

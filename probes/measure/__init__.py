@@ -1,0 +1,1 @@
+"""Measurements: each takes an engine and returns plain data."""

@@ -1,0 +1,104 @@
+"""Probes of `generate` as the library ships it: its defaults, its padding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from probes.measure.decoding import step_logits
+
+if TYPE_CHECKING:
+    from probes.engines.transformers.model import Generation, Model, Prompt
+
+
+@dataclass(frozen=True)
+class DefaultGeneration:
+    """What `generate()` did when nothing was asked for.
+
+    Attributes:
+        generation: prompt, new ids and text.
+        greedy_ids: the most likely token at each step of that very text.
+        ended: whether it stopped at an end-of-sequence token.
+    """
+
+    generation: Generation
+    greedy_ids: list[int]
+    ended: bool
+
+    @property
+    def new_tokens(self) -> int:
+        """Number of tokens added."""
+        return len(self.generation.ids[0])
+
+
+def default_generation(model: Model, prompt: Prompt) -> DefaultGeneration:
+    """Call `generate()` with a prompt and nothing else, and check each step against its logits.
+
+    The logits are those it chose from: another pass rounds otherwise, and near-ties would differ.
+
+    >>> from probes import load
+    >>> default_generation(load("embedded"), "The capital of Japan is").new_tokens
+    20
+    """
+    generation = model.generate(prompt, seed=0, output_logits=True)
+    new = generation.ids[0]
+    logits = step_logits(generation)
+    return DefaultGeneration(
+        generation, logits.argmax(dim=1).tolist(), ended=bool(new) and new[-1] in model.end_ids
+    )
+
+
+def padding(model: Model) -> tuple[int | None, int | None]:
+    """Ids of the pad and the first end-of-sequence token that `generate` is set to use.
+
+    Raises:
+        UnknownIdError: if the network's embedding has no row for one of them.
+
+    >>> from probes import load
+    >>> padding(load("embedded"))
+    (None, 2)
+    """
+    pad = model.network.generation_config.pad_token_id
+    model.known_ids([] if pad is None else [pad], "padding id")
+    return pad, model.known_ids(model.end_ids, "end id")[0] if model.end_ids else None
+
+
+def padding_after_end(model: Model, prompt: Prompt) -> list[int]:
+    """Ids that fill a row which ended before the others of its batch.
+
+    The first of two rows is made to end at once and kept from ending again, the second to go on for
+    three tokens more.
+
+    Returns:
+        What `generate` put into the first row after its end-of-sequence token.
+
+    Raises:
+        LookupError: if the model has no end-of-sequence token.
+
+    >>> from probes import load
+    >>> padding_after_end(load("embedded"), "The capital of Japan is")
+    [2, 2, 2]
+    """
+    if not model.end_ids:
+        raise LookupError("the model has no end-of-sequence token")
+    ids = model.prompt_ids(prompt)
+    inputs = torch.tensor([ids, ids], device=model.device)
+    end = model.end_ids[0]
+
+    def end_first_row_only(rows: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        scores[:, model.end_ids] = -torch.inf
+        if rows.shape[1] == len(ids):
+            scores[0] = -torch.inf
+            scores[0, end] = 0.0
+        return scores
+
+    output = model.network.generate(
+        inputs,
+        attention_mask=torch.ones_like(inputs),
+        logits_processor=[end_first_row_only],
+        max_new_tokens=4,
+    )
+    row: list[int] = output[0, len(ids) + 1 :].tolist()
+    return row

@@ -1,0 +1,326 @@
+"""Probes of 4-bit weights: which layers have them, how far they are from the originals."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import MistralConfig
+from transformers.pytorch_utils import Conv1D
+
+from probes.measure import embeddings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from probes.engines.transformers.model import Model, Prompt
+
+NF4_BLOCK = 64
+"""Weights that share one scale, bitsandbytes' default."""
+
+NF4_WIDEST_GAP = 1.0 - 0.6961928009986877
+"""Largest distance between neighbouring NF4 levels, for a block scaled to 1."""
+
+
+@dataclass(frozen=True)
+class LinearLayer:
+    """One linear layer and how its weight is stored.
+
+    Attributes:
+        name: dotted path in the network.
+        role: `decoder` or `output head`.
+        four_bit: whether the weight is stored in 4 bits.
+        parameters: number of weights, before packing.
+        bytes: bytes of weight and scales in memory, the bias left out.
+        expected_bytes: what arithmetic says: half a byte a weight and a scale for each block of
+            64, not quantized itself, where it is 4-bit, else the size of the dtype.
+    """
+
+    name: str
+    role: str
+    four_bit: bool
+    parameters: int
+    bytes: int
+    expected_bytes: int
+
+
+def linear_layers(model: Model) -> list[LinearLayer]:
+    """Every linear layer of the network, in order.
+
+    >>> from probes import load
+    >>> [layer.four_bit for layer in linear_layers(load("embedded"))][:2]
+    [False, False]
+    """
+    head = model.network.get_output_embeddings()
+    layers = []
+    for name, layer in model.network.named_modules():
+        if isinstance(layer, (torch.nn.Linear, Conv1D)):
+            layers.append(_described(name, layer, "output head" if layer is head else "decoder"))
+    return layers
+
+
+def _described(name: str, layer: Any, role: str) -> LinearLayer:
+    weight = layer.weight
+    state = getattr(weight, "quant_state", None)
+    if state is None:
+        size = weight.numel() * weight.element_size()
+        return LinearLayer(name, role, False, weight.numel(), size, size)
+    parameters = math.prod(state.shape)
+    scales = state.absmax.numel() * state.absmax.element_size()
+    # Any other scale, one quantized itself for example, is not what was asked for.
+    repacked = state.absmax.dtype is torch.bfloat16
+    expected = four_bit_bytes(parameters, scale_bytes=2 if repacked else 4)
+    return LinearLayer(name, role, True, parameters, weight.numel() + scales, expected)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a network's weights take.
+
+    Attributes:
+        linear_parameters: weights of the decoder's linear layers.
+        other_parameters: all others: embedding, output head, norms, biases.
+        linear_bytes: bytes of the linear layers' weights and scales, as they are in memory.
+        expected_linear_bytes: the same by arithmetic.
+        total_bytes: linear layers and everything else.
+        fp16_bytes: what all of it would take at 16 bits.
+    """
+
+    linear_parameters: int
+    other_parameters: int
+    linear_bytes: int
+    expected_linear_bytes: int
+    total_bytes: int
+    fp16_bytes: int
+
+
+def memory(model: Model) -> Memory:
+    """Bytes of a 4-bit model's weights, measured and by arithmetic.
+
+    >>> from probes import load
+    >>> used = memory(load("embedded").in_nf4())
+    >>> used.linear_bytes == used.expected_linear_bytes
+    True
+    """
+    layers = [layer for layer in linear_layers(model) if layer.role == "decoder"]
+    linear_weights = {f"{layer.name}.weight" for layer in layers}
+    others = [p for name, p in model.network.named_parameters() if name not in linear_weights]
+    linear_bytes = sum(layer.bytes for layer in layers)
+    linear_parameters = sum(layer.parameters for layer in layers)
+    other_parameters = sum(p.numel() for p in others)
+    return Memory(
+        linear_parameters,
+        other_parameters,
+        linear_bytes,
+        sum(layer.expected_bytes for layer in layers),
+        linear_bytes + sum(p.numel() * p.element_size() for p in others),
+        2 * (linear_parameters + other_parameters),
+    )
+
+
+def mistral_7b_memory() -> Memory:
+    """The same for Mistral-7B-v0.1 by arithmetic alone: no weights are read, no memory taken.
+
+    >>> round(mistral_7b_memory().total_bytes / 1e9, 2)
+    4.45
+    """
+    network = embeddings.network_without_weights(MistralConfig())
+    head = network.get_output_embeddings()
+    linear = [
+        layer.weight.numel()
+        for layer in network.modules()
+        if isinstance(layer, torch.nn.Linear) and layer is not head
+    ]
+    total = sum(parameter.numel() for parameter in network.parameters())
+    four_bit = sum(four_bit_bytes(parameters) for parameters in linear)
+    others = total - sum(linear)
+    return Memory(sum(linear), others, four_bit, four_bit, four_bit + 2 * others, 2 * total)
+
+
+def four_bit_bytes(parameters: int, scale_bytes: int = 4) -> int:
+    """Bytes of 4-bit weights: half a byte each, and a scale for each block of 64.
+
+    Args:
+        parameters: number of weights.
+        scale_bytes: of one scale: 4 as loaded; bitsandbytes' kernels for the CPU repack them to 2.
+
+    >>> four_bit_bytes(128)
+    72
+    """
+    return math.ceil(parameters / 2) + scale_bytes * math.ceil(parameters / NF4_BLOCK)
+
+
+@dataclass(frozen=True)
+class LayerError:
+    """How a 4-bit layer differs from the layer it was made from.
+
+    Attributes:
+        name: dotted path in the network.
+        worst: largest distance between a weight and its original, as a share of the largest that
+            rounding to the nearest level allows: about 1 or less for a correct NF4 weight.
+        relative: root of the mean squared distance over that of the original weights.
+        one_row: largest distance between the layer's output for one row and the product of that
+            row with the weights that many rows see, over the output's largest magnitude.
+    """
+
+    name: str
+    worst: float
+    relative: float
+    one_row: float
+
+
+@torch.inference_mode()
+def layer_errors(model: Model, original: Model) -> Iterator[LayerError]:
+    """Compare every 4-bit layer with the same layer of the unquantized model.
+
+    Args:
+        model: the 4-bit model.
+        original: the same checkpoint, unquantized.
+    """
+    for name, layer in model.network.named_modules():
+        if getattr(getattr(layer, "weight", None), "quant_state", None) is None:
+            continue
+        source: Any = original.network.get_submodule(name)
+        weight = source.weight.detach().float().cpu()
+        weight = weight.T if isinstance(source, Conv1D) else weight
+        effective = effective_weight(layer)
+        error = (effective - weight).abs()
+        allowed = block_maxima(weight) * NF4_WIDEST_GAP / 2
+        yield LayerError(
+            name,
+            worst=float((error / allowed.clamp_min(torch.finfo(torch.float32).tiny)).max()),
+            relative=float(error.square().mean().sqrt() / weight.square().mean().sqrt()),
+            one_row=_one_row_error(layer, effective),
+        )
+
+
+def effective_weight(layer: Any) -> torch.Tensor:
+    """The weights a 4-bit layer computes with, read off its output for the identity matrix.
+
+    bitsandbytes may repack stored weights for its kernels, so the bytes tell little; what the
+    layer does is the same before and after.
+
+    Returns:
+        (outputs, inputs), float32, on the CPU.
+    """
+    identity = torch.eye(layer.in_features, dtype=layer.compute_dtype, device=layer.weight.device)
+    return _without_bias(layer, identity).T
+
+
+def _one_row_error(layer: Any, effective: torch.Tensor) -> float:
+    """One row takes another kernel than many rows do."""
+    generator = torch.Generator().manual_seed(0)
+    row = torch.randn(1, layer.in_features, generator=generator).to(layer.compute_dtype)
+    got = _without_bias(layer, row.to(layer.weight.device))
+    expected = row.float() @ effective.T
+    return float((got - expected).abs().max() / expected.abs().max())
+
+
+def _without_bias(layer: Any, inputs: torch.Tensor) -> torch.Tensor:
+    outputs: torch.Tensor = layer(inputs).float()
+    return (outputs if layer.bias is None else outputs - layer.bias.float()).cpu()
+
+
+def block_maxima(weight: torch.Tensor, block: int = NF4_BLOCK) -> torch.Tensor:
+    """For every weight the largest magnitude in its block of consecutive weights.
+
+    Args:
+        weight: (outputs, inputs); blocks run along the flattened rows.
+        block: weights a block; the last one may be shorter.
+
+    Returns:
+        The shape of `weight`.
+
+    >>> block_maxima(torch.tensor([[1.0, -3.0], [0.5, 2.0]]), block=2)
+    tensor([[3., 3.],
+            [2., 2.]])
+    """
+    flat = weight.abs().flatten()
+    padded = torch.nn.functional.pad(flat, (0, -len(flat) % block)).view(-1, block)
+    maxima = padded.amax(dim=1, keepdim=True).expand_as(padded)
+    return maxima.flatten()[: len(flat)].view_as(weight)
+
+
+@dataclass(frozen=True)
+class LogitDistance:
+    """How far two models' next-token logits lie apart over the positions of some texts.
+
+    Attributes:
+        cosine: smallest cosine between the two logit vectors of a position, each centred.
+        kl: mean Kullback-Leibler divergence of the second from the first, in nats.
+        same_top: share of positions with the same most likely token.
+        positions: how many positions were compared.
+    """
+
+    cosine: float
+    kl: float
+    same_top: float
+    positions: int
+
+
+def logit_distance(one: Model, other: Model, texts: Sequence[str]) -> LogitDistance:
+    """Compare two models' logits on the same texts.
+
+    >>> from probes import load
+    >>> model = load("embedded")
+    >>> logit_distance(model, model, ["The capital of Japan is"]).same_top
+    1.0
+    """
+    cosines, divergences, same = [], [], []
+    for text in texts:  # one at a time: whole vocabularies of all of them are gigabytes
+        ids = one.prompt_ids(text)
+        a, b = one.logits(ids).double(), other.logits(ids).double()
+        centred_a, centred_b = a - a.mean(dim=1, keepdim=True), b - b.mean(dim=1, keepdim=True)
+        log_a, log_b = a.log_softmax(dim=1), b.log_softmax(dim=1)
+        cosine = torch.cosine_similarity(centred_a, centred_b, dim=1)
+        cosine[(a == b).all(dim=1)] = 1.0  # where all logits are equal nothing can be normalized
+        cosines.append(cosine)
+        divergences.append((log_a.exp() * (log_a - log_b)).sum(dim=1))
+        same.append(a.argmax(dim=1) == b.argmax(dim=1))
+    return LogitDistance(
+        cosine=float(torch.cat(cosines).min()),
+        kl=float(torch.cat(divergences).mean()),
+        same_top=float(torch.cat(same).double().mean()),
+        positions=len(torch.cat(same)),
+    )
+
+
+@dataclass(frozen=True)
+class Move:
+    """What moving a model to the device it is on changed.
+
+    Attributes:
+        changed_weights: names of parameters whose stored bytes differ afterwards.
+        largest_logit_change: over the positions and tokens of one prompt.
+    """
+
+    changed_weights: list[str]
+    largest_logit_change: float
+
+
+@torch.inference_mode()
+def moved_to_own_device(model: Model, prompt: Prompt) -> Move:
+    """Move a placed model to its own device and compare weights and logits with those before.
+
+    >>> from probes import load
+    >>> moved_to_own_device(load("embedded").in_nf4(), "The capital of Japan is").changed_weights
+    []
+    """
+    network = model.network
+    ids = torch.tensor([model.prompt_ids(prompt)], device=model.device)
+    logits = network(ids).logits  # bitsandbytes may repack stored weights at the first pass
+    before = {name: weight.clone() for name, weight in _stored(network)}
+    network.to(model.device)
+    changed = [name for name, weight in _stored(network) if not weight.equal(before[name])]
+    return Move(changed, float((network(ids).logits - logits).abs().max()))
+
+
+def _stored(network: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Every parameter as it is stored, and the scales of the 4-bit ones."""
+    for name, parameter in network.named_parameters():
+        yield name, parameter.data
+        state = getattr(parameter, "quant_state", None)
+        if state is not None:
+            yield f"{name}.absmax", state.absmax

@@ -1,0 +1,113 @@
+"""What every record keeps of the same prompts: the logits by which two records are compared.
+
+The prompts stand in ``shared_prompts.toml``: some sixty, in many languages, code and numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+import torch
+
+from probes._util.files import DATA
+from probes._util.tomlfile import read_toml
+from probes.measure import determinism
+from probes.schema.prompt_logprobs import KeptPrompt
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from probes.engines.transformers.model import Model
+
+TOP = 24
+"""How many of a position's largest logits are kept."""
+
+BATCH = 10
+"""Prompts computed at once."""
+
+DECIMALS = 4
+"""Decimal places of a kept logit: a probability moves by a share of 0.00005 at most."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The kept logits, and how far rounding moves them.
+
+    Attributes:
+        prompts: what is kept of each prompt.
+        noise: the largest change of a kept logit where the prompts are batched otherwise.
+        tolerance: the largest change that rounding explains.
+    """
+
+    prompts: list[KeptPrompt]
+    noise: float
+    tolerance: float
+
+
+@cache
+def shared_prompts() -> dict[str, list[str]]:
+    """The prompts by language.
+
+    >>> shared_prompts()["Japanese"][0]
+    '日本の首都は'
+    """
+    file = DATA / "shared_prompts.toml"
+    prompts: dict[str, list[str]] = read_toml(file, "prompts", "prompts by language")["prompts"]
+    return prompts
+
+
+def kept(model: Model, prompts: Sequence[str]) -> Kept:
+    """Compute the prompts in two ways of batching them, and keep the largest logits.
+
+    Args:
+        model: the target.
+        prompts: encoded with special tokens.
+
+    >>> from probes import load
+    >>> found = kept(load("embedded"), ["The capital of Japan is", "Once upon a time"])
+    >>> found.prompts[0].likeliest[-1], len(found.prompts[0].top_ids[-1])
+    ('Tokyo', 24)
+    >>> found.noise <= found.tolerance
+    True
+    """
+    ids = [model.prompt_ids(prompt) for prompt in prompts]
+    first = _in_batches(model, ids, range(len(ids)))
+    by_length = sorted(range(len(ids)), key=lambda place: len(ids[place]))
+    again = _in_batches(model, ids, by_length[::-1])
+    return Kept(
+        prompts=[_kept(model, *each) for each in zip(prompts, ids, first, strict=True)],
+        noise=max(map(_largest_change, first, again)),
+        tolerance=determinism.rounding(first, model.network.dtype),
+    )
+
+
+def _in_batches(model: Model, ids: Sequence[list[int]], order: Sequence[int]) -> list[torch.Tensor]:
+    """The logits of each prompt, computed in this order and given in the prompts' own."""
+    logits: dict[int, torch.Tensor] = {}
+    for start in range(0, len(order), BATCH):
+        places = order[start : start + BATCH]
+        computed = model.logits_batch([ids[place] for place in places])
+        logits |= dict(zip(places, computed, strict=True))
+    return [logits[place] for place in range(len(ids))]
+
+
+def _largest_change(logits: torch.Tensor, again: torch.Tensor) -> float:
+    """How far a position's largest logits move; infinite where one is not a number."""
+    best, top = logits.topk(min(TOP, logits.shape[-1]), dim=-1)
+    change = (best - again.gather(1, top)).abs()
+    return float(change.nan_to_num(nan=torch.inf).max())
+
+
+def _kept(model: Model, prompt: str, ids: list[int], logits: torch.Tensor) -> KeptPrompt:
+    top = logits.topk(min(TOP, logits.shape[-1]), dim=-1)
+    rest = logits.double().scatter(1, top.indices, -torch.inf).logsumexp(dim=-1)
+    return KeptPrompt(
+        prompt=prompt,
+        ids=ids,
+        top_ids=top.indices.tolist(),
+        top_logits=[[round(x, DECIMALS) for x in row] for row in top.values.tolist()],
+        log_rest=[round(x, DECIMALS) for x in rest.tolist()],
+        likeliest=[model.decode([row[0]]) for row in top.indices.tolist()],
+    )

@@ -1,0 +1,74 @@
+"""Repetition in long greedy texts, against texts that are sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import mean
+
+from scipy import stats
+
+from probes.engines.transformers.model import Generation, Model
+from probes.schema.sampling import Sampling
+from probes.stats.repetition import distinct_ngrams, repeated_tail
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """Repetition in long greedy texts and in sampled ones.
+
+    Attributes:
+        greedy_distinct: share of a greedy text's 4-grams that are different, mean over prompts.
+        sampled_distinct: the same of the sampled texts.
+        greedy_repeating: share of greedy texts that end in a repeated phrase.
+        sampled_repeating: share of sampled texts that do.
+        more_distinct: sampled texts with a larger share than their prompt's greedy text.
+        p_value: probability of so many of them, if larger and smaller were equally likely.
+        greedy_text: the first greedy text.
+    """
+
+    greedy_distinct: float
+    sampled_distinct: float
+    greedy_repeating: float
+    sampled_repeating: float
+    more_distinct: int
+    p_value: float
+    greedy_text: str
+
+
+def greedy_against_sampled(
+    model: Model, greedy: Sequence[Generation], *, samples: int, seed: int
+) -> Repetition:
+    """Compare greedy texts with texts of the same length sampled at temperature 1, unfiltered.
+
+    Args:
+        model: the target.
+        greedy: greedy texts, all of one length.
+        samples: sampled texts a prompt.
+        seed: of the draws.
+    """
+    sampled = model.generate_batch(
+        [text.prompt_ids for text in greedy],
+        sampling=Sampling(top_k=0),
+        samples=samples,
+        seed=seed,
+        max_new_tokens=max(len(text.ids[0]) for text in greedy),
+    )
+    greedy_ids = [text.ids[0] for text in greedy]
+    sampled_ids = [ids for text in sampled for ids in text.ids]
+    shares = [distinct_ngrams(ids, 4) for ids in greedy_ids]
+    pairs = [
+        (distinct_ngrams(ids, 4), share)
+        for text, share in zip(sampled, shares, strict=True)
+        for ids in text.ids
+    ]
+    more = sum(one > other for one, other in pairs)
+    return Repetition(
+        greedy_distinct=mean(shares),
+        sampled_distinct=mean(share for share, _ in pairs),
+        greedy_repeating=mean(repeated_tail(ids)[1] > 1 for ids in greedy_ids),
+        sampled_repeating=mean(repeated_tail(ids)[1] > 1 for ids in sampled_ids),
+        more_distinct=more,
+        p_value=float(stats.binomtest(more, len(pairs), alternative="greater").pvalue),
+        greedy_text=greedy[0].text,
+    )

@@ -1,0 +1,137 @@
+"""Probes of the tokenizer: what encoding inserts, what decoding gives back."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import zlib
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+from unicodedata import name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from probes.engines.transformers.model import Model
+
+SPACE = "▁"
+"""How SentencePiece writes a space."""
+
+
+_EAST_ASIAN = ("CJK UNIFIED", "CJK COMPATIBILITY IDEOGRAPH", "HIRAGANA", "KATAKANA")
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """A text and what the tokenizer makes of it.
+
+    Attributes:
+        text: what was encoded.
+        ids: its token ids, special tokens included.
+        pieces: the piece each id stands for.
+    """
+
+    text: str
+    ids: list[int]
+    pieces: list[str]
+
+    def as_evidence(self) -> dict[str, Any]:
+        """The same as plain data."""
+        return asdict(self)
+
+
+def encoding(model: Model, text: str) -> Encoding:
+    """Encode a text and name the pieces.
+
+    >>> from probes import load
+    >>> encoding(load("embedded"), "日本").pieces
+    ['<s>', '▁', '日', '本']
+    """
+    ids = model.encode(text)
+    return Encoding(text, ids, pieces(model, ids))
+
+
+def pieces(model: Model, ids: list[int]) -> list[str]:
+    """The piece each id stands for.
+
+    >>> from probes import load
+    >>> pieces(load("embedded"), [1, 415])
+    ['<s>', '▁The']
+    """
+    return [str(piece) for piece in model.tokenizer.convert_ids_to_tokens(ids)]
+
+
+def ordinary_pieces(model: Model, text: str) -> list[str]:
+    """A text's pieces, special tokens left out.
+
+    >>> from probes import load
+    >>> ordinary_pieces(load("embedded"), "日本")
+    ['▁', '日', '本']
+    """
+    special = set(model.tokenizer.all_special_ids)
+    return pieces(model, [i for i in model.encode(text) if i not in special])
+
+
+def without_special_tokens(model: Model, text: str) -> tuple[list[int], list[int]]:
+    """Ids of a text with special tokens taken away in two ways.
+
+    Returns:
+        What `add_special_tokens=False` gives, and what remains of the default's ids once the
+        special tokens around the text are cut off. The two are equal where the flag does just
+        what it says.
+
+    >>> from probes import load
+    >>> without_special_tokens(load("embedded"), "Hello world")
+    ([22557, 1526], [22557, 1526])
+    """
+    around = model.encode("")
+    ids = model.encode(text)
+    before = len(os.path.commonprefix([around, ids]))  # noqa: RUF071 - of ids, not of paths
+    after = len(around) - before
+    return model.encode(text, special_tokens=False), ids[before : len(ids) - after]
+
+
+def round_trip(model: Model, text: str) -> str:
+    r"""A text encoded and decoded, special tokens left out of both.
+
+    >>> from probes import load
+    >>> round_trip(load("embedded"), "  two spaces,\n日本")
+    '  two spaces,\n日本'
+    """
+    return model.decode(model.encode(text), skip_special_tokens=True)
+
+
+def vocabulary(model: Model) -> list[str]:
+    """Every piece, in the order of ids.
+
+    >>> from probes import load
+    >>> vocabulary(load("embedded"))[415]
+    '▁The'
+    """
+    return pieces(model, list(range(len(model.tokenizer))))
+
+
+def han_and_kana_pieces(model: Model) -> list[str]:
+    """Every piece with a Han, Hiragana or Katakana character, in the order of ids.
+
+    >>> from probes import load
+    >>> "日" in han_and_kana_pieces(load("embedded"))
+    True
+    """
+    return [
+        piece
+        for piece in vocabulary(model)
+        if any(name(c, "").startswith(_EAST_ASIAN) for c in piece)
+    ]
+
+
+def packed(pieces: Sequence[str]) -> str:
+    """A list of pieces as a record can hold it: their JSON, deflated (zlib), in base64.
+
+    >>> import base64, json, zlib
+    >>> json.loads(zlib.decompress(base64.b64decode(packed(["<s>", "▁The"]))))
+    ['<s>', '▁The']
+    """
+    text = json.dumps(list(pieces), ensure_ascii=False, separators=(",", ":"))
+    return base64.b64encode(zlib.compress(text.encode("utf-8", "backslashreplace"), 9)).decode()

@@ -1,0 +1,111 @@
+"""The catalogue of claims as a page: `docs/claims.md` is made by it, so that it cannot go stale."""
+
+from __future__ import annotations
+
+import re
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from probes.schema.claim import Claim, Need, Status, catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+COMMAND = "python -m probes claims --markdown > docs/claims.md"
+"""What makes the page anew."""
+
+NEEDS = {
+    Need.TOKENIZER: "a tokenizer",
+    Need.CONFIG: "a configuration: the network is built without weights",
+    Need.MODEL: "any causal language model, with its weights",
+    Need.KNOWLEDGE: "a model that was trained on the facts asked; a target declares it",
+    Need.BOS: "a tokenizer that is to insert a beginning-of-sequence token",
+    Need.SENTENCEPIECE: "the SentencePiece model that the tokenizer was made from",
+    Need.MISTRAL_TOKENIZER: "the tokenizer of Mistral-7B-v0.1, told by its pieces",
+    Need.MISTRAL_7B: "the weights of Mistral-7B-v0.1; a target declares it",
+    Need.NF4: "weights in 4-bit NF4, or a model small enough for an NF4 copy beside it",
+    Need.GPT2_XL: "the weights of GPT-2 XL; a target declares it",
+}
+"""What each need asks of a target, in words for a reader."""
+
+_STATUS = {
+    Status.AS_PUBLISHED: "the published experiment states it, and so do we",
+    Status.REFINED: "the published text is imprecise; below the table stands what is really so",
+    Status.OURS: "not in the published experiment",
+}
+
+
+def catalogue_page(claims: Iterable[Claim] | None = None) -> str:
+    """The whole page, in Markdown.
+
+    Args:
+        claims: In the order they are to be read; the built-in ones unless given.
+
+    >>> catalogue_page().splitlines()[0]
+    '# The claims'
+    """
+    claims = tuple(catalogue().values() if claims is None else claims)
+    parts = [_introduction(claims)]
+    for section, members in groupby(claims, key=lambda claim: claim.section):
+        parts.append(_section(section, list(members)))
+    return "\n\n".join(parts) + "\n"
+
+
+def catalogue_list(claims: Iterable[Claim] | None = None) -> str:
+    """Ids and statements by section, as plain text.
+
+    >>> print(catalogue_list()[:34])
+    Loading and the default generation
+    """
+    claims = tuple(catalogue().values() if claims is None else claims)
+    lines: list[str] = []
+    for section, members in groupby(claims, key=lambda claim: claim.section):
+        lines += ["", section, *(f"  {claim.id}: {claim.title}" for claim in members)]
+    return "\n".join(lines[1:]) + "\n"
+
+
+def _introduction(claims: tuple[Claim, ...]) -> str:
+    used = [need for need in Need if any(need in claim.needs for claim in claims)]
+    statuses = [status for status in Status if any(claim.status is status for claim in claims)]
+    return "\n".join(
+        [
+            "# The claims",
+            "",
+            f"<!-- Made by: {COMMAND} -->",
+            "",
+            f"The suite decides {len(claims)} claims. Each has an id: `pytest tests/claims --claim "
+            "ID` decides one alone. Most start from a published experiment on Mistral-7B-v0.1, "
+            "loaded in 4 bits; *published* says how ours stands to its text:",
+            "",
+            *(f"- *{status.value}*: {_STATUS[status]}." for status in statuses),
+            "",
+            "*Needs* says what a target must have. Where it has not, the claim is *not applicable* "
+            "there, with the reason; it is never silently green.",
+            "",
+            "| need | what it asks of a target |",
+            "|---|---|",
+            *(f"| `{need.value}` | {NEEDS[need]} |" for need in used),
+        ]
+    )
+
+
+def _section(title: str, claims: list[Claim]) -> str:
+    lines = [f"## {_escaped(title)}", "", "| claim | statement | needs | published |"]
+    lines.append("|---|---|---|---|")
+    for claim in claims:
+        needs = ", ".join(f"`{need.value}`" for need in claim.needs)
+        lines.append(f"| `{claim.id}` | {_escaped(claim.title)} | {needs} | {claim.status.value} |")
+    differing = [claim for claim in claims if claim.differs]
+    if differing:
+        lines += ["", "What is really so, where the published text is imprecise:", ""]
+        lines += [f"- `{claim.id}`: {_escaped(claim.differs)}" for claim in differing]
+    return "\n".join(lines)
+
+
+def _escaped(text: str) -> str:
+    r"""Text as Markdown shows it, character by character.
+
+    >>> _escaped("<s> and ▁, a|b")
+    '\\<s\\> and ▁, a\\|b'
+    """
+    return re.sub(r"([\\`*<>|\[\]])", r"\\\1", text)

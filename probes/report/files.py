@@ -1,0 +1,47 @@
+"""The files that a report folder holds beside its records: pages of runs, and their list."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from probes._util.files import write_atomically
+from probes.report.page import render, render_index
+from probes.results.index import list_runs
+from probes.results.reading import REPORT_FILE
+
+if TYPE_CHECKING:
+    from probes.schema.comparison import Comparison
+    from probes.schema.record import Record
+
+INDEX_FILE = "index.html"
+
+
+def write_report(record: Record, folder: Path, comparison: Comparison | None = None) -> None:
+    """Write a run's page into its folder and list the run in its report folder's index.
+
+    Args:
+        record: The run.
+        folder: The run's folder, `REPORT-DIR/TARGET/UTC-TIME`.
+        comparison: The run against its baseline, if it had one.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
+    write_atomically(folder / REPORT_FILE, render(record, comparison))
+    refresh_index(folder.parent.parent)
+
+
+def refresh_index(report_dir: Path) -> None:
+    """Write the list of runs to `index.html`.
+
+    Two runs may end at once. Each looks again after it has written, so whichever writes last has
+    seen the other.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    written = None
+    while (runs := list_runs(report_dir)) != written:
+        write_atomically(report_dir / INDEX_FILE, render_index(runs))
+        written = runs

@@ -1,0 +1,229 @@
+"""The journal of a run: every verdict on the disk the moment it is reached.
+
+A run writes one line a check and finishes by folding the lines into ``record.json`` and
+``report.html``. However a run ends before that, its journal holds all it had decided, and
+``read`` makes an incomplete record of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from contextlib import suppress
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from probes._util.files import sync_folder, write_atomically
+from probes._util.redaction import Redactor
+from probes.errors import UserError
+from probes.results.reading import JOURNAL_FILE, RECORD_FILE, read, read_lines
+from probes.results.redact_record import redact_check, redact_claim, redact_rate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from probes.schema.record import Check, Environment, Rate, Record, TargetFacts
+
+    Publish = Callable[[Record, Path], None]
+
+__all__ = ["Journal", "check_writable", "read", "run_folder_name", "target_folder_name"]
+
+LONGEST_NAME = 60
+"""Characters of a target's name that its folder keeps: 240 bytes at most, where 255 are allowed."""
+
+
+class Journal:
+    """One run being written. Every line is on the disk before the method that wrote it returns.
+
+    Attributes:
+        folder: The run's folder, `REPORT-DIR/TARGET/UTC-TIME`.
+    """
+
+    def __init__(self, folder: Path, redactor: Redactor) -> None:
+        """Use `begin`, which makes the folder."""
+        self.folder = folder
+        self._redactor = redactor
+        self._path = folder / JOURNAL_FILE
+        self._handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        self._end = 0
+
+    @classmethod
+    def begin(cls, report_dir: Path, header: Record, target_folder: Path | None = None) -> Journal:
+        """Make a folder for the run and write the plan into its journal.
+
+        Args:
+            report_dir: Where reports go; made if it is not there.
+            header: The plan: what to test, with claims, their planned counts and no evidence.
+            target_folder: The folder the target is loaded from, to be kept out of the record.
+
+        Raises:
+            UserError: The folder cannot be made, or not be written to.
+        """
+        try:
+            folder = _new_folder(report_dir, header)
+            journal = cls(folder, Redactor.of_this_machine(target_folder))
+            sync_folder(folder)
+        except OSError as error:
+            raise _unusable(report_dir, error) from error
+        claims = tuple(redact_claim(journal._redactor, claim) for claim in header.claims)
+        journal._write(header.model_copy(update={"claims": claims}).model_dump(mode="json"))
+        return journal
+
+    def check(self, claim_id: str, check: Check, place: int = 0) -> None:
+        """Write down one check of a claim, scrubbed of what must not be stored.
+
+        Args:
+            claim_id: The claim it belongs to.
+            check: What it found.
+            place: Where it stands in the record; checks of one place stay as they came.
+
+        Raises:
+            UserError: The disk is full or gone; what was written before is still there.
+        """
+        stored = redact_check(self._redactor, check)
+        self._write({"claim": claim_id, "place": place, "check": stored.model_dump(mode="json")})
+
+    def facts(self, target: TargetFacts, environment: Environment) -> None:
+        """Write down what is known of target and environment; later facts add to earlier ones.
+
+        Raises:
+            UserError: The disk is full or gone; what was written before is still there.
+        """
+        self._write(
+            {
+                "target": target.model_dump(mode="json"),
+                "environment": environment.model_dump(mode="json"),
+            }
+        )
+
+    def rate(self, rate: Rate) -> None:
+        """Write down one measurement of throughput, scrubbed of what must not be stored.
+
+        Raises:
+            UserError: The disk is full or gone; what was written before is still there.
+        """
+        self._write({"rate": redact_rate(self._redactor, rate).model_dump(mode="json")})
+
+    def finish(self, finished: str, publish: Publish | None = None) -> Record:
+        """Write the journal as a record, publish it, and remove the journal.
+
+        Args:
+            finished: End of the run, UTC, ISO 8601.
+            publish: Writes what is made of the record, such as a report, into the run's folder.
+
+        Raises:
+            UserError: The disk is full or gone; the journal is still there.
+        """
+        self._write({"finished": finished})
+        record = read_lines(self._path)
+        try:
+            os.close(self._handle)
+            write_atomically(self.folder / RECORD_FILE, record.model_dump_json(indent=1) + "\n")
+            if publish is not None:
+                publish(record, self.folder)
+            self._path.unlink()
+        except OSError as error:
+            raise self._unwritten(error) from error
+        return record
+
+    def _write(self, line: dict[str, Any]) -> None:
+        """Append one line for good, or leave the journal as it was."""
+        text = json.dumps(line, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        rest = text.encode("utf-8") + b"\n"
+        end = self._end + len(rest)
+        try:
+            while rest:
+                rest = rest[os.write(self._handle, rest) :]
+            os.fsync(self._handle)
+        except BaseException as error:  # an interruption must not leave half a line either
+            os.lseek(self._handle, self._end, os.SEEK_SET)
+            with suppress(OSError):  # what was written before is there, whatever a disk now refuses
+                os.ftruncate(self._handle, self._end)
+            if isinstance(error, OSError):
+                raise self._unwritten(error) from error
+            raise
+        self._end = end
+
+    def _unwritten(self, error: OSError) -> UserError:
+        return UserError(
+            f"the run cannot be written to '{self.folder}': {error.strerror or error}; what was "
+            f"decided before is kept in {JOURNAL_FILE} there: make room, then "
+            "'probes report' on that folder shows it"
+        )
+
+
+def check_writable(report_dir: Path) -> None:
+    """Make sure that reports can be written, and leave no trace.
+
+    Raises:
+        UserError: They cannot, with what to do.
+    """
+    folder = report_dir.absolute()
+    try:
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
+        tempfile.TemporaryDirectory(dir=folder, prefix=".probes-").cleanup()
+    except OSError as error:
+        raise _unusable(report_dir, error) from error
+
+
+def target_folder_name(name: str) -> str:
+    """A target's name as a folder's, on any file system; a hub id's slash becomes two hyphens.
+
+    A name that had to change otherwise carries a short digest, so that two targets never share a
+    folder.
+
+    >>> target_folder_name("mistralai/Mistral-7B-v0.1")
+    'mistralai--Mistral-7B-v0.1'
+    >>> target_folder_name("../my model")
+    'my-model-62c10f'
+    """
+    plain = name.replace("/", "--")
+    safe = re.sub(r"[^\w.-]+", "-", plain).strip(".-")[:LONGEST_NAME]
+    if safe and safe == plain and safe.lower() not in _RESERVED:
+        return safe
+    digest = hashlib.sha256(name.encode("utf-8", "backslashreplace")).hexdigest()[:6]
+    return f"{safe or 'target'}-{digest}"
+
+
+_RESERVED = {"aux", "con", "index.html", "nul", "prn"}
+"""Names that another file has, or that Windows keeps for devices."""
+
+
+def run_folder_name(started: str) -> str:
+    """The folder's name of a run that started then.
+
+    >>> run_folder_name("2026-11-23T07:51:20Z")
+    '20261123T075120Z'
+    """
+    moment = datetime.fromisoformat(started.replace("Z", "+00:00"))
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    return moment.astimezone(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+
+
+def _new_folder(report_dir: Path, header: Record) -> Path:
+    """Make a folder that no other run has."""
+    target = report_dir / target_folder_name(header.target.name)
+    target.mkdir(parents=True, exist_ok=True)
+    name, number = run_folder_name(header.started), 1
+    while True:
+        folder = target / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            sync_folder(target)
+            return folder
+
+
+def _unusable(report_dir: Path, error: OSError) -> UserError:
+    return UserError(
+        f"reports cannot be written to '{report_dir}': {error.strerror or error}; "
+        "name another folder with --report-dir, or write none with --no-report"
+    )

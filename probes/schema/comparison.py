@@ -1,0 +1,304 @@
+"""Two records of one target laid side by side: what changed, by how much, and is it rounding?
+
+Nothing here needs torch, prints or writes. `compare` gives a `Comparison`; `probes.report` says it
+in words. ``docs/comparing.md`` explains what is found.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from enum import Enum
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from probes.errors import UserError, did_you_mean
+from probes.schema.record import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+FORMAT: Literal[1] = 1
+
+
+class Outcome(str, Enum):
+    """What became of a claim, or of a part of its evidence, from one run to another."""
+
+    SAME = "same"
+    DRIFTED = "drifted"
+    CHANGED = "changed"
+    NEWLY_FAILING = "newly failing"
+    FIXED = "fixed"
+    ADDED = "added"
+    REMOVED = "removed"
+    NOT_COMPARABLE = "not comparable"
+
+    @property
+    def option(self) -> str:
+        """How the command line spells it.
+
+        >>> Outcome.NEWLY_FAILING.option
+        'newly-failing'
+        """
+        return self.value.replace(" ", "-")
+
+
+class _Stated(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, ser_json_inf_nan="strings", use_attribute_docstrings=True
+    )
+
+
+class Estimate(_Stated):
+    """A number with its 95 % interval."""
+
+    value: float
+    """The estimate."""
+    low: float
+    """Lower end of the interval."""
+    high: float
+    """Upper end of the interval."""
+
+
+class Effect(_Stated):
+    """By how much numbers of one name moved, new less old."""
+
+    numbers: int
+    """How many numbers there are."""
+    moved: int
+    """How many moved further than rounding explains."""
+    difference: Estimate
+    """Mean difference. The interval of several is Student's for paired differences; that of one
+    number is as wide as rounding may move it."""
+    size: float | None
+    """The mean difference in standard deviations of the differences; none of fewer than three, or
+    where all moved alike."""
+    largest: float
+    """The largest difference, with its sign."""
+
+
+class FirstToken(_Stated):
+    """The first token that differs between two greedy texts of one prompt."""
+
+    step: int
+    """Its number, from 0."""
+    ids: tuple[int | None, int | None]
+    """The token id in the old and the new text; none where a text has ended."""
+    margin: float
+    """How far the two tokens' logits moved against each other: their distance in the old run and
+    that in the new one."""
+    at_least: bool
+    """Whether it may be more: one of the tokens was not among those kept."""
+    noise: float
+    """How far rounding moves a logit, as measured in the two runs."""
+    near_tie: bool
+    """Whether the margin is within twice the noise."""
+
+
+class Difference(_Stated):
+    """One value of a check's evidence, or several numbers of one name, that differ."""
+
+    check: str
+    """The check's name; empty where the check itself is meant."""
+    name: str
+    """Where in the evidence it stands; `[*]` is any item of a list."""
+    outcome: Outcome
+    """`drifted`, where it is numbers or a near-tie, or `changed`."""
+    old: JsonValue
+    """The value in the old record; of several numbers, that which moved the most."""
+    new: JsonValue
+    """The value in the new record."""
+    effect: Effect | None = None
+    """Of numbers: by how much they moved."""
+    token: FirstToken | None = None
+    """Of a greedy text whose logits are kept: where it differs, and how near that was."""
+
+
+class ClaimComparison(_Stated):
+    """A claim in both runs."""
+
+    id: str
+    """Its id."""
+    section: str
+    """Its heading."""
+    title: str
+    """Its statement."""
+    outcome: Outcome
+    """What became of it."""
+    old: Verdict | None = None
+    """Its verdict in the old run; none if it was not decided."""
+    new: Verdict | None = None
+    """Its verdict in the new run."""
+    old_reason: str = ""
+    """Why it had that verdict."""
+    new_reason: str = ""
+    """Why it has this one."""
+    differences: tuple[Difference, ...] = ()
+    """What differs in its evidence, changes first."""
+
+
+class Change(_Stated):
+    """A fact about target or environment that differs."""
+
+    name: str
+    """Its name."""
+    old: str
+    """What it was; `absent` where it was not known."""
+    new: str
+    """What it is."""
+
+
+class Flip(_Stated):
+    """A position of a shared prompt after which another token is the most likely."""
+
+    prompt: str
+    """The prompt."""
+    position: int
+    """After how many of its tokens, from 1."""
+    old: str
+    """The most likely token in the old run, decoded."""
+    new: str
+    """The most likely token in the new run, decoded."""
+    margin: float
+    """How far the two tokens' logits moved against each other: their distance in the old run and
+    that in the new one; the least it can be if one was not kept."""
+    near_tie: bool
+    """Whether the margin is within twice the noise."""
+
+
+class Drift(_Stated):
+    """How far the next-token distributions on the shared prompts lie apart."""
+
+    outcome: Outcome
+    """`same` where rounding explains all, `drifted`, `changed` where prompts are encoded otherwise,
+    `not comparable` where one of the records does not keep all that the other does."""
+    prompts: int = 0
+    """Prompts compared."""
+    positions: int = 0
+    """Positions compared; what several prompts begin with counts once."""
+    encoded_otherwise: tuple[str, ...] = ()
+    """Prompts whose token ids differ."""
+    in_one_only: tuple[str, ...] = ()
+    """Prompts that only one of the records keeps, or keeps in numbers."""
+    kl: Estimate | None = None
+    """Mean KL divergence from the old to the new distribution, in nats, over the tokens kept in
+    both and all others as one: a lower bound of that over the whole vocabulary."""
+    rms_dp: Estimate | None = None
+    """Root mean square of the change in the probability of the old run's most likely token."""
+    same_top: Estimate | None = None
+    """Share of positions with the same most likely token."""
+    largest_change: float = 0.0
+    """Largest change of a token's log-probability; of a token kept in one run only, the least that
+    it can have changed."""
+    noise: float = 0.0
+    """How far another batch moved a logit within a run: the larger of the two runs, at most four
+    times the smaller; the smaller if they computed in different types."""
+    explained: float = 0.0
+    """The largest change of a log-probability that is taken for rounding: four times the noise, for
+    the logit and for the sum of all, but no more than is possible in the type at all."""
+    flips: tuple[Flip, ...] = ()
+    """Where another token leads, the clearest first; ten at most."""
+
+
+class RateRatio(_Stated):
+    """A rate of throughput that both runs measured, at the same sizes."""
+
+    what: str
+    """What was timed."""
+    unit: str
+    """What is counted."""
+    batch: int
+    """Sequences computed together."""
+    cache: str
+    """The kind of key-value cache."""
+    compiled: bool
+    """Whether the forward pass was compiled."""
+    old: float
+    """The rate a second in the old run, the median of its repetitions."""
+    new: float
+    """The rate in the new run."""
+    ratio: Estimate
+    """The new rate as a share of the old one: above 1 is faster. The interval's ends are the
+    slowest repetition of one run against the fastest of the other."""
+
+
+class Run(_Stated):
+    """One of the two runs."""
+
+    target: str
+    """The target's name."""
+    started: str
+    """Start of the run, UTC, ISO 8601."""
+    suite: str
+    """Version of this package that made it."""
+    complete: bool
+    """Whether every planned check was made."""
+
+
+class Comparison(_Stated):
+    """What is different between two records."""
+
+    format: Literal[1] = FORMAT
+    """Version of this format."""
+    old: Run
+    """The earlier, or the one trusted."""
+    new: Run
+    """The later, or the one in question."""
+    environment: tuple[Change, ...]
+    """What differs in target and environment."""
+    claims: tuple[ClaimComparison, ...]
+    """All claims of both, in reading order."""
+    drift: Drift | None
+    """Of the distributions on the shared prompts; none if neither record keeps any."""
+    speed: Estimate | None
+    """Seconds of the new run as a share of the old one's, over checks that made the same forward
+    passes; none where there are fewer than three of those that took long enough to time."""
+    throughput: tuple[RateRatio, ...] = ()
+    """The rates that both runs measured; empty where one of them measured none."""
+
+    @property
+    def counts(self) -> Counter[Outcome]:
+        """How many claims came to each outcome."""
+        return Counter(claim.outcome for claim in self.claims)
+
+    @property
+    def outcomes(self) -> set[Outcome]:
+        """All outcomes there are: of claims, and of the distributions."""
+        return {*self.counts, *([self.drift.outcome] if self.drift else [])}
+
+    def counting(self, fail_on: Collection[Outcome]) -> set[Outcome]:
+        """Those of the outcomes that are to count as a change."""
+        return self.outcomes & set(fail_on)
+
+
+ANY_CHANGE = frozenset(Outcome) - {Outcome.SAME}
+"""What counts as a change unless the user says otherwise."""
+
+
+def outcomes_named(text: str | None) -> frozenset[Outcome]:
+    """The outcomes that a command line names, with commas between; all changes for None.
+
+    Raises:
+        UserError: there is no such outcome.
+
+    >>> sorted(outcomes_named("newly-failing,drifted"))
+    [<Outcome.DRIFTED: 'drifted'>, <Outcome.NEWLY_FAILING: 'newly failing'>]
+    >>> outcomes_named("none")
+    frozenset()
+    >>> outcomes_named("newly")
+    Traceback (most recent call last):
+    probes.errors.UserError: --fail-on: no outcome 'newly'; choose among ...
+    """
+    if text is None or text.strip() == "any":
+        return ANY_CHANGE
+    if text.strip() == "none":
+        return frozenset()
+    known = {outcome.option: outcome for outcome in ANY_CHANGE}
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in known:
+            raise UserError(
+                f"--fail-on: no outcome {name!r}{did_you_mean(name, known) or ';'} choose among "
+                f"{', '.join(sorted(known))}; or any, or none"
+            )
+    return frozenset(known[name] for name in names)

@@ -1,0 +1,221 @@
+"""What a folder's safetensors files hold: names, types and shapes, without loading a weight.
+
+The format is that of the safetensors library: eight bytes with the length of a JSON header, the
+header, and the tensors' bytes one after the other. Every length that a file states is checked
+against the file itself before anything is allocated for it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
+
+from probes._util.jsonfile import MEBIBYTE, parse_object, read_object, shown
+from probes.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+SINGLE_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+
+_LARGEST_HEADER = 100_000_000
+_LARGEST_DIMENSION = 2**63
+_MOST_DIMENSIONS = 32
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_BITS = {
+    "F4": 4,
+    **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
+    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0"), 8),
+    **dict.fromkeys(("F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
+    **dict.fromkeys(("U16", "I16", "F16", "BF16"), 16),
+    **dict.fromkeys(("U32", "I32", "F32"), 32),
+    **dict.fromkeys(("U64", "I64", "F64", "C64"), 64),
+}
+
+
+class Tensor(NamedTuple):
+    """One stored tensor.
+
+    >>> embedding = Tensor("F16", (32000, 128))
+    >>> embedding.elements, embedding.bytes
+    (4096000, 8192000)
+    """
+
+    dtype: str
+    """Its type by safetensors' name, such as `F16`."""
+    shape: tuple[int, ...]
+
+    @property
+    def elements(self) -> int:
+        """Number of elements; of packed 4-bit weights stored as `U8`, of the packed bytes."""
+        return math.prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes it takes in the file."""
+        return self.elements * _BITS[self.dtype] // 8
+
+
+def weight_files(folder: Path) -> tuple[Path, ...]:
+    """The safetensors files with the folder's weights: one file, or the shards of an index.
+
+    Raises:
+        UserError: There are none, only pickled ones, or an index whose shards are missing or lie
+            outside the folder.
+    """
+    if (folder / SINGLE_FILE).is_file():
+        return (folder / SINGLE_FILE,)
+    if (folder / INDEX_FILE).is_file():
+        shards = sorted(set(_shard_names(folder / INDEX_FILE).values()))
+        return tuple(_shard(folder, name) for name in shards)
+    raise UserError(_no_weights(folder))
+
+
+def read_tensors(folder: Path) -> dict[str, Tensor]:
+    """All tensors of the folder's weights by name.
+
+    Raises:
+        UserError: As for `weight_files` and `read_header`, or an index and its shards disagree.
+    """
+    tensors: dict[str, Tensor] = {}
+    for file in weight_files(folder):
+        for name, tensor in read_header(file).items():
+            if name in tensors:
+                raise UserError(f"{file} holds tensor {shown(name)}, which another shard holds too")
+            tensors[name] = tensor
+    if not (folder / SINGLE_FILE).is_file():
+        _refuse_missing(folder / INDEX_FILE, tensors)
+    return tensors
+
+
+def read_header(file: Path) -> dict[str, Tensor]:
+    """The tensors that one safetensors file holds, by name; only its header is read.
+
+    Raises:
+        UserError: The file is truncated, or its header is malformed or disagrees with its size.
+    """
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            _refuse_length(file, length, size)
+            header = stream.read(length)
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror}") from None
+    entries = parse_object(header, what=f"the header of {file}")
+    entries.pop("__metadata__", None)
+    if not entries:
+        raise UserError(f"{file} holds no tensors")
+    _refuse_gaps(file, entries, size - 8 - length)
+    return {name: _tensor(file, name, entry) for name, entry in entries.items()}
+
+
+def _refuse_length(file: Path, length: int, size: int) -> None:
+    if size < 8 or length + 8 > size:
+        raise UserError(
+            f"{file} is truncated or no safetensors file: it has {size:,} bytes and "
+            f"announces a header of {length:,}; copy or download it again"
+        )
+    if length > _LARGEST_HEADER:
+        raise UserError(
+            f"{file} announces a header of {length:,} bytes; "
+            f"safetensors files have at most {_LARGEST_HEADER:,}"
+        )
+
+
+def _refuse_gaps(file: Path, entries: Mapping[str, Any], data_bytes: int) -> None:
+    spans = sorted((*_offsets(file, name, entry), name) for name, entry in entries.items())
+    end = 0
+    for begin, stop, name in spans:
+        if begin != end or stop < begin:
+            raise UserError(
+                f"{file} is corrupt: tensor {shown(name)} lies at bytes {begin:,} to {stop:,}, "
+                f"expected to begin at {end:,}; copy or download the file again"
+            )
+        end = stop
+    if end != data_bytes:
+        raise UserError(
+            f"{file} is truncated or corrupt: its header describes {end:,} bytes of tensors, "
+            f"{data_bytes:,} are there; copy or download it again"
+        )
+
+
+def _offsets(file: Path, name: str, entry: Any) -> tuple[int, int]:
+    offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
+    if not _are_sizes(offsets) or len(offsets) != 2:
+        raise UserError(f"{file} is corrupt: tensor {shown(name)} has no valid data_offsets")
+    return offsets[0], offsets[1]
+
+
+def _tensor(file: Path, name: str, entry: dict[str, Any]) -> Tensor:
+    dtype, shape = entry.get("dtype"), entry.get("shape")
+    if not isinstance(dtype, str) or dtype not in _BITS:
+        raise UserError(f"{file}: tensor {shown(name)} has the unknown type {shown(dtype)}")
+    if not _are_sizes(shape) or len(shape) > _MOST_DIMENSIONS:
+        raise UserError(f"{file} is corrupt: tensor {shown(name)} has no valid shape")
+    tensor = Tensor(dtype, tuple(shape))
+    begin, stop = _offsets(file, name, entry)
+    if (stop - begin) * 8 != tensor.elements * _BITS[dtype]:
+        raise UserError(
+            f"{file} is corrupt: tensor {shown(name)} takes {stop - begin:,} bytes, which do not "
+            f"make {dtype} of shape {shown(shape)}; copy or download the file again"
+        )
+    return tensor
+
+
+def _are_sizes(values: Any) -> TypeGuard[list[int]]:
+    return isinstance(values, list) and all(
+        type(value) is int and 0 <= value < _LARGEST_DIMENSION for value in values
+    )
+
+
+def _shard_names(index: Path) -> dict[str, str]:
+    names = read_object(index, limit=64 * MEBIBYTE).get("weight_map")
+    if not isinstance(names, dict) or not names:
+        raise UserError(f"{index} is corrupt: it has no weight_map from tensors to files")
+    for name in names.values():
+        if not isinstance(name, str):
+            raise UserError(f"{index} is corrupt: its weight_map names no file for some tensors")
+    return names
+
+
+def _shard(folder: Path, name: str) -> Path:
+    if not name.isprintable() or any(part in name for part in ("/", "\\", ":")) or name == "..":
+        raise UserError(
+            f"{folder / INDEX_FILE} names the shard {shown(name)}, which would lie outside "
+            "the folder: a shard is a file beside its index"
+        )
+    if not name.endswith(".safetensors"):
+        raise UserError(
+            f"{folder / INDEX_FILE} names the shard {shown(name)}, which is no safetensors file: "
+            "only safetensors weights are loaded"
+        )
+    if not (folder / name).is_file():
+        raise UserError(
+            f"{folder} lacks the shard {shown(name)} that its index names; "
+            "copy or download the model again"
+        )
+    return folder / name
+
+
+def _refuse_missing(index: Path, tensors: Mapping[str, Tensor]) -> None:
+    for name, shard in _shard_names(index).items():
+        if name not in tensors:
+            raise UserError(
+                f"{index} places tensor {shown(name)} in {shown(shard)}, where it is not; "
+                "copy or download the model again"
+            )
+
+
+def _no_weights(folder: Path) -> str:
+    pickles = sorted(file.name for pattern in _PICKLES for file in folder.glob(pattern))
+    expected = f"expected {SINGLE_FILE}, or {INDEX_FILE} with its shards"
+    if not pickles:
+        return f"{folder} has no weights: {expected}"
+    return (
+        f"{folder} has only pickled weights ({pickles[0]}), which are refused because loading a "
+        f"pickle can run any code: {expected}; where you trust the file, convert it by "
+        "AutoModelForCausalLM.from_pretrained(OLD).save_pretrained(NEW, safe_serialization=True)"
+    )

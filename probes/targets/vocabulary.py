@@ -1,0 +1,150 @@
+"""A tokenizer's pieces and their ids, read from its own files.
+
+Nothing of transformers or tokenizers is used, so what is read here can be held against what those
+libraries make of the same files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from probes._util.jsonfile import MEBIBYTE, read_object, shown
+from probes.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TOKENIZER_FILE = "tokenizer.json"
+SENTENCEPIECE_FILE = "tokenizer.model"
+
+_LARGEST_TOKENIZER = 256 * MEBIBYTE
+# Classes that insert BOS unless told not to.
+_BOS_BY_DEFAULT = ("CodeLlama", "Gemma", "Llama", "Mistral")
+
+
+def tokenizer_file(folder: Path) -> Path:
+    """The file with the folder's pieces: the first there is of those transformers would read.
+
+    Raises:
+        UserError: There is none.
+    """
+    for name in _READERS:
+        if (folder / name).is_file():
+            return folder / name
+    raise UserError(f"{folder} has no tokenizer: expected {', '.join(_READERS)}")
+
+
+def read_pieces(folder: Path) -> dict[str, int]:
+    """Every piece of the folder's tokenizer with its id, added and special tokens included.
+
+    Raises:
+        UserError: There is no tokenizer file, or it is truncated, corrupt or empty.
+    """
+    file = tokenizer_file(folder)
+    pieces = _READERS[file.name](file)
+    if not pieces:
+        raise UserError(f"{file} holds no pieces")
+    return pieces
+
+
+def promises_bos(folder: Path) -> bool:
+    """Whether the tokenizer's files say that encoding begins with the beginning-of-sequence token.
+
+    What a library makes of the files is for claims to find out; this is what it should make.
+
+    Raises:
+        UserError: A file is truncated or corrupt.
+    """
+    settings = _settings(folder)
+    bos = _content(settings.get("bos_token"))
+    if isinstance(stated := settings.get("add_bos_token"), bool):
+        return stated and bos is not None
+    if not (folder / TOKENIZER_FILE).is_file():
+        return str(settings.get("tokenizer_class")).startswith(_BOS_BY_DEFAULT)
+    content = read_object(folder / TOKENIZER_FILE, limit=_LARGEST_TOKENIZER)
+    return bos is not None and bos in _leading_tokens(content.get("post_processor"))
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    file = folder / "tokenizer_config.json"
+    return read_object(file) if file.is_file() else {}
+
+
+def _content(token: Any) -> Any:
+    return token.get("content") if isinstance(token, dict) else token
+
+
+def _leading_tokens(processor: Any) -> list[Any]:
+    """The special tokens that a post-processor, or one of a sequence of them, puts first."""
+    match processor:
+        case {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": token}}, *_]}:
+            return [token]
+        case {"type": "Sequence", "processors": [*parts]}:
+            return [token for part in parts for token in _leading_tokens(part)]
+        case _:
+            return []
+
+
+def _from_tokenizer_json(file: Path) -> dict[str, int]:
+    content = read_object(file, limit=_LARGEST_TOKENIZER)
+    model = content.get("model")
+    vocabulary = model.get("vocab") if isinstance(model, dict) else None
+    if isinstance(vocabulary, list):
+        vocabulary = {_unigram(file, entry): i for i, entry in enumerate(vocabulary)}
+    added = content.get("added_tokens") or []
+    if not isinstance(added, list) or not all(isinstance(token, dict) for token in added):
+        raise UserError(f"{file} is corrupt: its added_tokens are no list of tokens")
+    extra = [(token.get("content"), token.get("id")) for token in added]
+    return _checked(file, vocabulary) | _checked_pairs(file, extra)
+
+
+def _unigram(file: Path, entry: Any) -> str:
+    if not isinstance(entry, list) or not entry or not isinstance(entry[0], str):
+        raise UserError(f"{file} is corrupt: its vocabulary holds an entry that is no piece")
+    return entry[0]
+
+
+def _from_vocab_json(file: Path) -> dict[str, int]:
+    return _checked(file, read_object(file, limit=_LARGEST_TOKENIZER)) | _added(file)
+
+
+def _from_sentencepiece(file: Path) -> dict[str, int]:
+    try:
+        import sentencepiece
+    except ImportError:
+        raise UserError(
+            f"{file} can only be read with the package sentencepiece: install it, "
+            "or save the tokenizer as tokenizer.json"
+        ) from None
+    try:
+        model = sentencepiece.SentencePieceProcessor(model_file=str(file))
+        size: int = model.vocab_size()
+    except (OSError, RuntimeError):
+        raise UserError(f"{file} is truncated or no SentencePiece model") from None
+    return {model.id_to_piece(i): i for i in range(size)} | _added(file)
+
+
+def _added(file: Path) -> dict[str, int]:
+    added = file.with_name("added_tokens.json")
+    return _checked(added, read_object(added)) if added.is_file() else {}
+
+
+def _checked(file: Path, vocabulary: Any) -> dict[str, int]:
+    if not isinstance(vocabulary, Mapping):
+        raise UserError(f"{file} is corrupt: it has no vocabulary from pieces to ids")
+    return _checked_pairs(file, list(vocabulary.items()))
+
+
+def _checked_pairs(file: Path, pairs: list[tuple[Any, Any]]) -> dict[str, int]:
+    for piece, token_id in pairs:
+        if not isinstance(piece, str) or type(token_id) is not int or token_id < 0:
+            raise UserError(f"{file} is corrupt: piece {shown(piece)} has the id {shown(token_id)}")
+    return dict(pairs)
+
+
+_READERS: dict[str, Callable[[Path], dict[str, int]]] = {
+    TOKENIZER_FILE: _from_tokenizer_json,
+    SENTENCEPIECE_FILE: _from_sentencepiece,
+    "vocab.json": _from_vocab_json,
+}
