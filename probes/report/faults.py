@@ -1,6 +1,6 @@
 """What turns each claim red: the faults that the suite is tested with, as data.
 
-`faults.json` is made from the faults themselves, by ``tests/controls/page.py``.
+`faults.json` is made from the faults themselves, by ``tests/faults/page.py``.
 """
 
 from __future__ import annotations

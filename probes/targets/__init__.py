@@ -6,6 +6,7 @@ Nothing here looks at a model's files or reaches the network: `probes.targets.pr
 
 from __future__ import annotations
 
+import os
 import re
 from enum import Enum
 from functools import cache
@@ -291,7 +292,11 @@ def _target_in(name: str, table: Any, file: Path, section: str) -> Target:
         "questions": target.questions,
     }
     return target.model_copy(
-        update={key: file.parent / _expanded(path) for key, path in paths.items() if path}
+        update={
+            key: Path(os.path.normpath(file.parent / _expanded(path)))
+            for key, path in paths.items()
+            if path
+        }
     )
 
 

@@ -10,8 +10,8 @@ import pytest
 from markupsafe import Markup
 
 from probes.report import interactive, page
-from tests.handled import LONG, PIECES, distributions, handled, hostile
-from tests.samples import HOSTILE
+from tests.support.handled import LONG, PIECES, distributions, handled, hostile
+from tests.support.samples import HOSTILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

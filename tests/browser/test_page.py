@@ -11,7 +11,7 @@ from probes.results.index import Run, list_runs
 from probes.results.journal import Journal
 from probes.schema.claim import catalogue
 from probes.schema.record import ClaimRecord, Record, Verdict
-from tests.samples import FINISHED, HOSTILE, check, header, mixed, planned, record
+from tests.support.samples import FINISHED, HOSTILE, check, header, mixed, planned, record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

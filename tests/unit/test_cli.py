@@ -12,7 +12,7 @@ from probes.cli import main
 from probes.report.files import write_report
 from probes.results.journal import Journal
 from probes.schema.record import schema
-from tests.samples import FINISHED, check, header, record
+from tests.support.samples import FINISHED, check, header, record
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,0 +1,84 @@
+"""Runs on the embedded model, one after the other in one process, each changed in one way.
+
+python -m tests.faults.comparisons FOLDER
+
+Writes the records of each run to a folder of its name.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+import probes
+from tests.faults.faults import CATALOGUE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from probes import Model
+
+ROOT = Path(__file__).parents[2]
+
+RECORDED = "recorded-texts"
+CLAIMS = ("next-token", "filter-order", "greedy-argmax", "greedy-deterministic", RECORDED)
+
+NOISE = 0.005
+"""Standard deviation of the factor that weights are multiplied by, less 1."""
+
+
+@contextmanager
+def one_thread(_: Model) -> Iterator[None]:
+    """Compute with one thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@contextmanager
+def noisy_weights(model: Model) -> Iterator[None]:
+    """Move every weight a little, as another quantization of the same model would."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in model.network.parameters():
+            factor = 1 + NOISE * torch.randn(weight.shape, generator=generator)
+            weight.mul_(factor)
+    yield
+
+
+VARIATIONS: dict[str, Callable[[Model], AbstractContextManager[object]]] = {
+    "base": lambda _: nullcontext(),
+    "again": lambda _: nullcontext(),
+    "one-thread": one_thread,
+    "bfloat16": lambda _: nullcontext(),
+    "noisy-weights": noisy_weights,
+    "top-p-before-top-k": CATALOGUE["top-p-before-top-k"].apply,
+}
+
+
+def main(folder: str) -> None:
+    """Make every run."""
+    for name, vary in VARIATIONS.items():
+        half = name == "bfloat16"
+        options = ["--dtype", "bfloat16"] if half else []
+        claims = [claim for claim in CLAIMS if not (half and claim == RECORDED)]
+        arguments = [f"--rootdir={ROOT}", "-q", "-p", "no:cacheprovider", *options]
+        arguments += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # this is no first import
+        arguments += [part for claim in claims for part in ("--claim", claim)]
+        model = probes.load("embedded")
+        with ExitStack() as stack:
+            stack.enter_context(vary(model))
+            report_dir = str(Path(folder) / name)
+            pytest.main([str(ROOT / "tests" / "claims"), *arguments, "--report-dir", report_dir])
+        model.unload()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,112 @@
+"""Real runs compared: what an upgrade may change, and what it may not, is told apart."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from probes.compare.records import compare
+from probes.results import reading
+from probes.schema.comparison import Comparison, Outcome
+from tests.faults.faults import COMPARED
+from tests.faults.page import page
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def against_base(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Comparison]:
+    """A run changed in one way, against one that was not."""
+    folder = tmp_path_factory.mktemp("runs")
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.faults.comparisons", str(folder)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    @cache
+    def found(name: str) -> Comparison:
+        old, new = (reading.read(folder / each / "embedded") for each in ("base", name))
+        return compare(old, new)
+
+    return found
+
+
+def outcomes(comparison: Comparison) -> dict[str, str]:
+    return {claim.id: claim.outcome.value for claim in comparison.claims}
+
+
+def test_the_page_tells_of_every_run() -> None:
+    from tests.faults.comparisons import CLAIMS, VARIATIONS
+
+    assert {"base", *COMPARED} == {*VARIATIONS}
+    assert ", ".join(f"`{claim}`" for claim in CLAIMS) in page()
+
+
+@pytest.mark.parametrize("name", ["again", "one-thread"])
+def test_what_changes_nothing_is_the_same(
+    name: str, against_base: Callable[[str], Comparison]
+) -> None:
+    found = against_base(name)
+    assert found.outcomes == {Outcome.SAME}, outcomes(found)
+    assert found.drift is not None
+    assert found.drift.prompts >= 50
+
+
+def test_another_number_of_threads_is_told(against_base: Callable[[str], Comparison]) -> None:
+    import torch
+
+    names = [change.name for change in against_base("one-thread").environment]
+    assert names == (["threads"] if torch.get_num_threads() > 1 else [])
+
+
+def test_half_precision_is_a_drift_of_every_distribution(
+    against_base: Callable[[str], Comparison],
+) -> None:
+    found = against_base("bfloat16")
+    drift = found.drift
+    assert drift is not None
+    assert drift.outcome is Outcome.DRIFTED
+    assert drift.kl is not None
+    assert 0 < drift.kl.low < drift.kl.value < 0.1
+    assert drift.same_top is not None
+    assert drift.same_top.value < 1
+    assert {"dtype", "weight bytes"} <= {change.name for change in found.environment}
+    assert Outcome.NEWLY_FAILING not in found.counts
+
+
+def test_weights_that_moved_by_half_a_percent_are_found(
+    against_base: Callable[[str], Comparison],
+) -> None:
+    found = against_base("noisy-weights")
+    drift = found.drift
+    assert drift is not None
+    assert drift.outcome is Outcome.DRIFTED
+    assert drift.largest_change > 10 * drift.explained
+    assert outcomes(found)["recorded-texts"] == "newly failing"
+
+
+def test_filters_in_another_order_turn_their_claim_red_and_nothing_else(
+    against_base: Callable[[str], Comparison],
+) -> None:
+    found = against_base("top-p-before-top-k")
+    assert outcomes(found) == {
+        "next-token": "same",
+        "filter-order": "newly failing",
+        "greedy-argmax": "same",
+        "greedy-deterministic": "same",
+        "recorded-texts": "same",
+    }
+    assert found.drift is not None
+    assert found.drift.outcome is Outcome.SAME

@@ -1,0 +1,456 @@
+"""Whatever is wrong with the input: exit 4, and one line that says what and what to do."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from probes.targets import EMBEDDED_FOLDER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.integration.conftest import Project
+
+ONE = """
+@pytest.mark.claim("mine", title="It holds.")
+def test_mine(model):
+    assert model.encode("") == [1]
+"""
+
+TARGETS = "embedded, mistral-7b-nf4, mistral-7b-fp16, gpt2-xl, mistral-7b-random"
+
+each_way = pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["plain", "two workers"])
+
+
+def refusal(result: pytest.RunResult) -> str:
+    """The one line that pytest ended with."""
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "Traceback" not in result.stdout.str() + result.stderr.str()
+    (line,) = [line for line in result.errlines if line]
+    assert line.startswith("ERROR: ")
+    return line.removeprefix("ERROR: ")
+
+
+# --- the command line ----------------------------------------------------------------------------
+
+OPTIONS = {
+    "--target embeded": "no target 'embeded'; did you mean 'embedded'? Known targets: "
+    f"{TARGETS}; a folder is named by its path, a model on the hub as org/model",
+    "--target ./nowhere": f"no folder './nowhere'. Known targets: {TARGETS}; a folder is named by "
+    "its path, a model on the hub as org/model",
+    "--target test_mine.py": "target 'test_mine.py' is a file: name the folder that holds it",
+    "--target embedded --target embedded": "2 targets are called 'embedded': name each once, or "
+    "give them names of their own in a targets file",
+    "--quantization nf3": "--quantization 'nf3' should be 'none' or 'nf4'; did you mean 'nf4'?",
+    "--dtype float64": "--dtype 'float64' should be 'auto', 'float32', 'float16' or 'bfloat16'; "
+    "did you mean 'float16'?",
+    "--device gpu": "--device 'gpu' should be auto, cpu, cuda, cuda:N or mps; did you mean 'cpu'?",
+    "--attention sdp": "--attention 'sdp' should be 'auto', 'eager', 'sdpa', "
+    "'flash_attention_2', 'flash_attention_3' or 'flex_attention'; did you mean 'sdpa'?",
+    "--revision main": "target 'embedded' cannot have a revision (main), as it is a folder: leave "
+    "the revision out, or name a model on the hub, as org/model",
+    "--attention flash_attention_2": "target 'embedded' cannot use flash_attention_2 on device "
+    "cpu: choose device cuda, or attention sdpa or eager",
+    "--targets-file none.toml": "cannot read the targets in none.toml: No such file or directory",
+    "--claim=": "--claim needs the id of a claim, not an empty text",
+    "--claim mien": "no claim 'mien' among the collected tests; did you mean 'mine'?",
+    "--report-dir test_mine.py/reports": "reports cannot be written to "
+    "'FOLDER/test_mine.py/reports': Not a directory; name another folder with --report-dir, or "
+    "write none with --no-report",
+    "--report-dir /proc/reports": "reports cannot be written to '/proc/reports': No such file or "
+    "directory; name another folder with --report-dir, or write none with --no-report",
+}
+
+
+@pytest.mark.parametrize("arguments", OPTIONS)
+def test_an_option_that_cannot_be_followed_is_refused(project: Project, arguments: str) -> None:
+    project.test_file(ONE)
+    expected = OPTIONS[arguments].replace("FOLDER", str(project.folder))
+    assert refusal(project.run(*arguments.split())) == expected
+
+
+def test_an_unknown_target_or_folder_is_refused_under_workers_too(project: Project) -> None:
+    project.test_file(ONE)
+    for arguments in ("--target embeded", "--report-dir test_mine.py"):
+        assert refusal(project.run("-n", "2", *arguments.split()))
+
+
+def test_a_claim_that_no_test_decides_is_refused_by_the_workers_too(project: Project) -> None:
+    project.test_file(ONE)
+    result = project.run("-n", "2", "--claim", "mien")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stdout.fnmatch_lines(
+        ["ERROR: no claim 'mien' among the collected tests; did you mean 'mine'?"]
+    )
+
+
+# --- what a test's markers say -------------------------------------------------------------------
+
+NEEDS = (
+    "tokenizer, config, model, knowledge, bos, sentencepiece, mistral-tokenizer, mistral-7b, "
+    "nf4, gpt2-xl"
+)
+
+MARKERS = {
+    '@pytest.mark.claim("round-tripp")': "no claim 'round-tripp' in the catalogue; did you mean "
+    "'round-trip'? A claim of your own needs a title: claim('round-tripp', title='...')",
+    '@pytest.mark.claim("xyz")': "no claim 'xyz' in the catalogue. A claim of your own needs a "
+    "title: claim('xyz', title='...')",
+    "@pytest.mark.claim": "the marker claim takes one id, as in claim('my-claim', title='...')",
+    "@pytest.mark.claim(3)": "the marker claim takes one id, as in claim('my-claim', title='...')",
+    '@pytest.mark.claim("mine", titel="x")': "claim 'mine' is misstated: it has no title: add "
+    "title='...'",
+    '@pytest.mark.claim("mine", title="x", need="bos")': "claim 'mine' is misstated: unknown field "
+    "'need'; did you mean 'needs'? Known fields: id, section, title, needs, status, differs",
+    '@pytest.mark.claim("mine", title="")': "claim 'mine' is misstated: title '' should have at "
+    "least 1 character",
+    '@pytest.mark.claim("mine", title=3)': "claim 'mine' is misstated: title 3 should be a valid "
+    "string",
+    '@pytest.mark.claim("My claim", title="x")': "claim 'My claim' is misstated: an id is made of "
+    "lower-case words and digits, joined by hyphens",
+    '@pytest.mark.claim("mine", title="x", needs="bos")': "claim 'mine' is misstated: needs 'bos' "
+    "should be a valid tuple: write needs=('bos',)",
+    '@pytest.mark.claim("round-trip", title="x")': "claim 'round-trip' is in the catalogue "
+    "already: leave out what follows the id, or give your claim another id",
+    '@pytest.mark.needs("boss")\n@pytest.mark.claim("round-trip")': "no need 'boss'; did you mean "
+    f"'bos'? Known needs: {NEEDS}",
+    '@pytest.mark.needs("x")\n@pytest.mark.claim("round-trip")': "no need 'x'. Known needs: "
+    + NEEDS,
+    '@pytest.mark.needs()\n@pytest.mark.claim("round-trip")': "the marker needs takes one name or "
+    "more, as in needs('bos')",
+}
+
+
+@pytest.mark.parametrize("marker", MARKERS)
+def test_a_misstated_marker_is_refused(project: Project, marker: str) -> None:
+    project.test_file(f"{marker}\ndef test_it(model):\n    pass\n")
+    assert refusal(project.run()) == f"test_mine.py::test_it: {MARKERS[marker]}"
+
+
+def test_an_unknown_need_in_a_claim_names_the_nearest(project: Project) -> None:
+    project.test_file(
+        '@pytest.mark.claim("mine", title="x", needs=("modle",))\ndef test_it(model):\n    pass\n'
+    )
+    line = refusal(project.run())
+    assert line.startswith("test_mine.py::test_it: claim 'mine' is misstated: needs 'modle' should")
+    assert line.endswith("; did you mean 'model'?")
+
+
+def test_a_claims_test_without_the_model_is_refused(project: Project) -> None:
+    project.test_file('@pytest.mark.claim("round-trip")\ndef test_it():\n    pass\n')
+    assert refusal(project.run("--collect-only")) == (
+        "test_mine.py::test_it: it decides a claim but does not take the fixture 'model': add it "
+        "to the arguments, so that the claim is decided on each target"
+    )
+
+
+def test_a_claim_stated_in_two_ways_is_refused(project: Project) -> None:
+    project.test_file(
+        '@pytest.mark.claim("mine", title="One.")\ndef test_one(model):\n    pass\n'
+        '@pytest.mark.claim("mine", title="Two.")\ndef test_two(model):\n    pass\n'
+    )
+    assert refusal(project.run()) == (
+        "claim 'mine' is stated in two ways: give both tests one marker, made once as "
+        "mine = pytest.mark.claim('mine', title='...')"
+    )
+
+
+# --- the target ----------------------------------------------------------------------------------
+
+
+def with_a_foreign_token(folder: Path) -> None:
+    file = folder / "tokenizer.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    content["added_tokens"].append({**content["added_tokens"][0], "id": 32000, "content": "<x>"})
+    file.write_text(json.dumps(content), encoding="utf-8")
+
+
+def cut(name: str) -> Callable[[Path], Any]:
+    def change(folder: Path) -> None:
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[: len(content) // 2])
+
+    return change
+
+
+def without(*names: str) -> Callable[[Path], Any]:
+    def change(folder: Path) -> None:
+        for name in names:
+            (folder / name).unlink()
+
+    return change
+
+
+def pickled(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+def scrambled(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0not json" + bytes(99))
+
+
+FOLDERS = {
+    "no config": (without("config.json"), "FOLDER has no config.json: expected a model's folder, "
+    "as save_pretrained writes it"),
+    "no tokenizer": (without("tokenizer.json"), "FOLDER has no tokenizer: expected "
+    "tokenizer.json, tokenizer.model, vocab.json"),
+    "no weights": (without("model.safetensors"), "FOLDER has no weights: expected "),
+    "truncated weights": (cut("model.safetensors"), "FOLDER/model.safetensors is truncated or "
+    "corrupt: its header describes "),
+    "corrupt weights": (scrambled, "the header of FOLDER/model.safetensors is truncated or not "
+    "JSON: "),
+    "pickled weights": (pickled, "FOLDER has only pickled weights (pytorch_model.bin)"),
+    "truncated config": (cut("config.json"), "FOLDER/config.json is truncated or not JSON: "),
+    "truncated tokenizer": (cut("tokenizer.json"), "FOLDER/tokenizer.json is truncated or not "
+    "JSON: "),
+    "foreign tokenizer": (with_a_foreign_token, "FOLDER: the tokenizer has ids up to 32,000 "
+    "('<x>'), but the embedding has 32,000 rows, for ids up to 31,999: use the tokenizer the "
+    "model was trained with, or resize the embedding and save it"),
+}  # fmt: skip
+
+
+@each_way
+@pytest.mark.parametrize("damage", FOLDERS)
+def test_a_folder_that_cannot_be_used_is_refused(
+    project: Project, copy_of_embedded: Callable[..., Path], damage: str, workers: tuple[str, ...]
+) -> None:
+    change, expected = FOLDERS[damage]
+    folder = copy_of_embedded("damaged")
+    change(folder)
+    project.test_file(ONE)
+    line = refusal(project.run("--target", str(folder), *workers))
+    assert line.startswith("target 'damaged': " + expected.replace("FOLDER", str(folder)))
+    assert not (project.folder / "reports").exists()
+
+
+def test_a_pickle_is_refused_with_the_reason(
+    project: Project, copy_of_embedded: Callable[..., Path]
+) -> None:
+    folder = copy_of_embedded()
+    pickled(folder)
+    project.test_file(ONE)
+    assert "can run any code" in refusal(project.run("--target", str(folder)))
+
+
+@each_way
+def test_a_cuda_device_that_is_not_there_is_refused(
+    warm_project: Project, monkeypatch: pytest.MonkeyPatch, workers: tuple[str, ...]
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    warm_project.test_file(ONE)
+    assert refusal(warm_project.run("--device", "cuda", *workers)) == (
+        f"target 'embedded': device cuda was asked for, but torch {torch.__version__} sees no CUDA "
+        "device: run on a machine with an NVIDIA GPU and a CUDA build of torch, or choose "
+        "--device cpu"
+    )
+
+
+GPU_TARGETS = ("mistral-7b-nf4", "mistral-7b-fp16", "gpt2-xl", "mistral-7b-random")
+
+
+@each_way
+def test_gpu_where_there_is_none_says_what_to_do(
+    warm_project: Project, monkeypatch: pytest.MonkeyPatch, workers: tuple[str, ...]
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    warm_project.test_file(ONE)
+    result = warm_project.run("-m", "gpu", *workers)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "Traceback" not in result.stdout.str() + result.stderr.str()
+    first, *lines = [e for e in result.outlines + result.errlines if e.startswith("ERROR: ")]
+    assert first == "ERROR: nothing can run here:"
+    for name, line in zip(GPU_TARGETS, lines, strict=True):
+        assert line == (
+            f"ERROR: target {name!r}: device cuda was asked for, but torch {torch.__version__} "
+            "sees no CUDA device: run on a machine with an NVIDIA GPU and a CUDA build of torch, "
+            "or choose --device cpu"
+        )
+    assert not (warm_project.folder / "reports").exists()
+
+
+SMALL_GPU = """
+import torch
+
+def touched(*_):
+    raise RuntimeError("this GPU must not be touched")
+
+torch.cuda.is_available = lambda: True
+torch.cuda.device_count = lambda: 1
+torch.cuda.mem_get_info = lambda _: (2 * 10**9, 8 * 10**9)
+torch.cuda._lazy_init = touched
+"""
+
+
+@pytest.fixture
+def small_gpu(project: Project, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    """As on a machine with a GPU and no weights: what to add to a command line."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(project.folder / "cache"))
+    monkeypatch.setenv("PYTHONPATH", str(project.folder))
+    project.test_file(SMALL_GPU, name="small_gpu.py")
+    return ("-p", "small_gpu")
+
+
+@each_way
+def test_gpu_without_weights_says_what_each_target_lacks(
+    project: Project, small_gpu: tuple[str, ...], workers: tuple[str, ...]
+) -> None:
+    project.test_file(ONE)
+    result = project.run_apart("-m", "gpu", *small_gpu, *workers)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "Traceback" not in result.stdout.str() + result.stderr.str()
+    first, *lines = [e for e in result.outlines + result.errlines if e.startswith("ERROR: ")]
+    assert first == "ERROR: nothing can run here:"
+    assert [line.split("'")[1] for line in lines] == [*GPU_TARGETS]
+    *hub, drawn = lines
+    for line in hub:
+        assert "is not complete in the local cache, and HF_HUB_OFFLINE forbids to fetch it" in line
+    copies = "2 × 14.5 GB, a copy for each worker" if workers else "14.5 GB"
+    assert f"its weights take {copies}, and cuda:0 has 2.0 GB free of 8.0 GB" in drawn
+
+
+SAMPLES = """
+@pytest.mark.claim("mine", title="It samples.")
+def test_samples(model, seed):
+    assert model.generate("Once", seed=seed, max_new_tokens=2, do_sample=True).text
+"""
+
+
+@pytest.mark.parametrize("arguments", [(), ("-m", "not gpu")], ids=["plain", "not gpu"])
+def test_other_runs_leave_the_gpu_alone(
+    project: Project, small_gpu: tuple[str, ...], arguments: tuple[str, ...]
+) -> None:
+    project.test_file(SAMPLES)
+    assert project.run_apart(*arguments, *small_gpu).ret == 0
+    assert project.record()["target"]["device"] == "cpu"
+
+
+@each_way
+def test_nf4_without_bitsandbytes_is_refused(
+    project: Project, monkeypatch: pytest.MonkeyPatch, workers: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr("probes.targets.preflight.find_spec", lambda _: None)
+    project.test_file(ONE)
+    assert refusal(project.run("--quantization", "nf4", *workers)) == (
+        "target 'embedded': quantization nf4 needs the package bitsandbytes, which is not "
+        "installed: python -m pip install bitsandbytes, or choose --quantization none"
+    )
+
+
+@each_way
+def test_a_hub_model_is_refused_while_offline(
+    project: Project, monkeypatch: pytest.MonkeyPatch, workers: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(project.folder / "cache"))
+    project.test_file(ONE)
+    assert refusal(project.run_apart("--target", "some/model", *workers)) == (
+        "target 'some/model': 'some/model' is not complete in the local cache, and HF_HUB_OFFLINE "
+        "forbids to fetch it: unset HF_HUB_OFFLINE, or name a folder"
+    )
+
+
+GATED = """
+import huggingface_hub
+from huggingface_hub.errors import GatedRepoError
+from unittest.mock import Mock
+
+def refuse(*args, **kwargs):
+    raise GatedRepoError("401 Client Error", response=Mock(status_code=401, headers={}))
+
+huggingface_hub.HfApi.model_info = refuse
+huggingface_hub.get_token = lambda: None
+"""
+
+
+@each_way
+def test_a_gated_model_without_a_token_is_refused(
+    project: Project, monkeypatch: pytest.MonkeyPatch, workers: tuple[str, ...]
+) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setenv("HF_HOME", str(project.folder / "cache"))
+    project.test_file(GATED, name="gated.py")
+    project.test_file(ONE)
+    monkeypatch.setenv("PYTHONPATH", str(project.folder))
+    assert refusal(project.run_apart("-p", "gated", "--target", "some/model", *workers)) == (
+        "target 'some/model': 'some/model' is gated and there is no access token: accept its "
+        "terms on https://huggingface.co/some/model, then log in (hf auth login, or "
+        "huggingface-cli login) or set HF_TOKEN"
+    )
+
+
+# --- what only loading can tell ------------------------------------------------------------------
+
+TWO = """
+@pytest.mark.claim("before", title="It needs no weights.")
+def test_before(model):
+    assert model.encode("") == [1]
+
+@pytest.mark.claim("loading", title="It needs the weights.")
+def test_loading(model):
+    assert model.network
+
+@pytest.mark.claim("after", title="It comes too late.")
+def test_after(model):
+    assert model.encode("") == [1]
+"""
+
+
+@each_way
+def test_a_model_that_transformers_cannot_load_ends_the_run_and_keeps_what_was_decided(
+    warm_project: Project, copy_of_embedded: Callable[..., Path], workers: tuple[str, ...]
+) -> None:
+    config = json.loads((EMBEDDED_FOLDER / "config.json").read_text(encoding="utf-8"))
+    folder = copy_of_embedded("novel", **{"config.json": {**config, "model_type": "novel"}})
+    warm_project.test_file(TWO)
+    result = warm_project.run("--target", str(folder), *workers)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "Traceback" not in result.stdout.str() + result.stderr.str()
+    (line,) = [line for line in result.outlines if line.startswith("ERROR: ")]
+    assert line.startswith("ERROR: target 'novel': transformers ")
+    assert "cannot load its " in line
+    claims = warm_project.claims()
+    assert claims["loading"]["verdict"] == "error"
+    if not workers:
+        assert claims["after"]["verdict"] is None
+        assert warm_project.record()["complete"] is False
+
+
+def test_a_disk_that_fills_up_ends_the_run_and_keeps_what_was_decided(
+    warm_project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from probes.errors import UserError
+    from probes.results.journal import Journal
+    from probes.results.reading import read
+
+    check = Journal.check
+
+    def full(self: Journal, claim_id: str, *rest: Any) -> None:
+        if claim_id != "before":
+            raise UserError("the run cannot be written: No space left on device")
+        check(self, claim_id, *rest)
+
+    def never(self: Journal, *_: object) -> None:
+        raise UserError("the run cannot be written: No space left on device")
+
+    monkeypatch.setattr(Journal, "check", full)
+    monkeypatch.setattr(Journal, "finish", never)
+    warm_project.test_file(TWO)
+    result = warm_project.run()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    (line,) = [line for line in result.outlines if line.startswith("ERROR: ")]
+    assert line == "ERROR: the run cannot be written: No space left on device"
+    record = read(warm_project.folder / "reports" / "embedded")
+    assert [claim.verdict and claim.verdict.value for claim in record.claims] == [
+        "holds",
+        None,
+        None,
+    ]

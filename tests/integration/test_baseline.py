@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Project
+
+NUMBER = """
+@pytest.mark.claim("number", title="A number.")
+def test_number(model, evidence):
+    evidence["number"] = {number}
+    model.encode("Hello")
+
+@pytest.mark.claim("other", title="Another claim.")
+def test_other(model):
+    model.encode("Hello")
+"""
+
+
+def first_run(project: Project, number: float = 0.5) -> str:
+    project.test_file(NUMBER.format(number=number))
+    assert project.run("--report-dir", "first").ret == 0
+    return "first/embedded"
+
+
+def test_the_same_run_again_changed_nothing(warm_project: Project) -> None:
+    baseline = first_run(warm_project)
+    result = warm_project.run("--baseline", baseline)
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["Against the baseline", "*", "Nothing changed (claims: 2)."])
+
+
+def test_a_change_is_shown_told_in_the_report_and_ends_with_exit_1(warm_project: Project) -> None:
+    baseline = first_run(warm_project)
+    warm_project.test_file(NUMBER.format(number=0.7))
+    result = warm_project.run("--baseline", baseline, "--summary", "s.md")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["drifted: number: holds", "1 drifted, 1 same."])
+    (report,) = (warm_project.folder / "reports").glob("*/*/report.html")
+    assert 'id="baseline"' in report.read_text(encoding="utf-8")
+    assert "1 drifted" in (warm_project.folder / "s.md").read_text(encoding="utf-8")
+
+
+def test_fail_on_says_what_counts(warm_project: Project) -> None:
+    baseline = first_run(warm_project)
+    warm_project.test_file(NUMBER.format(number=0.7))
+    assert warm_project.run("--baseline", baseline, "--fail-on", "newly-failing").ret == 0
+
+
+def test_claims_not_asked_for_are_not_missing(warm_project: Project) -> None:
+    baseline = first_run(warm_project)
+    result = warm_project.run("--baseline", baseline, "--claim", "number")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["Nothing changed (claims: 1)."])
+
+
+def test_the_latest_run_of_the_same_folder_is_the_one_before(warm_project: Project) -> None:
+    baseline = first_run(warm_project)
+    warm_project.test_file(NUMBER.format(number=0.7))
+    result = warm_project.run("--baseline", baseline, "--report-dir", "first")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["drifted: number: holds"])
+
+
+def test_without_a_report_it_is_compared_too(warm_project: Project) -> None:
+    baseline = first_run(warm_project)
+    warm_project.test_file(NUMBER.format(number=0.7))
+    result = warm_project.run("--baseline", baseline, "--no-report")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["drifted: number: holds"])
+
+
+def test_a_baseline_that_cannot_be_used_is_refused_before_anything_runs(
+    warm_project: Project,
+) -> None:
+    baseline = first_run(warm_project)
+    text = next((warm_project.folder / baseline).glob("*/record.json")).read_text(encoding="utf-8")
+    other = warm_project.folder / "other.json"
+    other.write_text(text.replace('"name": "embedded"', '"name": "gpt2-xl"'), encoding="utf-8")
+    for arguments, said in (
+        (("--baseline", "nowhere"), "ERROR: no record at *nowhere*"),
+        (
+            ("--baseline", "other.json"),
+            "ERROR: the baseline 'other.json' is a run on 'gpt2-xl', and this one is on "
+            "'embedded': name a run on the same target",
+        ),
+        (
+            ("--baseline", baseline, "--baseline", baseline),
+            "ERROR: two baselines are runs on 'embedded': name one a target",
+        ),
+        (
+            ("--fail-on", "changed"),
+            "ERROR: --fail-on says what counts as a change from a --baseline: name one",
+        ),
+        (
+            ("--baseline", baseline, "--fail-on", "canged"),
+            "ERROR: --fail-on: no outcome 'canged'; did you mean 'changed'? choose among *",
+        ),
+    ):
+        result = warm_project.run(*arguments)
+        assert result.ret == 4
+        result.stderr.fnmatch_lines([said])

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from probes.plugin import devices
+from probes.targets import Target
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Project
+
+SEEN = """
+import os
+
+@pytest.mark.claim("device", title="A worker sees its own device.")
+@pytest.mark.parametrize("number", range(4))
+def test_device(model, evidence, number):
+    evidence["worker"] = os.environ["PYTEST_XDIST_WORKER"]
+    evidence["sees"] = os.environ.get("CUDA_VISIBLE_DEVICES")
+    model.encode("Hello")
+"""
+
+
+def seen(project: Project) -> dict[str, str | None]:
+    values = [check["values"] for check in project.claims()["device"]["evidence"]]
+    return {value["worker"]: value["sees"] for value in values}
+
+
+def test_each_worker_sees_one_of_the_callers_devices(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("xdist", reason="pytest-xdist is not installed")
+    monkeypatch.setenv(devices.VISIBLE, "3, 5")
+    project.test_file(SEEN)
+    assert project.run_apart("-n", "2", "--dist", "each", "--device", "auto").ret == 0
+    assert seen(project) == {"gw0": "3", "gw1": "5"}
+
+
+def test_a_target_on_the_cpu_leaves_the_devices_alone(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("xdist", reason="pytest-xdist is not installed")
+    monkeypatch.setenv(devices.VISIBLE, "3,5")
+    project.test_file(SEEN)
+    assert project.run_apart("-n", "2").ret == 0
+    assert set(seen(project).values()) == {"3,5"}
+
+
+def test_the_driver_is_asked_where_the_caller_names_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = "GPU 0: A (UUID: GPU-1)\nGPU 1: A (UUID: GPU-2)\n"
+    monkeypatch.setattr("shutil.which", lambda _: "/usr/bin/nvidia-smi")
+    monkeypatch.setattr(
+        "subprocess.run",
+        lambda *args, **_: subprocess.CompletedProcess(args, 0, stdout=listed, stderr=""),
+    )
+    target = Target(name="t", folder=Path(), device="cuda")
+    assert devices.shared_out([target], {}) == ["0", "1"]
+    assert devices.shared_out([target], {devices.VISIBLE: ""}) == []
+
+
+def test_without_a_driver_there_is_nothing_to_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    assert devices.shared_out([Target(name="t", folder=Path(), device="cuda")], {}) == []

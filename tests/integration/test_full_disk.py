@@ -1,0 +1,91 @@
+"""A disk that takes no more: one line, exit 4, and all that was decided before is there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Project
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="a limit on files is set")
+
+# The system itself refuses to let a file grow, as a full disk does: no call is replaced.
+LIMITED = """
+import resource, sys
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
+import pytest
+
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", *sys.argv[2:]]))
+"""
+
+LONG = """
+@pytest.mark.claim("long", title="Its evidence takes room.")
+@pytest.mark.parametrize("number", range(20))
+def test_long(model, evidence, number):
+    evidence["text"] = "x" * 1000
+"""
+
+
+def run(project: Project, limit: int, *arguments: str) -> str:
+    """The one line that a run ended with."""
+    project.test_file(LONG)
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", LIMITED, str(limit), *arguments],
+        cwd=project.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("ERROR: ")]
+    return line
+
+
+@pytest.mark.parametrize(
+    ("limit", "least", "most"),
+    [(10_000, 4, 9), (27_000, 20, 20)],
+    ids=["under a check", "under the record"],
+)
+def test_a_full_disk_ends_the_run_in_one_line_and_keeps_what_was_decided(
+    project: Project, limit: int, least: int, most: int
+) -> None:
+    from probes.results.reading import read
+
+    line = run(project, limit)
+    (folder,) = (project.folder / "reports" / "embedded").iterdir()
+    assert line == (
+        f"ERROR: the run cannot be written to '{folder}': File too large; what was decided before "
+        "is kept in journal.jsonl there: make room, then 'probes report' on that folder shows it"
+    )
+    left = {path.name for path in folder.iterdir()}
+    assert "journal.jsonl" in left
+    assert left <= {"journal.jsonl", "record.json"}  # of the record and the report, what is whole
+    assert least <= len(read(folder).claims[0].evidence) <= most
+
+
+GONE = """
+import shutil
+
+@pytest.mark.claim("gone", title="Somebody tidies up meanwhile.")
+@pytest.mark.parametrize("number", range(3))
+def test_gone(model, number):
+    if number == 1:
+        shutil.rmtree("reports")
+"""
+
+
+def test_a_report_folder_that_vanishes_ends_the_run_in_one_line(warm_project: Project) -> None:
+    warm_project.test_file(GONE)
+    result = warm_project.run()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "Traceback" not in result.stdout.str() + result.stderr.str()
+    (line,) = [line for line in result.outlines if line.startswith("ERROR: ")]
+    assert "cannot be" in line
+    assert "No such file or directory" in line

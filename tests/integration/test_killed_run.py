@@ -1,0 +1,275 @@
+"""A run that is stopped, however it is stopped, keeps every verdict it had reached."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.integration.conftest import Project
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are sent")
+
+CHECKS = 120
+
+# Each check is reported before the next begins: a check that has begun vouches for those before.
+SLOW = f"""
+import time
+
+@pytest.mark.claim("slow", title="It takes its time.")
+@pytest.mark.parametrize("number", range({CHECKS}))
+def test_slow(model, evidence, number):
+    with open("begun", "a") as file:
+        file.write(f"{{number}}\\n")
+    evidence["number"] = number
+    time.sleep(0.005)
+"""
+
+
+def start(project: Project, *arguments: str) -> subprocess.Popen[bytes]:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as for a job in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    with (project.folder / "said").open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
+            cwd=project.folder,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def begun(folder: Path) -> list[int]:
+    """The checks that have begun, in order; the last may be half written."""
+    file = folder / "begun"
+    return [int(line) for line in file.read_text().split("\n")[:-1]] if file.exists() else []
+
+
+def wait_for(project: Project, check: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 120
+    while check not in begun(project.folder):
+        assert process.poll() is None, "the run ended too early"
+        assert time.monotonic() < deadline, "the run hangs"
+        time.sleep(0.001)
+
+
+def report(project: Project) -> tuple[str, str]:
+    """What `probes report` prints about the last run, and the page it writes."""
+    done = subprocess.run(
+        [sys.executable, "-m", "probes", "report", "reports/embedded"],
+        cwd=project.folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stderr, (project.folder / done.stdout.strip()).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_run_killed_at_any_moment_loses_no_verdict_that_was_reached(
+    project: Project, seed: int
+) -> None:
+    from probes.results.reading import read
+
+    project.test_file(SLOW)
+    draw = random.Random(seed)
+    process = start(project)
+    wait_for(project, draw.randrange(1, CHECKS // 2), process)
+    time.sleep(draw.uniform(0, 0.02))
+    process.kill()
+    process.wait()
+    *reached, _ = begun(project.folder)
+    record = read(project.folder / "reports" / "embedded")
+    (claim,) = record.claims
+    kept = [check.values["number"] for check in claim.evidence]
+    assert kept[: len(reached)] == reached
+    assert len(kept) <= len(reached) + 1
+    assert (record.complete, record.finished, claim.verdict) == (False, None, None)
+    message, page = report(project)
+    assert "incomplete" in page.lower()
+    assert message.startswith("probes: ")
+    assert message.count("\n") == 1
+    (killed,) = (project.folder / "reports" / "embedded").iterdir()
+    before = {file.name: file.read_bytes() for file in killed.iterdir()}
+    assert start(project).wait(timeout=300) == 0
+    assert {file.name: file.read_bytes() for file in killed.iterdir()} == before
+    assert project.records()[-1]["complete"] is True
+
+
+def test_an_interrupted_run_writes_an_incomplete_record_and_the_next_is_untouched(
+    project: Project,
+) -> None:
+    project.test_file(SLOW)
+    process = start(project)
+    wait_for(project, 5, process)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=120) == pytest.ExitCode.INTERRUPTED
+    (folder,) = (project.folder / "reports" / "embedded").iterdir()
+    assert sorted(path.name for path in folder.iterdir()) == ["record.json", "report.html"]
+    (record,) = project.records()
+    assert record["complete"] is False
+    assert len(record["claims"][0]["evidence"]) >= 5
+    content = (folder / "record.json").read_bytes()
+
+    both = [start(project), start(project)]
+    assert [process.wait(timeout=300) for process in both] == [0, 0]
+    assert (folder / "record.json").read_bytes() == content
+    records = project.records()
+    assert sorted(record["complete"] for record in records) == [False, True, True]
+    for record in records:
+        numbers = [check["values"]["number"] for check in record["claims"][0]["evidence"]]
+        assert numbers == list(range(len(numbers)))
+    listed = (project.folder / "reports" / "index.html").read_text(encoding="utf-8")
+    assert all(
+        f"embedded/{path.name}/report.html" in listed
+        for path in (project.folder / "reports" / "embedded").iterdir()
+    )
+
+
+def said(project: Project) -> list[str]:
+    return (project.folder / "said").read_text(encoding="utf-8").splitlines()
+
+
+STOPPED = "stopped by {}: what was decided before is kept; run it again for the rest"
+
+ENDS = {signal.SIGINT: (2, "an interruption"), signal.SIGTERM: (143, "SIGTERM")}
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("number", ENDS)
+def test_a_run_asked_to_end_at_any_moment_writes_what_it_decided(
+    project: Project, number: signal.Signals, seed: int
+) -> None:
+    project.test_file(SLOW)
+    draw = random.Random(f"{number} {seed}")
+    process = start(project)
+    wait_for(project, draw.randrange(1, CHECKS // 2), process)
+    time.sleep(draw.uniform(0, 0.02))
+    process.send_signal(number)
+    code, by = ENDS[number]
+    assert process.wait(timeout=120) == code
+    *reached, _ = begun(project.folder)
+    record = project.record()
+    kept = [check["values"]["number"] for check in record["claims"][0]["evidence"]]
+    assert kept[: len(reached)] == reached
+    assert len(kept) <= len(reached) + 1
+    assert (record["complete"], record["claims"][0]["verdict"]) == (False, None)
+    assert said(project).count(STOPPED.format(by)) == 1
+    assert not [line for line in said(project) if "Traceback" in line]
+
+
+@pytest.mark.parametrize("number", ENDS)
+def test_whoever_asks_a_run_to_end_while_it_ends_gets_a_whole_record(
+    project: Project, number: signal.Signals
+) -> None:
+    project.test_file(SLOW)
+    process = start(project)
+    wait_for(project, CHECKS - 1, process)
+    while process.poll() is None:  # from the last check on, through all that is written
+        process.send_signal(number)
+        number = signal.SIGTERM  # Ctrl-C once: a second is obeyed at once
+        time.sleep(0.002)
+    assert "Traceback" not in "\n".join(said(project))
+    assert len(project.claims()["slow"]["evidence"]) >= CHECKS - 1
+    (folder,) = (project.folder / "reports" / "embedded").iterdir()
+    assert sorted(path.name for path in folder.iterdir()) == ["record.json", "report.html"]
+
+
+IGNORES = """
+@pytest.mark.claim("deaf", title="It catches all there is.")
+@pytest.mark.parametrize("number", range(3))
+def test_deaf(model, number):
+    import os, signal
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+    except BaseException:
+        pass
+"""
+
+
+def test_a_test_that_catches_the_interrupt_is_the_last(project: Project) -> None:
+    project.test_file(IGNORES)
+    assert start(project).wait(timeout=120) == 143
+    assert [check["verdict"] for check in project.record()["claims"][0]["evidence"]] == ["holds"]
+
+
+@pytest.mark.parametrize(
+    ("number", "group"),
+    [(signal.SIGTERM, False), (signal.SIGTERM, True), (signal.SIGKILL, False)],
+    ids=["SIGTERM", "SIGTERM to its workers too", "SIGKILL"],
+)
+def test_a_run_of_two_workers_that_is_ended_keeps_what_they_told_and_leaves_no_process(
+    project: Project, number: signal.Signals, group: bool
+) -> None:
+    from probes.results.reading import read
+
+    pytest.importorskip("xdist")
+    project.test_file(SLOW)
+    # Other plugins warn that workers told them nothing, and a user may make warnings errors.
+    (project.folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+    process = start(project, "-n", "2")
+    while len(begun(project.folder)) < 20:
+        assert process.poll() is None, "the run ended too early"
+        time.sleep(0.001)
+    os.killpg(process.pid, number) if group else process.send_signal(number)
+    code = process.wait(timeout=120)
+    assert code == (143 if number is signal.SIGTERM else -signal.SIGKILL)
+    record = read(project.folder / "reports" / "embedded")
+    assert not record.complete
+    assert len(record.claims[0].evidence) >= 10
+    assert {check.verdict.value for check in record.claims[0].evidence} == {"holds"}
+    assert not [line for line in said(project) if "Traceback" in line]
+    deadline = time.monotonic() + 60
+    while _lives(process.pid):
+        assert time.monotonic() < deadline, "a worker outlives its run"
+        time.sleep(0.1)
+
+
+# The run is asked to end where an interrupt has to wait, and its worker is dead by then.
+ASKED_AS_ITS_WORKER_DIES = """
+import os, signal, sys
+
+import pytest
+
+@pytest.hookimpl(tryfirst=True, optionalhook=True)
+def {hook}:
+    in_pluggy = sys._getframe(1)
+    signal.getsignal(signal.SIGTERM)(signal.SIGTERM, in_pluggy)
+
+def pytest_runtest_call(item):
+    if item.callspec.params["number"] == 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("hook", ["pytest_testnodedown(node)", "pytest_handlecrashitem(crashitem)"])
+def test_a_worker_that_died_of_what_ended_the_run_is_no_error(project: Project, hook: str) -> None:
+    from probes.results.reading import read
+
+    pytest.importorskip("xdist")
+    project.test_file(SLOW)
+    (project.folder / "conftest.py").write_text(ASKED_AS_ITS_WORKER_DIES.format(hook=hook))
+    assert start(project, "-n", "1").wait(timeout=120) == 143
+    record = read(project.folder / "reports" / "embedded")
+    numbers = [check.values["number"] for check in record.claims[0].evidence]
+    assert numbers == list(range(7))
+    assert {check.verdict.value for check in record.claims[0].evidence} == {"holds"}
+    assert not [line for line in said(project) if "Traceback" in line]
+
+
+def _lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True

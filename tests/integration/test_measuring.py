@@ -1,0 +1,107 @@
+"""Throughput is measured where it is asked for, and then it is in the record."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Project
+
+ROOT = Path(__file__).parents[2]
+
+MEASURES = """
+from probes.schema.record import Rate
+
+@pytest.mark.throughput
+def test_speed(model, rates):
+    rates.append(Rate(what="copy", unit="bytes", per_second=2.0, low=1.0, high=3.0))
+
+@pytest.mark.throughput
+def test_nothing(model, rates):
+    pytest.skip("not here")
+"""
+
+
+def pytest_here(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "measured"),
+    [
+        ([], False),
+        (["-m", "gpu"], False),
+        (["tests/claims", "tests/integration/test_readme.py"], False),
+        (["tests/benchmarks"], True),
+        (["tests/claims/test_loading.py", "tests/benchmarks"], True),
+        (["-m", "throughput"], True),
+    ],
+)
+def test_it_is_collected_where_it_is_asked_for(arguments: list[str], measured: bool) -> None:
+    done = pytest_here("--collect-only", *arguments)
+    assert ("tests/benchmarks/test_throughput.py::" in done.stdout) == measured, done.stdout
+
+
+def test_the_embedded_model_is_measured_and_recorded(tmp_path: Path) -> None:
+    chosen = "copied or (embedded-1-static) or num_return"
+    done = pytest_here("tests/benchmarks", "-k", chosen, "--report-dir", str(tmp_path))
+    assert done.returncode == 0, done.stdout
+    assert "throughput on embedded: 4 of 4 rates measured" in done.stdout
+    (file,) = tmp_path.glob("embedded/*/record.json")
+    record = json.loads(file.read_text(encoding="utf-8"))
+    found = [(rate["what"], rate["batch"], rate["cache"]) for rate in record["throughput"]]
+    assert found == [
+        ("copy", 1, "none"),
+        ("prefill", 1, "static"),
+        ("decode", 1, "static"),
+        ("num_return_sequences", 8, "dynamic"),
+    ]
+    assert all(rate["per_second"] > 0 for rate in record["throughput"])
+    assert record["target"]["device"] != "auto"
+    assert 'id="throughput"' in file.with_name("report.html").read_text(encoding="utf-8")
+
+
+def test_under_xdist_nothing_is_measured_and_a_line_says_so(tmp_path: Path) -> None:
+    pytest.importorskip("xdist")
+    done = pytest_here("tests/benchmarks", "-n", "1", "--report-dir", str(tmp_path))
+    assert done.returncode == 0, done.stdout
+    assert "16 skipped" in done.stdout
+    assert "pytest-benchmark is switched off, as under pytest-xdist: nothing is" in done.stdout
+    assert not [*tmp_path.iterdir()]
+
+
+def test_rates_travel_with_verdicts_and_a_test_that_measured_nothing_leaves_none(
+    warm_project: Project,
+) -> None:
+    claim = '\n@pytest.mark.claim("mine", title="It is.")\ndef test_it(model):\n    pass\n'
+    warm_project.test_file(MEASURES + claim)
+    assert warm_project.run().ret == 0
+    record = warm_project.record()
+    assert [rate["per_second"] for rate in record["throughput"]] == [2.0]
+    assert [claim["verdict"] for claim in record["claims"]] == ["holds"]
+    assert record["complete"]
+
+
+def test_rates_come_from_workers_too(project: Project) -> None:
+    pytest.importorskip("xdist")
+    project.test_file(MEASURES)
+    assert project.run_apart("-n", "2").ret == 0
+    assert [rate["what"] for rate in project.record()["throughput"]] == ["copy"]
+
+
+def test_a_run_that_measured_before_it_was_killed_keeps_its_rates(project: Project) -> None:
+    from probes.results.reading import read
+
+    killed = "\n@pytest.mark.throughput\ndef test_end(model):\n    import os\n    os._exit(9)\n"
+    project.test_file(MEASURES + killed)
+    project.run_apart()
+    stopped = read(project.folder / "reports" / "embedded")
+    assert not stopped.complete
+    assert [rate.per_second for rate in stopped.throughput] == [2.0]

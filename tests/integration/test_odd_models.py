@@ -1,0 +1,167 @@
+"""The claims on odd models: each holds, fails, or is not applicable, for a reason one understands.
+
+A claim about a network that gives no distribution fails; none holds of it for want of anything to
+compare.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Project
+
+CLAIMS = Path(__file__).parents[1] / "claims"
+
+OF_THE_NETWORK = (
+    "default-length",
+    "next-token",
+    "temperature-shape",
+    "hidden-top-k",
+    "greedy-argmax",
+    "collapse",
+    "heat-wide-varies-more",
+    "seeded",
+    "greedy-repeats",
+    "beam-one",
+    "beam-likelihood",
+    "stories-greedy",
+    "stories-sampled",
+    "recorded-texts",
+    "recorded-numbers",
+)
+OF_THE_EMBEDDING = ("embedding-lookup", "word-vectors", "cosine-groups", "pca-groups", "pca-loss")
+DECIDED = (*OF_THE_NETWORK, *OF_THE_EMBEDDING, "pad-token")
+AFTER_JAPAN = "the logits after 'The capital of Japan is' are no distribution: "
+NO_NUMBER = "the vector of 'king' is not finite: 64 of its 64 numbers are NaN, 0 infinite"
+ONE_VECTOR = "all words have one and the same vector"
+TOO_SHORT = ("not applicable", "its context of 8 tokens is too short to decide this")
+
+FOUND: dict[str, dict[str, tuple[str, str]]] = {
+    "not_a_number": {
+        "default-length": ("fails", AFTER_JAPAN + "377 of 377 are NaN"),
+        "beam-one": ("fails", AFTER_JAPAN + "377 of 377 are NaN"),
+        "word-vectors": ("fails", NO_NUMBER),
+        "pca-groups": ("fails", NO_NUMBER),
+    },
+    "partly_not_a_number": {
+        "greedy-argmax": ("fails", AFTER_JAPAN + "1 of 377 is NaN"),
+        "word-vectors": ("holds", ""),
+    },
+    "infinite": {"next-token": ("fails", AFTER_JAPAN + "1 of 377 is Infinity")},
+    "all_equal": {
+        "temperature-shape": (
+            "not applicable",
+            "to it all tokens are equally likely, at any temperature",
+        ),
+        "greedy-argmax": ("holds", ""),
+        "heat-wide-varies-more": ("fails", "wide-hot texts are as likely: p = …"),
+    },
+    "ends_at_once": {
+        "default-length": ("holds", ""),
+        "temperature-shape": ("holds", ""),
+        "heat-wide-varies-more": ("fails", "wide-hot texts are drawn from no flatter a law: p = …"),
+        "greedy-repeats": (
+            "not applicable",
+            "none of its greedy texts is longer than 1: too short to repeat itself",
+        ),
+    },
+    "no_bos_and_no_end": {"default-length": ("holds", ""), "beam-one": ("holds", "")},
+    "padding_without_row": {
+        "pad-token": ("fails", "the padding id 377 has no row in the embedding, which has 377"),
+        "default-length": ("holds", ""),
+        "seeded": ("fails", "the padding id 377 has no row in the embedding, which has 377"),
+    },
+    "end_without_row": {
+        "pad-token": ("fails", "the end id 1,377 has no row in the embedding, which has 377"),
+        "default-length": ("holds", ""),
+        "greedy-argmax": (
+            "fails",
+            "the padding id 1,377 has no row in the embedding, which has 377",
+        ),
+    },
+    "short_context": dict.fromkeys(OF_THE_NETWORK, TOO_SHORT),
+    "two_tokens": {
+        "greedy-argmax": ("holds", ""),
+        "pca-groups": ("fails", ONE_VECTOR),
+        "pca-loss": ("fails", ONE_VECTOR),
+    },
+    "undecodable": {
+        "next-token": (
+            "fails",
+            "the tokenizer cannot decode the ids [910]: ValueError: bytes must be in range(0, 256)",
+        ),
+    },
+}
+"""What becomes of some of the claims, and why, by the odd model's name."""
+
+
+def test_an_odd_model_fails_its_claims_or_leaves_them_undecided_in_one_line(
+    warm_project: Project, tmp_path: Path
+) -> None:
+    from tests.support import odd_model_folders as odd_folders
+
+    makers = [getattr(odd_folders, name) for name in FOUND]
+    folders = [make(tmp_path / "targets" / make.__name__) for make in makers]
+    records = decided(warm_project, folders)
+    assert set(records) == set(FOUND)
+    for name, expected in FOUND.items():
+        found = verdicts(records[name])
+        for claim, outcome in expected.items():
+            verdict, reason = found[claim]
+            known = re.sub(r"p = [\d.e-]+$", "p = …", reason)
+            assert (verdict, known) == outcome, f"{claim} on {name}"
+    for name in ("not_a_number", "partly_not_a_number", "infinite"):
+        found = verdicts(records[name])
+        assert {found[claim][0] for claim in OF_THE_NETWORK} == {"fails"}
+
+
+def test_a_text_of_megabytes_leaves_record_and_report_usable(
+    warm_project: Project, tmp_path: Path
+) -> None:
+    from tests.support import odd_model_folders as odd_folders
+
+    folder = odd_folders.huge_text(tmp_path / "huge_text")
+    claims = ("default-length", "next-token", "stories-greedy")
+    record = decided(warm_project, [folder], claims)["huge_text"]
+    found = verdicts(record)
+    assert found["default-length"] == ("holds", "")
+    assert found["next-token"][0] == "fails"
+    assert found["next-token"][1].endswith(" characters)")
+    (text, *_) = [claim["evidence"][0]["values"]["text"] for claim in record["claims"][:1]]
+    assert text.endswith("… (cut: 10,000,000 characters)")
+    (report,) = (warm_project.folder / "reports").glob("*/*/report.html")
+    assert report.stat().st_size < 4 * 2**20
+    assert "(cut: 10,000,000 characters)" in report.read_text(encoding="utf-8")
+
+
+def decided(
+    project: Project, folders: list[Path], claims: tuple[str, ...] = DECIDED
+) -> dict[str, dict[str, Any]]:
+    """The records of a run on several folders, in each of which every claim came to an end."""
+    tables = [
+        f'[targets.{folder.name}]\nfolder = "{folder.as_posix()}"\nprovides = ["knowledge"]\n'
+        for folder in folders
+    ]
+    known = project.folder / "targets.toml"
+    known.write_text("".join(tables), encoding="utf-8")
+    targets = [argument for folder in folders for argument in ("--target", folder.name)]
+    targets += ["--targets-file", str(known)]
+    wanted = [argument for claim in claims for argument in ("--claim", claim)]
+    shutil.copytree(CLAIMS, project.folder / "claims")  # what is recorded stays there
+    project.run("claims", "--import-mode=importlib", "-q", "--tb=no", *targets, *wanted)
+    records = {record["target"]["name"]: record for record in project.records()}
+    for name, record in records.items():
+        assert record["complete"] is True
+        for claim in record["claims"]:
+            said = f"{claim['id']} on {name}: {claim['reason']}"
+            assert claim["verdict"] in ("holds", "fails", "not applicable"), said
+            assert claim["verdict"] == "holds" or claim["reason"], said
+    return records
+
+
+def verdicts(record: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    return {claim["id"]: (claim["verdict"], claim["reason"]) for claim in record["claims"]}

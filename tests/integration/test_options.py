@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.integration.conftest import Project
+
+TWO = """
+@pytest.mark.claim("hello", title="Hello has its ids.")
+def test_hello(model, evidence):
+    evidence["ids"] = model.encode("Hello world")
+    assert evidence["ids"] == [1, 22557, 1526]
+
+@pytest.mark.claim("empty", title="The empty text has one id.")
+@pytest.mark.parametrize("number", [1, 2])
+def test_empty(model, number):
+    assert len(model.encode("")) == 1
+"""
+
+
+def test_no_report_writes_nothing_and_still_sums_up(warm_project: Project) -> None:
+    warm_project.test_file(TWO)
+    result = warm_project.run("--no-report")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["claims on embedded*", "│ Claims of your own │      2 │    2 │"])
+    result.stdout.no_fnmatch_line("report: *")
+    assert not (warm_project.folder / "reports").exists()
+
+
+def test_report_dir_is_seen_from_where_the_user_stands(
+    warm_project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warm_project.pytester.makeini("[pytest]")
+    (warm_project.folder / "inner").mkdir()
+    warm_project.test_file(TWO, name="inner/test_inner.py")
+    monkeypatch.chdir(warm_project.folder / "inner")
+    result = warm_project.run("--report-dir", "out/of/here")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["report: out/of/here/embedded/*Z/report.html"])
+    assert len(warm_project.records("inner/out/of/here")) == 1
+
+
+def test_reports_go_to_the_projects_folder_unless_told_otherwise(
+    warm_project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warm_project.pytester.makeini("[pytest]")
+    (warm_project.folder / "inner").mkdir()
+    warm_project.test_file(TWO, name="inner/test_inner.py")
+    monkeypatch.chdir(warm_project.folder / "inner")
+    result = warm_project.run()
+    result.stdout.fnmatch_lines([f"report: {warm_project.folder}/reports/embedded/*Z/report.html"])
+    assert len(warm_project.records()) == 1
+
+
+def test_every_run_writes_a_record_a_report_and_the_list_of_runs(warm_project: Project) -> None:
+    warm_project.test_file(TWO)
+    warm_project.run()
+    (folder,) = (warm_project.folder / "reports" / "embedded").iterdir()
+    assert sorted(path.name for path in folder.iterdir()) == ["record.json", "report.html"]
+    listed = (warm_project.folder / "reports" / "index.html").read_text(encoding="utf-8")
+    assert f"embedded/{folder.name}/report.html" in listed
+
+
+def test_two_targets_give_two_records_whose_checks_have_the_same_names(
+    warm_project: Project, copy_of_embedded: Callable[..., Path]
+) -> None:
+    other = copy_of_embedded("modèle-[1]")
+    warm_project.test_file(TWO)
+    result = warm_project.run("--target", "embedded", "--target", str(other))
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(
+        [
+            "probes *: target embedded, modèle-?1?",
+            "claims on embedded*",
+            "report: reports/embedded/*",
+            "claims on modèle-?1?*",
+            "report: reports/*",
+        ]
+    )
+    records = warm_project.records()
+    assert sorted(record["target"]["name"] for record in records) == ["embedded", "modèle-[1]"]
+    one, two = ([c["name"] for claim in r["claims"] for c in claim["evidence"]] for r in records)
+    assert one == two == ["test_hello", "test_empty[1]", "test_empty[2]"]
+
+
+def test_summary_has_a_part_for_each_target(
+    warm_project: Project, copy_of_embedded: Callable[..., Path]
+) -> None:
+    other = copy_of_embedded("other")
+    warm_project.test_file(TWO)
+    result = warm_project.run(
+        "--target", "embedded", "--target", str(other), "--summary", "summary.md"
+    )
+    assert result.ret == 0
+    text = (warm_project.folder / "summary.md").read_text(encoding="utf-8")
+    assert [line for line in text.splitlines() if line.startswith("## ")] == [
+        "## embedded: All 2 claims hold.",
+        "## other: All 2 claims hold.",
+    ]
+    assert text.count("Report: reports/") == 2
+
+
+def test_without_a_report_the_summary_names_none(warm_project: Project) -> None:
+    warm_project.test_file(TWO)
+    warm_project.run("--no-report", "--summary", "summary.md")
+    assert "Report" not in (warm_project.folder / "summary.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("place", ["missing/summary.md", "."])
+def test_a_summary_that_cannot_be_written_is_refused_before_anything_runs(
+    warm_project: Project, place: str
+) -> None:
+    warm_project.test_file(TWO)
+    result = warm_project.run("--summary", place)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: the summary cannot be written to '*': *; name another file with --summary"]
+    )
+    assert warm_project.records() == []
+
+
+def test_a_job_of_githubs_gets_the_summary_after_what_it_has(
+    warm_project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = warm_project.folder / "job.md"
+    job.write_text("before\n", encoding="utf-8")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(job))
+    warm_project.test_file(TWO)
+    assert warm_project.run().ret == 0
+    assert job.read_text(encoding="utf-8").startswith("before\n## embedded: All 2 claims hold.\n")
+
+
+def test_a_jobs_summary_that_cannot_be_written_is_mentioned_and_fails_nothing(
+    warm_project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(warm_project.folder / "missing" / "job.md"))
+    warm_project.test_file(TWO)
+    result = warm_project.run()
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["no summary in GITHUB_STEP_SUMMARY: No such file or directory"])
+
+
+def test_claim_keeps_one_claim_alone(warm_project: Project) -> None:
+    warm_project.test_file(TWO + "\ndef test_of_no_claim():\n    assert False\n")
+    result = warm_project.run("--claim", "empty")
+    assert result.ret == 0
+    result.assert_outcomes(passed=2, deselected=2)
+    assert list(warm_project.claims()) == ["empty"]
+
+
+def test_claim_can_be_repeated(warm_project: Project) -> None:
+    warm_project.test_file(TWO)
+    warm_project.run("--claim", "empty", "--claim", "hello")
+    assert list(warm_project.claims()) == ["hello", "empty"]
+
+
+def test_targets_file_and_project_define_targets(
+    warm_project: Project, copy_of_embedded: Callable[..., Path]
+) -> None:
+    folder = copy_of_embedded()
+    (warm_project.folder / "pyproject.toml").write_text(
+        f"[tool.probes.targets.ours]\nfolder = '{folder}'\n[tool.pytest.ini_options]\n",
+        encoding="utf-8",
+    )
+    (warm_project.folder / "more.toml").write_text(
+        f"[targets.mine]\nfolder = '{folder}'\n", encoding="utf-8"
+    )
+    warm_project.test_file(TWO)
+    result = warm_project.run("--targets-file", "more.toml", "--target", "ours", "--target", "mine")
+    assert result.ret == 0
+    assert {record["target"]["name"] for record in warm_project.records()} == {"ours", "mine"}
+
+
+def test_loading_options_apply_and_are_recorded(warm_project: Project) -> None:
+    warm_project.test_file(
+        """
+@pytest.mark.claim("loaded", title="It is loaded as asked.")
+def test_loaded(model):
+    assert str(model.network.dtype) == "torch.bfloat16"
+"""
+    )
+    result = warm_project.run("--dtype", "bfloat16", "--attention", "eager", "--device", "cpu")
+    assert result.ret == 0
+    target = warm_project.record()["target"]
+    assert (target["dtype"], target["attention"], target["device"]) == ("bfloat16", "eager", "cpu")
+
+
+def test_gpu_marks_the_tests_of_targets_that_need_cuda(project: Project) -> None:
+    project.test_file(TWO)
+    result = project.run("--collect-only", "-q", "-m", "gpu")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(
+        [
+            "test_mine.py::test_hello?mistral-7b-nf4?",
+            "test_mine.py::test_empty?mistral-7b-nf4-1?",
+            "test_mine.py::test_hello?gpt2-xl?",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*embedded*]")
+
+
+@pytest.mark.parametrize("expression", ["not gpu", "not slow"])
+def test_other_marks_add_no_targets_to_run(warm_project: Project, expression: str) -> None:
+    warm_project.test_file(TWO)
+    result = warm_project.run("-m", expression)
+    assert result.ret == 0
+    assert [record["target"]["name"] for record in warm_project.records()] == ["embedded"]
+
+
+def test_help_shows_every_option_with_its_default(project: Project) -> None:
+    result = project.run("--help")
+    text = " ".join(result.stdout.str().split())
+    assert "--target=NAME|FOLDER|HUB-ID what to decide claims on; repeatable [embedded]" in text
+    assert "--report-dir=FOLDER where records and reports are written [reports, in" in text
+    assert "--no-report write no record and no report" in text
+
+
+def test_markers_are_registered(project: Project) -> None:
+    result = project.run("--markers")
+    result.stdout.fnmatch_lines(
+        [
+            "@pytest.mark.claim(id, title=..., needs=..., section=...): *",
+            "@pytest.mark.needs(name, ...): *",
+            "@pytest.mark.gpu: *",
+        ]
+    )

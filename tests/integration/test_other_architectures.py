@@ -1,0 +1,97 @@
+"""The claims on other models: each is decided, or not applicable for a reason that makes sense."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Project
+
+CLAIMS = Path(__file__).parents[1] / "claims"
+
+OF_ANY_MODEL = {
+    "load-nf4",
+    "load-to-device",
+    "default-length",
+    "pad-token",
+    "special-tokens-flag",
+    "round-trip",
+    "embedding-shape",
+    "embedding-lookup",
+}
+OF_MISTRALS_TOKENIZER = {
+    "ids-english",
+    "ids-japanese",
+    "prefix-space",
+    "decode-bos",
+    "double-bos",
+    "vocab-size",
+    "vocab-table",
+}
+OTHER_TOKENIZER = "its tokenizer is not Mistral-7B-v0.1's: 0 of 32000 pieces at the same id"
+NO_BOS = (
+    "its tokenizer's files do not ask for a beginning-of-sequence token; if it should insert one, "
+    'declare provides = ["bos"] for it in a targets file'
+)
+NO_REFERENCE = "its folder has no SentencePiece model (tokenizer.model) to compare it with"
+OTHER_WEIGHTS = (
+    "its weights are not those of Mistral-7B-v0.1; if they are, declare "
+    'provides = ["mistral-7b"] for it in a targets file'
+)
+
+
+def test_llama_mistral_qwen2_and_gpt2_run_to_the_end(warm_project: Project, tmp_path: Path) -> None:
+    from tests.support import model_folders as folders
+
+    made = [make(tmp_path / "targets" / make.__name__) for make in (
+        folders.llama, folders.mistral, folders.qwen2, folders.gpt2)]  # fmt: skip
+    targets = [argument for folder in made for argument in ("--target", str(folder))]
+    shutil.copytree(CLAIMS, warm_project.folder / "claims")  # what is recorded stays there
+    warm_project.run("claims", "--import-mode=importlib", "-q", "--tb=no", *targets)
+    records = {record["target"]["name"]: record for record in warm_project.records()}
+    assert set(records) == {"llama", "mistral", "qwen2", "gpt2"}
+    for record in records.values():
+        assert record["complete"] is True
+        for claim in record["claims"]:
+            assert claim["verdict"] in ("holds", "fails", "not applicable"), claim["reason"]
+            assert claim["verdict"] == "holds" or claim["reason"]
+    decides_as_mistrals(records["llama"])
+    decides_as_mistrals(records["mistral"])
+    decides_as_byte_level(records["gpt2"])
+    decides_as_qwen2(records["qwen2"])
+
+
+def decides_as_mistrals(record: dict[str, Any]) -> None:
+    found = verdicts(record)
+    for claim in OF_ANY_MODEL | OF_MISTRALS_TOKENIZER | {"bos-inserted", "reference-agreement"}:
+        assert found[claim] == ("holds", ""), claim
+    for claim in ("default-text", "embedding-row-0"):
+        assert found[claim] == ("not applicable", OTHER_WEIGHTS)
+
+
+def decides_as_byte_level(record: dict[str, Any], but: str = "") -> None:
+    found = verdicts(record)
+    for claim in OF_ANY_MODEL - {but}:
+        assert found[claim] == ("holds", ""), claim
+    for claim in OF_MISTRALS_TOKENIZER:
+        assert found[claim] == ("not applicable", OTHER_TOKENIZER)
+    assert found["bos-inserted"] == ("not applicable", NO_BOS)
+    assert found["reference-agreement"] == ("not applicable", NO_REFERENCE)
+    for claim in ("default-text", "embedding-row-0"):
+        assert found[claim] == ("not applicable", OTHER_WEIGHTS)
+
+
+def decides_as_qwen2(record: dict[str, Any]) -> None:
+    """As any byte-level model, but that Qwen's tokenizer class may compose characters."""
+    decides_as_byte_level(record, but="round-trip")
+    verdict, reason = verdicts(record)["round-trip"]
+    assert verdict == "holds" or reason == (
+        "'e\\u0301 o\\u0308 n\\u0303 \\u0301' comes back as '\\xe9 \\xf6 \\xf1 \\u0301': the "
+        "tokenizer composes characters (Unicode normal form C)"
+    )
+
+
+def verdicts(record: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    return {claim["id"]: (claim["verdict"], claim["reason"]) for claim in record["claims"]}

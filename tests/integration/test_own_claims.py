@@ -1,0 +1,79 @@
+"""What the page on claims of one's own shows is run as it stands there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.integration.conftest import Project
+
+PAGE = (Path(__file__).parents[2] / "docs" / "own-claims.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)
+
+
+def test_the_first_example_is_ten_lines_and_gives_a_record(project: Project) -> None:
+    example, _ = blocks("python")
+    assert len([line for line in example.splitlines() if line.strip()]) <= 10
+    (project.folder / "test_mine.py").write_text(example, encoding="utf-8")
+    result = project.run_apart()
+    result.assert_outcomes(passed=2)
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(["claims on embedded*", "report: reports/embedded/*/report.html"])
+    claim = project.claims()["greeting"]
+    assert (claim["verdict"], claim["section"]) == ("holds", "Claims of your own")
+    assert [check["name"] for check in claim["evidence"]] == [
+        "test_answers_a_greeting_with_words[Hello]",
+        "test_answers_a_greeting_with_words[Good morning]",
+    ]
+    assert all(check["values"]["answer"] for check in claim["evidence"])
+
+
+def test_the_second_example_decides_one_claim_by_two_tests(warm_project: Project) -> None:
+    _, example = blocks("python")
+    (warm_project.folder / "test_mine.py").write_text(example, encoding="utf-8")
+    assert warm_project.run().ret == pytest.ExitCode.OK
+    claim = warm_project.claims()["ends"]
+    assert (claim["verdict"], claim["section"], claim["planned"]) == ("holds", "Answers", 2)
+
+
+def test_the_targets_shown_are_found(
+    warm_project: Project, copy_of_embedded: Callable[..., Path]
+) -> None:
+    (toml,) = blocks("toml")
+    folder = copy_of_embedded()
+    (warm_project.folder / "models").mkdir()
+    (warm_project.folder / "models" / "ours").symlink_to(folder)
+    warm_project.pytester.makepyprojecttoml(toml + "\n[tool.pytest.ini_options]\n")
+    (warm_project.folder / "test_mine.py").write_text(blocks("python")[1], encoding="utf-8")
+    assert warm_project.run("--target", "ours").ret == pytest.ExitCode.OK
+    target = warm_project.record()["target"]
+    assert (target["name"], target["dtype"]) == ("ours", "bfloat16")
+
+
+def test_a_test_of_ones_own_can_add_a_check_to_a_built_in_claim(warm_project: Project) -> None:
+    warm_project.test_file(
+        """
+@pytest.mark.claim("round-trip")
+def test_our_texts_come_back(model):
+    assert model.decode(model.encode("日本", special_tokens=False)) == "日本"
+"""
+    )
+    assert warm_project.run().ret == pytest.ExitCode.OK
+    assert warm_project.claims()["round-trip"]["section"] == "Tokenizer"
+
+
+def test_the_fields_of_a_claim_are_all_explained() -> None:
+    from probes.schema.claim import Claim
+
+    documented = re.findall(r"^\| `(\w+)` \|", PAGE, flags=re.MULTILINE)
+    assert documented[: len(Claim.model_fields)] == ["id", "title", "section", *documented[3:6]]
+    assert set(documented) == set(Claim.model_fields)

@@ -1,0 +1,178 @@
+"""Recorded outputs from run to run: what is written when, and what a user reads."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from probes.plugin import snapshots
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Project
+
+CLAIMS = Path(__file__).parents[1] / "claims"
+FIRST = "recorded, nothing to compare with: embedded on cpu "
+UPDATE = "--snapshot-update"
+
+
+@pytest.fixture
+def recording(warm_project: Project) -> Project:
+    """A project that decides the claims about recorded outputs, with nothing recorded yet."""
+    for name in ("conftest.py", "test_recorded.py"):
+        shutil.copy(CLAIMS / name, warm_project.folder)
+    # The same modules may be loaded already, from where they were copied.
+    warm_project.pytester.makeini("[pytest]\naddopts = --import-mode=importlib\n")
+    return warm_project
+
+
+def files(project: Project) -> list[Path]:
+    return sorted((project.folder / "__snapshots__").glob("*/*"))
+
+
+def numbers(project: Project) -> Path:
+    (file,) = (file for file in files(project) if "numbers" in file.name)
+    return file
+
+
+def change(file: Path, **parts: Any) -> None:
+    content = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps(content | parts), encoding="utf-8")
+
+
+def verdicts(project: Project, *arguments: str) -> dict[str, tuple[str, str]]:
+    """What one more run decides, by claim; its output is the second of the pair."""
+    shutil.rmtree(project.folder / "reports", ignore_errors=True)
+    project.run(*arguments)
+    return {name: (c["verdict"], c["reason"]) for name, c in project.claims().items()}
+
+
+def test_the_first_run_records_and_says_so_and_the_next_compares(recording: Project) -> None:
+    result = recording.run()
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED  # no claim was decided
+    result.stdout.fnmatch_lines(
+        ["*2 snapshots generated.*", f"not applicable: recorded-texts, recorded-numbers: {FIRST}*"]
+    )
+    written = {file: file.read_bytes() for file in files(recording)}
+    assert len(written) == 2
+    (check,) = recording.claims()["recorded-texts"]["evidence"]
+    assert check["values"]["outputs"]["texts"]
+    found = verdicts(recording)
+    assert {verdict for verdict, _ in found.values()} == {"holds"}
+    (check,) = recording.claims()["recorded-numbers"]["evidence"]
+    assert check["values"]["largest_share_of_tolerance"] < 0.1
+    assert {file: file.read_bytes() for file in files(recording)} == written
+
+
+def test_two_workers_record_what_one_process_compares_with(recording: Project) -> None:
+    pytest.importorskip("xdist")
+    result = recording.run("-n", "2", "-k", "numbers")
+    result.stdout.fnmatch_lines([f"not applicable: recorded-numbers: {FIRST}*"])
+    result.stdout.no_fnmatch_line("*unused*")
+    assert verdicts(recording, "-k", "numbers") == {"recorded-numbers": ("holds", "")}
+
+
+@pytest.mark.parametrize("damage", [b"{", b"\xff\xfe\x00", b'{"format": 1}'])
+def test_a_damaged_file_is_named_and_kept_until_it_is_updated(
+    recording: Project, damage: bytes
+) -> None:
+    recording.run("-k", "numbers")
+    sound = numbers(recording).read_bytes()
+    numbers(recording).write_bytes(damage)
+    result = recording.run("-k", "numbers")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    (line,) = (line for line in result.outlines if line.startswith("error: recorded-numbers: "))
+    assert f"__snapshots__/test_recorded/{numbers(recording).name} " in line
+    assert line.endswith(f": {UPDATE} records it anew")
+    result.stdout.no_fnmatch_line("*Traceback*")
+    assert numbers(recording).read_bytes() == damage
+    _, reason = verdicts(recording, "-k", "numbers", UPDATE)["recorded-numbers"]
+    assert reason.startswith(FIRST)
+    assert numbers(recording).read_bytes() == sound
+
+
+def test_a_file_of_another_target_is_named(recording: Project) -> None:
+    recording.run("-k", "numbers")
+    made = json.loads(numbers(recording).read_text(encoding="utf-8"))["made"]
+    change(numbers(recording), made=made | {"target": "other"})
+    verdict, reason = verdicts(recording, "-k", "numbers")["recorded-numbers"]
+    assert verdict == "error"
+    assert "holds outputs of other on cpu " in reason
+
+
+def test_a_drift_fails_keeps_what_was_recorded_and_is_updated_on_demand(
+    recording: Project,
+) -> None:
+    recording.run("-k", "numbers")
+    old = json.loads(numbers(recording).read_text(encoding="utf-8"))["numbers"]
+    name = next(iter(old))
+    moved = old | {name: old[name] | {"value": old[name]["value"] + 2.5 * old[name]["tolerance"]}}
+    change(numbers(recording), numbers=moved)
+    drifted = numbers(recording).read_bytes()
+    verdict, reason = verdicts(recording, "-k", "numbers")["recorded-numbers"]
+    assert verdict == "fails"
+    assert reason.startswith(f"{name} is ")
+    assert ": 2.5 times the drift tolerated (" in reason
+    assert numbers(recording).read_bytes() == drifted
+    verdict, reason = verdicts(recording, "-k", "numbers", UPDATE)["recorded-numbers"]
+    assert (verdict, reason) == ("not applicable", f"recorded anew, so not compared: {name}")
+    assert verdicts(recording, "-k", "numbers")["recorded-numbers"] == ("holds", "")
+
+
+def test_an_update_where_nothing_changed_compares_and_writes_nothing(recording: Project) -> None:
+    recording.run("-k", "numbers")
+    before = numbers(recording).stat().st_mtime_ns
+    assert verdicts(recording, "-k", "numbers", UPDATE)["recorded-numbers"] == ("holds", "")
+    assert numbers(recording).stat().st_mtime_ns == before
+
+
+def test_new_outputs_are_recorded_and_unused_ones_named_and_kept(recording: Project) -> None:
+    recording.run("-k", "numbers")
+    whole = json.loads(numbers(recording).read_text(encoding="utf-8"))["numbers"]
+    first, *rest = whole
+    change(numbers(recording), numbers={name: whole[name] for name in rest} | {"old": whole[first]})
+    result = recording.run("-k", "numbers")
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines([f"*recorded but unused: ?'old'?: {UPDATE} removes it"])
+    kept = json.loads(numbers(recording).read_text(encoding="utf-8"))["numbers"]
+    assert set(kept) == {*whole, "old"}
+    recording.run("-k", "numbers", UPDATE)
+    after = json.loads(numbers(recording).read_text(encoding="utf-8"))["numbers"]
+    assert set(after) == {*whole}
+
+
+def test_only_files_whose_test_is_gone_are_called_unused(recording: Project) -> None:
+    recording.run("-k", "numbers")
+    used = numbers(recording)
+    elsewhere = used.with_name(used.name.replace("cpu", "cuda"))
+    gone = used.with_name("test_that_was[embedded--cpu].json")
+    for file in (elsewhere, gone):
+        shutil.copy(used, file)
+    for arguments in ((), (UPDATE,), ("-k", "numbers")):
+        result = recording.run(*arguments)
+        unused = [line for line in result.outlines if "unused" in line and "rootdir" not in line]
+        assert unused == [
+            "unused: __snapshots__/test_recorded/test_that_was[embedded--cpu].json: "
+            "its test is gone; delete it"
+        ]
+    assert elsewhere.is_file()
+    assert gone.is_file()
+
+
+def test_where_nothing_can_be_written_the_outputs_are_in_the_record(
+    recording: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(snapshots, "write_atomically", refuse)
+    verdict, reason = verdicts(recording, "-k", "numbers")["recorded-numbers"]
+    assert verdict == "not applicable"
+    assert reason.startswith(
+        "not recorded (OSError: [Errno 30] Read-only file system), nothing to compare with: "
+    )
+    (check,) = recording.claims()["recorded-numbers"]["evidence"]
+    assert check["values"]["outputs"]["numbers"]

@@ -1,0 +1,164 @@
+"""The workflows say what is so, and their shell steps do what they say."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.repository.test_docs import commands, read
+from tests.support.samples import check, header, planned, record
+
+ROOT = Path(__file__).parents[2]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+BASH = shutil.which("bash") or ""
+
+needs_bash = pytest.mark.skipif(not BASH, reason="no bash here")
+each_workflow = pytest.mark.parametrize("file", WORKFLOWS, ids=[file.name for file in WORKFLOWS])
+
+
+def steps(file: Path) -> list[dict[str, Any]]:
+    content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return [step for job in content["jobs"].values() for step in job["steps"]]
+
+
+def script(workflow: str, name: str) -> str:
+    """What a named step runs."""
+    file = ROOT / ".github" / "workflows" / workflow
+    return next(str(step["run"]) for step in steps(file) if step.get("name") == name)
+
+
+def shell(text: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a step as a runner does: by bash, ended by the first command that fails."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        [BASH, "--noprofile", "--norc", "-eo", "pipefail", "-c", text],
+        cwd=folder,
+        env={**os.environ, "PATH": path, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def run_on(folder: Path, number: float) -> None:
+    """Put a record of the embedded model there."""
+    target = folder / "embedded" / "20261123T075120Z"
+    target.mkdir(parents=True)
+    run = record([("c", check(values={"p": number}))], header(planned("c")))
+    (target / "record.json").write_text(run.model_dump_json(), encoding="utf-8")
+
+
+def test_there_is_one_for_pull_requests_one_for_a_gpu_and_one_for_upgrades() -> None:
+    assert [file.name for file in WORKFLOWS] == ["gpu.yml", "newest.yml", "tests.yml"]
+
+
+@each_workflow
+def test_a_workflow_may_read_and_ends_some_time(file: Path) -> None:
+    content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    assert content["permissions"] == {"contents": "read"}
+    assert all("timeout-minutes" in job for job in content["jobs"].values())
+
+
+@each_workflow
+def test_every_action_is_one_of_githubs_own_in_a_stated_version(file: Path) -> None:
+    used = [step["uses"] for step in steps(file) if "uses" in step]
+    assert used
+    assert all(re.fullmatch(r"actions/[a-z/-]+@v\d+", action) for action in used)
+
+
+@needs_bash
+@each_workflow
+def test_every_shell_step_is_bash(file: Path) -> None:
+    for step in steps(file):
+        if "run" in step:
+            plain = re.sub(r"\$\{\{.*?\}\}", "x", step["run"])
+            assert subprocess.run([BASH, "-n", "-c", plain], check=False).returncode == 0
+
+
+def test_the_page_tells_every_workflow() -> None:
+    page = read("docs/continuous-integration.md")
+    assert re.findall(r"^\| `(.+\.yml)` \|", page, flags=re.MULTILINE) == [
+        "tests.yml",
+        "gpu.yml",
+        "newest.yml",
+    ]
+    assert {words[0] for words in commands(page, "probes")} == {"compare"}
+
+
+@needs_bash
+@pytest.mark.parametrize("targets", [[], ["mistral-7b-nf4"], ["mistral-7b-nf4", "gpt2-xl"]])
+def test_every_target_of_the_baseline_is_compared_with(targets: list[str], tmp_path: Path) -> None:
+    for target in targets:
+        (tmp_path / "baseline" / target).mkdir(parents=True)
+    stub = tmp_path / ".venv-gpu" / "bin" / "pytest"
+    stub.parent.mkdir(parents=True)
+    stub.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n', encoding="utf-8")
+    stub.chmod(0o755)
+    done = shell(script("gpu.yml", "Decide the claims"), tmp_path)
+    assert done.returncode == 0, done.stderr
+    given = done.stdout.splitlines()
+    assert given[:5] == ["tests/claims", "-m", "gpu", "--report-dir", "reports"]
+    expected = [word for t in sorted(targets) for word in ("--baseline", f"baseline/{t}/")]
+    assert given[5:] == expected
+
+
+@needs_bash
+@pytest.mark.parametrize("now", [0.5, 0.9])
+def test_upgrades_that_drift_pass_and_are_told(now: float, tmp_path: Path) -> None:
+    run_on(tmp_path / "good", 0.5)
+    run_on(tmp_path / "reports", now)
+    summary = tmp_path / "summary.md"
+    text = script("newest.yml", "Compare with the last good record")
+    done = shell(text, tmp_path, GITHUB_STEP_SUMMARY=str(summary))
+    assert done.returncode == 0, done.stderr
+    assert summary.read_text(encoding="utf-8").startswith("## embedded: ")
+    assert (tmp_path / "reports" / "comparison.html").is_file()
+
+
+@needs_bash
+def test_upgrades_that_lose_a_claim_fail_with_the_comparison_as_summary(tmp_path: Path) -> None:
+    run_on(tmp_path / "good", 0.5)
+    target = tmp_path / "reports" / "embedded" / "20261124T075120Z"
+    target.mkdir(parents=True)
+    run = record([("d", check())], header(planned("d")))
+    (target / "record.json").write_text(run.model_dump_json(), encoding="utf-8")
+    summary = tmp_path / "summary.md"
+    text = script("newest.yml", "Compare with the last good record")
+    done = shell(text, tmp_path, GITHUB_STEP_SUMMARY=str(summary))
+    assert done.returncode == 1
+    assert "removed" in summary.read_text(encoding="utf-8")
+
+
+@needs_bash
+@pytest.mark.parametrize(
+    ("workflow", "name", "kept"),
+    [
+        ("gpu.yml", "Make this run the baseline", "baseline/embedded"),
+        ("newest.yml", "Make this the last good record", "good/embedded"),
+    ],
+)
+def test_a_good_run_becomes_what_the_next_is_compared_with(
+    workflow: str, name: str, kept: str, tmp_path: Path
+) -> None:
+    run_on(tmp_path / "reports", 0.5)
+    (tmp_path / kept / "older").mkdir(parents=True)
+    assert shell(script(workflow, name), tmp_path).returncode == 0
+    assert [each.name for each in (tmp_path / kept).iterdir()] == ["20261123T075120Z"]
+
+
+def test_the_image_copies_what_an_installation_needs_and_pins_its_base() -> None:
+    text = (ROOT / ".github" / "gpu-runner" / "Dockerfile").read_text(encoding="utf-8")
+    assert re.search(r"^FROM python:\d+\.\d+\.\d+-slim-\w+$", text, flags=re.MULTILINE)
+    copied = re.findall(r"^COPY (.+) \S+$", text, flags=re.MULTILINE)
+    files = [name for line in copied for name in line.split()]
+    assert all((ROOT / name).exists() for name in files)
+    assert {"pyproject.toml", "constraints.txt", "README.md", "probes", "tests"} <= set(files)

@@ -1,0 +1,227 @@
+"""Whatever a record, a journal or a file of targets holds: what it says, or one line, and soon."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from probes._util.files import DATA
+from probes.errors import UserError
+from probes.results.index import list_runs
+from probes.results.journal import Journal
+from probes.results.reading import JOURNAL_FILE, RECORD_FILE, read
+from probes.schema.record import Record
+from probes.targets import (
+    Target,
+    known_targets,
+    read_pyproject,
+    read_targets_file,
+    resolve,
+)
+from tests.support.samples import ENVIRONMENT, LOADED, check, header, mixed, rates
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SECONDS = 10.0
+"""Far more than any of these files may take, even on a busy machine."""
+
+ODD: tuple[Any, ...] = (
+    *(None, True, -1, 0, 10**400, 1e308, float("nan"), float("inf"), "", "\0", "\ud800", "日本"),
+    *("../..", "x" * 300, "2026-11-23", "9999-99-99T99:99:99Z", [], {}, [[[]]], {"": ""}),
+)
+JSON = st.recursive(
+    st.sampled_from(ODD) | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+def outcome(read_it: Callable[[], object]) -> object:
+    """What came of reading; a refusal as its line."""
+    start = time.monotonic()
+    try:
+        found = read_it()
+    except UserError as error:
+        found = str(error)
+        assert found.strip()
+        assert found.isprintable()
+        assert len(found) < 2000
+    assert time.monotonic() - start < SECONDS
+    return found
+
+
+def places(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Where something stands in a structure, by keys and numbers."""
+    inner: list[tuple[Any, Any]] = []
+    if isinstance(value, dict):
+        inner = list(value.items())
+    elif isinstance(value, list):
+        inner = list(enumerate(value))
+    return [place] * bool(place) + [p for k, each in inner for p in places(each, (*place, k))]
+
+
+@st.composite
+def changed(draw: st.DrawFn, valid: Any) -> Any:
+    """A valid structure in which a few things were replaced, left out or called otherwise."""
+    value = json.loads(json.dumps(valid))
+    for _ in range(draw(st.integers(1, 3))):
+        found = places(value)
+        if not found:
+            break
+        *way, last = draw(st.sampled_from(found))
+        holder = value
+        for key in way:
+            holder = holder[key]
+        change = draw(st.sampled_from(["replace", "replace", "drop", "rename"]))
+        if change == "replace":
+            holder[last] = draw(JSON)
+        elif change == "drop" or isinstance(holder, list):
+            del holder[last]
+        else:
+            holder[draw(st.text(max_size=9))] = holder.pop(last)
+    return value
+
+
+@st.composite
+def damaged(draw: st.DrawFn, valid: bytes) -> bytes:
+    """Valid bytes, some of which were lost, replaced or put in."""
+    data = valid
+    for _ in range(draw(st.integers(1, 3))):
+        start = draw(st.integers(0, len(data)))
+        end = min(len(data), start + draw(st.sampled_from([0, 1, 2, 40, len(data)])))
+        put = draw(st.binary(max_size=4) | st.sampled_from([b"\n", b'"', b"{", b"[" * 3000, b"9"]))
+        data = data[:start] + put + data[end:]
+    return data
+
+
+def as_bytes(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("reports") / "embedded" / "20261123T075120Z"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def reads_or_refuses(folder: Path, name: str, data: bytes) -> None:
+    """As one file, as a run's folder, and as one of the runs in a list."""
+    other = folder / (JOURNAL_FILE if name == RECORD_FILE else RECORD_FILE)
+    other.unlink(missing_ok=True)
+    (folder / name).write_bytes(data)
+    found = outcome(lambda: read(folder))
+    assert isinstance(found, (Record, str))
+    listed = list_runs(folder.parent.parent)  # one that has not begun is not listed
+    assert isinstance(found, str) or [run.readable for run in listed] == [True]
+
+
+RECORD = json.loads(mixed().model_copy(update={"throughput": rates()}).model_dump_json())
+OLDER = {key: value for key, value in RECORD.items() if key != "throughput"} | {"schema_version": 1}
+RECORDS = (
+    changed(RECORD).map(as_bytes)
+    | changed(OLDER).map(as_bytes)
+    | damaged(as_bytes(RECORD))
+    | JSON.map(as_bytes)
+    | st.binary(max_size=60)
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=RECORDS)
+def test_whatever_a_record_holds_it_is_read_or_refused_in_one_line(
+    run_folder: Path, data: bytes
+) -> None:
+    reads_or_refuses(run_folder, RECORD_FILE, data)
+
+
+@pytest.fixture(scope="module")
+def lines(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """A journal with a line of every kind."""
+    journal = Journal.begin(tmp_path_factory.mktemp("journal"), header())
+    journal.check("bos-inserted", check(values={"text": "日本", "odd": [1, {"two": None}]}))
+    journal.facts(LOADED, ENVIRONMENT)
+    journal.rate(rates()[0])
+    journal.check("unplanned", check())
+    written = (journal.folder / JOURNAL_FILE).read_text(encoding="utf-8").splitlines()
+    return [*map(json.loads, written), {"finished": "2026-11-23T07:51:52Z"}]
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_whatever_a_journal_holds_it_is_read_or_refused_in_one_line(
+    run_folder: Path, lines: list[Any], data: st.DataObject
+) -> None:
+    def journal(values: list[Any]) -> bytes:
+        return b"".join(as_bytes(value) + b"\n" for value in values)
+
+    strategy = (
+        changed(lines).map(journal)
+        | st.lists(st.sampled_from(lines), max_size=9).map(lambda more: journal([lines[0], *more]))
+        | damaged(journal(lines))
+        | st.binary(max_size=60)
+    )
+    reads_or_refuses(run_folder, JOURNAL_FILE, data.draw(strategy))
+
+
+# --- targets -------------------------------------------------------------------------------------
+
+TOML = b"""\
+[targets.mine]
+title = "mine"
+folder = "models/mine"
+words = "words.toml"
+device = "cuda:1"
+provides = ["bos", "knowledge"]
+
+[targets."a-hub.model"]
+repository = "org/model"
+revision = "main"
+quantization = "nf4"
+dtype = "float16"
+attention = "sdpa"
+"""
+
+TEXTS = st.text(max_size=30) | st.sampled_from(
+    ["embedded", "./x", "~", "~x", "a/b", "//", "org/model", "\0", "\ud800", "x" * 5000, "..", "."]
+)
+VALUES = {
+    name: st.none() | TEXTS | st.sampled_from(["nf4", "auto", "cpu", "cuda:1", "sdpa", "main"])
+    for name in ("quantization", "dtype", "device", "revision", "attention", "words", "questions")
+}
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=damaged(TOML) | damaged((DATA / "targets.toml").read_bytes()) | st.binary(max_size=60))
+def test_whatever_a_file_of_targets_holds_it_is_read_or_refused_in_one_line(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / "project"
+    folder.mkdir(exist_ok=True)
+    mine, project = folder / "mine.toml", folder / "pyproject.toml"
+    mine.write_bytes(data)
+    project.write_bytes(data.replace(b"[targets", b"[tool.probes.targets"))
+    for found in (
+        outcome(lambda: read_targets_file(mine)),
+        outcome(lambda: read_pyproject(project)),
+        outcome(lambda: known_targets(targets_file=mine, project=folder)),
+    ):
+        assert isinstance(found, (dict, str))
+        assert isinstance(found, str) or all(isinstance(t, Target) for t in found.values())
+
+
+@settings(max_examples=150, deadline=None)
+@given(text=TEXTS, overrides=st.fixed_dictionaries({}, optional=VALUES))
+def test_whatever_a_command_line_names_is_a_target_or_refused_in_one_line(
+    text: str, overrides: dict[str, str | None]
+) -> None:
+    assert isinstance(outcome(lambda: resolve(text, overrides=overrides)), (Target, str))

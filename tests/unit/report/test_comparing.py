@@ -1,0 +1,277 @@
+"""What a comparison says: on the terminal, in Markdown, on a page, as JSON, by its exit code."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from probes.cli import main
+from probes.compare.records import compare
+from probes.report import markdown, render, render_comparison
+from probes.report.comparing import ORDER
+from probes.report.console import STYLES, comparison_text
+from probes.results.reading import read
+from probes.schema.comparison import Comparison, Outcome
+from probes.schema.record import SCHEMA_VERSION, Verdict
+from tests.support.samples import (
+    ENVIRONMENT,
+    HOSTILE,
+    LOADED,
+    check,
+    header,
+    planned,
+    rates,
+    record,
+)
+from tests.unit.compare.test_compare import prompt
+
+if TYPE_CHECKING:
+    from probes.schema.record import Record
+
+FROZEN = Path(__file__).parents[1] / "frozen"
+"""Records as each format of them was written; they never change."""
+
+PACKAGES = ENVIRONMENT.packages | {"transformers": "4.46.3"}
+OLDER = ENVIRONMENT.model_copy(update={"packages": PACKAGES})
+
+
+def claims(new: bool) -> Record:
+    """A run with every outcome, in its old and its new version."""
+    names = ["same", "drift", "text", "broke", "mended", "later" if new else "sooner", "absent"]
+    kept = {"kept_prompts": [prompt("P", top=2.5 if new else 2.0)], "noise": 1e-5}
+    broken = check(verdict=Verdict.FAILS, reason="expected 20 new tokens, got 14")
+    checks = {
+        "same": check(values={"p": 0.5, **kept, "tolerance": 0.01}),
+        "drift": check("test_p", values={"grid": [{"p": 0.5}] * 2 + [{"p": 0.6 if new else 0.5}]}),
+        "text": check("test_t", values={"text": "Kyoto is" if new else "Tokyo is"}),
+        "broke": broken if new else check(),
+        "mended": check() if new else broken,
+        "absent": check(
+            verdict=Verdict.NOT_APPLICABLE if new else Verdict.HOLDS,
+            reason="no such weights" if new else "",
+        ),
+    }
+    made = [(name, checks.get(name, check())) for name in names]
+    plan = header(*map(planned, names))
+    return record(made, plan, environment=ENVIRONMENT if new else OLDER)
+
+
+@pytest.fixture
+def found() -> Comparison:
+    return compare(claims(new=False), claims(new=True))
+
+
+def test_the_sample_has_every_outcome(found: Comparison) -> None:
+    assert set(found.counts) == set(Outcome) == set(ORDER) == set(STYLES)
+
+
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION + 1))
+def test_frozen_records_of_every_format_have_every_outcome(version: int) -> None:
+    old, new = (read(FROZEN / f"format-{version}-{which}.json") for which in ("old", "new"))
+    found = compare(old, new)
+    assert set(found.counts) == set(Outcome)
+    assert found.drift is not None
+    assert found.drift.outcome is Outcome.DRIFTED
+    assert bool(found.throughput) == (version > 1)
+
+
+def test_the_terminal_says_what_differs_and_what_matters_first(found: Comparison) -> None:
+    assert comparison_text(found, width=100) == TERMINAL
+
+
+TERMINAL = """\
+old: 23 November 2026, 07:51 UTC, suite 0.1.0
+new: 23 November 2026, 07:51 UTC, suite 0.1.0
+What is not the same in target and environment
+┏━━━━━━━━━━━━━━━━━━━━━━┳━━━━━━━━┳━━━━━━━━┓
+┃ fact                 ┃ old    ┃ new    ┃
+┡━━━━━━━━━━━━━━━━━━━━━━╇━━━━━━━━╇━━━━━━━━┩
+│ package transformers │ 4.46.3 │ 5.23.0 │
+└──────────────────────┴────────┴────────┘
+newly failing: broke: holds then, fails now
+  now: expected 20 new tokens, got 14
+  test_it: the check was "holds", is "fails"
+changed: text: holds
+  test_t: text: "Tokyo is" then, "Kyoto is" now
+drifted: drift: holds
+  test_p: grid[*].p: 1 of 3 moved; mean +0.0333 (95 % interval −0.11 to +0.177, effect size +0.577\
+), the furthest +0.1: 0.5 then, 0.6 now
+removed: sooner: holds
+not comparable: absent: holds then, not applicable now
+  now: no such weights
+fixed: mended: fails then, holds now
+  then: expected 20 new tokens, got 14
+  test_it: the check was "fails", is "holds"
+added: later: holds
+drifted: Next-token distributions on the shared prompts
+  The distributions moved further than rounding explains (prompts: 1, positions: 2).
+  The largest change of a log-probability is 0.359; rounding explains 0.00028.
+  KL divergence, mean, nats: 0.0261 (0.0261 – 0.0261)
+  RMS change in a probability: 0.101 (0.101 – 0.101)
+  same most likely token: 100.00 % (15.81 % – 100.00 %)
+1 newly failing, 1 changed, 1 drifted, 1 removed, 1 not comparable, 1 fixed, 1 added, 1 same.
+"""
+
+
+def test_nothing_changed_is_said_in_one_line() -> None:
+    said = comparison_text(compare(record(), record()), width=80)
+    assert said.splitlines()[-2:] == [
+        "Target and environment are the same.",
+        "Nothing changed (claims: 2).",
+    ]
+
+
+def test_throughput_is_told_as_ratios_everywhere_and_fails_nothing() -> None:
+    found = compare(record(throughput=rates()), record(throughput=rates(faster=1.5)))
+    assert found.outcomes == {Outcome.SAME}
+    told = "new tokens, batch 8, static cache"
+    said = comparison_text(found, width=200)
+    assert f"  {told}: 1.50 times the old rate (1.23 – 1.83): 453 tokens/s then, 679" in said
+    assert f"| {told} | 453 tokens/s | 679 tokens/s | 1.50 | 1.23 – 1.83 |" in (
+        markdown.compared(found)
+    )
+    page = render_comparison(found)
+    assert 'id="compared-throughput"' in page
+    assert "スループット" in page
+    assert Comparison.model_validate_json(found.model_dump_json()) == found
+    without = compare(record(), record(throughput=rates()))
+    assert without.throughput == ()
+    assert "Throughput" not in comparison_text(without)
+    assert 'id="compared-throughput"' not in render_comparison(without)
+
+
+def test_markdown_has_the_same_in_tables(found: Comparison) -> None:
+    said = markdown.compared(found)
+    assert said.startswith("## embedded: 1 newly failing, 1 changed, 1 drifted")
+    assert "| package transformers | 4.46.3 | 5.23.0 |" in said
+    broke = "| broke | newly failing | holds then, fails now | expected 20 new tokens, got 14<br>"
+    assert broke in said
+    assert "| KL divergence, mean, nats | 0.0261 | 0.0261 – 0.0261 |" in said
+
+
+def test_the_page_has_a_place_for_everything_in_both_languages(found: Comparison) -> None:
+    page = render_comparison(found)
+    for said in ("newly failing", "新たに不成立", "Kyoto is", "4.46.3", "KL divergence", "尤度"):
+        assert (said in page) == (said != "尤度")
+    assert "<script>" in page
+    assert "default-src 'none'" in page
+
+
+def test_hostile_evidence_is_shown_and_obeyed_nowhere() -> None:
+    plan = header(planned("c", title=HOSTILE))
+    runs = [record([("c", check(HOSTILE, values={HOSTILE: t}))], plan) for t in ("a", HOSTILE)]
+    found = compare(*runs)
+    page = render_comparison(found)
+    assert "<img" not in page
+    assert page.count("<script>") == 1
+    assert "<img" not in re.sub(r"\\<", "", markdown.compared(found))
+    said = comparison_text(found)
+    assert "\x1b" not in said
+    assert "\u202e" not in said
+
+
+def test_a_report_shows_its_baseline_with_links_to_its_claims(found: Comparison) -> None:
+    page = render(claims(new=True), found)
+    assert 'id="baseline"' in page
+    assert '<a href="#claim-broke">' in page
+    assert 'id="baseline"' not in render(claims(new=True))
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> tuple[Path, Path]:
+    paths = []
+    for name, new in (("old", False), ("new", True)):
+        path = tmp_path / name / "record.json"
+        path.parent.mkdir()
+        path.write_text(claims(new).model_dump_json(), encoding="utf-8")
+        paths.append(path)
+    return paths[0], paths[1]
+
+
+def run(*arguments: str | Path) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(["compare", *map(str, arguments)])
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+def test_exit_codes(runs: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    old, new = runs
+    assert run(old, old) == 0
+    assert run(old, new) == 1
+    assert run(old.parent, new.parent) == 1
+    assert run(new, old, "--fail-on", "newly-failing") == 1
+    assert run(old, new, "--fail-on", "none") == 0
+    assert "1 newly failing" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("outcome", [o for o in Outcome if o is not Outcome.SAME])
+def test_fail_on_counts_what_it_names(outcome: Outcome, tmp_path: Path) -> None:
+    found = compare(claims(new=False), claims(new=True))
+    assert found.counting([outcome]) == {outcome}
+    assert compare(record(), record()).counting([outcome]) == set()
+
+
+def test_files_are_written(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    page, summary, data = (tmp_path / name for name in ("c.html", "c.md", "c.json"))
+    assert run(*runs, "--html", page, "--summary", summary, "--json", data) == 1
+    assert "newly failing" in page.read_text(encoding="utf-8")
+    assert summary.read_text(encoding="utf-8").startswith("## embedded")
+    stored = json.loads(data.read_text(encoding="utf-8"))
+    assert stored["format"] == 1
+    assert stored["claims"][0]["outcome"] == "same"
+    assert Comparison.model_validate(stored) == compare(claims(new=False), claims(new=True))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            '{"schema_version": 3}',
+            "was written by a newer version of probes (format 3, this one reads up to 2): upgrade "
+            "probes to read it",
+        ),
+        ('{"schema_version": 1, "suite"', "is truncated: it ends in the middle of a record"),
+        ('{"name": "x"}', "is not the record of a run: it states no schema_version"),
+        ("<html>", "is not JSON: expected the record of a run"),
+    ],
+)
+def test_unusable_input_ends_with_two_and_one_line(
+    runs: tuple[Path, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    text: str,
+    said: str,
+) -> None:
+    other = tmp_path / "other.json"
+    other.write_text(text, encoding="utf-8")
+    for arguments in ((other, runs[1]), (runs[0], other)):
+        assert run(*arguments) == 2
+        out, err = capsys.readouterr()
+        assert (out, err) == ("", f"probes: '{other}' {said}\n")
+
+
+def test_another_target_and_another_outcome_are_refused(
+    runs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.json"
+    gpt2 = record(target=LOADED.model_copy(update={"name": "gpt2-xl"}))
+    other.write_text(gpt2.model_dump_json(), encoding="utf-8")
+    assert run(runs[0], other) == 2
+    assert capsys.readouterr().err == (
+        "probes: the records are of two targets, 'embedded' and 'gpt2-xl': compare runs on one "
+        "target, or allow it with --across-targets\n"
+    )
+    assert run(runs[0], other, "--across-targets") == 1
+    capsys.readouterr()
+    assert run(*runs, "--fail-on", "newly-faling") == 2
+    assert capsys.readouterr().err.startswith(
+        "probes: --fail-on: no outcome 'newly-faling'; did you mean 'newly-failing'? choose among "
+    )

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import pytest
+from markdown_it import MarkdownIt
+
+from probes.report.markdown import LONGEST, literal, summary
+from probes.schema.claim import Status
+from probes.schema.record import ClaimRecord, Record, Verdict
+from tests.support.samples import ENVIRONMENT, HOSTILE, TARGET, check, header, mixed, record
+
+MARKUP = "# *a* _b_ ~~c~~ `d` [e](http://e.example) ![f](g) <b>h</b> &lt; $i$ @user #1 :smile: a|b"
+
+
+def parsed(text: str) -> list[str]:
+    """Every kind of thing that Markdown makes of a text."""
+    blocks = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).parse(text)
+    return [token.type for block in blocks for token in (block, *(block.children or ()))]
+
+
+def read_back(text: str) -> str:
+    """What a reader sees of it."""
+    blocks = MarkdownIt("commonmark", {"html": True}).enable("table").parse(text)
+    return "".join(t.content for b in blocks for t in b.children or () if t.type.startswith("text"))
+
+
+def test_a_summary_says_what_became_of_the_run() -> None:
+    text = summary(mixed(), "reports/embedded/20261123T075120Z/report.html")
+    assert text.splitlines()[0] == (
+        "## embedded: 3 claims hold, 1 fails, 1 ended in an error, 1 not applicable, 1 undecided."
+    )
+    for line in (
+        "Incomplete: the run did not reach its end. 8 of 9 checks were made.",
+        "| section | claims | holds | fails | error | not applicable | undecided |",
+        "| Tokenizer | 3 | 3 | · | · | · | · |",
+        "### What is wrong",
+        "| default-length | fails | What default-length states. | expected 20 new tokens, got 14 |",
+        "Not applicable: load-nf4: the target is not quantized",
+        "Tested: MistralForCausalLM · float32 · cpu · transformers 5.23.0 · torch 2.13.0 · "
+        "Python 3.11.7 · Linux x86\\_64",
+        "Report: reports/embedded/20261123T075120Z/report.html",
+    ):
+        assert line in text.splitlines()
+
+
+def test_a_run_without_faults_and_without_a_report_says_no_more_than_that() -> None:
+    text = summary(record())
+    assert text.startswith("## embedded: All 2 claims hold.\n")
+    assert "wrong" not in text
+    assert "Report" not in text
+    assert "Not applicable" not in text
+
+
+@pytest.mark.parametrize("text", [MARKUP, HOSTILE.replace("  ", " ").strip(), "▁The 日本の首都は"])
+def test_a_text_is_shown_character_by_character(text: str) -> None:
+    assert set(parsed(f"x {literal(text)}")) == {
+        *("paragraph_open", "paragraph_close", "inline", "text"),
+    }
+    if text == MARKUP:
+        assert read_back(f"x {literal(text)}") == f"x {MARKUP}"
+
+
+def test_what_a_page_would_make_links_or_mentions_of_is_broken_up() -> None:
+    assert literal("http://example.com") == "http\\://example.com"
+    assert "www." not in literal("WWW.example.com www.example.com").lower()
+    assert literal("@user") == "\\@user"
+    assert literal("of: this") == "of: this"
+
+
+def test_a_long_text_is_cut_before_it_is_escaped() -> None:
+    assert literal("|" * 1000) == "\\|" * (LONGEST - 1) + "…"
+
+
+def hostile() -> Record:
+    claim = ClaimRecord(
+        id=HOSTILE, section=HOSTILE, title=HOSTILE, status=Status.REFINED, planned=1
+    )
+    other = claim.model_copy(update={"id": MARKUP, "section": MARKUP, "title": MARKUP})
+    return record(
+        [
+            (HOSTILE, check(HOSTILE, Verdict.FAILS, reason=HOSTILE)),
+            (MARKUP, check(MARKUP, Verdict.NOT_APPLICABLE, reason=MARKUP + "\n\n# more")),
+        ],
+        header(claim, other),
+        target=TARGET.model_copy(update={"name": HOSTILE, "architecture": MARKUP}),
+        environment=ENVIRONMENT.model_copy(update={"platform": HOSTILE}),
+    )
+
+
+def test_hostile_text_makes_no_markup_and_no_new_line() -> None:
+    text = summary(hostile(), HOSTILE)
+    found = parsed(text)
+    assert set(found) <= {
+        *("heading_open", "heading_close", "paragraph_open", "paragraph_close"),
+        *("inline", "text", "table_open", "table_close"),
+        *(
+            f"{part}_{end}"
+            for part in ("thead", "tbody", "tr", "th", "td")
+            for end in ("open", "close")
+        ),
+    }
+    assert found.count("heading_open") == 2
+    assert found.count("table_open") == 2
+    assert found.count("td_open") == 2 * 5 + 1 * 4
+    assert not set(text) & set("\0\x07\x1b\u202e\u2066\u200b\ufeff")

@@ -1,0 +1,384 @@
+"""A record that somebody made to do harm, given to the commands that read records.
+
+Whatever it holds, `probes report` and `probes compare` show it as text or refuse it in one line:
+nothing in it is obeyed by a page or by a terminal, and nothing takes memory first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pydantic import ValidationError
+
+from probes.cli import main
+from probes.plugin.summary import summary
+from probes.report.markdown import summary as markdown_summary
+from probes.schema.record import Record, Verdict
+from tests.support.samples import mixed, rates
+from tests.unit.compare.test_compare import prompt
+from tests.unit.report.test_report import Page
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PLAIN = Path(__file__).parents[1] / "frozen" / "format-2-old.json"
+HOSTILE = (
+    "</script></style><img src=x onerror=alert(1)><svg onload='alert(1)'>"
+    "<a href='javascript:alert(1)'>[red]x[/x] {{ 7 * 7 }}\" ' & javascript:alert(1) "
+    "\x00\x07\x1b[2J\x1b]0;taken\x07\x9b31m\r\u202ereversed\u2066\u200b\ufeff\ud800 end"
+)
+RAW = set("\0\x07\x1b\x9b\r\u202e\u2066\u200b\ufeff\ud800")
+"""What must reach neither a page nor a terminal as it is."""
+
+
+def run(*arguments: str | Path) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    code = ended.value.code
+    assert isinstance(code, int)
+    return code
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
+    """The one line in which a command refuses its input, without the command's name."""
+    capsys.readouterr()
+    assert run(*arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert not RAW & set(err)
+    assert len(err) < 600
+    return err.removeprefix("probes: ").rstrip("\n")
+
+
+def refused_by_both(capsys: pytest.CaptureFixture[str], path: Path) -> str:
+    """The line that report and compare refuse a file with, whichever of the two runs it is."""
+    lines = {
+        refusal(capsys, "report", path),
+        refusal(capsys, "compare", path, PLAIN),
+        refusal(capsys, "compare", PLAIN, path),
+    }
+    (line,) = lines
+    return line
+
+
+# --- what is no record ---------------------------------------------------------------------------
+
+
+def data() -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(PLAIN.read_text(encoding="utf-8"))
+    return loaded
+
+
+def changed(path: tuple[str | int, ...], value: Any) -> dict[str, Any]:
+    """A sound record with one value replaced, or added."""
+    whole: Any = data()
+    part = whole
+    for key in path[:-1]:
+        part = part[key]
+    part[path[-1]] = value
+    return {**whole}
+
+
+WRONG = {
+    "version of another type": (("schema_version",), [2], "schema_version is [2]"),
+    "version that is a number with a point": (("schema_version",), 2.0, "schema_version is 2.0"),
+    "version that is a text of escapes": (
+        ("schema_version",),
+        "\x1b[2J",
+        r"schema_version is '\x1b[2J'",
+    ),
+    "claims of another type": (("claims",), {"a": 1}, "claims: Input should be a valid "),
+    "a claim of another type": (("claims", 0), 7, "claims.0: Input should be a valid dictionary"),
+    "a verdict there is not": (("claims", 0, "verdict"), "great", "claims.0.verdict: Input should"),
+    "an id of another type": (
+        ("claims", 0, "id"),
+        7,
+        "claims.0.id: Input should be a valid string",
+    ),
+    "a reason of another type": (("claims", 0, "reason"), [1], "claims.0.reason: Input should be"),
+    "evidence of another type": (("claims", 0, "evidence"), "x", "claims.0.evidence: Input should"),
+    "a target of another type": (("target",), None, "target: Input should be a valid dictionary"),
+    "packages of another type": (("environment", "packages"), [HOSTILE], "environment.packages: "),
+    "a moment of another type": (("started",), 3, "started: Input should be a valid string"),
+    "a key there is not": (("claims", 0, "\x1b[2J\u202e"), 1, "Extra inputs are not permitted"),
+    "a long key there is not": (("target", "x" * 10**6), 1, "Extra inputs are not permitted"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_value_of_another_type_is_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], what: str
+) -> None:
+    path, value, words = WRONG[what]
+    file = tmp_path / "record.json"
+    file.write_text(json.dumps(changed(path, value)), encoding="utf-8")
+    line = refused_by_both(capsys, file)
+    assert line.startswith(f"'{file}' is not the record of a run: ")
+    assert words in line
+
+
+NOT_JSON = {
+    "deep nesting": b'{"schema_version": 2, "claims": ' + b"[" * 200_000,
+    "deep nesting that ends": b'{"schema_version": 2, "claims": ' + b"[" * 99999 + b"]" * 99999,
+    "a number of thousands of digits": b'{"schema_version": 2, "started": ' + b"9" * 9999 + b"}",
+    "bytes that are no text": b'{"schema_version": 2, "suite": "\xff\xfe"}',
+    "nothing but zeros": bytes(1000),
+}
+
+
+@pytest.mark.parametrize("what", NOT_JSON)
+def test_what_cannot_be_parsed_is_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], what: str
+) -> None:
+    file = tmp_path / "record.json"
+    file.write_bytes(NOT_JSON[what])
+    assert refused_by_both(capsys, file).startswith(f"'{file}' is ")
+
+
+def test_a_journal_of_another_version_shows_no_escape_of_its_writer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "journal.jsonl"
+    line = json.dumps({"schema_version": 1, "suite": HOSTILE})
+    file.write_text(f"{line}\n", encoding="utf-8")
+    assert "is a stopped run of an older version" in refused_by_both(capsys, file)
+
+
+def test_a_file_of_a_gigabyte_is_refused_by_its_size_and_never_read(tmp_path: Path) -> None:
+    file = tmp_path / "record.json"
+    with file.open("wb") as stream:
+        stream.write(b'{"schema_version": 2, "suite": "')
+        stream.truncate(2**30)
+    limited = (
+        "import resource, runpy, sys; "
+        "resource.setrlimit(resource.RLIMIT_AS, (900 * 2**20, 900 * 2**20)); "
+        "sys.argv[0] = 'probes'; runpy.run_module('probes', run_name='__main__')"
+    )
+    for arguments in (["report", file], ["compare", file, PLAIN], ["compare", PLAIN, file]):
+        done = subprocess.run(
+            [sys.executable, "-c", limited, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        )
+        assert done.stderr == (
+            f"probes: '{file}' has 1,024 MiB; a record of more than 64 MiB is not read\n"
+        )
+        assert (done.returncode, done.stdout) == (2, "")
+
+
+# --- what is one, and means harm -----------------------------------------------------------------
+
+
+def sample() -> dict[str, Any]:
+    """A run with every verdict, evidence of every shape, kept logits and throughput."""
+    whole: dict[str, Any] = json.loads(
+        mixed().model_copy(update={"throughput": rates()}).model_dump_json()
+    )
+    kept = {"kept_prompts": [prompt("P"), prompt("Q")], "noise": 1e-5, "tolerance": 0.01}
+    whole["claims"][2]["evidence"][0]["values"] = kept
+    return whole
+
+
+def strings(part: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Where a text stands, in lists and dictionaries however deep."""
+    if isinstance(part, str):
+        yield path
+    items = (
+        part.items()
+        if isinstance(part, dict)
+        else enumerate(part)
+        if isinstance(part, list)
+        else ()
+    )
+    for key, value in items:
+        yield from strings(value, (*path, key))
+
+
+def replaced(whole: Any, path: tuple[str | int, ...], value: str) -> Any:
+    if not path:
+        return value
+    copied = whole.copy()
+    copied[path[0]] = replaced(whole[path[0]], path[1:], value)
+    return copied
+
+
+def is_record(whole: Any) -> bool:
+    try:
+        Record.model_validate(whole)
+    except ValidationError:
+        return False
+    return True
+
+
+def everywhere(whole: dict[str, Any], text: str) -> tuple[dict[str, Any], list[str]]:
+    """A record with a text in every place that may hold any, and the names of those places."""
+    places = []
+    for path in strings(whole):
+        hostile = replaced(whole, path, text)
+        if is_record(hostile):
+            whole = hostile
+            places.append(".".join(str(part) for part in path if isinstance(part, str)))
+    for number, claim in enumerate(whole["claims"]):
+        claim["id"] += str(number)  # two claims of one id are refused
+        for evidence in claim["evidence"]:
+            evidence["values"] |= {text: {text: text}, "rows": [{text: text}], "list": [text]}
+    whole["environment"]["packages"] |= {text: text}
+    return whole, places
+
+
+@pytest.fixture(scope="module")
+def hostile() -> dict[str, Any]:
+    return everywhere(sample(), HOSTILE)[0]
+
+
+def test_every_place_for_a_text_is_tried() -> None:
+    _, places = everywhere(sample(), HOSTILE)
+    for name in ("suite", "started", "target.name", "target.repository", "environment.platform"):
+        assert name in places or name == "target.repository"
+    for name in ("claims.title", "claims.section", "claims.differs", "claims.reason"):
+        assert name in places
+    for name in ("claims.evidence.name", "claims.evidence.reason", "throughput.reason"):
+        assert name in places
+    assert any(place.startswith("claims.evidence.values.kept_prompts") for place in places)
+
+
+def stored(folder: Path, name: str, whole: dict[str, Any]) -> Path:
+    path = folder / name / "record.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(whole), encoding="utf-8")
+    return path
+
+
+def obeys_nothing(html: str) -> None:
+    page = Page(html)
+    assert page.tags["img"] == 0
+    assert page.tags["style"] == 1
+    assert not [name for name, _ in page.attributes if name.startswith("on") or name == "style"]
+    for link in [*page.values("href"), *page.values("src")]:
+        assert link.startswith(("#", "data:,", "../", "report.html")), link
+    for place in page.values("id"):
+        assert re.fullmatch(r"[A-Za-z0-9:_-]+", place), place
+    assert not RAW & set(html)
+
+
+def test_a_report_of_it_shows_text_and_obeys_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], hostile: dict[str, Any]
+) -> None:
+    path = stored(tmp_path, "run", hostile)
+    text = tmp_path / "summary.md"
+    assert run("report", path, "--summary", text) == 0
+    said = capsys.readouterr()
+    assert not RAW & set(said.out + said.err)
+    obeys_nothing(path.with_name("report.html").read_text(encoding="utf-8"))
+    assert not RAW & set(text.read_text(encoding="utf-8"))
+    assert not re.search(r"(?<!\\)<(?!br>)", text.read_text(encoding="utf-8"))
+
+
+def test_a_comparison_with_it_shows_text_and_obeys_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], hostile: dict[str, Any]
+) -> None:
+    other = sample()
+    other["claims"][1]["verdict"] = "holds"
+    paths = stored(tmp_path, "old", other), stored(tmp_path, "new", hostile)
+    page, text, whole = tmp_path / "c.html", tmp_path / "c.md", tmp_path / "c.json"
+    written: list[str | Path] = [
+        "--html",
+        page,
+        "--summary",
+        text,
+        "--json",
+        whole,
+        "--across-targets",
+    ]
+    for two in (paths, paths[::-1], (paths[1], paths[1])):
+        assert run("compare", *two, *written) in (0, 1)
+        said = capsys.readouterr()
+        assert said.out
+        assert not RAW & set(said.out + said.err)
+        obeys_nothing(page.read_text(encoding="utf-8"))
+        assert not RAW & set(text.read_text(encoding="utf-8"))
+        assert not re.search(r"(?<!\\)<(?!br>)", text.read_text(encoding="utf-8"))
+        assert json.loads(whole.read_text(encoding="utf-8"))["format"] == 1
+
+
+def test_the_names_of_two_targets_reach_the_terminal_as_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], hostile: dict[str, Any]
+) -> None:
+    path = stored(tmp_path, "run", hostile)
+    assert "the records are of two targets" in refusal(capsys, "compare", path, PLAIN)
+
+
+def test_the_summary_of_a_run_reaches_the_terminal_as_text(hostile: dict[str, Any]) -> None:
+    record = Record.model_validate(hostile)
+    for width in (40, 100):
+        said = summary(record, width)
+        assert not RAW & set(said)
+    assert "[red]x[/x]" in summary(record, 2000)
+    assert not RAW & set(markdown_summary(record, HOSTILE))
+
+
+NUMBERS = {
+    "not a number": b"NaN",
+    "infinity": b"-Infinity",
+    "beyond a float": b"1e999",
+    "hundreds of digits": b"9" * 400,
+    "negative": b"-1",
+}
+
+
+@pytest.mark.parametrize("what", NUMBERS)
+def test_a_number_that_is_odd_is_shown_or_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], what: str
+) -> None:
+    whole = sample()
+    whole["claims"][1]["evidence"][0]["values"] = {"x": "ODD", "list": ["ODD"], "p_value": "ODD"}
+    whole["claims"][1]["evidence"][0]["cost"]["seconds"] = "ODD"
+    whole["throughput"][0]["per_second"] = "ODD"
+    everywhere_odd = json.dumps(whole).encode().replace(b'"ODD"', NUMBERS[what])
+    evidence_alone = (
+        json.dumps(
+            replaced(
+                replaced(whole, ("throughput", 0, "per_second"), 1.0),  # type: ignore[arg-type]
+                ("claims", 1, "evidence", 0, "cost", "seconds"),
+                0.5,  # type: ignore[arg-type]
+            )
+        )
+        .encode()
+        .replace(b'"ODD"', NUMBERS[what])
+    )
+    for number, content in enumerate((everywhere_odd, evidence_alone)):
+        file = tmp_path / f"{number}.json"
+        file.write_bytes(content)
+        for arguments in (
+            ("report", file, "--output", tmp_path / "r.html"),
+            ("compare", file, PLAIN, "--across-targets", "--html", tmp_path / "c.html"),
+            ("compare", PLAIN, file, "--across-targets", "--html", tmp_path / "c.html"),
+        ):
+            code = run(*arguments)
+            _, err = capsys.readouterr()
+            assert code in (0, 1) if not err.startswith("probes: '") else code == 2
+            assert err.count("\n") <= 1
+            assert "Traceback" not in err
+
+
+def test_a_claim_that_stands_twice_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = data()
+    again = {**whole["claims"][0], "verdict": Verdict.FAILS.value}
+    whole["claims"].append(again)
+    file = tmp_path / "record.json"
+    file.write_text(json.dumps(whole), encoding="utf-8")
+    assert refused_by_both(capsys, file) == (
+        f"'{file}' is not the record of a run: it has the claim '{again['id']}' 2 times"
+    )

@@ -1,0 +1,345 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING
+
+import pytest
+
+from probes.errors import UserError
+from probes.report.files import write_report
+from probes.results.index import list_runs
+from probes.results.journal import Journal, check_writable, run_folder_name, target_folder_name
+from probes.results.reading import read
+from probes.schema.record import Environment, Rate, TargetFacts, Verdict
+from tests.support.samples import (
+    ENVIRONMENT,
+    FINISHED,
+    LOADED,
+    TARGET,
+    check,
+    header,
+    planned,
+    rates,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NOBODY = 65534
+"""A user who owns nothing."""
+
+# Writes checks until it is killed, and says so after each.
+WRITER = """
+import sys
+from pathlib import Path
+from probes.results.journal import Journal
+from tests.support.samples import check, header, planned
+
+journal = Journal.begin(Path(sys.argv[1]), header(planned("round-trip", checks=10**6)))
+print(journal.folder, flush=True)
+for number in range(10**6):
+    journal.check("round-trip", check(f"test[{number}]", values={"text": "日本" * (number % 50)}))
+    print(number, flush=True)
+"""
+
+
+def begun(report_dir: Path, *claims: str) -> Journal:
+    return Journal.begin(report_dir, header(*(planned(claim) for claim in claims)))
+
+
+def lines(journal: Journal) -> list[str]:
+    return (journal.folder / "journal.jsonl").read_text(encoding="utf-8").splitlines()
+
+
+def test_a_run_gets_a_folder_by_target_and_time(tmp_path: Path) -> None:
+    journal = begun(tmp_path / "reports")
+    assert journal.folder == tmp_path / "reports" / "embedded" / "20261123T075120Z"
+    assert json.loads(lines(journal)[0])["schema_version"] == 2
+
+
+def test_rates_are_kept_in_the_order_they_came_and_their_reasons_scrubbed(tmp_path: Path) -> None:
+    journal = begun(tmp_path)
+    for rate in rates():
+        journal.rate(rate)
+    home = Path.home() / "secret"
+    journal.rate(Rate(what="copy", unit="bytes", reason=f"no room in {home}"))
+    stopped = read(journal.folder)
+    assert not stopped.complete
+    assert stopped.throughput[:-1] == rates()
+    assert stopped.throughput[-1].reason == "no room in <home>/secret"
+    assert journal.finish(FINISHED, write_report).throughput == stopped.throughput
+
+
+def test_a_finished_run_leaves_record_report_and_index_and_nothing_else(tmp_path: Path) -> None:
+    journal = begun(tmp_path)
+    for claim in ("bos-inserted", "pad-token"):
+        journal.check(claim, check())
+    journal.facts(LOADED, ENVIRONMENT)
+    finished = journal.finish(FINISHED, write_report)
+    assert sorted(path.name for path in journal.folder.iterdir()) == ["record.json", "report.html"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["embedded", "index.html"]
+    assert finished == read(journal.folder)
+    assert finished.complete
+    assert finished.finished == FINISHED
+    assert finished.target == LOADED
+
+
+def test_facts_may_come_several_times_and_from_several_workers(tmp_path: Path) -> None:
+    journal = begun(tmp_path)
+    journal.facts(TARGET.model_copy(update={"tokenizer": "LlamaTokenizerFast"}), ENVIRONMENT)
+    journal.facts(LOADED, ENVIRONMENT)
+    journal.facts(TARGET, ENVIRONMENT)
+    target = read(journal.folder).target
+    assert (target.tokenizer, target.device) == ("LlamaTokenizerFast", "cpu")
+
+
+def test_every_check_is_on_the_disk_when_the_call_returns(tmp_path: Path) -> None:
+    journal = begun(tmp_path)
+    for number in range(5):
+        journal.check("bos-inserted", check(f"test[{number}]"))
+        assert json.loads(lines(journal)[-1])["check"]["name"] == f"test[{number}]"
+
+
+def test_checks_stand_in_the_order_of_their_places_however_they_came(tmp_path: Path) -> None:
+    journal = begun(tmp_path, "round-trip")
+    for place in (2, 0, 1, 0):
+        journal.check("round-trip", check(f"test[{place}]"), place)
+    names = [item.name for item in read(journal.folder).claims[0].evidence]
+    assert names == ["test[0]", "test[0]", "test[1]", "test[2]"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is a POSIX signal")
+@pytest.mark.parametrize("seconds", [0, 0.01, 0.03, 0.07, 0.13, 0.25])
+def test_a_run_killed_at_a_random_moment_loses_no_verdict(tmp_path: Path, seconds: float) -> None:
+    command = [sys.executable, "-c", WRITER, str(tmp_path)]
+    root = Path(__file__).parents[3]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as writer:
+        assert writer.stdout is not None
+        folder = Path(writer.stdout.readline().strip())
+        time.sleep(seconds * random.random())  # any moment will do
+        writer.kill()
+        reported = [int(line) for line in writer.stdout.read().splitlines()]
+    killed = read(folder)
+    kept = [item.name for item in killed.claims[0].evidence]
+    assert kept[: len(reported)] == [f"test[{number}]" for number in reported]
+    assert len(kept) <= len(reported) + 1
+    assert not killed.complete
+
+
+@pytest.mark.parametrize("cut", [1, 2, 20, 100])
+def test_a_torn_last_line_is_dropped(tmp_path: Path, cut: int) -> None:
+    journal = begun(tmp_path)
+    journal.check("bos-inserted", check())
+    journal.check("pad-token", check(values={"text": "日本" * 50}))
+    path = journal.folder / "journal.jsonl"
+    path.write_bytes(path.read_bytes()[:-cut])
+    assert [claim.verdict for claim in read(path).claims] == [Verdict.HOLDS, None]
+
+
+def test_a_killed_run_is_read_as_incomplete_with_all_it_had_decided(tmp_path: Path) -> None:
+    journal = begun(tmp_path)
+    journal.check("bos-inserted", check(verdict=Verdict.FAILS, reason="no BOS"))
+    stopped = read(journal.folder)
+    assert (stopped.complete, stopped.finished) == (False, None)
+    assert [(claim.verdict, claim.reason) for claim in stopped.claims] == [
+        (Verdict.FAILS, "no BOS"),
+        (None, "stopped after 0 of 1 checks"),
+    ]
+
+
+def test_runs_of_the_same_second_get_folders_of_their_own(tmp_path: Path) -> None:
+    folders: list[Path] = []
+    starts = [
+        Thread(target=lambda: folders.append(begun(tmp_path).folder), name=str(n)) for n in range(8)
+    ]
+    for thread in starts:
+        thread.start()
+    for thread in starts:
+        thread.join()
+    first = tmp_path / "embedded" / "20261123T075120Z"
+    assert sorted(map(str, folders)) == sorted(
+        [str(first), *(f"{first}-{number}" for number in range(2, 9))]
+    )
+
+
+def test_runs_that_end_together_are_all_in_the_index(tmp_path: Path) -> None:
+    journals = [begun(tmp_path) for _ in range(6)]
+    ends = [Thread(target=journal.finish, args=(FINISHED, write_report)) for journal in journals]
+    for thread in ends:
+        thread.start()
+    for thread in ends:
+        thread.join()
+    index = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert len(list_runs(tmp_path)) == 6
+    for journal in journals:
+        assert f'href="embedded/{journal.folder.name}/report.html"' in index
+
+
+def test_who_reads_while_runs_begin_and_end_meets_no_half_of_one(tmp_path: Path) -> None:
+    begun(tmp_path).finish(FINISHED, write_report)
+
+    def run() -> None:
+        for _ in range(6):
+            journal = begun(tmp_path)
+            for claim in ("bos-inserted", "pad-token"):
+                journal.check(claim, check())
+            journal.finish(FINISHED, write_report)
+
+    runs = [Thread(target=run) for _ in range(2)]
+    for thread in runs:
+        thread.start()
+    looks = 0
+    while any(thread.is_alive() for thread in runs):
+        assert read(tmp_path / "embedded").target.name == "embedded"
+        assert all(run.readable for run in list_runs(tmp_path) if run.has_report)
+        assert "</html>" in (tmp_path / "index.html").read_text(encoding="utf-8")
+        looks += 1
+    assert looks > 1
+    assert len(list_runs(tmp_path)) == 13
+
+
+def test_a_full_disk_is_told_in_one_line_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = begun(tmp_path)
+    journal.check("bos-inserted", check())
+    real_write = os.write
+
+    def half_then_full(handle: int, data: bytes) -> int:
+        if len(data) < 50:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real_write(handle, data[: len(data) // 2])
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", half_then_full)
+        with pytest.raises(UserError) as refusal:
+            journal.check("pad-token", check())
+    assert str(refusal.value) == (
+        f"the run cannot be written to '{journal.folder}': No space left on device; what was "
+        "decided before is kept in journal.jsonl there: make room, then 'probes report' on that "
+        "folder shows it"
+    )
+    assert read(journal.folder).claims[0].verdict is Verdict.HOLDS
+    journal.check("pad-token", check())
+    assert journal.finish(FINISHED, write_report).complete
+
+
+def test_a_disk_that_is_full_at_the_end_leaves_the_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = begun(tmp_path)
+    for claim in ("bos-inserted", "pad-token"):
+        journal.check(claim, check())
+
+    def full(self: Path, target: Path) -> Path:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(UserError, match="No space left on device; what was decided before is kept"):
+        journal.finish(FINISHED, write_report)
+    assert [path.name for path in journal.folder.iterdir()] == ["journal.jsonl"]
+    assert read(journal.folder).complete
+
+
+@pytest.mark.parametrize("use", [check_writable, begun])
+def test_a_report_folder_that_is_a_file_is_refused(tmp_path: Path, use: object) -> None:
+    occupied = tmp_path / "reports"
+    occupied.write_text("mine", encoding="utf-8")
+    with pytest.raises(UserError) as refusal:
+        use(occupied)  # type: ignore[operator]
+    message = str(refusal.value)
+    assert message.startswith(f"reports cannot be written to '{occupied}': ")
+    assert message.endswith(
+        "; name another folder with --report-dir, or write none with --no-report"
+    )
+
+
+@pytest.mark.skipif(not Path("/proc/version").exists(), reason="/proc is Linux's")
+@pytest.mark.parametrize("use", [check_writable, begun])
+def test_a_report_folder_that_cannot_be_made_is_refused(use: object) -> None:
+    with pytest.raises(UserError, match=r"^reports cannot be written to '/proc/reports': "):
+        use(Path("/proc/reports"))  # type: ignore[operator]
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """Be a user who owns nothing, if this is root: to root every folder is writable."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders are read-only by their mode")
+@pytest.mark.parametrize("use", [check_writable, begun])
+@pytest.mark.parametrize(
+    ("mode", "name"), [(0o555, "."), (0o000, "new")], ids=["read-only", "unsearchable"]
+)
+def test_a_report_folder_that_may_not_be_written_is_refused(
+    use: object, mode: int, name: str
+) -> None:
+    with tempfile.TemporaryDirectory() as base:  # pytest's own lets nobody in
+        Path(base).chmod(0o755)
+        folder = Path(base) / "reports"
+        folder.mkdir()
+        folder.chmod(mode)
+        message = r"^reports cannot be written to '.*': Permission denied; "
+        with nobody(), pytest.raises(UserError, match=message):
+            use(folder / name)  # type: ignore[operator]
+        folder.chmod(0o755)
+        assert not [*folder.iterdir()]
+
+
+def test_checking_a_report_folder_leaves_no_trace(tmp_path: Path) -> None:
+    check_writable(tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("embedded", "embedded"),
+        ("mistralai/Mistral-7B-v0.1", "mistralai--Mistral-7B-v0.1"),
+        ("日本語モデル", "日本語モデル"),
+    ],
+)
+def test_a_plain_target_name_stays_readable_as_a_folder(name: str, folder: str) -> None:
+    assert target_folder_name(name) == folder
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../../etc", "a b", "con", "index.html", "x" * 500, "a\0b", "語" * 100]
+)
+def test_any_target_name_makes_a_folder_of_its_own_right_below(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / target_folder_name(name)
+    folder.mkdir()
+    assert folder.resolve().parent == tmp_path.resolve()
+    assert folder.name not in ("index.html", "con")
+
+
+def test_targets_whose_names_look_alike_never_share_a_folder() -> None:
+    names = ["a b", "a-b", "a:b", "a?b", "x" * 99, "x" * 100]
+    assert len({target_folder_name(name) for name in names}) == len(names)
+
+
+def test_the_folders_time_is_utc() -> None:
+    assert run_folder_name("2026-11-23T09:51:20+02:00") == "20261123T075120Z"
+
+
+def test_a_name_of_a_machine_is_no_part_of_the_facts() -> None:
+    keys = {*TargetFacts.model_fields, *Environment.model_fields}
+    assert not keys & {"host", "hostname", "node", "user", "path", "folder", "cwd"}

@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from probes.errors import UserError
+from probes.results import reading
+from probes.results.journal import Journal
+from probes.results.reading import locate, read
+from probes.schema.record import SCHEMA_VERSION, Verdict
+from tests.support.samples import FINISHED, check, header, record
+
+
+def stored(path: Path, text: str | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(record().model_dump_json() if text is None else text, encoding="utf-8")
+    return path
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(UserError) as refused:
+        read(path)
+    return str(refused.value)
+
+
+def test_a_record_its_folder_and_its_targets_folder_are_the_same_run(tmp_path: Path) -> None:
+    path = stored(tmp_path / "embedded" / "20261123T075120Z" / "record.json")
+    assert read(path) == read(path.parent) == read(path.parent.parent) == record()
+
+
+def test_a_targets_folder_means_its_latest_run(tmp_path: Path) -> None:
+    for name in ("20261123T075120Z", "20261123T075120Z-2", "20261123T075120Z-10", "copy-of-mine"):
+        stored(tmp_path / name / "record.json")
+    stored(tmp_path / "20261124T000000Z" / "notes.txt")
+    assert locate(tmp_path).parent.name == "20261123T075120Z-10"
+
+
+def test_a_record_goes_before_a_journal(tmp_path: Path) -> None:
+    stored(tmp_path / "record.json")
+    stored(tmp_path / "journal.jsonl", "not read")
+    assert read(tmp_path).complete
+
+
+def test_a_byte_order_mark_is_no_obstacle(tmp_path: Path) -> None:
+    text = "\ufeff" + record().model_dump_json()
+    assert read(stored(tmp_path / "record.json", text)) == record()
+
+
+def test_missing(tmp_path: Path) -> None:
+    path = tmp_path / "nowhere"
+    assert refusal(path) == (
+        f"no record at '{path}': name a record.json, a run's folder or a target's folder"
+    )
+
+
+def test_a_folder_without_runs(tmp_path: Path) -> None:
+    assert refusal(tmp_path) == (
+        f"no run in '{tmp_path}': it holds no record.json and no journal.jsonl, nor do its folders"
+    )
+
+
+def test_a_folder_of_several_targets(tmp_path: Path) -> None:
+    for target in ("embedded", "tiny"):
+        stored(tmp_path / target / "20261123T075120Z" / "record.json")
+    assert refusal(tmp_path) == (
+        f"'{tmp_path}' holds runs of several targets: name one of 'embedded', 'tiny'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "is empty: expected the record of a run"),
+        ("  \n", "is empty: expected the record of a run"),
+        ("hello", "is not JSON: expected the record of a run"),
+        ("<html></html>", "is not JSON: expected the record of a run"),
+        ('{"schema_version": 1, oops}', "is not JSON: expected the record of a run"),
+        ('{"schema_version": ' + "9" * 5000 + "}", "is not JSON: expected the record of a run"),
+        ("[1, 2]", "is not the record of a run: it states no schema_version"),
+        ('{"name": "x"}', "is not the record of a run: it states no schema_version"),
+        ('{"schema_version": "1"}', "is not the record of a run: schema_version is '1'"),
+        ('{"schema_version": true}', "is not the record of a run: schema_version is True"),
+        ('{"schema_version": 0}', "is not the record of a run: schema_version is 0"),
+        ('{"schema_version": 1}', "is not the record of a run: suite: Field required"),
+        (
+            '{"schema_version": 3, "anything": "else"}',
+            "was written by a newer version of probes (format 3, this one reads up to 2): "
+            "upgrade probes to read it",
+        ),
+        ("[" * 100_000, "is nested too deeply to be the record of a run"),
+        (
+            '{"schema_version": 1, "x": ' + "[" * 100_000,
+            "is nested too deeply to be the record of a run",
+        ),
+    ],
+)
+def test_what_is_not_a_record_is_refused_in_one_line(
+    tmp_path: Path, text: str, reason: str
+) -> None:
+    path = stored(tmp_path / "record.json", text)
+    assert refusal(path) == f"'{path}' {reason}"
+
+
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.5, 0.9, 0.999])
+def test_a_truncated_record(tmp_path: Path, share: float) -> None:
+    text = record().model_dump_json()
+    path = stored(tmp_path / "record.json", text[: int(len(text) * share)])
+    assert refusal(path) == f"'{path}' is truncated: it ends in the middle of a record"
+
+
+def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    path.write_bytes(b"\x80\x02}q\x00")
+    assert refusal(path) == f"'{path}' is not JSON: expected the record of a run"
+
+
+def test_a_misspelt_key_is_named(tmp_path: Path) -> None:
+    data = json.loads(record().model_dump_json())
+    data["claims"][0]["verdickt"] = data["claims"][0].pop("verdict")
+    path = stored(tmp_path / "record.json", json.dumps(data))
+    assert refusal(path) == (
+        f"'{path}' is not the record of a run: claims.0.verdickt: Extra inputs are not permitted"
+    )
+
+
+@pytest.mark.parametrize("depth", [150, 300, 900])
+def test_deep_evidence_never_ends_in_a_traceback(tmp_path: Path, depth: int) -> None:
+    data = json.loads(record().model_dump_json())
+    inner: list[object] = []
+    for _ in range(depth):
+        inner = [inner]
+    data["claims"][0]["evidence"][0]["values"] = {"deep": inner}
+    path = stored(tmp_path / "record.json", json.dumps(data))
+    try:
+        read(path)
+    except UserError as refused:
+        assert "the record of a run" in str(refused)  # noqa: PT017 - either outcome is right
+
+
+def test_a_file_beyond_the_limit_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "MAX_BYTES", 2**20)
+    path = stored(tmp_path / "record.json", " " * (3 * 2**20))
+    assert refusal(path) == f"'{path}' has 3 MiB; a record of more than 1 MiB is not read"
+
+
+def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = stored(tmp_path / "record.json")
+
+    def denied(self: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", denied)
+    assert refusal(path) == f"'{path}' cannot be read: Permission denied"
+
+
+def test_an_older_record_is_upgraded_one_step_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = json.loads(record().model_dump_json()) | {"schema_version": 1}
+    data["writer"] = data.pop("suite")
+    path = stored(tmp_path / "record.json", json.dumps(data))
+    steps = []
+
+    def first(old: dict[str, object]) -> dict[str, object]:
+        steps.append(1)
+        return {"suite_": old.pop("writer"), **old}
+
+    def second(old: dict[str, object]) -> dict[str, object]:
+        steps.append(2)
+        return {"suite": old.pop("suite_"), **old, "schema_version": SCHEMA_VERSION}
+
+    monkeypatch.setattr(reading, "SCHEMA_VERSION", 3)
+    monkeypatch.setattr(reading, "UPGRADES", {1: first, 2: second})
+    assert read(path) == record()
+    assert steps == [1, 2]
+
+
+def test_a_record_of_format_1_has_no_throughput_and_all_else(tmp_path: Path) -> None:
+    data = json.loads(record().model_dump_json()) | {"schema_version": 1}
+    del data["throughput"]
+    assert read(stored(tmp_path / "record.json", json.dumps(data))) == record()
+
+
+def journal(folder: Path) -> Path:
+    begun = Journal.begin(folder, header())
+    begun.check("bos-inserted", check())
+    begun.check("pad-token", check())
+    return begun.folder / "journal.jsonl"
+
+
+def test_a_journal_whose_first_line_was_torn(tmp_path: Path) -> None:
+    path = journal(tmp_path)
+    path.write_bytes(path.read_bytes()[:100])
+    assert refusal(path) == (
+        f"'{path}' holds no complete line: the run was stopped before it began"
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("oops", "Expecting value: line 1 column 1 (char 0)"),
+        ('{"claim": "a"}', "neither a check nor facts nor a rate nor an end"),
+        ('{"claim": "a", "place": 0, "check": {"name": "b"}}', "verdict: Field required"),
+    ],
+)
+def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path, line: str, what: str) -> None:
+    path = journal(tmp_path)
+    first, _, last = path.read_text(encoding="utf-8").splitlines()
+    path.write_text(f"{first}\n{line}\n{last}\n", encoding="utf-8")
+    assert refusal(path) == (
+        f"line 2 of '{path}' is damaged ({what}): remove that line to read the rest"
+    )
+
+
+def test_a_journal_of_a_newer_version(tmp_path: Path) -> None:
+    path = journal(tmp_path)
+    text = path.read_text(encoding="utf-8").replace('"schema_version":2', '"schema_version":3', 1)
+    path.write_text(text, encoding="utf-8")
+    assert "was written by a newer version of probes" in refusal(path)
+
+
+def test_a_journal_of_an_older_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = journal(tmp_path)
+    monkeypatch.setattr(reading, "SCHEMA_VERSION", 3)
+    assert refusal(path) == (
+        f"'{path}' is a stopped run of an older version (0.1.0): "
+        "turn it into a record with that version of probes"
+    )
+
+
+def test_a_finished_journal_is_a_complete_run(tmp_path: Path) -> None:
+    path = journal(tmp_path)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"finished": FINISHED}) + "\n")
+    assert read(path).complete
+    assert {claim.verdict for claim in read(path).claims} == {Verdict.HOLDS}

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from probes.schema.record import (
+    Check,
+    Cost,
+    Record,
+    TargetFacts,
+    Verdict,
+    claim_verdict,
+    fold,
+    schema,
+    tally,
+    utc_now,
+)
+from tests.support.samples import (
+    ENVIRONMENT,
+    FINISHED,
+    LOADED,
+    check,
+    header,
+    mixed,
+    planned,
+    record,
+)
+
+SCHEMA_FILE = Path(__file__).parents[3] / "docs" / "record.schema.json"
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.dictionaries(st.text(st.characters()), json_values))
+def test_any_evidence_survives_the_file_as_it_is_in_memory(values: dict[str, object]) -> None:
+    before = record([("bos-inserted", check(values=values))])
+    after = Record.model_validate_json(before.model_dump_json())
+    assert after == before
+
+
+def test_numbers_that_are_not_finite_are_written_as_words_and_never_as_null() -> None:
+    values = {"a": float("nan"), "b": [float("inf")], "c": {"d": float("-inf")}}
+    text = record([("bos-inserted", check(values=values))]).model_dump_json()
+    stored = json.loads(text, parse_constant=pytest.fail)["claims"][0]["evidence"][0]["values"]
+    assert stored == {"a": "NaN", "b": ["Infinity"], "c": {"d": "-Infinity"}}
+
+
+def test_a_lone_surrogate_is_spelled_out() -> None:
+    stored = Check(name="a\udcff", verdict=Verdict.HOLDS, values={"text": "\ud800"})
+    assert (stored.name, stored.values) == ("a\\udcff", {"text": "\\ud800"})
+
+
+def test_a_misspelt_key_is_refused() -> None:
+    with pytest.raises(ValidationError, match="tokeniser"):
+        TargetFacts.model_validate({"name": "a", "source": "hub", "tokeniser": "b"})
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "planned_checks", "expected"),
+    [
+        (["holds", "holds"], 2, (Verdict.HOLDS, "")),
+        (["holds", "fails", "error"], 3, (Verdict.FAILS, "because fails")),
+        (["holds", "error"], 2, (Verdict.ERROR, "because error")),
+        (["fails"], 5, (Verdict.FAILS, "because fails")),
+        (["holds"], 2, (None, "stopped after 1 of 2 checks")),
+        (["not applicable"], 1, (Verdict.NOT_APPLICABLE, "because not applicable")),
+        (["not applicable", "holds"], 2, (Verdict.HOLDS, "")),
+        ([], 0, (Verdict.NOT_APPLICABLE, "no check was made")),
+    ],
+)
+def test_a_claims_verdict_follows_from_its_checks(
+    verdicts: list[str], planned_checks: int, expected: tuple[Verdict | None, str]
+) -> None:
+    checks = [check(verdict=Verdict(v), reason=f"because {v}\nand more") for v in verdicts]
+    assert claim_verdict(checks, planned_checks) == expected
+
+
+def test_a_finished_run_with_every_check_made_is_complete() -> None:
+    whole = record()
+    assert whole.complete
+    assert tally(whole.claims) == {Verdict.HOLDS: 2}
+    assert whole.cost == Cost(seconds=0.02, forward_passes=2, rows=2, tokens=12)
+
+
+@pytest.mark.parametrize("finished", [FINISHED, None])
+def test_a_run_with_checks_left_over_is_incomplete(finished: str | None) -> None:
+    part = record([("bos-inserted", check())], finished=finished)
+    assert not part.complete
+    assert [claim.verdict for claim in part.claims] == [Verdict.HOLDS, None]
+
+
+def test_a_run_that_was_killed_after_its_last_check_is_incomplete() -> None:
+    assert not record(finished=None).complete
+
+
+def test_a_check_of_a_claim_that_was_not_planned_is_kept() -> None:
+    late = record([("bos-inserted", check()), ("surprise", check())]).claims[-1]
+    assert (late.id, late.section, len(late.evidence)) == ("surprise", "Claims of your own", 1)
+
+
+def test_what_is_known_of_the_model_is_never_replaced_by_what_is_not() -> None:
+    threads = ENVIRONMENT.model_copy(update={"threads": 2, "workers": 4})
+    folded = fold(header(), [(LOADED, threads), (header().target, ENVIRONMENT)])
+    assert folded.target == LOADED
+    assert folded.environment == threads
+
+
+def test_workers_on_several_devices_have_them_all_listed() -> None:
+    facts = [(LOADED.model_copy(update={"device": d}), ENVIRONMENT) for d in ("cuda:1", "cuda:0")]
+    assert fold(header(), facts).target.device == "cuda:0, cuda:1"
+
+
+def test_costs_add_up_and_come_apart() -> None:
+    one, other = Cost(seconds=1, forward_passes=2, rows=3, tokens=4), Cost(seconds=0.5, tokens=1)
+    assert (one + other) - other == one
+
+
+def test_the_time_is_utc_to_the_second() -> None:
+    assert len(utc_now()) == len("2026-11-23T07:51:20Z")
+    assert utc_now().endswith("Z")
+
+
+def without_enum_beside_const(node: Any) -> Any:
+    """The schema as newer versions of pydantic spell it; older ones say the same thing twice."""
+    if isinstance(node, list):
+        return [without_enum_beside_const(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        key: without_enum_beside_const(item)
+        for key, item in node.items()
+        if not (key == "enum" and "const" in node)
+    }
+
+
+def test_the_schema_in_the_docs_is_current() -> None:
+    stored = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
+    made = without_enum_beside_const(json.loads(json.dumps(schema())))
+    assert made == stored, "run: probes schema > docs/record.schema.json"
+
+
+def test_every_key_of_a_record_is_explained_in_the_schema_and_in_the_docs() -> None:
+    page = SCHEMA_FILE.with_name("record.md").read_text(encoding="utf-8")
+    models = {"Record": schema(), **schema()["$defs"]}  # type: ignore[dict-item]
+    for name, model in models.items():
+        for key, described in model.get("properties", {}).items():  # type: ignore[attr-defined]
+            assert "description" in described, f"{name}.{key} has no description"
+            assert f"`{key}`" in page, f"{name}.{key} is missing in docs/record.md"
+
+
+def test_the_sample_with_every_verdict_has_every_verdict() -> None:
+    assert set(tally(mixed().claims)) == {*Verdict, None}
+
+
+def test_a_planned_claim_has_no_verdict() -> None:
+    assert planned("bos-inserted").verdict is None

@@ -1,0 +1,474 @@
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+import os
+import subprocess
+import sys
+from contextlib import nullcontext
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from probes._util import progress
+from probes.errors import UserError
+from probes.targets import hub
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+huggingface_hub = pytest.importorskip("huggingface_hub")
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+OTHER_COMMIT = "f" * 40
+TOKEN = "hf_thisIsASecretThatMustNotBeShown"  # planted, and no real one
+FILES = {
+    "config.json": b'{"vocab_size": 16}',
+    "tokenizer.json": b"{}",
+    "tokenizer.model": b"\n",
+    "merges.txt": b"a b",
+    "model.safetensors": b"weights",
+    "pytorch_model.bin": b"pickle",
+    "modeling_own.py": b"print()",
+    "consolidated.safetensors": b"weights again",
+    "onnx/config.json": b"{}",
+    "README.md": b"card",
+}
+
+STORED = {"parameters": {"BF16": 3_000_000_000}, "total": 3_000_000_000}
+
+
+def blob(name: str) -> str:
+    """The name under which a file's content is kept."""
+    return hashlib.sha1(FILES.get(name, b""), usedforsecurity=False).hexdigest()
+
+
+class FakeHub(BaseHTTPRequestHandler):
+    """As much of the hub as one model takes, on this machine."""
+
+    files: Mapping[str, bytes] = FILES
+    sizes: Mapping[str, int] = {}
+    refusal: tuple[int, dict[str, str]] | None = None
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def _answer(self, *, body: bool) -> None:
+        path = self.path.partition("?")[0]
+        if self.refusal is not None:
+            self._send(self.refusal[0], b"", self.refusal[1], body=body)
+        elif "/resolve/" in path:
+            name = path.partition(f"/resolve/{COMMIT}/")[2]
+            headers = {"ETag": f'"{name}"', "X-Repo-Commit": COMMIT}
+            self._send(200, self.files[name], headers, body=body)
+        elif "/tree/" in path:
+            tree = [
+                {"type": "file", "path": name, "size": len(data), "oid": "0" * 40}
+                for name, data in self.files.items()
+            ]
+            self._send(200, json.dumps(tree).encode(), {}, body=body)
+        else:
+            siblings = [
+                {"rfilename": name, "size": self.sizes.get(name, len(data)), "blobId": blob(name)}
+                for name, data in self.files.items()
+            ]
+            info = {"id": "org/model", "sha": COMMIT, "siblings": siblings, "safetensors": STORED}
+            self._send(200, json.dumps(info).encode(), {}, body=body)
+
+    def _send(self, status: int, data: bytes, headers: dict[str, str], *, body: bool) -> None:
+        self.send_response(status)
+        for name, value in (headers | {"Content-Length": str(len(data))}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        if body:
+            self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base class's name
+        """Say nothing."""
+
+
+def point_at(monkeypatch: pytest.MonkeyPatch, hub_url: str) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub_url)
+    for module in ("constants", "file_download"):  # versions before 1 keep a copy in the latter
+        monkeypatch.setattr(
+            f"huggingface_hub.{module}.HUGGINGFACE_CO_URL_TEMPLATE",
+            hub_url + "/{repo_id}/resolve/{revision}/{filename}",
+            raising=False,
+        )
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, a planted token, and no way to the real hub."""
+    folder = tmp_path / "cache"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(folder))
+    point_at(monkeypatch, "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    return folder
+
+
+@pytest.fixture
+def fake_hub(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeHub]]:
+    """A hub that answers, with a handler of its own to change."""
+    handler = type("Handler", (FakeHub,), {})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    point_at(monkeypatch, f"http://127.0.0.1:{server.server_port}")
+    yield handler
+    server.shutdown()
+    server.server_close()
+
+
+def cached_model(cache: Path, commit: str = COMMIT, *, leave_out: str = "") -> Path:
+    """A model in the cache's own layout, as an earlier download leaves it."""
+    storage = cache / "models--org--model"
+    snapshot = storage / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    (storage / "refs").mkdir()
+    (storage / "refs" / "main").write_text(commit)
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        if name != leave_out:
+            (snapshot / name).write_bytes(FILES[name])
+    return snapshot
+
+
+def refusal(repository: str = "org/model", revision: str | None = None) -> str:
+    with pytest.raises(UserError) as caught:
+        hub.fetch(repository, revision)
+    line = str(caught.value)
+    assert "\n" not in line
+    assert TOKEN not in line
+    return line
+
+
+# --- what is fetched ----------------------------------------------------------------------------
+
+
+def test_a_model_is_fetched_without_pickles_code_and_duplicates(
+    fake_hub: type[FakeHub], cache: Path
+) -> None:
+    folder, commit = hub.fetch("org/model", None)
+    assert commit == COMMIT
+    assert cache in folder.parents
+    assert sorted(str(file.relative_to(folder)) for file in folder.rglob("*")) == [
+        "config.json",
+        "merges.txt",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer.model",
+    ]
+
+
+def test_a_model_without_safetensors_is_refused_before_anything_is_fetched(
+    fake_hub: type[FakeHub], cache: Path
+) -> None:
+    fake_hub.files = {"config.json": b"{}", "pytorch_model.bin": b"pickle"}
+    assert refusal() == (
+        "'org/model' has no safetensors weights, and no others are loaded, because loading a "
+        "pickle can run any code: name a repository or revision that has them"
+    )
+    assert not cache.exists()
+
+
+def test_what_is_to_come_is_looked_at_and_told_before_it_is_fetched(
+    fake_hub: type[FakeHub], cache: Path
+) -> None:
+    fake_hub.sizes = {"model.safetensors": 6_000_000_000, "consolidated.safetensors": 10**18}
+    looked: list[Mapping[str, int]] = []
+    told: list[str] = []
+
+    def look(parameters: Mapping[str, int]) -> None:
+        assert not cache.exists()
+        looked.append(parameters)
+
+    def tell(what: str) -> nullcontext[None]:
+        told.append(what)
+        return nullcontext()
+
+    unwatch = progress.watch(tell)
+    try:
+        hub.fetch("org/model", None, look)
+    finally:
+        unwatch()
+    assert looked == [STORED["parameters"]]
+    (line,) = told
+    assert line.startswith("fetching org/model: 6.0 GB into the local cache, on a disk with ")
+
+
+def test_what_will_not_fit_on_the_disk_is_refused_before_it_is_fetched(
+    fake_hub: type[FakeHub], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_hub.sizes = {"model.safetensors": 6_000_000_000}
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=2_000_000_000))
+    assert refusal() == (
+        "'org/model' takes 6.0 GB more in the local cache, on a disk with 2.0 GB free: make room, "
+        "or set HF_HOME to a folder on a larger disk"
+    )
+    assert not cache.exists()
+
+
+def test_what_is_in_the_cache_takes_no_more_room(
+    fake_hub: type[FakeHub], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_hub.sizes = {"model.safetensors": 6_000_000_000}
+    cached_model(cache, leave_out="config.json")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=2_000_000_000))
+    folder, _ = hub.fetch("org/model", COMMIT)
+    assert (folder / "config.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("kept", "size"), [("", 0), (".incomplete", 5_500_000_000)], ids=["whole", "begun"]
+)
+def test_what_another_commit_or_a_broken_download_left_takes_no_more_room(
+    fake_hub: type[FakeHub],
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kept: str,
+    size: int,
+) -> None:
+    fake_hub.sizes = {"model.safetensors": 6_000_000_000}
+    blobs = cache / "models--org--model" / "blobs"
+    blobs.mkdir(parents=True)
+    with (blobs / f"{blob('model.safetensors')}{kept}").open("wb") as file:
+        file.truncate(size)  # takes no room: nothing is written
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1_000_000_000))
+    told: list[int] = []
+
+    def stop(_: str, size: int) -> None:
+        told.append(size)
+        raise UserError("no further")
+
+    monkeypatch.setattr("probes._util.progress.step", stop)
+    assert refusal() == "no further"
+    assert told[0] < 600_000_000
+
+
+# --- the cache ----------------------------------------------------------------------------------
+
+
+def test_a_pinned_commit_in_the_cache_needs_no_connection(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = cached_model(cache)
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", None)
+    assert hub.fetch("org/model", COMMIT) == (snapshot, COMMIT)
+
+
+def test_a_branch_in_the_cache_is_asked_for_and_used_when_the_hub_is_away(cache: Path) -> None:
+    snapshot = cached_model(cache)
+    assert hub.fetch("org/model", None) == (snapshot, COMMIT)
+    assert hub.fetch("org/model", "main") == (snapshot, COMMIT)
+
+
+def test_a_branch_that_has_moved_on_is_fetched_anew(fake_hub: type[FakeHub], cache: Path) -> None:
+    cached_model(cache, OTHER_COMMIT)
+    assert hub.fetch("org/model", None)[1] == COMMIT
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "model.safetensors"])
+def test_an_incomplete_copy_in_the_cache_is_completed(
+    file: str, fake_hub: type[FakeHub], cache: Path
+) -> None:
+    cached_model(cache, leave_out=file)
+    folder, _ = hub.fetch("org/model", COMMIT)
+    assert (folder / file).read_bytes() == FILES[file]
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "model.safetensors"])
+def test_an_incomplete_copy_is_no_copy_when_the_hub_is_away(file: str, cache: Path) -> None:
+    cached_model(cache, leave_out=file)
+    assert refusal(revision=COMMIT) == (
+        f"'org/model' at revision '{COMMIT}' is not complete in the local cache, and the hub "
+        "cannot be reached: check the connection and try again, or name a folder"
+    )
+
+
+def test_offline_and_not_cached_says_which_setting_forbids_it(tmp_path: Path) -> None:
+    code = (
+        "from probes.targets import hub\n"
+        "try: hub.fetch('org/model', None)\n"
+        "except Exception as error: print(repr(error))"
+    )
+    settings = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "HF_TOKEN": TOKEN}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[3],
+        env=os.environ | settings,
+    )
+    assert done.stdout == (
+        "UserError(\"'org/model' is not complete in the local cache, and HF_HUB_OFFLINE forbids to "
+        'fetch it: unset HF_HUB_OFFLINE, or name a folder")\n'
+    )
+
+
+# --- what the hub refuses -----------------------------------------------------------------------
+
+
+GATED = {"X-Error-Code": "GatedRepo"}
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "message"),
+    [
+        (
+            401,
+            GATED,
+            "'org/model' is gated and there is no access token: accept its terms on "
+            "https://huggingface.co/org/model, then log in (hf auth login, or huggingface-cli "
+            "login) or set HF_TOKEN",
+        ),
+        (
+            404,
+            {"X-Error-Code": "RepoNotFound"},
+            "there is no folder 'org/model' here and no such model on the hub, or it is private: "
+            "check the spelling, or log in (hf auth login, or set HF_TOKEN)",
+        ),
+        (
+            404,
+            {"X-Error-Code": "RevisionNotFound"},
+            "'org/model' has no revision 'v9': name a commit, branch or tag of it",
+        ),
+        (
+            401,
+            {"X-Error-Message": "Invalid credentials in Authorization header"},
+            "the hub refused the access token for 'org/model' at revision 'v9' (status 401): make "
+            "a new one with read access and log in again (hf auth login), or set HF_TOKEN",
+        ),
+        (
+            403,
+            {"X-Error-Message": "Forbidden"},
+            "the hub refused the access token for 'org/model' at revision 'v9' (status 403): make "
+            "a new one with read access and log in again (hf auth login), or set HF_TOKEN",
+        ),
+        (
+            429,
+            {},
+            "the hub refused 'org/model' at revision 'v9' for now, after too many requests: try "
+            "again later",
+        ),
+        (
+            418,
+            {},
+            "the hub could not deliver 'org/model' at revision 'v9' (status 418): try again later",
+        ),
+        (
+            503,
+            {},
+            "the hub could not deliver 'org/model' at revision 'v9' (status 503): try again later",
+        ),
+    ],
+)
+def test_what_the_hub_refuses_becomes_one_line(
+    status: int, headers: dict[str, str], message: str, fake_hub: type[FakeHub]
+) -> None:
+    fake_hub.refusal = (status, headers)
+    assert refusal(revision="v9") == message
+
+
+def test_a_token_without_access_to_a_gated_model_is_told_apart_from_none(
+    fake_hub: type[FakeHub], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: TOKEN)
+    fake_hub.refusal = (403, GATED)
+    assert refusal() == (
+        "'org/model' is gated and the access token in use has no access: accept its terms on "
+        "https://huggingface.co/org/model with the account the token belongs to"
+    )
+
+
+def test_a_hub_that_is_down_is_no_obstacle_to_a_complete_copy(
+    fake_hub: type[FakeHub], cache: Path
+) -> None:
+    snapshot = cached_model(cache)
+    fake_hub.refusal = (503, {})
+    assert hub.fetch("org/model", None) == (snapshot, COMMIT)
+
+
+def test_no_connection_fails_at_once(cache: Path) -> None:
+    assert refusal() == (
+        "'org/model' is not complete in the local cache, and the hub cannot be reached: check the "
+        "connection and try again, or name a folder"
+    )
+
+
+def test_a_name_that_the_hub_cannot_have() -> None:
+    assert refusal("org/a..b") == "'org/a..b' is no hub id: expected org/model"
+
+
+# --- what happens while files are fetched -------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "the disk is full: 'org/model' does not fit into the local cache; make room, or set "
+            "HF_HOME to a folder on a larger disk",
+        ),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/somewhere"),
+            "'org/model' cannot be written to the local cache: make it writable, or set HF_HOME "
+            "to a folder that is",
+        ),
+        (
+            ConnectionResetError(TOKEN),
+            "'org/model' is not complete in the local cache, and the hub cannot be reached: check "
+            "the connection and try again, or name a folder",
+        ),
+    ],
+)
+def test_a_download_that_breaks_off_becomes_one_line(
+    error: Exception, message: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_off(monkeypatch, error)
+    assert refusal() == message
+
+
+def test_a_disk_that_fills_up_is_recognised_behind_another_error(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = RuntimeError("the download failed")
+    error.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    break_off(monkeypatch, error)
+    assert refusal().startswith("the disk is full: 'org/model' does not fit")
+
+
+def test_an_error_of_the_programs_own_is_not_dressed_up(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_off(monkeypatch, ZeroDivisionError("a defect"))
+    with pytest.raises(ZeroDivisionError, match="a defect"):
+        hub.fetch("org/model", None)
+
+
+def break_off(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Let the hub answer, and the download that follows fail."""
+    download = huggingface_hub.snapshot_download
+    info = SimpleNamespace(sha=COMMIT, siblings=[], safetensors=None)
+
+    def fail(*args: Any, local_files_only: bool = False, **kwargs: Any) -> str:
+        if local_files_only:
+            return str(download(*args, local_files_only=True, **kwargs))
+        raise error
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: info)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fail)

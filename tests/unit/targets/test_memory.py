@@ -1,0 +1,91 @@
+"""Memory stays bounded however much is drawn, in a process of its own that tells its peaks."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ALLOWED = 160
+"""MiB by which more draws may raise the peak: what an allocator keeps, not what is drawn."""
+
+MEASURE = """
+import json
+from pathlib import Path
+
+import probes
+from probes.measure import sampling_fit as draws
+from probes.measure import knowledge
+from probes.measure import variety
+from probes.measure.decoding import greedy
+from probes.data.questions import built_in
+from probes.schema.sampling import NEAR_GREEDY, WIDE_HOT, Sampling
+
+model, story = probes.load("embedded"), "Once upon a time,"
+few = Sampling(temperature=1.4, top_k=5)
+texts = greedy(model, [story], 20)
+
+
+def first(count):
+    draws.first_tokens(model, story, WIDE_HOT, count=count, seed=1, likeliest=256)
+
+
+def whole(count):
+    draws.first_tokens(model, story, WIDE_HOT, count=count, seed=1)
+
+
+def pairs(count):
+    draws.token_pairs(model, story, few, count=count, seed=1)
+
+
+def samples(count):
+    variety.of_samples(model, [story, "Once"], WIDE_HOT, samples=count, length=20, seed=1)
+
+
+def runs(count):
+    variety.runs_that_reproduce(model, texts, NEAR_GREEDY, runs=count, seed=1)
+
+
+def answers(count):
+    for seed in range(count):
+        knowledge.drawn(model, built_in(), WIDE_HOT, seed)
+
+
+def peak(draw, count):
+    Path("/proc/self/clear_refs").write_text("5")
+    draw(count)
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) // 1024
+
+
+peaks = {}
+for draw, normal, many in (
+    (first, 20_000, 60_000),
+    (whole, 1_000, 2_500),
+    (pairs, 20_000, 60_000),
+    (samples, 32, 60),
+    (runs, 5, 150),
+    (answers, 1, 3),
+):
+    peaks[draw.__name__] = peak(draw, normal), peak(draw, many)
+print(json.dumps(peaks))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux alone tells a peak")
+def test_more_draws_take_no_more_memory() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE],
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    peaks: dict[str, tuple[int, int]] = json.loads(done.stdout)
+    assert len(peaks) == 6
+    grown = {name: many - normal for name, (normal, many) in peaks.items()}
+    assert not {name: by for name, by in grown.items() if by > ALLOWED}, peaks
+    assert max(many for _, many in peaks.values()) < 1500

@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from probes.errors import UnusableTargetError
+from probes.targets import Target
+from probes.targets.preflight import preflight
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    MakeFolder = Callable[..., Path]
+
+
+def mine(folder: str | Path | None = None, **fields: Any) -> Target:
+    return Target(name="mine", folder=None if folder is None else Path(folder), **fields)
+
+
+def refusal(target: Target) -> str:
+    with pytest.raises(UnusableTargetError) as caught:
+        preflight(target)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def without(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    monkeypatch.setattr(
+        "probes.targets.preflight.find_spec", lambda name: None if name == package else object()
+    )
+
+
+@pytest.fixture
+def fake_torch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Put a torch in place that sees the given devices."""
+
+    def put(cuda: int = 0, mps: bool = False, free: float = 8e9) -> None:
+        torch = ModuleType("torch")
+        devices: dict[str, Any] = {
+            "__version__": "9.9.9",
+            "cuda": SimpleNamespace(
+                is_available=lambda: cuda > 0,
+                device_count=lambda: cuda,
+                mem_get_info=lambda _: (int(free), 8 * 10**9),
+                memory_reserved=lambda _: 0,
+                memory_allocated=lambda _: 0,
+            ),
+            "backends": SimpleNamespace(mps=SimpleNamespace(is_available=lambda: mps)),
+        }
+        torch.__dict__.update(devices)
+        monkeypatch.setitem(sys.modules, "torch", torch)
+
+    return put
+
+
+# --- what passes --------------------------------------------------------------------------------
+
+
+def test_a_sound_folder_passes_with_what_was_read_of_it(make_folder: MakeFolder) -> None:
+    target = mine(make_folder())
+    usable = preflight(target)
+    assert usable.target is target
+    assert usable.checkpoint.folder == target.folder
+    assert usable.revision is None
+
+
+def test_a_model_on_the_hub_passes_with_the_commit_it_was_resolved_to(
+    make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, asked = make_folder(), []
+
+    def fetch(repository: str, revision: str | None, look: object) -> tuple[Path, str]:
+        asked.append((repository, revision))
+        return folder, "c0ffee"
+
+    monkeypatch.setattr("probes.targets.hub.fetch", fetch)
+    usable = preflight(mine(repository="org/model", revision="v1"))
+    assert asked == [("org/model", "v1")]
+    assert (usable.revision, usable.checkpoint.folder) == ("c0ffee", folder)
+
+
+def test_checking_a_folder_imports_no_library_under_test(make_folder: MakeFolder) -> None:
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from probes.targets.preflight import preflight; from probes.targets import Target\n"
+        f"preflight(Target(name='mine', folder=Path({str(make_folder())!r})))\n"
+        "print(sorted({'torch', 'transformers', 'tokenizers', 'huggingface_hub'} & {*sys.modules}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[3],
+    )
+    assert done.stdout == "[]\n"
+
+
+# --- devices ------------------------------------------------------------------------------------
+
+
+def test_cuda_asked_for_and_absent(fake_torch: Callable[..., None]) -> None:
+    fake_torch()
+    assert refusal(mine("mine", device="cuda")) == (
+        "target 'mine': device cuda was asked for, but torch 9.9.9 sees no CUDA device: run on a "
+        "machine with an NVIDIA GPU and a CUDA build of torch, or choose --device cpu"
+    )
+
+
+def test_a_cuda_device_beyond_the_last(fake_torch: Callable[..., None]) -> None:
+    fake_torch(cuda=2)
+    assert refusal(mine("mine", device="cuda:2")) == (
+        "target 'mine': device cuda:2 was asked for, but the last of the CUDA devices that torch "
+        "sees is cuda:1: choose --device cuda:1, or make more devices visible"
+    )
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:1"])
+def test_cuda_asked_for_and_there(
+    device: str, fake_torch: Callable[..., None], make_folder: MakeFolder
+) -> None:
+    fake_torch(cuda=2)
+    assert preflight(mine(make_folder(), device=device)).checkpoint.parameters
+
+
+def test_mps_asked_for_and_absent(fake_torch: Callable[..., None]) -> None:
+    fake_torch()
+    assert refusal(mine("mine", device="mps")) == (
+        "target 'mine': device mps was asked for, but torch 9.9.9 sees no Apple GPU: run on a Mac "
+        "with one, or choose --device cpu"
+    )
+
+
+def test_mps_asked_for_and_there(fake_torch: Callable[..., None], make_folder: MakeFolder) -> None:
+    fake_torch(mps=True)
+    assert preflight(mine(make_folder(), device="mps")).checkpoint.parameters
+
+
+def test_nothing_is_fetched_for_a_device_that_is_absent(
+    fake_torch: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_torch()
+    monkeypatch.setattr("probes.targets.hub.fetch", None)
+    target = mine(repository="org/model", device="cuda")
+    assert "sees no CUDA device" in refusal(target)
+
+
+# --- NF4 ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("package", ["bitsandbytes", "accelerate"])
+def test_nf4_asked_for_and_a_package_absent(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, package)
+    assert refusal(mine("mine", quantization="nf4")) == (
+        f"target 'mine': quantization nf4 needs the package {package}, which is not installed: "
+        f"python -m pip install {package}, or choose --quantization none"
+    )
+
+
+def test_nf4_asked_for_of_an_older_transformers_without_cuda(
+    fake_torch: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_torch()
+    without(monkeypatch, "nothing")
+    monkeypatch.setattr("probes.targets.capabilities.version", lambda _: "4.46.3")
+    assert refusal(mine("mine", quantization="nf4")) == (
+        "target 'mine': quantization nf4 was asked for, but without a CUDA device transformers "
+        "4.46.3 cannot load 4-bit weights: install 4.53 or later, or choose --quantization none"
+    )
+
+
+def test_unquantized_targets_need_no_bitsandbytes(
+    make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without(monkeypatch, "bitsandbytes")
+    assert preflight(mine(make_folder())).checkpoint.parameters
+
+
+def test_nf4_asked_for_weights_that_are_quantized_already(
+    make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without(monkeypatch, "nothing")
+    config = {"vocab_size": 16, "quantization_config": {"quant_method": "gptq"}}
+    folder = make_folder(**{"config.json": config})
+    assert refusal(mine(folder, quantization="nf4")) == (
+        "target 'mine': quantization nf4 was asked for, but the weights are stored quantized "
+        "already (gptq): choose --quantization none"
+    )
+
+
+# --- files --------------------------------------------------------------------------------------
+
+
+def test_a_refused_folder_is_refused_in_the_targets_name(make_folder: MakeFolder) -> None:
+    folder = make_folder(**{"tokenizer.json": None})
+    assert refusal(mine(folder)) == (
+        f"target 'mine': {folder} has no tokenizer: expected tokenizer.json, tokenizer.model, "
+        "vocab.json"
+    )
+
+
+OWN_CODE = {"AutoModelForCausalLM": "modeling_own.OwnModel"}
+
+
+@pytest.mark.parametrize("model_type", ["own", None, "own\nmodel"])
+def test_a_model_that_needs_code_of_its_own_is_refused(
+    model_type: str | None, make_folder: MakeFolder
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = {"vocab_size": 16, "auto_map": OWN_CODE, "model_type": model_type}
+    folder = make_folder(**{"config.json": config})
+    line = refusal(mine(folder))
+    assert line.startswith(
+        f"target 'mine': {folder} can be loaded only by code of its own, which is never run: "
+        f"transformers {transformers.__version__} has no language model of type "
+    )
+    assert line.endswith("; a newer transformers may have one")
+
+
+def test_code_that_a_model_does_not_need_is_no_reason_to_refuse_it(
+    make_folder: MakeFolder,
+) -> None:
+    pytest.importorskip("transformers")
+    config = {"vocab_size": 16, "auto_map": OWN_CODE, "model_type": "mistral"}
+    assert preflight(mine(make_folder(**{"config.json": config}))).checkpoint.parameters
