@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import probes
-from tests.faults.faults import CATALOGUE
+from tests.faults.catalogue import CATALOGUE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

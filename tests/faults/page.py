@@ -16,7 +16,51 @@ from pathlib import Path
 
 from probes.report.markdown import literal
 from probes.schema.claim import catalogue
-from tests.faults.faults import CATALOGUE, COMPARED, ON_STAND_INS, UNSEEN
+from tests.faults.catalogue import CATALOGUE
+
+UNSEEN = (
+    "Draws that differ from their law by less than a test's smallest shift, which its evidence "
+    "states: 0.3 % of probability moved from the likeliest token to the others where 2,000,000 are "
+    "drawn from 16 tokens, mostly 2 to 4 % elsewhere.",
+    "A dropped token drawn about once in 10,000 draws or more rarely: one run may not meet it.",
+    "A network that is wrong in every way of computing it, by the same amount, where no recorded "
+    "outputs of it lie beside the claims: they compare caches, paddings, attention implementations "
+    "and threads with one another, and with what was recorded, not with a second implementation.",
+    "Weights changed by so little that no answer changes: that takes a comparison with an earlier "
+    "record of the same target.",
+)
+"""What no claim catches, and why."""
+
+ON_STAND_INS = {
+    "default-text": ("another text published", "test_record_faults.py"),
+    "embedding-row-0": ("a component of the row 0.1 % larger", "test_embedding_faults.py"),
+    "cosine-exceptions": ("dog's row in the place of fish's", "test_embedding_faults.py"),
+    "pca-odd-distance": (
+        "royalty nearer people than the unrelated words are",
+        "test_embedding_faults.py",
+    ),
+    "bos-recorded": ("another text published", "test_record_faults.py"),
+    "stories-recorded": ("other stories told", "test_task_faults.py"),
+}
+"""Claims about the weights of Mistral-7B: what they were seen red under, on stand-ins for those."""
+
+COMPARED = {
+    "again": ("nothing", "the same: rounding explains all that moved"),
+    "one-thread": ("one thread in the place of all", "the same: rounding explains all that moved"),
+    "noisy-weights": (
+        "every weight by about 0.5 %",
+        "the distributions drifted, `recorded-texts` newly fails",
+    ),
+    "bfloat16": (
+        "weights in bfloat16 in the place of float32",
+        "the distributions drifted, no claim newly fails (`recorded-texts` left out)",
+    ),
+    "top-p-before-top-k": (
+        "top-p before top-k",
+        "`filter-order` newly fails, the rest is the same",
+    ),
+}
+"""By a second run's name: what changed since the first, and what comparing the two says."""
 
 FINDINGS_COMMAND = (
     "python -m tests.faults.runner RESULTS.json && "

@@ -22,7 +22,7 @@ import pytest
 import probes
 from probes.plugin.run import Message
 from probes.plugin.session import DEFAULT_TARGET
-from tests.faults.faults import CATALOGUE, Fault
+from tests.faults.catalogue import CATALOGUE, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

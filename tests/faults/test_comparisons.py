@@ -13,8 +13,7 @@ import pytest
 from probes.compare.records import compare
 from probes.results import reading
 from probes.schema.comparison import Comparison, Outcome
-from tests.faults.faults import COMPARED
-from tests.faults.page import page
+from tests.faults.page import COMPARED, page
 
 if TYPE_CHECKING:
     from collections.abc import Callable

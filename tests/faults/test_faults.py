@@ -12,8 +12,17 @@ import pytest
 
 from probes.report.faults import FILE
 from probes.schema.claim import Need, catalogue
-from tests.faults.faults import CATALOGUE, ON_STAND_INS
-from tests.faults.page import COMMAND, DATA_COMMAND, FINDINGS, FINDINGS_COMMAND, data, page, short
+from tests.faults.catalogue import CATALOGUE
+from tests.faults.page import (
+    COMMAND,
+    DATA_COMMAND,
+    FINDINGS,
+    FINDINGS_COMMAND,
+    ON_STAND_INS,
+    data,
+    page,
+    short,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,0 +1,15 @@
+"""Every fault, in the order of the claims they are for."""
+
+from tests.faults.catalogue import (  # noqa: F401, I001 - the order of the page
+    loading,
+    tokenizer,
+    vocabulary,
+    filters,
+    sampling,
+    greedy,
+    architecture,
+    tasks,
+)
+from tests.faults.catalogue.base import CATALOGUE, Fault
+
+__all__ = ["CATALOGUE", "Fault"]

@@ -1,0 +1,107 @@
+"""Faults of loading and of the default generation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tests.faults.catalogue.base import (
+    LIBRARY,
+    MIXIN,
+    Patch,
+    Wrapper,
+    fault,
+    result,
+    swapped,
+    with_arguments,
+    wrapped,
+)
+
+if TYPE_CHECKING:
+    from probes import Model
+
+
+def nf4_with(**forced: Any) -> Patch:
+    return wrapped(LIBRARY, "BitsAndBytesConfig", with_arguments(**forced))
+
+
+@fault("a configuration that says fp4, bitsandbytes' default type", "load-nf4", checks="nearest")
+def fp4_instead_of_nf4(model: Model) -> Patch:
+    return nf4_with(bnb_4bit_quant_type="fp4")
+
+
+@fault(
+    "memory saved by quantizing the scales as well, unasked", "load-nf4", checks="memory or nearest"
+)
+def scales_quantized_too(model: Model) -> Patch:
+    return nf4_with(bnb_4bit_use_double_quant=True)
+
+
+@fault("a list of layers to skip that names one too many", "load-nf4", checks="no_others")
+def one_decoder_layer_left_out(model: Model) -> Patch:
+    return nf4_with(llm_int8_skip_modules=["lm_head", "model.layers.0.mlp.down_proj"])
+
+
+def flip_a_weight(network: Any) -> None:
+    """Turn over one byte, two weights, of the first 4-bit layer."""
+    stored = next(p for p in network.parameters() if getattr(p, "quant_state", None) is not None)
+    stored.data.view(-1)[0] ^= 0xFF
+
+
+@fault("bytes of packed weights corrupted on their way to memory", "load-nf4", checks="nearest")
+def one_packed_byte_wrong(model: Model) -> Patch:
+    def load(original: Wrapper, **arguments: Any) -> Any:
+        network, loading = original(**arguments)
+        if "quantization_config" in arguments:
+            flip_a_weight(network)
+        return network, loading
+
+    return wrapped("transformers:AutoModelForCausalLM", "from_pretrained", load)
+
+
+@fault("moving 4-bit weights quantized them once more (bitsandbytes)", "load-to-device")
+def moving_changes_a_weight(model: Model) -> Patch:
+    def moved(original: Wrapper, network: Any, *args: Any, **kwargs: Any) -> Any:
+        network = original(network, *args, **kwargs)
+        if any(getattr(p, "quant_state", None) is not None for p in network.parameters()):
+            flip_a_weight(network)
+        return network
+
+    return wrapped("transformers:PreTrainedModel", "to", moved)
+
+
+def defaults(**changed: Any) -> Patch:
+    """Other global defaults of `generate`."""
+    owner = "transformers:GenerationConfig"
+    return wrapped(owner, "_get_default_generation_params", result(lambda d: d | changed))
+
+
+@fault("20 tokens by default, prompt included, as up to transformers 4.46", "default-length")
+def default_length_includes_the_prompt(model: Model) -> Patch:
+    forced = with_arguments(has_default_max_length=False)
+    return wrapped(MIXIN, "_prepare_generated_length", forced)
+
+
+@fault("a default of 21 new tokens: off by one", "default-length")
+def default_length_one_more(model: Model) -> Patch:
+    return defaults(max_length=21)
+
+
+@fault("generation settings that come with the weights switch sampling on", "default-length")
+def sampling_by_default(model: Model) -> Patch:
+    return defaults(do_sample=True, temperature=1.4)
+
+
+@fault("a tokenizer given a pad token to silence a warning", "pad-token", checks="no_pad")
+def pad_token_added(model: Model) -> Patch:
+    return swapped(model.tokenizer, "pad_token", "<unk>")
+
+
+@fault("rows that ended filled with id 0", "pad-token", checks="pads_with")
+def padding_with_id_0(model: Model) -> Patch:
+    import torch
+
+    def prepared(original: Wrapper, network: Any, config: Any, *args: Any, **kwargs: Any) -> None:
+        original(network, config, *args, **kwargs)
+        config._pad_token_tensor = torch.tensor(0)
+
+    return wrapped(MIXIN, "_prepare_special_tokens", prepared)

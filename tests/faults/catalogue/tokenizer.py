@@ -1,0 +1,199 @@
+"""Faults of the tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+from tests.faults.catalogue.base import (
+    Patch,
+    Wrapper,
+    fault,
+    result,
+    swapped,
+    with_arguments,
+    wrapped,
+)
+
+if TYPE_CHECKING:
+    from probes import Model
+
+
+def backend(model: Model) -> Any:
+    return model.tokenizer.backend_tokenizer
+
+
+def template(model: Model, single: str) -> Patch:
+    """Other special tokens around a text."""
+    from tokenizers.processors import TemplateProcessing
+
+    special = [("<s>", 1), ("</s>", 2)]
+    made = TemplateProcessing(single=single, pair=f"{single} $B:1", special_tokens=special)
+    return swapped(backend(model), "post_processor", made)
+
+
+@fault(
+    "a tokenizer converted without its post-processor",
+    *("bos-inserted", "ids-english", "ids-japanese", "special-tokens-flag", "decode-bos"),
+    *("double-bos", "reference-agreement", "bos-changes-text", "other-countries"),
+    checks="not fuzzed and not any_text and not length",
+)
+def bos_missing(model: Model) -> Patch:
+    return template(model, "$A:0")
+
+
+@fault(
+    "BOS inserted by the template and by the tokenizer",
+    *("bos-inserted", "ids-english", "ids-japanese", "decode-bos", "double-bos"),
+    "reference-agreement",
+    checks="not fuzzed and not any_text",
+)
+def bos_doubled(model: Model) -> Patch:
+    return template(model, "<s> <s> $A:0")
+
+
+@fault(
+    "add_eos_token left on after training",
+    *("ids-english", "ids-japanese", "decode-bos", "double-bos", "reference-agreement"),
+    "special-tokens-flag",
+    checks="not fuzzed and not any_text",
+)
+def eos_appended(model: Model) -> Patch:
+    return template(model, "<s> $A:0 </s>")
+
+
+@fault(
+    "add_special_tokens=False accepted and ignored",
+    *("special-tokens-flag", "bos-changes-text", "other-countries"),
+    checks="not any_text and not 60",
+)
+def special_tokens_flag_ignored(model: Model) -> Patch:
+    return wrapped(model.tokenizer, "encode", with_arguments(add_special_tokens=True))
+
+
+def spaced(model: Model, scheme: str, first: str = "") -> Patch:
+    """Another rule for the space before a text."""
+    from tokenizers import normalizers, pre_tokenizers
+
+    parts = [normalizers.Prepend(first)] if first else []
+    normal = normalizers.Sequence([*parts, normalizers.Replace(" ", "▁")])
+
+    @contextmanager
+    def both() -> Iterator[None]:
+        made = pre_tokenizers.Metaspace("▁", prepend_scheme=scheme, split=False)
+        of = backend(model)
+        with swapped(of, "normalizer", normal), swapped(of, "pre_tokenizer", made):
+            yield
+
+    return both()
+
+
+SPACES = ("ids-english", "ids-japanese", "prefix-space", "reference-agreement")
+
+
+@fault(
+    "the leading ▁ lost, as where transformers 5 loads tokenizer.model alone",
+    *SPACES,
+    checks="not fuzzed and not any_text",
+)
+def space_before_text_missing(model: Model) -> Patch:
+    return spaced(model, "never")
+
+
+@fault(
+    "a space added to a text that already gets one",
+    *(*SPACES, "round-trip", "decode-bos"),
+    checks="not fuzzed and not any_text",
+)
+def space_before_text_doubled(model: Model) -> Patch:
+    return spaced(model, "first", "▁▁")
+
+
+@fault(
+    "the ▁ after a spelled special token kept: legacy behaviour",
+    "reference-agreement",
+    checks="special",
+)
+def space_after_special_tokens(model: Model) -> Patch:
+    return spaced(model, "always")
+
+
+@fault("a normalizer of another model family: NFKC", "round-trip", "reference-agreement")
+def text_normalized(model: Model) -> Patch:
+    from tokenizers import normalizers
+
+    made = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(" ", "▁")])
+    return swapped(backend(model), "normalizer", made)
+
+
+@fault("bytes without a piece become <unk>", "round-trip", "reference-agreement")
+def byte_fallback_off(model: Model) -> Patch:
+    return swapped(backend(model).model, "byte_fallback", False)
+
+
+@fault("decoding tidies up spaces before punctuation", "round-trip")
+def decoding_cleans_up_spaces(model: Model) -> Patch:
+    def tidy(text: str) -> str:
+        for mark in (".", "?", "!", ",", "'", "n't", "'m", "'s", "'ve", "'re"):
+            text = text.replace(f" {mark}", mark)
+        return text
+
+    return wrapped(model.tokenizer, "decode", result(tidy))
+
+
+@fault("decoding strips the text it gives back", "round-trip")
+def decoding_strips(model: Model) -> Patch:
+    return wrapped(model.tokenizer, "decode", result(str.strip))
+
+
+@fault("special tokens decoded without spaces between", "decode-bos")
+def decoding_joins_special_tokens(model: Model) -> Patch:
+    return wrapped(model.tokenizer, "decode", result(lambda text: text.replace("<s> ", "<s>")))
+
+
+@fault("skip_special_tokens accepted and ignored", "decode-bos", "round-trip")
+def special_tokens_not_skipped(model: Model) -> Patch:
+    return wrapped(model.tokenizer, "decode", with_arguments(skip_special_tokens=False))
+
+
+@fault(
+    "special tokens in a text encoded letter by letter",
+    *("double-bos", "reference-agreement", "round-trip"),
+    checks="not any_text",
+)
+def spelled_special_tokens_not_read(model: Model) -> Patch:
+    return swapped(model.tokenizer, "split_special_tokens", True)
+
+
+def exchanged(one: int, other: int) -> Callable[[Any], Any]:
+    """A pass over ids that puts each of two in the other's place."""
+    places = {one: other, other: one}
+    return lambda ids: [places.get(i, i) for i in ids]
+
+
+@fault("two common ids exchanged", "ids-english", checks="english")
+def two_common_ids_exchanged(model: Model) -> Patch:
+    return wrapped(model.tokenizer, "encode", result(exchanged(415, 416)))
+
+
+def other_table(model: Model, **pieces: str) -> Patch:
+    """Other pieces for some ids, named `id_NUMBER`."""
+    changed = {int(name.removeprefix("id_")): piece for name, piece in pieces.items()}
+
+    def table(original: Wrapper, ids: Any, *args: Any, **kwargs: Any) -> Any:
+        found = original(ids, *args, **kwargs)
+        return [changed.get(i, piece) for i, piece in zip(ids, found, strict=True)]
+
+    return wrapped(model.tokenizer, "convert_ids_to_tokens", table)
+
+
+@fault("one rare piece spelled with another normal form", "vocab-table")
+def one_piece_spelled_otherwise(model: Model) -> Patch:
+    return other_table(model, id_20000="ｎ")
+
+
+@fault("a token added to the vocabulary", "vocab-size")
+def token_added(model: Model) -> Patch:
+    model.tokenizer.add_tokens(["<pad>"])  # the model is loaded anew for the next fault
+    return nullcontext()
