@@ -59,7 +59,7 @@ def greedy(model: Model, prompts: Sequence[Prompt], length: int) -> list[Generat
     >>> greedy(load("embedded"), ["The capital of Japan is"], 20)[0].logits.shape
     torch.Size([1, 20, 32000])
     """
-    ids = tuple(tuple(model.prompt_ids(prompt)) for prompt in prompts)
+    ids = tuple(tuple(model.encode_prompt(prompt)) for prompt in prompts)
     return model.remember(
         ("greedy", ids, length),
         lambda: model.generate_batch(
@@ -136,7 +136,7 @@ def possible_texts(
     >>> len(texts.ids), texts.rest
     (1, 0.0)
     """
-    ids = model.prompt_ids(prompt)
+    ids = model.encode_prompt(prompt)
 
     def step(prefixes: list[tuple[int, ...]]) -> torch.Tensor:
         if prefixes == [()]:
@@ -147,7 +147,7 @@ def possible_texts(
 
     return model.remember(
         ("texts", tuple(ids), sampling, length, width),
-        lambda: exact.text_distribution(step, length, width=width, ends=model.end_ids),
+        lambda: exact.text_distribution(step, length, width=width, ends=model.eos_token_ids),
     )
 
 
@@ -183,7 +183,7 @@ def sampled(model: Model, prompt: Prompt, length: int, seed: int, **arguments: A
     >>> int(text.scores[0].isfinite().sum())
     5
     """
-    ids = tuple(model.prompt_ids(prompt))
+    ids = tuple(model.encode_prompt(prompt))
     return model.remember(
         ("sampled", ids, length, seed, tuple(sorted(arguments.items()))),
         lambda: _sampled(model, ids, length, seed, arguments),
@@ -346,7 +346,7 @@ def search(model: Model, prompt: Prompt, beams: int, length: int) -> Search:
 
 def searched(model: Model, prompt: Prompt, beams: int, length: int) -> Search:
     """The same, once a session."""
-    ids = tuple(model.prompt_ids(prompt))
+    ids = tuple(model.encode_prompt(prompt))
     return model.remember(("search", ids, beams, length), lambda: search(model, ids, beams, length))
 
 

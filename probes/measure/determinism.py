@@ -186,7 +186,7 @@ def alone(model: Model, prompts: Sequence[Prompt], length: int) -> Iterator[Vari
 
 def doubled(model: Model, prompts: Sequence[Prompt], length: int) -> Iterator[Variation]:
     """Every prompt twice in one batch, beside a longer one that pads all of them more."""
-    longer = max((model.prompt_ids(prompt) for prompt in prompts), key=len) * 2
+    longer = max((model.encode_prompt(prompt) for prompt in prompts), key=len) * 2
     batch = [longer, *prompts, *prompts]
     yield _varied(
         model,
@@ -240,7 +240,7 @@ def _greedy_under(
     attention: str, model: Model, prompts: Sequence[Prompt], length: int
 ) -> list[Generation]:
     if not _switches_attention(model):
-        return _greedy(model.in_attention(attention), prompts, length)
+        return _greedy(model.variant(attn_implementation=attention), prompts, length)
     network = model.network
     present = network.config._attn_implementation
     network.set_attn_implementation(attention)
@@ -313,7 +313,7 @@ def past_the_window(model: Model, prompts: Sequence[Prompt], length: int) -> Ite
     window = (used and getattr(config, "sliding_window", None)) or 0
     if not 0 < window <= WIDEST_WINDOW:
         return
-    ids = [i for prompt in prompts for i in model.prompt_ids(prompt)]
+    ids = [i for prompt in prompts for i in model.encode_prompt(prompt)]
     longer = (ids * (window // len(ids) + 2))[: window + 8]
     for variation in (attention, caches):
         for found in variation(model, [longer], length):
@@ -338,7 +338,7 @@ def half_precision(model: Model, prompts: Sequence[Prompt], length: int) -> Iter
     """The same texts in bfloat16, from a copy; for a model in float32 only."""
     if model.network.dtype is not torch.float32:
         return
-    copy = model.in_dtype("bfloat16")
+    copy = model.variant(dtype="bfloat16")
     yield _varied(
         model,
         "bfloat16",
@@ -363,7 +363,7 @@ def _varied(
         baseline = greedy(model, prompts, length)  # before anything is varied
         return compare_texts(model, name, baseline, make(), dtype or model.network.dtype)
 
-    ids = tuple(tuple(model.prompt_ids(prompt)) for prompt in prompts)
+    ids = tuple(tuple(model.encode_prompt(prompt)) for prompt in prompts)
     return model.remember(("variation", name, ids, length), vary)
 
 

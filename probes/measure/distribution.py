@@ -132,7 +132,7 @@ def _first_token(model: Model, prompt: str, answer: str) -> int:
     together = model.encode(f"{prompt.rstrip()} {answer}")
     if together[: len(ids)] == ids:
         return together[len(ids)]
-    return model.encode(answer, special_tokens=False)[0]
+    return model.encode(answer, add_special_tokens=False)[0]
 
 
 def _short(logit: float) -> float:

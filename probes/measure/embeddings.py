@@ -126,7 +126,7 @@ def word_ids(model: Model, word: str) -> list[int]:
     ([6779], [28705, 29933, 29825])
     """
     special = set(model.tokenizer.all_special_ids)
-    ids = [i for i in model.encode(word, special_tokens=False) if i not in special]
+    ids = [i for i in model.encode(word, add_special_tokens=False) if i not in special]
     if not ids:
         raise UndecidableError(f"its tokenizer has no piece for the word {shown(word)}")
     return ids
@@ -252,7 +252,7 @@ def shared_pieces(model: Model, words: Sequence[str]) -> npt.NDArray[np.bool_]:
 
 def _known_ids(model: Model, words: Sequence[str]) -> list[list[int]]:
     """Each word's ids, if the embedding has a row for each of them."""
-    return [model.known_ids(word_ids(model, word)) for word in words]
+    return [model.check_ids(word_ids(model, word)) for word in words]
 
 
 def _finite(vectors: Vectors, words: Sequence[str]) -> Vectors:

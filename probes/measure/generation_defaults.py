@@ -46,7 +46,9 @@ def default_generation(model: Model, prompt: Prompt) -> DefaultGeneration:
     new = generation.ids[0]
     logits = step_logits(generation)
     return DefaultGeneration(
-        generation, logits.argmax(dim=1).tolist(), ended=bool(new) and new[-1] in model.end_ids
+        generation,
+        logits.argmax(dim=1).tolist(),
+        ended=bool(new) and new[-1] in model.eos_token_ids,
     )
 
 
@@ -61,8 +63,8 @@ def padding(model: Model) -> tuple[int | None, int | None]:
     (None, 2)
     """
     pad = model.network.generation_config.pad_token_id
-    model.known_ids([] if pad is None else [pad], "padding id")
-    return pad, model.known_ids(model.end_ids, "end id")[0] if model.end_ids else None
+    model.check_ids([] if pad is None else [pad], "padding id")
+    return pad, model.check_ids(model.eos_token_ids, "end id")[0] if model.eos_token_ids else None
 
 
 def padding_after_end(model: Model, prompt: Prompt) -> list[int]:
@@ -81,14 +83,14 @@ def padding_after_end(model: Model, prompt: Prompt) -> list[int]:
     >>> padding_after_end(load("embedded"), "The capital of Japan is")
     [2, 2, 2]
     """
-    if not model.end_ids:
+    if not model.eos_token_ids:
         raise LookupError("the model has no end-of-sequence token")
-    ids = model.prompt_ids(prompt)
+    ids = model.encode_prompt(prompt)
     inputs = torch.tensor([ids, ids], device=model.device)
-    end = model.end_ids[0]
+    end = model.eos_token_ids[0]
 
     def end_first_row_only(rows: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        scores[:, model.end_ids] = -torch.inf
+        scores[:, model.eos_token_ids] = -torch.inf
         if rows.shape[1] == len(ids):
             scores[0] = -torch.inf
             scores[0, end] = 0.0

@@ -160,7 +160,7 @@ class Reader:
 
         >>> from probes import load
         >>> model = load("embedded")
-        >>> Reader(model).text(tuple(model.encode("Tokyo.", special_tokens=False)))
+        >>> Reader(model).text(tuple(model.encode("Tokyo.", add_special_tokens=False)))
         ' Tokyo.'
         """
         if ids not in self._texts:
@@ -173,7 +173,7 @@ class Reader:
     def _piece(self, token: int) -> str:
         """What a token adds to a text, seen behind a letter."""
         if token not in self._pieces:
-            behind = self.model.encode("a", special_tokens=False)
+            behind = self.model.encode("a", add_special_tokens=False)
             start = self.model.decode(behind, skip_special_tokens=True)
             text = self.model.decode([*behind, token], skip_special_tokens=True)
             self._pieces[token] = text[len(start) :]
@@ -188,7 +188,7 @@ def judge_of(model: Model, keys: Sequence[Sequence[Form]], length: int = LENGTH)
         keys: the accepted forms of each question, in the order of the prompts.
         length: tokens at which a text is cut.
     """
-    reader, ends = Reader(model), set(model.end_ids)
+    reader, ends = Reader(model), set(model.eos_token_ids)
 
     def judge(prefix: Prefix) -> Fate:
         number, ids = prefix
@@ -286,7 +286,7 @@ def accuracy(model: Model, questions: Sequence[Question]) -> Accuracy:
     >>> accuracy(load("embedded"), built_in()).mean(NEAR_GREEDY).lower > 0.9
     True
     """
-    prompts = [model.prompt_ids(question.prompt) for question in questions]
+    prompts = [model.encode_prompt(question.prompt) for question in questions]
 
     def compute() -> Accuracy:
         step = step_of(model, prompts, GRID)

@@ -100,7 +100,7 @@ def memory(model: Model) -> Memory:
     """Bytes of a 4-bit model's weights, measured and by arithmetic.
 
     >>> from probes import load
-    >>> used = memory(load("embedded").in_nf4())
+    >>> used = memory(load("embedded").variant(quantization="nf4"))
     >>> used.linear_bytes == used.expected_linear_bytes
     True
     """
@@ -270,7 +270,7 @@ def logit_distance(one: Model, other: Model, texts: Sequence[str]) -> LogitDista
     """
     cosines, divergences, same = [], [], []
     for text in texts:  # one at a time: whole vocabularies of all of them are gigabytes
-        ids = one.prompt_ids(text)
+        ids = one.encode_prompt(text)
         a, b = one.logits(ids).double(), other.logits(ids).double()
         centred_a, centred_b = a - a.mean(dim=1, keepdim=True), b - b.mean(dim=1, keepdim=True)
         log_a, log_b = a.log_softmax(dim=1), b.log_softmax(dim=1)
@@ -305,11 +305,12 @@ def moved_to_own_device(model: Model, prompt: Prompt) -> Move:
     """Move a placed model to its own device and compare weights and logits with those before.
 
     >>> from probes import load
-    >>> moved_to_own_device(load("embedded").in_nf4(), "The capital of Japan is").changed_weights
+    >>> model = load("embedded").variant(quantization="nf4")
+    >>> moved_to_own_device(model, "The capital of Japan is").changed_weights
     []
     """
     network = model.network
-    ids = torch.tensor([model.prompt_ids(prompt)], device=model.device)
+    ids = torch.tensor([model.encode_prompt(prompt)], device=model.device)
     logits = network(ids).logits  # bitsandbytes may repack stored weights at the first pass
     before = {name: weight.clone() for name, weight in _stored(network)}
     network.to(model.device)

@@ -157,9 +157,9 @@ def beside_published(model: Model, published: PublishedText, generation: Generat
     """
     if generation.text.split() == published.text.split():
         return Finding(published.prompt, Outcome.SAME, 0.0, published.text, generation.text)
-    prompt_ids = model.encode(published.prompt, special_tokens=published.special_tokens)
+    prompt_ids = model.encode(published.prompt, add_special_tokens=published.special_tokens)
     whole = f"{published.prompt} {published.text}"
-    ids = model.encode(whole, special_tokens=published.special_tokens)[len(prompt_ids) :]
+    ids = model.encode(whole, add_special_tokens=published.special_tokens)[len(prompt_ids) :]
     recorded = RecordedText(
         prompt_ids=tuple(prompt_ids),
         ids=tuple(ids[: published.tokens]),

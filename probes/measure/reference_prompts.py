@@ -72,7 +72,7 @@ def kept(model: Model, prompts: Sequence[str]) -> Kept:
     >>> found.noise <= found.tolerance
     True
     """
-    ids = [model.prompt_ids(prompt) for prompt in prompts]
+    ids = [model.encode_prompt(prompt) for prompt in prompts]
     first = _in_batches(model, ids, range(len(ids)))
     by_length = sorted(range(len(ids)), key=lambda place: len(ids[place]))
     again = _in_batches(model, ids, by_length[::-1])

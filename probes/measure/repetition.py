@@ -50,7 +50,7 @@ def greedy_against_sampled(
     sampled = model.generate_batch(
         [text.prompt_ids for text in greedy],
         sampling=Sampling(top_k=0),
-        samples=samples,
+        num_return_sequences=samples,
         seed=seed,
         max_new_tokens=max(len(text.ids[0]) for text in greedy),
     )

@@ -142,7 +142,7 @@ def _drawn(
 
     The table, (1 + tokens, vocabulary), holds the first step's logits, then those after each token.
     """
-    inputs = torch.tensor([model.prompt_ids(prompt)], device=model.device)
+    inputs = torch.tensor([model.encode_prompt(prompt)], device=model.device)
     # The network's own type, which the logits came in: rounding them again changes none.
     stand_in = _stand_in(model.network, table.to(model.device, model.network.dtype), length)
     transformers.set_seed(seed)

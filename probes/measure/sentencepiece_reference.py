@@ -113,7 +113,7 @@ def reference_of(model: Model) -> Reference:
     """The SentencePiece model a target's tokenizer was made from.
 
     Raises:
-        LookupError: if it has none; `model.lacks(Need.SENTENCEPIECE)` tells beforehand.
+        LookupError: if it has none; `model.explain_missing(Need.SENTENCEPIECE)` tells beforehand.
 
     >>> from probes import load
     >>> reference_of(load("embedded")).size

@@ -122,7 +122,7 @@ def sampled_runs(
         openings,
         sampling=sampling,
         seed=seed,
-        samples=runs,
+        num_return_sequences=runs,
         max_new_tokens=length,
         output_scores=True,
     )
@@ -196,7 +196,7 @@ def grid(
     >>> [stories[0].entropy for stories in found[Sampling(top_k=1)]]
     [0.0, 0.0, 0.0]
     """
-    ids = [tuple(model.prompt_ids(opening)) for opening in openings]
+    ids = [tuple(model.encode_prompt(opening)) for opening in openings]
     key = ("stories", tuple(ids), tuple(settings), samples, length, seed)
     return model.remember(key, lambda: _grid(model, ids, settings, samples, length, seed))
 

@@ -144,7 +144,7 @@ def sizes_for(model: Model) -> Sizes:
     """The sizes that suit a model's device.
 
     >>> from probes import load
-    >>> sizes_for(load("embedded").in_dtype("float32")) in (SMALL, LARGE)
+    >>> sizes_for(load("embedded").variant(dtype="float32")) in (SMALL, LARGE)
     True
     """
     return LARGE if model.device.type == "cuda" else SMALL
@@ -358,7 +358,7 @@ def generation(
         prompts = [_prompt(model, sizes)] * batch
         arguments = _arguments(sizes) | _cache_arguments(cache, compiled)
         try:
-            with _peak(model) as peak, model.uncounted():
+            with _peak(model) as peak, model.pause_counting():
                 seconds = repeat(
                     lambda: _passage(model, prompts, arguments), sizes.repetitions, sizes.warmups
                 )
@@ -415,7 +415,7 @@ def continuations(model: Model, way: str, sizes: Sizes, repeat: Repeat = repeate
         new_tokens=sizes.new,
     )
     try:
-        with _peak(model) as peak, model.uncounted(), WAYS[way](model, sizes) as run:
+        with _peak(model) as peak, model.pause_counting(), WAYS[way](model, sizes) as run:
             seconds = repeat(lambda: _timed(model, run), sizes.repetitions, sizes.warmups)
     except Unavailable as unavailable:
         rate = rate.model_copy(update={"reason": str(unavailable)})
@@ -458,7 +458,7 @@ def _cache_arguments(cache: str, compiled: bool) -> dict[str, Any]:
 
 def _prompt(model: Model, sizes: Sizes) -> list[int]:
     """A prompt of the length asked for: which tokens it has costs nothing."""
-    ids = model.prompt_ids("The capital of Japan is")
+    ids = model.encode_prompt("The capital of Japan is")
     return (ids * sizes.prompt)[: sizes.prompt]
 
 
@@ -504,7 +504,9 @@ def _loop(model: Model, sizes: Sizes) -> Iterator[Callable[[], None]]:
 def _one_call(model: Model, sizes: Sizes) -> Iterator[Callable[[], None]]:
     prompt, arguments = _prompt(model, sizes), _arguments(sizes)
     yield lambda: _ignored(
-        model.generate(prompt, sampling=DRAWN, seed=0, samples=sizes.samples, **arguments)
+        model.generate(
+            prompt, sampling=DRAWN, seed=0, num_return_sequences=sizes.samples, **arguments
+        )
     )
 
 

@@ -89,7 +89,7 @@ def without_special_tokens(model: Model, text: str) -> tuple[list[int], list[int
     ids = model.encode(text)
     before = len(os.path.commonprefix([around, ids]))  # noqa: RUF071 - of ids, not of paths
     after = len(around) - before
-    return model.encode(text, special_tokens=False), ids[before : len(ids) - after]
+    return model.encode(text, add_special_tokens=False), ids[before : len(ids) - after]
 
 
 def round_trip(model: Model, text: str) -> str:

@@ -69,16 +69,16 @@ def of_samples(
     >>> found[0].distinct_texts, max(found[0].entropies)
     (1, 0.0)
     """
-    ids = tuple(tuple(model.prompt_ids(prompt)) for prompt in prompts)
+    ids = tuple(tuple(model.encode_prompt(prompt)) for prompt in prompts)
 
-    most = max(1, LOGITS_AT_ONCE // (len(ids) * length * model.vocabulary_size))
+    most = max(1, LOGITS_AT_ONCE // (len(ids) * length * model.vocab_size))
 
     def batch(first: int) -> list[list[Sample]]:
         generations = model.generate_batch(
             ids,
             sampling=sampling,
             seed=None if first else seed,  # the later batches go on with the same random numbers
-            samples=min(most, samples - first),
+            num_return_sequences=min(most, samples - first),
             max_new_tokens=length,
             output_logits=True,
             output_scores=True,
@@ -183,7 +183,7 @@ def runs_that_reproduce(
             [text.prompt_ids for text in texts],
             sampling=sampling,
             seed=None if first else seed,  # the later batches go on with the same random numbers
-            samples=min(most, runs - first),
+            num_return_sequences=min(most, runs - first),
             max_new_tokens=max(len(text.ids[0]) for text in texts),
         )
         for each, text in zip(drawn, texts, strict=True):

@@ -104,7 +104,9 @@ class Session:
     def lacking(self, target: str, needs: Iterable[Need]) -> str | None:
         """The first thing that a target lacks, in words; None if it lacks nothing."""
         model = self.model(target)
-        return next((lacks for need in needs if (lacks := model.lacks(need)) is not None), None)
+        return next(
+            (reason for need in needs if (reason := model.explain_missing(need)) is not None), None
+        )
 
     def cost(self, target: str) -> Cost:
         """What measuring a target has cost so far."""

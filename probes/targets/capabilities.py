@@ -24,7 +24,7 @@ _SAME_TOKENIZER = 0.9
 _NF4_WITHOUT_CUDA = Version("4.53")
 
 
-def lacks(need: Need, target: Target, checkpoint: Checkpoint) -> str | None:
+def explain_missing(need: Need, target: Target, checkpoint: Checkpoint) -> str | None:
     """Why claims with this need cannot be decided on the target, or None where they can.
 
     The reason stands beside the claim, which is then not applicable.
@@ -56,7 +56,10 @@ _UNDECLARED = {
 
 def _lacks_bos(target: Target, checkpoint: Checkpoint) -> str | None:
     # Mistral's inserts it whatever its files say: one that lost it must fail the claims.
-    if checkpoint.promises_bos or lacks(Need.MISTRAL_TOKENIZER, target, checkpoint) is None:
+    if (
+        checkpoint.promises_bos
+        or explain_missing(Need.MISTRAL_TOKENIZER, target, checkpoint) is None
+    ):
         return None
     return (
         "its tokenizer's files do not ask for a beginning-of-sequence token; if it should insert "
@@ -66,7 +69,10 @@ def _lacks_bos(target: Target, checkpoint: Checkpoint) -> str | None:
 
 def _lacks_sentencepiece(target: Target, checkpoint: Checkpoint) -> str | None:
     # Of Mistral's tokenizer the SentencePiece model is at hand; others must bring their own.
-    if checkpoint.sentencepiece_file or lacks(Need.MISTRAL_TOKENIZER, target, checkpoint) is None:
+    if (
+        checkpoint.sentencepiece_file
+        or explain_missing(Need.MISTRAL_TOKENIZER, target, checkpoint) is None
+    ):
         return None
     return f"its folder has no SentencePiece model ({SENTENCEPIECE_FILE}) to compare it with"
 

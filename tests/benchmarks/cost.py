@@ -57,7 +57,7 @@ def by_hand(model: probes.Model) -> Cost:
     """Make every cell's call, and count."""
     before, start = model.cost, time.perf_counter()
     for number, (prompt, bos, sampling, length) in enumerate(cells()):
-        ids = model.encode(prompt, special_tokens=bos)
+        ids = model.encode(prompt, add_special_tokens=bos)
         model.generate(ids, sampling=sampling, seed=number, max_new_tokens=length)
     spent = model.cost - before
     return spent.model_copy(update={"seconds": time.perf_counter() - start})

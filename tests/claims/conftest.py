@@ -54,7 +54,7 @@ def table_snapshot(snapshot: SnapshotAssertion) -> SnapshotAssertion:
 @pytest.fixture
 def in_nf4(model: Model) -> Model:
     """The target in NF4: itself, or a copy beside it where there is room."""
-    return model.in_nf4()
+    return model.variant(quantization="nf4")
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def unquantized(model: Model) -> Model:
     """The target without quantization: itself, or a copy beside it where there is room."""
     if model.target.quantization.value != "none" and model.checkpoint.weight_bytes > 2**30:
         pytest.skip("too large for an unquantized copy to be loaded beside it")
-    return model.unquantized()
+    return model.variant(quantization="none")
 
 
 LONGEST = 120
@@ -73,7 +73,7 @@ def greedy(model: Model) -> Callable[[int], list[Generation]]:
     """Greedy texts of the standard prompts: one batch, made once, cut to the length asked for."""
 
     def texts(length: int) -> list[Generation]:
-        prompt = max(len(model.prompt_ids(prompt)) for prompt in PROMPTS)
+        prompt = max(len(model.encode_prompt(prompt)) for prompt in PROMPTS)
         room = (hooks.context(model.config) or prompt + LONGEST) - prompt
         longest = decoding.greedy(model, PROMPTS, max(length, min(LONGEST, room)))
         return [decoding.cut(text, length, model) for text in longest]
@@ -85,7 +85,9 @@ def greedy(model: Model) -> Callable[[int], list[Generation]]:
 def greedy_capitals(model: Model) -> Callable[[int], dict[str, tuple[Generation, Generation]]]:
     """For each country the greedy texts after its capital prompt, with BOS and without."""
     prompts = {c: CAPITAL_OF_JAPAN.replace("Japan", c) for c in CAPITALS}
-    ids = [model.encode(p, special_tokens=bos) for bos in (True, False) for p in prompts.values()]
+    ids = [
+        model.encode(p, add_special_tokens=bos) for bos in (True, False) for p in prompts.values()
+    ]
 
     def texts(length: int) -> dict[str, tuple[Generation, Generation]]:
         longest = decoding.greedy(model, ids, 60)

@@ -289,7 +289,7 @@ def test_generate_chooses_from_the_logits_filtered_in_order(
     evidence["settings"], evidence["text"] = settings, text.text
     evidence["steps"] = [asdict(step) for step in steps]
     traced = token_trace.trace(
-        model, text.ids, text.logits, text.scores, after=model.prompt_ids(STORIES[0])
+        model, text.ids, text.logits, text.scores, after=model.encode_prompt(STORIES[0])
     )
     evidence["trace"] = {"prompt": STORIES[0], "steps": [asdict(step) for step in traced]}
     as_the_settings_say(steps)

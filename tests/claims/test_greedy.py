@@ -136,7 +136,7 @@ def test_greedy_text_is_the_same_however_it_is_made(
 
 @pytest.mark.claim("greedy-deterministic")
 def test_logits_are_the_same_in_any_number_of_rows(model: Model, evidence: Evidence) -> None:
-    token = model.encode(CAPITAL_OF_JAPAN, special_tokens=False)[0]
+    token = model.encode(CAPITAL_OF_JAPAN, add_special_tokens=False)[0]
     found = determinism.by_rows(model, token)
     evidence["rows"] = [asdict(each) for each in found]
     for each in found:
@@ -184,7 +184,7 @@ def test_bos_changes_the_text_and_not_the_answer(
 @pytest.mark.claim("bos-recorded")
 def test_text_without_bos_is_the_published_one(model: Model, evidence: Evidence) -> None:
     expected = published.text("bos-recorded")
-    ids = model.encode(expected.prompt, special_tokens=expected.special_tokens)
+    ids = model.encode(expected.prompt, add_special_tokens=expected.special_tokens)
     (text,) = decoding.greedy(model, [ids], expected.tokens)
     finding = recorded_outputs.beside_published(model, expected, text)
     evidence.update(asdict(finding), source=published.outputs().source)

@@ -175,7 +175,9 @@ def test_a_million_draws_in_half_precision_follow_it_and_drop_what_is_dropped(
 @pytest.mark.claim("seeded")
 def test_a_seed_decides_the_sample(model: Model, seed: int, evidence: Evidence) -> None:
     texts = [
-        model.generate(STORIES[0], sampling=WIDE_HOT, seed=seed, samples=4, max_new_tokens=10).texts
+        model.generate(
+            STORIES[0], sampling=WIDE_HOT, seed=seed, num_return_sequences=4, max_new_tokens=10
+        ).texts
         for seed in (seed, seed, seed + 1)
     ]
     chance = decoding.possible_texts(model, STORIES[0], WIDE_HOT, 3).agreement().upper

@@ -127,7 +127,7 @@ def test_the_published_questions_are_asked_as_published(model: Model, evidence: 
     asked = questions.built_in()[: len(PUBLISHED)]
     prompts = [question.prompt for question in asked]
     assert prompts == [*PUBLISHED], f"the first questions are {prompts}"
-    evidence["ids"] = ids = {q.prompt: model.prompt_ids(q.prompt) for q in asked}
+    evidence["ids"] = ids = {q.prompt: model.encode_prompt(q.prompt) for q in asked}
     for prompt, found in ids.items():
         assert found[:2] == [1, 1], f"{prompt}: BOS is not there twice"
         assert found[-1] == 28705, f"{prompt}: the space at the end is no token"
@@ -187,7 +187,7 @@ def test_three_wide_hot_runs_all_differ(model: Model, seed: int, evidence: Evide
 @pytest.mark.parametrize("name", STORIES_RECORDED)
 def test_stories_are_the_published_ones(model: Model, evidence: Evidence, name: str) -> None:
     expected = published.text(name)
-    ids = model.encode(expected.prompt, special_tokens=expected.special_tokens)
+    ids = model.encode(expected.prompt, add_special_tokens=expected.special_tokens)
     text = model.generate(ids, max_new_tokens=expected.tokens, do_sample=False).text
     evidence["text"], evidence["published"] = text, expected.text
     assert text.strip() == expected.text, f"{text.strip()!r} is not {expected.text!r}"

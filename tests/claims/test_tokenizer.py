@@ -122,8 +122,8 @@ def test_japanese_prompt_has_its_ids(model: Model, evidence: Evidence) -> None:
 @pytest.mark.claim("special-tokens-flag")
 @pytest.mark.needs("mistral-tokenizer")
 def test_flag_removes_bos_from_the_published_example(model: Model, evidence: Evidence) -> None:
-    evidence["with_special_tokens"] = flagged = model.encode(HELLO, special_tokens=True)
-    evidence["without"] = without = model.encode(HELLO, special_tokens=False)
+    evidence["with_special_tokens"] = flagged = model.encode(HELLO, add_special_tokens=True)
+    evidence["without"] = without = model.encode(HELLO, add_special_tokens=False)
     evidence["default"] = default = model.tokenizer.encode(HELLO)
     with_bos, plain = [1, 22557, 1526], [22557, 1526]
     assert default == with_bos, f"{HELLO!r} gives {default} by default, not {with_bos}"

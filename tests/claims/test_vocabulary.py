@@ -93,8 +93,8 @@ def test_embedding_has_a_row_a_token_and_a_column_a_dimension(
 ) -> None:
     shape = embeddings.shape_without_weights(model.config)
     evidence["shape"] = list(shape)
-    evidence["vocabulary_in_the_configuration"] = model.vocabulary_size
-    expected = model.vocabulary_size, model.hidden_size
+    evidence["vocabulary_in_the_configuration"] = model.vocab_size
+    expected = model.vocab_size, model.hidden_size
     assert shape == expected, f"the embedding's shape is {shape}, not {expected}"
     assert shape[0] >= len(model.tokenizer), "a token has no row"
 
@@ -105,7 +105,7 @@ def test_loaded_embedding_has_the_shape_its_configuration_says(
     model: Model, evidence: Evidence
 ) -> None:
     evidence["shape"] = shape = list(model.embedding().shape)
-    expected = [model.vocabulary_size, model.hidden_size]
+    expected = [model.vocab_size, model.hidden_size]
     assert shape == expected, f"the embedding's shape is {shape}, its configuration says {expected}"
 
 

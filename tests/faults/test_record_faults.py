@@ -127,7 +127,7 @@ def test_in_bfloat16_texts_hold_by_margin_or_the_near_tie_is_named(
 ) -> None:
     import torch
 
-    found = texts(own_model.in_dtype("bfloat16"))
+    found = texts(own_model.variant(dtype="bfloat16"))
     tolerance = determinism.tolerance(found, torch.bfloat16)
     (variation,) = determinism.half_precision(own_model, PROMPTS, claims.LENGTH)
     for prompt, text in zip(PROMPTS, found, strict=True):
@@ -299,7 +299,7 @@ def test_the_published_texts_hold_where_they_are_given_and_fail_where_not(
     name: str,
 ) -> None:
     expected = published.text(name)
-    ids = own_model.encode(expected.prompt, special_tokens=expected.special_tokens)
+    ids = own_model.encode(expected.prompt, add_special_tokens=expected.special_tokens)
     own = own_model.generate(ids, max_new_tokens=expected.tokens, do_sample=False).text.strip()
     known = [expected.model_copy(update={"text": text}) for text in (own, f"Not {own}")]
     monkeypatch.setattr(published, "text", lambda _: known[0])
@@ -313,7 +313,7 @@ def test_a_published_text_that_differs_at_a_near_tie_holds(own_model: Model) -> 
     """As by another kernel: the published token is all but as likely as the one chosen."""
     expected = published.text("default-text")
     text = own_model.generate(expected.prompt, output_logits=True)
-    (world,) = own_model.encode("world", special_tokens=False)
+    (world,) = own_model.encode("world", add_special_tokens=False)
     logits = decoding.step_logits(text)[9]
     logits[world] = logits[text.ids[0][9]] - 1e-6
     found = recorded_outputs.beside_published(own_model, expected, text)

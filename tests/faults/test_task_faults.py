@@ -278,8 +278,8 @@ def test_a_prompt_that_is_encoded_otherwise_is_found(
     spoil: Callable[[list[int]], list[int]],
     message: str,
 ) -> None:
-    sound = own_model.prompt_ids
-    monkeypatch.setattr(own_model, "prompt_ids", lambda prompt: spoil(sound(prompt)))
+    sound = own_model.encode_prompt
+    monkeypatch.setattr(own_model, "encode_prompt", lambda prompt: spoil(sound(prompt)))
     red(published_questions, own_model, message)
 
 

@@ -40,7 +40,7 @@ def save_in_shards(folder: Path) -> None:
     """The embedded model in bf16, in several files with an index, as large models are kept."""
     import probes
 
-    network = probes.load("embedded").in_dtype("bfloat16").network
+    network = probes.load("embedded").variant(dtype="bfloat16").network
     network.save_pretrained(folder, max_shard_size="1MB")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(EMBEDDED_FOLDER / name, folder)

@@ -64,7 +64,7 @@ def test_a_test_of_ones_own_can_add_a_check_to_a_built_in_claim(warm_project: Pr
         """
 @pytest.mark.claim("round-trip")
 def test_our_texts_come_back(model):
-    assert model.decode(model.encode("日本", special_tokens=False)) == "日本"
+    assert model.decode(model.encode("日本", add_special_tokens=False)) == "日本"
 """
     )
     assert warm_project.run().ret == pytest.ExitCode.OK

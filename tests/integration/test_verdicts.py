@@ -195,7 +195,8 @@ def test_a_forward_pass_is_counted_for_the_check_that_made_it(warm_project: Proj
 @pytest.mark.claim("passes", title="It costs a pass.")
 @pytest.mark.parametrize("samples", [1, 3])
 def test_passes(model, samples):
-    model.generate("The capital", max_new_tokens=2, samples=samples, do_sample=True, seed=0)
+    settings = {"max_new_tokens": 2, "num_return_sequences": samples, "do_sample": True}
+    model.generate("The capital", seed=0, **settings)
 """
     )
     assert warm_project.run().ret == 0

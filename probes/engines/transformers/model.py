@@ -35,7 +35,7 @@ from probes.errors import (
 )
 from probes.schema.record import Cost, TargetFacts
 from probes.targets import Attention, Dtype, Quantization, Target, resolve
-from probes.targets.capabilities import lacks
+from probes.targets.capabilities import explain_missing
 from probes.targets.placement import gigabytes
 from probes.targets.preflight import Usable, placed, preflight
 
@@ -118,7 +118,7 @@ class Model:
     >>> model.decode(model.encode("Hello world"))
     '<s> Hello world'
     >>> from probes.schema.claim import Need
-    >>> model.lacks(Need.GPT2_XL) is None
+    >>> model.explain_missing(Need.GPT2_XL) is None
     False
     """
 
@@ -191,12 +191,12 @@ class Model:
         return network.eval()
 
     @contextmanager
-    def uncounted(self) -> Iterator[None]:
+    def pause_counting(self) -> Iterator[None]:
         """Leave forward passes uncounted meanwhile: where they are timed, or are to be compiled.
 
         >>> model = load("embedded")
         >>> before = model.cost
-        >>> with model.uncounted():
+        >>> with model.pause_counting():
         ...     _ = model.generate("The capital of Japan is", max_new_tokens=1)
         >>> model.cost == before
         True
@@ -258,25 +258,36 @@ class Model:
             gc.collect()
             torch.cuda.empty_cache()
 
-    def in_nf4(self) -> Model:
-        """The same model in NF4 with fp16 compute: itself if it is, else a copy."""
-        if self.target.quantization is Quantization.NF4:
-            return self
-        return self._copy(quantization=Quantization.NF4, dtype=Dtype.FLOAT16)
+    def variant(
+        self,
+        *,
+        quantization: str | None = None,
+        dtype: str | None = None,
+        attn_implementation: str | None = None,
+    ) -> Model:
+        """Return the same model loaded with other settings: itself if it has them, else a copy.
 
-    def unquantized(self) -> Model:
-        """The same model without quantization: itself if it has none, else a copy."""
-        return self._copy(quantization=Quantization.NONE)
+        Args:
+            quantization: `none` or `nf4`; NF4 computes in float16 unless a dtype is named too.
+            dtype: of the weights, such as `bfloat16`.
+            attn_implementation: such as `eager`.
 
-    def in_dtype(self, name: str) -> Model:
-        """A copy with weights of another dtype, such as `bfloat16`; itself if it has that."""
-        return self._copy(dtype=Dtype(name))
+        Raises:
+            UndecidableError: if there is no room for a copy.
 
-    def in_attention(self, name: str) -> Model:
-        """A copy with another attention, such as `eager`; itself if that was asked for."""
-        return self._copy(attention=Attention(name))
-
-    def _copy(self, **update: Any) -> Model:
+        >>> model = load("embedded")
+        >>> model.variant(dtype="bfloat16").network.dtype
+        torch.bfloat16
+        """
+        update: dict[str, Any] = {}
+        if quantization is not None and quantization != self.target.quantization.value:
+            update["quantization"] = Quantization(quantization)
+            if update["quantization"] is Quantization.NF4:
+                update["dtype"] = Dtype.FLOAT16
+        if dtype is not None:
+            update["dtype"] = Dtype(dtype)
+        if attn_implementation is not None:
+            update["attention"] = Attention(attn_implementation)
         target = self.target.model_copy(update=update)
         if target == self.target:
             return self
@@ -294,21 +305,21 @@ class Model:
         return int(self.config.get_text_config().hidden_size)
 
     @property
-    def vocabulary_size(self) -> int:
+    def vocab_size(self) -> int:
         """Rows of the embedding, as the configuration says."""
         return int(self.config.get_text_config().vocab_size)
 
     @property
-    def end_ids(self) -> list[int]:
+    def eos_token_ids(self) -> list[int]:
         """Ids of the end-of-sequence tokens at which `generate` stops; none if it has none."""
         ends = self.network.generation_config.eos_token_id
         if ends is None:
             return []
         return list(ends) if isinstance(ends, list) else [int(ends)]
 
-    def lacks(self, need: Need) -> str | None:
-        """What this target lacks of `need`, in words for a reader; None if nothing."""
-        return lacks(need, self.target, self.checkpoint)
+    def explain_missing(self, need: Need) -> str | None:
+        """Return why claims with a need cannot be decided on this target; None if they can."""
+        return explain_missing(need, self.target, self.checkpoint)
 
     @cached_property
     def _fingerprint(self) -> str:
@@ -349,15 +360,15 @@ class Model:
 
     # --- what claims ask of it ---------------------------------------------------------------
 
-    def encode(self, text: str, *, special_tokens: bool = True) -> list[int]:
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
         """Token ids of a text.
 
-        >>> load("embedded").encode("Hello world", special_tokens=False)
+        >>> load("embedded").encode("Hello world", add_special_tokens=False)
         [22557, 1526]
         """
         tokenizer = self.tokenizer
         with _tokenizing(f"encode {shown(text)}"):
-            return [int(i) for i in tokenizer.encode(text, add_special_tokens=special_tokens)]
+            return [int(i) for i in tokenizer.encode(text, add_special_tokens=add_special_tokens)]
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
         """The text of token ids.
@@ -369,21 +380,21 @@ class Model:
         with _tokenizing(f"decode the ids {shown(list(ids))}"):
             return str(tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens))
 
-    def prompt_ids(self, prompt: Prompt) -> list[int]:
+    def encode_prompt(self, prompt: Prompt) -> list[int]:
         """A prompt's token ids: a text is encoded with special tokens, ids stay as they are.
 
         Raises:
             UnknownIdError: if the network's embedding has no row for one of them.
 
-        >>> load("embedded").prompt_ids("Hello world")
+        >>> load("embedded").encode_prompt("Hello world")
         [1, 22557, 1526]
-        >>> load("embedded").prompt_ids([1, 32000])
+        >>> load("embedded").encode_prompt([1, 32000])
         Traceback (most recent call last):
         probes.errors.UnknownIdError: the id 32,000 has no row in the embedding, which has 32,000
         """
-        return self.known_ids(self.encode(prompt) if isinstance(prompt, str) else prompt)
+        return self.check_ids(self.encode(prompt) if isinstance(prompt, str) else prompt)
 
-    def known_ids(self, ids: Sequence[int], kind: str = "id") -> list[int]:
+    def check_ids(self, ids: Sequence[int], kind: str = "id") -> list[int]:
         """The ids, if the embedding has a row for each: a CUDA device survives no other.
 
         Args:
@@ -393,7 +404,7 @@ class Model:
         Raises:
             UnknownIdError: if one has no row.
 
-        >>> load("embedded").known_ids([9, -1])
+        >>> load("embedded").check_ids([9, -1])
         Traceback (most recent call last):
         probes.errors.UnknownIdError: the id -1 has no row in the embedding, which has 32,000
         """
@@ -421,7 +432,7 @@ class Model:
         2
         """
         weight: torch.Tensor = self.network.get_input_embeddings().weight.detach()
-        return weight if ids is None else weight[self.known_ids(ids)]
+        return weight if ids is None else weight[self.check_ids(ids)]
 
     @torch.inference_mode()
     def logits(self, prompt: Prompt) -> torch.Tensor:
@@ -450,7 +461,7 @@ class Model:
         >>> [len(each) for each in load("embedded").logits_batch(["The capital", "The"])]
         [3, 2]
         """
-        rows = [self.prompt_ids(prompt) for prompt in prompts]
+        rows = [self.encode_prompt(prompt) for prompt in prompts]
         width, filler = max(map(len, rows)), self._filler
         ids = torch.tensor([row + [filler] * (width - len(row)) for row in rows])
         mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
@@ -489,13 +500,13 @@ class Model:
                 "continuations must have one common length of at least 1, "
                 f"not lengths {sorted(lengths)}: pad them or call once a length"
             )
-        rows = [self.known_ids(c) for c in continuations]
+        rows = [self.check_ids(c) for c in continuations]
         length = len(rows[0])
         key_values = copy.deepcopy(self._prefill(prompt).key_values)
         if hasattr(key_values, "batch_repeat_interleave"):
             key_values.batch_repeat_interleave(len(rows))
         else:  # none, or mere tuples, as Mistral's are up to transformers 4.47
-            key_values, rows = None, [self.prompt_ids(prompt) + row for row in rows]
+            key_values, rows = None, [self.encode_prompt(prompt) + row for row in rows]
         ids = torch.tensor(rows, device=self.device)
         out = self.network(input_ids=ids, past_key_values=key_values, use_cache=True)
         logits: torch.Tensor = out.logits[:, -length:].float().cpu()
@@ -507,7 +518,7 @@ class Model:
         *,
         sampling: Sampling | None = None,
         seed: int | None = None,
-        samples: int = 1,
+        num_return_sequences: int = 1,
         max_new_tokens: int | None = None,
         **arguments: Any,
     ) -> Generation:
@@ -517,7 +528,7 @@ class Model:
             prompt: text, encoded with special tokens, or token ids.
             sampling: how to draw; None is the library's default, greedy.
             seed: seeds torch before the call; needed for draws that can be repeated.
-            samples: continuations of the same prompt, made in one batch.
+            num_return_sequences: continuations of the same prompt, made in one batch.
             max_new_tokens: length; None is the library's default.
             **arguments: anything else `generate` takes.
 
@@ -528,7 +539,7 @@ class Model:
             [prompt],
             sampling=sampling,
             seed=seed,
-            samples=samples,
+            num_return_sequences=num_return_sequences,
             max_new_tokens=max_new_tokens,
             **arguments,
         )[0]
@@ -539,7 +550,7 @@ class Model:
         *,
         sampling: Sampling | None = None,
         seed: int | None = None,
-        samples: int = 1,
+        num_return_sequences: int = 1,
         max_new_tokens: int | None = None,
         **arguments: Any,
     ) -> list[Generation]:
@@ -552,7 +563,7 @@ class Model:
             prompts: texts, encoded with special tokens, or token ids.
             sampling: how to draw; None is the library's default, greedy.
             seed: seeds torch before the call.
-            samples: continuations of each prompt.
+            num_return_sequences: continuations of each prompt.
             max_new_tokens: length; None is the library's default.
             **arguments: anything else `generate` takes.
 
@@ -564,13 +575,13 @@ class Model:
         >>> [len(generation.ids[0]) for generation in two]
         [20, 20]
         """
-        ids = [self.prompt_ids(prompt) for prompt in prompts]
-        if len(ids) * samples > 1:  # else no row is filled up
-            self.known_ids(self._library_fillers, "padding id")
+        ids = [self.encode_prompt(prompt) for prompt in prompts]
+        if len(ids) * num_return_sequences > 1:  # else no row is filled up
+            self.check_ids(self._library_fillers, "padding id")
         inputs, mask = self._padded(ids)
         settings = {} if sampling is None else sampling.arguments()
-        if samples > 1:
-            settings["num_return_sequences"] = samples
+        if num_return_sequences > 1:
+            settings["num_return_sequences"] = num_return_sequences
         if max_new_tokens is not None:
             settings["max_new_tokens"] = max_new_tokens
         if seed is not None:
@@ -587,7 +598,7 @@ class Model:
         logits, scores = _by_row(output.get("logits")), _by_row(output.get("scores"))
         generations = []
         for number, prompt in enumerate(ids):
-            rows = slice(number * samples, (number + 1) * samples)
+            rows = slice(number * num_return_sequences, (number + 1) * num_return_sequences)
             texts = [self.decode(row, skip_special_tokens=True) for row in new[rows]]
             generations.append(
                 Generation(
@@ -617,7 +628,7 @@ class Model:
     # --- how it does it ----------------------------------------------------------------------
 
     def _prefill(self, prompt: Prompt) -> Prefill:
-        ids = tuple(self.prompt_ids(prompt))
+        ids = tuple(self.encode_prompt(prompt))
         if ids not in self._prefills:
             inputs = torch.tensor([ids], device=self.device)
             out = self.network(input_ids=inputs, use_cache=True)
@@ -641,18 +652,18 @@ class Model:
     def _filler(self) -> int:
         """The token that pads here: one that has a row, as nothing attends to it."""
         rows = len(self.embedding())
-        return next((i for i in self.end_ids if 0 <= i < rows), 0)
+        return next((i for i in self.eos_token_ids if 0 <= i < rows), 0)
 
     @property
     def _library_fillers(self) -> list[int]:
         """The token, if any, that `generate` fills a row with which ends before others."""
         pad = self.network.generation_config.pad_token_id
-        return self.end_ids[:1] if pad is None else [int(pad)]
+        return self.eos_token_ids[:1] if pad is None else [int(pad)]
 
     def _until_end(self, ids: list[int]) -> list[int]:
         """Cut a row after its first end-of-sequence token: what follows is padding."""
         for position, token in enumerate(ids):
-            if token in self.end_ids:
+            if token in self.eos_token_ids:
                 return ids[: position + 1]
         return ids
 

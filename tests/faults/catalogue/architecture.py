@@ -92,7 +92,7 @@ def head_in_bf16(model: Model) -> Patch:
 @fault("rows of two words exchanged: Tokyo answers for Paris", "next-token")
 def two_rows_exchanged(model: Model) -> Patch:
     weight = embedding_layer(model).weight
-    rows = [model.encode(word, special_tokens=False)[0] for word in ("Tokyo", "Paris")]
+    rows = [model.encode(word, add_special_tokens=False)[0] for word in ("Tokyo", "Paris")]
     data = weight.data.clone()
     data[rows] = data[rows[::-1]]
     return swapped(weight, "data", data)

@@ -44,9 +44,9 @@ def toy(**more: Any) -> Model:
     parts = {
         "logits": logits,
         "logits_after": logits_after,
-        "prompt_ids": list,
+        "encode_prompt": list,
         "remember": lambda _, make: make(),
-        "end_ids": [END],
+        "eos_token_ids": [END],
         "decode": lambda ids, **_: " ".join(map(str, ids)),
     }
     return cast("Model", SimpleNamespace(**{**parts, **more}))

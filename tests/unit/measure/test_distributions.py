@@ -20,8 +20,8 @@ def model(logits: torch.Tensor, encoded: Mapping[str, list[int]] | None = None) 
     """As much of a model as a distribution asks of one: the last row of logits is the one."""
     import torch
 
-    def encode(text: str, *, special_tokens: bool = True) -> list[int]:
-        return [1] * special_tokens + (encoded or {})[text]
+    def encode(text: str, *, add_special_tokens: bool = True) -> list[int]:
+        return [1] * add_special_tokens + (encoded or {})[text]
 
     parts: dict[str, Any] = {
         "logits": lambda prompt: torch.stack([-logits, *[-logits] * len(prompt), logits]),

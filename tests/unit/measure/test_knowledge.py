@@ -148,7 +148,7 @@ def test_text_grows_token_by_token_as_it_would_be_decoded() -> None:
     model = probes.load("embedded")
     reader = Reader(model)
     for text in ("It is Tokyo. 日本", "Zürich, Ö", "a  b\n\nc", "🗼 tower"):
-        ids = tuple(model.encode(text, special_tokens=False))
+        ids = tuple(model.encode(text, add_special_tokens=False))
         assert reader.text(ids).strip() == text
 
 

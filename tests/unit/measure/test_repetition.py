@@ -65,7 +65,12 @@ def test_sampled_texts_are_compared_with_their_own_prompts_greedy_text() -> None
 
     model = cast("Model", SimpleNamespace(generate_batch=generate_batch))
     found = greedy_against_sampled(model, greedy, samples=3, seed=4)
-    settings = {"sampling": Sampling(top_k=0), "samples": 3, "seed": 4, "max_new_tokens": 12}
+    settings = {
+        "sampling": Sampling(top_k=0),
+        "num_return_sequences": 3,
+        "seed": 4,
+        "max_new_tokens": 12,
+    }
     assert calls == [([[1], [2]], settings)]
     # Of nine 4-grams the loop has 6 that are different, the late one 8, the free text 9.
     assert found.greedy_distinct == pytest.approx((6 + 9) / 18)

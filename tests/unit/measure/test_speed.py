@@ -77,7 +77,7 @@ def test_the_limit_is_the_bandwidth_over_the_bytes_of_weights_and_cache(
 def test_the_cache_that_is_counted_is_the_cache_that_is_there(model: Model) -> None:
     import torch
 
-    ids = torch.tensor([model.prompt_ids("The capital of Japan is")])
+    ids = torch.tensor([model.encode_prompt("The capital of Japan is")])
     with torch.inference_mode():
         kept = model.network(ids, use_cache=True).past_key_values
     layers = getattr(kept, "layers", None)
@@ -90,7 +90,7 @@ def test_the_cache_that_is_counted_is_the_cache_that_is_there(model: Model) -> N
 def test_four_bit_weights_are_counted_as_stored_with_their_scales(model: Model) -> None:
     from probes.measure import quantization
 
-    small = model.in_nf4()
+    small = model.variant(quantization="nf4")
     assert throughput.weights_read(small) == quantization.memory(small).total_bytes
 
 
@@ -139,7 +139,7 @@ def without(network: Any) -> Callable[..., Any]:
     real = throughput.WAYS["continuous batching"]
 
     def way(model: Model, sizes: Sizes) -> Any:
-        bare = SimpleNamespace(network=network, prompt_ids=model.prompt_ids)
+        bare = SimpleNamespace(network=network, encode_prompt=model.encode_prompt)
         return real(bare, sizes)
 
     return way

@@ -82,8 +82,10 @@ def test_the_chance_of_a_repeat_is_that_of_the_texts_before() -> None:
     model = probes.load("embedded")
     opening, setting = texts.STORIES[0], Sampling(temperature=0.5, top_p=0.9)
     (found,) = stories.sampled_runs(model, setting, seed=5, openings=[opening], runs=2, length=3)
-    ids = model.generate(opening, sampling=setting, seed=5, samples=2, max_new_tokens=3).ids[0]
-    logits = model.logits(model.prompt_ids(opening) + ids)[-len(ids) - 1 : -1]
+    ids = model.generate(
+        opening, sampling=setting, seed=5, num_return_sequences=2, max_new_tokens=3
+    ).ids[0]
+    logits = model.logits(model.encode_prompt(opening) + ids)[-len(ids) - 1 : -1]
     steps = sampling_reference.log_probabilities(logits, setting)
     wanted = sum(float(steps[place, token]) for place, token in enumerate(ids))
     assert found.chance_of_repeat == pytest.approx(math.exp(wanted), rel=1e-4)

@@ -51,7 +51,7 @@ def test_several_rows_are_not_generated_where_what_pads_has_no_row(
     model = probes.load("embedded")
     for name, value in settings.items():
         monkeypatch.setattr(model.network.generation_config, name, value)
-    for many in ({"prompts": [KNOWN, KNOWN]}, {"prompts": [KNOWN], "samples": 2}):
+    for many in ({"prompts": [KNOWN, KNOWN]}, {"prompts": [KNOWN], "num_return_sequences": 2}):
         with pytest.raises(UnknownIdError, match=f"{kind} has no row in the embedding"):
             model.generate_batch(max_new_tokens=2, **many)
     assert len(model.generate(KNOWN, max_new_tokens=2).ids[0]) == 2

@@ -40,7 +40,7 @@ def generation(*samples: list[int], **more: Any) -> Generation:
 class Asked:
     """A model that answers every batch alike and keeps what it was asked."""
 
-    vocabulary_size = 3
+    vocab_size = 3
 
     def __init__(self, *answers: Generation) -> None:
         self.answers = [*answers]
@@ -51,7 +51,7 @@ class Asked:
         self.calls.append((prompts, arguments))
         return self.answers
 
-    def prompt_ids(self, prompt: Sequence[int]) -> list[int]:
+    def encode_prompt(self, prompt: Sequence[int]) -> list[int]:
         return [1, *prompt]
 
     def remember(self, key: Any, make: Any) -> Any:
@@ -74,7 +74,7 @@ def measured(made: Generation) -> Any:
             {
                 "sampling": Sampling(top_k=3),
                 "seed": 2,
-                "samples": 4,
+                "num_return_sequences": 4,
                 "max_new_tokens": 9,
                 "output_logits": True,
                 "output_scores": True,
@@ -106,7 +106,7 @@ def test_many_samples_are_drawn_in_batches_that_go_on_with_the_random_numbers(
     (found,) = of_samples(
         cast("Model", asked), [[7]], Sampling(top_k=3), samples=5, length=9, seed=2
     )
-    assert [(each["samples"], each["seed"]) for _, each in asked.calls] == [
+    assert [(each["num_return_sequences"], each["seed"]) for _, each in asked.calls] == [
         (2, 2),
         (2, None),
         (1, None),
@@ -178,7 +178,10 @@ def test_runs_that_reproduce_are_counted_against_the_exact_chances_of_their_text
     asked = Asked(generation([0, 2, 1], [0, 2, 2], [0, 2, 1]), generation([2], [0], [2]))
     found = runs_that_reproduce(cast("Model", asked), texts, sampling, runs=3, seed=5)
     assert asked.calls == [
-        ([[7], [8]], {"sampling": sampling, "seed": 5, "samples": 3, "max_new_tokens": 3})
+        (
+            [[7], [8]],
+            {"sampling": sampling, "seed": 5, "num_return_sequences": 3, "max_new_tokens": 3},
+        )
     ]
     first, second, third = ([p * p / sum(q * q for q in row) for p in row] for row in ROWS)
     chances = [first[0] * second[2] * third[1]] * 3 + [first[2]] * 3
@@ -196,7 +199,7 @@ def test_many_runs_are_drawn_in_batches_that_go_on_with_the_same_random_numbers(
     runs = ROWS_AT_ONCE + 1
     found = runs_that_reproduce(cast("Model", asked), texts, Sampling(), runs=runs, seed=5)
     half = ROWS_AT_ONCE // 2
-    assert [(call["seed"], call["samples"]) for _, call in asked.calls] == [
+    assert [(call["seed"], call["num_return_sequences"]) for _, call in asked.calls] == [
         (5, half),
         (None, half),
         (None, 1),

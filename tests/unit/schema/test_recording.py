@@ -217,8 +217,8 @@ def test_published_texts_have_the_tokens_asked_for_or_lost_a_blank_line_in_print
 
     model = probes.load("embedded")
     for text in published().text:
-        start = model.encode(text.prompt, special_tokens=text.special_tokens)
-        ids = model.encode(f"{text.prompt} {text.text}", special_tokens=text.special_tokens)
+        start = model.encode(text.prompt, add_special_tokens=text.special_tokens)
+        ids = model.encode(f"{text.prompt} {text.text}", add_special_tokens=text.special_tokens)
         assert ids[: len(start)] == start
         lost = text.tokens - (len(ids) - len(start))
         assert 0 <= lost <= text.text.count("\n"), text.id

@@ -169,7 +169,7 @@ def test_texts_of_the_embedded_model_come_as_often_as_computed() -> None:
     model, sampling = probes.load("embedded"), Sampling(temperature=1.4, top_k=2)
     texts = possible_texts(model, "Once upon a time,", sampling, 3, width=8)
     drawn = model.generate(
-        "Once upon a time,", sampling=sampling, samples=200, seed=0, max_new_tokens=3
+        "Once upon a time,", sampling=sampling, num_return_sequences=200, seed=0, max_new_tokens=3
     )
     counts = Counter(map(tuple, drawn.ids))
     assert set(counts) <= set(texts.ids)

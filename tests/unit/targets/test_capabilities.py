@@ -8,7 +8,7 @@ import pytest
 
 from probes.schema.claim import Need
 from probes.targets import EMBEDDED_FOLDER, Target
-from probes.targets.capabilities import lacks
+from probes.targets.capabilities import explain_missing
 from probes.targets.checkpoint import Checkpoint
 from probes.targets.safetensors import Tensor
 from probes.targets.vocabulary import read_pieces
@@ -46,14 +46,14 @@ def target(**fields: Any) -> Target:
 def test_every_target_has_a_tokenizer_a_config_and_a_model(
     need: Need, checkpoint: Callable[..., Checkpoint]
 ) -> None:
-    assert lacks(need, target(), checkpoint()) is None
+    assert explain_missing(need, target(), checkpoint()) is None
 
 
 @pytest.mark.parametrize("need", list(Need))
 def test_every_need_is_met_or_has_a_reason_in_one_line(
     need: Need, checkpoint: Callable[..., Checkpoint]
 ) -> None:
-    reason = lacks(need, target(), checkpoint())
+    reason = explain_missing(need, target(), checkpoint())
     assert reason is None or (reason and "\n" not in reason)
 
 
@@ -80,16 +80,16 @@ def test_every_need_is_met_or_has_a_reason_in_one_line(
 def test_what_cannot_be_seen_must_be_declared(
     need: Need, reason: str, checkpoint: Callable[..., Checkpoint]
 ) -> None:
-    assert lacks(need, target(), checkpoint()) == reason
-    assert lacks(need, target(provides=[need]), checkpoint()) is None
+    assert explain_missing(need, target(), checkpoint()) == reason
+    assert explain_missing(need, target(provides=[need]), checkpoint()) is None
 
 
 # --- Mistral's tokenizer ------------------------------------------------------------------------
 
 
 def test_mistrals_tokenizer_is_known_by_its_pieces(checkpoint: Callable[..., Checkpoint]) -> None:
-    assert lacks(Need.MISTRAL_TOKENIZER, target(), checkpoint(MISTRAL)) is None
-    assert lacks(Need.MISTRAL_TOKENIZER, target(), checkpoint()) == (
+    assert explain_missing(Need.MISTRAL_TOKENIZER, target(), checkpoint(MISTRAL)) is None
+    assert explain_missing(Need.MISTRAL_TOKENIZER, target(), checkpoint()) == (
         "its tokenizer is not Mistral-7B-v0.1's: 0 of 32000 pieces at the same id"
     )
 
@@ -99,7 +99,7 @@ def test_a_damaged_copy_of_mistrals_tokenizer_cannot_slip_out_of_its_claims(
     damaged: int, known: bool, checkpoint: Callable[..., Checkpoint]
 ) -> None:
     swapped = {piece: i + 1 if i >= 32000 - damaged else i for piece, i in MISTRAL.items()}
-    reason = lacks(Need.MISTRAL_TOKENIZER, target(), checkpoint(swapped))
+    reason = explain_missing(Need.MISTRAL_TOKENIZER, target(), checkpoint(swapped))
     assert (reason is None) is known
     assert known or "28799 of 32000 pieces" in str(reason)
 
@@ -109,7 +109,7 @@ def test_a_target_that_declares_mistrals_tokenizer_must_keep_its_word(
 ) -> None:
     declared = target(provides=[Need.MISTRAL_TOKENIZER])
     for need in (Need.MISTRAL_TOKENIZER, Need.BOS, Need.SENTENCEPIECE):
-        assert lacks(need, declared, checkpoint()) is None
+        assert explain_missing(need, declared, checkpoint()) is None
 
 
 # --- BOS and the SentencePiece reference --------------------------------------------------------
@@ -117,17 +117,20 @@ def test_a_target_that_declares_mistrals_tokenizer_must_keep_its_word(
 
 def test_bos_is_expected_where_the_files_ask_for_it(checkpoint: Callable[..., Checkpoint]) -> None:
     settings = {"bos_token": "<s>", "add_bos_token": True}
-    assert lacks(Need.BOS, target(), checkpoint(**{"tokenizer_config.json": settings})) is None
+    assert (
+        explain_missing(Need.BOS, target(), checkpoint(**{"tokenizer_config.json": settings}))
+        is None
+    )
 
 
 def test_bos_is_not_expected_where_the_files_do_not(
     checkpoint: Callable[..., Checkpoint],
 ) -> None:
-    assert lacks(Need.BOS, target(), checkpoint()) == (
+    assert explain_missing(Need.BOS, target(), checkpoint()) == (
         "its tokenizer's files do not ask for a beginning-of-sequence token; if it should insert "
         'one, declare provides = ["bos"] for it in a targets file'
     )
-    assert lacks(Need.BOS, target(provides=[Need.BOS]), checkpoint()) is None
+    assert explain_missing(Need.BOS, target(provides=[Need.BOS]), checkpoint()) is None
 
 
 def test_mistrals_tokenizer_is_expected_to_insert_bos_whatever_its_files_say(
@@ -136,18 +139,18 @@ def test_mistrals_tokenizer_is_expected_to_insert_bos_whatever_its_files_say(
     settings = {"bos_token": "<s>", "add_bos_token": False}
     lost = checkpoint(MISTRAL, **{"tokenizer_config.json": settings})
     assert not lost.promises_bos
-    assert lacks(Need.BOS, target(), lost) is None
+    assert explain_missing(Need.BOS, target(), lost) is None
 
 
 def test_the_reference_is_mistrals_own_or_one_in_the_folder(
     checkpoint: Callable[..., Checkpoint],
 ) -> None:
-    assert lacks(Need.SENTENCEPIECE, target(), checkpoint(MISTRAL)) is None
-    assert lacks(Need.SENTENCEPIECE, target(), checkpoint()) == (
+    assert explain_missing(Need.SENTENCEPIECE, target(), checkpoint(MISTRAL)) is None
+    assert explain_missing(Need.SENTENCEPIECE, target(), checkpoint()) == (
         "its folder has no SentencePiece model (tokenizer.model) to compare it with"
     )
     with_model = checkpoint(**{"tokenizer.model": b"\n\x0e"})
-    assert lacks(Need.SENTENCEPIECE, target(), with_model) is None
+    assert explain_missing(Need.SENTENCEPIECE, target(), with_model) is None
 
 
 # --- NF4 ----------------------------------------------------------------------------------------
@@ -168,15 +171,15 @@ def test_a_target_loaded_in_nf4_decides_its_claims(
     checkpoint: Callable[..., Checkpoint], bitsandbytes: Callable[[bool], None]
 ) -> None:
     bitsandbytes(False)
-    assert lacks(Need.NF4, target(quantization="nf4"), checkpoint(weights=2**40)) is None
+    assert explain_missing(Need.NF4, target(quantization="nf4"), checkpoint(weights=2**40)) is None
 
 
 def test_a_small_model_is_quantized_beside_itself(
     checkpoint: Callable[..., Checkpoint], bitsandbytes: Callable[[bool], None]
 ) -> None:
     bitsandbytes(True)
-    assert lacks(Need.NF4, target(), checkpoint(weights=2**30)) is None
-    assert lacks(Need.NF4, target(), checkpoint(weights=3 * 2**30)) == (
+    assert explain_missing(Need.NF4, target(), checkpoint(weights=2**30)) is None
+    assert explain_missing(Need.NF4, target(), checkpoint(weights=3 * 2**30)) == (
         "it is not loaded in NF4, and too large (3.0 GiB) for an NF4 copy to be loaded beside it; "
         "run it with --quantization nf4"
     )
@@ -186,7 +189,7 @@ def test_without_bitsandbytes_there_is_no_nf4(
     checkpoint: Callable[..., Checkpoint], bitsandbytes: Callable[[bool], None]
 ) -> None:
     bitsandbytes(False)
-    assert lacks(Need.NF4, target(), checkpoint()) == (
+    assert explain_missing(Need.NF4, target(), checkpoint()) == (
         "bitsandbytes, which quantizes to NF4, is not installed"
     )
 
@@ -207,7 +210,7 @@ def test_an_older_transformers_needs_cuda_for_nf4(
     bitsandbytes(True)
     monkeypatch.setattr("probes.targets.capabilities.version", lambda _: installed)
     monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
-    assert lacks(Need.NF4, target(), checkpoint()) == (
+    assert explain_missing(Need.NF4, target(), checkpoint()) == (
         None
         if can
         else f"without a CUDA device transformers {installed} cannot load 4-bit weights: "
@@ -219,4 +222,4 @@ def test_weights_that_are_quantized_already_are_not_quantized_again(
     checkpoint: Callable[..., Checkpoint],
 ) -> None:
     stored = checkpoint(config={"quantization_config": {"quant_method": "gptq"}})
-    assert lacks(Need.NF4, target(), stored) == "its weights are stored quantized (gptq)"
+    assert explain_missing(Need.NF4, target(), stored) == "its weights are stored quantized (gptq)"
