@@ -1,4 +1,4 @@
-"""Runs the faults once a session, in a process of their own: what they break stays there."""
+"""Decides claims under faults in a process of its own: what a fault breaks stays there."""
 
 from __future__ import annotations
 
@@ -7,21 +7,17 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from _pytest.terminal import TerminalReporter
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[2]
 
 Verdicts = dict[str, dict[str, list[str]]]
-
-
-_RESULTS = pytest.StashKey[dict[str, Verdicts]]()
+"""For each claim the reasons of its checks, by verdict."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,43 +28,35 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
-    """With -v: for each fault the claims that saw it, and what they found."""
-    if config.option.verbose < 1:
-        return
-    for fault, claims in config.stash.get(_RESULTS, {}).items():
-        terminalreporter.write_line("")
-        terminalreporter.write_line(fault, bold=True)
-        for claim, checks in claims.items():
-            for reason in checks.get("fails", [])[:1]:
-                terminalreporter.write_line(f"  {claim}: {' '.join(reason.split())[:200]}")
+@pytest.fixture(scope="session")
+def all_claims(request: pytest.FixtureRequest) -> bool:
+    """Whether all claims are decided; the option is unknown where only other tests are run."""
+    return bool(request.config.getoption("--all-claims", default=False))
 
 
 @pytest.fixture(scope="session")
-def results(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Mapping[str, Verdicts]:
-    """What the claims came to under each fault that this run asks for."""
-    file = tmp_path_factory.mktemp("faults") / "results.json"
-    wanted = [
-        str(item.callspec.params["name"])
-        for item in request.session.items
-        if isinstance(item, pytest.Function)
-        and "results" in item.fixturenames
-        and hasattr(item, "callspec")
-    ]
-    environment = {k: v for k, v in os.environ.items() if k != "PYTEST_ADDOPTS"}
-    # Where only a part of the tests is run, the option may not be known.
-    everything = ["--all-claims"] * request.config.getoption("--all-claims", default=False)
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.faults.runner", *everything, str(file), *wanted],
+def decide_under(all_claims: bool) -> Iterator[Callable[[str], Verdicts]]:
+    """Decide the claims that a fault names, in one process for the whole session."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.faults.runner", *(["--all-claims"] if all_claims else [])],
         cwd=ROOT,
-        env=environment,
-        capture_output=True,
+        env={name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
-        check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    request.config.stash[_RESULTS] = found
-    return found
+    assert process.stdin is not None
+    assert process.stdout is not None
+    questions, answers = process.stdin, process.stdout
+
+    def decide(fault: str) -> Verdicts:
+        questions.write(f"{fault}\n")
+        questions.flush()
+        answer = answers.readline()
+        assert answer, f"the process that decides claims under faults died of {fault!r}"
+        verdicts: Verdicts = json.loads(answer)
+        return verdicts
+
+    yield decide
+    with process:
+        questions.close()

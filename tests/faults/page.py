@@ -114,7 +114,7 @@ def _introduction() -> list[str]:
         f"A claim that nothing can turn red says nothing. `pytest tests/faults` breaks the stack "
         f"under test in {len(CATALOGUE)} ways, one at a time, and sees the claims below fail on "
         "the embedded model; those that need the weights of Mistral-7B fail on stand-ins. No fault "
-        "goes unseen; without any the same checks hold. `-v` shows "
+        "goes unseen; without any the same checks hold. `-rP` shows "
         "what each claim found; `--all-claims` decides all claims under each fault, about a minute "
         "each.",
     ]

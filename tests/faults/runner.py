@@ -1,9 +1,11 @@
-"""Decides claims under each fault, all in one process, and writes down what came of them.
+"""Decides claims under faults, all in one process.
 
-python -m tests.faults.runner [--all-claims] RESULTS.json [FAULT ...]
+python -m tests.faults.runner [--all-claims] < NAMES
+python -m tests.faults.runner RESULTS.json
 
-Decides the claims that a fault names, by the checks that are enough to see it; or all claims by
-all checks, a minute a fault.
+The first reads names of faults, one a line, and answers each with a line of JSON: the verdicts of
+the claims that the fault names, by the checks that are enough to see it; or of all claims, about a
+minute a fault. The second writes the verdicts under every fault into a file.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -27,15 +30,18 @@ from tests.faults.catalogue import CATALOGUE, Fault
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tests.faults.conftest import Verdicts
+
 ROOT = Path(__file__).parents[2]
 ALL_CLAIMS = "--all-claims"
 
-Verdicts = dict[str, dict[str, list[str]]]
-"""For each claim the reasons of its checks, by verdict."""
+# What a user's run has and these do without: a cache, reports, garbage collection after each run.
+OPTIONS = [f"--rootdir={ROOT}", "-q", "--no-report", "-p", "no:cacheprovider"]
+OPTIONS += ["-p", "no:unraisableexception", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
 
 
 class _Collector:
-    """Takes down every check's verdict as it is reached."""
+    """Collects every check's verdict as it is reached."""
 
     def __init__(self) -> None:
         self.verdicts: Verdicts = {}
@@ -50,21 +56,19 @@ class _Collector:
 
 
 def decide(claims: Sequence[str], checks: str) -> Verdicts:
-    """Decide claims as a user would, with nothing remembered of what went before."""
+    """Decide claims as a user would, with nothing remembered of earlier runs."""
     collector = _Collector()
-    arguments = [f"--rootdir={ROOT}", "-q", "-p", "no:cacheprovider", "--no-report", "-k", checks]
-    arguments += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # this is no first import
-    arguments += [part for claim in claims for part in ("--claim", claim)]
+    named = [part for claim in claims for part in ("--claim", claim)]
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
-        pytest.main([str(ROOT / "tests" / "claims"), *arguments], plugins=[collector])
+        pytest.main([str(ROOT / "tests" / "claims"), *OPTIONS, "-k", checks, *named], [collector])
     if not collector.verdicts:
         raise RuntimeError(f"nothing was decided:\n{output.getvalue()}")
     return collector.verdicts
 
 
-def under(fault: Fault, *, all_claims: bool) -> Verdicts:
-    """What the claims that a fault names, or all, come to while it lasts."""
+def decide_under(fault: Fault, *, all_claims: bool) -> Verdicts:
+    """Decide the claims that a fault names, or all, while it lasts."""
     model = probes.load(DEFAULT_TARGET)
     model.unload()
     with fault.apply(model):
@@ -73,22 +77,37 @@ def under(fault: Fault, *, all_claims: bool) -> Verdicts:
     return verdicts
 
 
-def main(*arguments: str) -> None:
-    """Run the named faults, or all."""
-    all_claims = ALL_CLAIMS in arguments
-    results, *names = (each for each in arguments if each != ALL_CLAIMS)
+def answer(*, all_claims: bool) -> None:
+    """Answer each fault named on standard input with a line on standard output."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
+    for line in sys.stdin:
+        verdicts = decide_under(CATALOGUE[line.strip()], all_claims=all_claims)
+        print(json.dumps(verdicts), file=answers, flush=True)
+
+
+def write_results(file: Path) -> None:
+    """Write the verdicts under every fault into a file."""
+    found = {}
+    for name, fault in CATALOGUE.items():
+        started = time.monotonic()
+        found[name] = decide_under(fault, all_claims=False)
+        print(f"{name}: {time.monotonic() - started:.1f} s", flush=True)
+    file.write_text(json.dumps(found, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
     # A counterexample is enough: making it smaller takes longer than finding it.
     hypothesis.settings.register_profile(
         "faults", phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate]
     )
     hypothesis.settings.load_profile("faults")
-    found = {}
-    for name in names or CATALOGUE:
-        started = time.monotonic()
-        found[name] = under(CATALOGUE[name], all_claims=all_claims)
-        print(f"{name}: {time.monotonic() - started:.1f} s", flush=True)
-    Path(results).write_text(json.dumps(found, indent=1), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    match sys.argv[1:]:
+        case []:
+            answer(all_claims=False)
+        case ["--all-claims"]:
+            answer(all_claims=True)
+        case [file]:
+            write_results(Path(file))
+        case others:
+            sys.exit(f"no arguments, {ALL_CLAIMS} or RESULTS.json, not {others}")

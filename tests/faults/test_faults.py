@@ -1,5 +1,5 @@
-"""Every fault is seen: the claims it names fail while it lasts. That they hold without it
-is what `pytest tests/claims` shows."""
+"""Every fault is seen: the claims it names fail while it lasts; `pytest tests/claims` shows that
+they hold without it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.faults.page import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
 
     from tests.faults.conftest import Verdicts
 
@@ -49,18 +49,23 @@ def begins(finding: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
-def test_claims_fail_under_the_fault(results: Mapping[str, Verdicts], name: str) -> None:
+def test_fault_turns_its_claims_red(
+    name: str, decide_under: Callable[[str], Verdicts], all_claims: bool
+) -> None:
+    verdicts = decide_under(name)
+    broken = {claim: checks["error"] for claim, checks in verdicts.items() if "error" in checks}
+    assert not broken, f"claims that end in an error instead of failing: {broken}"
     for claim in CATALOGUE[name].claims:
-        checks = results[name].get(claim, {})
+        checks = verdicts.get(claim, {})
         assert "fails" in checks, f"{claim} does not see it: {checks or 'nothing was decided'}"
-        wordless = [
-            reason for reason in checks["fails"] if reason.partition(": ")[2].startswith("assert")
-        ]
-        assert not wordless, f"{claim} fails without a word: {wordless}"
-    broken = {
-        claim: checks["error"] for claim, checks in results[name].items() if "error" in checks
-    }
-    assert not broken, f"claims that break instead of failing: {broken}"
+        findings = [reason.partition(": ")[2] for reason in checks["fails"]]
+        print(f"{claim}: {short(checks['fails'][0])}")
+        assert not any(finding.startswith("assert") for finding in findings), (
+            f"{claim} fails without saying what it found: {findings}"
+        )
+        if not all_claims:  # else other checks fail first
+            found, quoted = short(checks["fails"][0]), WRITTEN[name][claim]
+            assert begins(found) == begins(quoted), f"regenerate them: {FINDINGS_COMMAND}"
 
 
 def test_every_decidable_claim_is_turned_red_by_a_fault() -> None:
@@ -69,27 +74,16 @@ def test_every_decidable_claim_is_turned_red_by_a_fault() -> None:
     assert {*ON_STAND_INS} == UNDECIDABLE
 
 
-def test_claims_say_what_the_page_quotes(
-    results: Mapping[str, Verdicts], request: pytest.FixtureRequest
-) -> None:
-    if request.config.getoption("--all-claims", default=False):
-        pytest.skip("other checks fail first where all are made")
-    for fault, claims in results.items():
-        for claim in CATALOGUE[fault].claims:
-            said, quoted = short(claims[claim]["fails"][0]), WRITTEN[fault][claim]
-            assert begins(said) == begins(quoted), f"make them anew: {FINDINGS_COMMAND}"
-
-
 def test_findings_are_written_down_for_every_fault() -> None:
     found = {fault: {*claims} for fault, claims in WRITTEN.items()}
     expected = {fault.name: {*fault.claims} for fault in CATALOGUE.values()}
-    assert found == expected, f"make them anew: {FINDINGS_COMMAND}"
+    assert found == expected, f"regenerate them: {FINDINGS_COMMAND}"
 
 
 def test_page_is_current() -> None:
     written = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
-    assert written == page(), f"make it anew: {COMMAND}"
+    assert written == page(), f"regenerate it: {COMMAND}"
 
 
 def test_what_the_report_shows_is_current() -> None:
-    assert FILE.read_text(encoding="utf-8") == data(), f"make it anew: {DATA_COMMAND}"
+    assert FILE.read_text(encoding="utf-8") == data(), f"regenerate it: {DATA_COMMAND}"
