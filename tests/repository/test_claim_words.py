@@ -1,4 +1,4 @@
-"""What a claim finds it says in words: `assert False` tells a reader of the report nothing."""
+"""Every assertion of a claim has a message: a reader of the report learns nothing from `False`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The documentation says what is so: links lead somewhere, commands exist, pages are current."""
+"""The documentation is true: links resolve, commands exist, generated pages are current."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ def options(words: list[str]) -> set[str]:
 # --- the catalogue -------------------------------------------------------------------------------
 
 
-def test_the_catalogue_page_is_current() -> None:
+def test_catalogue_page_is_current() -> None:
     assert read("docs/claims.md") == catalogue_page(), (
-        "make it anew: python -m probes claims --markdown > docs/claims.md"
+        "regenerate it: python -m probes claims --markdown > docs/claims.md"
     )
 
 
-def test_the_page_shows_a_claim_character_by_character_and_how_it_differs() -> None:
+def test_catalogue_page_escapes_a_claim() -> None:
     claim = Claim(
         id="a-claim",
         section="A section",
@@ -88,11 +88,11 @@ def test_the_page_shows_a_claim_character_by_character_and_how_it_differs() -> N
     )
 
 
-def test_the_page_explains_every_need() -> None:
+def test_catalogue_page_explains_every_need() -> None:
     assert set(NEEDS) == set(Need)
 
 
-def test_the_list_names_every_claim_once() -> None:
+def test_catalogue_list_names_every_claim_once() -> None:
     lines = catalogue_list().splitlines()
     assert [line.split(":")[0].strip() for line in lines if line.startswith("  ")] == [*catalogue()]
 
@@ -100,12 +100,12 @@ def test_the_list_names_every_claim_once() -> None:
 # --- the README ----------------------------------------------------------------------------------
 
 
-def test_the_readme_sets_up_by_two_commands() -> None:
+def test_readme_installs_by_two_commands() -> None:
     found = [line for body in blocks(read("README.md"), "bash") for line in body.splitlines()]
     assert [line for line in found if "pip install" in line] == [*INSTALLS]
 
 
-def test_the_readme_names_every_section_and_counts_its_claims() -> None:
+def test_readme_counts_the_claims_of_each_section() -> None:
     sections = [claim.section for claim in catalogue().values()]
     text = read("README.md")
     described = re.findall(r"^\| (.+?) \| .+\? \|$", text, flags=re.MULTILINE)
@@ -118,7 +118,7 @@ def test_the_readme_names_every_section_and_counts_its_claims() -> None:
     }
 
 
-def test_the_japanese_readme_gives_the_same_commands_counts_and_claim() -> None:
+def test_japanese_readme_has_the_same_code() -> None:
     english, japanese = read("README.md"), read("README.ja.md")
     for name in ("python", "pytest", "probes"):
         assert commands(japanese, name) == commands(english, name)
@@ -126,13 +126,13 @@ def test_the_japanese_readme_gives_the_same_commands_counts_and_claim() -> None:
     assert blocks(japanese, "python") == blocks(english, "python")
 
 
-def test_the_japanese_readme_names_every_section_as_the_report_does() -> None:
+def test_japanese_readme_names_sections_as_the_report() -> None:
     sections = dict.fromkeys(claim.section for claim in catalogue().values())
     described = re.findall(r"^\| (.+?) \| .+か。 \|$", read("README.ja.md"), flags=re.MULTILINE)
     assert described == [texts("ja")[f"section.{section}"] for section in sections]
 
 
-def test_each_readme_leads_to_the_other() -> None:
+def test_readmes_link_to_each_other() -> None:
     assert "](README.ja.md)" in read("README.md").partition("##")[0]
     assert "](README.md)" in read("README.ja.md").partition("##")[0]
 
@@ -141,7 +141,7 @@ def test_each_readme_leads_to_the_other() -> None:
 
 
 @each_page
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_resolve(page: Path) -> None:
     text = re.sub(r"^```.*?^```$", "", read(page), flags=re.MULTILINE | re.DOTALL)
     for link in re.findall(r"\]\(([^)\s]+)\)", text):
         path, _, anchor = link.partition("#")
@@ -155,7 +155,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 @each_page
-def test_a_page_names_no_machine(page: Path) -> None:
+def test_page_names_no_machine(page: Path) -> None:
     text = read(page)
     assert re.findall(r"(?<![\w.~>])/(?:home|mnt|opt|root|srv|tmp|usr|var|work)/\S*", text) == []
     # Named as options they may be, but not with a value.
@@ -172,7 +172,7 @@ def pytest_help() -> str:
 
 
 @each_page
-def test_pytest_takes_the_options_that_a_page_gives_it(page: Path, pytest_help: str) -> None:
+def test_pytest_knows_the_options_on_a_page(page: Path, pytest_help: str) -> None:
     known = set(re.findall(r"(?<!\S)(--?[a-z][\w-]*)", pytest_help))
     for words in commands(read(page), "pytest"):
         if "-n" in words and "-n" not in known:  # it comes with an optional package
@@ -183,7 +183,7 @@ def test_pytest_takes_the_options_that_a_page_gives_it(page: Path, pytest_help: 
 
 
 @each_page
-def test_probes_knows_the_verbs_and_options_that_a_page_gives_it(page: Path) -> None:
+def test_probes_knows_the_commands_on_a_page(page: Path) -> None:
     group = get_command(app)
     for verb, *words in commands(read(page), "probes"):
         command = group if verb.startswith("-") else group.commands[verb]  # type: ignore[attr-defined]
@@ -191,7 +191,7 @@ def test_probes_knows_the_verbs_and_options_that_a_page_gives_it(page: Path) -> 
         assert options([verb, *words] if verb.startswith("-") else words) <= known
 
 
-def test_the_command_line_page_names_every_option(pytest_help: str) -> None:
+def test_command_line_page_names_every_option(pytest_help: str) -> None:
     group = pytest_help.partition("claims about language models:")[2].partition("\n\n")[0]
     ours = re.findall(r"^  (--[a-z-]+)", group, flags=re.MULTILINE)
     assert len(ours) >= 10
@@ -199,7 +199,7 @@ def test_the_command_line_page_names_every_option(pytest_help: str) -> None:
     assert documented == ours
 
 
-def test_the_command_line_page_names_every_verb() -> None:
+def test_command_line_page_names_every_verb() -> None:
     text = read("docs/command-line.md")
     for verb in get_command(app).commands:  # type: ignore[attr-defined]
         assert f"`probes {verb}" in text

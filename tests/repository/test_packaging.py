@@ -1,4 +1,4 @@
-"""What the package says of itself agrees with what it does and with the tested set."""
+"""Declared dependencies agree with the imports and with the tested set."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def imported(file: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("python", PYTHONS)
-def test_the_tested_set_has_one_version_of_each_requirement(python: str) -> None:
+def test_constraints_pin_each_requirement_once(python: str) -> None:
     pins = [pin for pin in map(Requirement, constraints()) if applies(pin, python)]
     versions = {canonicalize_name(pin.name): str(pin.specifier) for pin in pins}
     assert len(versions) == len(pins)
@@ -67,7 +67,7 @@ def test_the_tested_set_has_one_version_of_each_requirement(python: str) -> None
             assert requirement.specifier.contains(versions[name].removeprefix("=="))
 
 
-def test_the_tested_set_is_sorted_and_holds_exact_versions_alone() -> None:
+def test_constraints_are_sorted_and_exact() -> None:
     lines = constraints()
     assert lines == sorted(lines, key=lambda line: line.partition("=")[0])
     for line in lines:
@@ -84,10 +84,3 @@ def test_every_imported_package_is_declared() -> None:
         for name in imported(file) - set(sys.stdlib_module_names) - {"probes"}:
             owners = {canonicalize_name(owner) for owner in distributions.get(name, [name])}
             assert owners & declared or name == "_pytest", f"{file.name} imports {name}"
-
-
-def test_every_supported_python_is_named() -> None:
-    classifiers = project()["classifiers"]
-    named = [line.rpartition(" ")[2] for line in classifiers if "Python :: 3." in line]
-    assert tuple(named) == PYTHONS
-    assert project()["requires-python"] == f">={PYTHONS[0]}"
