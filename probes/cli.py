@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from probes._util.files import write_asked as _write
+from probes._util.files import write_output as _write
 from probes._util.version import __version__
 from probes.errors import UserError
 from probes.report import markdown, render, render_comparison

@@ -38,7 +38,7 @@ def write_atomically(path: Path, text: str) -> None:
     sync_folder(path.parent)
 
 
-def write_asked(path: Path, text: str, what: str, option: str) -> None:
+def write_output(path: Path, text: str, what: str, option: str) -> None:
     """Write a file that the user asked for by an option.
 
     Raises:
@@ -57,19 +57,19 @@ def _unwritable(path: Path, what: str, option: str, error: OSError) -> UserError
     )
 
 
-def check_asked(path: Path, what: str, option: str) -> None:
+def check_output(path: Path, what: str, option: str) -> None:
     """Make sure that a file the user asks for by an option can be written, before any work is done.
 
     Raises:
         UserError: It cannot.
     """
     try:
-        check_place(path)
+        check_can_write(path)
     except OSError as error:
         raise _unwritable(path, what, option, error) from error
 
 
-def check_place(path: Path) -> None:
+def check_can_write(path: Path) -> None:
     """Make sure that a file can be written, and leave no trace.
 
     Raises:

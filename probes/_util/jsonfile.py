@@ -13,28 +13,6 @@ if TYPE_CHECKING:
 MEBIBYTE = 1024 * 1024
 
 
-def shown(value: object, *, limit: int = 60) -> str:
-    r"""A value that came from a file or command line, fit for one line of a message.
-
-    >>> shown("a\x1b[2J"), shown(list(range(99)), limit=12)
-    ("'a\\x1b[2J'", '[0, 1, 2, ...')
-    """
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # a number of thousands of digits, or deep nesting
-        text = f"a value of type {type(value).__name__}"
-    return text if len(text) <= limit else f"{text[:limit]}..."
-
-
-def cut(text: str, length: int) -> str:
-    """A text, or its beginning with a word on how long it is.
-
-    >>> cut("a text", 6), cut("a longer text", 6)
-    ('a text', 'a long… (cut: 13 characters)')
-    """
-    return text if len(text) <= length else f"{text[:length]}… (cut: {len(text):,} characters)"
-
-
 def read_object(file: Path, *, limit: int = 16 * MEBIBYTE) -> dict[str, Any]:
     """The JSON object that a file holds.
 

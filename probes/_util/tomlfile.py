@@ -1,11 +1,12 @@
-"""TOML files that a user writes, read so that whatever is wrong is told in one line."""
+"""Read TOML files, and refuse what is wrong in a user's file in one line."""
 
 from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING, Any
 
-from probes._util.jsonfile import MEBIBYTE, shown
+from probes._util.jsonfile import MEBIBYTE
+from probes._util.text import quote
 from probes.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -18,13 +19,19 @@ else:
     import tomli as tomllib
 
 
+def load_toml(file: Path) -> dict[str, Any]:
+    """Read a TOML file that is known to be right, such as one of this package."""
+    content: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
+    return content
+
+
 def read_toml(file: Path, name: str, holds: str) -> dict[str, Any]:
-    """What a TOML file of at most 1 MiB holds.
+    """Read a user's TOML file of at most 1 MiB.
 
     Args:
-        file: Where it is.
-        name: What it is called: "words" is "a words file".
-        holds: What it should hold, in words.
+        file: The file.
+        name: Its name in messages: "words" is "a words file".
+        holds: What it should hold, for messages.
 
     Raises:
         UserError: The file cannot be read, is too large, or is not TOML.
@@ -32,18 +39,17 @@ def read_toml(file: Path, name: str, holds: str) -> dict[str, Any]:
     try:
         if file.stat().st_size > MEBIBYTE:
             raise UserError(f"{file} is larger than 1 MiB: a {name} file holds {holds} only")
-        content: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
+        return load_toml(file)
     except OSError as error:
         raise UserError(f"cannot read the {name} in {file}: {error.strerror}") from None
     except RecursionError:
         raise UserError(f"{file} is not a {name} file: it is nested too deeply") from None
     except ValueError as error:
         raise UserError(f"{file} is not valid TOML: {error}") from None
-    return content
 
 
 def refuse_unknown(table: Iterable[str], known: list[str], where: str) -> None:
-    """Refuse a key that means nothing, and name the nearest that does.
+    """Refuse an unknown key, and name the nearest known one.
 
     >>> refuse_unknown(["questions"], ["question"], "file")
     Traceback (most recent call last):
@@ -52,6 +58,6 @@ def refuse_unknown(table: Iterable[str], known: list[str], where: str) -> None:
     for key in table:
         if key not in known:
             raise UserError(
-                f"{where}: unknown key {shown(key)}{did_you_mean(key, known) or ';'} "
+                f"{where}: unknown key {quote(key)}{did_you_mean(key, known) or ';'} "
                 f"known keys: {', '.join(known)}"
             )

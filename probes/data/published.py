@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-import sys
 from functools import cache
-from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from probes._util.files import DATA
+from probes._util.tomlfile import load_toml
+from probes.schema.base import Stored
 
 
-class _Stated(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class PublishedText(_Stated):
+class PublishedText(Stored):
     """A greedy text."""
 
     id: str
     """Its name here."""
     prompt: str
-    """The prompt as it was given."""
+    """The prompt, spelled as published."""
     special_tokens: bool
     """Whether the tokenizer added its special tokens."""
     tokens: int
-    """New tokens asked for."""
+    """Maximum number of new tokens."""
     text: str
-    """What was added to the prompt, without spaces around it."""
+    """The continuation, without spaces around it."""
 
 
-class PublishedRow(_Stated):
+class PublishedRow(Stored):
     """The ends of an embedding row."""
 
     begins: tuple[float, float, float]
@@ -42,13 +33,13 @@ class PublishedRow(_Stated):
     """Its last components."""
 
 
-class Published(_Stated):
-    """All that was published."""
+class Published(Stored):
+    """All published outputs."""
 
     source: str
-    """Where it comes from: `published`."""
+    """Where they come from: `published`."""
     made: str
-    """What it was made with."""
+    """What they were made with."""
     text: tuple[PublishedText, ...]
     """The greedy texts."""
     embedding_row_0: PublishedRow
@@ -56,23 +47,19 @@ class Published(_Stated):
 
 
 @cache
-def outputs() -> Published:
-    """All published outputs, from ``published.toml`` beside this module.
+def load_outputs() -> Published:
+    """Read all published outputs.
 
-    >>> outputs().source
+    >>> load_outputs().source
     'published'
     """
-    text = Path(__file__).with_name("published.toml").read_text(encoding="utf-8")
-    return Published.model_validate(tomllib.loads(text))
+    return Published.model_validate(load_toml(DATA / "published.toml"))
 
 
-def text(name: str) -> PublishedText:
-    """A published text by its id.
+def find_text(name: str) -> PublishedText:
+    """Return a published text by its id.
 
-    Raises:
-        KeyError: There is none.
-
-    >>> text("default-text").text[:6]
+    >>> find_text("default-text").text[:6]
     'Tokyo.'
     """
-    return {each.id: each for each in outputs().text}[name]
+    return {each.id: each for each in load_outputs().text}[name]

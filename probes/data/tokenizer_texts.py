@@ -130,7 +130,7 @@ _SNIPPETS = (
 )
 
 
-def fuzzed(count: int, seed: int) -> Iterator[str]:
+def fuzz_texts(count: int, seed: int) -> Iterator[str]:
     """Texts of 1 to 12 parts, each a run of one script, a snippet or mixed characters.
 
     Surrogates never occur: every text is valid Unicode.
@@ -139,7 +139,7 @@ def fuzzed(count: int, seed: int) -> Iterator[str]:
         count: how many.
         seed: the same seed gives the same texts.
 
-    >>> len(list(fuzzed(3, seed=0))), list(fuzzed(3, seed=0)) == list(fuzzed(3, seed=0))
+    >>> len(list(fuzz_texts(3, seed=0))), list(fuzz_texts(3, seed=0)) == list(fuzz_texts(3, seed=0))
     (3, True)
     """
     draw = random.Random(seed)  # noqa: S311 - texts to try, nothing secret
@@ -147,10 +147,10 @@ def fuzzed(count: int, seed: int) -> Iterator[str]:
         yield "".join(_part(draw) for _ in range(draw.randint(1, 12)))
 
 
-def fuzzed_with_special_tokens(count: int, seed: int) -> Iterator[str]:
+def fuzz_texts_with_special_tokens(count: int, seed: int) -> Iterator[str]:
     """Fuzzed texts with one to three spelled special tokens among their parts.
 
-    >>> any("<s>" in text for text in fuzzed_with_special_tokens(20, seed=0))
+    >>> any("<s>" in text for text in fuzz_texts_with_special_tokens(20, seed=0))
     True
     """
     draw = random.Random(seed)  # noqa: S311 - texts to try, nothing secret

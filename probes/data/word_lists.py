@@ -1,43 +1,51 @@
-"""Lists of words in groups: what the claims about meaning are decided on.
+"""Lists of words in groups, for the claims about meaning.
 
-The built-in lists stand in ``words.toml`` beside this module; an author names a file of their own
-with ``--words`` or with the key ``words`` of a target.
+The built-in lists are in ``words.toml`` beside this module; a user names a file of their own with
+``--words`` or with the key ``words`` of a target.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from probes._util.jsonfile import shown
+from probes._util.files import DATA
+from probes._util.text import quote
 from probes._util.tomlfile import read_toml, refuse_unknown
 from probes.errors import UserError
+from probes.schema.base import format_validation_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-BUILT_IN = Path(__file__).with_name("words.toml")
-
 MOST_WORDS = 200
-"""Words a list may have: every pair of them stands in the evidence."""
+"""Words a list may have: every pair of them is part of the evidence."""
 
 LEAST_ARRANGEMENTS = 2000
-"""Ways to share the words out among the groups that a list needs: with fewer, even the clearest
-groups could be chance (their p-value cannot fall below one over this)."""
+"""Ways to assign the words to the groups that a list needs: with fewer, even the clearest groups
+could be chance (their p-value cannot fall below one over this)."""
 
-Word = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^ ?[^\s\x00-\x1f\x7f].*$")]
-"""A word or a few; one space before it is kept, as byte-level tokenizers tell ``king`` from it."""
+
+def _check_word(word: str) -> str:
+    if len(word) > 100 or not re.fullmatch(r" ?[^\s\x00-\x1f\x7f].*", word):
+        raise ValueError("should be a word: text on one line, at most 100 characters")
+    return word
+
+
+Word = Annotated[str, AfterValidator(_check_word)]
+"""One word or a few; one space before it is kept: byte-level tokenizers give it another token."""
 
 
 class WordList(BaseModel):
     """Words in groups, and words that belong to none.
 
-    >>> words = built_in()["english"]
+    >>> words = built_in_word_lists()["english"]
     >>> len(words.all), words.labels[:5], words.arrangements
     (20, (0, 0, 0, 0, 1), 2627625)
     """
@@ -52,15 +60,17 @@ class WordList(BaseModel):
     """Words that belong neither to a group nor to each other."""
 
     @model_validator(mode="after")
-    def _can_be_decided(self) -> WordList:
-        self._refuse_repeated()
+    def _refuse_undecidable(self) -> WordList:
+        for word, count in Counter(self.all).items():
+            if count > 1:
+                raise ValueError(f"has the word {quote(word)} {count} times")
         if len(self.groups) < 2:
             raise ValueError(f"needs two groups or more, has {len(self.groups)}")
         for name, words in self.groups.items():
             if not name.strip():
                 raise ValueError("has a group without a name")
             if len(words) < 2:
-                raise ValueError(f"group {shown(name)} needs two words or more, has {len(words)}")
+                raise ValueError(f"group {quote(name)} needs two words or more, has {len(words)}")
         if len(self.unrelated) == 1:
             raise ValueError("needs two unrelated words or more, or none at all, has 1")
         if len(self.all) > MOST_WORDS:
@@ -72,11 +82,6 @@ class WordList(BaseModel):
                 "such as three groups of four words"
             )
         return self
-
-    def _refuse_repeated(self) -> None:
-        for word, count in Counter(self.all).items():
-            if count > 1:
-                raise ValueError(f"has the word {shown(word)} {count} times")
 
     @property
     def grouped(self) -> tuple[str, ...]:
@@ -101,7 +106,7 @@ class WordList(BaseModel):
 
     @property
     def arrangements(self) -> int:
-        """In how many ways the words can be shared out among groups of these sizes."""
+        """Number of ways to assign the words to groups of these sizes."""
         sizes = [len(words) for words in self.groups.values()]
         ways = math.factorial(sum(sizes))
         for size, groups in Counter(sizes).items():
@@ -110,58 +115,46 @@ class WordList(BaseModel):
 
 
 @cache
-def built_in() -> Mapping[str, WordList]:
-    """The lists that come with the package, by name.
+def built_in_word_lists() -> Mapping[str, WordList]:
+    """Return the lists of the package by name.
 
-    >>> [*built_in()], built_in()["japanese"].groups["royalty"]
+    >>> [*built_in_word_lists()], built_in_word_lists()["japanese"].groups["royalty"]
     (['english', 'japanese'], ['王', '女王', '王子', '王女'])
     """
-    return {words.name: words for words in read_words(BUILT_IN)}
+    return {words.name: words for words in read_word_lists(DATA / "words.toml")}
 
 
-def lists(file: Path | None = None) -> tuple[WordList, ...]:
-    """The lists of a target's own file, or the built-in ones; claims are decided on the first.
+def load_word_lists(file: Path | None = None) -> tuple[WordList, ...]:
+    """Return the lists of a target's own file, or the built-in ones; claims use the first.
 
     Raises:
         UserError: The file cannot be used.
 
-    >>> lists()[0].name
+    >>> load_word_lists()[0].name
     'english'
     """
-    return tuple(built_in().values()) if file is None else read_words(file)
+    return tuple(built_in_word_lists().values()) if file is None else read_word_lists(file)
 
 
-def read_words(file: Path) -> tuple[WordList, ...]:
-    """The lists a file holds, in its order.
+def read_word_lists(file: Path) -> tuple[WordList, ...]:
+    """Read the lists of a file, in its order.
 
     Raises:
-        UserError: The file cannot be read, is not TOML, holds no list, or one that cannot be
-            decided on: an unknown key, a repeated word, too few words.
+        UserError: The file cannot be read, is not TOML, holds no list, or one with an unknown key,
+            a repeated word or too few words.
     """
     tables = read_toml(file, "words", "lists of words")
     if not tables:
         raise UserError(f"{file} holds no list of words: it needs a table, such as [english]")
-    return tuple(_list_in(name, table, file) for name, table in tables.items())
+    return tuple(_read_list(name, table, file) for name, table in tables.items())
 
 
-def _list_in(name: str, table: Any, file: Path) -> WordList:
+def _read_list(name: str, table: Any, file: Path) -> WordList:
     where = f"{file}: [{name}]"
     if not isinstance(table, dict) or "groups" not in table:
-        raise UserError(f"{where} should be a table with [{name}.groups], got {shown(table)}")
+        raise UserError(f"{where} should be a table with [{name}.groups], got {quote(table)}")
     refuse_unknown(table, ["groups", "unrelated"], where)
     try:
         return WordList(name=name, **table)
     except ValidationError as error:
-        raise UserError(f"{where} {_first_problem(error)}") from None
-
-
-def _first_problem(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    if not first["loc"]:
-        return first["msg"].removeprefix("Value error, ")
-    place = ".".join(str(part) for part in first["loc"] if isinstance(part, str))
-    if first["type"].startswith("string_"):
-        problem = "should be a word: text on one line, at most 100 characters"
-    else:
-        problem = first["msg"].replace("Input should be", "should be")
-    return f"{place}: {shown(first['input'])} {problem}"
+        raise UserError(f"{where} {format_validation_error(error)}") from None

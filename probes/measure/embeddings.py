@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 import transformers
 
-from probes._util.jsonfile import shown
+from probes._util.text import quote
 from probes.errors import NotFiniteError, UndecidableError
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def word_ids(model: Model, word: str) -> list[int]:
     special = set(model.tokenizer.all_special_ids)
     ids = [i for i in model.encode(word, add_special_tokens=False) if i not in special]
     if not ids:
-        raise UndecidableError(f"its tokenizer has no piece for the word {shown(word)}")
+        raise UndecidableError(f"its tokenizer has no piece for the word {quote(word)}")
     return ids
 
 
@@ -260,7 +260,7 @@ def _finite(vectors: Vectors, words: Sequence[str]) -> Vectors:
     for word, vector in zip(words, vectors, strict=True):
         if not np.isfinite(vector).all():
             raise NotFiniteError(
-                f"the vector of {shown(word)} is not finite: {np.isnan(vector).sum():,} of its "
+                f"the vector of {quote(word)} is not finite: {np.isnan(vector).sum():,} of its "
                 f"{len(vector):,} numbers are NaN, {np.isinf(vector).sum():,} infinite"
             )
     return vectors

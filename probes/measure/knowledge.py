@@ -281,9 +281,9 @@ def accuracy(model: Model, questions: Sequence[Question]) -> Accuracy:
     """How likely each question is answered rightly over the grid of settings, once a session.
 
     >>> from probes import load
-    >>> from probes.data.questions import built_in
+    >>> from probes.data.questions import built_in_questions
     >>> from probes.schema.sampling import NEAR_GREEDY
-    >>> accuracy(load("embedded"), built_in()).mean(NEAR_GREEDY).lower > 0.9
+    >>> accuracy(load("embedded"), built_in_questions()).mean(NEAR_GREEDY).lower > 0.9
     True
     """
     prompts = [model.encode_prompt(question.prompt) for question in questions]

@@ -149,7 +149,7 @@ def beside_published(model: Model, published: PublishedText, generation: Generat
         generation: the present text after the same prompt, made with `output_logits`.
 
     >>> from probes import load
-    >>> from probes.data.published import text
+    >>> from probes.data.published import find_text
     >>> model = load("embedded")
     >>> short = model.generate(text("default-text").prompt, output_logits=True)
     >>> beside_published(model, text("default-text"), short).outcome.value

@@ -74,8 +74,8 @@ def groups(vectors: npt.NDArray[Any], words: WordList) -> Groups:
         vectors: (words, dimensions), in the order of `words.all`.
         words: the groups.
 
-    >>> from probes.data.word_lists import built_in
-    >>> words = built_in()["english"]
+    >>> from probes.data.word_lists import built_in_word_lists
+    >>> words = built_in_word_lists()["english"]
     >>> found = groups(np.eye(8)[[*words.labels, 4, 5, 6, 7]], words)
     >>> found.test.statistic, round(found.test.p_value, 5), found.overlap, found.strays
     (1.0, 1e-05, 1.0, [])
@@ -170,8 +170,8 @@ def scene(vectors: npt.NDArray[Any], words: WordList) -> Scene:
         vectors: (words, dimensions), in the order of `words.all`.
         words: the groups.
 
-    >>> from probes.data.word_lists import built_in
-    >>> words = built_in()["english"]
+    >>> from probes.data.word_lists import built_in_word_lists
+    >>> words = built_in_word_lists()["english"]
     >>> corners = np.array([[9.0, 9.0], [9.0, -9.0], [-9.0, 9.0], [-9.0, -8.0], [0.0, 0.0]])
     >>> noise = np.random.default_rng(0).normal(size=(20, 2))
     >>> scene(corners[[*words.labels, *[4] * 4]] + noise, words).strays

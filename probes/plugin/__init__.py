@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from probes._util import progress
-from probes._util.files import check_place, write_atomically
-from probes._util.jsonfile import cut
+from probes._util.files import check_can_write, write_atomically
+from probes._util.text import shorten
 from probes._util.version import __version__
 from probes.errors import UndecidableError, UnusableTargetError, UserError, did_you_mean
 from probes.plugin import devices, markers, verdicts
@@ -240,7 +240,7 @@ def _prepare(config: pytest.Config, targets: Sequence[str]) -> None:
     summary_file = _summary_file(config)
     if summary_file is not None:
         with _writing_summary(summary_file):
-            check_place(summary_file)
+            check_can_write(summary_file)
 
 
 def _report_dir(config: pytest.Config) -> Path | None:
@@ -549,7 +549,7 @@ def pytest_runtest_makereport(
         report.longrepr = "the target cannot be loaded"
     elif crash := getattr(report.longrepr, "reprcrash", None):
         # In a job pytest shows all of it in a line, and a model may have written megabytes.
-        crash.message = cut(crash.message, verdicts.LONGEST_REASON)
+        crash.message = shorten(crash.message, verdicts.LONGEST_REASON)
     item.stash.setdefault(_PHASES, []).append(_phase(report, call))
     message = _message(item) if report.when == "teardown" else _announcement(item)
     if message is not None:

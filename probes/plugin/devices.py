@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from probes.targets import Target
+    from probes.targets.target import Target
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 """The environment variable by which a process sees some devices alone."""
@@ -22,7 +22,7 @@ def shared_out(targets: Iterable[Target], environ: Mapping[str, str]) -> list[st
         targets: what the workers are to load.
         environ: the caller's environment: devices it hides stay hidden.
 
-    >>> from probes.targets import Target
+    >>> from probes.targets.target import Target
     >>> shared_out([Target(name="t", folder="f", device="cuda")], {"CUDA_VISIBLE_DEVICES": "2,5"})
     ['2', '5']
     >>> shared_out([Target(name="t", folder="f", device="cuda:1")], {"CUDA_VISIBLE_DEVICES": "2,5"})
@@ -39,7 +39,7 @@ def shared_out(targets: Iterable[Target], environ: Mapping[str, str]) -> list[st
 def copies(workers: int, targets: Iterable[Target], environ: Mapping[str, str]) -> int:
     """How many copies of a target the fullest device has to hold; 0 without workers.
 
-    >>> from probes.targets import Target
+    >>> from probes.targets.target import Target
     >>> target = Target(name="t", folder="f", device="cuda")
     >>> copies(3, [target], {"CUDA_VISIBLE_DEVICES": "0,1"}), copies(0, [target], {})
     (2, 0)

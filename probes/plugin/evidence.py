@@ -6,8 +6,8 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from probes._util.jsonfile import cut
-from probes.schema.record import storable
+from probes._util.text import shorten
+from probes.schema.record import to_storable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,7 +51,7 @@ def as_json(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 def _stored(value: Any) -> tuple[Any, str | None]:
     """A value as it is stored, or else why it cannot be."""
     try:
-        return _within_limit(_fitting(storable(_plain(value)))), None
+        return _within_limit(_fitting(to_storable(_plain(value)))), None
     except RecursionError:
         return None, "is nested too deeply, or holds itself"
     except (TypeError, ValueError) as error:
@@ -99,7 +99,7 @@ def _fitting(value: Any) -> Any:
 
 def _with_texts_cut(value: Any, length: int) -> Any:
     if isinstance(value, str):
-        return cut(value, length)
+        return shorten(value, length)
     if isinstance(value, list):
         return [_with_texts_cut(item, length) for item in value]
     if isinstance(value, dict):

@@ -224,6 +224,6 @@ class Run:
             self._journals[target] = journal
             self.folders[target] = journal.folder
         else:
-            self._redactors[target] = Redactor.of_this_machine(plan.folder)
+            self._redactors[target] = Redactor.for_this_machine(plan.folder)
         self._headers[target] = plan.header
         self._facts[target], self._checks[target], self._rates[target] = [], [], []

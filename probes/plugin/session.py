@@ -15,8 +15,9 @@ from probes.plugin.run import Message, Plan
 from probes.results.environment import describe
 from probes.schema.claim import catalogue
 from probes.schema.record import ClaimRecord, Cost, Record, TargetFacts, utc_now
-from probes.targets import Target, known_targets, resolve
 from probes.targets.preflight import preflight
+from probes.targets.resolve import list_targets, resolve
+from probes.targets.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -166,7 +167,7 @@ def choose(
     """
     implied = []
     if gpu_too and not names:
-        known = known_targets(targets_file=targets_file, project=project)
+        known = list_targets(targets_file=targets_file, project=project)
         implied = [name for name, target in known.items() if asks_for_cuda(target)]
     targets = [
         resolve(name, targets_file=targets_file, project=project, overrides=overrides)

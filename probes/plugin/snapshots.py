@@ -15,7 +15,15 @@ from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 from probes._util.files import write_atomically
 from probes.errors import UserError
-from probes.schema.recorded_output import REMEDY, Finding, Made, Outcome, Recording, dump, parse
+from probes.schema.recorded_output import (
+    REMEDY,
+    Finding,
+    Outcome,
+    Provenance,
+    Recording,
+    dump_recording,
+    parse_recording,
+)
 
 if TYPE_CHECKING:
     from syrupy.assertion import SnapshotAssertion
@@ -91,7 +99,7 @@ class Recorded:
         updating: whether what differs is to be recorded anew.
     """
 
-    made: Made
+    made: Provenance
     baseline: Recording | None
     updating: bool
     _snapshot: SnapshotAssertion
@@ -128,10 +136,10 @@ class Recorded:
 
     def _count(self, recording: Recording) -> None:
         """Show syrupy what it is to compare with the file, or to write."""
-        _ = self._snapshot(name=self.made.key) == dump(recording)
+        _ = self._snapshot(name=self.made.key) == dump_recording(recording)
 
 
-def recorded(snapshot: SnapshotAssertion, made: Made) -> Recorded:
+def recorded(snapshot: SnapshotAssertion, made: Provenance) -> Recorded:
     """What is recorded for a test in this environment.
 
     Args:
@@ -155,7 +163,7 @@ def recorded(snapshot: SnapshotAssertion, made: Made) -> Recorded:
     return Recorded(made, baseline, updating, snapshot)
 
 
-def _read(file: Path, made: Made) -> Recording | None:
+def _read(file: Path, made: Provenance) -> Recording | None:
     what = "/".join(file.parts[-3:])
     try:
         text = file.read_text(encoding="utf-8")
@@ -165,7 +173,7 @@ def _read(file: Path, made: Made) -> Recording | None:
         raise UserError(
             f"{what} cannot be read: {type(error).__name__}: {error}: {REMEDY}"
         ) from None
-    found = parse(text, what)
+    found = parse_recording(text, what)
     if found.made.key != made.key:
         raise UserError(f"{what} holds outputs of {found.made.words}: {REMEDY}")
     return found

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from probes.report.console import console_of
 from probes.report.marking import visible
-from probes.schema.record import ClaimRecord, Record, Verdict, inapplicable
+from probes.schema.record import ClaimRecord, Record, Verdict, group_inapplicable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +39,7 @@ def summary(record: Record, width: int = 80, colour: bool = False) -> str:
         for claim in record.claims:
             if claim.verdict not in (Verdict.HOLDS, Verdict.NOT_APPLICABLE):
                 console.print(_line(claim), soft_wrap=True)
-        for reason, claims in inapplicable(record.claims):
+        for reason, claims in group_inapplicable(record.claims):
             console.print(
                 Text.assemble(
                     ("not applicable", "yellow"), visible(f": {', '.join(claims)}: {reason}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from traceback import format_exception_only
 from typing import TYPE_CHECKING, Literal
 
-from probes._util.jsonfile import cut
+from probes._util.text import shorten
 from probes.errors import BrokenModelError
 from probes.schema.record import Verdict
 
@@ -105,7 +105,7 @@ def in_words(error: BaseException) -> str:
     >>> in_words(AssertionError("the default is not greedy"))
     'the default is not greedy'
     """
-    return cut("\n".join(_one_in_words(leaf) for leaf in leaves(error)), LONGEST_REASON)
+    return shorten("\n".join(_one_in_words(leaf) for leaf in leaves(error)), LONGEST_REASON)
 
 
 def _one_in_words(error: BaseException) -> str:

@@ -6,17 +6,13 @@ language. A page holds all languages at once; its style shows the one that is ch
 
 from __future__ import annotations
 
-import sys
 from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from probes._util.files import PACKAGE
+from probes._util.tomlfile import load_toml
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,10 +29,8 @@ def texts(language: str) -> dict[str, str]:
     'Skip to the content'
     """
     found: dict[str, str] = {}
-    folder = files("probes.report").joinpath("texts").joinpath(language)
-    for file in sorted(folder.iterdir(), key=lambda file: file.name):
-        if file.name.endswith(".toml"):
-            found |= _flat(tomllib.loads(file.read_text(encoding="utf-8")))
+    for file in sorted((PACKAGE / "report" / "texts" / language).glob("*.toml")):
+        found |= _flat(load_toml(file))
     return found
 
 

@@ -29,7 +29,7 @@ from probes.report.language import phrase
 from probes.report.marking import visible
 from probes.report.rates import amount, of_limit, rate_name, ratio_figures, spread
 from probes.report.words import ORDER, headline, incomplete, loaded_as, verdict_word, versions
-from probes.schema.record import ClaimRecord, Record, Verdict, inapplicable, tally
+from probes.schema.record import ClaimRecord, Record, Verdict, count_verdicts, group_inapplicable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -49,13 +49,13 @@ def summary(record: Record, report: str = "") -> str:
         report: where its report lies, as it is to be shown; empty where there is none.
     """
     parts = [
-        f"## {literal(record.target.name)}: {headline(tally(record.claims))}",
+        f"## {literal(record.target.name)}: {headline(count_verdicts(record.claims))}",
         incomplete(record),
         _table(*_sections(record)) if record.claims or not record.throughput else "",
         _broken([claim for claim in record.claims if claim.verdict in BROKEN]),
         *(
             f"Not applicable: {', '.join(map(literal, claims))}: {literal(reason)}"
-            for reason, claims in inapplicable(record.claims)
+            for reason, claims in group_inapplicable(record.claims)
         ),
         _rates(record.throughput) if record.throughput else "",
         f"Tested: {' · '.join(_tested(record))}",
@@ -92,12 +92,12 @@ def _tested(record: Record) -> list[str]:
 
 def _sections(record: Record) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the table: how many claims of a section came to each verdict."""
-    all_counts = tally(record.claims)
+    all_counts = count_verdicts(record.claims)
     used = [v for v in ORDER if v is Verdict.HOLDS or all_counts[v]]
     rows = []
     for section in dict.fromkeys(claim.section for claim in record.claims):
         claims = [claim for claim in record.claims if claim.section == section]
-        counts = tally(claims)
+        counts = count_verdicts(claims)
         numbers = (len(claims), *(counts[verdict] for verdict in used))
         rows.append([literal(section), *(str(number or "·") for number in numbers)])
     return ["section", "claims", *map(verdict_word, used)], rows

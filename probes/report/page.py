@@ -26,7 +26,7 @@ from probes.report import (
 from probes.report.evidence import BROKEN
 from probes.report.marking import mark, visible
 from probes.report.pictures import draw, draw_throughput
-from probes.schema.record import ClaimRecord, Record, Verdict, tally
+from probes.schema.record import ClaimRecord, Record, Verdict, count_verdicts
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -73,7 +73,7 @@ def render(record: Record, comparison: Comparison | None = None) -> str:
             **handled,
             record=record,
             comparison=comparison,
-            counts=tally(record.claims),
+            counts=count_verdicts(record.claims),
             broken=[claim for claim in record.claims if claim.verdict in BROKEN],
             sections=_sections(record),
             anchors=_anchors(record),
@@ -105,7 +105,7 @@ def _sections(record: Record) -> list[Section]:
     sections = []
     for number, title in enumerate(titles, start=1):
         claims = tuple(claim for claim in record.claims if claim.section == title)
-        sections.append(Section(title, f"section-{number}", claims, tally(claims)))
+        sections.append(Section(title, f"section-{number}", claims, count_verdicts(claims)))
     return sections
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from probes.report.language import phrase
+from probes.report.language import phrase, texts
 
 if TYPE_CHECKING:
     from probes.schema.comparison import Estimate, RateRatio
@@ -19,8 +19,11 @@ def rate_name(rate: Rate | RateRatio, language: str = "en") -> str:
     'new tokens, batch 8, static cache, compiled'
     >>> rate_name(Rate(what="copy", unit="bytes"))
     'copy of memory'
+    >>> rate_name(Rate(what="speculative", unit="tokens"))
+    'speculative'
     """
-    said = [phrase(f"throughput.{rate.what.replace(' ', '-')}", language)]
+    key = f"throughput.{rate.what.replace(' ', '-')}"
+    said = [phrase(key, language) if key in texts(language) else rate.what]
     if rate.cache != "none":
         said.append(phrase("throughput.batch", language, n=rate.batch))
         said.append(phrase(f"throughput.{rate.cache}", language))

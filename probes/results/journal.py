@@ -65,7 +65,7 @@ class Journal:
         """
         try:
             folder = _new_folder(report_dir, header)
-            journal = cls(folder, Redactor.of_this_machine(target_folder))
+            journal = cls(folder, Redactor.for_this_machine(target_folder))
             sync_folder(folder)
         except OSError as error:
             raise _unusable(report_dir, error) from error

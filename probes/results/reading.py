@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from probes._util.jsonfile import cut, shown
+from probes._util.text import quote, shorten
 from probes.errors import UserError
 from probes.schema.record import (
     SCHEMA_VERSION,
@@ -24,7 +24,7 @@ from probes.schema.record import (
     Record,
     TargetFacts,
     fold,
-    storable,
+    to_storable,
 )
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class _Run:
 def _add(run: _Run, line: bytes, name: str) -> None:
     """Take in one line after the first; `name` says which, for a refusal."""
     try:
-        match storable(json.loads(line)):
+        match to_storable(json.loads(line)):
             case {"claim": str(claim_id), "place": int(place), "check": check}:
                 run.checks.append((place, claim_id, Check.model_validate(check)))
             case {"target": target, "environment": environment}:
@@ -190,7 +190,7 @@ def _parsed(raw: bytes, path: Path) -> dict[str, Any]:
     if not raw.strip():
         raise UserError(f"'{path}' is empty: expected the record of a run")
     try:
-        data = storable(json.loads(raw.decode("utf-8-sig")))
+        data = to_storable(json.loads(raw.decode("utf-8-sig")))
     except RecursionError as error:
         raise UserError(f"'{path}' is nested too deeply to be the record of a run") from error
     except json.JSONDecodeError as error:
@@ -238,7 +238,7 @@ def _validated(data: dict[str, Any], path: Path) -> Record:
     for claim_id, times in Counter(claim.id for claim in record.claims).items():
         if times > 1:
             raise UserError(
-                f"'{path}' is not the record of a run: it has the claim {shown(claim_id)} "
+                f"'{path}' is not the record of a run: it has the claim {quote(claim_id)} "
                 f"{times} times"
             )
     return record
@@ -249,8 +249,8 @@ def _first_line(error: Exception) -> str:
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False, include_input=False)[0]
         # A key is whatever the file says: it must neither fill a screen nor command a terminal.
-        place = ".".join(shown(str(part)[:60], limit=999)[1:-1] for part in first["loc"])
-        return f"{cut(place, 200)}: {first['msg']}"
+        place = ".".join(quote(str(part)[:60], limit=999)[1:-1] for part in first["loc"])
+        return f"{shorten(place, 200)}: {first['msg']}"
     return str(error)
 
 

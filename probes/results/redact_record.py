@@ -13,9 +13,9 @@ def redact_check(redactor: Redactor, check: Check) -> Check:
     """Redact a check's name, reason and evidence."""
     return check.model_copy(
         update={
-            "name": redactor.text(check.name),
-            "reason": redactor.text(check.reason),
-            "values": redactor.value(check.values),
+            "name": redactor.redact_text(check.name),
+            "reason": redactor.redact_text(check.reason),
+            "values": redactor.redact_value(check.values),
         }
     )
 
@@ -23,13 +23,16 @@ def redact_check(redactor: Redactor, check: Check) -> Check:
 def redact_claim(redactor: Redactor, claim: ClaimRecord) -> ClaimRecord:
     """Redact what a claim's author wrote; its id and section are names, and stay."""
     return claim.model_copy(
-        update={"title": redactor.text(claim.title), "differs": redactor.text(claim.differs)}
+        update={
+            "title": redactor.redact_text(claim.title),
+            "differs": redactor.redact_text(claim.differs),
+        }
     )
 
 
 def redact_rate(redactor: Redactor, rate: Rate) -> Rate:
     """Redact the reason for which a rate was not measured."""
-    return rate.model_copy(update={"reason": redactor.text(rate.reason)})
+    return rate.model_copy(update={"reason": redactor.redact_text(rate.reason)})
 
 
 def redact_record(redactor: Redactor, record: Record) -> Record:
@@ -37,7 +40,7 @@ def redact_record(redactor: Redactor, record: Record) -> Record:
     claims = [
         redact_claim(redactor, claim).model_copy(
             update={
-                "reason": redactor.text(claim.reason),
+                "reason": redactor.redact_text(claim.reason),
                 "evidence": tuple(redact_check(redactor, check) for check in claim.evidence),
             }
         )

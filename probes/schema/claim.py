@@ -7,18 +7,13 @@ marker itself, with the same fields.
 
 from __future__ import annotations
 
-import sys
 from enum import Enum
 from functools import cache
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from probes._util.files import DATA
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from probes._util.tomlfile import load_toml
 
 
 class Status(str, Enum):
@@ -70,10 +65,9 @@ def catalogue() -> dict[str, Claim]:
     >>> catalogue()["bos-inserted"].status.value
     'as published'
     """
-    text = (DATA / "claims.toml").read_text(encoding="utf-8")
     claims = [
         Claim(section=section["title"], **claim)
-        for section in tomllib.loads(text)["section"]
+        for section in load_toml(DATA / "claims.toml")["section"]
         for claim in section["claim"]
     ]
     return {claim.id: claim for claim in claims}

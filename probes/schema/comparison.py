@@ -10,9 +10,10 @@ from collections import Counter
 from enum import Enum
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import JsonValue
 
 from probes.errors import UserError, did_you_mean
+from probes.schema.base import Stored
 from probes.schema.record import Verdict
 
 if TYPE_CHECKING:
@@ -43,13 +44,7 @@ class Outcome(str, Enum):
         return self.value.replace(" ", "-")
 
 
-class _Stated(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, ser_json_inf_nan="strings", use_attribute_docstrings=True
-    )
-
-
-class Estimate(_Stated):
+class Estimate(Stored):
     """A number with its 95 % interval."""
 
     value: float
@@ -60,7 +55,7 @@ class Estimate(_Stated):
     """Upper end of the interval."""
 
 
-class Effect(_Stated):
+class Effect(Stored):
     """By how much numbers of one name moved, new less old."""
 
     numbers: int
@@ -77,7 +72,7 @@ class Effect(_Stated):
     """The largest difference, with its sign."""
 
 
-class FirstToken(_Stated):
+class FirstToken(Stored):
     """The first token that differs between two greedy texts of one prompt."""
 
     step: int
@@ -95,7 +90,7 @@ class FirstToken(_Stated):
     """Whether the margin is within twice the noise."""
 
 
-class Difference(_Stated):
+class Difference(Stored):
     """One value of a check's evidence, or several numbers of one name, that differ."""
 
     check: str
@@ -114,7 +109,7 @@ class Difference(_Stated):
     """Of a greedy text whose logits are kept: where it differs, and how near that was."""
 
 
-class ClaimComparison(_Stated):
+class ClaimComparison(Stored):
     """A claim in both runs."""
 
     id: str
@@ -137,7 +132,7 @@ class ClaimComparison(_Stated):
     """What differs in its evidence, changes first."""
 
 
-class Change(_Stated):
+class Change(Stored):
     """A fact about target or environment that differs."""
 
     name: str
@@ -148,7 +143,7 @@ class Change(_Stated):
     """What it is."""
 
 
-class Flip(_Stated):
+class Flip(Stored):
     """A position of a shared prompt after which another token is the most likely."""
 
     prompt: str
@@ -166,7 +161,7 @@ class Flip(_Stated):
     """Whether the margin is within twice the noise."""
 
 
-class Drift(_Stated):
+class Drift(Stored):
     """How far the next-token distributions on the shared prompts lie apart."""
 
     outcome: Outcome
@@ -200,7 +195,7 @@ class Drift(_Stated):
     """Where another token leads, the clearest first; ten at most."""
 
 
-class RateRatio(_Stated):
+class RateRatio(Stored):
     """A rate of throughput that both runs measured, at the same sizes."""
 
     what: str
@@ -222,7 +217,7 @@ class RateRatio(_Stated):
     slowest repetition of one run against the fastest of the other."""
 
 
-class Run(_Stated):
+class Run(Stored):
     """One of the two runs."""
 
     target: str
@@ -235,7 +230,7 @@ class Run(_Stated):
     """Whether every planned check was made."""
 
 
-class Comparison(_Stated):
+class Comparison(Stored):
     """What is different between two records."""
 
     format: Literal[1] = FORMAT

@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     JsonValue,
 )
 
+from probes.schema.base import Stored
 from probes.schema.claim import Claim, Need, Status
 
 if TYPE_CHECKING:
@@ -39,13 +38,13 @@ class Verdict(str, Enum):
     NOT_APPLICABLE = "not applicable"
 
 
-def storable(value: object) -> object:
+def to_storable(value: object) -> object:
     r"""A value as strict JSON in UTF-8 can hold it, so that memory and file never differ.
 
     Numbers that are not finite become the words `NaN`, `Infinity` and `-Infinity`; a lone
     surrogate, which UTF-8 cannot hold, is spelled out; tuples become lists.
 
-    >>> storable({"loss": float("nan"), "pieces": ("▁a", "\ud800")})
+    >>> to_storable({"loss": float("nan"), "pieces": ("▁a", "\ud800")})
     {'loss': 'NaN', 'pieces': ['▁a', '\\ud800']}
     """
     if isinstance(value, str):
@@ -53,37 +52,26 @@ def storable(value: object) -> object:
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, dict):
-        return {storable(key): storable(item) for key, item in value.items()}
+        return {to_storable(key): to_storable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [storable(item) for item in value]
+        return [to_storable(item) for item in value]
     return value
 
 
-Text = Annotated[str, AfterValidator(storable)]
+Text = Annotated[str, AfterValidator(to_storable)]
 """A text that may come from a model, a tokenizer or a file name."""
 
-Values = Annotated[dict[str, JsonValue], BeforeValidator(storable)]
+Values = Annotated[dict[str, JsonValue], BeforeValidator(to_storable)]
 """Evidence by name, as strict JSON holds it."""
 
 
-class _Stored(BaseModel):
-    """Base of everything stored: misspelt keys are refused, infinities stay readable."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        ser_json_inf_nan="strings",
-        use_attribute_docstrings=True,
-    )
-
-
-class TargetFacts(_Stored):
+class TargetFacts(Stored):
     """What was tested."""
 
     name: Text
     """The target's name: a key of the targets file, a folder's last part, or a hub id."""
-    source: Literal["embedded", "folder", "hub"]
-    """Where it was loaded from."""
+    source: str
+    """Where it was loaded from: `embedded`, `folder` or `hub`."""
     repository: str | None = None
     """The hub id, for a target from the hub."""
     revision: str | None = None
@@ -110,7 +98,7 @@ class TargetFacts(_Stored):
     """SHA-256 over the checkpoint's files (of weight files above 64 MiB: size and header only)."""
 
 
-class Environment(_Stored):
+class Environment(Stored):
     """What it was tested with. Nothing here names a machine, a user or a path."""
 
     python: str
@@ -129,7 +117,7 @@ class Environment(_Stored):
     """Processes that shared the run, each with a model of its own."""
 
 
-class Cost(_Stored):
+class Cost(Stored):
     """What a check, or a whole run, took."""
 
     seconds: float = 0.0
@@ -160,7 +148,7 @@ class Cost(_Stored):
         )
 
 
-class Check(_Stored):
+class Check(Stored):
     """One test of a claim: its verdict and the numbers behind it."""
 
     name: Text
@@ -175,7 +163,7 @@ class Check(_Stored):
     """What it took, the loading of the model excluded."""
 
 
-class ClaimRecord(_Stored):
+class ClaimRecord(Stored):
     """One claim and its verdict."""
 
     id: str
@@ -202,14 +190,13 @@ class ClaimRecord(_Stored):
     """Its checks, in the order they were collected."""
 
 
-class Rate(_Stored):
+class Rate(Stored):
     """How fast one thing was done, or why that was not measured."""
 
-    what: Literal[
-        "copy", "prefill", "decode", "loop", "num_return_sequences", "continuous batching"
-    ]
-    """What was timed: a copy of memory, the prompt up to the first new token, the new tokens after
-    the first; or, of many continuations of one prompt, the way in which they were made."""
+    what: str
+    """What was timed: `copy` of memory, `prefill` up to the first new token, `decode` of the tokens
+    after it; or, of many continuations of one prompt, how they were made: `loop`,
+    `num_return_sequences`, `continuous batching`."""
     unit: Literal["bytes", "tokens", "samples"]
     """What is counted."""
     batch: int = 1
@@ -247,7 +234,7 @@ class Rate(_Stored):
         return self.what, self.batch, self.cache, self.compiled
 
 
-class Record(_Stored):
+class Record(Stored):
     """One run on one target."""
 
     schema_version: Literal[2] = SCHEMA_VERSION
@@ -272,15 +259,15 @@ class Record(_Stored):
     """How fast it was, in the order it was measured; empty where that was not asked for."""
 
 
-def claim_verdict(checks: list[Check], planned: int) -> tuple[Verdict | None, str]:
+def decide_verdict(checks: list[Check], planned: int) -> tuple[Verdict | None, str]:
     """The verdict of a claim from its checks, with its reason.
 
     One failing check fails the claim; else one error makes it an error; else the claim holds only
     if every planned check was made and at least one held. A stopped run leaves it undecided.
 
-    >>> claim_verdict([Check(name="a", verdict=Verdict.HOLDS)], planned=2)
+    >>> decide_verdict([Check(name="a", verdict=Verdict.HOLDS)], planned=2)
     (None, 'stopped after 1 of 2 checks')
-    >>> claim_verdict([Check(name="a", verdict=Verdict.HOLDS)], planned=1)
+    >>> decide_verdict([Check(name="a", verdict=Verdict.HOLDS)], planned=1)
     (<Verdict.HOLDS: 'holds'>, '')
     """
     for verdict in (Verdict.FAILS, Verdict.ERROR):
@@ -299,12 +286,12 @@ def _first_line(reason: str) -> str:
     return next((line.strip() for line in reason.splitlines() if line.strip()), "")
 
 
-def tally(claims: Iterable[ClaimRecord]) -> Counter[Verdict | None]:
+def count_verdicts(claims: Iterable[ClaimRecord]) -> Counter[Verdict | None]:
     """How many claims came to each verdict; under None, those a stopped run left undecided."""
     return Counter(claim.verdict for claim in claims)
 
 
-def inapplicable(claims: Iterable[ClaimRecord]) -> list[tuple[str, list[str]]]:
+def group_inapplicable(claims: Iterable[ClaimRecord]) -> list[tuple[str, list[str]]]:
     """Ids of claims that could not be decided, those with the same reason together."""
     reasons: dict[str, list[str]] = {}
     for claim in claims:
@@ -355,7 +342,7 @@ def fold(
 
 def _decided(claim: ClaimRecord, evidence: list[Check]) -> ClaimRecord:
     """The claim with its checks and what follows from them."""
-    verdict, reason = claim_verdict(evidence, claim.planned)
+    verdict, reason = decide_verdict(evidence, claim.planned)
     return claim.model_copy(
         update={"verdict": verdict, "reason": reason, "evidence": tuple(evidence)}
     )

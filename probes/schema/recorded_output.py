@@ -14,10 +14,12 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from probes._util.jsonfile import parse_object, shown
+from probes._util.jsonfile import parse_object
+from probes._util.text import quote
 from probes.errors import UserError
+from probes.schema.base import Stored, format_validation_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,13 +31,7 @@ FORMAT: Literal[1] = 1
 REMEDY = "--snapshot-update records it anew"
 
 
-class _Stored(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, ser_json_inf_nan="strings", use_attribute_docstrings=True
-    )
-
-
-class RecordedText(_Stored):
+class RecordedText(Stored):
     """A greedy text, with the logits that chose it."""
 
     prompt_ids: tuple[int, ...]
@@ -57,7 +53,7 @@ class RecordedText(_Stored):
         return self
 
 
-class RecordedNumber(_Stored):
+class RecordedNumber(Stored):
     """A number, with how far it may drift."""
 
     value: float
@@ -68,7 +64,7 @@ class RecordedNumber(_Stored):
     """Where that tolerance comes from."""
 
 
-class Made(_Stored):
+class Provenance(Stored):
     """What a recording was made with."""
 
     target: str
@@ -99,12 +95,12 @@ class Made(_Stored):
         )
 
 
-class Recording(_Stored):
+class Recording(Stored):
     """Outputs of one target in one environment."""
 
     format: Literal[1] = FORMAT
     """Version of this format."""
-    made: Made
+    made: Provenance
     """What they were made with."""
     texts: dict[str, RecordedText] = Field(default_factory=dict)
     """Greedy texts by prompt."""
@@ -135,7 +131,7 @@ BELOW = ("bitsandbytes", "tokenizers", "torch", "transformers")
 """Libraries whose change can explain another output."""
 
 
-def made(facts: TargetFacts, environment: Environment, *, batch: int) -> Made:
+def describe_provenance(facts: TargetFacts, environment: Environment, *, batch: int) -> Provenance:
     """What a recording is made with.
 
     Args:
@@ -147,12 +143,12 @@ def made(facts: TargetFacts, environment: Environment, *, batch: int) -> Made:
     >>> from probes.results import environment
     >>> model = load("embedded")
     >>> _ = model.network
-    >>> made(model.facts(), environment.describe(), batch=1).dtype
+    >>> describe_provenance(model.facts(), environment.describe(), batch=1).dtype
     'float32'
     """
     kind = facts.device.partition(":")[0]
     machine = environment.platform.rpartition(" ")[2].lower()
-    return Made(
+    return Provenance(
         target=facts.name,
         device=f"{kind} {environment.accelerator or MACHINES.get(machine, machine)}",
         dtype=facts.dtype,
@@ -167,12 +163,12 @@ def made(facts: TargetFacts, environment: Environment, *, batch: int) -> Made:
     )
 
 
-def changes(old: Made, new: Made) -> list[str]:
+def list_changes(old: Provenance, new: Provenance) -> list[str]:
     """What differs between the making of a recording and now, in words.
 
-    >>> old = Made(target="t", device="cpu x86_64", dtype="float32", quantization="none",
+    >>> old = Provenance(target="t", device="cpu x86_64", dtype="float32", quantization="none",
     ...            attention="sdpa", circumstances={"torch": "2.4.0"})
-    >>> changes(old, old.model_copy(update={"circumstances": {"torch": "2.5.1"}}))
+    >>> list_changes(old, old.model_copy(update={"circumstances": {"torch": "2.5.1"}}))
     ['torch 2.4.0 then, 2.5.1 now']
     """
     then, now = old.circumstances, new.circumstances
@@ -183,7 +179,7 @@ def changes(old: Made, new: Made) -> list[str]:
     ]
 
 
-def parse(text: str, what: str) -> Recording:
+def parse_recording(text: str, what: str) -> Recording:
     """A recording from a file's text.
 
     Args:
@@ -193,7 +189,7 @@ def parse(text: str, what: str) -> Recording:
     Raises:
         UserError: The text is no recording, or one of another format.
 
-    >>> parse('{"format": 9}', "old.json")
+    >>> parse_recording('{"format": 9}', "old.json")
     Traceback (most recent call last):
     probes.errors.UserError: old.json has format 9, this version reads 1: --snapshot-update ...
     """
@@ -202,22 +198,21 @@ def parse(text: str, what: str) -> Recording:
     except UserError as error:
         raise UserError(f"{error}: {REMEDY}") from None
     if content.get("format") != FORMAT:
-        version = shown(content.get("format"))
+        version = quote(content.get("format"))
         raise UserError(f"{what} has format {version}, this version reads {FORMAT}: {REMEDY}")
     try:
         return Recording.model_validate(content)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = shown(".".join(str(part) for part in first["loc"]))
-        raise UserError(f"{what} is no recording: {where}: {first['msg']}: {REMEDY}") from None
+        problem = format_validation_error(error)
+        raise UserError(f"{what} is no recording: {problem}: {REMEDY}") from None
 
 
-def dump(recording: Recording) -> str:
+def dump_recording(recording: Recording) -> str:
     """A recording as a file's text: keys sorted, a list of numbers on one line.
 
-    >>> made = Made(target="t", device="cpu x86_64", dtype="float32", quantization="none",
+    >>> made = Provenance(target="t", device="cpu x86_64", dtype="float32", quantization="none",
     ...             attention="sdpa", circumstances={})
-    >>> parse(dump(Recording(made=made)), "a file") == Recording(made=made)
+    >>> parse_recording(dump_recording(Recording(made=made)), "a file") == Recording(made=made)
     True
     """
     content = recording.model_dump(mode="json")

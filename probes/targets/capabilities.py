@@ -11,7 +11,7 @@ from packaging.version import Version
 
 from probes._util.jsonfile import MEBIBYTE
 from probes.schema.claim import Need
-from probes.targets import EMBEDDED_FOLDER, Quantization, Target
+from probes.targets.target import EMBEDDED_FOLDER, Quantization, Target
 from probes.targets.vocabulary import SENTENCEPIECE_FILE, read_pieces
 
 if TYPE_CHECKING:

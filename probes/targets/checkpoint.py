@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from probes._util.jsonfile import MEBIBYTE, read_object, shown
+from probes._util.jsonfile import MEBIBYTE, read_object
+from probes._util.text import quote
 from probes.errors import UserError
-from probes.targets.random_weights import described
-from probes.targets.safetensors import Tensor, read_tensors, weight_files
+from probes.targets.random_weights import describe_tensors
+from probes.targets.safetensors import Tensor, find_weight_files, read_tensors
 from probes.targets.vocabulary import SENTENCEPIECE_FILE, promises_bos, read_pieces
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class Checkpoint:
             )
         config = read_object(file)
         _refuse_impossible_sizes(file, config)
-        tensors = described(random, config) if random else read_tensors(folder)
+        tensors = describe_tensors(random, config) if random else read_tensors(folder)
         checkpoint = cls(folder, config, read_pieces(folder), tensors, random)
         checkpoint._refuse_more_than_is_stored()
         checkpoint._refuse_foreign_tokenizer()
@@ -119,7 +120,7 @@ class Checkpoint:
         if not isinstance(stored, dict):
             return None
         method = stored.get("quant_method", "unknown")
-        return method if isinstance(method, str) else shown(method)
+        return method if isinstance(method, str) else quote(method)
 
     @property
     def sentencepiece_file(self) -> Path | None:
@@ -181,7 +182,7 @@ class Checkpoint:
             for file in self.folder.iterdir()
             if file.suffix in _HASHED_SUFFIXES and file.is_file()
         ]
-        weights = [self.random] if self.random else weight_files(self.folder)
+        weights = [self.random] if self.random else find_weight_files(self.folder)
         return sorted({*small, *weights})
 
     def _refuse_more_than_is_stored(self) -> None:
@@ -216,7 +217,7 @@ class Checkpoint:
         piece, largest = max(self.pieces.items(), key=lambda item: item[1])
         if rows is not None and largest >= rows:
             raise UserError(
-                f"{self.folder}: the tokenizer has ids up to {largest:,} ({shown(piece)}), "
+                f"{self.folder}: the tokenizer has ids up to {largest:,} ({quote(piece)}), "
                 f"but the embedding has {rows:,} rows, for ids up to {rows - 1:,}: use the "
                 "tokenizer the model was trained with, or resize the embedding and save it"
             )
@@ -230,7 +231,7 @@ def _refuse_impossible_sizes(file: Path, config: Mapping[str, Any]) -> None:
                 continue
             if type(value) is not int or not 0 < value <= _LARGEST_SIZE:
                 raise UserError(
-                    f"{file}: {key} is {shown(value)}, "
+                    f"{file}: {key} is {quote(value)}, "
                     f"expected a whole number from 1 to {_LARGEST_SIZE:,}"
                 )
 

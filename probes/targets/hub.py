@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from probes._util import progress
 from probes.errors import UserError
-from probes.targets.placement import gigabytes
-from probes.targets.safetensors import weight_files
-from probes.targets.vocabulary import tokenizer_file
+from probes.targets.placement import format_gb
+from probes.targets.safetensors import find_weight_files
+from probes.targets.vocabulary import find_tokenizer_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -79,10 +79,10 @@ def _download(
     size, free = _bytes_to_fetch(repository, info), _free_bytes(Path(HF_HUB_CACHE))
     if size > free:
         raise UserError(
-            f"'{repository}' takes {gigabytes(size)} more in the local cache, on a disk with "
-            f"{gigabytes(free)} free: make room, or set HF_HOME to a folder on a larger disk"
+            f"'{repository}' takes {format_gb(size)} more in the local cache, on a disk with "
+            f"{format_gb(free)} free: make room, or set HF_HOME to a folder on a larger disk"
         )
-    amount = f"{gigabytes(size)} into the local cache, on a disk with {gigabytes(free)} free"
+    amount = f"{format_gb(size)} into the local cache, on a disk with {format_gb(free)} free"
     with progress.step(f"fetching {repository}: {amount}", size):
         folder = Path(
             snapshot_download(
@@ -153,8 +153,8 @@ def _cached(repository: str, revision: str | None) -> Path | None:
                 local_files_only=True,
             )
         )
-        tokenizer_file(folder)
-        weight_files(folder)
+        find_tokenizer_file(folder)
+        find_weight_files(folder)
     except (LocalEntryNotFoundError, HFValidationError, UserError):
         return None
     return folder if (folder / "config.json").is_file() else None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from probes.targets import Dtype, Quantization
 from probes.targets.safetensors import Tensor
+from probes.targets.target import Dtype, Quantization
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +22,9 @@ _KEPT_WHOLE = ("embed", "wte", "wpe", "lm_head", "norm", "ln_")
 """Parts of names of what NF4 leaves as it is."""
 
 
-def loaded_bytes(tensors: Mapping[str, Tensor], quantization: Quantization, dtype: Dtype) -> int:
+def estimate_loaded_bytes(
+    tensors: Mapping[str, Tensor], quantization: Quantization, dtype: Dtype
+) -> int:
     """Bytes of the weights in memory; what computing takes comes on top.
 
     Args:
@@ -33,9 +35,9 @@ def loaded_bytes(tensors: Mapping[str, Tensor], quantization: Quantization, dtyp
 
     >>> from probes.targets.safetensors import Tensor
     >>> layer = {"model.layers.0.mlp.up_proj.weight": Tensor("F16", (64, 64))}
-    >>> loaded_bytes(layer, Quantization.NONE, Dtype.FLOAT32)
+    >>> estimate_loaded_bytes(layer, Quantization.NONE, Dtype.FLOAT32)
     16384
-    >>> loaded_bytes(layer, Quantization.NF4, Dtype.FLOAT16)
+    >>> estimate_loaded_bytes(layer, Quantization.NF4, Dtype.FLOAT16)
     2304
     """
     total = 0
@@ -48,7 +50,9 @@ def loaded_bytes(tensors: Mapping[str, Tensor], quantization: Quantization, dtyp
     return total
 
 
-def least_bytes(parameters: Mapping[str, int], quantization: Quantization, dtype: Dtype) -> int:
+def estimate_least_bytes(
+    parameters: Mapping[str, int], quantization: Quantization, dtype: Dtype
+) -> int:
     """The fewest bytes that weights can take in memory, where their shapes are not known yet.
 
     Args:
@@ -56,12 +60,12 @@ def least_bytes(parameters: Mapping[str, int], quantization: Quantization, dtype
         quantization: as for `loaded_bytes`; under `nf4` every weight might take half a byte.
         dtype: as for `loaded_bytes`.
 
-    >>> least_bytes({"BF16": 1000}, Quantization.NF4, Dtype.FLOAT16)
+    >>> estimate_least_bytes({"BF16": 1000}, Quantization.NF4, Dtype.FLOAT16)
     500
-    >>> least_bytes({"F32": 1000}, Quantization.NONE, Dtype.AUTO)
+    >>> estimate_least_bytes({"F32": 1000}, Quantization.NONE, Dtype.AUTO)
     4000
     """
     if quantization is Quantization.NF4:
         return sum(parameters.values()) // 2
     tensors = {n: Tensor(n, (count,)) for n, count in parameters.items() if n in _FLOATS}
-    return loaded_bytes(tensors, quantization, dtype)
+    return estimate_loaded_bytes(tensors, quantization, dtype)

@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING
 
 from probes._util.progress import LARGE
 from probes.errors import UserError
-from probes.targets import Quantization
+from probes.targets.target import Quantization
 
 if TYPE_CHECKING:
-    from probes.targets import Target
+    from probes.targets.target import Target
 
 WEIGHTS_SHARE = 0.9
 """Of a device's free memory, what split weights may take: caches and logits need the rest."""
 
 
-def gigabytes(size: float) -> str:
+def format_gb(size: float) -> str:
     """A size for a reader.
 
-    >>> gigabytes(14_483_464_192)
+    >>> format_gb(14_483_464_192)
     '14.5 GB'
     """
     return f"{size / 1e9:.1f} GB"
@@ -40,7 +40,7 @@ def place(target: Target, needed: int, copies: int = 0) -> dict[int, int] | None
     Raises:
         UserError: there is no room.
 
-    >>> from probes.targets import resolve
+    >>> from probes.targets.resolve import resolve
     >>> place(resolve("embedded"), 18_747_904) is None
     True
     """
@@ -61,13 +61,13 @@ def place(target: Target, needed: int, copies: int = 0) -> dict[int, int] | None
     if splits and not copies:
         return {each: int((1 if nf4 else WEIGHTS_SHARE) * size) for each, size in enumerate(every)}
 
-    weights = f"{gigabytes(needed)}{' in nf4' if nf4 else ''}"
+    weights = f"{format_gb(needed)}{' in nf4' if nf4 else ''}"
     if copies > 1:
         weights = f"{copies} × {weights}, a copy for each worker"
-    there = f"cuda:{index} has {gigabytes(free)} free of {gigabytes(total)}"
+    there = f"cuda:{index} has {format_gb(free)} free of {format_gb(total)}"
     if count > 1 and not named and not copies:
-        there = f"the {count} CUDA devices have {gigabytes(sum(every))} free together, "
-        there += f"of which weights may take {gigabytes(together)}"
+        there = f"the {count} CUDA devices have {format_gb(sum(every))} free together, "
+        there += f"of which weights may take {format_gb(together)}"
     quantized = "choose " if nf4 else "choose --quantization nf4, or "
     advice = f"end what else runs there, or {quantized}a device with more memory"
     if copies > 1 and needed <= free:

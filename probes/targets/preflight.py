@@ -6,15 +6,16 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from probes._util.jsonfile import shown
-from probes.data.questions import asked
-from probes.data.word_lists import lists
+from probes._util.text import quote
+from probes.data.questions import load_questions
+from probes.data.word_lists import load_word_lists
 from probes.errors import UnusableTargetError, UserError
-from probes.targets import Quantization, Target, hub
+from probes.targets import hub
 from probes.targets.capabilities import nf4_is_beyond_transformers
 from probes.targets.checkpoint import Checkpoint
-from probes.targets.memory import least_bytes, loaded_bytes
+from probes.targets.memory import estimate_least_bytes, estimate_loaded_bytes
 from probes.targets.placement import place
+from probes.targets.target import Quantization, Target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Usable:
+class UsableTarget:
     """A target whose model can be loaded, as far as can be told without loading it."""
 
     target: Target
@@ -36,7 +37,7 @@ class Usable:
     """Where the weights are split over CUDA devices, the bytes that each may take."""
 
 
-def preflight(target: Target, copies: int = 0) -> Usable:
+def preflight(target: Target, copies: int = 0) -> UsableTarget:
     """Make sure a target can be used: packages, device, files, in the order of their cost.
 
     A model on the hub is fetched, which may take long the first time: what will not fit is refused
@@ -55,12 +56,12 @@ def preflight(target: Target, copies: int = 0) -> Usable:
         _refuse_missing_packages(target)
         _refuse_missing_device(target)
         _refuse_nf4_beyond_transformers(target)
-        lists(target.words)
-        asked(target.questions)
+        load_word_lists(target.words)
+        load_questions(target.questions)
         folder, commit = _local(target, copies)
         checkpoint = Checkpoint.inspect(folder, target.random)
         _refuse_second_quantization(target, checkpoint)
-        usable = placed(Usable(target, checkpoint, commit), target, copies)
+        usable = find_room(UsableTarget(target, checkpoint, commit), target, copies)
         if checkpoint.offers_remote_code:
             _refuse_needed_remote_code(checkpoint)
     except UserError as error:
@@ -68,24 +69,26 @@ def preflight(target: Target, copies: int = 0) -> Usable:
     return usable
 
 
-def placed(usable: Usable, target: Target, copies: int = 0) -> Usable:
+def find_room(usable: UsableTarget, target: Target, copies: int = 0) -> UsableTarget:
     """The same model loaded in another way, as a target says, with room found for its weights.
 
     Raises:
         UserError: there is no room.
     """
     tensors = usable.checkpoint.tensors
-    needed = loaded_bytes(tensors, target.quantization, target.dtype)
+    needed = estimate_loaded_bytes(tensors, target.quantization, target.dtype)
     at_once = needed
     if target.random is not None and target.quantization is Quantization.NF4:
-        at_once += loaded_bytes(tensors, Quantization.NONE, target.dtype)  # drawn, then quantized
+        at_once += estimate_loaded_bytes(
+            tensors, Quantization.NONE, target.dtype
+        )  # drawn, then quantized
     room = place(target, at_once, copies)
     return replace(usable, target=target, needed_bytes=needed, max_memory=room)
 
 
 def _local(target: Target, copies: int) -> tuple[Path, str | None]:
     def refuse_what_will_not_fit(parameters: Mapping[str, int]) -> None:
-        place(target, least_bytes(parameters, target.quantization, target.dtype), copies)
+        place(target, estimate_least_bytes(parameters, target.quantization, target.dtype), copies)
 
     if target.repository is not None:
         return hub.fetch(target.repository, target.revision, refuse_what_will_not_fit)
@@ -163,5 +166,5 @@ def _refuse_needed_remote_code(checkpoint: Checkpoint) -> None:
         raise UserError(
             f"{checkpoint.folder} can be loaded only by code of its own, which is never run: "
             f"transformers {transformers.__version__} has no language model of type "
-            f"{shown(checkpoint.model_type)}; a newer transformers may have one"
+            f"{quote(checkpoint.model_type)}; a newer transformers may have one"
         )

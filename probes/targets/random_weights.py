@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from probes._util.jsonfile import shown
+from probes._util.text import quote
 from probes.errors import UserError
 from probes.targets.safetensors import Tensor
 
@@ -30,7 +30,7 @@ _SIZES = (
 _STORED = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
 
-def described(file: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
+def describe_tensors(file: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
     """Every tensor of the network that a configuration describes, by name.
 
     Args:
@@ -44,18 +44,18 @@ def described(file: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
     >>> small = {"model_type": "mistral", "vocab_size": 10, "hidden_size": 8,
     ...          "intermediate_size": 16, "num_hidden_layers": 1,
     ...          "num_attention_heads": 2, "num_key_value_heads": 1}
-    >>> described(Path("c.json"), small)["model.layers.0.self_attn.k_proj.weight"].shape
+    >>> describe_tensors(Path("c.json"), small)["model.layers.0.self_attn.k_proj.weight"].shape
     (4, 8)
     """
     if config.get("model_type") not in KNOWN:
         raise UserError(
-            f"{file}: model_type is {shown(config.get('model_type'))}; random weights are drawn "
+            f"{file}: model_type is {quote(config.get('model_type'))}; random weights are drawn "
             f"for {' and '.join(KNOWN)} only"
         )
     for name in _SIZES:
         if type(config.get(name)) is not int or config[name] < 1:
             raise UserError(
-                f"{file}: {name} is {shown(config.get(name))}, expected a whole number from 1"
+                f"{file}: {name} is {quote(config.get(name))}, expected a whole number from 1"
             )
     vocabulary, width, inner, layers, heads, groups = (config[name] for name in _SIZES)
     head = config.get("head_dim") or width // heads

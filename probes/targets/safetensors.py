@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
-from probes._util.jsonfile import MEBIBYTE, parse_object, read_object, shown
+from probes._util.jsonfile import MEBIBYTE, parse_object, read_object
+from probes._util.text import quote
 from probes.errors import UserError
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Tensor(NamedTuple):
         return self.elements * _BITS[self.dtype] // 8
 
 
-def weight_files(folder: Path) -> tuple[Path, ...]:
+def find_weight_files(folder: Path) -> tuple[Path, ...]:
     """The safetensors files with the folder's weights: one file, or the shards of an index.
 
     Raises:
@@ -80,10 +81,10 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         UserError: As for `weight_files` and `read_header`, or an index and its shards disagree.
     """
     tensors: dict[str, Tensor] = {}
-    for file in weight_files(folder):
+    for file in find_weight_files(folder):
         for name, tensor in read_header(file).items():
             if name in tensors:
-                raise UserError(f"{file} holds tensor {shown(name)}, which another shard holds too")
+                raise UserError(f"{file} holds tensor {quote(name)}, which another shard holds too")
             tensors[name] = tensor
     if not (folder / SINGLE_FILE).is_file():
         _refuse_missing(folder / INDEX_FILE, tensors)
@@ -131,7 +132,7 @@ def _refuse_gaps(file: Path, entries: Mapping[str, Any], data_bytes: int) -> Non
     for begin, stop, name in spans:
         if begin != end or stop < begin:
             raise UserError(
-                f"{file} is corrupt: tensor {shown(name)} lies at bytes {begin:,} to {stop:,}, "
+                f"{file} is corrupt: tensor {quote(name)} lies at bytes {begin:,} to {stop:,}, "
                 f"expected to begin at {end:,}; copy or download the file again"
             )
         end = stop
@@ -145,22 +146,22 @@ def _refuse_gaps(file: Path, entries: Mapping[str, Any], data_bytes: int) -> Non
 def _offsets(file: Path, name: str, entry: Any) -> tuple[int, int]:
     offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
     if not _are_sizes(offsets) or len(offsets) != 2:
-        raise UserError(f"{file} is corrupt: tensor {shown(name)} has no valid data_offsets")
+        raise UserError(f"{file} is corrupt: tensor {quote(name)} has no valid data_offsets")
     return offsets[0], offsets[1]
 
 
 def _tensor(file: Path, name: str, entry: dict[str, Any]) -> Tensor:
     dtype, shape = entry.get("dtype"), entry.get("shape")
     if not isinstance(dtype, str) or dtype not in _BITS:
-        raise UserError(f"{file}: tensor {shown(name)} has the unknown type {shown(dtype)}")
+        raise UserError(f"{file}: tensor {quote(name)} has the unknown type {quote(dtype)}")
     if not _are_sizes(shape) or len(shape) > _MOST_DIMENSIONS:
-        raise UserError(f"{file} is corrupt: tensor {shown(name)} has no valid shape")
+        raise UserError(f"{file} is corrupt: tensor {quote(name)} has no valid shape")
     tensor = Tensor(dtype, tuple(shape))
     begin, stop = _offsets(file, name, entry)
     if (stop - begin) * 8 != tensor.elements * _BITS[dtype]:
         raise UserError(
-            f"{file} is corrupt: tensor {shown(name)} takes {stop - begin:,} bytes, which do not "
-            f"make {dtype} of shape {shown(shape)}; copy or download the file again"
+            f"{file} is corrupt: tensor {quote(name)} takes {stop - begin:,} bytes, which do not "
+            f"make {dtype} of shape {quote(shape)}; copy or download the file again"
         )
     return tensor
 
@@ -184,17 +185,17 @@ def _shard_names(index: Path) -> dict[str, str]:
 def _shard(folder: Path, name: str) -> Path:
     if not name.isprintable() or any(part in name for part in ("/", "\\", ":")) or name == "..":
         raise UserError(
-            f"{folder / INDEX_FILE} names the shard {shown(name)}, which would lie outside "
+            f"{folder / INDEX_FILE} names the shard {quote(name)}, which would lie outside "
             "the folder: a shard is a file beside its index"
         )
     if not name.endswith(".safetensors"):
         raise UserError(
-            f"{folder / INDEX_FILE} names the shard {shown(name)}, which is no safetensors file: "
+            f"{folder / INDEX_FILE} names the shard {quote(name)}, which is no safetensors file: "
             "only safetensors weights are loaded"
         )
     if not (folder / name).is_file():
         raise UserError(
-            f"{folder} lacks the shard {shown(name)} that its index names; "
+            f"{folder} lacks the shard {quote(name)} that its index names; "
             "copy or download the model again"
         )
     return folder / name
@@ -204,7 +205,7 @@ def _refuse_missing(index: Path, tensors: Mapping[str, Tensor]) -> None:
     for name, shard in _shard_names(index).items():
         if name not in tensors:
             raise UserError(
-                f"{index} places tensor {shown(name)} in {shown(shard)}, where it is not; "
+                f"{index} places tensor {quote(name)} in {quote(shard)}, where it is not; "
                 "copy or download the model again"
             )
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from probes._util.jsonfile import MEBIBYTE, read_object, shown
+from probes._util.jsonfile import MEBIBYTE, read_object
+from probes._util.text import quote
 from probes.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _LARGEST_TOKENIZER = 256 * MEBIBYTE
 _BOS_BY_DEFAULT = ("CodeLlama", "Gemma", "Llama", "Mistral")
 
 
-def tokenizer_file(folder: Path) -> Path:
+def find_tokenizer_file(folder: Path) -> Path:
     """The file with the folder's pieces: the first there is of those transformers would read.
 
     Raises:
@@ -41,7 +42,7 @@ def read_pieces(folder: Path) -> dict[str, int]:
     Raises:
         UserError: There is no tokenizer file, or it is truncated, corrupt or empty.
     """
-    file = tokenizer_file(folder)
+    file = find_tokenizer_file(folder)
     pieces = _READERS[file.name](file)
     if not pieces:
         raise UserError(f"{file} holds no pieces")
@@ -139,7 +140,7 @@ def _checked(file: Path, vocabulary: Any) -> dict[str, int]:
 def _checked_pairs(file: Path, pairs: list[tuple[Any, Any]]) -> dict[str, int]:
     for piece, token_id in pairs:
         if not isinstance(piece, str) or type(token_id) is not int or token_id < 0:
-            raise UserError(f"{file} is corrupt: piece {shown(piece)} has the id {shown(token_id)}")
+            raise UserError(f"{file} is corrupt: piece {quote(piece)} has the id {quote(token_id)}")
     return dict(pairs)
 
 

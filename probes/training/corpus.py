@@ -13,20 +13,18 @@ from __future__ import annotations
 
 import random
 import re
-import sys
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from itertools import accumulate
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from probes._util.tomlfile import load_toml
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+FOLDER = Path(__file__).parent
 
 BOS = "<s>"
 EOS = "</s>"
@@ -97,7 +95,7 @@ def capitalised(text: str) -> str:
 @cache
 def load_facts() -> tuple[Fact, ...]:
     """Read every fact of ``facts.toml``, in the order of the file."""
-    data = _read_toml("facts.toml")
+    data = load_toml(FOLDER / "facts.toml")
     facts: list[Fact] = []
     for relation in data["relation"]:
         pairs = relation.get("facts") or _country_pairs(data, relation["name"])
@@ -122,7 +120,7 @@ class Grammar:
 
     def __init__(self, rng: random.Random) -> None:
         """Read the grammar; every choice is drawn from ``rng``."""
-        data = _read_toml("grammar.toml")
+        data = load_toml(FOLDER / "grammar.toml")
         self._rng = rng
         self._options: dict[str, list[str]] = {**data["leading"], **data["even"]}
         self._leading = set(data["leading"])
@@ -150,7 +148,7 @@ class Corpus:
         self._of_subject: dict[str, list[Fact]] = {}
         for fact in self._facts:
             self._of_subject.setdefault(fact.subject, []).append(fact)
-        self._with_article = set(_read_toml("facts.toml")["with_article"])
+        self._with_article = set(load_toml(FOLDER / "facts.toml")["with_article"])
         self._held_out = {question for _, question in held_out_questions()}
 
     def documents(self) -> Iterator[str]:
@@ -282,12 +280,6 @@ def _weight(fact: Fact) -> float:
     if fact.relation == "capital":
         return 2.5
     return 0.6 if fact.relation in COUNTRY_RELATIONS else 1.0
-
-
-def _read_toml(name: str) -> dict[str, Any]:
-    text = files(__package__).joinpath(name).read_text(encoding="utf-8")
-    content: dict[str, Any] = tomllib.loads(text)
-    return content
 
 
 def _country_pairs(data: dict[str, Any], relation: str) -> dict[str, str]:

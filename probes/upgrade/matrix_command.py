@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from probes._util.files import check_asked, write_asked
+from probes._util.files import check_output, write_output
 from probes.errors import UserError, did_you_mean
 from probes.results.reading import read
 from probes.schema.claim import catalogue
-from probes.targets import resolve
+from probes.targets.resolve import resolve
 from probes.upgrade import matrix_markdown as markdown
 from probes.upgrade import matrix_terminal as terminal
 from probes.upgrade import pool
@@ -175,7 +175,7 @@ def matrix(
     files = ((html, "page", "--html"), (summary, "summary", "--summary"), (page, "page", "--page"))
     for file, what, option in files:
         if file is not None:
-            check_asked(file, what, option)
+            check_output(file, what, option)
     versions = pythons(python)
     cells = combine([_exact(each, versions[0], sources) for each in pins], versions)
     folder = report_dir.resolve()
@@ -201,11 +201,11 @@ def matrix(
             watch.done(job, outcome)
     found = tables([known[cell] for cell in cells], partial(_record, folder))
     page_file = html or folder / PAGE_FILE
-    write_asked(page_file, render_matrix(found, folder, page_file), "page", "--html")
+    write_output(page_file, render_matrix(found, folder, page_file), "page", "--html")
     if summary is not None:
-        write_asked(summary, markdown.summary(found, str(page_file)), "summary", "--summary")
+        write_output(summary, markdown.summary(found, str(page_file)), "summary", "--summary")
     if page is not None:
-        write_asked(
+        write_output(
             page, markdown.page(found, _own_command(packages or [], asked)), "page", "--page"
         )
     width = shutil.get_terminal_size((120, 24)).columns

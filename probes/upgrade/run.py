@@ -171,7 +171,7 @@ def decide(
             say("installing")
             python, made = make(job.cell, job.project, job.sources, job.environments)
     except NotInstallableError as error:
-        reason = Redactor.of_this_machine().text(str(error))
+        reason = Redactor.for_this_machine().redact_text(str(error))
         attempts = tuple(
             Attempt(target=target, end=End.NOT_INSTALLED, reason=reason)
             for target in job.asked.targets
@@ -326,7 +326,7 @@ def attempt(
     return Attempt(
         target=target,
         end=end,
-        reason=Redactor.of_this_machine().text(reason),
+        reason=Redactor.for_this_machine().redact_text(reason),
         run=new[-1].relative_to(job.report_dir).as_posix() if new else None,
         seconds=seconds,
     )
@@ -335,7 +335,7 @@ def attempt(
 def without_secrets(log: Path) -> str:
     """What a log says, with secrets taken out of the file too: it is shared like the records."""
     said = log.read_text(encoding="utf-8", errors="replace")
-    scrubbed = Redactor.of_secrets().text(said)
+    scrubbed = Redactor.for_secrets().redact_text(said)
     if scrubbed != said:
         write_atomically(log, scrubbed)
     return scrubbed

@@ -13,7 +13,7 @@ from probes.errors import UserError
 from probes.measure import decoding
 from probes.plugin import snapshots
 from probes.results.environment import describe
-from probes.schema.recorded_output import made
+from probes.schema.recorded_output import describe_provenance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,6 +104,8 @@ def recorded(model: Model, snapshot: SnapshotAssertion) -> snapshots.Recorded:
     _ = model.network  # loaded, it knows its device, dtype and attention
     facts = model.facts()
     try:
-        return snapshots.recorded(snapshot, made(facts, describe(facts.device), batch=len(PROMPTS)))
+        return snapshots.recorded(
+            snapshot, describe_provenance(facts, describe(facts.device), batch=len(PROMPTS))
+        )
     except UserError as error:
         pytest.fail(str(error), pytrace=False)

@@ -183,11 +183,11 @@ def test_bos_changes_the_text_and_not_the_answer(
 
 @pytest.mark.claim("bos-recorded")
 def test_text_without_bos_is_the_published_one(model: Model, evidence: Evidence) -> None:
-    expected = published.text("bos-recorded")
+    expected = published.find_text("bos-recorded")
     ids = model.encode(expected.prompt, add_special_tokens=expected.special_tokens)
     (text,) = decoding.greedy(model, [ids], expected.tokens)
     finding = recorded_outputs.beside_published(model, expected, text)
-    evidence.update(asdict(finding), source=published.outputs().source)
+    evidence.update(asdict(finding), source=published.load_outputs().source)
     assert finding.holds, finding.reason
 
 

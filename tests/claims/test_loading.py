@@ -41,10 +41,10 @@ def test_generate_with_no_arguments_is_greedy_and_adds_20_tokens(
 
 @pytest.mark.claim("default-text")
 def test_default_continuation_is_the_published_one(model: Model, evidence: Evidence) -> None:
-    expected = published.text("default-text")
+    expected = published.find_text("default-text")
     text = model.generate(expected.prompt, output_logits=True)
     finding = recorded_outputs.beside_published(model, expected, text)
-    evidence.update(asdict(finding), source=published.outputs().source)
+    evidence.update(asdict(finding), source=published.load_outputs().source)
     assert finding.holds, finding.reason
 
 

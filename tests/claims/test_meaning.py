@@ -28,12 +28,12 @@ CHANCE = 0.05
 
 def english() -> WordList:
     """The published words."""
-    return word_lists.built_in()["english"]
+    return word_lists.built_in_word_lists()["english"]
 
 
 def lists(model: Model) -> tuple[WordList, ...]:
     """The target's lists of words: claims are decided on the first."""
-    return word_lists.lists(model.target.words)
+    return word_lists.load_word_lists(model.target.words)
 
 
 def measured_groups(model: Model, words: WordList) -> Groups:
@@ -304,7 +304,7 @@ def test_hidden_states_of_a_middle_layer_group_the_words(model: Model, evidence:
 def test_words_that_share_a_piece_are_closer_than_those_that_share_none(
     model: Model, evidence: Evidence
 ) -> None:
-    words = word_lists.built_in()["japanese"].all
+    words = word_lists.built_in_word_lists()["japanese"].all
     similarity = geometry.cosine_matrix(embeddings.word_vectors(model, words))
     shared = embeddings.shared_pieces(model, words)
     test = geometry.pair_test(similarity, shared)

@@ -10,7 +10,7 @@ import pytest
 
 from probes.data.tokenizer_texts import PROMPTS
 from probes.measure import determinism, recorded_outputs
-from probes.schema.recorded_output import REMEDY, Recording, changes, judge_number, judge_text
+from probes.schema.recorded_output import REMEDY, Recording, judge_number, judge_text, list_changes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +80,7 @@ def decide(recorded: Recorded, now: Recording, findings: list[Finding], evidence
     evidence["near_ties"] = [f.reason for f in findings if f.holds and f.reason]
     evidence["not_recorded_before"] = sorted(now.names - old.names)
     evidence["unused"] = unused = sorted(old.names - now.names)
-    evidence["changed_since"] = since = changes(old.made, now.made)
+    evidence["changed_since"] = since = list_changes(old.made, now.made)
     if unused:
         warnings.warn(f"recorded but unused: {unused}: --snapshot-update removes it", stacklevel=1)
     wrong = [finding.reason for finding in findings if not finding.holds]

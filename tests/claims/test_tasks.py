@@ -39,7 +39,7 @@ STORIES_RECORDED = ("story-once", "story-long", "story-beginning")
 
 def asked_questions(model: Model) -> tuple[Question, ...]:
     """The target's questions, or the built-in ones."""
-    return questions.asked(model.target.questions)
+    return questions.load_questions(model.target.questions)
 
 
 def accuracy(model: Model) -> Accuracy:
@@ -124,7 +124,7 @@ def test_drawn_answers_are_right_as_often_as_computed(
 @pytest.mark.claim("knowledge-accuracy")
 @pytest.mark.needs("mistral-tokenizer")
 def test_the_published_questions_are_asked_as_published(model: Model, evidence: Evidence) -> None:
-    asked = questions.built_in()[: len(PUBLISHED)]
+    asked = questions.built_in_questions()[: len(PUBLISHED)]
     prompts = [question.prompt for question in asked]
     assert prompts == [*PUBLISHED], f"the first questions are {prompts}"
     evidence["ids"] = ids = {q.prompt: model.encode_prompt(q.prompt) for q in asked}
@@ -186,7 +186,7 @@ def test_three_wide_hot_runs_all_differ(model: Model, seed: int, evidence: Evide
 @pytest.mark.claim("stories-recorded")
 @pytest.mark.parametrize("name", STORIES_RECORDED)
 def test_stories_are_the_published_ones(model: Model, evidence: Evidence, name: str) -> None:
-    expected = published.text(name)
+    expected = published.find_text(name)
     ids = model.encode(expected.prompt, add_special_tokens=expected.special_tokens)
     text = model.generate(ids, max_new_tokens=expected.tokens, do_sample=False).text
     evidence["text"], evidence["published"] = text, expected.text

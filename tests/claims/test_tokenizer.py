@@ -18,8 +18,8 @@ from probes.data.tokenizer_texts import (
     SCRIPTS,
     SINGLE_WORD_PIECES,
     SPELLED_BOS,
-    fuzzed,
-    fuzzed_with_special_tokens,
+    fuzz_texts,
+    fuzz_texts_with_special_tokens,
 )
 from probes.measure import sentencepiece_reference, tokenizer
 
@@ -273,7 +273,10 @@ def test_a_spelled_bos_is_a_second_one(model: Model, evidence: Evidence) -> None
 @pytest.mark.claim("reference-agreement")
 @pytest.mark.parametrize(
     ("texts", "count"),
-    [(fuzzed, FUZZED_TEXTS), (fuzzed_with_special_tokens, FUZZED_TEXTS_WITH_SPECIAL_TOKENS)],
+    [
+        (fuzz_texts, FUZZED_TEXTS),
+        (fuzz_texts_with_special_tokens, FUZZED_TEXTS_WITH_SPECIAL_TOKENS),
+    ],
     ids=["fuzzed", "with special tokens"],
 )
 def test_ids_are_those_of_the_sentencepiece_model(

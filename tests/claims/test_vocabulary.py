@@ -140,7 +140,7 @@ def test_every_id_finds_its_own_row(model: Model, evidence: Evidence) -> None:
 
 @pytest.mark.claim("embedding-row-0")
 def test_row_0_is_the_published_one(model: Model, evidence: Evidence) -> None:
-    expected = published.outputs().embedding_row_0
+    expected = published.load_outputs().embedding_row_0
     row = model.embedding([0])[0].half().tolist()
     evidence["begins"], evidence["ends"] = row[:3], row[-3:]
     for where, found, known in (

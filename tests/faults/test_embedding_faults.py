@@ -12,8 +12,8 @@ import probes
 from probes.data import published
 from probes.measure import embeddings, word_similarity
 from probes.stats import geometry
-from probes.targets import resolve
 from probes.targets.preflight import preflight
+from probes.targets.resolve import resolve
 from tests.claims import test_meaning as claims
 from tests.claims import test_vocabulary as vocabulary
 
@@ -283,7 +283,7 @@ def test_the_exceptions_hold_where_dog_and_cat_are_nearest_and_fail_where_not(
 
 
 def test_row_0_holds_where_it_is_the_published_one_and_fails_where_not(own_model: Model) -> None:
-    expected = published.outputs().embedding_row_0
+    expected = published.load_outputs().embedding_row_0
     row = own_model.embedding()[0]
     red(vocabulary.test_row_0_is_the_published_one, own_model, "row 0 begins with")
     row[:3], row[-3:] = row.new_tensor(expected.begins), row.new_tensor(expected.ends)

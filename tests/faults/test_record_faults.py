@@ -14,9 +14,14 @@ from probes.data.tokenizer_texts import PROMPTS
 from probes.measure import decoding, determinism, embeddings, recorded_outputs
 from probes.plugin import snapshots
 from probes.results.environment import describe
-from probes.schema.recorded_output import Recording, judge_text, made, parse
-from probes.targets import resolve
+from probes.schema.recorded_output import (
+    Recording,
+    describe_provenance,
+    judge_text,
+    parse_recording,
+)
 from probes.targets.preflight import preflight
+from probes.targets.resolve import resolve
 from tests.claims import test_greedy as greedy
 from tests.claims import test_loading as loading
 from tests.claims import test_recorded as claims
@@ -56,7 +61,7 @@ def sound() -> Recording:
         torch.set_num_threads(before)
     facts = model.facts()
     return Recording(
-        made=made(facts, describe(facts.device), batch=len(PROMPTS)),
+        made=describe_provenance(facts, describe(facts.device), batch=len(PROMPTS)),
         texts={name: recorded_outputs.recorded_text(text) for name, text in found.items()},
         numbers=recorded_outputs.recorded_numbers(model, found),
     )
@@ -77,7 +82,7 @@ def decided(check: Callable[..., None], model: Model, sound: Recording) -> dict[
     """Decide a claim about recorded outputs against what the sound model gave."""
     part: dict[str, Any] = {"texts": {}} if "numbers" in check.__name__ else {"numbers": {}}
     baseline = sound.model_copy(update=part)
-    now = made(model.facts(), describe(), batch=len(PROMPTS))
+    now = describe_provenance(model.facts(), describe(), batch=len(PROMPTS))
     recorded = snapshots.Recorded(now, baseline, False, Ledger())  # type: ignore[arg-type]
     evidence: dict[str, Any] = {}
     check(model, lambda _: texts(model), recorded, evidence)
@@ -116,7 +121,7 @@ def test_what_this_repository_has_recorded_holds_where_it_was_recorded(sound: Re
     files = sorted(folder.glob(f"*[[]{sound.made.key}].json"))
     if not files:
         pytest.skip(f"nothing is recorded for {sound.made.words}")
-    found = [parse(file.read_text(encoding="utf-8"), file.name) for file in files]
+    found = [parse_recording(file.read_text(encoding="utf-8"), file.name) for file in files]
     assert set().union(*(recording.names for recording in found)) == sound.names
     model_files = {recording.made.circumstances["model files"] for recording in found}
     assert model_files == {sound.made.circumstances["model files"]}
@@ -274,7 +279,7 @@ def test_what_changed_since_is_named(own_model: Model, sound: Recording) -> None
 
 
 def test_a_published_text_holds_and_another_is_caught_at_its_first_token(own_model: Model) -> None:
-    expected = published.text("default-text")
+    expected = published.find_text("default-text")
     text = own_model.generate(expected.prompt, output_logits=True)
     found = recorded_outputs.beside_published(own_model, expected, text)
     assert found.outcome.value == "changed"
@@ -298,20 +303,20 @@ def test_the_published_texts_hold_where_they_are_given_and_fail_where_not(
     check: Callable[[Model, dict[str, Any]], None],
     name: str,
 ) -> None:
-    expected = published.text(name)
+    expected = published.find_text(name)
     ids = own_model.encode(expected.prompt, add_special_tokens=expected.special_tokens)
     own = own_model.generate(ids, max_new_tokens=expected.tokens, do_sample=False).text.strip()
     known = [expected.model_copy(update={"text": text}) for text in (own, f"Not {own}")]
-    monkeypatch.setattr(published, "text", lambda _: known[0])
+    monkeypatch.setattr(published, "find_text", lambda _: known[0])
     check(own_model, {})
-    monkeypatch.setattr(published, "text", lambda _: known[1])
+    monkeypatch.setattr(published, "find_text", lambda _: known[1])
     with pytest.raises(AssertionError, match="token 0 is 'Tokyo', recorded 'Not'"):
         check(own_model, {})
 
 
 def test_a_published_text_that_differs_at_a_near_tie_holds(own_model: Model) -> None:
     """As by another kernel: the published token is all but as likely as the one chosen."""
-    expected = published.text("default-text")
+    expected = published.find_text("default-text")
     text = own_model.generate(expected.prompt, output_logits=True)
     (world,) = own_model.encode("world", add_special_tokens=False)
     logits = decoding.step_logits(text)[9]

@@ -12,8 +12,8 @@ from probes.data import published, questions
 from probes.measure import knowledge, stories
 from probes.schema.sampling import GRID, NEAR_GREEDY, WIDE_HOT, Sampling
 from probes.stats import answer_matching, sampling_reference
-from probes.targets import resolve
 from probes.targets.preflight import preflight
+from probes.targets.resolve import resolve
 from tests.claims import test_tasks as claims
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def own_model() -> Model:
 @pytest.fixture(autouse=True)
 def few_questions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask fewer questions and follow fewer continuations."""
-    asking(monkeypatch, questions.built_in()[:ASKED])
+    asking(monkeypatch, questions.built_in_questions()[:ASKED])
     monkeypatch.setattr(knowledge, "WIDTH", 96)
     monkeypatch.setattr(knowledge, "RUNS", 1)
 
@@ -109,7 +109,7 @@ def test_the_sound_model_passes(own_model: Model, check: Check) -> None:
 def test_a_wrong_answer_key_is_found(
     own_model: Model, monkeypatch: pytest.MonkeyPatch, check: Check
 ) -> None:
-    asked = questions.built_in()[:ASKED]
+    asked = questions.built_in_questions()[:ASKED]
     keys = [question.accepted for question in asked]
     asking(
         monkeypatch,
@@ -228,7 +228,7 @@ def test_mass_that_was_not_followed_counted_as_wrong_is_found(
         return replace(found, right=found.right / 2, wrong=1 - found.right / 2)
 
     monkeypatch.setattr(knowledge, "follow", losing)
-    asking(monkeypatch, questions.built_in()[:30])
+    asking(monkeypatch, questions.built_in_questions()[:30])
     red(drawn_near_greedy, own_model, "at most")
 
 
@@ -288,9 +288,9 @@ def test_published_questions_spelled_otherwise_are_found(
 ) -> None:
     tidy = [
         question.model_copy(update={"prompt": question.prompt.strip()})
-        for question in questions.built_in()
+        for question in questions.built_in_questions()
     ]
-    monkeypatch.setattr(questions, "built_in", lambda: tuple(tidy))
+    monkeypatch.setattr(questions, "built_in_questions", lambda: tuple(tidy))
     red(published_questions, own_model)
 
 
@@ -361,7 +361,7 @@ def test_stories_all_drawn_at_one_setting_are_found(
 def test_the_recorded_stories_hold_where_they_are_told_and_fail_where_not(
     own_model: Model, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    expected = published.text(name)
+    expected = published.find_text(name)
     told = replace(own_model.generate("Once", max_new_tokens=1), texts=[f" {expected.text}"])
     with pytest.raises(AssertionError):
         claims.test_stories_are_the_published_ones(own_model, {}, name)

@@ -11,7 +11,7 @@ import hypothesis  # noqa: F401 - its plugin imports it at the end of each run: 
 import pytest
 import vl_convert  # noqa: F401 - cannot be imported twice, and a run in this process forgets it
 
-from probes.targets import EMBEDDED_FOLDER
+from probes.targets.target import EMBEDDED_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from probes.targets import EMBEDDED_FOLDER
+from probes.targets.target import EMBEDDED_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Callable

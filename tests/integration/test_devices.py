@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from probes.plugin import devices
-from probes.targets import Target
+from probes.targets.target import Target
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Project

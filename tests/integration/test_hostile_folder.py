@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 LOAD = """
 import resource, sys
 from probes.engines.transformers.model import Model
-from probes.targets import resolve
+from probes.targets.resolve import resolve
 from probes.targets.preflight import preflight
 from probes.errors import UserError
 import torch, transformers, transformers.models.llama, transformers.models.mixtral

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from probes.targets import EMBEDDED_FOLDER
+from probes.targets.target import EMBEDDED_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,8 +82,8 @@ def split(**room: int) -> Model:
     from dataclasses import replace
 
     from probes.engines.transformers.model import Model
-    from probes.targets import resolve
     from probes.targets.preflight import preflight
+    from probes.targets.resolve import resolve
 
     usable = preflight(resolve("embedded"))
     return Model(replace(usable, max_memory=room))  # type: ignore[arg-type]
@@ -133,8 +133,8 @@ def test_weights_that_would_be_left_on_the_disk_are_refused() -> None:
 def test_weights_that_are_not_stored_are_refused_and_not_made_up(tmp_path: Path) -> None:
     from probes.engines.transformers.model import Model
     from probes.errors import UnusableTargetError
-    from probes.targets import Target
     from probes.targets.preflight import preflight
+    from probes.targets.target import Target
 
     folder = tmp_path / "deeper"
     shutil.copytree(EMBEDDED_FOLDER, folder)

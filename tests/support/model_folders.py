@@ -10,7 +10,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from probes.data.tokenizer_texts import SCRIPTS
-from probes.targets import EMBEDDED_FOLDER
+from probes.targets.target import EMBEDDED_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from probes._util.jsonfile import shown
+from probes._util.text import quote
 from probes.errors import UndecidableError
 
 SHOWN = 40
@@ -115,4 +115,4 @@ def in_words(after: str, logits: torch.Tensor) -> str:
         if count
     ]
     end = f"...{after[-SHOWN:]}" if len(after) > SHOWN else after
-    return f"the logits after {shown(end)} are no distribution: {', '.join(found)}"
+    return f"the logits after {quote(end)} are no distribution: {', '.join(found)}"

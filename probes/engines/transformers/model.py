@@ -22,7 +22,7 @@ import transformers
 from packaging.version import Version
 
 from probes._util import progress
-from probes._util.jsonfile import shown
+from probes._util.text import quote
 from probes.engines.transformers import hooks as passes
 from probes.engines.transformers.random_network import drawn
 from probes.errors import (
@@ -34,10 +34,11 @@ from probes.errors import (
     UserError,
 )
 from probes.schema.record import Cost, TargetFacts
-from probes.targets import Attention, Dtype, Quantization, Target, resolve
 from probes.targets.capabilities import explain_missing
-from probes.targets.placement import gigabytes
-from probes.targets.preflight import Usable, placed, preflight
+from probes.targets.placement import format_gb
+from probes.targets.preflight import UsableTarget, find_room, preflight
+from probes.targets.resolve import resolve
+from probes.targets.target import Attention, Dtype, Quantization, Target
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
@@ -122,7 +123,7 @@ class Model:
     False
     """
 
-    def __init__(self, usable: Usable, meter: Meter | None = None) -> None:
+    def __init__(self, usable: UsableTarget, meter: Meter | None = None) -> None:
         """Take a target that passed the checks made before loading.
 
         Args:
@@ -175,7 +176,7 @@ class Model:
         load: Any = transformers.AutoModelForCausalLM
         if self.target.random is not None:
             load = transformers.MODEL_FOR_CAUSAL_LM_MAPPING[type(self.config)]
-        size = gigabytes(self._usable.needed_bytes)
+        size = format_gb(self._usable.needed_bytes)
 
         def loaded() -> Any:
             drawn_now = {} if self.target.random is None else self._random_weights()
@@ -293,7 +294,7 @@ class Model:
             return self
         if target not in self._copies:
             try:
-                usable = placed(self._usable, target)
+                usable = find_room(self._usable, target)
             except UserError as error:
                 raise UndecidableError(f"there is no room for a copy beside it: {error}") from error
             self._copies[target] = Model(usable, self._meter)
@@ -367,7 +368,7 @@ class Model:
         [22557, 1526]
         """
         tokenizer = self.tokenizer
-        with _tokenizing(f"encode {shown(text)}"):
+        with _tokenizing(f"encode {quote(text)}"):
             return [int(i) for i in tokenizer.encode(text, add_special_tokens=add_special_tokens)]
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
@@ -377,7 +378,7 @@ class Model:
         'Hello world'
         """
         tokenizer = self.tokenizer
-        with _tokenizing(f"decode the ids {shown(list(ids))}"):
+        with _tokenizing(f"decode the ids {quote(list(ids))}"):
             return str(tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens))
 
     def encode_prompt(self, prompt: Prompt) -> list[int]:
@@ -689,7 +690,7 @@ class Model:
         if missing:
             raise UnusableTargetError(
                 f"target {self.target.name!r}: its weights lack {len(missing)} of the tensors that "
-                f"its configuration describes, the first {shown(min(missing))}: copy or download "
+                f"its configuration describes, the first {quote(min(missing))}: copy or download "
                 "the model again"
             )
 
@@ -700,7 +701,7 @@ class Model:
         if allowed is not None and not places <= {*allowed}:
             raise UnusableTargetError(
                 f"target {self.target.name!r}: its weights take "
-                f"{gigabytes(self._usable.needed_bytes)}, and cannot be split over the devices "
+                f"{format_gb(self._usable.needed_bytes)}, and cannot be split over the devices "
                 f"{', '.join(map(str, allowed))} layer by layer: end what else runs there, or "
                 "choose a device with more memory"
             )

@@ -16,13 +16,8 @@ from probes.results.index import list_runs
 from probes.results.journal import Journal
 from probes.results.reading import JOURNAL_FILE, RECORD_FILE, read
 from probes.schema.record import Record
-from probes.targets import (
-    Target,
-    known_targets,
-    read_pyproject,
-    read_targets_file,
-    resolve,
-)
+from probes.targets.resolve import list_targets, read_pyproject, read_targets_file, resolve
+from probes.targets.target import Target
 from tests.support.samples import ENVIRONMENT, LOADED, check, header, mixed, rates
 
 if TYPE_CHECKING:
@@ -213,7 +208,7 @@ def test_whatever_a_file_of_targets_holds_it_is_read_or_refused_in_one_line(
     for found in (
         outcome(lambda: read_targets_file(mine)),
         outcome(lambda: read_pyproject(project)),
-        outcome(lambda: known_targets(targets_file=mine, project=folder)),
+        outcome(lambda: list_targets(targets_file=mine, project=folder)),
     ):
         assert isinstance(found, (dict, str))
         assert isinstance(found, str) or all(isinstance(t, Target) for t in found.values())

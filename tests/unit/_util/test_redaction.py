@@ -33,7 +33,7 @@ def someone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def test_paths_are_named_by_what_they_are(someone: Path) -> None:
-    redactor = Redactor.of_this_machine(someone / "models" / "tiny", environ={})
+    redactor = Redactor.for_this_machine(someone / "models" / "tiny", environ={})
     for path, shown in {
         someone / "models" / "tiny" / "config.json": "<folder>/config.json",
         someone / "notes.txt": "<home>/notes.txt",
@@ -41,57 +41,57 @@ def test_paths_are_named_by_what_they_are(someone: Path) -> None:
         Path(sysconfig.get_paths()["purelib"]) / "torch" / "nn.py": "<site-packages>/torch/nn.py",
         Path(tempfile.gettempdir()) / "x": "<temp>/x",
     }.items():
-        assert redactor.text(f"in '{path}', line 3") == f"in '{shown}', line 3"
+        assert redactor.redact_text(f"in '{path}', line 3") == f"in '{shown}', line 3"
 
 
 def test_another_persons_home_is_hidden_too() -> None:
-    redactor = Redactor.of_this_machine(environ={})
-    assert redactor.text("see /home/bob/x and /Users/eve/y") == "see <home>/x and <home>/y"
-    assert redactor.text(r"C:\Users\bob\x") == r"<home>\x"
+    redactor = Redactor.for_this_machine(environ={})
+    assert redactor.redact_text("see /home/bob/x and /Users/eve/y") == "see <home>/x and <home>/y"
+    assert redactor.redact_text(r"C:\Users\bob\x") == r"<home>\x"
 
 
 def test_a_path_that_only_begins_alike_is_another_path(someone: Path) -> None:
-    text = Redactor.of_this_machine(environ={}).text(f"{someone}bel/x")
+    text = Redactor.for_this_machine(environ={}).redact_text(f"{someone}bel/x")
     assert text.endswith("/homes/annabel/x")
 
 
 def test_host_and_user_are_replaced_as_whole_words(someone: Path) -> None:
-    redactor = Redactor.of_this_machine(environ={})
-    assert redactor.text("mars.example.org: anna@mars") == "<host>: <user>@<host>"
-    assert redactor.text("marshmallow, Anna, mars-like") == "marshmallow, Anna, mars-like"
+    redactor = Redactor.for_this_machine(environ={})
+    assert redactor.redact_text("mars.example.org: anna@mars") == "<host>: <user>@<host>"
+    assert redactor.redact_text("marshmallow, Anna, mars-like") == "marshmallow, Anna, mars-like"
 
 
 @pytest.mark.parametrize("name", ["localhost", "runner", "root"])
 def test_names_that_name_nobody_stay(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "node", lambda: name)
     monkeypatch.setattr(getpass, "getuser", lambda: name)
-    assert Redactor.of_this_machine(environ={}).text(f"at {name}") == f"at {name}"
+    assert Redactor.for_this_machine(environ={}).redact_text(f"at {name}") == f"at {name}"
 
 
 @pytest.mark.parametrize(
     "name", ["HF_TOKEN", "MY_API_KEY", "CLIENT_SECRET", "PGPASSWORD", "AWS_CREDENTIALS"]
 )
 def test_the_value_of_a_secret_variable_is_replaced_anywhere(name: str) -> None:
-    redactor = Redactor.of_this_machine(environ={name: "s3cr.t+value"})
-    assert redactor.text("got s3cr.t+value!") == "got <secret>!"
+    redactor = Redactor.for_this_machine(environ={name: "s3cr.t+value"})
+    assert redactor.redact_text("got s3cr.t+value!") == "got <secret>!"
 
 
 def test_short_values_and_other_variables_are_no_secrets() -> None:
-    redactor = Redactor.of_this_machine(
+    redactor = Redactor.for_this_machine(
         environ={"TOKENIZERS_PARALLELISM": "false", "LANGUAGE_OF_TEXT": "Japanese and more"}
     )
-    assert redactor.text("false: Japanese and more") == "false: Japanese and more"
+    assert redactor.redact_text("false: Japanese and more") == "false: Japanese and more"
 
 
 def test_tokens_of_known_shapes_and_passwords_in_addresses_are_replaced() -> None:
-    redactor = Redactor.of_this_machine(environ={})
-    assert redactor.text(f"Bearer {TOKEN}") == "Bearer <secret>"
-    assert redactor.text("https://me:pass@example.org/x") == "https://<secret>@example.org/x"
+    redactor = Redactor.for_this_machine(environ={})
+    assert redactor.redact_text(f"Bearer {TOKEN}") == "Bearer <secret>"
+    assert redactor.redact_text("https://me:pass@example.org/x") == "https://<secret>@example.org/x"
 
 
 def test_keys_that_become_alike_lose_no_value() -> None:
-    redactor = Redactor.of([("a|b", "<x>")])
-    assert redactor.value({"a": 1, "b": 2, "c": [{"a": "b"}]}) == {
+    redactor = Redactor.from_rules([("a|b", "<x>")])
+    assert redactor.redact_value({"a": 1, "b": 2, "c": [{"a": "b"}]}) == {
         "<x>": 1,
         "<x> (2)": 2,
         "c": [{"<x>": "<x>"}],
@@ -105,7 +105,7 @@ def test_a_users_name_is_not_searched_for_where_there_is_none(
         raise KeyError("getpwuid(): uid not found: 4242")
 
     monkeypatch.setattr(getpass, "getuser", nobody)
-    assert Redactor.of_this_machine(environ={}).text("uid 4242") == "uid 4242"
+    assert Redactor.for_this_machine(environ={}).redact_text("uid 4242") == "uid 4242"
 
 
 def test_no_planted_name_path_or_token_reaches_the_run_folder(

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from probes.data.questions import FEWEST, MOST, asked, built_in, read_questions
+from probes.data.questions import FEWEST, MOST, built_in_questions, load_questions, read_questions
 from probes.errors import UnusableTargetError, UserError
 from probes.stats.answer_matching import states
-from probes.targets import read_targets_file, resolve
 from probes.targets.preflight import preflight
+from probes.targets.resolve import read_targets_file, resolve
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,26 +29,26 @@ def written(folder: Path, text: str) -> Path:
 
 
 def test_the_published_questions_come_first_spelled_as_published() -> None:
-    assert [question.prompt for question in built_in()[:3]] == [
+    assert [question.prompt for question in built_in_questions()[:3]] == [
         "<s> What is the capital of United States? ",
         "<s> When did World War II end? ",
         "<s> Who painted the Mona Lisa? ",
     ]
-    assert all(question.origin.startswith("published") for question in built_in()[:3])
+    assert all(question.origin.startswith("published") for question in built_in_questions()[:3])
 
 
 def test_there_are_at_least_sixty_others_each_once_and_with_an_origin() -> None:
-    assert len(built_in()) >= 63
-    assert len({question.prompt for question in built_in()}) == len(built_in())
-    assert all(question.origin.startswith("ours") for question in built_in()[3:])
+    assert len(built_in_questions()) >= 63
+    assert len({question.prompt for question in built_in_questions()}) == len(built_in_questions())
+    assert all(question.origin.startswith("ours") for question in built_in_questions()[3:])
 
 
 def test_no_question_gives_its_answer_away() -> None:
-    assert [q.prompt for q in built_in() if states(q.prompt, q.forms)] == []
+    assert [q.prompt for q in built_in_questions() if states(q.prompt, q.forms)] == []
 
 
 def test_questions_are_put_together_from_what_stands_around_them(tmp_path: Path) -> None:
-    found = asked(written(tmp_path, content()))
+    found = load_questions(written(tmp_path, content()))
     assert len(found) == FEWEST
     assert (found[0].prompt, found[0].accepted, found[0].origin) == ("Who? 0 ", ("x",), "ours")
 

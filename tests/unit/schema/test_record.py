@@ -15,10 +15,10 @@ from probes.schema.record import (
     Record,
     TargetFacts,
     Verdict,
-    claim_verdict,
+    count_verdicts,
+    decide_verdict,
     fold,
     schema,
-    tally,
     utc_now,
 )
 from tests.support.samples import (
@@ -83,13 +83,13 @@ def test_a_claims_verdict_follows_from_its_checks(
     verdicts: list[str], planned_checks: int, expected: tuple[Verdict | None, str]
 ) -> None:
     checks = [check(verdict=Verdict(v), reason=f"because {v}\nand more") for v in verdicts]
-    assert claim_verdict(checks, planned_checks) == expected
+    assert decide_verdict(checks, planned_checks) == expected
 
 
 def test_a_finished_run_with_every_check_made_is_complete() -> None:
     whole = record()
     assert whole.complete
-    assert tally(whole.claims) == {Verdict.HOLDS: 2}
+    assert count_verdicts(whole.claims) == {Verdict.HOLDS: 2}
     assert whole.cost == Cost(seconds=0.02, forward_passes=2, rows=2, tokens=12)
 
 
@@ -160,7 +160,7 @@ def test_every_key_of_a_record_is_explained_in_the_schema_and_in_the_docs() -> N
 
 
 def test_the_sample_with_every_verdict_has_every_verdict() -> None:
-    assert set(tally(mixed().claims)) == {*Verdict, None}
+    assert set(count_verdicts(mixed().claims)) == {*Verdict, None}
 
 
 def test_a_planned_claim_has_no_verdict() -> None:

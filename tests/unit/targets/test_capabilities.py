@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from probes.schema.claim import Need
-from probes.targets import EMBEDDED_FOLDER, Target
 from probes.targets.capabilities import explain_missing
 from probes.targets.checkpoint import Checkpoint
 from probes.targets.safetensors import Tensor
+from probes.targets.target import EMBEDDED_FOLDER, Target
 from probes.targets.vocabulary import read_pieces
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probes.errors import UserError
-from probes.targets import EMBEDDED_FOLDER
 from probes.targets.checkpoint import Checkpoint
 from probes.targets.safetensors import Tensor, read_header
+from probes.targets.target import EMBEDDED_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from probes.errors import UserError
-from probes.targets import Target
 from probes.targets.placement import place
+from probes.targets.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

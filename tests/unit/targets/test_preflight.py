@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from probes.errors import UnusableTargetError
-from probes.targets import Target
 from probes.targets.preflight import preflight
+from probes.targets.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,7 +87,7 @@ def test_a_model_on_the_hub_passes_with_the_commit_it_was_resolved_to(
 def test_checking_a_folder_imports_no_library_under_test(make_folder: MakeFolder) -> None:
     code = (
         "import sys; from pathlib import Path\n"
-        "from probes.targets.preflight import preflight; from probes.targets import Target\n"
+        "from probes.targets.preflight import preflight; from probes.targets.target import Target\n"
         f"preflight(Target(name='mine', folder=Path({str(make_folder())!r})))\n"
         "print(sorted({'torch', 'transformers', 'tokenizers', 'huggingface_hub'} & {*sys.modules}))"
     )

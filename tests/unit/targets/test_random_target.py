@@ -10,18 +10,12 @@ import pytest
 
 from probes._util.files import DATA
 from probes.errors import UnusableTargetError, UserError
-from probes.targets import (
-    EMBEDDED_FOLDER,
-    Dtype,
-    Quantization,
-    Target,
-    known_targets,
-    read_targets_file,
-)
 from probes.targets.checkpoint import Checkpoint
-from probes.targets.memory import loaded_bytes
+from probes.targets.memory import estimate_loaded_bytes
 from probes.targets.preflight import preflight
-from probes.targets.random_weights import described
+from probes.targets.random_weights import describe_tensors
+from probes.targets.resolve import list_targets, read_targets_file
+from probes.targets.target import EMBEDDED_FOLDER, Dtype, Quantization, Target
 
 FULL = DATA / "mistral-7b.json"
 SMALL = {
@@ -50,12 +44,12 @@ def small(folder: Path, **more: Any) -> Target:
 
 
 def test_the_built_in_one_has_the_size_of_mistral_7b() -> None:
-    target = known_targets()["mistral-7b-random"]
+    target = list_targets()["mistral-7b-random"]
     checkpoint = Checkpoint.inspect(EMBEDDED_FOLDER, target.random)
     assert checkpoint.parameters == 7_241_732_096
     assert checkpoint.weight_bytes == 14_483_464_192
     assert checkpoint.embedding_rows == 32_000
-    nf4 = loaded_bytes(checkpoint.tensors, Quantization.NF4, Dtype.FLOAT16)
+    nf4 = estimate_loaded_bytes(checkpoint.tensors, Quantization.NF4, Dtype.FLOAT16)
     assert nf4 == pytest.approx(4.45e9, rel=1e-3)
     assert target.device == "cuda"
     assert [need.value for need in target.provides] == ["mistral-tokenizer"]
@@ -74,7 +68,7 @@ def test_the_tensors_are_those_of_the_network(tmp_path: Path, model_type: str, t
             transformers.AutoConfig.for_model(**config)
         )
     shapes = {name: tuple(weight.shape) for name, weight in network.named_parameters()}
-    assert {name: t.shape for name, t in described(file, config).items()} == shapes
+    assert {name: t.shape for name, t in describe_tensors(file, config).items()} == shapes
 
 
 def test_the_same_seed_gives_the_same_network(tmp_path: Path) -> None:
@@ -106,7 +100,7 @@ def test_its_weights_take_what_the_arithmetic_says(tmp_path: Path) -> None:
 
     for dtype in (Dtype.FLOAT32, Dtype.BFLOAT16):
         model = Model(preflight(small(tmp_path, dtype=dtype)))
-        said = loaded_bytes(model.checkpoint.tensors, Quantization.NONE, dtype)
+        said = estimate_loaded_bytes(model.checkpoint.tensors, Quantization.NONE, dtype)
         assert model.network.get_memory_footprint(return_buffers=False) == said
 
 
@@ -152,7 +146,7 @@ def one_small_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("one_small_gpu")
 def test_what_does_not_fit_is_refused_before_it_is_loaded() -> None:
     with pytest.raises(UnusableTargetError) as refused:
-        preflight(known_targets()["mistral-7b-random"])
+        preflight(list_targets()["mistral-7b-random"])
     assert str(refused.value) == (
         "target 'mistral-7b-random': its weights take 14.5 GB, and cuda:0 has 6.0 GB free of "
         "8.0 GB: end what else runs there, or choose --quantization nf4, or a device with more "
@@ -162,7 +156,7 @@ def test_what_does_not_fit_is_refused_before_it_is_loaded() -> None:
 
 @pytest.mark.usefixtures("one_small_gpu")
 def test_what_is_drawn_before_it_is_quantized_counts(tmp_path: Path) -> None:
-    target = known_targets()["mistral-7b-random"]
+    target = list_targets()["mistral-7b-random"]
     with pytest.raises(UnusableTargetError, match=r"its weights take 18\.9 GB in nf4"):
         preflight(target.model_copy(update={"quantization": Quantization.NF4}))
     fits = preflight(small(tmp_path, device="cuda"))

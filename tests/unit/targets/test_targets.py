@@ -9,17 +9,8 @@ from hypothesis import strategies as st
 
 from probes.errors import UserError
 from probes.schema.claim import Need
-from probes.targets import (
-    EMBEDDED_FOLDER,
-    Attention,
-    Dtype,
-    Quantization,
-    Target,
-    known_targets,
-    read_pyproject,
-    read_targets_file,
-    resolve,
-)
+from probes.targets.resolve import list_targets, read_pyproject, read_targets_file, resolve
+from probes.targets.target import EMBEDDED_FOLDER, Attention, Dtype, Quantization, Target
 
 COMMIT = re.compile("[0-9a-f]{40}")
 
@@ -47,7 +38,7 @@ def test_mistral_in_nf4_computes_in_fp16_on_cuda_at_a_pinned_commit() -> None:
     assert Need.MISTRAL_7B in target.provides
 
 
-@pytest.mark.parametrize("target", known_targets().values(), ids=lambda target: target.name)
+@pytest.mark.parametrize("target", list_targets().values(), ids=lambda target: target.name)
 def test_built_in_targets_say_what_they_are_and_pin_what_they_fetch(target: Target) -> None:
     assert target.title
     assert target.repository is None or COMMIT.fullmatch(target.revision or "")

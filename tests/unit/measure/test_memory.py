@@ -21,7 +21,7 @@ from probes.measure import sampling_fit as draws
 from probes.measure import knowledge
 from probes.measure import variety
 from probes.measure.decoding import greedy
-from probes.data.questions import built_in
+from probes.data.questions import built_in_questions
 from probes.schema.sampling import NEAR_GREEDY, WIDE_HOT, Sampling
 
 model, story = probes.load("embedded"), "Once upon a time,"
@@ -51,7 +51,7 @@ def runs(count):
 
 def answers(count):
     for seed in range(count):
-        knowledge.drawn(model, built_in(), WIDE_HOT, seed)
+        knowledge.drawn(model, built_in_questions(), WIDE_HOT, seed)
 
 
 def peak(draw, count):

@@ -1,0 +1,44 @@
+"""The base class of everything stored, and the message for input that does not fit a model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict
+
+from probes._util.text import quote, shorten
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+
+class Stored(BaseModel):
+    """Refuse misspelt keys, keep infinities readable, document each field by its docstring."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        ser_json_inf_nan="strings",
+        use_attribute_docstrings=True,
+    )
+
+
+def format_validation_error(error: ValidationError) -> str:
+    """Describe the first problem of a validation error in one line.
+
+    >>> from pydantic import ValidationError
+    >>> class Size(Stored):
+    ...     width: int
+    >>> try:
+    ...     Size(width="wide")
+    ... except ValidationError as error:
+    ...     format_validation_error(error)
+    "width 'wide' should be a valid integer, unable to parse string as an integer"
+    """
+    first = error.errors(include_url=False)[0]
+    problem = first["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
+    place = shorten(".".join(part for part in first["loc"] if isinstance(part, str)), 200)
+    if first["type"] == "missing":
+        return f"{place} is missing"
+    value = "" if isinstance(first["input"], dict) else f"{quote(first['input'])} "
+    return f"{place} {value}{problem}" if place else problem

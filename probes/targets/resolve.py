@@ -1,0 +1,212 @@
+"""Find a target by its name in a targets file, by its folder, or by its hub id.
+
+Nothing here reads a model's files or reaches the network: `probes.targets.preflight` does.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from probes._util.files import DATA
+from probes._util.redaction import Redactor
+from probes._util.text import quote
+from probes._util.tomlfile import read_toml, refuse_unknown
+from probes.errors import UserError, did_you_mean
+from probes.schema.base import format_validation_error
+from probes.targets.target import ALLOWED_VALUES, HUB_ID, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+_PATHS = ("folder", "random", "words", "questions")
+"""Keys whose value is a path relative to the targets file."""
+
+
+def resolve(
+    text: str,
+    *,
+    targets_file: Path | None = None,
+    project: Path | None = None,
+    overrides: Mapping[str, str | None] | None = None,
+) -> Target:
+    """Find the target that a command line names, and apply the options given with it.
+
+    A name is looked up in the user's targets file, then in `[tool.probes.targets]` of the
+    project's `pyproject.toml`, then among the built-in targets. Any other text is a folder if
+    there is one, or else a hub id if it has the form `org/model`.
+
+    Args:
+        text: A target's name, a folder or a hub id.
+        targets_file: The user's own file of `[targets.NAME]` tables.
+        project: The folder whose `pyproject.toml` may define targets.
+        overrides: Values of the options `quantization`, `dtype`, `device`, `revision`,
+            `attention`, `words` and `questions`; None where an option was not given.
+
+    Raises:
+        UserError: No such target, a malformed file, a value or a combination that cannot be.
+
+    >>> resolve("embedded", overrides={"dtype": "float16"}).dtype.value
+    'float16'
+    >>> resolve("embeded")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    probes.errors.UserError: no target 'embeded'; did you mean 'embedded'? Known targets: ...
+    """
+    known = list_targets(targets_file=targets_file, project=project)
+    target = known.get(text) or _from_folder(text, known) or _from_hub_id(text, known)
+    if target is None:
+        raise UserError(_explain_unknown(text, known))
+    return _override(target, overrides or {})
+
+
+def list_targets(
+    *, targets_file: Path | None = None, project: Path | None = None
+) -> dict[str, Target]:
+    """Return all named targets: the built-in ones, the project's, those of the user's file.
+
+    Of two with the same name the later in that order counts.
+
+    >>> list(list_targets())
+    ['embedded', 'mistral-7b-nf4', 'mistral-7b-fp16', 'gpt2-xl', 'mistral-7b-random']
+    """
+    known = dict(_built_in())
+    if project is not None and (project / "pyproject.toml").is_file():
+        known |= read_pyproject(project / "pyproject.toml")
+    if targets_file is not None:
+        known |= read_targets_file(targets_file)
+    return known
+
+
+@cache
+def _built_in() -> Mapping[str, Target]:
+    return read_targets_file(DATA / "targets.toml")
+
+
+def read_targets_file(file: Path) -> dict[str, Target]:
+    """Read the `[targets.NAME]` tables of a file; its folders are relative to it.
+
+    Raises:
+        UserError: The file cannot be read, is not TOML, or holds an unknown key or a wrong value.
+    """
+    content = read_toml(file, "targets", "[targets.NAME] tables")
+    refuse_unknown(content, ["targets"], f"{file}")
+    return _read_tables(content.get("targets", {}), file, "targets")
+
+
+def read_pyproject(file: Path) -> dict[str, Target]:
+    """Read the `[tool.probes.targets.NAME]` tables of a `pyproject.toml`.
+
+    Raises:
+        UserError: As for `read_targets_file`.
+    """
+    tool = read_toml(file, "targets", "[targets.NAME] tables").get("tool", {})
+    ours = tool.get("probes", {}) if isinstance(tool, dict) else {}
+    if not isinstance(ours, dict):
+        raise UserError(f"{file}: [tool.probes] should be a table, got {quote(ours)}")
+    refuse_unknown(ours, ["targets"], f"{file}: [tool.probes]")
+    return _read_tables(ours.get("targets", {}), file, "tool.probes.targets")
+
+
+def _read_tables(tables: Any, file: Path, section: str) -> dict[str, Target]:
+    if not isinstance(tables, dict):
+        raise UserError(f"{file}: [{section}] should hold one table a target, [{section}.NAME]")
+    return {name: _read_table(name, table, file, section) for name, table in tables.items()}
+
+
+def _read_table(name: str, table: Any, file: Path, section: str) -> Target:
+    if not _NAME.fullmatch(name):
+        raise UserError(
+            f"{file}: a target cannot be called {quote(name)}: its name starts with a letter or "
+            "digit and goes on with letters, digits, dots, hyphens and underscores"
+        )
+    where = f"{file}: [{section}.{name}]"
+    if not isinstance(table, dict):
+        raise UserError(f"{where} should be a table, got {quote(table)}")
+    refuse_unknown(table, [key for key in Target.model_fields if key != "name"], where)
+    try:
+        target = Target(name=name, **table)
+    except ValidationError as error:
+        raise UserError(f"{where}: {_explain(error)}") from None
+    paths = {key: getattr(target, key) for key in _PATHS if getattr(target, key)}
+    return target.model_copy(
+        update={
+            key: Path(os.path.normpath(file.parent / _expand_user(path)))
+            for key, path in paths.items()
+        }
+    )
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    key, value = str(first["loc"][0]) if first["loc"] else "", first["input"]
+    hint = did_you_mean(value, ALLOWED_VALUES.get(key, [])) if isinstance(value, str) else ""
+    return format_validation_error(error) + hint
+
+
+# os.path takes any text for a path; pathlib raises where a name is too long or a user unknown.
+def _expand_user(path: Path | str) -> Path:
+    return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
+def _from_folder(text: str, known: Mapping[str, Target]) -> Target | None:
+    folder = _expand_user(text)
+    if not text or not os.path.isdir(folder):  # noqa: PTH112
+        return None
+    same = [
+        target
+        for target in known.values()
+        if target.folder and target.folder.resolve() == folder.resolve()
+    ]
+    return _make(
+        # The name is part of every record, and of names of folders and tests.
+        name=Redactor.for_secrets().redact_text(folder.resolve().name) or "root",
+        folder=folder,
+        provides=same[0].provides if same else (),
+    )
+
+
+def _from_hub_id(text: str, known: Mapping[str, Target]) -> Target | None:
+    if "/" not in text or not HUB_ID.fullmatch(text):
+        return None
+    same = [
+        target
+        for target in known.values()
+        if target.repository and target.repository.lower() == text.lower()
+    ]
+    return _make(name=text, repository=text, provides=same[0].provides if same else ())
+
+
+def _make(**fields: Any) -> Target:
+    try:
+        return Target(**fields)
+    except ValidationError as error:
+        raise UserError(_explain(error)) from None
+
+
+def _explain_unknown(text: str, known: Mapping[str, Target]) -> str:
+    if os.path.isfile(_expand_user(text)):  # noqa: PTH113
+        return f"target {quote(text)} is a file: name the folder that holds it"
+    what = "folder" if re.search(r"[/\\~]", text) else "target"
+    return (
+        f"no {what} {quote(text)}{did_you_mean(text, known) or '.'} Known targets: "
+        f"{', '.join(known)}; a folder is named by its path, a model on the hub as org/model"
+    )
+
+
+def _override(target: Target, overrides: Mapping[str, str | None]) -> Target:
+    options = {key: value for key, value in overrides.items() if value is not None}
+    if not options:
+        return target
+    try:
+        return Target.model_validate(target.model_dump() | options)
+    except ValidationError as error:
+        about_option = bool(error.errors()[0]["loc"])
+        prefix = "--" if about_option else f"target '{target.name}' "
+        raise UserError(f"{prefix}{_explain(error)}") from None

@@ -1,0 +1,161 @@
+"""The model of a target: which weights are tested, and how they are loaded."""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
+
+from probes._util.files import PACKAGE
+from probes.schema.claim import Need
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+EMBEDDED_FOLDER = PACKAGE / "embedded"
+
+HUB_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)?")
+
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:(0|[1-9][0-9]{0,3}))?")
+_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
+_REVISION = re.compile(r"[A-Za-z0-9_](?!.*\.\.)[A-Za-z0-9._/-]{0,199}")
+
+
+class Quantization(str, Enum):
+    """How the weights of the linear layers are stored once loaded."""
+
+    NONE = "none"
+    NF4 = "nf4"
+
+
+class Dtype(str, Enum):
+    """The floating-point type of the weights; under NF4, the type of the computation."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
+
+
+class Attention(str, Enum):
+    """The attention implementation, by transformers' names."""
+
+    AUTO = "auto"
+    EAGER = "eager"
+    SDPA = "sdpa"
+    FLASH_ATTENTION_2 = "flash_attention_2"
+    FLASH_ATTENTION_3 = "flash_attention_3"
+    FLEX_ATTENTION = "flex_attention"
+
+
+DECLARABLE = (
+    Need.KNOWLEDGE,
+    Need.BOS,
+    Need.MISTRAL_TOKENIZER,
+    Need.MISTRAL_7B,
+    Need.GPT2_XL,
+)
+"""What a target may declare in `provides`; everything else is read from the model."""
+
+ALLOWED_VALUES: dict[str, list[str]] = {
+    "quantization": [each.value for each in Quantization],
+    "dtype": [each.value for each in Dtype],
+    "device": ["auto", "cpu", "cuda", "cuda:N", "mps"],
+    "attention": [each.value for each in Attention],
+    "provides": [each.value for each in DECLARABLE],
+}
+
+
+def _join(words: Iterable[str]) -> str:
+    *most, last = words
+    return f"{', '.join(most)} or {last}"
+
+
+def _must_match(pattern: re.Pattern[str], expected: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not pattern.fullmatch(value):
+            raise ValueError(f"should be {expected}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _check_declarable(need: Need) -> Need:
+    if need not in DECLARABLE:
+        raise ValueError(
+            f"is found out from the model; a target may declare {_join(ALLOWED_VALUES['provides'])}"
+        )
+    return need
+
+
+class Target(BaseModel):
+    """One model and how to load it.
+
+    >>> target = Target(name="tiny", folder="models/tiny", dtype="bfloat16")
+    >>> target.dtype.value, target.device, target.source
+    ('bfloat16', 'auto', 'folder')
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, _must_match(_NAME, "a printable name")]
+    """A key of a targets file, the last part of a folder, or a hub id."""
+    title: str = ""
+    """A short description for readers of a report."""
+    folder: Path | None = None
+    """A local folder with config, tokenizer and safetensors weights."""
+    repository: Annotated[str, _must_match(HUB_ID, "a hub id, such as org/model")] | None = None
+    """A model on the hub, as `org/model`."""
+    revision: Annotated[str, _must_match(_REVISION, "a commit, branch or tag")] | None = None
+    """The commit, branch or tag of the repository; None for its main branch."""
+    quantization: Quantization = Quantization.NONE
+    dtype: Dtype = Dtype.AUTO
+    device: Annotated[str, _must_match(_DEVICE, _join(ALLOWED_VALUES["device"]))] = "auto"
+    """`auto`: a CUDA device if there is one, else the CPU."""
+    attention: Attention = Attention.AUTO
+    words: Path | None = None
+    """A file of word lists for the claims about meaning; None for the built-in lists."""
+    questions: Path | None = None
+    """A file of questions for the claims about knowledge; None for the built-in ones."""
+    random: Path | None = None
+    """A file like `config.json` of a network that gets random weights; the folder then holds its
+    tokenizer only."""
+    provides: tuple[Annotated[Need, AfterValidator(_check_declarable)], ...] = ()
+    """Known facts about the model that cannot be read from its files."""
+
+    @model_validator(mode="after")
+    def _refuse_contradictions(self) -> Target:
+        if (self.folder is None) == (self.repository is None):
+            raise ValueError("should have either a folder or a repository")
+        if self.random is not None and self.folder is None:
+            raise ValueError("with random weights should have a folder, which has its tokenizer")
+        if self.folder is not None and self.revision is not None:
+            raise ValueError(
+                f"cannot have a revision ({self.revision}), as it is a folder: "
+                "leave the revision out, or name a model on the hub, as org/model"
+            )
+        if self.attention.value.startswith("flash"):
+            self._refuse_impossible_flash_attention()
+        return self
+
+    def _refuse_impossible_flash_attention(self) -> None:
+        if self.device in ("cpu", "mps"):
+            raise ValueError(
+                f"cannot use {self.attention.value} on device {self.device}: "
+                "choose device cuda, or attention sdpa or eager"
+            )
+        if self.dtype is Dtype.FLOAT32:
+            raise ValueError(
+                f"cannot use {self.attention.value} in float32: "
+                "choose dtype float16 or bfloat16, or attention sdpa or eager"
+            )
+
+    @property
+    def source(self) -> str:
+        """Where the model comes from: `embedded` in this package, a `folder`, or the `hub`."""
+        if self.folder is None:
+            return "hub"
+        return "embedded" if self.folder.resolve() == EMBEDDED_FOLDER.resolve() else "folder"
