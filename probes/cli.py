@@ -17,11 +17,6 @@ import typer
 from probes._util.files import write_output as _write
 from probes._util.version import __version__
 from probes.errors import UserError
-from probes.report import markdown, render, render_comparison
-from probes.report.catalogue import catalogue_list, catalogue_page
-from probes.report.console import comparison_text
-from probes.report.files import INDEX_FILE, refresh_index
-from probes.report.words import incomplete
 from probes.results.reading import REPORT_FILE, locate, read
 from probes.schema.comparison import outcomes_named
 from probes.schema.record import schema
@@ -108,19 +103,25 @@ def report(
     ] = None,
 ) -> None:
     """Write the HTML report of a run and print its path; a stopped run is marked incomplete."""
+    from probes.report.html.page import render  # templates take their time
+    from probes.report.text.markdown import summarize_run
+    from probes.report.text.phrases import format_incomplete
+
     record = read(run)
     path = output or locate(run).with_name(REPORT_FILE)
     _write(path, render(record), "report", "--output")
     if summary is not None:
-        _write(summary, markdown.summary(record, str(path)), "summary", "--summary")
+        _write(summary, summarize_run(record, str(path)), "summary", "--summary")
     _list_again(path)
-    if missing := incomplete(record):
+    if missing := format_incomplete(record):
         typer.echo(f"probes: {missing}", err=True)
     typer.echo(path)
 
 
 def _list_again(report_file: Path) -> None:
     """Bring the list of runs up to date, where the report lies in a folder that has one."""
+    from probes.report.files import INDEX_FILE, refresh_index
+
     report_dir = report_file.absolute().parent.parent.parent
     if (report_dir / INDEX_FILE).is_file():
         with suppress(OSError):  # the report is written; its list can wait for the next run
@@ -159,19 +160,22 @@ def compare(
 ) -> None:
     """Say what changed between two runs: exit 0 nothing, 1 something, 2 unusable input."""
     from probes.compare.records import compare as compared  # scipy takes its time
+    from probes.report.html.page import render_comparison
+    from probes.report.text.console import format_comparison
+    from probes.report.text.markdown import summarize_comparison
 
     counted = outcomes_named(fail_on)
     found = compared(read(old), read(new), across_targets=across_targets)
     for path, text, what, option in (
         (html, render_comparison, "page", "--html"),
-        (summary, markdown.compared, "summary", "--summary"),
+        (summary, summarize_comparison, "summary", "--summary"),
         (as_json, _as_json, "JSON file", "--json"),
     ):
         if path is not None:
             _write(path, text(found), what, option)
     colour = sys.stdout.isatty()
     width = shutil.get_terminal_size((100, 24)).columns
-    typer.echo(comparison_text(found, width, colour), nl=False)
+    typer.echo(format_comparison(found, width, colour), nl=False)
     if found.counting(counted):
         raise typer.Exit(CHANGED)
 
@@ -193,4 +197,6 @@ def print_claims(
     ] = False,
 ) -> None:
     """Print the built-in claims: id and statement, by section."""
+    from probes.report.text.catalogue import catalogue_list, catalogue_page
+
     typer.echo(catalogue_page() if markdown else catalogue_list(), nl=False)

@@ -26,9 +26,9 @@ from probes.plugin.evidence import as_json
 from probes.plugin.run import Expected, Message, Run
 from probes.plugin.session import DEFAULT_TARGET, Session, asks_for_cuda, choose
 from probes.plugin.summary import decided, summary
-from probes.report import markdown
-from probes.report.console import comparison_text
-from probes.report.language import phrase
+from probes.report.locale import phrase
+from probes.report.text.console import format_comparison
+from probes.report.text.markdown import summarize_comparison, summarize_run
 from probes.results.journal import check_writable
 from probes.results.reading import REPORT_FILE, read
 from probes.schema.claim import Claim, Need
@@ -775,8 +775,8 @@ class _Controller:
     def _show_comparison(self, terminal: TerminalReporter, target: str) -> None:
         if comparison := self._run.comparisons.get(target):
             width, colour = terminal._tw.fullwidth, terminal.hasmarkup
-            terminal.write_line(phrase("compare.from_baseline", "en"))
-            terminal.write(comparison_text(comparison, width, colour=colour))
+            terminal.write_line(phrase("compare.from_baseline"))
+            terminal.write(format_comparison(comparison, width, colour=colour))
 
     def _changed(self) -> bool:
         """Whether a run differs from its baseline in what counts."""
@@ -791,7 +791,7 @@ class _Controller:
     def _sum_up(self) -> None:
         """Write the summary where it was asked for, and where a job shows it."""
         text = "\n".join(
-            markdown.summary(record, self._report_of(record)) + self._compared(record)
+            summarize_run(record, self._report_of(record)) + self._compared(record)
             for record in self._run.records
         )
         file, job = _summary_file(self._config), os.environ.get(JOB_SUMMARY)
@@ -803,7 +803,7 @@ class _Controller:
 
     def _compared(self, record: Record) -> str:
         comparison = self._run.comparisons.get(record.target.name)
-        return "" if comparison is None else "\n" + markdown.compared(comparison)
+        return "" if comparison is None else "\n" + summarize_comparison(comparison)
 
     def _append(self, file: Path, text: str) -> None:
         """Add to a job's summary. Nobody asked for it here: where it cannot be, a line says so."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from probes.report.console import console_of
-from probes.report.marking import visible
+from probes.report.text.console import create_console
+from probes.report.visible import make_visible
 from probes.schema.record import ClaimRecord, Record, Verdict, group_inapplicable
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def summary(record: Record, width: int = 80, colour: bool = False) -> str:
         width: columns of the terminal.
         colour: whether to colour verdicts with terminal codes.
     """
-    console = console_of(width, colour)
+    console = create_console(width, colour)
     with console.capture() as capture:
         if record.claims or not record.throughput:
             console.print(_table(record))
@@ -42,7 +42,7 @@ def summary(record: Record, width: int = 80, colour: bool = False) -> str:
         for reason, claims in group_inapplicable(record.claims):
             console.print(
                 Text.assemble(
-                    ("not applicable", "yellow"), visible(f": {', '.join(claims)}: {reason}")
+                    ("not applicable", "yellow"), make_visible(f": {', '.join(claims)}: {reason}")
                 ),
                 soft_wrap=True,
             )
@@ -50,7 +50,7 @@ def summary(record: Record, width: int = 80, colour: bool = False) -> str:
             measured = sum(rate.per_second is not None for rate in record.throughput)
             console.print(
                 Text(
-                    f"throughput on {visible(record.target.name)}: "
+                    f"throughput on {make_visible(record.target.name)}: "
                     f"{measured} of {len(record.throughput)} rates measured"
                 ),
                 soft_wrap=True,
@@ -69,7 +69,7 @@ def decided(records: Sequence[Record]) -> bool:
 
 def _table(record: Record) -> Table:
     used = [c for c in _COLUMNS if c[1] is Verdict.HOLDS or _count(record.claims, c[1])]
-    title = Text(f"claims on {visible(record.target.name)}", style="table.title")
+    title = Text(f"claims on {make_visible(record.target.name)}", style="table.title")
     table = Table(title=title, title_justify="left")
     table.add_column("section")
     table.add_column("claims", justify="right")
@@ -78,7 +78,7 @@ def _table(record: Record) -> Table:
     sections = list(dict.fromkeys(claim.section for claim in record.claims))
     for section in sections:
         claims = [claim for claim in record.claims if claim.section == section]
-        table.add_row(Text(visible(section)), *_counts(claims, used))
+        table.add_row(Text(make_visible(section)), *_counts(claims, used))
     if len(sections) > 1:
         table.add_section()
         table.add_row("all", *_counts(record.claims, used))
@@ -99,4 +99,4 @@ def _count(claims: Sequence[ClaimRecord], verdict: Verdict | None) -> int:
 def _line(claim: ClaimRecord) -> Text:
     word = claim.verdict.value if claim.verdict else "undecided"
     first = claim.reason.strip().splitlines() or ["no reason was given"]
-    return Text.assemble((word, "bold red"), visible(f": {claim.id}: {first[0]}"))
+    return Text.assemble((word, "bold red"), make_visible(f": {claim.id}: {first[0]}"))

@@ -1,14 +1,6 @@
-"""Pages made from records: data in, one self-contained HTML file out.
+"""Reports made from records and comparisons: pages, Markdown, text for a terminal.
 
-``words`` and ``statements`` say things, in the languages that ``language`` finds in ``texts/``;
-``evidence`` decides how a value is shown, ``history`` what is shown of many runs; ``marking`` makes
-text safe and visible, ``page`` puts it into the templates. No page sends a request, or runs another
-script than its own. ``markdown`` says the same
-in short; ``comparing`` says what two runs differ in, ``console`` says that on a terminal.
+`text` writes phrases, console and Markdown; `html` fills the templates of the pages; `pictures` and
+`interactive` turn evidence into charts and tools on them; `locale` has the texts in each language;
+`visible` makes any text safe to show; `files` writes what a report folder holds.
 """
-
-from __future__ import annotations
-
-from probes.report.page import render, render_comparison, render_index
-
-__all__ = ["render", "render_comparison", "render_index"]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from probes._util.files import write_atomically
-from probes.report.page import render, render_index
+from probes.report.html.page import render, render_index
 from probes.results.index import list_runs
 from probes.results.reading import REPORT_FILE
 

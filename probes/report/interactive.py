@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from probes.report.language import LANGUAGES, texts
+from probes.report.locale import LANGUAGES, texts
 from probes.schema.sampling import LIBRARY_TOP_K, NARROW_HOT, NEAR_GREEDY, WIDE_HOT
 
 if TYPE_CHECKING:

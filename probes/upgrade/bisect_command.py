@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from probes.errors import UserError
-from probes.report.words import duration
+from probes.report.text.phrases import format_duration as duration
 from probes.results.reading import read
 from probes.upgrade import bisect_words as words
 from probes.upgrade import steps

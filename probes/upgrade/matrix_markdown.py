@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from probes.report.markdown import literal
-from probes.report.words import counted
+from probes.report.text.markdown import escape as literal
+from probes.report.text.phrases import format_counts as counted
 from probes.upgrade import matrix_words as words
 from probes.upgrade.cells import varying
 from probes.upgrade.table import statements

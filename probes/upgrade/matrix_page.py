@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from probes.report.page import fill
+from probes.report.html.page import fill
 from probes.results.reading import REPORT_FILE
 from probes.upgrade.run import End
 from probes.upgrade.table import statements

@@ -11,9 +11,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table as Grid
 from rich.text import Text
 
-from probes.report.console import console_of
-from probes.report.marking import visible
-from probes.report.words import counted, duration
+from probes.report.text.console import create_console as console_of
+from probes.report.text.phrases import format_counts as counted
+from probes.report.text.phrases import format_duration as duration
+from probes.report.visible import make_visible as visible
 from probes.schema.record import Verdict
 from probes.upgrade import matrix_words as words
 from probes.upgrade.run import End

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from probes.report.words import byte_size, counted, duration, verdict_word
+from probes.report.text.phrases import format_bytes as byte_size
+from probes.report.text.phrases import format_counts as counted
+from probes.report.text.phrases import format_duration as duration
+from probes.report.text.phrases import format_verdict as verdict_word
 from probes.upgrade.run import End
 from probes.upgrade.table import BAD, Surprise
 

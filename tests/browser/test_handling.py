@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 from markupsafe import Markup
 
-from probes.report import interactive, page
+from probes.report import interactive
+from probes.report.html import page
 from tests.support.handled import LONG, PIECES, distributions, handled, hostile
 from tests.support.samples import HOSTILE
 

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from probes.report import render, render_index
 from probes.report.files import write_report
-from probes.report.language import LANGUAGES
+from probes.report.html.page import render, render_index
+from probes.report.locale import LANGUAGES
 from probes.results.index import Run, list_runs
 from probes.results.journal import Journal
 from probes.schema.claim import catalogue

@@ -3,7 +3,7 @@
 python -m tests.faults.runner RESULTS.json
 python -m tests.faults.page --findings RESULTS.json > tests/faults/findings.json
 python -m tests.faults.page > docs/faults.md
-python -m tests.faults.page --json > probes/report/faults.json
+python -m tests.faults.page --json > probes/report/html/faults.json
 
 The first two, some minutes together, are for the page's part on what was found.
 """
@@ -14,7 +14,7 @@ import json
 import sys
 from pathlib import Path
 
-from probes.report.markdown import literal
+from probes.report.text.markdown import escape as literal
 from probes.schema.claim import catalogue
 from tests.faults.catalogue import CATALOGUE
 
@@ -73,7 +73,7 @@ LONGEST = 240
 """Most characters of a finding."""
 
 COMMAND = "python -m tests.faults.page > docs/faults.md"
-DATA_COMMAND = "python -m tests.faults.page --json > probes/report/faults.json"
+DATA_COMMAND = "python -m tests.faults.page --json > probes/report/html/faults.json"
 
 
 def page() -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from probes.report.faults import FILE
+from probes.report.html.faults import FILE
 from probes.schema.claim import Need, catalogue
 from tests.faults.catalogue import CATALOGUE
 from tests.faults.page import (

@@ -13,8 +13,8 @@ from typer.main import get_command
 
 from probes.cli import app
 from probes.plugin import REPORT_DIR
-from probes.report.catalogue import NEEDS, catalogue_list, catalogue_page
-from probes.report.language import texts
+from probes.report.locale import texts
+from probes.report.text.catalogue import NEEDS, catalogue_list, catalogue_page
 from probes.schema.claim import Claim, Need, Status, catalogue
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from probes.report.language import say
+from probes.report.locale.markup import say
 
 if TYPE_CHECKING:
     from markupsafe import Markup

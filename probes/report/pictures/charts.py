@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import altair as alt
 
-from probes.report.language import LANGUAGES, texts
-from probes.report.marking import visible
+from probes.report.locale import LANGUAGES, texts
 from probes.report.pictures.svg import VALUE, WORD
+from probes.report.visible import make_visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +46,7 @@ def label(text: str, longest: int = LONGEST) -> str:
     ('TokyoU+202E', '␣', 'aaaaaaa…')
     """
     # No longer than it takes: what is spelled out only grows.
-    shown = visible(text.strip(" ")[: longest + 1])
+    shown = make_visible(text.strip(" ")[: longest + 1])
     if not shown:
         return "␣" * min(len(text), longest) or "∅"
     return shown if len(shown) <= longest else shown[: longest - 1] + "…"

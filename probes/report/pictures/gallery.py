@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from probes.report.marking import mark
 from probes.report.pictures import Picture, choosing, meaning, measured, strips, svg, tasks
 from probes.report.pictures.charts import label, percent
-from probes.report.words import byte_size, parameter
+from probes.report.text.phrases import format_bytes, shorten_test_name
+from probes.report.visible import mark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -153,7 +153,7 @@ def _hidden(claim: ClaimRecord) -> Iterator[Picture]:
 def _collapse(claim: ClaimRecord) -> Iterator[Picture]:
     for check, found in _found(claim, measured.Collapse)[:1]:
         drawn = choosing.collapse(found)
-        name, text = label(parameter(check.name), 40), mark(found.greedy[:200])
+        name, text = label(shorten_test_name(check.name), 40), mark(found.greedy[:200])
         yield _charted("collapse", drawn, name=mark(name), text=text)
 
 
@@ -192,13 +192,14 @@ def _settings(claim: ClaimRecord) -> Iterator[Picture]:
 def _memory(claim: ClaimRecord) -> Iterator[Picture]:
     found = [each for _, each in _found(claim, measured.Memory)]
     for key, each in zip(("memory", "memory-mistral"), found, strict=False):
-        values = {"before": byte_size(each.fp16_bytes), "after": byte_size(each.total_bytes)}
+        values = {"before": format_bytes(each.fp16_bytes), "after": format_bytes(each.total_bytes)}
         yield _charted(key, tasks.memory(each), **values)
 
 
 def _named(claim: ClaimRecord, kind: type[_Evidence]) -> list[tuple[str, _Evidence]]:
     """Evidence of a kind by what its check was made for, such as a prompt."""
-    return [(parameter(check.name), found) for check, found in _found(claim, kind)][:SEVERAL]
+    found = _found(claim, kind)[:SEVERAL]
+    return [(shorten_test_name(check.name), evidence) for check, evidence in found]
 
 
 GALLERY: dict[str, tuple[Callable[[ClaimRecord], Iterator[Picture]], ...]] = {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
 
-from probes.report.marking import mark, visible
+from probes.report.visible import make_visible, mark
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +53,7 @@ def repeated(found: Repetition) -> Markup:
     words = re.findall(r"\s*\S+", found.greedy_text[:LONGEST_TEXT])
     parts = []
     for word, again in zip(words, repeats([word.strip() for word in words]), strict=True):
-        shown = escape(visible(word.strip()))
+        shown = escape(make_visible(word.strip()))
         parts.append((shown, again))
     inner = Markup("").join(
         Markup("<mark>{}</mark> ").format(text) if again else text + " "

@@ -15,7 +15,8 @@ from xml.etree import ElementTree
 import vl_convert
 from markupsafe import Markup, escape
 
-from probes.report.language import LANGUAGES, attributes, texts
+from probes.report.locale import LANGUAGES, texts
+from probes.report.locale.markup import attributes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

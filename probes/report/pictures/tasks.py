@@ -19,7 +19,7 @@ from probes.report.pictures.charts import (
     percent,
     word,
 )
-from probes.report.words import byte_size
+from probes.report.text.phrases import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -130,13 +130,13 @@ def memory(found: Memory) -> Chart:
             "start": start,
             "end": start + size,
             "colour": colour,
-            "tip": f"{name}: {byte_size(size)}",
+            "tip": f"{name}: {format_bytes(size)}",
         }
         for name, linear, other in kinds
         for start, size, colour in ((0, other, QUIET), (other, linear, MAIN))
     ]
     sums = [
-        {"name": name, "end": linear + other, "shown": byte_size(linear + other)}
+        {"name": name, "end": linear + other, "shown": format_bytes(linear + other)}
         for name, linear, other in kinds
     ]
     most = max(linear + other for _, linear, other in kinds)

@@ -12,7 +12,8 @@ import probes
 from probes.errors import UserError
 from probes.measure import throughput
 from probes.plugin.summary import summary
-from probes.report import markdown, render
+from probes.report.html.page import render
+from probes.report.text import markdown
 from tests.support.samples import header, rates, record
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ def test_bad_input_gets_one_clear_line(model: Model, tiny: Sizes) -> None:
 def test_a_run_of_rates_alone_says_how_many_and_shows_no_empty_table() -> None:
     alone = record(plan=header().model_copy(update={"claims": ()}), throughput=rates())
     assert summary(alone) == "throughput on embedded: 14 of 15 rates measured\n"
-    said = markdown.summary(alone)
+    said = markdown.summarize_run(alone)
     assert "| section |" not in said
     assert "| new tokens, batch 1, dynamic cache | 130 tokens/s | 117 – 143 | 14 % |  |" in said
     page = render(alone)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from probes.report import interactive
-from probes.report.language import LANGUAGES, texts
+from probes.report.locale import LANGUAGES, texts
 from probes.schema.sampling import LIBRARY_TOP_K
 from tests.support.handled import PIECES, distribution, distributions, handled, hostile, packed
 from tests.support.handled import step as step_of

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from markdown_it import MarkdownIt
 
-from probes.report.markdown import LONGEST, literal, summary
+from probes.report.text.markdown import LONGEST, escape, summarize_run
 from probes.schema.claim import Status
 from probes.schema.record import ClaimRecord, Record, Verdict
 from tests.support.samples import ENVIRONMENT, HOSTILE, TARGET, check, header, mixed, record
@@ -24,7 +24,7 @@ def read_back(text: str) -> str:
 
 
 def test_a_summary_says_what_became_of_the_run() -> None:
-    text = summary(mixed(), "reports/embedded/20261123T075120Z/report.html")
+    text = summarize_run(mixed(), "reports/embedded/20261123T075120Z/report.html")
     assert text.splitlines()[0] == (
         "## embedded: 3 claims hold, 1 fails, 1 ended in an error, 1 not applicable, 1 undecided."
     )
@@ -43,7 +43,7 @@ def test_a_summary_says_what_became_of_the_run() -> None:
 
 
 def test_a_run_without_faults_and_without_a_report_says_no_more_than_that() -> None:
-    text = summary(record())
+    text = summarize_run(record())
     assert text.startswith("## embedded: All 2 claims hold.\n")
     assert "wrong" not in text
     assert "Report" not in text
@@ -52,22 +52,22 @@ def test_a_run_without_faults_and_without_a_report_says_no_more_than_that() -> N
 
 @pytest.mark.parametrize("text", [MARKUP, HOSTILE.replace("  ", " ").strip(), "▁The 日本の首都は"])
 def test_a_text_is_shown_character_by_character(text: str) -> None:
-    assert set(parsed(f"x {literal(text)}")) == {
+    assert set(parsed(f"x {escape(text)}")) == {
         *("paragraph_open", "paragraph_close", "inline", "text"),
     }
     if text == MARKUP:
-        assert read_back(f"x {literal(text)}") == f"x {MARKUP}"
+        assert read_back(f"x {escape(text)}") == f"x {MARKUP}"
 
 
 def test_what_a_page_would_make_links_or_mentions_of_is_broken_up() -> None:
-    assert literal("http://example.com") == "http\\://example.com"
-    assert "www." not in literal("WWW.example.com www.example.com").lower()
-    assert literal("@user") == "\\@user"
-    assert literal("of: this") == "of: this"
+    assert escape("http://example.com") == "http\\://example.com"
+    assert "www." not in escape("WWW.example.com www.example.com").lower()
+    assert escape("@user") == "\\@user"
+    assert escape("of: this") == "of: this"
 
 
 def test_a_long_text_is_cut_before_it_is_escaped() -> None:
-    assert literal("|" * 1000) == "\\|" * (LONGEST - 1) + "…"
+    assert escape("|" * 1000) == "\\|" * (LONGEST - 1) + "…"
 
 
 def hostile() -> Record:
@@ -87,7 +87,7 @@ def hostile() -> Record:
 
 
 def test_hostile_text_makes_no_markup_and_no_new_line() -> None:
-    text = summary(hostile(), HOSTILE)
+    text = summarize_run(hostile(), HOSTILE)
     found = parsed(text)
     assert set(found) <= {
         *("heading_open", "heading_close", "paragraph_open", "paragraph_close"),

@@ -12,8 +12,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from probes.report import render
-from probes.report.language import LANGUAGES, texts
+from probes.report.html.page import render
+from probes.report.locale import LANGUAGES, texts
 from probes.report.pictures import (
     Picture,
     choosing,

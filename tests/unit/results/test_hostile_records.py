@@ -19,11 +19,11 @@ from pydantic import ValidationError
 
 from probes.cli import main
 from probes.plugin.summary import summary
-from probes.report.markdown import summary as markdown_summary
+from probes.report.text.markdown import summarize_run
 from probes.schema.record import Record, Verdict
+from tests.support.page_reader import Page
 from tests.support.samples import mixed, rates
 from tests.unit.compare.test_compare import prompt
-from tests.unit.report.test_report import Page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -324,7 +324,7 @@ def test_the_summary_of_a_run_reaches_the_terminal_as_text(hostile: dict[str, An
         said = summary(record, width)
         assert not RAW & set(said)
     assert "[red]x[/x]" in summary(record, 2000)
-    assert not RAW & set(markdown_summary(record, HOSTILE))
+    assert not RAW & set(summarize_run(record, HOSTILE))
 
 
 NUMBERS = {

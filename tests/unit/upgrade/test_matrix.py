@@ -48,8 +48,8 @@ from probes.upgrade.run import (
     project_folder,
 )
 from probes.upgrade.table import Surprise, Table, surprise, tables
+from tests.support.page_reader import Page
 from tests.support.samples import ENVIRONMENT, HOSTILE, check, header, planned, record
-from tests.unit.report.test_report import Page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

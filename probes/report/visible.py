@@ -1,8 +1,7 @@
-"""Text as it is, safe in HTML and with nothing in it unseen.
+"""Show any text safely, with nothing in it unseen.
 
-A model's text may hold anything: markup, control characters, marks that turn the direction of all
-that follows, spaces that matter. It is shown as text in any script; what has no shape of its own
-gets one.
+A model's text may hold markup, control characters, marks that turn the direction of what follows,
+and spaces that matter. It is shown as text in any script; a character without a shape gets one.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _SPECIAL = re.compile(
 
 
 def mark(text: str) -> Markup:
-    r"""A text as HTML: escaped, isolated in its direction, with unseen characters shown.
+    r"""Return a text as HTML: escaped, isolated in its direction, unseen characters shown.
 
     >>> print(mark("<s>\u202e"))
     <bdi>&lt;s&gt;<span class="unseen" title="RIGHT-TO-LEFT OVERRIDE">U+202E</span></bdi>
@@ -32,29 +31,28 @@ def mark(text: str) -> Markup:
     parts: list[Markup] = []
     end = 0
     for match in _SPECIAL.finditer(text):
-        parts.append(escape(text[end : match.start()]))
-        parts.append(_shown(match))
+        parts += [escape(text[end : match.start()]), _mark_special(match)]
         end = match.end()
     parts.append(escape(text[end:]))
     return Markup("<bdi>{}</bdi>").format(Markup("").join(parts))
 
 
-def visible(text: str) -> str:
-    r"""A text with unseen characters spelled out, for places that take no markup.
+def make_visible(text: str) -> str:
+    r"""Return a text with unseen characters spelled out, for places that take no markup.
 
-    >>> visible("a\u202eb\n")
+    >>> make_visible("a\u202eb\n")
     'aU+202Eb↵'
     """
-    return _SPECIAL.sub(_spelled, text)
+    return _SPECIAL.sub(_spell_special, text)
 
 
-def _spelled(match: re.Match[str]) -> str:
+def _spell_special(match: re.Match[str]) -> str:
     if match.lastgroup == "control":
         return _sign(match.group())
     return "↵" if match.lastgroup == "newline" else match.group()
 
 
-def _shown(match: re.Match[str]) -> Markup:
+def _mark_special(match: re.Match[str]) -> Markup:
     text = match.group()
     if match.lastgroup == "newline":
         sign = "U+000D ↵" if text == "\r\n" else "↵"
@@ -62,16 +60,12 @@ def _shown(match: re.Match[str]) -> Markup:
     if match.lastgroup == "spaces":
         return Markup('<span class="spaces">{}</span>').format(text)
     if match.lastgroup == "control":
-        unseen = Markup('<span class="unseen" title="{}">{}</span>')
-        return unseen.format(_name(text), _sign(text))
+        names = {"\t": "tab", "\0": "null"}
+        name = unicodedata.name(text, names.get(text, "control character"))
+        return Markup('<span class="unseen" title="{}">{}</span>').format(name, _sign(text))
     return escape(text)
 
 
 def _sign(character: str) -> str:
-    """A tab by its key's sign, all else by its number."""
+    """Return a tab's key sign, or the code point of any other character."""
     return "⇥" if character == "\t" else f"U+{ord(character):04X}"
-
-
-def _name(character: str) -> str:
-    names = {"\t": "tab", "\0": "null"}
-    return unicodedata.name(character, names.get(character, "control character"))

@@ -2,24 +2,30 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from probes.report import render, render_index
 from probes.report.evidence import LARGEST_TABLE, glance, matrix, show
-from probes.report.faults import by_claim
 from probes.report.files import INDEX_FILE, refresh_index, write_report
-from probes.report.history import LAST, history
-from probes.report.language import LANGUAGES, texts
-from probes.report.marking import mark
-from probes.report.words import command, counted, incomplete, label, moment
+from probes.report.html.faults import faults_by_claim
+from probes.report.html.history import MOST_RUNS, history
+from probes.report.html.page import render, render_index
+from probes.report.locale import LANGUAGES, texts
+from probes.report.text.phrases import (
+    format_command,
+    format_counts,
+    format_incomplete,
+    format_key,
+    format_time,
+)
+from probes.report.visible import mark
 from probes.results.index import Run, list_runs
 from probes.results.journal import Journal
 from probes.schema.claim import Status, catalogue
 from probes.schema.record import ClaimRecord, Record, TargetFacts, Verdict
+from tests.support.page_reader import Page
 from tests.support.samples import (
     ENVIRONMENT,
     FINISHED,
@@ -37,56 +43,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pydantic import JsonValue
-
-INLINE = {"a", "bdi", "code", "span", "strong"}
-VOID = {"meta", "link", "br", "img", "rect", "hr"}
-
-
-class Page(HTMLParser):
-    """The tags and the text of a page in one language; refuses one whose tags do not match."""
-
-    def __init__(self, html: str, language: str = "en") -> None:
-        super().__init__()
-        self.language = language
-        self.spoken: list[str | None] = []
-        self.tags: Counter[str] = Counter()
-        self.attributes: list[tuple[str, str | None]] = []
-        self.words: list[str] = []
-        self.open: list[str] = []
-        self.feed(html)
-        self.close()
-        assert not self.open, f"never closed: {self.open}"
-
-    @property
-    def text(self) -> str:
-        return " ".join("".join(self.words).split())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._space(tag)
-        self.tags[tag] += 1
-        self.attributes += attrs
-        if tag not in VOID:
-            self.open.append(tag)
-            self.spoken.append(dict(attrs).get("lang") if tag == "span" else None)
-
-    def handle_endtag(self, tag: str) -> None:
-        self._space(tag)
-        if tag not in VOID:
-            assert self.open.pop() == tag
-            self.spoken.pop()
-
-    def handle_data(self, data: str) -> None:
-        hidden = {*LANGUAGES} - {self.language}
-        if not {"style", "script", "title"} & set(self.open) and not hidden & {*self.spoken}:
-            self.words.append(data)
-
-    def _space(self, tag: str) -> None:
-        """Blocks stand apart, whatever the source between them."""
-        if tag not in INLINE:
-            self.words.append(" ")
-
-    def values(self, name: str) -> list[str]:
-        return [value or "" for key, value in self.attributes if key == name]
 
 
 def shown(one: Record, language: str = "en") -> Page:
@@ -113,7 +69,7 @@ def shown(one: Record, language: str = "en") -> Page:
     ],
 )
 def test_the_verdict_is_said_in_words(counts: dict[Verdict | None, int], sentence: str) -> None:
-    assert counted(Counter(counts)) == sentence
+    assert format_counts(Counter(counts)) == sentence
 
 
 def test_the_page_begins_with_the_verdict_and_what_is_wrong() -> None:
@@ -184,7 +140,7 @@ def test_checks_left_out_by_the_command_line_are_mentioned() -> None:
 )
 def test_an_incomplete_run_says_so(finished: str | None, words: str) -> None:
     part = record([("bos-inserted", check())], finished=finished)
-    assert incomplete(part) == words
+    assert format_incomplete(part) == words
     assert f"{words} What had been decided is all here." in shown(part).text
     assert "未完了: 実行は" in shown(part, "ja").text
     assert "<title>embedded: incomplete, 1 claim holds, 1 undecided</title>" in render(part)
@@ -218,15 +174,15 @@ def test_a_run_without_claims_is_a_page_too() -> None:
 def test_the_command_that_decides_a_claim_alone(
     claim_id: str, target: TargetFacts, line: str
 ) -> None:
-    assert command(planned(claim_id), target) == line
+    assert format_command(planned(claim_id), target) == line
 
 
 def test_a_time_that_is_none_is_shown_as_it_is() -> None:
-    assert moment("yesterday") == "yesterday"
+    assert format_time("yesterday") == "yesterday"
 
 
 def test_a_label_is_never_empty() -> None:
-    assert label("__") == "__"
+    assert format_key("__") == "__"
 
 
 def test_what_is_wrong_says_what_was_stated_found_and_measured() -> None:
@@ -329,7 +285,7 @@ def test_a_claim_of_ones_own_is_said_to_be_decided_in_no_particular_way() -> Non
 def test_no_english_of_the_page_is_left_in_japanese() -> None:
     """Every word that is not data: the English on the page is the samples' alone."""
     text = shown(of_the_catalogue("vocab-size"), "ja").text
-    for fault in by_claim()["vocab-size"]:  # data, too
+    for fault in faults_by_claim()["vocab-size"]:  # data, too
         text = text.replace(fault.stands_for, "").replace(fault.name, "")
     words = set(re.findall(r"[A-Za-z]{4,}", text))
     assert words <= {
@@ -619,14 +575,15 @@ def test_the_history_marks_where_a_verdict_changed(
 ) -> None:
     past = history(several_runs(tmp_path, verdicts))
     (row,) = (row for row in past.rows if row.claim == "pad-token")
-    assert "".join("*" if cell.changed else " " for cell in row.cells).rstrip() == changed.rstrip()
-    assert [cell.present for cell in row.cells] == [letter != "-" for letter in verdicts]
-    assert past.changed == ("*" in changed)
+    marks = "".join("*" if cell.has_changed else " " for cell in row.cells)
+    assert marks.rstrip() == changed.rstrip()
+    assert [cell.is_present for cell in row.cells] == [letter != "-" for letter in verdicts]
+    assert past.changes == ("*" in changed)
 
 
 def test_the_history_has_the_last_runs_and_what_changed_first(tmp_path: Path) -> None:
-    past = history(several_runs(tmp_path, "f" * 5 + "h" * (LAST - 1) + "f"))
-    assert len(past.runs) == LAST
+    past = history(several_runs(tmp_path, "f" * 5 + "h" * (MOST_RUNS - 1) + "f"))
+    assert len(past.runs) == MOST_RUNS
     assert past.runs[-1].started > past.runs[0].started
     assert [row.claim for row in past.rows] == ["pad-token", "bos-inserted"]
 

@@ -11,9 +11,10 @@ import pytest
 
 from probes.cli import main
 from probes.compare.records import compare
-from probes.report import markdown, render, render_comparison
-from probes.report.comparing import ORDER
-from probes.report.console import STYLES, comparison_text
+from probes.report.html.page import render, render_comparison
+from probes.report.text import markdown
+from probes.report.text.comparison import ORDER
+from probes.report.text.console import STYLES, format_comparison
 from probes.results.reading import read
 from probes.schema.comparison import Comparison, Outcome
 from probes.schema.record import SCHEMA_VERSION, Verdict
@@ -80,7 +81,7 @@ def test_frozen_records_of_every_format_have_every_outcome(version: int) -> None
 
 
 def test_the_terminal_says_what_differs_and_what_matters_first(found: Comparison) -> None:
-    assert comparison_text(found, width=100) == TERMINAL
+    assert format_comparison(found, width=100) == TERMINAL
 
 
 TERMINAL = """\
@@ -118,7 +119,7 @@ drifted: Next-token distributions on the shared prompts
 
 
 def test_nothing_changed_is_said_in_one_line() -> None:
-    said = comparison_text(compare(record(), record()), width=80)
+    said = format_comparison(compare(record(), record()), width=80)
     assert said.splitlines()[-2:] == [
         "Target and environment are the same.",
         "Nothing changed (claims: 2).",
@@ -129,10 +130,10 @@ def test_throughput_is_told_as_ratios_everywhere_and_fails_nothing() -> None:
     found = compare(record(throughput=rates()), record(throughput=rates(faster=1.5)))
     assert found.outcomes == {Outcome.SAME}
     told = "new tokens, batch 8, static cache"
-    said = comparison_text(found, width=200)
+    said = format_comparison(found, width=200)
     assert f"  {told}: 1.50 times the old rate (1.23 – 1.83): 453 tokens/s then, 679" in said
     assert f"| {told} | 453 tokens/s | 679 tokens/s | 1.50 | 1.23 – 1.83 |" in (
-        markdown.compared(found)
+        markdown.summarize_comparison(found)
     )
     page = render_comparison(found)
     assert 'id="compared-throughput"' in page
@@ -140,15 +141,17 @@ def test_throughput_is_told_as_ratios_everywhere_and_fails_nothing() -> None:
     assert Comparison.model_validate_json(found.model_dump_json()) == found
     without = compare(record(), record(throughput=rates()))
     assert without.throughput == ()
-    assert "Throughput" not in comparison_text(without)
+    assert "Throughput" not in format_comparison(without)
     assert 'id="compared-throughput"' not in render_comparison(without)
 
 
 def test_markdown_has_the_same_in_tables(found: Comparison) -> None:
-    said = markdown.compared(found)
+    said = markdown.summarize_comparison(found)
     assert said.startswith("## embedded: 1 newly failing, 1 changed, 1 drifted")
     assert "| package transformers | 4.46.3 | 5.23.0 |" in said
-    broke = "| broke | newly failing | holds then, fails now | expected 20 new tokens, got 14<br>"
+    broke = (
+        "| broke | newly failing | holds then, fails now | now: expected 20 new tokens, got 14<br>"
+    )
     assert broke in said
     assert "| KL divergence, mean, nats | 0.0261 | 0.0261 – 0.0261 |" in said
 
@@ -168,8 +171,8 @@ def test_hostile_evidence_is_shown_and_obeyed_nowhere() -> None:
     page = render_comparison(found)
     assert "<img" not in page
     assert page.count("<script>") == 1
-    assert "<img" not in re.sub(r"\\<", "", markdown.compared(found))
-    said = comparison_text(found)
+    assert "<img" not in re.sub(r"\\<", "", markdown.summarize_comparison(found))
+    said = format_comparison(found)
     assert "\x1b" not in said
     assert "\u202e" not in said
 

@@ -1,0 +1,1 @@
+"""Pages: `page` renders them from `templates/`; the other modules give it what they show."""

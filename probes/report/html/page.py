@@ -1,0 +1,177 @@
+"""Records put into the templates: one self-contained HTML file, every text escaped, no request."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from probes.report import evidence, interactive
+from probes.report.evidence import BROKEN
+from probes.report.html import claims, faults, history
+from probes.report.locale import LANGUAGES
+from probes.report.locale.markup import attributes, in_every_language, say, translate
+from probes.report.pictures import draw, draw_throughput
+from probes.report.text import comparison as compared
+from probes.report.text import phrases
+from probes.report.visible import make_visible, mark
+from probes.schema.record import count_verdicts
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Callable, Sequence
+
+    from probes.results.index import Run
+    from probes.schema.comparison import Comparison, Drift
+    from probes.schema.record import ClaimRecord, Record, Verdict
+
+STYLES = ("style.css", "pictures.css", "interactive.css")
+SCRIPTS = ("page.js", "interactive.js")
+"""Files of `templates/` that every page holds, one after the other."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """Claims under one heading."""
+
+    title: str
+    anchor: str
+    claims: tuple[ClaimRecord, ...]
+    counts: Counter[Verdict | None]
+
+
+def render(record: Record, comparison: Comparison | None = None) -> str:
+    """Return one run as a page, with its comparison to its baseline if it had one."""
+    views = {
+        "pictures": draw(record),
+        "speed_pictures": draw_throughput(record),
+        "explorer": interactive.explorer(record),
+        "traces": interactive.traces(record),
+        "vocabulary": interactive.vocabulary(record),
+    }
+    record = interactive.without_handled(record)
+    return fill(
+        "report.html",
+        **views,
+        record=record,
+        comparison=comparison,
+        counts=count_verdicts(record.claims),
+        broken=[claim for claim in record.claims if claim.verdict in BROKEN],
+        sections=_sections(record),
+        anchors=_anchors(record),
+        faults=faults.faults_by_claim(),
+    )
+
+
+def render_index(runs: Sequence[Run]) -> str:
+    """Return the list of runs as a page, in their order, which is by target."""
+    targets = [(name, list(group)) for name, group in groupby(runs, key=lambda run: run.target)]
+    return fill("index.html", targets=targets)
+
+
+def render_comparison(comparison: Comparison) -> str:
+    """Return a comparison of two runs as a page."""
+    return fill("compare.html", comparison=comparison)
+
+
+def fill(template: str, **values: object) -> str:
+    """Return a page: a file of `templates/` with its values."""
+    return _templates().get_template(template).render(**values, **_frame())
+
+
+def _sections(record: Record) -> list[Section]:
+    """Return the claims by section, in the order the sections first appear."""
+    titles = dict.fromkeys(claim.section for claim in record.claims)
+    sections = []
+    for number, title in enumerate(titles, start=1):
+        members = tuple(claim for claim in record.claims if claim.section == title)
+        sections.append(Section(title, f"section-{number}", members, count_verdicts(members)))
+    return sections
+
+
+def _anchors(record: Record) -> dict[str, str]:
+    """Return by claim id a unique name for links on the page, whatever characters the ids hold."""
+    anchors: dict[str, str] = {}
+    for number, claim in enumerate(record.claims, start=1):
+        plain = claim.id.isascii() and claim.id.replace("-", "").isalnum()
+        anchors[claim.id] = f"claim-{claim.id}" if plain else f"claim:{number}"
+    return anchors
+
+
+@cache
+def _frame() -> dict[str, Markup]:
+    """Return every page's style and script, the only ones its security policy allows."""
+    frame: dict[str, Markup] = {}
+    for kind, names in (("style", STYLES), ("script", SCRIPTS)):
+        source = "\n".join(_source(name) for name in names)
+        digest = base64.b64encode(hashlib.sha256(source.encode("utf-8")).digest()).decode("ascii")
+        # These files are ours, not data; escaped, they would not match their digest.
+        frame |= {kind: Markup(source), f"{kind}_digest": Markup(digest)}  # noqa: S704
+    return frame
+
+
+def _source(name: str) -> str:
+    environment = _templates()
+    assert environment.loader is not None
+    source, _, _ = environment.loader.get_source(environment, name)
+    return source
+
+
+def _describe_drift(drift: Drift) -> list[Markup]:
+    """Return the sentences about drift, each in every language."""
+    sentences = {code: compared.describe_drift(drift, code) for code in LANGUAGES}
+    return [
+        in_every_language(lambda code, place=place: mark(sentences[code][place]))  # type: ignore[misc]
+        for place in range(len(next(iter(sentences.values()))))
+    ]
+
+
+TRANSLATED = (
+    *(phrases.format_verdict, phrases.format_counts, phrases.format_headline),
+    *(phrases.format_incomplete, phrases.format_count, phrases.format_duration),
+    *(phrases.format_bytes, phrases.format_time, phrases.format_rate_name, phrases.format_rate),
+    *(compared.format_outcome, compared.format_outcomes, compared.format_run),
+    *(compared.describe_difference, compared.describe_flip, compared.describe_speed),
+)
+"""Functions that write one language; the templates use them under their names, in all languages."""
+
+PLAIN = (
+    *(mark, make_visible, say, attributes),
+    *(claims.statement, claims.heading, claims.introduction, claims.method, history.history),
+    *(evidence.show, evidence.matrix, evidence.glance, evidence.is_told),
+    *(phrases.verdict_key, phrases.format_key, phrases.shorten_test_name, phrases.format_loading),
+    *(phrases.format_versions, phrases.format_command, phrases.format_rate_range),
+    *(phrases.format_limit_share, phrases.format_ratio),
+    *(compared.format_place, compared.list_changed_claims, compared.list_drift_measures),
+)
+"""Functions that the templates use as they are."""
+
+
+@cache
+def _templates() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("probes.report.html"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    functions: dict[str, Callable[..., Any]] = {each.__name__: each for each in PLAIN}
+    functions |= {each.__name__: translate(each) for each in TRANSLATED}
+    functions["describe_drift"] = _describe_drift
+    environment.filters |= functions
+    environment.globals |= functions
+    environment.globals |= {
+        "counts_in_english": phrases.format_counts,
+        "outcomes_in_english": compared.format_outcomes,
+        "LANGUAGES": LANGUAGES,
+        "BROKEN": BROKEN,
+        "ORDER": phrases.ORDER,
+    }
+    return environment

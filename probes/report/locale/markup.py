@@ -1,0 +1,60 @@
+"""Texts as HTML in every language at once: the page's style shows the chosen one alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup, escape
+
+from probes.report.locale import LANGUAGES, texts
+from probes.report.visible import mark
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def in_every_language(write: Callable[[str], str]) -> Markup:
+    """Return what `write` gives for each language code, a span each; one text if all are equal.
+
+    >>> print(in_every_language(lambda code: {"en": "yes", "ja": "はい"}[code]))
+    <span lang="en">yes</span><span lang="ja">はい</span>
+    """
+    written = {code: write(code) for code in LANGUAGES}
+    if len(set(written.values())) == 1:
+        return escape(next(iter(written.values())))
+    span = Markup('<span lang="{}">{}</span>')
+    return Markup("").join(span.format(code, text) for code, text in written.items())
+
+
+def say(key: str, **values: object) -> Markup:
+    """Return a text in every language; values that are not markup are escaped.
+
+    >>> print(say("page.skip"))  # doctest: +ELLIPSIS
+    <span lang="en">Skip to the content</span><span lang="ja">...</span>
+    """
+    return in_every_language(lambda code: _fill(key, code, values))
+
+
+def translate(function: Callable[..., str]) -> Callable[..., Markup]:
+    """Return a template filter that gives a phrase function's text in every language."""
+
+    def fill(*args: object, **values: object) -> Markup:
+        return in_every_language(lambda code: mark(function(*args, language=code, **values)))
+
+    return fill
+
+
+def attributes(name: str, key: str, **values: object) -> Markup:
+    """Return an attribute in the first language, with the others for the page's script.
+
+    >>> print(attributes("title", "page.skip"))  # doctest: +ELLIPSIS
+    title="Skip to the content" data-en-title="Skip to the content" data-ja-title="..."
+    """
+    written = {code: _fill(key, code, values) for code in LANGUAGES}
+    first = Markup('{}="{}"').format(name, next(iter(written.values())))
+    others = [Markup('data-{}-{}="{}"').format(code, name, text) for code, text in written.items()]
+    return Markup(" ").join([first, *others])
+
+
+def _fill(key: str, language: str, values: dict[str, object]) -> Markup:
+    return escape(texts(language)[key]).format(**values)

@@ -1,0 +1,1 @@
+"""Records and comparisons as text: phrases, for a terminal, as Markdown."""
