@@ -58,9 +58,10 @@ def summarize_run(record: Record, report: str = "") -> str:
         record: the run.
         report: the path of its report, as it is to be shown; empty where there is none.
     """
+    headline = phrases.format_headline(count_verdicts(record.claims))
     return _join(
         [
-            f"## {escape(record.target.name)}: {phrases.format_headline(count_verdicts(record.claims))}",
+            f"## {escape(record.target.name)}: {headline}",
             phrases.format_incomplete(record),
             _sections(record) if record.claims or not record.throughput else "",
             _broken([claim for claim in record.claims if claim.verdict in BROKEN]),
