@@ -147,7 +147,7 @@ def possible_texts(
 
     return model.remember(
         ("texts", tuple(ids), sampling, length, width),
-        lambda: exact.text_distribution(step, length, width=width, ends=model.eos_token_ids),
+        lambda: exact.enumerate_texts(step, length, width=width, eos_token_ids=model.eos_token_ids),
     )
 
 
@@ -272,8 +272,8 @@ def compare_filters(
     False
     """
     tempered = filters.temperature(logits, sampling.temperature)
-    fewest = filters.kept(filters.filtered(logits, _shaded(sampling, -ROUNDING)))
-    most = filters.kept(filters.filtered(logits, _shaded(sampling, ROUNDING)))
+    fewest = filters.count_kept(filters.apply_filters(logits, _shaded(sampling, -ROUNDING)))
+    most = filters.count_kept(filters.apply_filters(logits, _shaded(sampling, ROUNDING)))
     keep = scores.isfinite()
     least_kept = tempered.masked_fill(~keep, torch.inf).amin(dim=-1)
     most_dropped = tempered.masked_fill(keep, -torch.inf).amax(dim=-1)
@@ -407,7 +407,7 @@ def nuclei(model: Model, prompts: Sequence[Prompt], length: int, p: float) -> Nu
     logits = torch.cat([step_logits(text) for text in greedy(model, prompts, length)])
     entropies = filters.entropy(filters.log_probabilities(logits))
     order = entropies.argsort()
-    sizes = filters.kept(library_filters.top_p(logits, p))[order]
+    sizes = filters.count_kept(library_filters.top_p(logits, p))[order]
     correlation = stats.spearmanr(entropies[order].numpy(), sizes.numpy()).statistic
     return Nuclei(p, entropies[order].tolist(), sizes.tolist(), float(correlation))
 

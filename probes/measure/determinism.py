@@ -17,16 +17,13 @@ from transformers.utils.import_utils import is_flash_attn_2_available
 
 from probes.measure.decoding import greedy, step_logits
 from probes.schema.sampling import UNPENALIZED
+from probes.stats.rounding import logit_tolerance
 from probes.targets.capabilities import TWIN_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from probes.engines.transformers.model import Generation, Model, Prompt
-
-ROUNDING = {torch.float32: 1e-4, torch.float16: 0.03, torch.bfloat16: 0.1}
-"""Largest change of a logit that rounding explains, as a share of the logits' spread, by the
-narrower dtype of the two. A wrong mask, cache or position changes logits by far more."""
 
 ROWS = (1, 4, 5, 8, 32, 1536)
 """Numbers of rows at once: on either side of where libraries are known to change kernels."""
@@ -114,31 +111,9 @@ def compare_texts(
         noise = max(noise, float(change.nan_to_num(nan=torch.inf).max()))
         if same < max(len(base.ids[0]), len(other.ids[0])):
             differences.append(_difference(model, base, other, same))
-    return Variation(name, len(baseline), noise, tolerance(baseline, dtype), differences)
-
-
-def tolerance(texts: Sequence[Generation], dtype: torch.dtype) -> float:
-    """The largest change of a logit that rounding explains, from the spread of the logits.
-
-    >>> import probes
-    >>> model = probes.load("embedded")
-    >>> 0 < tolerance(greedy(model, ["The capital of Japan is"], 20), torch.float32) < 0.01
-    True
-    """
-    return rounding([step_logits(text) for text in texts], dtype)
-
-
-def rounding(logits: Sequence[torch.Tensor], dtype: torch.dtype) -> float:
-    """The same from the logits themselves.
-
-    Args:
-        logits: each (positions, vocabulary).
-        dtype: what the network computes in.
-
-    >>> rounding([torch.tensor([[0.0, 1.0, 8.0]])], torch.float32) == 7 * ROUNDING[torch.float32]
-    True
-    """
-    return ROUNDING[dtype] * max(float(each.amax() - each.median()) for each in logits)
+    return Variation(
+        name, len(baseline), noise, logit_tolerance(map(step_logits, baseline), dtype), differences
+    )
 
 
 def common_length(one: Sequence[int], other: Sequence[int]) -> int:
@@ -290,7 +265,7 @@ def by_rows(model: Model, token: int, counts: Sequence[int] = ROWS) -> list[Rows
     alone = model.logits_batch([[token]])[0]
     best, top = alone.topk(min(5, alone.shape[-1]), dim=-1)
     two = alone[0].topk(2).values
-    allowed = rounding([alone], model.network.dtype)
+    allowed = logit_tolerance([alone], model.network.dtype)
     found = []
     for count in counts:
         rows = [row[0] for row in model.logits_batch([[token]] * count)]

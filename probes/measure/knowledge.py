@@ -21,10 +21,10 @@ import torch
 from scipy import stats
 
 from probes.data.questions import Question
-from probes.measure.variety import as_few_or_fewer
 from probes.schema.sampling import GRID, LIBRARY_TOP_K, Sampling
 from probes.stats import sampling_reference as filters
-from probes.stats.answer_matching import Fate, Form, judged
+from probes.stats.answer_matching import Form, MatchState, match_answer
+from probes.stats.goodness_of_fit import poisson_binomial_cdf
 from probes.stats.text_probability import Bounds
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ Likeliest = tuple[torch.Tensor, torch.Tensor]
 """Logits, (prefixes, kept), and the tokens they belong to; -inf fills the shorter rows."""
 
 Step = Callable[[list[Prefix]], Likeliest]
-Judge = Callable[[Prefix], Fate]
+Judge = Callable[[Prefix], MatchState]
 
 
 # --- following continuations ---------------------------------------------------------------------
@@ -111,12 +111,12 @@ def follow(
 
     >>> def coin(prefixes):
     ...     return torch.zeros(len(prefixes), 2), torch.tensor([[0, 1]] * len(prefixes))
-    >>> heads = lambda prefix: Fate.RIGHT if prefix[1][-1] == 1 else Fate.OPEN
+    >>> heads = lambda prefix: MatchState.RIGHT if prefix[1][-1] == 1 else MatchState.OPEN
     >>> found = follow(coin, heads, 1, [Sampling()], length=3, width=9)
     >>> found.right.tolist(), found.upper.tolist()
     ([[0.875]], [[1.0]])
     """
-    sums = {fate: torch.zeros(len(settings), prompts, dtype=torch.float64) for fate in Fate}
+    sums = {fate: torch.zeros(len(settings), prompts, dtype=torch.float64) for fate in MatchState}
     prefixes: list[Prefix] = [(number, ()) for number in range(prompts)]
     masses = torch.ones(len(settings), prompts, dtype=torch.float64)
     for _ in range(length):
@@ -136,11 +136,11 @@ def follow(
             judged_so = [i for i, found in enumerate(fates) if found is fate]
             owners = torch.tensor([grown[i][0] for i in judged_so], dtype=torch.long)
             total.index_add_(1, owners, values[:, judged_so])
-        going = [i for i, fate in enumerate(fates) if fate is Fate.OPEN]
+        going = [i for i, fate in enumerate(fates) if fate is MatchState.OPEN]
         order = values[:, going].amax(dim=0).argsort(descending=True, stable=True)[:width]
         going = [going[i] for i in order.tolist()]
         prefixes, masses = [grown[i] for i in going], values[:, going]
-    return Outcome(sums[Fate.RIGHT].numpy(), sums[Fate.WRONG].numpy())
+    return Outcome(sums[MatchState.RIGHT].numpy(), sums[MatchState.WRONG].numpy())
 
 
 @dataclass
@@ -190,10 +190,10 @@ def judge_of(model: Model, keys: Sequence[Sequence[Form]], length: int = LENGTH)
     """
     reader, ends = Reader(model), set(model.eos_token_ids)
 
-    def judge(prefix: Prefix) -> Fate:
+    def judge(prefix: Prefix) -> MatchState:
         number, ids = prefix
         ended = ids[-1] in ends or len(ids) >= length
-        return judged(reader.text(ids), keys[number], ended=ended)
+        return match_answer(reader.text(ids), keys[number], ended=ended)
 
     return judge
 
@@ -354,8 +354,8 @@ def _drawn(model: Model, questions: Sequence[Question], sampling: Sampling, seed
         right,
         by_other_keys=sum(others) / max(1, len(others)),
         expected=Bounds(float(lower.sum()), float(upper.sum())),
-        p_few=as_few_or_fewer(sum(right), lower.tolist()),
-        p_many=as_few_or_fewer(len(right) - sum(right), (1 - upper).tolist()),
+        p_few=poisson_binomial_cdf(sum(right), lower.tolist()),
+        p_many=poisson_binomial_cdf(len(right) - sum(right), (1 - upper).tolist()),
     )
 
 
@@ -366,7 +366,7 @@ def is_right(text: str, forms: Sequence[Form]) -> bool:
     >>> is_right("Osaka. Not Tokyo", accepted_forms(("Tokyo",)))
     False
     """
-    return judged(text, forms, ended=True) is Fate.RIGHT
+    return match_answer(text, forms, ended=True) is MatchState.RIGHT
 
 
 # --- two settings --------------------------------------------------------------------------------

@@ -10,16 +10,11 @@ import torch
 
 from probes.measure import determinism, embeddings
 from probes.measure.decoding import step_logits
-from probes.schema.recorded_output import (
-    Comparison,
-    Finding,
-    Outcome,
-    RecordedNumber,
-    RecordedText,
-    judge_text,
-)
-from probes.stats import geometry
+from probes.schema.recorded_output import RecordedNumber, RecordedText
 from probes.stats import sampling_reference as filters
+from probes.stats.near_tie import Finding, OutputStatus, TextComparison, judge_text
+from probes.stats.rounding import logit_tolerance
+from probes.stats.similarity import cosine_matrix
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,7 +60,7 @@ def recorded_text(generation: Generation) -> RecordedText:
 
 def compared(
     model: Model, prompt: str, recorded: RecordedText, generation: Generation
-) -> Comparison:
+) -> TextComparison:
     """A greedy text beside the recorded one.
 
     Args:
@@ -83,14 +78,14 @@ def compared(
     """
     texts = (recorded.text, generation.text)
     if tuple(generation.prompt_ids) != recorded.prompt_ids:
-        return Comparison(prompt, texts, same_prompt=False)
+        return TextComparison(prompt, texts, same_prompt=False)
     ids, logits = generation.ids[0], step_logits(generation)
     step = determinism.common_length(recorded.ids, ids)
     drift = _drift(recorded, logits[: step + 1])
     if step == len(recorded.ids) == len(ids):
-        return Comparison(prompt, texts, drift=drift)
+        return TextComparison(prompt, texts, drift=drift)
     there, here = recorded.ids[step : step + 1], ids[step : step + 1]
-    return Comparison(
+    return TextComparison(
         prompt,
         texts,
         drift=drift,
@@ -156,7 +151,7 @@ def beside_published(model: Model, published: PublishedText, generation: Generat
     'changed'
     """
     if generation.text.split() == published.text.split():
-        return Finding(published.prompt, Outcome.SAME, 0.0, published.text, generation.text)
+        return Finding(published.prompt, OutputStatus.SAME, 0.0, published.text, generation.text)
     prompt_ids = model.encode(published.prompt, add_special_tokens=published.special_tokens)
     whole = f"{published.prompt} {published.text}"
     ids = model.encode(whole, add_special_tokens=published.special_tokens)[len(prompt_ids) :]
@@ -167,7 +162,7 @@ def beside_published(model: Model, published: PublishedText, generation: Generat
     )
     return judge_text(
         compared(model, published.prompt, recorded, generation),
-        tolerance=determinism.tolerance([generation], model.network.dtype),
+        tolerance=logit_tolerance([step_logits(generation)], model.network.dtype),
         noise=lambda: noise(model, [prompt_ids], published.tokens),
     )
 
@@ -193,7 +188,7 @@ def recorded_numbers(model: Model, texts: Mapping[str, Generation]) -> dict[str,
     >>> recorded_numbers(model, {"Japan": text})["entropy after 'Japan'"].value < 2
     True
     """
-    move = determinism.tolerance([*texts.values()], model.network.dtype)
+    move = logit_tolerance(map(step_logits, texts.values()), model.network.dtype)
     found = {}
     for prompt, text in texts.items():
         step = filters.log_probabilities(step_logits(text))[0]
@@ -201,7 +196,7 @@ def recorded_numbers(model: Model, texts: Mapping[str, Generation]) -> dict[str,
         found[f"entropy after {prompt!r}"] = _entropy(step, move)
     stored = "rows are stored weights: only the last decimal may differ"
     for pair in WORDS:
-        cosine = geometry.cosine_matrix(embeddings.word_vectors(model, pair))[0, 1]
+        cosine = cosine_matrix(embeddings.word_vectors(model, pair))[0, 1]
         found[f"cosine of {pair[0]!r} and {pair[1]!r}"] = _number(float(cosine), 0.0, stored)
     return found
 

@@ -13,8 +13,8 @@ import torch
 
 from probes._util.files import DATA
 from probes._util.tomlfile import read_toml
-from probes.measure import determinism
 from probes.schema.prompt_logprobs import KeptPrompt
+from probes.stats.rounding import logit_tolerance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,7 +79,7 @@ def kept(model: Model, prompts: Sequence[str]) -> Kept:
     return Kept(
         prompts=[_kept(model, *each) for each in zip(prompts, ids, first, strict=True)],
         noise=max(map(_largest_change, first, again)),
-        tolerance=determinism.rounding(first, model.network.dtype),
+        tolerance=logit_tolerance(first, model.network.dtype),
     )
 
 

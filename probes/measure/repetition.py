@@ -10,7 +10,7 @@ from scipy import stats
 
 from probes.engines.transformers.model import Generation, Model
 from probes.schema.sampling import Sampling
-from probes.stats.repetition import distinct_ngrams, repeated_tail
+from probes.stats.repetition import find_repeated_tail, share_of_distinct_ngrams
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ def greedy_against_sampled(
     )
     greedy_ids = [text.ids[0] for text in greedy]
     sampled_ids = [ids for text in sampled for ids in text.ids]
-    shares = [distinct_ngrams(ids, 4) for ids in greedy_ids]
+    shares = [share_of_distinct_ngrams([ids], 4) for ids in greedy_ids]
     pairs = [
-        (distinct_ngrams(ids, 4), share)
+        (share_of_distinct_ngrams([ids], 4), share)
         for text, share in zip(sampled, shares, strict=True)
         for ids in text.ids
     ]
@@ -66,8 +66,8 @@ def greedy_against_sampled(
     return Repetition(
         greedy_distinct=mean(shares),
         sampled_distinct=mean(share for share, _ in pairs),
-        greedy_repeating=mean(repeated_tail(ids)[1] > 1 for ids in greedy_ids),
-        sampled_repeating=mean(repeated_tail(ids)[1] > 1 for ids in sampled_ids),
+        greedy_repeating=mean(find_repeated_tail(ids)[1] > 1 for ids in greedy_ids),
+        sampled_repeating=mean(find_repeated_tail(ids)[1] > 1 for ids in sampled_ids),
         more_distinct=more,
         p_value=float(stats.binomtest(more, len(pairs), alternative="greater").pvalue),
         greedy_text=greedy[0].text,

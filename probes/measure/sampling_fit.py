@@ -97,10 +97,10 @@ def token_pairs(
     0
     """
     whole = model.logits(prompt)[-1]
-    kept = filters.filtered(whole, sampling).isfinite().nonzero().flatten()
+    kept = filters.apply_filters(whole, sampling).isfinite().nonzero().flatten()
     after = model.logits_after(prompt, kept.unsqueeze(1).tolist())[:, -1]
     # A vocabulary of the kept tokens and all those that may follow them.
-    following = filters.filtered(after, sampling).isfinite().any(dim=0)
+    following = filters.apply_filters(after, sampling).isfinite().any(dim=0)
     following[kept] = True
     tokens = following.nonzero().flatten()
     first, second = whole[tokens], after[:, tokens]

@@ -21,7 +21,7 @@ from probes.errors import BrokenModelError
 from probes.measure.knowledge import likeliest
 from probes.schema.sampling import GRID, LIBRARY_TOP_K, Sampling
 from probes.stats import sampling_reference as filters
-from probes.stats.repetition import repeated_tail
+from probes.stats.repetition import find_repeated_tail, share_of_distinct_ngrams
 from probes.stats.text_probability import path_log_probability
 
 if TYPE_CHECKING:
@@ -280,26 +280,14 @@ def variety(stories: Sequence[Sequence[Story]]) -> Variety:
     every = [story for group in stories for story in group]
     return Variety(
         distinct_texts=mean(len({tuple(s.ids) for s in group}) / len(group) for group in stories),
-        distinct_4_grams=mean(distinct_in([s.ids for s in group], N_GRAM) for group in stories),
+        distinct_4_grams=mean(
+            share_of_distinct_ngrams([s.ids for s in group], N_GRAM) for group in stories
+        ),
         self_bleu=mean(self_bleu([s.text for s in group]) for group in stories),
         entropy=mean(story.entropy for story in every),
         log_likelihood=mean(story.log_likelihood for story in every),
-        repeating=mean(repeated_tail(story.ids)[1] > 1 for story in every),
+        repeating=mean(find_repeated_tail(story.ids)[1] > 1 for story in every),
     )
-
-
-def distinct_in(texts: Sequence[Sequence[int]], n: int) -> float:
-    """Share of several texts' n-grams that are different, none of them across two texts.
-
-    Args:
-        texts: token ids of each.
-        n: tokens an n-gram.
-
-    >>> distinct_in([[1, 2, 3], [1, 2, 4]], 2)
-    0.75
-    """
-    grams = [tuple(ids[i : i + n]) for ids in texts for i in range(len(ids) - n + 1)]
-    return len(set(grams)) / len(grams) if grams else 1.0
 
 
 def self_bleu(texts: Sequence[str]) -> float:

@@ -97,7 +97,7 @@ def trace(
                 margin=_short(margin),
                 near_tie=margin <= 2 * noise,
                 entropy=_short(float(entropies[place])),
-                kept=int(filters.kept(drawn[place])),
+                kept=int(filters.count_kept(drawn[place])),
                 alternatives=[
                     Alternative(model.decode([int(i)]), _short(float(p.exp())))
                     for i, p in zip(best.indices, best.values, strict=True)

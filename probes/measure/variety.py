@@ -15,7 +15,8 @@ from probes.engines.transformers.model import Generation, Model, Prompt
 from probes.measure.decoding import probability_of_greedy
 from probes.schema.sampling import Sampling
 from probes.stats import sampling_reference as filters
-from probes.stats.repetition import distinct_ngrams
+from probes.stats.goodness_of_fit import poisson_binomial_cdf
+from probes.stats.repetition import share_of_distinct_ngrams
 
 LOGITS_AT_ONCE = 5 * 2**22
 """Most logits, over rows, steps and vocabulary, that a batch of samples keeps."""
@@ -117,20 +118,20 @@ def _measured(generation: Generation) -> list[Sample]:
 
 
 def _together(samples: Sequence[Sample]) -> Variety:
-    # One long row with marks between, so that a 4-gram two samples share counts as repeated.
+    # One sequence with separators: a 4-gram that two samples share counts as repeated.
     together = [token for sample in samples for token in [*sample.ids, -1]]
     return Variety(
         [sample.text for sample in samples],
         [sample.entropy for sample in samples],
         [sample.log_likelihood for sample in samples],
         len({tuple(sample.ids) for sample in samples}),
-        distinct_ngrams(together, 4),
+        share_of_distinct_ngrams([together], 4),
     )
 
 
 def _entropy_of_kept(scores: torch.Tensor) -> torch.Tensor:
     """Entropy at each step, over the tokens that the filters left: few, of a large vocabulary."""
-    kept = scores.topk(int(filters.kept(scores).max()), dim=-1).values
+    kept = scores.topk(int(filters.count_kept(scores).max()), dim=-1).values
     return filters.entropy(filters.log_probabilities(kept))
 
 
@@ -193,17 +194,5 @@ def runs_that_reproduce(
         runs=runs * len(texts),
         reproduced=same,
         expected=sum(chances),
-        p_value=as_few_or_fewer(same, chances),
+        p_value=poisson_binomial_cdf(same, chances),
     )
-
-
-def as_few_or_fewer(successes: int, chances: Sequence[float]) -> float:
-    """Probability of at most so many successes in independent trials of unequal chances.
-
-    >>> round(as_few_or_fewer(1, [0.5, 0.5]), 3)
-    0.75
-    """
-    distribution = np.ones(1)
-    for chance in chances:
-        distribution = np.convolve(distribution, [1 - chance, chance])
-    return float(distribution[: successes + 1].sum())

@@ -1,4 +1,4 @@
-"""Do words that belong together lie together? What is measured of their vectors, as evidence."""
+"""Measure whether related words have similar vectors."""
 
 from __future__ import annotations
 
@@ -6,49 +6,53 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
-from probes.stats import geometry
+from probes.stats import permutation, projection, similarity
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from probes.data.word_lists import WordList
+    from probes.stats.permutation import PermutationTest
+    from probes.stats.projection import Distortion, Projection
+    from probes.stats.similarity import Floats
 
 UNRELATED = "(unrelated)"
-"""What evidence calls the words of no group."""
+"""The name in evidence of the words outside any group."""
 
 DECIMALS = 4
-"""To how many decimals evidence keeps a similarity or a coordinate."""
+"""Decimals of a similarity or a coordinate in evidence."""
 
 
 @dataclass(frozen=True)
-class Groups:
-    """How alike the words of groups are, by cosine.
+class GroupSimilarity:
+    """The cosine similarity of words within and between groups.
 
     Attributes:
         words: the groups.
         similarity: (words, words), cosine of every two, the unrelated ones last.
-        test: are words of one group more alike than words of different groups? Over the words of
-            groups alone; the statistic is the mean inside minus the mean across.
-        overlap: chance that a pair inside a group is more alike than one across.
-        means: (groups, groups), mean cosine between groups; on the diagonal each one's cohesion.
-        cohesion: for each group, whether its words are more alike than as many words taken at
-            random from all; the statistic is their mean cosine.
+        test: whether words of one group are more similar than words of different groups, without
+            the unrelated ones; the statistic is the mean within minus the mean across.
+        auc: chance that a pair within a group is more similar than one across.
+        means: (groups, groups), mean cosine between groups; on the diagonal within a group.
+        cohesion: for each group, whether its words are more similar than as many random ones;
+            the statistic is their mean cosine.
         unrelated: the same for the unrelated words; None if there are none.
-        strays: words that are on average more alike to another group than to the rest of theirs.
+        misplaced: words that are on average more similar to another group than to their own.
     """
 
     words: WordList
-    similarity: geometry.Floats
-    test: geometry.Test
-    overlap: float
-    means: geometry.Floats
-    cohesion: dict[str, geometry.Test]
-    unrelated: geometry.Test | None
-    strays: list[str]
+    similarity: Floats
+    test: PermutationTest
+    auc: float
+    means: Floats
+    cohesion: dict[str, PermutationTest]
+    unrelated: PermutationTest | None
+    misplaced: list[str]
 
     def as_evidence(self) -> dict[str, Any]:
-        """The same as plain data."""
+        """Return plain data."""
         tests = dict(self.cohesion)
         if self.unrelated is not None:
             tests[UNRELATED] = self.unrelated
@@ -62,13 +66,13 @@ class Groups:
             ],
             "mean_cosine_between_groups": self.means.round(DECIMALS).tolist(),
             "permutation_test": asdict(self.test),
-            "inside_above_across": self.overlap,
-            "words_nearer_another_group": self.strays,
+            "inside_above_across": self.auc,
+            "words_nearer_another_group": self.misplaced,
         }
 
 
-def groups(vectors: npt.NDArray[Any], words: WordList) -> Groups:
-    """Measure how alike the words of groups are.
+def measure_groups(vectors: npt.NDArray[Any], words: WordList) -> GroupSimilarity:
+    """Measure how similar the words of groups are.
 
     Args:
         vectors: (words, dimensions), in the order of `words.all`.
@@ -76,77 +80,55 @@ def groups(vectors: npt.NDArray[Any], words: WordList) -> Groups:
 
     >>> from probes.data.word_lists import built_in_word_lists
     >>> words = built_in_word_lists()["english"]
-    >>> found = groups(np.eye(8)[[*words.labels, 4, 5, 6, 7]], words)
-    >>> found.test.statistic, round(found.test.p_value, 5), found.overlap, found.strays
+    >>> found = measure_groups(np.eye(8)[[*words.labels, 4, 5, 6, 7]], words)
+    >>> found.test.statistic, round(found.test.p_value, 5), found.auc, found.misplaced
     (1.0, 1e-05, 1.0, [])
     """
-    similarity = geometry.cosine_matrix(vectors)
+    cosines = similarity.cosine_matrix(vectors)
     grouped = len(words.grouped)
-    inner, labels = similarity[:grouped, :grouped], np.array(words.labels)
-    related = geometry.same_group(words.labels)
+    inner, labels = cosines[:grouped, :grouped], np.array(words.labels)
+    related = similarity.same_group(words.labels)
     unrelated = range(grouped, len(words.all))
-    return Groups(
+    nearest = similarity.mean_by_group(inner, words.labels).argmax(axis=1)
+    compare_cohesion = permutation.compare_cohesion_with_chance
+    return GroupSimilarity(
         words=words,
-        similarity=similarity,
-        test=geometry.pair_test(inner, related),
-        overlap=geometry.overlap(inner, related),
-        means=geometry.group_means(inner, words.labels),
+        similarity=cosines,
+        test=permutation.compare_pairs_with_chance(inner, related),
+        auc=similarity.pair_auc(inner, related),
+        means=similarity.mean_between_groups(inner, words.labels),
         cohesion={
-            name: geometry.cohesion_test(similarity, np.flatnonzero(labels == number).tolist())
+            name: compare_cohesion(cosines, np.flatnonzero(labels == number).tolist())
             for number, name in enumerate(words.groups)
         },
-        unrelated=geometry.cohesion_test(similarity, [*unrelated]) if unrelated else None,
-        strays=_strays(inner, words),
+        unrelated=compare_cohesion(cosines, [*unrelated]) if unrelated else None,
+        misplaced=[words.grouped[place] for place in np.flatnonzero(nearest != labels)],
     )
 
 
-def _strays(inner: geometry.Floats, words: WordList) -> list[str]:
-    """The words that are more alike to another group than to the rest of their own."""
-    labels = np.array(words.labels)
-    member = np.eye(labels.max() + 1)[labels]
-    sums = (inner - np.diag(np.diag(inner))) @ member
-    means = sums / (member.sum(axis=0) - member)
-    nearest = means.argmax(axis=1)
-    return [
-        word for word, near, own in zip(words.grouped, nearest, labels, strict=True) if near != own
-    ]
-
-
 @dataclass(frozen=True)
-class Scene:
+class WordProjection:
     """Words in their first two principal components.
 
     Attributes:
         words: the groups.
-        picture: where they lie, the unrelated ones last.
-        shares: share of the variance in every component, computed without scikit-learn.
-        nearest: for each word of a group the name of the group whose centroid is nearest.
-        test: do groups lie apart by more than chance? The statistic is the mean silhouette.
-        centres: the centroid of each group, and of the unrelated words if there are any.
-        loss: what the picture does to distances.
+        projection: the words' positions, the unrelated ones last.
+        misplaced: the words that lie nearer the centroid of another group than of their own.
+        test: whether groups lie further apart than chance; the statistic is the mean silhouette.
+        centroids: of each group, and of the unrelated words if there are any.
+        distortion: how the projection changes distances.
     """
 
     words: WordList
-    picture: geometry.Picture
-    shares: geometry.Floats
-    nearest: list[str]
-    test: geometry.Test
-    centres: dict[str, geometry.Floats]
-    loss: geometry.Loss
-
-    @property
-    def strays(self) -> list[str]:
-        """The words that lie nearer another group's centroid than their own."""
-        own = self.words.group_names
-        return [
-            word
-            for word, near, name in zip(self.words.grouped, self.nearest, own, strict=False)
-            if near != name
-        ]
+    projection: Projection
+    misplaced: list[str]
+    test: PermutationTest
+    centroids: dict[str, Floats]
+    distortion: Distortion
 
     def points(self) -> list[dict[str, Any]]:
-        """Each word with its group and place, for a picture."""
-        places = self.picture.coordinates.round(DECIMALS).tolist()
+        """Return each word with its group and coordinates."""
+        places = self.projection.coordinates.round(DECIMALS).tolist()
         return [
             {"word": word, "group": group, "x": x, "y": y}
             for word, group, (x, y) in zip(
@@ -155,16 +137,16 @@ class Scene:
         ]
 
     def worst(self) -> dict[str, str] | None:
-        """The two pairs of words that the picture turns round the most."""
-        if self.loss.worst is None:
+        """Return the two pairs of words whose distances the projection misorders the most."""
+        if self.distortion.worst is None:
             return None
         words = self.words.all
-        near, far = (f"{words[one]} - {words[two]}" for one, two in self.loss.worst)
+        near, far = (f"{words[one]} - {words[two]}" for one, two in self.distortion.worst)
         return {"looks_nearer": near, "is_nearer": far}
 
 
-def scene(vectors: npt.NDArray[Any], words: WordList) -> Scene:
-    """See words in their first two principal components.
+def project_words(vectors: npt.NDArray[Any], words: WordList) -> WordProjection:
+    """Project words to their first two principal components.
 
     Args:
         vectors: (words, dimensions), in the order of `words.all`.
@@ -174,25 +156,27 @@ def scene(vectors: npt.NDArray[Any], words: WordList) -> Scene:
     >>> words = built_in_word_lists()["english"]
     >>> corners = np.array([[9.0, 9.0], [9.0, -9.0], [-9.0, 9.0], [-9.0, -8.0], [0.0, 0.0]])
     >>> noise = np.random.default_rng(0).normal(size=(20, 2))
-    >>> scene(corners[[*words.labels, *[4] * 4]] + noise, words).strays
+    >>> project_words(corners[[*words.labels, *[4] * 4]] + noise, words).misplaced
     []
     """
-    grouped = len(words.grouped)
-    picture = geometry.pca_2d(vectors)
-    places = picture.coordinates
+    grouped, labels = len(words.grouped), np.array(words.labels)
+    projected = projection.project_2d(vectors)
+    places = projected.coordinates
     inner = places[:grouped]
-    names = [*words.groups]
-    nearest = geometry.centroid_distances(inner, words.labels).argmin(axis=1)
-    centres = dict(zip(names, geometry.centroids(inner, words.labels), strict=True))
+    centroids = {
+        name: inner[labels == number].mean(axis=0) for number, name in enumerate(words.groups)
+    }
+    nearest = cdist(inner, [*centroids.values()]).argmin(axis=1)
     if words.unrelated:
-        centres[UNRELATED] = places[grouped:].mean(axis=0)
-    flat = geometry.distances(places)
-    return Scene(
+        centroids[UNRELATED] = places[grouped:].mean(axis=0)
+    distances = projection.distance_matrix(places)
+    return WordProjection(
         words=words,
-        picture=picture,
-        shares=geometry.variance_shares(vectors),
-        nearest=[names[number] for number in nearest],
-        test=geometry.silhouette_test(flat[:grouped, :grouped], words.labels),
-        centres=centres,
-        loss=geometry.loss(flat, geometry.distances(vectors)),
+        projection=projected,
+        misplaced=[words.grouped[place] for place in np.flatnonzero(nearest != labels)],
+        test=permutation.compare_silhouette_with_chance(
+            distances[:grouped, :grouped], words.labels
+        ),
+        centroids=centroids,
+        distortion=projection.measure_distortion(distances, projection.distance_matrix(vectors)),
     )

@@ -17,13 +17,12 @@ from probes._util.files import write_atomically
 from probes.errors import UserError
 from probes.schema.recorded_output import (
     REMEDY,
-    Finding,
-    Outcome,
     Provenance,
     Recording,
     dump_recording,
     parse_recording,
 )
+from probes.stats.near_tie import Finding, OutputStatus
 
 if TYPE_CHECKING:
     from syrupy.assertion import SnapshotAssertion
@@ -117,7 +116,7 @@ class Recorded:
         old = self.baseline
         if old is None:
             return f"{self._write(now, 'recorded')}, nothing to compare with: {self.made.words}"
-        other = [f.name for f in findings if f.outcome is not Outcome.SAME]
+        other = [f.name for f in findings if f.outcome is not OutputStatus.SAME]
         other += sorted(now.names ^ old.names)
         if self.updating and other:
             return f"{self._write(now, 'recorded anew')}, so not compared: {', '.join(other)}"

@@ -1,17 +1,13 @@
-"""Recorded outputs: what a file of them holds, and how a later run is judged against it.
+"""The format of recorded outputs. ``docs/recorded-outputs.md`` explains it.
 
-Pure functions on plain data: nothing here reads a model, a file or an option. Text may legally
-differ from what was recorded where two tokens were almost equally likely; so the largest logits are
-recorded with it. ``docs/recorded-outputs.md`` explains the format.
+Text may differ from what was recorded where two tokens are almost equally likely; so the largest
+logits are recorded with it. `probes.stats.near_tie` judges by them.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import re
-from dataclasses import dataclass, replace
-from enum import Enum
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, ValidationError, model_validator
@@ -22,8 +18,6 @@ from probes.errors import UserError
 from probes.schema.base import Stored, format_validation_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from probes.schema.record import Environment, TargetFacts
 
 FORMAT: Literal[1] = 1
@@ -121,8 +115,6 @@ class Recording(Stored):
             }
         )
 
-
-# --- files ---------------------------------------------------------------------------------------
 
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 """Processor architectures that have two names."""
@@ -223,136 +215,3 @@ def dump_recording(recording: Recording) -> str:
 
 def _on_one_line(found: re.Match[str]) -> str:
     return "[" + re.sub(r",\s+", ", ", found[1]) + "]"
-
-
-# --- judging -------------------------------------------------------------------------------------
-
-
-class Outcome(str, Enum):
-    """What became of one recorded output."""
-
-    SAME = "same"
-    NEAR_TIE = "near-tie"
-    CHANGED = "changed"
-    DRIFTED = "drifted"
-    OTHER_PROMPT = "other prompt"
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A greedy text beside the recorded one, as measured.
-
-    Attributes:
-        prompt: what was continued.
-        texts: the recorded text and the present one.
-        same_prompt: whether the prompt has the recorded token ids.
-        drift: largest change of a recorded logit, up to the first token that differs, its own
-            step included; 0 if no logits were recorded.
-        step: number of the first token that differs, from 0; None if none does.
-        tokens: the recorded token and the present one there, decoded.
-        margin: distance of those two tokens' present logits.
-    """
-
-    prompt: str
-    texts: tuple[str, str]
-    same_prompt: bool = True
-    drift: float = 0.0
-    step: int | None = None
-    tokens: tuple[str, str] = ("", "")
-    margin: float = 0.0
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What became of one recorded output.
-
-    Attributes:
-        name: the prompt, or the number's name.
-        outcome: what became of it.
-        share: drift of its logits, or of the number, as a share of what is tolerated.
-        recorded: the text or number recorded.
-        now: the text or number now.
-        reason: the outcome in words; empty where it is the same.
-    """
-
-    name: str
-    outcome: Outcome
-    share: float
-    recorded: str | float
-    now: str | float
-    reason: str = ""
-
-    @property
-    def holds(self) -> bool:
-        """Whether rounding explains all there is."""
-        return self.outcome in (Outcome.SAME, Outcome.NEAR_TIE)
-
-
-def judge_text(text: Comparison, *, tolerance: float, noise: Callable[[], float]) -> Finding:
-    """Judge a text by the margin rule.
-
-    A logit that moves by more than the tolerance is a drift, whatever the text. Else equal tokens
-    hold, and a first difference holds where the two tokens are a near-tie: two logits that each
-    move by the noise can close a gap of twice that.
-
-    Args:
-        text: the text beside the recorded one.
-        tolerance: the largest change of a logit that rounding explains.
-        noise: measures how far logits move in this run when nothing that matters changes, called
-            only where a text differs; no more than the tolerance is taken for noise.
-
-    >>> text = Comparison("P", ("a b", "a c"), step=1, tokens=("b", "c"), margin=0.5)
-    >>> judge_text(text, tolerance=0.3, noise=lambda: 0.3).outcome.value
-    'near-tie'
-    >>> judge_text(text, tolerance=0.3, noise=lambda: 0.1).outcome.value
-    'changed'
-    """
-    recorded, now = text.texts
-    share = text.drift / tolerance
-    finding = Finding(text.prompt, Outcome.SAME, share, recorded, now)
-    both = f"\nrecorded: {recorded!r}\nnow:      {now!r}"
-    if not text.same_prompt:
-        reason = f"the prompt {text.prompt!r} has other token ids than were recorded{both}"
-        return replace(finding, outcome=Outcome.OTHER_PROMPT, reason=reason)
-    first, second = text.tokens
-    change = f"after {text.prompt!r} token {text.step} is {second!r}, recorded {first!r}"
-    if not share <= 1:
-        reason = (
-            f"after {text.prompt!r} a logit moves by {text.drift:.2g}, {_rounded(share)} times "
-            f"what rounding explains ({tolerance:.2g})"
-        )
-        if text.step is not None:
-            reason += f"; {change}, {text.margin:.2g} apart{both}"
-        return replace(finding, outcome=Outcome.DRIFTED, reason=reason)
-    if text.step is None:
-        return finding
-    explained = min(noise(), tolerance)
-    tie = text.margin <= 2 * explained
-    reason = (
-        f"{change}: their logits lie {text.margin:.2g} apart, "
-        f"{'a near-tie' if tie else 'no near-tie'} where noise moves each by {explained:.2g}{both}"
-    )
-    return replace(finding, outcome=Outcome.NEAR_TIE if tie else Outcome.CHANGED, reason=reason)
-
-
-def _rounded(share: float) -> str:
-    """To three digits at least, and thousands set apart: 9150.2 is 9,150."""
-    return f"{share:,.0f}" if share >= 1000 else f"{share:.3g}"
-
-
-def judge_number(name: str, recorded: RecordedNumber, now: float) -> Finding:
-    """Judge a number by the tolerance recorded with it.
-
-    >>> old = RecordedNumber(value=0.5, tolerance=0.01, origin="float32")
-    >>> judge_number("p", old, 0.52).reason
-    'p is 0.52, recorded 0.5: 2 times the drift tolerated (float32)'
-    """
-    equal = recorded.value == now or (math.isnan(recorded.value) and math.isnan(now))
-    share = 0.0 if equal else abs(now - recorded.value) / recorded.tolerance
-    if share <= 1:
-        return Finding(name, Outcome.SAME, share, recorded.value, now)
-    reason = (
-        f"{name} is {now:.6g}, recorded {recorded.value:.6g}: {_rounded(share)} times the drift "
-        f"tolerated ({recorded.origin})"
-    )
-    return Finding(name, Outcome.DRIFTED, share, recorded.value, now, reason)

@@ -1,8 +1,7 @@
-"""The filters of sampling, from their definitions: temperature, top-k, top-p, min-p.
+"""Reference definitions of temperature, top-k, top-p and min-p.
 
-Pure functions on logits of any leading shape, (..., vocabulary). Everything is computed in float32
-or better; a dropped token gets the logit -inf. What each does with ties is part of its definition
-and stated in its docstring.
+Pure functions on logits of any leading shape, (..., vocabulary), computed in float32 or better. A
+dropped token gets the logit -inf. Each docstring says what happens to ties.
 """
 
 from __future__ import annotations
@@ -13,14 +12,7 @@ from probes.schema.sampling import LIBRARY_TOP_K, Sampling
 
 
 def temperature(logits: torch.Tensor, value: float) -> torch.Tensor:
-    """Logits divided by the temperature.
-
-    Args:
-        logits: (..., vocabulary), any floating dtype.
-        value: above 0; below 1 sharpens, above 1 flattens.
-
-    Returns:
-        (..., vocabulary), float32 or the wider dtype of the input.
+    """Divide logits by the temperature, above 0.
 
     >>> temperature(torch.tensor([1.0, 2.0]), 0.5)
     tensor([2., 4.])
@@ -29,11 +21,9 @@ def temperature(logits: torch.Tensor, value: float) -> torch.Tensor:
 
 
 def top_k(logits: torch.Tensor, k: int) -> torch.Tensor:
-    """The k most likely tokens, and those tied with the k-th.
+    """Keep the k most likely tokens, and those tied with the k-th.
 
-    Args:
-        logits: (..., vocabulary).
-        k: how many to keep; 0, or the whole vocabulary or more, keeps all.
+    A k of 0, or of the vocabulary size or more, keeps all.
 
     >>> top_k(torch.tensor([1.0, 3.0, 2.0, 2.0]), 2)
     tensor([-inf, 3., 2., 2.])
@@ -46,15 +36,11 @@ def top_k(logits: torch.Tensor, k: int) -> torch.Tensor:
 
 
 def top_p(logits: torch.Tensor, p: float) -> torch.Tensor:
-    """The nucleus: the smallest set of most likely tokens whose mass reaches p, never empty.
+    """Keep the nucleus: the fewest most likely tokens whose probability reaches p, at least one.
 
-    Tokens are taken from the most likely on, of equally likely ones the lower id first, until
-    their mass is p or more. The mass before each token is summed in float64, so a sum that meets p
-    exactly is seen as such unless it differs by less than about 1e-15.
-
-    Args:
-        logits: (..., vocabulary).
-        p: mass to reach, above 0; 1 keeps all tokens of any likelihood.
+    Of equally likely tokens the lower id comes first. The probability before each token is summed
+    in float64, so that a sum equal to p is recognized unless it differs by about 1e-15 or more. A
+    p of 1 keeps all tokens, however unlikely.
 
     >>> halves = torch.tensor([0.5, 0.25, 0.25]).log()
     >>> top_p(halves, 0.5).exp()
@@ -75,11 +61,9 @@ def top_p(logits: torch.Tensor, p: float) -> torch.Tensor:
 
 
 def min_p(logits: torch.Tensor, share: float) -> torch.Tensor:
-    """The tokens at least `share` times as likely as the most likely one.
+    """Keep the tokens at least `share` times as likely as the most likely one.
 
-    Args:
-        logits: (..., vocabulary).
-        share: between 0, which keeps all, and 1, which keeps the most likely and its ties.
+    A share of 0 keeps all, 1 keeps the most likely token and its ties.
 
     >>> min_p(torch.tensor([0.6, 0.3, 0.1]).log(), 0.4).exp()
     tensor([0.6000, 0.3000, 0.0000])
@@ -90,22 +74,14 @@ def min_p(logits: torch.Tensor, share: float) -> torch.Tensor:
     return logits.masked_fill(probabilities < least, -torch.inf)
 
 
-def filtered(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
-    """Logits as transformers filters them: temperature, then top-k, then top-p, then min-p.
+def apply_filters(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+    """Filter logits in transformers' order: temperature, top-k, top-p, min-p.
 
-    A setting that was left to the library is what the library takes: top_k is 50, the others
-    drop nothing.
-
-    Args:
-        logits: (..., vocabulary).
-        sampling: the settings.
-
-    Returns:
-        (..., vocabulary), float32 or wider, -inf where a token is dropped.
+    A setting that is None has the library's default: top_k is 50, the others drop nothing.
 
     >>> from probes import Sampling
-    >>> flat = torch.zeros(100)
-    >>> int(filtered(flat, Sampling(top_p=0.5)).isfinite().sum())  # all tie with the 50th
+    >>> equal = torch.zeros(100)
+    >>> int(apply_filters(equal, Sampling(top_p=0.5)).isfinite().sum())  # all tie with the 50th
     50
     """
     logits = temperature(logits, sampling.temperature)
@@ -118,31 +94,20 @@ def filtered(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
 
 
 def log_probabilities(logits: torch.Tensor, sampling: Sampling | None = None) -> torch.Tensor:
-    """The distribution the next token is drawn from, in logarithms.
+    """Return the log-probabilities of the next token: (..., vocabulary), float64.
 
-    Args:
-        logits: (..., vocabulary).
-        sampling: the settings; None is the model's own distribution, nothing filtered.
-
-    Returns:
-        (..., vocabulary), float64, natural logarithms that sum to 1 as probabilities.
+    Without settings they are the model's own: nothing is filtered.
 
     >>> log_probabilities(torch.zeros(4)).exp()
     tensor([0.2500, 0.2500, 0.2500, 0.2500], dtype=torch.float64)
     """
     if sampling is not None:
-        logits = filtered(logits, sampling)
+        logits = apply_filters(logits, sampling)
     return logits.double().log_softmax(dim=-1)
 
 
 def entropy(log_probs: torch.Tensor) -> torch.Tensor:
-    """Shannon entropy in nats.
-
-    Args:
-        log_probs: (..., vocabulary), logarithms of a distribution; -inf is a probability of 0.
-
-    Returns:
-        (...), the same dtype.
+    """Return the Shannon entropy in nats of each distribution: (...).
 
     >>> entropy(torch.tensor([0.5, 0.5, 0.0]).log())
     tensor(0.6931)
@@ -151,25 +116,19 @@ def entropy(log_probs: torch.Tensor) -> torch.Tensor:
     return -(probabilities * log_probs.nan_to_num(neginf=0.0)).sum(dim=-1)
 
 
-def kept(logits: torch.Tensor) -> torch.Tensor:
-    """How many tokens a filter left.
+def count_kept(logits: torch.Tensor) -> torch.Tensor:
+    """Count the tokens that a filter kept: (...), int64.
 
-    Returns:
-        (...), int64.
-
-    >>> kept(torch.tensor([0.0, -torch.inf]))
+    >>> count_kept(torch.tensor([0.0, -torch.inf]))
     tensor(1)
     """
     return logits.isfinite().sum(dim=-1)
 
 
-def flat(logits: torch.Tensor) -> bool:
-    """Whether all tokens are equally likely, which no temperature changes.
+def is_uniform(logits: torch.Tensor) -> bool:
+    """Return whether all tokens of a (vocabulary,) are equally likely; those at -inf are ignored.
 
-    Args:
-        logits: (vocabulary,); tokens at -inf count for nothing.
-
-    >>> flat(torch.zeros(4)), flat(torch.tensor([0.0, 1.0]))
+    >>> is_uniform(torch.zeros(4)), is_uniform(torch.tensor([0.0, 1.0]))
     (True, False)
     """
     finite = logits[logits.isfinite()]

@@ -1,4 +1,4 @@
-"""Logits that filters are known to get wrong: huge, tiny, equal, tied, one-hot, with -inf."""
+"""Logits that break filters: huge, tiny, equal, tied, one-hot, with -inf."""
 
 from __future__ import annotations
 
@@ -7,20 +7,17 @@ import torch
 KINDS = ("normal", "huge", "tiny", "equal", "ties", "one-hot", "powers of two", "minus infinity")
 
 
-def make(size: int, kind: str, seed: int, dtype: str = "float32") -> torch.Tensor:
-    """Logits of one kind.
+def adversarial_logits(size: int, kind: str, seed: int, dtype: str = "float32") -> torch.Tensor:
+    """Generate logits of one kind: (1, size), float32.
 
     Args:
-        size: how many tokens.
+        size: number of tokens.
         kind: one of `KINDS`; "powers of two" gives probabilities 1/2, 1/4, ... whose running sums
-            are exact in binary and can meet p exactly.
+            are exact in binary and can equal p exactly.
         seed: the same seed gives the same logits.
         dtype: half-precision values are rounded to it, then widened, as `generate` widens them.
 
-    Returns:
-        (1, size), float32.
-
-    >>> make(3, "equal", seed=0)
+    >>> adversarial_logits(3, "equal", seed=0)
     tensor([[0., 0., 0.]])
     """
     generator = torch.Generator().manual_seed(seed)

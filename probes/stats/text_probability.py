@@ -1,4 +1,4 @@
-"""Probabilities of whole texts, exactly: from step distributions, without a single draw.
+"""Exact probabilities of whole texts, from the distributions of their steps.
 
 Everything is in logarithms and float64. A tree of continuations is expanded level by level; where
 it is too wide to follow, the mass not followed is kept and every result becomes a pair of bounds.
@@ -13,7 +13,7 @@ import torch
 
 
 def path_log_probability(step_log_probs: torch.Tensor, ids: Sequence[int]) -> float:
-    """Log-probability that sampling follows one path.
+    """Return the log-probability that sampling follows one path.
 
     Args:
         step_log_probs: (steps, vocabulary), the distribution at each step of that path.
@@ -29,7 +29,7 @@ def path_log_probability(step_log_probs: torch.Tensor, ids: Sequence[int]) -> fl
 
 @dataclass(frozen=True)
 class Bounds:
-    """A number known to lie between two others; the same twice where it is exact."""
+    """The bounds of a number; equal where it is exact."""
 
     lower: float
     upper: float
@@ -42,13 +42,13 @@ class Bounds:
 
 @dataclass(frozen=True)
 class TextDistribution:
-    """The texts sampling can give, as far as they were followed.
+    """The texts that sampling can give, as far as they were followed.
 
     Attributes:
-        ids: token ids of each text that was followed to its end, likeliest first.
-        probabilities: (texts,), float64, the probability of each.
+        ids: token ids of each text that was followed to its end, most likely first.
+        probabilities: (texts,), float64.
         rest: mass of the texts not followed.
-        largest_rest: the largest mass a single one of those can have.
+        largest_rest: the largest mass that a single one of those can have.
     """
 
     ids: list[tuple[int, ...]]
@@ -57,7 +57,7 @@ class TextDistribution:
     largest_rest: float
 
     def agreement(self, runs: int = 2) -> Bounds:
-        """Probability that independent runs all give the same text.
+        """Return the probability that independent runs all give the same text.
 
         >>> TextDistribution([(1,), (2,)], torch.tensor([0.5, 0.5]).double(), 0.0, 0.0).agreement()
         Bounds(lower=0.5, upper=0.5)
@@ -66,7 +66,7 @@ class TextDistribution:
         return Bounds(known, known + self.rest * self.largest_rest ** (runs - 1))
 
     def expected_distinct(self, runs: int = 5) -> Bounds:
-        """Expected number of different texts among independent runs.
+        """Return the expected number of different texts among independent runs.
 
         >>> TextDistribution([(1,)], torch.tensor([1.0]).double(), 0.0, 0.0).expected_distinct()
         Bounds(lower=1.0, upper=1.0)
@@ -83,19 +83,19 @@ StepLogProbs = Callable[[list[tuple[int, ...]]], torch.Tensor]
 """Next-token log-probabilities, (prefixes, vocabulary), after prefixes of one length."""
 
 
-def text_distribution(
-    step: StepLogProbs, length: int, *, width: int = 256, ends: Sequence[int] = ()
+def enumerate_texts(
+    step: StepLogProbs, length: int, *, width: int = 256, eos_token_ids: Sequence[int] = ()
 ) -> TextDistribution:
-    """Follow every text that sampling can give, the likeliest `width` of each length.
+    """Follow every text that sampling can give, the `width` most likely prefixes of each length.
 
     Args:
         step: the distribution after each prefix; called once a length with all prefixes.
         length: tokens of a text, unless an end comes first.
         width: most prefixes to follow at once.
-        ends: token ids that end a text.
+        eos_token_ids: token ids that end a text.
 
     >>> coin = lambda prefixes: torch.tensor([[0.25, 0.75]] * len(prefixes)).double().log()
-    >>> texts = text_distribution(coin, length=2)
+    >>> texts = enumerate_texts(coin, length=2)
     >>> texts.ids[0], round(texts.probabilities[0].item(), 4), texts.rest
     ((1, 1), 0.5625, 0.0)
     """
@@ -115,11 +115,14 @@ def text_distribution(
             rest += float(values[width:].exp().sum())
             largest_rest = max(largest_rest, float(values[width].exp()))
         grown = [(*prefixes[row], token) for row, token in found[:width].tolist()]
-        going = [i for i, ids in enumerate(grown) if ids[-1] not in ends]
-        ended = [i for i, ids in enumerate(grown) if ids[-1] in ends]
-        done += [(float(values[i]), grown[i]) for i in ended]
+        done += [
+            (mass, ids)
+            for mass, ids in zip(values[:width].tolist(), grown, strict=True)
+            if ids[-1] in eos_token_ids
+        ]
+        going = [i for i, ids in enumerate(grown) if ids[-1] not in eos_token_ids]
         prefixes, masses = [grown[i] for i in going], values[:width][going]
-    done += [(float(mass), ids) for mass, ids in zip(masses, prefixes, strict=True)]
+    done += zip(masses.tolist(), prefixes, strict=True)
     done.sort(key=lambda text: -text[0])
     return TextDistribution(
         [ids for _, ids in done],

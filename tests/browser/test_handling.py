@@ -161,7 +161,7 @@ def expected(logits: torch.Tensor, answer: int | None, sampling: Sampling) -> di
     before = filters.log_probabilities(filters.temperature(logits, sampling.temperature))
     probabilities = now.exp()
     return {
-        "kept": int(filters.kept(now)),
+        "kept": int(filters.count_kept(now)),
         "mass": float(before.exp()[now.isfinite()].sum()),
         "entropy": float(filters.entropy(now)),
         "greedy": float(probabilities[0]),

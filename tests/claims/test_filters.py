@@ -124,7 +124,7 @@ def test_generate_divides_the_logits_by_the_temperature(
 def test_library_temperature_is_the_formula_on_any_logits(
     model: Model, logits: dict[str, Any], temperature: float
 ) -> None:
-    made = testing_logits.make(**logits)
+    made = testing_logits.adversarial_logits(**logits)
     theirs = warpers.temperature(made, temperature)
     ours = sampling_reference.temperature(made, temperature)
     wrong = (~theirs.isclose(ours, rtol=1e-6)).flatten().nonzero().flatten().tolist()
@@ -137,7 +137,7 @@ def test_library_temperature_is_the_formula_on_any_logits(
 @pytest.mark.parametrize("prompt", PROMPTS)
 def test_entropy_rises_and_the_ranking_stays(model: Model, evidence: Evidence, prompt: str) -> None:
     logits = model.logits(prompt)[-1]
-    if sampling_reference.flat(logits):
+    if sampling_reference.is_uniform(logits):
         pytest.skip("to it all tokens are equally likely, at any temperature")
     shape = temperature.shape(logits)
     evidence.update(asdict(shape))
@@ -159,12 +159,12 @@ def test_entropy_rises_and_the_ranking_stays(model: Model, evidence: Evidence, p
 def test_library_keeps_the_k_likeliest_and_their_ties_on_any_logits(
     model: Model, logits: dict[str, Any], k: int
 ) -> None:
-    made = testing_logits.make(**logits)
+    made = testing_logits.adversarial_logits(**logits)
     theirs, ours = (
         warpers.top_k(made, k),
         sampling_reference.top_k(made, k),
     )
-    found, expected = (int(sampling_reference.kept(scores)) for scores in (theirs, ours))
+    found, expected = (int(sampling_reference.count_kept(scores)) for scores in (theirs, ours))
     assert found == expected, (
         f"top-k of {k} keeps {found} of {made.shape[-1]} tokens; with its ties it is {expected}"
     )
@@ -215,7 +215,7 @@ def test_k_of_the_whole_vocabulary_changes_nothing(model: Model, evidence: Evide
 def test_library_nucleus_is_the_definition_on_any_logits(
     model: Model, logits: dict[str, Any], p: float
 ) -> None:
-    made = testing_logits.make(**logits)
+    made = testing_logits.adversarial_logits(**logits)
     sampling = Sampling(top_k=0, top_p=p)
     theirs = warpers.apply(made, sampling)
     as_the_settings_say(decoding.compare_filters(made, theirs, sampling))
@@ -227,12 +227,12 @@ def test_where_the_sum_meets_p_exactly_the_nucleus_ends(
     model: Model, evidence: Evidence, size: int
 ) -> None:
     # Equal probabilities of 1/size: every running sum is exact, from either end.
-    logits = testing_logits.make(size, "equal", seed=0)
+    logits = testing_logits.adversarial_logits(size, "equal", seed=0)
     sums = (1, size // 4, size // 2, size - 1)
     kept = {
         number: (
-            int(sampling_reference.kept(sampling_reference.top_p(logits, number / size))),
-            int(sampling_reference.kept(warpers.top_p(logits, number / size))),
+            int(sampling_reference.count_kept(sampling_reference.top_p(logits, number / size))),
+            int(sampling_reference.count_kept(warpers.top_p(logits, number / size))),
         )
         for number in sums
     }
@@ -302,7 +302,7 @@ def test_generate_chooses_from_the_logits_filtered_in_order(
 def test_library_min_p_is_the_definition_on_any_logits(
     model: Model, logits: dict[str, Any], share: float
 ) -> None:
-    made = testing_logits.make(**logits)
+    made = testing_logits.adversarial_logits(**logits)
     theirs = warpers.min_p(made, share)
     as_the_settings_say(decoding.compare_filters(made, theirs, Sampling(top_k=0, min_p=share)))
 
@@ -315,7 +315,7 @@ def test_library_min_p_is_the_definition_on_any_logits(
 def test_composition_is_the_librarys_on_any_logits(
     model: Model, logits: dict[str, Any], temperature: float, k: int, p: float
 ) -> None:
-    made = testing_logits.make(**logits)
+    made = testing_logits.adversarial_logits(**logits)
     sampling = Sampling(temperature=temperature, top_k=k, top_p=p)
     theirs = warpers.apply(made, sampling)
     as_the_settings_say(decoding.compare_filters(made, theirs, sampling))
@@ -327,7 +327,7 @@ def test_another_order_would_be_seen(model: Model, evidence: Evidence) -> None:
     last = Sampling(temperature=3.0, top_k=0)
     in_order = replace(last, top_p=0.9)
     nucleus_first = warpers.apply(sampling_reference.top_p(logits, 0.9), last)
-    if nucleus_first.equal(sampling_reference.filtered(logits, in_order)):
+    if nucleus_first.equal(sampling_reference.apply_filters(logits, in_order)):
         pytest.skip("its distribution is so flat or so sharp that no order makes a difference")
     step = decoding.compare_filters(logits, nucleus_first, in_order)[0]
     evidence.update(asdict(step))
@@ -339,7 +339,7 @@ def test_another_order_would_be_seen(model: Model, evidence: Evidence) -> None:
 def test_top_k_50_applies_unasked(model: Model, seed: int, evidence: Evidence, prompt: str) -> None:
     text = decoding.sampled(model, prompt, 4, seed, temperature=1.4, top_p=0.9)
     unfiltered = decoding.sampled(model, prompt, 4, seed, temperature=1.4, top_p=0.9, top_k=0)
-    sizes = [sampling_reference.kept(t.scores).tolist() for t in (text, unfiltered)]
+    sizes = [sampling_reference.count_kept(t.scores).tolist() for t in (text, unfiltered)]
     evidence["kept_by_default"], evidence["kept_with_top_k_0"] = sizes
     evidence["text_by_default"], evidence["text_with_top_k_0"] = text.text, unfiltered.text
     with_50 = decoding.compare_filters(

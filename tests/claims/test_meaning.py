@@ -10,7 +10,7 @@ import pytest
 
 from probes.data import word_lists
 from probes.measure import embeddings, tokenizer, word_similarity
-from probes.stats import geometry
+from probes.stats import permutation, similarity
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from probes import Model
     from probes.data.word_lists import WordList
     from probes.measure.embeddings import Storage
-    from probes.measure.word_similarity import Groups, Scene
+    from probes.measure.word_similarity import GroupSimilarity, WordProjection
 
 Evidence = dict[str, Any]
 
@@ -36,23 +36,23 @@ def lists(model: Model) -> tuple[WordList, ...]:
     return word_lists.load_word_lists(model.target.words)
 
 
-def measured_groups(model: Model, words: WordList) -> Groups:
+def measure_groups(model: Model, words: WordList) -> GroupSimilarity:
     """How alike the words are by their embedding rows: measured once a session."""
     return model.remember(
         ("groups", words.name, words.all),
-        lambda: word_similarity.groups(embeddings.word_vectors(model, words.all), words),
+        lambda: word_similarity.measure_groups(embeddings.word_vectors(model, words.all), words),
     )
 
 
-def measured_scene(model: Model, words: WordList) -> Scene:
+def measure_projection(model: Model, words: WordList) -> WordProjection:
     """The words' embedding rows in two principal components: measured once a session."""
 
-    def scene() -> Scene:
+    def project() -> WordProjection:
         vectors = embeddings.word_vectors(model, words.all)
         assert np.ptp(vectors, axis=0).any(), "all words have one and the same vector"
-        return word_similarity.scene(vectors, words)
+        return word_similarity.project_words(vectors, words)
 
-    return model.remember(("scene", words.name, words.all), scene)
+    return model.remember(("projection", words.name, words.all), project)
 
 
 def hidden_vectors(model: Model, words: WordList) -> npt.NDArray[np.float32]:
@@ -144,11 +144,11 @@ def test_the_embedding_of_a_4_bit_model_is_not_quantized(
 # --- cosine --------------------------------------------------------------------------------------
 
 
-def groups_verdict(found: Groups) -> None:
+def groups_verdict(found: GroupSimilarity) -> None:
     """What must be so for words to be in groups by cosine."""
     test, inside = found.test, np.diag(found.means)
     across = np.where(np.eye(len(inside), dtype=bool), -np.inf, found.means).max(axis=1)
-    assert test.p_value < geometry.ALPHA, (
+    assert test.p_value < permutation.ALPHA, (
         f"{test.p_value:.1%} of random groupings are as clear: inside groups the cosine is "
         f"{test.statistic:.2g} above that across"
     )
@@ -165,19 +165,19 @@ def test_words_are_closer_to_their_own_group_than_to_others(
     model: Model, evidence: Evidence
 ) -> None:
     first, *others = lists(model)
-    found = measured_groups(model, first)
+    found = measure_groups(model, first)
     evidence.update(found.as_evidence())
     evidence["other_lists"] = {
-        words.name: measured_groups(model, words).as_evidence() for words in others
+        words.name: measure_groups(model, words).as_evidence() for words in others
     }
     groups_verdict(found)
-    assert not found.strays, f"nearer another group: {', '.join(found.strays)}"
+    assert not found.misplaced, f"nearer another group: {', '.join(found.misplaced)}"
 
 
 @pytest.mark.claim("cosine-groups")
 def test_the_unrelated_words_are_not_a_group(model: Model, evidence: Evidence) -> None:
     words = lists(model)[0]
-    found = measured_groups(model, words)
+    found = measure_groups(model, words)
     if found.unrelated is None:
         pytest.skip("the list of words has no unrelated ones")
     groups = {name: test.statistic for name, test in found.cohesion.items()}
@@ -199,11 +199,11 @@ def test_fish_and_cow_are_the_animals_least_like_dog_and_cat(
     model: Model, evidence: Evidence
 ) -> None:
     animals = english().groups["animals"]
-    similarity = geometry.cosine_matrix(embeddings.word_vectors(model, animals))
+    cosines = similarity.cosine_matrix(embeddings.word_vectors(model, animals))
     evidence["words"] = [*animals]
-    evidence["cosine_matrix"] = similarity.round(4).tolist()
+    evidence["cosine_matrix"] = cosines.round(4).tolist()
     dog, cat, *least = (animals.index(word) for word in ("dog", "cat", "cow", "fish"))
-    own, other = similarity[dog, cat], similarity[np.ix_([dog, cat], least)].max()
+    own, other = cosines[dog, cat], cosines[np.ix_([dog, cat], least)].max()
     assert own > other, (
         f"dog and cat are {own:.3f} alike, but one of them and fish or cow {other:.3f}"
     )
@@ -217,24 +217,32 @@ def test_words_lie_nearest_the_centroid_of_their_own_group(
     model: Model, evidence: Evidence
 ) -> None:
     first, *others = lists(model)
-    found = measured_scene(model, first)
-    evidence.update(scene_evidence(found))
+    found = measure_projection(model, first)
+    evidence.update(projection_evidence(found))
     evidence["other_lists"] = {
-        words.name: scene_evidence(measured_scene(model, words)) for words in others
+        words.name: projection_evidence(measure_projection(model, words)) for words in others
     }
-    assert found.test.p_value < geometry.ALPHA, (
+    assert found.test.p_value < permutation.ALPHA, (
         f"{found.test.p_value:.1%} of random groupings lie as clearly apart: the silhouette is "
         f"{found.test.statistic:.3f}"
     )
-    assert not found.strays, f"nearer another group's centroid: {', '.join(found.strays)}"
+    assert not found.misplaced, f"nearer another group's centroid: {', '.join(found.misplaced)}"
 
 
-def scene_evidence(found: Scene) -> Evidence:
+def variance_shares(vectors: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """The share of the variance in each principal component, without scikit-learn."""
+    points = vectors.astype(np.float64)
+    squares = np.linalg.svd(points - points.mean(axis=0), compute_uv=False) ** 2
+    shares: npt.NDArray[np.float64] = squares / squares.sum()
+    return shares
+
+
+def projection_evidence(found: WordProjection) -> Evidence:
     return {
         "points": found.points(),
-        "explained_variance": found.picture.shares.tolist(),
+        "explained_variance": found.projection.shares.tolist(),
         "silhouette_test": asdict(found.test),
-        "words_nearer_another_centroid": found.strays,
+        "words_nearer_another_centroid": found.misplaced,
     }
 
 
@@ -242,36 +250,42 @@ def scene_evidence(found: Scene) -> Evidence:
 def test_two_components_keep_a_part_and_disagree_with_the_full_distances(
     model: Model, evidence: Evidence
 ) -> None:
-    found = measured_scene(model, lists(model)[0])
-    picture, loss = found.picture, found.loss
-    evidence["explained_variance"] = picture.shares.tolist()
-    evidence["share_kept"] = picture.share
-    evidence["rank_correlation_of_distances"] = loss.rank_correlation
-    evidence["share_of_pairs_turned_round"] = loss.misordered
+    words = lists(model)[0]
+    found = measure_projection(model, words)
+    projection, distortion = found.projection, found.distortion
+    evidence["explained_variance"] = projection.shares.tolist()
+    evidence["share_kept"] = projection.share
+    evidence["rank_correlation_of_distances"] = distortion.rank_correlation
+    evidence["share_of_pairs_turned_round"] = distortion.misordered
     evidence["turned_round_the_most"] = found.worst()
-    strongest = picture.axes[[0, 1], np.abs(picture.axes).argmax(axis=1)]
-    assert 0 < picture.share < 1 - 1e-6, f"two components keep {picture.share:.1%} of the variance"
-    assert picture.shares == pytest.approx(found.shares[:2], rel=1e-6), "not the first components"
-    spread = picture.coordinates.var(axis=0)
-    parts, stated = spread / spread.sum(), picture.shares / picture.share
+    strongest = projection.axes[[0, 1], np.abs(projection.axes).argmax(axis=1)]
+    assert 0 < projection.share < 1 - 1e-6, (
+        f"two components keep {projection.share:.1%} of the variance"
+    )
+    shares = variance_shares(embeddings.word_vectors(model, words.all))
+    assert projection.shares == pytest.approx(shares[:2], rel=1e-6), "not the first components"
+    spread = projection.coordinates.var(axis=0)
+    parts, stated = spread / spread.sum(), projection.shares / projection.share
     assert parts == pytest.approx(stated, rel=1e-6), (
         f"the picture's spread is not that of its components' shares: {parts - stated} apart"
     )
     assert (strongest > 0).all(), "a component points the other way: the picture is flipped"
-    assert loss.longest <= 1 + 1e-9, "two words lie farther apart in the picture than they are"
-    assert loss.rank_correlation < 1, "all distances keep their order"
-    assert loss.misordered > 0, "no two distances change their order"
+    assert distortion.longest <= 1 + 1e-9, (
+        "two words lie farther apart in the picture than they are"
+    )
+    assert distortion.rank_correlation < 1, "all distances keep their order"
+    assert distortion.misordered > 0, "no two distances change their order"
 
 
 @pytest.mark.claim("pca-odd-distance")
 def test_royalty_is_farther_from_people_than_people_from_the_unrelated(
     model: Model, evidence: Evidence
 ) -> None:
-    centres = measured_scene(model, english()).centres
-    people = centres["people"]
-    evidence["royalty_to_people"] = far = float(np.linalg.norm(centres["royalty"] - people))
+    centroids = measure_projection(model, english()).centroids
+    people = centroids["people"]
+    evidence["royalty_to_people"] = far = float(np.linalg.norm(centroids["royalty"] - people))
     evidence["people_to_unrelated"] = near = float(
-        np.linalg.norm(centres[word_similarity.UNRELATED] - people)
+        np.linalg.norm(centroids[word_similarity.UNRELATED] - people)
     )
     assert far > near, f"royalty is {far:.3f} from people, the unrelated words are {near:.3f}"
 
@@ -282,7 +296,7 @@ def test_royalty_is_farther_from_people_than_people_from_the_unrelated(
 @pytest.mark.claim("other-vectors")
 def test_the_output_heads_rows_group_the_words(model: Model, evidence: Evidence) -> None:
     words = lists(model)[0]
-    found = word_similarity.groups(embeddings.head_vectors(model, words.all), words)
+    found = word_similarity.measure_groups(embeddings.head_vectors(model, words.all), words)
     evidence["tied_to_the_embedding"] = embeddings.tied(model)
     evidence.update(found.as_evidence())
     groups_verdict(found)
@@ -291,10 +305,10 @@ def test_the_output_heads_rows_group_the_words(model: Model, evidence: Evidence)
 @pytest.mark.claim("other-vectors")
 def test_hidden_states_of_a_middle_layer_group_the_words(model: Model, evidence: Evidence) -> None:
     words = lists(model)[0]
-    found = word_similarity.groups(hidden_vectors(model, words), words)
+    found = word_similarity.measure_groups(hidden_vectors(model, words), words)
     evidence["layer"] = embeddings.middle_layer(model)
     evidence.update(found.as_evidence())
-    evidence["mean_inside_minus_across_in_the_embedding"] = measured_groups(
+    evidence["mean_inside_minus_across_in_the_embedding"] = measure_groups(
         model, words
     ).test.statistic
     groups_verdict(found)
@@ -305,16 +319,16 @@ def test_words_that_share_a_piece_are_closer_than_those_that_share_none(
     model: Model, evidence: Evidence
 ) -> None:
     words = word_lists.built_in_word_lists()["japanese"].all
-    similarity = geometry.cosine_matrix(embeddings.word_vectors(model, words))
+    cosines = similarity.cosine_matrix(embeddings.word_vectors(model, words))
     shared = embeddings.shared_pieces(model, words)
-    test = geometry.pair_test(similarity, shared)
+    test = permutation.compare_pairs_with_chance(cosines, shared)
     evidence["pieces"] = {
         word: tokenizer.pieces(model, embeddings.word_ids(model, word)) for word in words
     }
-    evidence["pairs_that_share"] = int(geometry.pairs(shared).sum())
+    evidence["pairs_that_share"] = int(similarity.upper_triangle(shared).sum())
     evidence["permutation_test"] = asdict(test)
-    evidence["cosine_matrix"] = similarity.round(4).tolist()
-    assert test.p_value < geometry.ALPHA, (
+    evidence["cosine_matrix"] = cosines.round(4).tolist()
+    assert test.p_value < permutation.ALPHA, (
         f"{test.p_value:.1%} of random choices of pairs are as clear: of words that share a piece "
         f"the cosine is {test.statistic:.2g} above that of others"
     )

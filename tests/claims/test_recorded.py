@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from probes.data.tokenizer_texts import PROMPTS
-from probes.measure import determinism, recorded_outputs
-from probes.schema.recorded_output import REMEDY, Recording, judge_number, judge_text, list_changes
+from probes.measure import decoding, recorded_outputs
+from probes.schema.recorded_output import REMEDY, Recording, list_changes
+from probes.stats.near_tie import judge_number, judge_text
+from probes.stats.rounding import logit_tolerance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from probes import Model
     from probes.engines.transformers.model import Generation
     from probes.plugin.snapshots import Recorded
-    from probes.schema.recorded_output import Finding
+    from probes.stats.near_tie import Finding
 
     Greedy = Callable[[int], list[Generation]]
 
@@ -32,7 +34,7 @@ def test_greedy_texts_are_the_recorded_ones(
     model: Model, greedy: Greedy, recorded: Recorded, evidence: Evidence
 ) -> None:
     texts = dict(zip(PROMPTS, greedy(LENGTH), strict=True))
-    tolerance = determinism.tolerance([*texts.values()], model.network.dtype)
+    tolerance = logit_tolerance(map(decoding.step_logits, texts.values()), model.network.dtype)
     evidence["tolerance"] = tolerance
 
     def noise() -> float:

@@ -100,10 +100,10 @@ def test_wide_hot_texts_vary_more_and_are_less_likely(
     flatter = variety.p_value_of_larger(wide.entropies, narrow.entropies)
     less_likely = variety.p_value_of_larger(narrow.log_likelihoods, wide.log_likelihoods)
     evidence["p_value_of_entropy"], evidence["p_value_of_log_likelihood"] = flatter, less_likely
-    assert flatter < goodness_of_fit.SHOWN, (
+    assert flatter < goodness_of_fit.DIFFERENCE_ALPHA, (
         f"wide-hot texts are drawn from no flatter a law: p = {flatter:.2g}"
     )
-    assert less_likely < goodness_of_fit.SHOWN, (
+    assert less_likely < goodness_of_fit.DIFFERENCE_ALPHA, (
         f"wide-hot texts are as likely: p = {less_likely:.2g}"
     )
     assert wide.distinct_4_grams >= narrow.distinct_4_grams, (

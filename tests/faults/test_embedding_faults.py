@@ -11,7 +11,7 @@ import pytest
 import probes
 from probes.data import published
 from probes.measure import embeddings, word_similarity
-from probes.stats import geometry
+from probes.stats import projection
 from probes.targets.preflight import preflight
 from probes.targets.resolve import resolve
 from tests.claims import test_meaning as claims
@@ -256,8 +256,8 @@ def test_a_wrong_picture_is_found(
     fault: Callable[[Any], Any],
     message: str | None,
 ) -> None:
-    sound = geometry.pca_2d
-    monkeypatch.setattr(geometry, "pca_2d", lambda vectors: fault(sound(vectors)))
+    sound = projection.project_2d
+    monkeypatch.setattr(projection, "project_2d", lambda vectors: fault(sound(vectors)))
     red(
         claims.test_two_components_keep_a_part_and_disagree_with_the_full_distances,
         own_model,
@@ -309,7 +309,7 @@ def test_the_odd_distance_is_decided_by_where_the_centroids_lie() -> None:
 
         def remember(self, *_: object) -> Any:
             vectors = np.array([corners[name] for name in words.group_names]) + noise
-            return word_similarity.scene(vectors, words)
+            return word_similarity.project_words(vectors, words)
 
     check(Remembering(), {})  # type: ignore[arg-type]
     corners[""], corners["royalty"] = (-9, 0), (2, 0)

@@ -14,12 +14,9 @@ from probes.data.tokenizer_texts import PROMPTS
 from probes.measure import decoding, determinism, embeddings, recorded_outputs
 from probes.plugin import snapshots
 from probes.results.environment import describe
-from probes.schema.recorded_output import (
-    Recording,
-    describe_provenance,
-    judge_text,
-    parse_recording,
-)
+from probes.schema.recorded_output import Recording, describe_provenance, parse_recording
+from probes.stats.near_tie import judge_text
+from probes.stats.rounding import logit_tolerance
 from probes.targets.preflight import preflight
 from probes.targets.resolve import resolve
 from tests.claims import test_greedy as greedy
@@ -133,7 +130,7 @@ def test_in_bfloat16_texts_hold_by_margin_or_the_near_tie_is_named(
     import torch
 
     found = texts(own_model.variant(dtype="bfloat16"))
-    tolerance = determinism.tolerance(found, torch.bfloat16)
+    tolerance = logit_tolerance(map(decoding.step_logits, found), torch.bfloat16)
     (variation,) = determinism.half_precision(own_model, PROMPTS, claims.LENGTH)
     for prompt, text in zip(PROMPTS, found, strict=True):
         finding = judge_text(

@@ -134,7 +134,7 @@ def test_a_wrong_answer_key_is_found(
 def test_a_matching_that_accepts_everything_is_found(
     own_model: Model, monkeypatch: pytest.MonkeyPatch, check: Check, message: str
 ) -> None:
-    monkeypatch.setattr(answer_matching, "_hold", lambda *_: True)
+    monkeypatch.setattr(answer_matching, "_contain", lambda *_: True)
     red(check, own_model, message)
 
 
@@ -142,7 +142,7 @@ def test_a_matching_that_accepts_everything_is_found(
 def test_a_matching_that_accepts_nothing_is_found(
     own_model: Model, monkeypatch: pytest.MonkeyPatch, check: Check
 ) -> None:
-    monkeypatch.setattr(answer_matching, "_hold", lambda *_: False)
+    monkeypatch.setattr(answer_matching, "_contain", lambda *_: False)
     red(check, own_model)
 
 

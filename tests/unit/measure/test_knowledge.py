@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from probes.schema.sampling import Sampling
-from probes.stats.answer_matching import Fate
+from probes.stats.answer_matching import MatchState
 
 if TYPE_CHECKING:
     import torch
@@ -44,12 +44,12 @@ def step(prefixes: list[Prefix]) -> tuple[torch.Tensor, torch.Tensor]:
     return order.values, order.indices
 
 
-def judge(prefix: Prefix) -> Fate:
+def judge(prefix: Prefix) -> MatchState:
     """Right if the second prompt's 4 or the first's 2 comes before the end."""
     number, ids = prefix
     if ids[-1] == (2, 4)[number]:
-        return Fate.RIGHT
-    return Fate.WRONG if ids[-1] == END or len(ids) == LENGTH else Fate.OPEN
+        return MatchState.RIGHT
+    return MatchState.WRONG if ids[-1] == END or len(ids) == LENGTH else MatchState.OPEN
 
 
 def enumerated(sampling: Sampling, number: int) -> float:
@@ -58,12 +58,12 @@ def enumerated(sampling: Sampling, number: int) -> float:
 
     right = 0.0
     for ids in itertools.product(range(VOCABULARY), repeat=LENGTH):
-        p, fate = 1.0, Fate.OPEN
+        p, fate = 1.0, MatchState.OPEN
         for place, token in enumerate(ids):
             p *= math.exp(filters.log_probabilities(logits((number, ids[:place])), sampling)[token])
-            if fate is Fate.OPEN:
+            if fate is MatchState.OPEN:
                 fate = judge((number, ids[: place + 1]))
-        right += p * (fate is Fate.RIGHT)
+        right += p * (fate is MatchState.RIGHT)
     return right
 
 
@@ -102,10 +102,10 @@ def test_draws_are_right_as_often_as_computed() -> None:
         right = 0
         for _ in range(draws):
             ids: tuple[int, ...] = ()
-            while not ids or judge((0, ids)) is Fate.OPEN:
+            while not ids or judge((0, ids)) is MatchState.OPEN:
                 law = filters.log_probabilities(logits((0, ids)), setting).exp()
                 ids = (*ids, int(law.multinomial(1, generator=chance)))
-            right += judge((0, ids)) is Fate.RIGHT
+            right += judge((0, ids)) is MatchState.RIGHT
         p = found.right[row, 0]
         assert abs(right - draws * p) <= 5 * math.sqrt(draws * p * (1 - p)) + 1e-6
 

@@ -104,11 +104,3 @@ def test_self_bleu_of_empty_texts_is_a_number() -> None:
 
     assert self_bleu(["", ""]) == 0.0
     assert self_bleu(["", "a b c d"]) == 0.0
-
-
-def test_n_grams_do_not_reach_across_texts() -> None:
-    from probes.measure.stories import distinct_in
-
-    assert distinct_in([[1, 2], [3, 4], [2, 3]], 2) == 1.0
-    assert distinct_in([[1, 2], [1, 2]], 2) == 0.5
-    assert distinct_in([[1]], 2) == 1.0

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from statistics import mean, variance
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from scipy import stats
+
+from probes.stats.goodness_of_fit import poisson_binomial_cdf
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -156,21 +157,8 @@ def test_the_difference_of_means_is_tested_as_welch_says() -> None:
     assert p_value_of_larger(smaller, larger) == pytest.approx(stats.t.cdf(t, df))
 
 
-def test_few_successes_are_as_likely_as_all_outcomes_with_as_few_together() -> None:
-    from probes.measure.variety import as_few_or_fewer
-
-    chances = [0.1, 0.5, 0.9, 0.3]
-    for most in range(5):
-        together = sum(
-            math.prod(p if won else 1 - p for p, won in zip(chances, outcome, strict=True))
-            for outcome in itertools.product((False, True), repeat=4)
-            if sum(outcome) <= most
-        )
-        assert as_few_or_fewer(most, chances) == pytest.approx(together)
-
-
 def test_runs_that_reproduce_are_counted_against_the_exact_chances_of_their_texts() -> None:
-    from probes.measure.variety import as_few_or_fewer, runs_that_reproduce
+    from probes.measure.variety import runs_that_reproduce
     from probes.schema.sampling import Sampling
 
     sampling = Sampling(temperature=0.5, top_k=0)
@@ -187,7 +175,7 @@ def test_runs_that_reproduce_are_counted_against_the_exact_chances_of_their_text
     chances = [first[0] * second[2] * third[1]] * 3 + [first[2]] * 3
     assert (found.runs, found.reproduced) == (6, 4)
     assert found.expected == pytest.approx(sum(chances))
-    assert found.p_value == pytest.approx(as_few_or_fewer(4, chances))
+    assert found.p_value == pytest.approx(poisson_binomial_cdf(4, chances))
 
 
 def test_many_runs_are_drawn_in_batches_that_go_on_with_the_same_random_numbers() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from probes.data.questions import FEWEST, MOST, built_in_questions, load_questions, read_questions
 from probes.errors import UnusableTargetError, UserError
-from probes.stats.answer_matching import states
+from probes.stats.answer_matching import states_answer
 from probes.targets.preflight import preflight
 from probes.targets.resolve import read_targets_file, resolve
 
@@ -44,7 +44,7 @@ def test_there_are_at_least_sixty_others_each_once_and_with_an_origin() -> None:
 
 
 def test_no_question_gives_its_answer_away() -> None:
-    assert [q.prompt for q in built_in_questions() if states(q.prompt, q.forms)] == []
+    assert [q.prompt for q in built_in_questions() if states_answer(q.prompt, q.forms)] == []
 
 
 def test_questions_are_put_together_from_what_stands_around_them(tmp_path: Path) -> None:

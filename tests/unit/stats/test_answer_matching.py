@@ -1,4 +1,4 @@
-"""Whether a text states an answer: every rule of matching, and what matching must never do."""
+"""Whether a text states an answer: every rule of matching."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from probes.errors import UserError
-from probes.stats.answer_matching import Fate, accepted_forms, first_sentence, judged, states
+from probes.stats.answer_matching import (
+    MAX_CHARACTERS,
+    MatchState,
+    accepted_forms,
+    first_sentence,
+    match_answer,
+    states_answer,
+)
 
 STATED = {
     "Washington": [
@@ -70,53 +77,47 @@ NOT_STATED = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _forms_are_made_anew() -> None:
-    """What another test left in the cache is not what this one is about."""
-    accepted_forms.cache_clear()
-
-
 @pytest.mark.parametrize(("answer", "text"), [(a, t) for a, texts in STATED.items() for t in texts])
-def test_an_answer_is_stated(answer: str, text: str) -> None:
-    assert states(text, accepted_forms((answer,)))
+def test_states_answer_when_it_is_there(answer: str, text: str) -> None:
+    assert states_answer(text, accepted_forms((answer,)))
 
 
 @pytest.mark.parametrize(
     ("answer", "text"), [(a, t) for a, texts in NOT_STATED.items() for t in texts]
 )
-def test_an_answer_is_not_stated(answer: str, text: str) -> None:
-    assert not states(text, accepted_forms((answer,)))
+def test_states_answer_not_when_it_is_absent(answer: str, text: str) -> None:
+    assert not states_answer(text, accepted_forms((answer,)))
 
 
-def test_any_of_several_answers_counts() -> None:
+def test_states_answer_for_any_of_several() -> None:
     forms = accepted_forms(("Kyiv", "Kiev"))
-    assert [states(text, forms) for text in ("Kyiv", "Kiev", "Lviv")] == [True, True, False]
+    assert [states_answer(text, forms) for text in ("Kyiv", "Kiev", "Lviv")] == [True, True, False]
 
 
 @pytest.mark.parametrize("accepted", [(), ("",), (" ",), ("...",), ("Paris", "?!"), ("\u0301",)])
-def test_an_answer_that_every_text_would_state_is_refused(accepted: tuple[str, ...]) -> None:
+def test_accepted_forms_refuse_an_empty_answer(accepted: tuple[str, ...]) -> None:
     with pytest.raises(UserError, match="accepted answer"):
         accepted_forms(accepted)
 
 
 @given(st.text(max_size=12))
-def test_no_accepted_answer_matches_an_empty_text(answer: str) -> None:
+def test_empty_text_states_nothing(answer: str) -> None:
     try:
         forms = accepted_forms((answer,))
     except UserError:
         return
     assert all(forms)
-    assert not states("", forms)
-    assert judged("", forms, ended=True) is Fate.WRONG
+    assert not states_answer("", forms)
+    assert match_answer("", forms, ended=True) is MatchState.WRONG
 
 
 @given(st.text(max_size=12))
-def test_an_answer_is_stated_by_itself(answer: str) -> None:
+def test_every_answer_states_itself(answer: str) -> None:
     try:
         forms = accepted_forms((answer,))
     except UserError:
         return
-    assert states(answer, forms)
+    assert states_answer(answer, forms)
 
 
 @pytest.mark.parametrize(
@@ -133,60 +134,66 @@ def test_an_answer_is_stated_by_itself(answer: str) -> None:
         ("? What? No", "? What?"),
     ],
 )
-def test_the_first_sentence_ends(text: str, sentence: str) -> None:
+def test_first_sentence_ends(text: str, sentence: str) -> None:
     assert first_sentence(text) == (sentence, True)
 
 
 @pytest.mark.parametrize("text", ["", "...", "?!", "Tokyo", "J. R. R. Tolkien", "Answer:\n\nTokyo"])
-def test_a_first_sentence_that_has_not_ended(text: str) -> None:
+def test_first_sentence_has_not_ended(text: str) -> None:
     assert first_sentence(text) == (text, False)
 
 
 @pytest.mark.parametrize(
-    ("text", "fate"),
+    ("text", "state"),
     [
-        ("", Fate.OPEN),
-        (" A", Fate.OPEN),
-        (" Au", Fate.OPEN),
-        (" Au,", Fate.RIGHT),
-        (" Austria", Fate.OPEN),
-        (" Austria.", Fate.WRONG),
-        (" It is Au or Ag", Fate.RIGHT),
-        (" Iron. Au", Fate.WRONG),
-        (" Au\N{REPLACEMENT CHARACTER}", Fate.OPEN),
+        ("", MatchState.OPEN),
+        (" A", MatchState.OPEN),
+        (" Au", MatchState.OPEN),
+        (" Au,", MatchState.RIGHT),
+        (" Austria", MatchState.OPEN),
+        (" Austria.", MatchState.WRONG),
+        (" It is Au or Ag", MatchState.RIGHT),
+        (" Iron. Au", MatchState.WRONG),
+        (" Au\N{REPLACEMENT CHARACTER}", MatchState.OPEN),
     ],
 )
-def test_what_is_known_of_a_beginning(text: str, fate: Fate) -> None:
-    assert judged(text, accepted_forms(("Au",)), ended=False) is fate
+def test_match_answer_of_an_unfinished_text(text: str, state: MatchState) -> None:
+    assert match_answer(text, accepted_forms(("Au",)), ended=False) is state
 
 
 @pytest.mark.parametrize(
-    ("text", "fate"),
-    [(" Au", Fate.RIGHT), (" It is Au", Fate.RIGHT), (" A", Fate.WRONG), (" Iron. Au", Fate.WRONG)],
+    ("text", "state"),
+    [
+        (" Au", MatchState.RIGHT),
+        (" It is Au", MatchState.RIGHT),
+        (" A", MatchState.WRONG),
+        (" Iron. Au", MatchState.WRONG),
+    ],
 )
-def test_the_last_word_of_a_text_that_has_ended_grows_no_more(text: str, fate: Fate) -> None:
-    assert judged(text, accepted_forms(("Au",)), ended=True) is fate
+def test_match_answer_of_a_finished_text(text: str, state: MatchState) -> None:
+    assert match_answer(text, accepted_forms(("Au",)), ended=True) is state
 
 
 TEXTS = st.text(alphabet=" .,?!\nAuaDC1s2ndé\u0301か\u3099東", max_size=16)
 
 
 @given(TEXTS, TEXTS, st.sampled_from(["Au", "D.C.", "a", "2", "A u", "東", "1 Sep 12", "か"]))
-def test_what_is_decided_stays_so_whatever_follows(start: str, rest: str, answer: str) -> None:
+def test_match_answer_is_final(start: str, rest: str, answer: str) -> None:
     forms = accepted_forms((answer,))
-    early = judged(start, forms, ended=False)
-    if early is not Fate.OPEN:
-        assert judged(start + rest, forms, ended=False) is early
-        assert judged(start + rest, forms, ended=True) is early
-    assert judged(start, forms, ended=True) is not Fate.OPEN
+    early = match_answer(start, forms, ended=False)
+    if early is not MatchState.OPEN:
+        assert match_answer(start + rest, forms, ended=False) is early
+        assert match_answer(start + rest, forms, ended=True) is early
+    assert match_answer(start, forms, ended=True) is not MatchState.OPEN
 
 
-def test_a_text_is_read_up_to_its_thousandth_character() -> None:
-    from probes.stats.answer_matching import READ
-
+def test_match_answer_reads_the_first_thousand_characters() -> None:
     forms = accepted_forms(("Tokyo",))
-    text = "so " * READ
-    assert judged(text[:READ], forms, ended=False) is Fate.OPEN
-    assert judged(text[: READ + 1], forms, ended=False) is Fate.WRONG
-    assert judged(f"{text[: READ - 10]} Tokyo ", forms, ended=False) is Fate.RIGHT
-    assert judged(f"{text[:READ]} Tokyo ", forms, ended=False) is Fate.WRONG
+    text = "so " * MAX_CHARACTERS
+    assert match_answer(text[:MAX_CHARACTERS], forms, ended=False) is MatchState.OPEN
+    assert match_answer(text[: MAX_CHARACTERS + 1], forms, ended=False) is MatchState.WRONG
+    assert (
+        match_answer(f"{text[: MAX_CHARACTERS - 10]} Tokyo ", forms, ended=False)
+        is MatchState.RIGHT
+    )
+    assert match_answer(f"{text[:MAX_CHARACTERS]} Tokyo ", forms, ended=False) is MatchState.WRONG

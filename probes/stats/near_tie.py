@@ -1,0 +1,152 @@
+"""Judge an output against the recorded one: rounding may flip tokens that nearly tie.
+
+Pure functions on plain data: nothing here reads a model, a file or an option.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from probes.schema.recorded_output import RecordedNumber
+
+
+class OutputStatus(str, Enum):
+    """The result of comparing an output with the recorded one."""
+
+    SAME = "same"
+    NEAR_TIE = "near-tie"
+    CHANGED = "changed"
+    DRIFTED = "drifted"
+    OTHER_PROMPT = "other prompt"
+
+
+@dataclass(frozen=True)
+class TextComparison:
+    """A greedy text and the recorded one.
+
+    Attributes:
+        prompt: the prompt.
+        texts: the recorded text and the present one.
+        same_prompt: whether the prompt has the recorded token ids.
+        drift: largest change of a recorded logit, up to and including the step of the first token
+            that differs; 0 if no logits were recorded.
+        step: number of the first token that differs, from 0; None if none does.
+        tokens: the recorded token and the present one there, decoded.
+        margin: distance of those two tokens' present logits.
+    """
+
+    prompt: str
+    texts: tuple[str, str]
+    same_prompt: bool = True
+    drift: float = 0.0
+    step: int | None = None
+    tokens: tuple[str, str] = ("", "")
+    margin: float = 0.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The judgement of one output.
+
+    Attributes:
+        name: the prompt, or the number's name.
+        outcome: the result.
+        share: drift of its logits, or of the number, as a share of the tolerance.
+        recorded: the text or number recorded.
+        now: the text or number now.
+        reason: a description of the difference; empty where there is none.
+    """
+
+    name: str
+    outcome: OutputStatus
+    share: float
+    recorded: str | float
+    now: str | float
+    reason: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Whether rounding explains every difference."""
+        return self.outcome in (OutputStatus.SAME, OutputStatus.NEAR_TIE)
+
+
+def judge_text(text: TextComparison, *, tolerance: float, noise: Callable[[], float]) -> Finding:
+    """Judge a text by the margin between the tokens that differ.
+
+    A logit that moves by more than the tolerance is a drift, whatever the text. Otherwise equal
+    tokens hold, and a first difference holds where the two tokens nearly tie: two logits that each
+    move by the noise can close a gap of twice that.
+
+    Args:
+        text: the text and the recorded one.
+        tolerance: the largest change of a logit that rounding explains.
+        noise: measures how far logits move in this run when nothing that matters changes; called
+            only where a text differs, and capped by the tolerance.
+
+    >>> text = TextComparison("P", ("a b", "a c"), step=1, tokens=("b", "c"), margin=0.5)
+    >>> judge_text(text, tolerance=0.3, noise=lambda: 0.3).outcome.value
+    'near-tie'
+    >>> judge_text(text, tolerance=0.3, noise=lambda: 0.1).outcome.value
+    'changed'
+    """
+    recorded, now = text.texts
+    share = text.drift / tolerance
+    finding = Finding(text.prompt, OutputStatus.SAME, share, recorded, now)
+    both = f"\nrecorded: {recorded!r}\nnow:      {now!r}"
+    if not text.same_prompt:
+        reason = f"the prompt {text.prompt!r} has other token ids than were recorded{both}"
+        return replace(finding, outcome=OutputStatus.OTHER_PROMPT, reason=reason)
+    first, second = text.tokens
+    change = f"after {text.prompt!r} token {text.step} is {second!r}, recorded {first!r}"
+    if not share <= 1:
+        reason = (
+            f"after {text.prompt!r} a logit moves by {text.drift:.2g}, {_format(share)} times "
+            f"what rounding explains ({tolerance:.2g})"
+        )
+        if text.step is not None:
+            reason += f"; {change}, {text.margin:.2g} apart{both}"
+        return replace(finding, outcome=OutputStatus.DRIFTED, reason=reason)
+    if text.step is None:
+        return finding
+    explained = min(noise(), tolerance)
+    tie = text.margin <= 2 * explained
+    reason = (
+        f"{change}: their logits lie {text.margin:.2g} apart, "
+        f"{'a near-tie' if tie else 'no near-tie'} where noise moves each by {explained:.2g}{both}"
+    )
+    outcome = OutputStatus.NEAR_TIE if tie else OutputStatus.CHANGED
+    return replace(finding, outcome=outcome, reason=reason)
+
+
+def judge_number(name: str, recorded: RecordedNumber, now: float) -> Finding:
+    """Judge a number by the tolerance recorded with it.
+
+    >>> from probes.schema.recorded_output import RecordedNumber
+    >>> old = RecordedNumber(value=0.5, tolerance=0.01, origin="float32")
+    >>> judge_number("p", old, 0.52).reason
+    'p is 0.52, recorded 0.5: 2 times the drift tolerated (float32)'
+    """
+    equal = recorded.value == now or (math.isnan(recorded.value) and math.isnan(now))
+    share = 0.0 if equal else abs(now - recorded.value) / recorded.tolerance
+    if share <= 1:
+        return Finding(name, OutputStatus.SAME, share, recorded.value, now)
+    reason = (
+        f"{name} is {now:.6g}, recorded {recorded.value:.6g}: {_format(share)} times the drift "
+        f"tolerated ({recorded.origin})"
+    )
+    return Finding(name, OutputStatus.DRIFTED, share, recorded.value, now, reason)
+
+
+def _format(share: float) -> str:
+    """Format three digits or more, with a separator for thousands.
+
+    >>> _format(9150.2), _format(2.5)
+    ('9,150', '2.5')
+    """
+    return f"{share:,.0f}" if share >= 1000 else f"{share:.3g}"
