@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from probes.compare.records import compare as compare_records
     from probes.engines.transformers.model import Generation, Model, load
     from probes.errors import UserError
+    from probes.plugin.launch import run
     from probes.results.reading import read as read_record
     from probes.schema.sampling import Sampling
 
@@ -32,6 +33,7 @@ _HOME = {
     "compare_records": ("probes.compare.records", "compare"),
     "load": ("probes.engines.transformers.model", "load"),
     "read_record": ("probes.results.reading", "read"),
+    "run": ("probes.plugin.launch", "run"),
 }
 
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
     "compare_records",
     "load",
     "read_record",
+    "run",
 ]
 
 

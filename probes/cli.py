@@ -83,6 +83,25 @@ def _options(
     """Reports on what a causal language model and its libraries do."""
 
 
+@app.command("run", context_settings={"ignore_unknown_options": True})
+def run_claims(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TARGET]... [PYTEST-OPTION]...",
+            help="What to decide the claims on [embedded], and any options of pytest.",
+        ),
+    ] = None,
+) -> None:
+    """Decide the claims from any folder, and write a record and a report; exit codes are pytest's.
+
+    No pytest.ini and no conftest.py of the folder is read. `pytest --help` lists the options.
+    """
+    from probes.plugin.launch import run  # pytest takes its time
+
+    raise typer.Exit(run(options=arguments or []).exit_code)
+
+
 @app.command("report")
 def report(
     run: Annotated[

@@ -652,6 +652,11 @@ class _Controller:
         self._stopped_by = ""
         self._not_appended = ""
 
+    @property
+    def folders(self) -> dict[str, Path]:
+        """The folders of the run's records, by target."""
+        return self._run.folders
+
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         """Remember what to stop where going on is useless; be ready to be asked to end."""
         self._stoppable = [session, self._config.pluginmanager.getplugin("dsession")]

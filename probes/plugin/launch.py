@@ -1,0 +1,105 @@
+"""Decide the built-in claims from any folder, with pytest's options and none of its files.
+
+Of a `pytest.ini`, `pyproject.toml`, `tox.ini`, `setup.cfg` or `conftest.py` in or above the
+current folder pytest reads nothing, and of the environment neither `PYTEST_ADDOPTS` nor
+`PYTEST_PLUGINS`. The module is a plugin of its own, which a run names with `-p`: its hooks make
+pytest collect the claims, and take positional arguments as targets. xdist's workers load it too.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from probes._util.claims_folder import claims_folder
+from probes.results.reading import RECORD_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+OWN_FOLDER = ".probes"
+"""The folder, in the user's project, of what a run leaves there besides reports."""
+
+_CONFIGURATION = Path(__file__).with_name("claims.ini")
+_IGNORED_VARIABLES = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run left.
+
+    Attributes:
+        exit_code: pytest's: 0 where every claim that could be decided holds.
+        records: each target's `record.json`; the report is beside it.
+    """
+
+    exit_code: int
+    records: tuple[Path, ...]
+
+
+def run(*targets: str | os.PathLike[str], options: Sequence[str] = ()) -> RunResult:
+    """Decide the built-in claims on targets, as `probes run` does.
+
+    Args:
+        targets: names, folders or hub ids; the embedded model if none is named.
+        options: any options of `pytest`, as on a command line.
+
+    >>> import probes
+    >>> quiet = ["-p", "no:terminal", "--no-report"]
+    >>> probes.run("embedded", options=["--claim", "vocab-size", *quiet])
+    RunResult(exit_code=0, records=())
+    """
+    folder = str(claims_folder())
+    words = [
+        *(os.fspath(target) for target in targets),
+        *("-p", __name__, "--config-file", str(_CONFIGURATION)),
+        *("--rootdir", folder, "--confcutdir", folder),
+        *("-o", f"cache_dir={Path.cwd() / OWN_FOLDER / 'cache'}"),
+        *options,
+    ]
+    records = _Records()
+    with _hidden_variables(*_IGNORED_VARIABLES):
+        code = pytest.main(words, plugins=[records])
+    return RunResult(int(code), tuple(records.paths))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Load the conftest of the claims, and none beside a target or in the current folder."""
+    early_config.known_args_namespace.file_or_dir = [str(claims_folder())]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Take the positional arguments as targets, and collect the claims instead."""
+    option, folder = config.option, str(claims_folder())
+    positional = [argument for argument in option.file_or_dir if argument != folder]
+    option.target = [*positional, *(option.target or [])]
+    option.file_or_dir = config.args = [folder]
+
+
+class _Records:
+    """A plugin that remembers where a run wrote its records."""
+
+    def __init__(self) -> None:
+        self.paths: list[Path] = []
+
+    def pytest_unconfigure(self, config: pytest.Config) -> None:
+        controller: Any = config.pluginmanager.get_plugin("probes-controller")
+        if controller is not None:
+            self.paths += [folder / RECORD_FILE for folder in controller.folders.values()]
+
+
+@contextmanager
+def _hidden_variables(*names: str) -> Iterator[None]:
+    """Remove environment variables for a while."""
+    hidden = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
