@@ -136,6 +136,7 @@ TRANSLATED = (
     *(phrases.format_verdict, phrases.format_counts, phrases.format_headline),
     *(phrases.format_incomplete, phrases.format_count, phrases.format_duration),
     *(phrases.format_bytes, phrases.format_time, phrases.format_rate_name, phrases.format_rate),
+    phrases.format_source,
     *(compared.format_outcome, compared.format_outcomes, compared.format_run),
     *(compared.describe_difference, compared.describe_flip, compared.describe_speed),
 )

@@ -119,7 +119,7 @@ def _broken(claims: Sequence[ClaimRecord]) -> str:
 def _rates(rates: Iterable[Rate]) -> str:
     rows = [
         [
-            phrases.format_rate_name(rate),
+            escape(phrases.format_rate_name(rate)),
             phrases.format_rate(rate.per_second, rate.unit),
             phrases.format_rate_range(rate),
             phrases.format_limit_share(rate.share),
@@ -198,7 +198,7 @@ def _drift(drift: Drift) -> str:
 def _ratios(rates: Iterable[RateRatio]) -> str:
     rows = [
         [
-            phrases.format_rate_name(rate),
+            escape(phrases.format_rate_name(rate)),
             phrases.format_rate(rate.old, rate.unit),
             phrases.format_rate(rate.new, rate.unit),
             *phrases.format_ratio(rate.ratio),

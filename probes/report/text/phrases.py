@@ -163,8 +163,7 @@ def format_rate_name(rate: Rate | RateRatio, language: str = "en") -> str:
     >>> format_rate_name(Rate(what="speculative", unit="tokens"))
     'speculative'
     """
-    key = f"throughput.{rate.what.replace(' ', '-')}"
-    parts = [phrase(key, language) if key in texts(language) else rate.what]
+    parts = [_phrase_or(rate.what, f"throughput.{rate.what.replace(' ', '-')}", language)]
     if rate.cache != "none":
         parts.append(phrase("throughput.batch", language, n=rate.batch))
         parts.append(phrase(f"throughput.{rate.cache}", language))
@@ -239,6 +238,19 @@ def shorten_test_name(name: str) -> str:
     """
     rest = name.partition("[")[2]
     return rest[:-1] if rest.endswith("]") and rest != "]" else name
+
+
+def format_source(target: TargetFacts, language: str = "en") -> str:
+    """Return where a target was loaded from; a source without a text of its own is unchanged.
+
+    >>> format_source(TargetFacts(name="m", source="hub"))
+    'the hub'
+    """
+    return _phrase_or(target.source, f"source.{target.source}", language)
+
+
+def _phrase_or(default: str, key: str, language: str) -> str:
+    return phrase(key, language) if key in texts(language) else default
 
 
 def format_loading(target: TargetFacts) -> str:
