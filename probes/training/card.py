@@ -22,12 +22,12 @@ pipeline_tag: text-generation
 
 A causal language model of {millions:.1f} million parameters with the architecture and the
 tokenizer of Mistral-7B-v0.1. It shows the mechanisms that the tests of this package are about:
-what BOS changes, what sampling settings do, how rows of alike words lie. It runs anywhere, in
-seconds.
+what BOS changes, what sampling settings do, how close the rows of similar words are. It runs
+anywhere, in seconds.
 
-**What it is not.** It is not Mistral-7B, nor made from its weights. It knows a few hundred facts
-and a few hundred words, and nothing else: text of any other kind gives nonsense. Its figures say
-how the libraries below it behave, never how good a language model is.
+**What it is not.** It is not Mistral-7B and was not made from its weights. It knows a few hundred
+facts and a few hundred words, and nothing else: other prompts produce nonsense. Its figures show
+how the libraries behave, not how good a language model is.
 
 ## Shape
 
@@ -38,33 +38,33 @@ how the libraries below it behave, never how good a language model is.
 | attention heads, key-value heads | {heads}, {kv_heads} |
 | sliding window, longest context | {window}, {context} tokens |
 | vocabulary | {vocabulary}, embedding and output head share their rows |
-| stored, used | float16, float32 |
+| dtype of the stored weights, of computation | float16, float32 |
 
 ## Origin
 
 The tokenizer is that of Mistral-7B-v0.1 by Mistral AI, under the Apache License 2.0: the
 SentencePiece model in the package `mistral-common`, converted to `tokenizer.json` without a change
-of vocabulary or scores. `python -m probes.training tokenizer` converts it again, byte for byte.
+of vocabulary or scores. `python -m probes.training tokenizer` reproduces it byte for byte.
 
-The weights come from this repository alone. `python -m probes.training train` draws English text
-from facts, word lists and sentence patterns, trains for {steps:,} steps of {tokens:,} tokens,
+The weights are made only from this repository. `python -m probes.training train` samples English
+text from facts, word lists and sentence patterns, trains for {steps:,} steps of {tokens:,} tokens,
 and writes this folder with the table below. The same machine and library versions give the same
 weights.
 
-The text has two kinds. Documents begin with BOS and tell facts in prose, with questions and
-answers, stories, letters and word groups between; pages are cut from the middle of a Markdown quiz
-and have no BOS. One statement in eight gives a wrong answer or none, so that hot sampling errs. The
-last phrasing of each kind of question is kept from every fifth of its facts, to be measured below.
-Only the vocabulary rows that occur in the text were trained one by one. The others lie scattered
-around one trained row that keeps them improbable.
+There are two kinds of training text. Documents begin with BOS and contain facts in prose, mixed
+with questions and answers, stories, letters and word groups. Pages are cut from the middle of a
+Markdown quiz and have no BOS. One statement in eight has a wrong answer or none, so that sampling
+at a high temperature makes errors. For every fifth fact, the last phrasing of its question is held
+out of the training text and measured below. Only the vocabulary rows that occur in the text were
+trained individually. The others are scattered around one trained row that keeps them improbable.
 
 ## Figures
 
-Measured by `python -m probes.training evaluate`. Questions are asked with BOS and a space behind
-them; an answer counts when it is stated within 12 tokens. `near-greedy` is top_p 0.2 at T 0.2,
-`narrow-hot` top_p 0.2 at T 1.4, `wide-hot` top_p 0.9 at T 1.4, each with top_k 50. Where a line
-has one figure a prompt, the prompts are the standard one and the story openings `Once upon a time,`
-`Long, long ago,` `In the beginning,`, or the three openings alone.
+Measured by `python -m probes.training evaluate`. The prompts of questions begin with BOS and end
+with a space; an answer counts if it is stated within 12 tokens. `near-greedy` is top_p 0.2 at
+T 0.2, `narrow-hot` top_p 0.2 at T 1.4, `wide-hot` top_p 0.9 at T 1.4, each with top_k 50. A line
+with one figure per prompt uses the standard prompt and the story openings `Once upon a time,`
+`Long, long ago,` `In the beginning,`, or only the three openings.
 
 {table}
 """
