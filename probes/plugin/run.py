@@ -128,15 +128,15 @@ class Run:
         if message.check is not None:
             self._checks[message.target].append((message.place, message.claim, message.check))
             if journal is not None:
-                journal.check(message.claim, message.check, message.place)
+                journal.write_check(message.claim, message.check, message.place)
         for rate in message.rates:
             self._rates[message.target].append(rate)
             if journal is not None:
-                journal.rate(rate)
+                journal.write_rate(rate)
         if message.facts is not None:
             self._facts[message.target].append(message.facts)
             if journal is not None:
-                journal.facts(*message.facts)
+                journal.write_facts(*message.facts)
         self._expected |= message.expected
         if message.expected:
             self._take_lost()

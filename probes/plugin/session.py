@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from probes._util.version import __version__
 from probes.errors import NothingCanRunError, UserError
 from probes.plugin.run import Message, Plan
-from probes.results.environment import describe
+from probes.results.environment import describe_environment
 from probes.schema.claim import catalogue
 from probes.schema.record import ClaimRecord, Cost, Record, TargetFacts, utc_now
 from probes.targets.preflight import preflight
@@ -116,7 +116,9 @@ class Session:
     def message(self, target: str, **found: Any) -> Message:
         """What a test found, by the fields of a message, with whatever else is not told yet."""
         facts = self.model(target).facts()
-        news = None if self._told.get(target) == facts else (facts, describe(facts.device))
+        news = (
+            None if self._told.get(target) == facts else (facts, describe_environment(facts.device))
+        )
         self._told[target] = facts
         plans, self._plans = self._plans, ()
         return Message(target=target, facts=news, plans=plans, **found)
@@ -136,7 +138,7 @@ class Session:
             suite=__version__,
             started=utc_now(),
             target=model.facts(),
-            environment=describe(workers=workers),
+            environment=describe_environment(workers=workers),
             claims=_in_reading_order(records),
         )
         return Plan(header=header, folder=model.checkpoint.folder)

@@ -1,4 +1,4 @@
-"""What a run was made with, gathered without importing torch."""
+"""Describe what a run is made with, without importing torch."""
 
 from __future__ import annotations
 
@@ -9,29 +9,18 @@ from importlib.metadata import PackageNotFoundError, version
 from probes.schema.record import Environment
 
 PACKAGES = (
-    "accelerate",
-    "bitsandbytes",
-    "mistral-common",
-    "numpy",
-    "pytest",
-    "safetensors",
-    "sentencepiece",
-    "tokenizers",
-    "torch",
-    "transformers",
+    *("accelerate", "bitsandbytes", "mistral-common", "numpy", "pytest", "safetensors"),
+    *("sentencepiece", "tokenizers", "torch", "transformers"),
 )
 """Libraries whose versions can change what a model does, or how that is judged."""
 
 
-def describe(device: str = "cpu", workers: int = 1) -> Environment:
-    """Versions and device of this process; torch's own facts only where it is loaded already.
+def describe_environment(device: str = "cpu", workers: int = 1) -> Environment:
+    """Return versions and device of this process; torch's facts only where it is loaded already.
 
     Args:
-        device: where the model is, such as `cuda:0`; the first of several with commas.
+        device: where the model is, such as `cuda:0`; the first of several separated by commas.
         workers: processes that share the run.
-
-    >>> describe().packages["pytest"] != ""
-    True
     """
     facts = Environment(
         python=platform.python_version(),

@@ -1,4 +1,4 @@
-"""What runs there are in a report folder, read cheaply enough to do so at the end of each run."""
+"""List the runs in a report folder, cheaply enough to do so at the end of each run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from probes.results.reading import MAX_BYTES, RECORD_FILE, REPORT_FILE, read, ru
 from probes.schema.record import SCHEMA_VERSION, Environment, Record, TargetFacts, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
 
@@ -23,25 +22,31 @@ class Run:
     """One run in a report folder, as the list of runs shows it."""
 
     folder: str
-    """Where it lies below the report folder, parts joined by `/`."""
+    """Its path below the report folder, parts joined by `/`."""
     target: str
     """The target's name; of a run that cannot be read, its folder's."""
+    has_report: bool = False
+    """Whether its page is there."""
     started: str = ""
     """UTC, ISO 8601."""
     complete: bool = False
     """Whether every planned check was made."""
-    counts: Counter[Verdict | None] = field(default_factory=Counter)
-    """Claims by verdict; under None, those that were not decided."""
-    verdicts: Mapping[str, Verdict | None] = field(default_factory=dict)
-    """By claim id what each came to, in the order of the record."""
+    verdicts: dict[str, Verdict | None] = field(default_factory=dict)
+    """By claim id, in the order of the record; None where a claim was not decided."""
     facts: TargetFacts | None = None
     """What was tested; None if the run cannot be read."""
     environment: Environment | None = None
-    """Where; None if the run cannot be read."""
-    has_report: bool = False
-    """Whether its page is there."""
-    readable: bool = True
-    """Whether anything could be read of it."""
+    """With what it was tested; None if the run cannot be read."""
+
+    @property
+    def readable(self) -> bool:
+        """Whether anything could be read of it."""
+        return self.facts is not None
+
+    @property
+    def counts(self) -> Counter[Verdict | None]:
+        """Number of claims by verdict."""
+        return Counter(self.verdicts.values())
 
 
 class _Verdict(BaseModel):
@@ -63,57 +68,57 @@ class _Head(BaseModel):
 
 
 def list_runs(report_dir: Path) -> list[Run]:
-    """All runs in a report folder: targets by name, in each the newest first.
+    """Return all runs in a report folder: targets by name, in each the newest first.
 
     A run that was stopped is listed with what its journal holds, one that cannot be read as such.
     """
     targets = sorted(child for child in report_dir.iterdir() if child.is_dir())
-    runs = [run for target in targets for run in _runs_of(target)]
+    runs = [run for target in targets for run in _list_target(target)]
     return sorted(runs, key=lambda run: run.target)  # a stable sort: the newest stay first
 
 
-def _runs_of(target: Path) -> list[Run]:
+def _list_target(target: Path) -> list[Run]:
     try:
-        return [_run(folder) for folder in run_folders(target)]
+        return [_read_run(folder) for folder in run_folders(target)]
     except UserError:
-        return [Run(target.name, target.name, readable=False)]
+        return [Run(target.name, target.name)]
 
 
-def _run(folder: Path) -> Run:
+def _read_run(folder: Path) -> Run:
     name = f"{folder.parent.name}/{folder.name}"
     has_report = (folder / REPORT_FILE).is_file()
     try:
-        head = _head(folder)
+        head = _read_head(folder)
     except (OSError, UserError, ValidationError):
-        return Run(name, folder.parent.name, has_report=has_report, readable=False)
+        return Run(name, folder.parent.name, has_report)
     return Run(
         folder=name,
         target=head.target.name,
+        has_report=has_report,
         started=head.started,
         complete=head.complete,
-        counts=Counter(claim.verdict for claim in head.claims),
         verdicts={claim.id: claim.verdict for claim in head.claims},
         facts=head.target,
         environment=head.environment,
-        has_report=has_report,
     )
 
 
-def _head(folder: Path) -> _Head | Record:
-    """A record's head; of a stopped run, all that its journal holds."""
+def _read_head(folder: Path) -> _Head | Record:
+    """Return a record's head; of a stopped run, all that its journal holds."""
     path = folder / RECORD_FILE
     if not path.is_file():
         return read(folder)
-    if path.stat().st_size > MAX_BYTES:
+    facts = path.stat()
+    if facts.st_size > MAX_BYTES:
         raise UserError(f"'{path}' is too large")
     try:
-        head = _parsed(path, path.stat().st_mtime_ns)
-    except ValidationError:  # what is read elsewhere is listed too: a byte order mark, a surrogate
+        head = _parse_head(path, facts.st_mtime_ns)
+    except ValidationError:  # `read` accepts more: a byte order mark, a surrogate
         return read(folder)
     return head if head.schema_version == SCHEMA_VERSION else read(folder)
 
 
 @lru_cache(maxsize=4096)
-def _parsed(path: Path, changed: int) -> _Head:  # noqa: ARG001 - who changes a record changes its key
-    """A record's head; read once, as the list is made twice at the end of a run."""
+def _parse_head(path: Path, changed: int) -> _Head:  # noqa: ARG001 - a changed record is another key
+    """Return a record's head; read once, as the list is made twice at the end of a run."""
     return _Head.model_validate_json(path.read_bytes())

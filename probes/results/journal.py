@@ -1,8 +1,7 @@
-"""The journal of a run: every verdict on the disk the moment it is reached.
+"""The journal of a run: every verdict is on the disk as soon as it is reached.
 
-A run writes one line a check and finishes by folding the lines into ``record.json`` and
-``report.html``. However a run ends before that, its journal holds all it had decided, and
-``read`` makes an incomplete record of it.
+A run writes one line a check and ends by folding the lines into ``record.json``. However a run ends
+before that, its journal holds all it had decided, and ``read`` makes an incomplete record of it.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from probes._util.files import sync_folder, write_atomically
 from probes._util.redaction import Redactor
 from probes.errors import UserError
-from probes.results.reading import JOURNAL_FILE, RECORD_FILE, read, read_lines
-from probes.results.redact_record import redact_check, redact_claim, redact_rate
+from probes.results.reading import JOURNAL_FILE, RECORD_FILE, read_journal
+from probes.results.redact_record import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,14 +29,14 @@ if TYPE_CHECKING:
 
     Publish = Callable[[Record, Path], None]
 
-__all__ = ["Journal", "check_writable", "read", "run_folder_name", "target_folder_name"]
-
 LONGEST_NAME = 60
 """Characters of a target's name that its folder keeps: 240 bytes at most, where 255 are allowed."""
 
 
 class Journal:
     """One run being written. Every line is on the disk before the method that wrote it returns.
+
+    Its methods raise UserError where the disk is full or gone; what was written before is kept.
 
     Attributes:
         folder: The run's folder, `REPORT-DIR/TARGET/UTC-TIME`.
@@ -64,49 +63,28 @@ class Journal:
             UserError: The folder cannot be made, or not be written to.
         """
         try:
-            folder = _new_folder(report_dir, header)
+            folder = _make_folder(report_dir, header)
             journal = cls(folder, Redactor.for_this_machine(target_folder))
             sync_folder(folder)
         except OSError as error:
-            raise _unusable(report_dir, error) from error
-        claims = tuple(redact_claim(journal._redactor, claim) for claim in header.claims)
+            raise _unwritable(report_dir, error) from error
+        claims = tuple(redact(journal._redactor, claim) for claim in header.claims)
         journal._write(header.model_copy(update={"claims": claims}).model_dump(mode="json"))
         return journal
 
-    def check(self, claim_id: str, check: Check, place: int = 0) -> None:
-        """Write down one check of a claim, scrubbed of what must not be stored.
+    def write_check(self, claim_id: str, check: Check, place: int = 0) -> None:
+        """Write one check of a claim, redacted; checks of one `place` keep their order."""
+        stored = redact(self._redactor, check).model_dump(mode="json")
+        self._write({"claim": claim_id, "place": place, "check": stored})
 
-        Args:
-            claim_id: The claim it belongs to.
-            check: What it found.
-            place: Where it stands in the record; checks of one place stay as they came.
+    def write_facts(self, target: TargetFacts, environment: Environment) -> None:
+        """Write what is known of target and environment; later facts add to earlier ones."""
+        facts = {"target": target, "environment": environment}
+        self._write({name: fact.model_dump(mode="json") for name, fact in facts.items()})
 
-        Raises:
-            UserError: The disk is full or gone; what was written before is still there.
-        """
-        stored = redact_check(self._redactor, check)
-        self._write({"claim": claim_id, "place": place, "check": stored.model_dump(mode="json")})
-
-    def facts(self, target: TargetFacts, environment: Environment) -> None:
-        """Write down what is known of target and environment; later facts add to earlier ones.
-
-        Raises:
-            UserError: The disk is full or gone; what was written before is still there.
-        """
-        self._write(
-            {
-                "target": target.model_dump(mode="json"),
-                "environment": environment.model_dump(mode="json"),
-            }
-        )
-
-    def rate(self, rate: Rate) -> None:
-        """Write down one measurement of throughput, scrubbed of what must not be stored.
-
-        Raises:
-            UserError: The disk is full or gone; what was written before is still there.
-        """
-        self._write({"rate": redact_rate(self._redactor, rate).model_dump(mode="json")})
+    def write_rate(self, rate: Rate) -> None:
+        """Write one measurement of throughput, redacted."""
+        self._write({"rate": redact(self._redactor, rate).model_dump(mode="json")})
 
     def finish(self, finished: str, publish: Publish | None = None) -> Record:
         """Write the journal as a record, publish it, and remove the journal.
@@ -114,12 +92,9 @@ class Journal:
         Args:
             finished: End of the run, UTC, ISO 8601.
             publish: Writes what is made of the record, such as a report, into the run's folder.
-
-        Raises:
-            UserError: The disk is full or gone; the journal is still there.
         """
         self._write({"finished": finished})
-        record = read_lines(self._path)
+        record = read_journal(self._path)
         try:
             os.close(self._handle)
             write_atomically(self.folder / RECORD_FILE, record.model_dump_json(indent=1) + "\n")
@@ -127,7 +102,7 @@ class Journal:
                 publish(record, self.folder)
             self._path.unlink()
         except OSError as error:
-            raise self._unwritten(error) from error
+            raise self._incomplete(error) from error
         return record
 
     def _write(self, line: dict[str, Any]) -> None:
@@ -144,11 +119,11 @@ class Journal:
             with suppress(OSError):  # what was written before is there, whatever a disk now refuses
                 os.ftruncate(self._handle, self._end)
             if isinstance(error, OSError):
-                raise self._unwritten(error) from error
+                raise self._incomplete(error) from error
             raise
         self._end = end
 
-    def _unwritten(self, error: OSError) -> UserError:
+    def _incomplete(self, error: OSError) -> UserError:
         return UserError(
             f"the run cannot be written to '{self.folder}': {error.strerror or error}; what was "
             f"decided before is kept in {JOURNAL_FILE} there: make room, then "
@@ -168,14 +143,26 @@ def check_writable(report_dir: Path) -> None:
             folder = folder.parent
         tempfile.TemporaryDirectory(dir=folder, prefix=".probes-").cleanup()
     except OSError as error:
-        raise _unusable(report_dir, error) from error
+        raise _unwritable(report_dir, error) from error
+
+
+def _unwritable(report_dir: Path, error: OSError) -> UserError:
+    return UserError(
+        f"reports cannot be written to '{report_dir}': {error.strerror or error}; "
+        "name another folder with --report-dir, or write none with --no-report"
+    )
+
+
+# --- the names of folders ------------------------------------------------------------------------
+
+_RESERVED = {"aux", "con", "index.html", "nul", "prn"}
+"""Names that another file has, or that Windows keeps for devices."""
 
 
 def target_folder_name(name: str) -> str:
-    """A target's name as a folder's, on any file system; a hub id's slash becomes two hyphens.
+    """Return a target's name as a folder's, on any file system; a hub id's `/` becomes `--`.
 
-    A name that had to change otherwise carries a short digest, so that two targets never share a
-    folder.
+    Any other changed name carries a short digest, so that two targets never share a folder.
 
     >>> target_folder_name("mistralai/Mistral-7B-v0.1")
     'mistralai--Mistral-7B-v0.1'
@@ -190,14 +177,10 @@ def target_folder_name(name: str) -> str:
     return f"{safe or 'target'}-{digest}"
 
 
-_RESERVED = {"aux", "con", "index.html", "nul", "prn"}
-"""Names that another file has, or that Windows keeps for devices."""
-
-
 def run_folder_name(started: str) -> str:
-    """The folder's name of a run that started then.
+    """Return the folder's name of a run by its start, ISO 8601.
 
-    >>> run_folder_name("2026-11-23T07:51:20Z")
+    >>> run_folder_name("2026-11-23T09:51:20+02:00")
     '20261123T075120Z'
     """
     moment = datetime.fromisoformat(started.replace("Z", "+00:00"))
@@ -206,7 +189,7 @@ def run_folder_name(started: str) -> str:
     return moment.astimezone(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
 
 
-def _new_folder(report_dir: Path, header: Record) -> Path:
+def _make_folder(report_dir: Path, header: Record) -> Path:
     """Make a folder that no other run has."""
     target = report_dir / target_folder_name(header.target.name)
     target.mkdir(parents=True, exist_ok=True)
@@ -220,10 +203,3 @@ def _new_folder(report_dir: Path, header: Record) -> Path:
         else:
             sync_folder(target)
             return folder
-
-
-def _unusable(report_dir: Path, error: OSError) -> UserError:
-    return UserError(
-        f"reports cannot be written to '{report_dir}': {error.strerror or error}; "
-        "name another folder with --report-dir, or write none with --no-report"
-    )

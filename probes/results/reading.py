@@ -1,7 +1,7 @@
-"""Reading a run back: a finished record, or the journal of a run that was stopped.
+"""Read a run: a finished record, or the journal of a run that was stopped.
 
 The version is read before anything else is parsed. An older record is upgraded one step at a time;
-a newer one is refused. Whatever a file holds, the outcome is a record or one clear line.
+a newer one is refused. Whatever a file holds, the result is a record or one clear line.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ from probes.schema.record import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 RECORD_FILE = "record.json"
@@ -38,20 +39,22 @@ REPORT_FILE = "report.html"
 MAX_BYTES = 64 * 1024 * 1024
 """A larger file is not read."""
 
+NO_RECORD = "is not the record of a run"
 
-def _without_throughput(data: dict[str, Any]) -> dict[str, Any]:
-    """Format 1 knew no throughput: none was measured."""
+
+def _add_throughput(data: dict[str, Any]) -> dict[str, Any]:
+    """Format 1 had no throughput: none was measured."""
     return data | {"schema_version": 2, "throughput": []}
 
 
-UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _without_throughput}
-"""By version, what turns a record of that version into one of the next."""
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _add_throughput}
+"""By version, the function that turns a record of that version into one of the next."""
 
 _RUN_NAME = re.compile(r"(\d{8}T\d{6}Z)(?:-(\d+))?")
 
 
 def read(path: Path) -> Record:
-    """The record of a run.
+    """Return the record of a run.
 
     Args:
         path: A `record.json`, a `journal.jsonl`, a run's folder (its record, else its journal), or
@@ -61,19 +64,88 @@ def read(path: Path) -> Record:
         UserError: There is nothing there, or it is not a record this version can read.
     """
     file = locate(path)
-    if file.suffix != ".jsonl":
-        return _read_record(file)
-    try:
-        return _read_journal(file)
-    except UserError:
-        record = file.with_name(RECORD_FILE)
-        if file.exists() or not record.is_file():
-            raise
-        return _read_record(record)  # the run ended between two looks
+    if file.suffix == ".jsonl":
+        try:
+            _refuse_oversize(file)
+            return read_journal(file)
+        except UserError:
+            record = file.with_name(RECORD_FILE)
+            if file.exists() or not record.is_file():
+                raise
+            file = record  # the run ended after the file was located
+    _refuse_oversize(file)
+    data = _parse(_read_bytes(file), file)
+    for version in range(_version(data, file), SCHEMA_VERSION):
+        data = UPGRADES[version](data)
+    return _validate(data, file)
+
+
+def read_journal(path: Path) -> Record:
+    """Return the record that a journal's lines make, however large it is.
+
+    Raises:
+        UserError: It cannot be read, or a line before the last is damaged.
+    """
+    lines = _read_bytes(path).split(b"\n")
+    lines.pop()  # what follows the last line break was torn while it was written
+    if not lines:
+        raise UserError(f"'{path}' holds no complete line: the run was stopped before it began")
+    run = _Run(_read_header(lines[0], path))
+    for number, line in enumerate(lines[1:], start=2):
+        try:
+            run.add(to_storable(json.loads(line)))
+        except (ValueError, RecursionError) as error:
+            raise UserError(
+                f"line {number} of '{path}' is damaged ({_first_problem(error)}): "
+                "remove that line to read the rest"
+            ) from error
+    run.checks.sort(key=lambda check: check[0])  # workers finish in any order
+    checks = [(claim_id, check) for _, claim_id, check in run.checks]
+    return fold(run.header, run.facts, checks, run.finished, run.rates)
+
+
+@dataclass
+class _Run:
+    """What the lines of a journal hold."""
+
+    header: Record
+    facts: list[tuple[TargetFacts, Environment]] = field(default_factory=list)
+    checks: list[tuple[int, str, Check]] = field(default_factory=list)
+    rates: list[Rate] = field(default_factory=list)
+    finished: str | None = None
+
+    def add(self, line: object) -> None:
+        """Take in one line after the first; raise ValueError for one of no known kind."""
+        match line:
+            case {"claim": str(claim_id), "place": int(place), "check": check}:
+                self.checks.append((place, claim_id, Check.model_validate(check)))
+            case {"target": target, "environment": environment}:
+                known = TargetFacts.model_validate(target)
+                self.facts.append((known, Environment.model_validate(environment)))
+            case {"rate": rate}:
+                self.rates.append(Rate.model_validate(rate))
+            case {"finished": str(moment)}:
+                self.finished = moment
+            case _:
+                raise ValueError("neither a check nor facts nor a rate nor an end")
+
+
+def _read_header(line: bytes, path: Path) -> Record:
+    """Return a journal's plan. A journal of an older version is not upgraded."""
+    data = _parse(line, path)
+    if _version(data, path) != SCHEMA_VERSION:
+        raise UserError(
+            f"'{path}' is a stopped run of an older version ({data.get('suite', 'unknown')}): "
+            "turn it into a record with that version of probes"
+        )
+    return _validate(data, path)
+
+
+# --- where runs are ------------------------------------------------------------------------------
 
 
 def locate(path: Path) -> Path:
-    """The file that `read` reads: a record, or a journal where a run has no record.
+    """Return the file that `read` reads: a record, or a journal where a run has no record.
 
     Raises:
         UserError: The path leads to no run.
@@ -84,135 +156,98 @@ def locate(path: Path) -> Path:
         )
     if not path.is_dir():
         return path
-    runs = run_folders(path)
-    for folder in [path, *runs]:
+    for folder in [path, *run_folders(path)]:
         for name in (RECORD_FILE, JOURNAL_FILE):
             if (folder / name).is_file():
                 return folder / name
-    targets = sorted(child.name for child in _folders(path) if run_folders(child))
+    targets = sorted(f"'{child.name}'" for child in _folders(path) if run_folders(child))
     if targets:
-        raise UserError(f"'{path}' holds runs of several targets: name one of {_listed(targets)}")
+        names = ", ".join(targets[:5]) + (", …" if len(targets) > 5 else "")
+        raise UserError(f"'{path}' holds runs of several targets: name one of {names}")
     raise UserError(
         f"no run in '{path}': it holds no {RECORD_FILE} and no {JOURNAL_FILE}, nor do its folders"
     )
 
 
 def run_folders(folder: Path) -> list[Path]:
-    """The folders in a folder that hold a run, the newest first."""
-    runs = [
-        child
-        for child in _folders(folder)
-        if (child / RECORD_FILE).is_file() or _has_begun(child / JOURNAL_FILE)
-    ]
-    return sorted(runs, key=_age, reverse=True)
+    """Return the folders in a folder that hold a run, the newest first."""
+    return sorted(filter(_has_run, _folders(folder)), key=_age, reverse=True)
 
 
-def _has_begun(journal: Path) -> bool:
-    """Whether a run has said what it sets out to decide; one that is about to is none yet."""
+def _folders(folder: Path) -> list[Path]:
+    with _explain_failure(folder):
+        return [child for child in folder.iterdir() if child.is_dir()]
+
+
+def _has_run(folder: Path) -> bool:
+    """Return whether there is a record, or a journal with a first line."""
+    record = folder / RECORD_FILE
     try:
-        return journal.stat().st_size > 0
-    except OSError:  # there is none, or its run has ended: then there is a record
-        return journal.with_name(RECORD_FILE).is_file()
+        return record.is_file() or (folder / JOURNAL_FILE).stat().st_size > 0
+    except OSError:  # no journal, or its run has just ended: then there is a record
+        return record.is_file()
 
 
-def read_lines(path: Path) -> Record:
-    """The record that a journal's lines amount to, however large it is.
-
-    Raises:
-        UserError: It cannot be read, or a line before the last is damaged.
-    """
-    lines = _bytes(path).split(b"\n")
-    lines.pop()  # what stands behind the last line break was torn while it was written
-    if not lines:
-        raise UserError(f"'{path}' holds no complete line: the run was stopped before it began")
-    run = _Run(_header(_parsed(lines[0], path), path))
-    for number, line in enumerate(lines[1:], start=2):
-        _add(run, line, f"line {number} of '{path}'")
-    run.checks.sort(key=lambda check: check[0])  # workers finish in any order
-    checks = [(claim_id, check) for _, claim_id, check in run.checks]
-    return fold(run.header, run.facts, checks, run.finished, run.rates)
+def _age(folder: Path) -> tuple[str, int, str]:
+    """Return a key that sorts runs by their start; those of one second in the order they began."""
+    match = _RUN_NAME.fullmatch(folder.name)
+    return (match[1], int(match[2] or 1), "") if match else ("", 0, folder.name)
 
 
-@dataclass
-class _Run:
-    """What a journal has told so far."""
-
-    header: Record
-    facts: list[tuple[TargetFacts, Environment]] = field(default_factory=list)
-    checks: list[tuple[int, str, Check]] = field(default_factory=list)
-    rates: list[Rate] = field(default_factory=list)
-    finished: str | None = None
+# --- what files hold -----------------------------------------------------------------------------
 
 
-def _add(run: _Run, line: bytes, name: str) -> None:
-    """Take in one line after the first; `name` says which, for a refusal."""
+@contextmanager
+def _explain_failure(path: Path) -> Iterator[None]:
     try:
-        match to_storable(json.loads(line)):
-            case {"claim": str(claim_id), "place": int(place), "check": check}:
-                run.checks.append((place, claim_id, Check.model_validate(check)))
-            case {"target": target, "environment": environment}:
-                known = TargetFacts.model_validate(target)
-                run.facts.append((known, Environment.model_validate(environment)))
-            case {"rate": rate}:
-                run.rates.append(Rate.model_validate(rate))
-            case {"finished": str(moment)}:
-                run.finished = moment
-            case _:
-                raise ValueError("neither a check nor facts nor a rate nor an end")
-    except (ValueError, RecursionError) as error:
+        yield
+    except OSError as error:
+        raise UserError(f"'{path}' cannot be read: {error.strerror}") from error
+
+
+def _refuse_oversize(path: Path) -> None:
+    with _explain_failure(path):
+        size = path.stat().st_size
+    if size > MAX_BYTES:
         raise UserError(
-            f"{name} is damaged ({_first_line(error)}): remove that line to read the rest"
-        ) from error
-
-
-def _read_journal(path: Path) -> Record:
-    _refuse_oversize(path)
-    return read_lines(path)
-
-
-def _read_record(path: Path) -> Record:
-    _refuse_oversize(path)
-    return _validated(_upgraded(_parsed(_bytes(path), path), path), path)
-
-
-def _header(data: dict[str, Any], path: Path) -> Record:
-    """A journal's first line. A journal is what one version left behind: it is not upgraded."""
-    if _version(data, path) != SCHEMA_VERSION:
-        raise UserError(
-            f"'{path}' is a stopped run of an older version ({data.get('suite', 'unknown')}): "
-            "turn it into a record with that version of probes"
+            f"'{path}' has {size / 2**20:,.0f} MiB; a record of more than "
+            f"{MAX_BYTES // 2**20} MiB is not read"
         )
-    return _validated(data, path)
 
 
-def _parsed(raw: bytes, path: Path) -> dict[str, Any]:
-    """The JSON object in a file or line."""
+def _read_bytes(path: Path) -> bytes:
+    with _explain_failure(path):
+        return path.read_bytes()
+
+
+def _parse(raw: bytes, path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file or line."""
     if not raw.strip():
         raise UserError(f"'{path}' is empty: expected the record of a run")
     try:
         data = to_storable(json.loads(raw.decode("utf-8-sig")))
     except RecursionError as error:
         raise UserError(f"'{path}' is nested too deeply to be the record of a run") from error
-    except json.JSONDecodeError as error:
-        if raw.lstrip()[:1] == b"{" and _at_end(error):
+    except ValueError as error:  # not UTF-8, not JSON, or a number of thousands of digits
+        if raw.lstrip()[:1] == b"{" and _is_at_end(error):
             raise UserError(f"'{path}' is truncated: it ends in the middle of a record") from error
         raise UserError(f"'{path}' is not JSON: expected the record of a run") from error
-    except ValueError as error:  # not UTF-8, or a number of thousands of digits
-        raise UserError(f"'{path}' is not JSON: expected the record of a run") from error
     if not isinstance(data, dict) or "schema_version" not in data:
-        raise UserError(f"'{path}' is not the record of a run: it states no schema_version")
+        raise UserError(f"'{path}' {NO_RECORD}: it states no schema_version")
     return data
 
 
-def _at_end(error: json.JSONDecodeError) -> bool:
-    """Whether the text ended before the JSON did."""
-    return error.msg.startswith("Unterminated string") or error.pos >= len(error.doc.rstrip()) - 1
+def _is_at_end(error: ValueError) -> bool:
+    """Return whether the text ended before the JSON did."""
+    return isinstance(error, json.JSONDecodeError) and (
+        error.msg.startswith("Unterminated string") or error.pos >= len(error.doc.rstrip()) - 1
+    )
 
 
 def _version(data: dict[str, Any], path: Path) -> int:
     version = data["schema_version"]
     if type(version) is not int or version < 1:
-        raise UserError(f"'{path}' is not the record of a run: schema_version is {version!r:.40}")
+        raise UserError(f"'{path}' {NO_RECORD}: schema_version is {version!r:.40}")
     if version > SCHEMA_VERSION:
         raise UserError(
             f"'{path}' was written by a newer version of probes (format {version}, this one reads "
@@ -221,74 +256,26 @@ def _version(data: dict[str, Any], path: Path) -> int:
     return version
 
 
-def _upgraded(data: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The data in the present format, reached step by step."""
-    for version in range(_version(data, path), SCHEMA_VERSION):
-        data = UPGRADES[version](data)
-    return data
-
-
-def _validated(data: dict[str, Any], path: Path) -> Record:
+def _validate(data: dict[str, Any], path: Path) -> Record:
     try:
         record = Record.model_validate(data)
     except ValidationError as error:
-        raise UserError(f"'{path}' is not the record of a run: {_first_line(error)}") from error
+        raise UserError(f"'{path}' {NO_RECORD}: {_first_problem(error)}") from error
     except RecursionError as error:
         raise UserError(f"'{path}' is nested too deeply to be the record of a run") from error
     for claim_id, times in Counter(claim.id for claim in record.claims).items():
         if times > 1:
             raise UserError(
-                f"'{path}' is not the record of a run: it has the claim {quote(claim_id)} "
-                f"{times} times"
+                f"'{path}' {NO_RECORD}: it has the claim {quote(claim_id)} {times} times"
             )
     return record
 
 
-def _first_line(error: Exception) -> str:
-    """What is wrong, in a few words: of a validation error its first place and message."""
-    if isinstance(error, ValidationError):
-        first = error.errors(include_url=False, include_input=False)[0]
-        # A key is whatever the file says: it must neither fill a screen nor command a terminal.
-        place = ".".join(quote(str(part)[:60], limit=999)[1:-1] for part in first["loc"])
-        return f"{shorten(place, 200)}: {first['msg']}"
-    return str(error)
-
-
-def _refuse_oversize(path: Path) -> None:
-    size = _size(path)
-    if size > MAX_BYTES:
-        raise UserError(
-            f"'{path}' has {size / 2**20:,.0f} MiB; a record of more than "
-            f"{MAX_BYTES // 2**20} MiB is not read"
-        )
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError as error:
-        raise UserError(f"'{path}' cannot be read: {error.strerror}") from error
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"'{path}' cannot be read: {error.strerror}") from error
-
-
-def _folders(folder: Path) -> list[Path]:
-    try:
-        return [child for child in folder.iterdir() if child.is_dir()]
-    except OSError as error:
-        raise UserError(f"'{folder}' cannot be read: {error.strerror}") from error
-
-
-def _age(folder: Path) -> tuple[str, int, str]:
-    """Sorts runs by their start; those of the same second in the order they began."""
-    match = _RUN_NAME.fullmatch(folder.name)
-    return (match[1], int(match[2] or 1), "") if match else ("", 0, folder.name)
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(f"'{name}'" for name in names[:5]) + (", …" if len(names) > 5 else "")
+def _first_problem(error: Exception) -> str:
+    """Return what is wrong in a few words; of a validation error its first place and message."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False, include_input=False)[0]
+    # A key of the file may be long, or hold terminal codes.
+    place = ".".join(quote(str(part)[:60], limit=999)[1:-1] for part in first["loc"])
+    return f"{shorten(place, 200)}: {first['msg']}"

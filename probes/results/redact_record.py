@@ -1,50 +1,39 @@
-"""Redaction of a record: every text that an author, a model or a library wrote."""
+"""Redact every text in a record that an author, a model or a library wrote."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+from probes.schema.record import Check, ClaimRecord, Rate, Record
 
 if TYPE_CHECKING:
     from probes._util.redaction import Redactor
-    from probes.schema.record import Check, ClaimRecord, Rate, Record
+
+_Part = TypeVar("_Part", Check, ClaimRecord, Rate)
+
+FIELDS: dict[type, tuple[str, ...]] = {
+    Check: ("name", "reason", "values"),
+    ClaimRecord: ("title", "differs", "reason"),
+    Rate: ("reason",),
+}
+"""The fields of each part that hold such texts; a claim's id and section are names, and stay."""
 
 
-def redact_check(redactor: Redactor, check: Check) -> Check:
-    """Redact a check's name, reason and evidence."""
-    return check.model_copy(
-        update={
-            "name": redactor.redact_text(check.name),
-            "reason": redactor.redact_text(check.reason),
-            "values": redactor.redact_value(check.values),
-        }
+def redact(redactor: Redactor, part: _Part) -> _Part:
+    """Return a check, a claim or a rate redacted; a claim's checks are not."""
+    fields = FIELDS[type(part)]
+    return part.model_copy(
+        update={name: redactor.redact_value(getattr(part, name)) for name in fields}
     )
-
-
-def redact_claim(redactor: Redactor, claim: ClaimRecord) -> ClaimRecord:
-    """Redact what a claim's author wrote; its id and section are names, and stay."""
-    return claim.model_copy(
-        update={
-            "title": redactor.redact_text(claim.title),
-            "differs": redactor.redact_text(claim.differs),
-        }
-    )
-
-
-def redact_rate(redactor: Redactor, rate: Rate) -> Rate:
-    """Redact the reason for which a rate was not measured."""
-    return rate.model_copy(update={"reason": redactor.redact_text(rate.reason)})
 
 
 def redact_record(redactor: Redactor, record: Record) -> Record:
-    """Redact every claim, check and rate of a record."""
+    """Return a record with every claim, check and rate redacted."""
     claims = [
-        redact_claim(redactor, claim).model_copy(
-            update={
-                "reason": redactor.redact_text(claim.reason),
-                "evidence": tuple(redact_check(redactor, check) for check in claim.evidence),
-            }
+        redact(redactor, claim).model_copy(
+            update={"evidence": tuple(redact(redactor, check) for check in claim.evidence)}
         )
         for claim in record.claims
     ]
-    rates = tuple(redact_rate(redactor, rate) for rate in record.throughput)
+    rates = tuple(redact(redactor, rate) for rate in record.throughput)
     return record.model_copy(update={"claims": tuple(claims), "throughput": rates})

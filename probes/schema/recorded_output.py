@@ -135,7 +135,7 @@ def describe_provenance(facts: TargetFacts, environment: Environment, *, batch: 
     >>> from probes.results import environment
     >>> model = load("embedded")
     >>> _ = model.network
-    >>> describe_provenance(model.facts(), environment.describe(), batch=1).dtype
+    >>> describe_provenance(model.facts(), environment.describe_environment(), batch=1).dtype
     'float32'
     """
     kind = facts.device.partition(":")[0]

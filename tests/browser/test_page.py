@@ -281,8 +281,8 @@ def two_runs(report_dir: Path) -> list[Run]:
     """A run where all holds, and one where a claim fails."""
     for hour, verdict in enumerate((Verdict.HOLDS, Verdict.FAILS)):
         journal = Journal.begin(report_dir, header(started=f"2026-11-23T0{hour}:00:00Z"))
-        journal.check("bos-inserted", check())
-        journal.check("pad-token", check(verdict=verdict))
+        journal.write_check("bos-inserted", check())
+        journal.write_check("pad-token", check(verdict=verdict))
         journal.finish(FINISHED, write_report)
     return list_runs(report_dir)
 

@@ -12,7 +12,7 @@ from probes.engines.transformers import hooks
 from probes.errors import UserError
 from probes.measure import decoding
 from probes.plugin import snapshots
-from probes.results.environment import describe
+from probes.results.environment import describe_environment
 from probes.schema.recorded_output import describe_provenance
 
 if TYPE_CHECKING:
@@ -105,7 +105,8 @@ def recorded(model: Model, snapshot: SnapshotAssertion) -> snapshots.Recorded:
     facts = model.facts()
     try:
         return snapshots.recorded(
-            snapshot, describe_provenance(facts, describe(facts.device), batch=len(PROMPTS))
+            snapshot,
+            describe_provenance(facts, describe_environment(facts.device), batch=len(PROMPTS)),
         )
     except UserError as error:
         pytest.fail(str(error), pytrace=False)

@@ -13,7 +13,7 @@ from probes.data import published
 from probes.data.tokenizer_texts import PROMPTS
 from probes.measure import decoding, determinism, embeddings, recorded_outputs
 from probes.plugin import snapshots
-from probes.results.environment import describe
+from probes.results.environment import describe_environment
 from probes.schema.recorded_output import Recording, describe_provenance, parse_recording
 from probes.stats.near_tie import judge_text
 from probes.stats.rounding import logit_tolerance
@@ -58,7 +58,7 @@ def sound() -> Recording:
         torch.set_num_threads(before)
     facts = model.facts()
     return Recording(
-        made=describe_provenance(facts, describe(facts.device), batch=len(PROMPTS)),
+        made=describe_provenance(facts, describe_environment(facts.device), batch=len(PROMPTS)),
         texts={name: recorded_outputs.recorded_text(text) for name, text in found.items()},
         numbers=recorded_outputs.recorded_numbers(model, found),
     )
@@ -79,7 +79,7 @@ def decided(check: Callable[..., None], model: Model, sound: Recording) -> dict[
     """Decide a claim about recorded outputs against what the sound model gave."""
     part: dict[str, Any] = {"texts": {}} if "numbers" in check.__name__ else {"numbers": {}}
     baseline = sound.model_copy(update=part)
-    now = describe_provenance(model.facts(), describe(), batch=len(PROMPTS))
+    now = describe_provenance(model.facts(), describe_environment(), batch=len(PROMPTS))
     recorded = snapshots.Recorded(now, baseline, False, Ledger())  # type: ignore[arg-type]
     evidence: dict[str, Any] = {}
     check(model, lambda _: texts(model), recorded, evidence)

@@ -431,7 +431,7 @@ def test_a_disk_that_fills_up_ends_the_run_and_keeps_what_was_decided(
     from probes.results.journal import Journal
     from probes.results.reading import read
 
-    check = Journal.check
+    check = Journal.write_check
 
     def full(self: Journal, claim_id: str, *rest: Any) -> None:
         if claim_id != "before":
@@ -441,7 +441,7 @@ def test_a_disk_that_fills_up_ends_the_run_and_keeps_what_was_decided(
     def never(self: Journal, *_: object) -> None:
         raise UserError("the run cannot be written: No space left on device")
 
-    monkeypatch.setattr(Journal, "check", full)
+    monkeypatch.setattr(Journal, "write_check", full)
     monkeypatch.setattr(Journal, "finish", never)
     warm_project.test_file(TWO)
     result = warm_project.run()

@@ -57,7 +57,7 @@ def test_report_makes_a_page_of_a_stopped_run_and_says_that_it_is_incomplete(
     whole = Journal.begin(tmp_path, header())
     whole.finish(FINISHED, write_report)
     journal = Journal.begin(tmp_path, header())
-    journal.check("bos-inserted", check())
+    journal.write_check("bos-inserted", check())
     assert run("report", tmp_path / "embedded") == 0
     page = journal.folder / "report.html"
     out, err = capsys.readouterr()

@@ -143,10 +143,10 @@ def test_whatever_a_record_holds_it_is_read_or_refused_in_one_line(
 def lines(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     """A journal with a line of every kind."""
     journal = Journal.begin(tmp_path_factory.mktemp("journal"), header())
-    journal.check("bos-inserted", check(values={"text": "日本", "odd": [1, {"two": None}]}))
-    journal.facts(LOADED, ENVIRONMENT)
-    journal.rate(rates()[0])
-    journal.check("unplanned", check())
+    journal.write_check("bos-inserted", check(values={"text": "日本", "odd": [1, {"two": None}]}))
+    journal.write_facts(LOADED, ENVIRONMENT)
+    journal.write_rate(rates()[0])
+    journal.write_check("unplanned", check())
     written = (journal.folder / JOURNAL_FILE).read_text(encoding="utf-8").splitlines()
     return [*map(json.loads, written), {"finished": "2026-11-23T07:51:52Z"}]
 

@@ -118,7 +118,9 @@ def test_no_planted_name_path_or_token_reaches_the_run_folder(
     journal = Journal.begin(
         tmp_path / "out", header(planned("bos-inserted", title=text)), someone / "tiny"
     )
-    journal.check("bos-inserted", check(text, reason=text, values={text: [text, {text: text}]}))
+    journal.write_check(
+        "bos-inserted", check(text, reason=text, values={text: [text, {text: text}]})
+    )
     killed = (journal.folder / "journal.jsonl").read_text(encoding="utf-8")
     journal.finish(FINISHED, write_report)
     written = [killed, *(p.read_text(encoding="utf-8") for p in journal.folder.iterdir())]

@@ -476,8 +476,8 @@ def test_the_page_lets_nothing_in_but_its_own_style() -> None:
 def finished_run(report_dir: Path, name: str = "embedded", started: str = STARTED) -> Path:
     target = TARGET.model_copy(update={"name": name})
     journal = Journal.begin(report_dir, header(target=target, started=started))
-    journal.check("bos-inserted", check())
-    journal.check("pad-token", check(verdict=Verdict.FAILS, reason="it has one"))
+    journal.write_check("bos-inserted", check())
+    journal.write_check("pad-token", check(verdict=Verdict.FAILS, reason="it has one"))
     journal.finish(FINISHED, write_report)
     return journal.folder
 
@@ -507,7 +507,7 @@ def test_the_index_lists_targets_by_name_and_runs_newest_first(tmp_path: Path) -
 def test_the_index_lists_broken_and_stopped_runs_as_such(tmp_path: Path) -> None:
     whole = finished_run(tmp_path)
     stopped = Journal.begin(tmp_path, header())
-    stopped.check("bos-inserted", check())
+    stopped.write_check("bos-inserted", check())
     for name, text in {
         "20261101T000000Z": "",
         "20261102T000000Z": '{"schema_version": 1, "claims": [',
@@ -558,10 +558,10 @@ def several_runs(report_dir: Path, verdicts: str) -> list[Run]:
         if letter == "-":
             plan = plan.model_copy(update={"claims": plan.claims[:1]})
         journal = Journal.begin(report_dir, plan)
-        journal.check("bos-inserted", check())
+        journal.write_check("bos-inserted", check())
         if letter != "-":
             verdict = {"h": Verdict.HOLDS, "f": Verdict.FAILS}[letter]
-            journal.check("pad-token", check(verdict=verdict, reason="it has one"))
+            journal.write_check("pad-token", check(verdict=verdict, reason="it has one"))
         journal.finish(FINISHED, write_report)
     return list_runs(report_dir)
 

@@ -48,7 +48,8 @@ from tests.support.samples import check, header, planned
 journal = Journal.begin(Path(sys.argv[1]), header(planned("round-trip", checks=10**6)))
 print(journal.folder, flush=True)
 for number in range(10**6):
-    journal.check("round-trip", check(f"test[{number}]", values={"text": "日本" * (number % 50)}))
+    values = {"text": "日本" * (number % 50)}
+    journal.write_check("round-trip", check(f"test[{number}]", values=values))
     print(number, flush=True)
 """
 
@@ -70,9 +71,9 @@ def test_a_run_gets_a_folder_by_target_and_time(tmp_path: Path) -> None:
 def test_rates_are_kept_in_the_order_they_came_and_their_reasons_scrubbed(tmp_path: Path) -> None:
     journal = begun(tmp_path)
     for rate in rates():
-        journal.rate(rate)
+        journal.write_rate(rate)
     home = Path.home() / "secret"
-    journal.rate(Rate(what="copy", unit="bytes", reason=f"no room in {home}"))
+    journal.write_rate(Rate(what="copy", unit="bytes", reason=f"no room in {home}"))
     stopped = read(journal.folder)
     assert not stopped.complete
     assert stopped.throughput[:-1] == rates()
@@ -83,8 +84,8 @@ def test_rates_are_kept_in_the_order_they_came_and_their_reasons_scrubbed(tmp_pa
 def test_a_finished_run_leaves_record_report_and_index_and_nothing_else(tmp_path: Path) -> None:
     journal = begun(tmp_path)
     for claim in ("bos-inserted", "pad-token"):
-        journal.check(claim, check())
-    journal.facts(LOADED, ENVIRONMENT)
+        journal.write_check(claim, check())
+    journal.write_facts(LOADED, ENVIRONMENT)
     finished = journal.finish(FINISHED, write_report)
     assert sorted(path.name for path in journal.folder.iterdir()) == ["record.json", "report.html"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["embedded", "index.html"]
@@ -96,9 +97,9 @@ def test_a_finished_run_leaves_record_report_and_index_and_nothing_else(tmp_path
 
 def test_facts_may_come_several_times_and_from_several_workers(tmp_path: Path) -> None:
     journal = begun(tmp_path)
-    journal.facts(TARGET.model_copy(update={"tokenizer": "LlamaTokenizerFast"}), ENVIRONMENT)
-    journal.facts(LOADED, ENVIRONMENT)
-    journal.facts(TARGET, ENVIRONMENT)
+    journal.write_facts(TARGET.model_copy(update={"tokenizer": "LlamaTokenizerFast"}), ENVIRONMENT)
+    journal.write_facts(LOADED, ENVIRONMENT)
+    journal.write_facts(TARGET, ENVIRONMENT)
     target = read(journal.folder).target
     assert (target.tokenizer, target.device) == ("LlamaTokenizerFast", "cpu")
 
@@ -106,14 +107,14 @@ def test_facts_may_come_several_times_and_from_several_workers(tmp_path: Path) -
 def test_every_check_is_on_the_disk_when_the_call_returns(tmp_path: Path) -> None:
     journal = begun(tmp_path)
     for number in range(5):
-        journal.check("bos-inserted", check(f"test[{number}]"))
+        journal.write_check("bos-inserted", check(f"test[{number}]"))
         assert json.loads(lines(journal)[-1])["check"]["name"] == f"test[{number}]"
 
 
 def test_checks_stand_in_the_order_of_their_places_however_they_came(tmp_path: Path) -> None:
     journal = begun(tmp_path, "round-trip")
     for place in (2, 0, 1, 0):
-        journal.check("round-trip", check(f"test[{place}]"), place)
+        journal.write_check("round-trip", check(f"test[{place}]"), place)
     names = [item.name for item in read(journal.folder).claims[0].evidence]
     assert names == ["test[0]", "test[0]", "test[1]", "test[2]"]
 
@@ -139,8 +140,8 @@ def test_a_run_killed_at_a_random_moment_loses_no_verdict(tmp_path: Path, second
 @pytest.mark.parametrize("cut", [1, 2, 20, 100])
 def test_a_torn_last_line_is_dropped(tmp_path: Path, cut: int) -> None:
     journal = begun(tmp_path)
-    journal.check("bos-inserted", check())
-    journal.check("pad-token", check(values={"text": "日本" * 50}))
+    journal.write_check("bos-inserted", check())
+    journal.write_check("pad-token", check(values={"text": "日本" * 50}))
     path = journal.folder / "journal.jsonl"
     path.write_bytes(path.read_bytes()[:-cut])
     assert [claim.verdict for claim in read(path).claims] == [Verdict.HOLDS, None]
@@ -148,7 +149,7 @@ def test_a_torn_last_line_is_dropped(tmp_path: Path, cut: int) -> None:
 
 def test_a_killed_run_is_read_as_incomplete_with_all_it_had_decided(tmp_path: Path) -> None:
     journal = begun(tmp_path)
-    journal.check("bos-inserted", check(verdict=Verdict.FAILS, reason="no BOS"))
+    journal.write_check("bos-inserted", check(verdict=Verdict.FAILS, reason="no BOS"))
     stopped = read(journal.folder)
     assert (stopped.complete, stopped.finished) == (False, None)
     assert [(claim.verdict, claim.reason) for claim in stopped.claims] == [
@@ -192,7 +193,7 @@ def test_who_reads_while_runs_begin_and_end_meets_no_half_of_one(tmp_path: Path)
         for _ in range(6):
             journal = begun(tmp_path)
             for claim in ("bos-inserted", "pad-token"):
-                journal.check(claim, check())
+                journal.write_check(claim, check())
             journal.finish(FINISHED, write_report)
 
     runs = [Thread(target=run) for _ in range(2)]
@@ -212,7 +213,7 @@ def test_a_full_disk_is_told_in_one_line_and_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal = begun(tmp_path)
-    journal.check("bos-inserted", check())
+    journal.write_check("bos-inserted", check())
     real_write = os.write
 
     def half_then_full(handle: int, data: bytes) -> int:
@@ -223,14 +224,14 @@ def test_a_full_disk_is_told_in_one_line_and_loses_nothing(
     with monkeypatch.context() as full:
         full.setattr(os, "write", half_then_full)
         with pytest.raises(UserError) as refusal:
-            journal.check("pad-token", check())
+            journal.write_check("pad-token", check())
     assert str(refusal.value) == (
         f"the run cannot be written to '{journal.folder}': No space left on device; what was "
         "decided before is kept in journal.jsonl there: make room, then 'probes report' on that "
         "folder shows it"
     )
     assert read(journal.folder).claims[0].verdict is Verdict.HOLDS
-    journal.check("pad-token", check())
+    journal.write_check("pad-token", check())
     assert journal.finish(FINISHED, write_report).complete
 
 
@@ -239,7 +240,7 @@ def test_a_disk_that_is_full_at_the_end_leaves_the_journal(
 ) -> None:
     journal = begun(tmp_path)
     for claim in ("bos-inserted", "pad-token"):
-        journal.check(claim, check())
+        journal.write_check(claim, check())
 
     def full(self: Path, target: Path) -> Path:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -187,8 +187,8 @@ def test_a_record_of_format_1_has_no_throughput_and_all_else(tmp_path: Path) -> 
 
 def journal(folder: Path) -> Path:
     begun = Journal.begin(folder, header())
-    begun.check("bos-inserted", check())
-    begun.check("pad-token", check())
+    begun.write_check("bos-inserted", check())
+    begun.write_check("pad-token", check())
     return begun.folder / "journal.jsonl"
 
 
