@@ -5,7 +5,7 @@ python -m tests.faults.page --findings RESULTS.json > tests/faults/findings.json
 python -m tests.faults.page > docs/faults.md
 python -m tests.faults.page --json > probes/report/html/faults.json
 
-The first two, some minutes together, are for the page's part on what was found.
+The first two commands (some minutes) update the part "What they find".
 """
 
 from __future__ import annotations
@@ -19,55 +19,55 @@ from probes.schema.claim import catalogue
 from tests.faults.catalogue import CATALOGUE
 
 UNSEEN = (
-    "Draws that differ from their law by less than a test's smallest shift, which its evidence "
-    "states: 0.3 % of probability moved from the likeliest token to the others where 2,000,000 are "
-    "drawn from 16 tokens, mostly 2 to 4 % elsewhere.",
-    "A dropped token drawn about once in 10,000 draws or more rarely: one run may not meet it.",
-    "A network that is wrong in every way of computing it, by the same amount, where no recorded "
-    "outputs of it lie beside the claims: they compare caches, paddings, attention implementations "
-    "and threads with one another, and with what was recorded, not with a second implementation.",
-    "Weights changed by so little that no answer changes: that takes a comparison with an earlier "
-    "record of the same target.",
+    "Draws that differ from their distribution by less than a test can detect. The evidence states "
+    "that limit: 0.3 % of probability moved from the most likely token to the others in 2,000,000 "
+    "draws from 16 tokens, mostly 2 to 4 % in other tests.",
+    "A dropped token drawn about once in 10,000 draws or more rarely: one run may not draw it.",
+    "A network that is wrong by the same amount in every way of computing it, if there are no "
+    "recorded outputs: the claims compare caches, paddings, attention implementations and threads "
+    "with one another and with recorded outputs, not with a second implementation.",
+    "Weights changed by so little that no answer changes: compare with an earlier record of the "
+    "same target to see it.",
 )
-"""What no claim catches, and why."""
+"""Faults that no claim catches, with the reason."""
 
 ON_STAND_INS = {
-    "default-text": ("another text published", "test_record_faults.py"),
+    "default-text": ("a different published text", "test_record_faults.py"),
     "embedding-row-0": ("a component of the row 0.1 % larger", "test_embedding_faults.py"),
-    "cosine-exceptions": ("dog's row in the place of fish's", "test_embedding_faults.py"),
+    "cosine-exceptions": ("dog's row instead of fish's", "test_embedding_faults.py"),
     "pca-odd-distance": (
-        "royalty nearer people than the unrelated words are",
+        "royalty closer to people than the unrelated words are",
         "test_embedding_faults.py",
     ),
-    "bos-recorded": ("another text published", "test_record_faults.py"),
-    "stories-recorded": ("other stories told", "test_task_faults.py"),
+    "bos-recorded": ("a different published text", "test_record_faults.py"),
+    "stories-recorded": ("different stories", "test_task_faults.py"),
 }
-"""Claims about the weights of Mistral-7B: what they were seen red under, on stand-ins for those."""
+"""For each claim about the weights of Mistral-7B: the fault on stand-in weights, and its test."""
 
 COMPARED = {
-    "again": ("nothing", "the same: rounding explains all that moved"),
-    "one-thread": ("one thread in the place of all", "the same: rounding explains all that moved"),
+    "again": ("nothing", "the same: rounding explains all changes"),
+    "one-thread": ("one thread instead of all", "the same: rounding explains all changes"),
     "noisy-weights": (
         "every weight by about 0.5 %",
         "the distributions drifted, `recorded-texts` newly fails",
     ),
     "bfloat16": (
-        "weights in bfloat16 in the place of float32",
-        "the distributions drifted, no claim newly fails (`recorded-texts` left out)",
+        "weights in bfloat16 instead of float32",
+        "the distributions drifted, no claim newly fails (without `recorded-texts`)",
     ),
     "top-p-before-top-k": (
-        "top-p before top-k",
+        "top-p applied before top-k",
         "`filter-order` newly fails, the rest is the same",
     ),
 }
-"""By a second run's name: what changed since the first, and what comparing the two says."""
+"""For each second run: the change since the first run, and the result of the comparison."""
 
 FINDINGS_COMMAND = (
     "python -m tests.faults.runner RESULTS.json && "
     "python -m tests.faults.page --findings RESULTS.json > tests/faults/findings.json"
 )
 FINDINGS = Path(__file__).with_name("findings.json")
-"""For each fault what each claim said that failed, when this was last measured."""
+"""The last measured message of each failing claim under each fault."""
 
 LONGEST = 240
 """Most characters of a finding."""
@@ -77,13 +77,13 @@ DATA_COMMAND = "python -m tests.faults.page --json > probes/report/html/faults.j
 
 
 def page() -> str:
-    """The whole page, in Markdown."""
+    """Return the page as Markdown."""
     parts = (_introduction(), _faults(), _claims(), _findings(), _compared(), _unseen())
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
 
 
 def data() -> str:
-    """Each fault with what it stands for and the claims it turns red, as JSON."""
+    """Return the faults as JSON: name, real case, and the claims that fail."""
     faults = [
         {"name": fault.name, "stands_for": fault.stands_for, "claims": fault.claims}
         for fault in CATALOGUE.values()
@@ -92,7 +92,7 @@ def data() -> str:
 
 
 def findings(results: Path) -> str:
-    """What the runner's results come to: the first failing check of each claim, in a line."""
+    """Return, as JSON, the first failing check of each claim in the runner's results."""
     verdicts = json.loads(results.read_text(encoding="utf-8"))
     first = {
         fault: {
@@ -111,12 +111,11 @@ def _introduction() -> list[str]:
         "",
         f"<!-- Made by: {COMMAND} -->",
         "",
-        f"A claim that nothing can turn red says nothing. `pytest tests/faults` breaks the stack "
-        f"under test in {len(CATALOGUE)} ways, one at a time, and sees the claims below fail on "
-        "the embedded model; those that need the weights of Mistral-7B fail on stand-ins. No fault "
-        "goes unseen; without any the same checks hold. `-rP` shows "
-        "what each claim found; `--all-claims` decides all claims under each fault, about a minute "
-        "each.",
+        f"A claim that cannot fail shows nothing. `pytest tests/faults` breaks the stack under "
+        f"test in {len(CATALOGUE)} ways, one at a time, and checks that the claims below fail on "
+        "the embedded model; claims about the weights of Mistral-7B fail on stand-in weights. "
+        "Every fault is seen; without a fault the same checks hold. `-rP` shows what each claim "
+        "found; `--all-claims` decides all claims under each fault, about a minute per fault.",
     ]
 
 
@@ -125,7 +124,7 @@ def _faults() -> list[str]:
         f"| {fault.name} | {fault.stands_for} | {_listed(fault.claims)} |"
         for fault in CATALOGUE.values()
     ]
-    return ["## Each fault", "", "| fault | stands for | turns red |", "|---|---|---|", *rows]
+    return ["## Each fault", "", "| fault | real case | claims that fail |", "|---|---|---|", *rows]
 
 
 def _claims() -> list[str]:
@@ -135,10 +134,10 @@ def _claims() -> list[str]:
     }
     rows = [f"| `{claim}` | {', '.join(names)} |" for claim, names in by_claim.items() if names]
     stand_ins = [
-        f"| `{claim}` | {what}, on a stand-in for the weights it needs (tests/faults/{file}) |"
+        f"| `{claim}` | {what}, on stand-in weights (tests/faults/{file}) |"
         for claim, (what, file) in ON_STAND_INS.items()
     ]
-    return ["## Each claim", "", "| claim | seen red under |", "|---|---|", *rows, *stand_ins]
+    return ["## Each claim", "", "| claim | fails under |", "|---|---|", *rows, *stand_ins]
 
 
 def _findings() -> list[str]:
@@ -150,8 +149,8 @@ def _findings() -> list[str]:
     return [
         "## What they find",
         "",
-        "What the first failing check of each claim said: how far what it measures had moved. "
-        "Steps and positions count from 0. Where two ways of computing are compared, either may "
+        "The message of each claim's first failing check shows how far its measurement moved. "
+        "Steps and positions count from 0. If two ways of computing are compared, either can "
         "be the wrong one. The last digits vary with the machine.",
         "",
         "| fault | claim | finding |",
@@ -161,7 +160,7 @@ def _findings() -> list[str]:
 
 
 def short(reason: str) -> str:
-    """The first line of a reason, without the name of its check."""
+    """Return the first line of a reason, without the name of its check."""
     line = reason.partition(": ")[2].partition("\n")[0]
     return line if len(line) <= LONGEST else f"{line[:LONGEST].rstrip()} …"
 
@@ -171,11 +170,11 @@ def _compared() -> list[str]:
     return [
         "## What a comparison says",
         "",
-        "Some changes turn few claims red, or none, for want of anything to compare with. Two "
-        "records of one target show them, [compared](comparing.md) with each other. Decided here: "
+        "Some changes turn few claims red, or none, because a single run has nothing to compare "
+        "with. [Comparing](comparing.md) two records of one target shows them. Decided here: "
         "`next-token`, `filter-order`, `greedy-argmax`, `greedy-deterministic`, `recorded-texts`.",
         "",
-        "| what changed | what is said |",
+        "| what changed | result of the comparison |",
         "|---|---|",
         *rows,
     ]
@@ -190,7 +189,7 @@ def _listed(claims: tuple[str, ...]) -> str:
 
 
 def main(*arguments: str) -> None:
-    """Print what is asked for."""
+    """Print the page, its data or its findings."""
     match arguments:
         case ("--findings", results):
             print(findings(Path(results)), end="")

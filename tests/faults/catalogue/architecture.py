@@ -27,7 +27,7 @@ def inside(model: Model, part: str, change: Callable[[Any], Any]) -> Patch:
 
 
 @fault(
-    "positions turned by another base: a rope_theta lost with the configuration's new keys "
+    "a wrong base of the rotary positions: rope_theta lost among the configuration's new keys "
     "(transformers 5 renamed it to rope_parameters)",
     "recorded-texts",
 )
@@ -37,7 +37,7 @@ def rope_base_wrong(model: Model) -> Patch:
 
 
 @fault(
-    "positions turned in half precision: wrong far from the beginning (transformers 25306)",
+    "rotary positions in half precision: wrong far from the beginning (transformers 25306)",
     "recorded-texts",
 )
 def rope_in_half_precision(model: Model) -> Patch:
@@ -47,7 +47,7 @@ def rope_in_half_precision(model: Model) -> Patch:
     return wrapped(model.network.model.rotary_emb, "forward", half)
 
 
-@fault("norm weights stored less 1, as Gemma's are, and taken as they are", "recorded-texts")
+@fault("norm weights used as 1 + weight, as in Gemma", "recorded-texts")
 def norm_weights_one_too_large(model: Model) -> Patch:
     weight = model.network.get_submodule(f"{FIRST_LAYER}.input_layernorm").weight
     return swapped(weight, "data", weight.data + 1)
@@ -59,13 +59,13 @@ def norm_epsilon_too_large(model: Model) -> Patch:
     return swapped(norm, "variance_epsilon", 1e-2)
 
 
-@fault("heads of keys given to the wrong group of queries", "recorded-texts")
+@fault("key heads used by the wrong group of query heads", "recorded-texts")
 def key_heads_in_another_order(model: Model) -> Patch:
     width = model.network.config.head_dim
     return inside(model, f"{FIRST_LAYER}.self_attn.k_proj", lambda keys: keys.roll(width, dims=-1))
 
 
-@fault("a prompt's tokens see those after them: a causal mask lost", "greedy-argmax")
+@fault("prompt tokens attend to later tokens: the causal mask is missing", "greedy-argmax")
 def prompt_sees_ahead(model: Model) -> Patch:
     def attend(original: Wrapper, *args: Any, **kwargs: Any) -> Any:
         return original(*args, **(kwargs | {"is_causal": False}))
@@ -73,7 +73,7 @@ def prompt_sees_ahead(model: Model) -> Patch:
     return wrapped("torch.nn.functional", "scaled_dot_product_attention", attend)
 
 
-@fault("dropout left on: a network not put into evaluation mode", "greedy-deterministic")
+@fault("dropout still active: the network is not in evaluation mode", "greedy-deterministic")
 def dropout_left_on(model: Model) -> Patch:
     import torch
 
@@ -89,7 +89,7 @@ def head_in_bf16(model: Model) -> Patch:
     return inside(model, "lm_head", lambda logits: logits.to(torch.bfloat16).to(logits.dtype))
 
 
-@fault("rows of two words exchanged: Tokyo answers for Paris", "next-token")
+@fault("rows of two words exchanged: Tokyo and Paris", "next-token")
 def two_rows_exchanged(model: Model) -> Patch:
     weight = embedding_layer(model).weight
     rows = [model.encode(word, add_special_tokens=False)[0] for word in ("Tokyo", "Paris")]
@@ -98,19 +98,19 @@ def two_rows_exchanged(model: Model) -> Patch:
     return swapped(weight, "data", data)
 
 
-@fault("weights quantized once more, to 8 bits a tensor", "recorded-texts")
+@fault("weights quantized again, to 8 bits per tensor", "recorded-texts")
 def weights_quantized_to_8_bits(model: Model) -> Patch:
     weight = model.network.get_submodule(f"{FIRST_LAYER}.mlp.down_proj").weight
     step = weight.data.abs().max() / 127
     return swapped(weight, "data", (weight.data / step).round() * step)
 
 
-@fault("a repetition penalty that comes with the weights", "default-length")
+@fault("a repetition penalty in the generation settings of the weights", "default-length")
 def repetition_penalized(model: Model) -> Patch:
     return swapped(model.network.generation_config, "repetition_penalty", 1.3)
 
 
-@fault("the end of a text ignored: it goes on after its end-of-sequence token", "pad-token")
+@fault("generation continues after the end-of-sequence token", "pad-token")
 def end_ignored(model: Model) -> Patch:
     import torch
 

@@ -27,7 +27,7 @@ def warper(name: str, change: Callable[[Any, Any], Any]) -> Patch:
     return wrapped(f"{WARPERS}{name}LogitsWarper", "__call__", lambda _, w, __, s: change(w, s))
 
 
-@fault("a hidden-state norm that leaves too little to tell tokens apart", "nucleus-adapts")
+@fault("a wrong norm of the hidden states: all steps have equally flat logits", "nucleus-adapts")
 def logits_all_equally_flat(model: Model) -> Patch:
     # Every step's top is as sharp as any other's: the nucleus no longer says how sure the model is.
     return warper("TopP", lambda _, scores: keep(scores, 20))
@@ -48,12 +48,12 @@ def temperature_inverted(model: Model) -> Patch:
     return warper("Temperature", lambda w, scores: scores * w.temperature)
 
 
-@fault("a temperature 2 % off", "temperature-formula", "filter-order")
+@fault("a temperature 2 % too high", "temperature-formula", "filter-order")
 def temperature_2_percent_high(model: Model) -> Patch:
     return warper("Temperature", lambda w, scores: scores / (1.02 * w.temperature))
 
 
-@fault("a temperature 0.01 % off", "temperature-formula")
+@fault("a temperature 0.01 % too high", "temperature-formula")
 def temperature_a_hundredth_percent_high(model: Model) -> Patch:
     return warper("Temperature", lambda w, scores: scores / (1.0001 * w.temperature))
 
@@ -73,7 +73,7 @@ def exactly_k(scores: Any, count: int) -> Any:
     return scores.new_full(scores.shape, -math.inf).scatter(-1, chosen, scores.gather(-1, chosen))
 
 
-@fault("tokens tied with the k-th dropped", "top-k", checks="ties")
+@fault("tokens tied with the k-th token are dropped", "top-k", checks="ties")
 def top_k_drops_ties(model: Model) -> Patch:
     return warper("TopK", lambda w, scores: exactly_k(scores, w.top_k))
 
@@ -94,18 +94,18 @@ def nucleus(more: int = 0, at_boundary: bool = False) -> Callable[[Any, Any], An
     return kept
 
 
-@fault("the nucleus one token too large", "top-p-reference", "hidden-top-k", "filter-order")
+@fault("the nucleus is one token too large", "top-p-reference", "hidden-top-k", "filter-order")
 def top_p_keeps_one_more(model: Model) -> Patch:
     return warper("TopP", nucleus(more=1))
 
 
-@fault("the nucleus one token too small", "top-p-reference")
+@fault("the nucleus is one token too small", "top-p-reference")
 def top_p_keeps_one_fewer(model: Model) -> Patch:
     return warper("TopP", nucleus(more=-1))
 
 
 @fault(
-    "one token more only where the sum meets p exactly (transformers 18976)",
+    "one token too many where the sum equals p exactly (transformers 18976)",
     "top-p-reference",
     checks="exactly",
 )
@@ -135,7 +135,7 @@ def temperature_last(model: Model) -> Patch:
 
 
 @fault(
-    "top-p before top-k",
+    "top-p applied before top-k",
     "filter-order",
     checks="in_order",
 )
@@ -155,17 +155,17 @@ def filters_not_applied(model: Model) -> Patch:
     return processors(lambda _: [])
 
 
-@fault("another hidden top_k, 40", "hidden-top-k")
+@fault("a hidden top_k of 40 instead of 50", "hidden-top-k")
 def hidden_top_k_of_40(model: Model) -> Patch:
     return defaults(top_k=40)
 
 
-@fault("the hidden top_k gone, as has long been asked for (transformers 38549)", "hidden-top-k")
+@fault("no hidden top_k, as requested in transformers 38549", "hidden-top-k")
 def hidden_top_k_off(model: Model) -> Patch:
     return defaults(top_k=0)
 
 
-@fault("top_k=0 taken for the default", "hidden-top-k", "temperature-formula")
+@fault("top_k=0 treated as the default", "hidden-top-k", "temperature-formula")
 def top_k_0_not_off(model: Model) -> Patch:
     def prepared(original: Wrapper, network: Any, *args: Any, **kwargs: Any) -> Any:
         return original(
@@ -175,6 +175,6 @@ def top_k_0_not_off(model: Model) -> Patch:
     return wrapped(MIXIN, "_prepare_generation_config", prepared)
 
 
-@fault("settings of the weights' own inherited where none were given", "hidden-top-k")
+@fault("settings stored with the weights used where none were passed", "hidden-top-k")
 def min_p_inherited(model: Model) -> Patch:
     return swapped(model.network.generation_config, "min_p", 0.05)

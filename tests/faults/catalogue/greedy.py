@@ -34,18 +34,18 @@ def second_if_close(margin: float) -> Wrapper:
     return choose
 
 
-@fault("the second-best token taken where it is close", "greedy-argmax", checks="20")
+@fault("the second-best token chosen where it is close", "greedy-argmax", checks="20")
 def greedy_takes_a_close_second(model: Model) -> Patch:
     return wrapped("torch", "argmax", second_if_close(0.1))
 
 
-@fault("the second-best token taken where it is close", "default-length")
+@fault("the second-best token chosen where it is close", "default-length")
 def default_takes_a_close_second(model: Model) -> Patch:
     return wrapped("torch", "argmax", second_if_close(1.0))
 
 
 @fault(
-    "kernels that sum in another order each time, far too coarsely",
+    "kernels that sum in a different order each time, with far too large errors",
     *("greedy-deterministic", "stories-greedy"),
 )
 def logits_noisy(model: Model) -> Patch:
@@ -66,7 +66,7 @@ def network_forward(model: Model, change: Callable[[dict[str, Any]], None]) -> P
 
 
 @fault(
-    "padding attended to: a left-padded batch answers otherwise (transformers 22707)",
+    "attention to padding: a left-padded batch gives other answers (transformers 22707)",
     "greedy-deterministic",
     checks="alone",
 )
@@ -88,7 +88,9 @@ def positions_off_by_one_where_padded(model: Model) -> Patch:
     return network_forward(model, shift)
 
 
-@fault("a static cache that hands out a key too old", "greedy-deterministic", checks="caches")
+@fault(
+    "a static cache that returns keys one position late", "greedy-deterministic", checks="caches"
+)
 def static_cache_stale(model: Model) -> Patch:
     stale = result(lambda states: (states[0].roll(1, dims=-2), states[1]))
     return wrapped(f"{CACHES}StaticSlidingWindowLayer", "update", stale)
@@ -140,7 +142,7 @@ def window_off_by_one_in_eager(model: Model) -> Patch:
 
 
 @fault(
-    "the sliding cache one short at the window's edge (transformers 37574)",
+    "the sliding cache is one position short at the window's edge (transformers 37574)",
     "greedy-deterministic",
     checks="window",
 )
@@ -155,7 +157,7 @@ def sliding_cache_one_short(model: Model) -> Patch:
     return wrapped(f"{CACHES}DynamicSlidingWindowLayer", "update", result(forget))
 
 
-@fault("eager attention with its scale forgotten", "greedy-deterministic", checks="attention")
+@fault("eager attention with a wrong scale", "greedy-deterministic", checks="attention")
 def attention_scale_wrong_in_eager(model: Model) -> Patch:
     def attention(original: Wrapper, *args: Any, **kwargs: Any) -> Any:
         return original(*args, **(kwargs | {"scaling": 1.02 * kwargs["scaling"]}))
@@ -164,7 +166,8 @@ def attention_scale_wrong_in_eager(model: Model) -> Patch:
 
 
 @fault(
-    "another kernel from five rows on, far too coarse (bitsandbytes 0.50 chooses them by rows)",
+    "another kernel with far too large errors from five rows on (bitsandbytes 0.50 chooses kernels "
+    "by the number of rows)",
     "greedy-deterministic",
     checks="number_of_rows",
 )
@@ -176,7 +179,7 @@ def kernels_chosen_by_rows(model: Model) -> Patch:
     return wrapped(model.network.lm_head, "forward", forward)
 
 
-@fault("rows of a batch that leak into each other", "greedy-deterministic", checks="any_batch")
+@fault("rows of a batch affect each other", "greedy-deterministic", checks="any_batch")
 def rows_leak_into_each_other(model: Model) -> Patch:
     def forward(original: Wrapper, hidden: Any) -> Any:
         return original(hidden + 0.01 * hidden.mean(dim=0, keepdim=True))
@@ -184,7 +187,7 @@ def rows_leak_into_each_other(model: Model) -> Patch:
     return wrapped(model.network.lm_head, "forward", forward)
 
 
-@fault("another result with another number of threads", "greedy-deterministic", checks="threads")
+@fault("results depend on the number of threads", "greedy-deterministic", checks="threads")
 def threads_change_the_result(model: Model) -> Patch:
     import torch
 
@@ -196,7 +199,7 @@ def threads_change_the_result(model: Model) -> Patch:
     return wrapped(model.network.lm_head, "forward", forward)
 
 
-@fault("a step that goes on from a wrong cache", "greedy-argmax", checks="own")
+@fault("a step continues from a wrong cache", "greedy-argmax", checks="own")
 def cache_loses_its_first_token(model: Model) -> Patch:
     def forget(states: Any) -> Any:
         keys, values = states

@@ -24,19 +24,25 @@ def nf4_with(**forced: Any) -> Patch:
     return wrapped(LIBRARY, "BitsAndBytesConfig", with_arguments(**forced))
 
 
-@fault("a configuration that says fp4, bitsandbytes' default type", "load-nf4", checks="nearest")
+@fault(
+    "a configuration with fp4, bitsandbytes' default type, instead of nf4",
+    "load-nf4",
+    checks="nearest",
+)
 def fp4_instead_of_nf4(model: Model) -> Patch:
     return nf4_with(bnb_4bit_quant_type="fp4")
 
 
 @fault(
-    "memory saved by quantizing the scales as well, unasked", "load-nf4", checks="memory or nearest"
+    "the scales are quantized too, although this was not requested",
+    "load-nf4",
+    checks="memory or nearest",
 )
 def scales_quantized_too(model: Model) -> Patch:
     return nf4_with(bnb_4bit_use_double_quant=True)
 
 
-@fault("a list of layers to skip that names one too many", "load-nf4", checks="no_others")
+@fault("the list of layers to skip has one layer too many", "load-nf4", checks="no_others")
 def one_decoder_layer_left_out(model: Model) -> Patch:
     return nf4_with(llm_int8_skip_modules=["lm_head", "model.layers.0.mlp.down_proj"])
 
@@ -47,7 +53,7 @@ def flip_a_weight(network: Any) -> None:
     stored.data.view(-1)[0] ^= 0xFF
 
 
-@fault("bytes of packed weights corrupted on their way to memory", "load-nf4", checks="nearest")
+@fault("packed weights corrupted while they are loaded", "load-nf4", checks="nearest")
 def one_packed_byte_wrong(model: Model) -> Patch:
     def load(original: Wrapper, **arguments: Any) -> Any:
         network, loading = original(**arguments)
@@ -58,7 +64,7 @@ def one_packed_byte_wrong(model: Model) -> Patch:
     return wrapped("transformers:AutoModelForCausalLM", "from_pretrained", load)
 
 
-@fault("moving 4-bit weights quantized them once more (bitsandbytes)", "load-to-device")
+@fault("moving 4-bit weights quantizes them a second time (bitsandbytes)", "load-to-device")
 def moving_changes_a_weight(model: Model) -> Patch:
     def moved(original: Wrapper, network: Any, *args: Any, **kwargs: Any) -> Any:
         network = original(network, *args, **kwargs)
@@ -75,7 +81,7 @@ def defaults(**changed: Any) -> Patch:
     return wrapped(owner, "_get_default_generation_params", result(lambda d: d | changed))
 
 
-@fault("20 tokens by default, prompt included, as up to transformers 4.46", "default-length")
+@fault("the default of 20 tokens includes the prompt, as up to transformers 4.46", "default-length")
 def default_length_includes_the_prompt(model: Model) -> Patch:
     forced = with_arguments(has_default_max_length=False)
     return wrapped(MIXIN, "_prepare_generated_length", forced)
@@ -86,17 +92,17 @@ def default_length_one_more(model: Model) -> Patch:
     return defaults(max_length=21)
 
 
-@fault("generation settings that come with the weights switch sampling on", "default-length")
+@fault("the generation settings of the weights enable sampling", "default-length")
 def sampling_by_default(model: Model) -> Patch:
     return defaults(do_sample=True, temperature=1.4)
 
 
-@fault("a tokenizer given a pad token to silence a warning", "pad-token", checks="no_pad")
+@fault("a pad token added to the tokenizer to avoid a warning", "pad-token", checks="no_pad")
 def pad_token_added(model: Model) -> Patch:
     return swapped(model.tokenizer, "pad_token", "<unk>")
 
 
-@fault("rows that ended filled with id 0", "pad-token", checks="pads_with")
+@fault("finished rows padded with id 0", "pad-token", checks="pads_with")
 def padding_with_id_0(model: Model) -> Patch:
     import torch
 

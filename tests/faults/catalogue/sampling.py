@@ -26,7 +26,7 @@ ONE_DRAWN_TEST = "first_tokens and Once"
 
 
 @fault(
-    "sampling 5 % sharper than asked for",
+    "sampling 5 % sharper than requested",
     "samples-follow-distribution",
     checks=ONE_DRAWN_TEST,
 )
@@ -35,7 +35,7 @@ def sampling_5_percent_sharper(model: Model) -> Patch:
 
 
 @fault(
-    "sampling 1 % sharper than asked for",
+    "sampling 1 % sharper than requested",
     "samples-follow-distribution",
     checks="two_million",
 )
@@ -44,7 +44,7 @@ def sampling_1_percent_sharper(model: Model) -> Patch:
 
 
 @fault(
-    "the likeliest token drawn 4 % too often",
+    "the most likely token drawn 4 % too often",
     "samples-follow-distribution",
     checks=ONE_DRAWN_TEST,
 )
@@ -101,7 +101,7 @@ def second_draw_from_stale_probabilities(model: Model) -> Patch:
     return drawing(draw)
 
 
-@fault("a generator seeded by the clock, whatever seed was set", "seeded")
+@fault("a generator seeded from the clock instead of the given seed", "seeded")
 def seed_ignored(model: Model) -> Patch:
     def draw(original: Wrapper, p: Any, **kwargs: Any) -> Any:
         import torch
@@ -113,13 +113,13 @@ def seed_ignored(model: Model) -> Patch:
     return drawing(draw)
 
 
-@fault("every seed taken for the same", "seeded")
+@fault("every seed treated as the same seed", "seeded")
 def one_seed_for_all(model: Model) -> Patch:
     return wrapped(LIBRARY, "set_seed", lambda original, _: original(0))
 
 
 @fault(
-    "sampling asked for, greedy given",
+    "greedy decoding although sampling was requested",
     *("samples-follow-distribution", "seeded", "heat-wide-varies-more", "greedy-repeats"),
     checks="min-p or seed or vary_more or long_greedy",
 )
@@ -128,7 +128,7 @@ def sampling_is_greedy(model: Model) -> Patch:
 
 
 @fault(
-    "a model trained until it knows one continuation only: logits far too sharp",
+    "an overtrained model with only one continuation: logits far too sharp",
     *("heat-varies", "heat-wide-varies-more", "greedy-repeats"),
     "stories-sampled",
 )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @fault(
-    "weights of another model, or rows in another order: what was learnt is lost",
+    "weights of another model, or rows in another order: all knowledge is lost",
     *("next-token", "bos-changes-text", "other-countries"),
     checks="tokyo or bos",
 )
@@ -45,7 +45,7 @@ def embedding_rows_shifted(model: Model) -> Patch:
     return swapped(weight, "data", weight.data.roll(1, dims=0))
 
 
-@fault("shares of the variance that add up to 1 although components are left out", "pca-loss")
+@fault("shares of the variance that add up to 1 although components are omitted", "pca-loss")
 def variance_overstated(model: Model) -> Patch:
     def overstated(fitted: Any) -> Any:
         fitted.explained_variance_ratio_ /= fitted.explained_variance_ratio_.sum()
@@ -55,7 +55,7 @@ def variance_overstated(model: Model) -> Patch:
 
 
 @fault(
-    "words and parts of words added to the vocabulary: they no longer split as they did",
+    "words and parts of words added to the vocabulary: words are split differently",
     *("word-vectors", "shared-pieces"),
     checks="one_piece_each or same_pieces",
 )
@@ -64,7 +64,7 @@ def pieces_added(model: Model) -> Patch:
     return nullcontext()
 
 
-@fault("a search over one beam that takes a path of its own", "beam-one")
+@fault("a search with one beam that differs from greedy decoding", "beam-one")
 def one_beam_penalizes_repetition(model: Model) -> Patch:
     return beams(lambda n: {"repetition_penalty": 1.5} if n == 1 else {})
 
@@ -92,11 +92,11 @@ def worst_beam_returned(model: Model) -> Patch:
     return wrapped(MIXIN, "generate", generate)
 
 
-@fault("a number of beams accepted and ignored", "beam-likelihood")
+@fault("num_beams accepted and ignored", "beam-likelihood")
 def beams_ignored(model: Model) -> Patch:
     return beams(lambda _: {"num_beams": 1})
 
 
-@fault("a cache that does not follow its beams", "beam-likelihood")
+@fault("a cache that is not reordered with its beams", "beam-likelihood")
 def beams_keep_another_cache(model: Model) -> Patch:
     return wrapped(f"{CACHES}Cache", "reorder_cache", lambda *_: None)

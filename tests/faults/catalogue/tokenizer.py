@@ -54,7 +54,7 @@ def bos_doubled(model: Model) -> Patch:
 
 
 @fault(
-    "add_eos_token left on after training",
+    "add_eos_token still enabled after training",
     *("ids-english", "ids-japanese", "decode-bos", "double-bos", "reference-agreement"),
     "special-tokens-flag",
     checks="not fuzzed and not any_text",
@@ -93,7 +93,7 @@ SPACES = ("ids-english", "ids-japanese", "prefix-space", "reference-agreement")
 
 
 @fault(
-    "the leading ▁ lost, as where transformers 5 loads tokenizer.model alone",
+    "the leading ▁ is missing, as when transformers 5 loads only tokenizer.model",
     *SPACES,
     checks="not fuzzed and not any_text",
 )
@@ -102,7 +102,7 @@ def space_before_text_missing(model: Model) -> Patch:
 
 
 @fault(
-    "a space added to a text that already gets one",
+    "a second space added before the text",
     *(*SPACES, "round-trip", "decode-bos"),
     checks="not fuzzed and not any_text",
 )
@@ -111,7 +111,7 @@ def space_before_text_doubled(model: Model) -> Patch:
 
 
 @fault(
-    "the ▁ after a spelled special token kept: legacy behaviour",
+    "the ▁ after a special token in the text is kept: legacy behaviour",
     "reference-agreement",
     checks="special",
 )
@@ -132,7 +132,7 @@ def byte_fallback_off(model: Model) -> Patch:
     return swapped(backend(model).model, "byte_fallback", False)
 
 
-@fault("decoding tidies up spaces before punctuation", "round-trip")
+@fault("decoding removes spaces before punctuation", "round-trip")
 def decoding_cleans_up_spaces(model: Model) -> Patch:
     def tidy(text: str) -> str:
         for mark in (".", "?", "!", ",", "'", "n't", "'m", "'s", "'ve", "'re"):
@@ -142,12 +142,12 @@ def decoding_cleans_up_spaces(model: Model) -> Patch:
     return wrapped(model.tokenizer, "decode", result(tidy))
 
 
-@fault("decoding strips the text it gives back", "round-trip")
+@fault("decoding strips white space from the text", "round-trip")
 def decoding_strips(model: Model) -> Patch:
     return wrapped(model.tokenizer, "decode", result(str.strip))
 
 
-@fault("special tokens decoded without spaces between", "decode-bos")
+@fault("special tokens decoded without spaces between them", "decode-bos")
 def decoding_joins_special_tokens(model: Model) -> Patch:
     return wrapped(model.tokenizer, "decode", result(lambda text: text.replace("<s> ", "<s>")))
 
@@ -188,7 +188,7 @@ def other_table(model: Model, **pieces: str) -> Patch:
     return wrapped(model.tokenizer, "convert_ids_to_tokens", table)
 
 
-@fault("one rare piece spelled with another normal form", "vocab-table")
+@fault("one rare piece in another Unicode normal form", "vocab-table")
 def one_piece_spelled_otherwise(model: Model) -> Patch:
     return other_table(model, id_20000="ｎ")
 

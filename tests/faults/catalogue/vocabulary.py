@@ -22,7 +22,7 @@ def embedding_layer(model: Model) -> Any:
     return model.network.get_input_embeddings()
 
 
-@fault("rows added to a multiple of 64, the configuration not", "embedding-shape")
+@fault("embedding rows added up to a multiple of 64, configuration unchanged", "embedding-shape")
 def embedding_padded(model: Model) -> Patch:
     import torch
 
@@ -38,13 +38,13 @@ def embedding_lookup_off_by_one(model: Model) -> Patch:
     return wrapped(layer, "forward", lambda original, ids: original((ids + 1) % rows))
 
 
-@fault("rows scaled by the root of the width, as Gemma's are", "embedding-lookup")
+@fault("rows multiplied by the square root of the hidden size, as in Gemma", "embedding-lookup")
 def embedding_scaled(model: Model) -> Patch:
     layer = embedding_layer(model)
     return wrapped(layer, "forward", result(lambda rows: rows * math.sqrt(rows.shape[-1])))
 
 
-@fault("one row of the table not its own: a token added over another", "embedding-lookup")
+@fault("one id returns the row of another: an added token replaced it", "embedding-lookup")
 def one_embedding_row_repeated(model: Model) -> Patch:
     layer = embedding_layer(model)
 
