@@ -7,6 +7,7 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import altair  # noqa: F401 - cannot be imported twice, and a run in this process forgets it
 import hypothesis  # noqa: F401 - its plugin imports it at the end of each run: once is enough
 import pytest
 import vl_convert  # noqa: F401 - cannot be imported twice, and a run in this process forgets it
