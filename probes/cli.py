@@ -20,8 +20,7 @@ from probes.errors import UserError
 from probes.results.reading import REPORT_FILE, locate, read
 from probes.schema.comparison import outcomes_named
 from probes.schema.record import schema
-from probes.upgrade.bisect_command import bisect
-from probes.upgrade.matrix_command import matrix
+from probes.upgrade.commands import bisect, matrix
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,1 +1,1 @@
-"""One question asked of many releases: matrix and bisect."""
+"""The same claims under many releases: `probes matrix` and `probes bisect`."""

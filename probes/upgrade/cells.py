@@ -1,4 +1,4 @@
-"""Which combinations of versions there are: a cell is one, and gets an environment of its own."""
+"""Combinations of versions: each is a cell, and gets an environment of its own."""
 
 from __future__ import annotations
 
@@ -8,34 +8,28 @@ from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
-from pydantic import BaseModel, ConfigDict
 
 from probes.errors import UserError
+from probes.schema.base import Stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 LATEST = "latest"
-"""Stands for the newest stable release."""
+"""On the command line: the newest stable release."""
 
 _PACKAGE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _PYTHON = re.compile(r"3\.\d{1,2}(\.\d{1,2})?")
 
 
-class _Stored(BaseModel):
-    """Base of what is stored beside the records: misspelt keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Pin(_Stored):
-    """A package, and the version that is asked for; None leaves the version to uv."""
+class Pin(Stored):
+    """A package and its version; with None, uv chooses the version."""
 
     package: str
     version: str | None = None
 
     def __str__(self) -> str:
-        """As uv takes it.
+        """Return the requirement as uv takes it.
 
         >>> str(Pin(package="torch", version="2.13.0")), str(Pin(package="protobuf"))
         ('torch==2.13.0', 'protobuf')
@@ -43,37 +37,38 @@ class Pin(_Stored):
         return f"{self.package}=={self.version}" if self.version else self.package
 
 
-class Cell(_Stored):
+class Cell(Stored):
     """One combination of versions."""
 
     python: str
     """Version of Python, such as `3.11`."""
     pins: tuple[Pin, ...]
-    """The packages asked for, in the order of the command line."""
+    """The packages in the order of the command line."""
 
     @property
     def name(self) -> str:
-        """What a folder for it is called.
+        """The name of the cell's folder.
 
         >>> Cell(python="3.11", pins=(Pin(package="torch", version="2.13.0"),)).name
         'torch-2.13.0_python-3.11'
         """
-        parts = ["-".join(filter(None, (pin.package, pin.version))) for pin in self.pins]
-        return "_".join([*parts, f"python-{self.python}"])
+        pins = {pin.package: pin.version for pin in self.pins} | {"python": self.python}
+        return "_".join("-".join(filter(None, pin)) for pin in pins.items())
 
-    def version(self, package: str) -> str | None:
-        """The version of a package that is asked for; None where none is."""
-        return next((pin.version for pin in self.pins if pin.package == package), None)
+    @property
+    def versions(self) -> dict[str, str]:
+        """The versions by package, and by `python`; an empty text where uv chooses."""
+        return {pin.package: pin.version or "" for pin in self.pins} | {"python": self.python}
 
 
-def wanted(text: str) -> tuple[Pin, ...]:
-    """What one `--with` asks for: a package in one or several versions, or in any.
+def parse_pins(text: str) -> tuple[Pin, ...]:
+    """Parse the value of one `--with`: a package in one or several versions, or in any.
 
-    >>> [str(pin) for pin in wanted("transformers==4.46.3,latest")]
+    >>> [str(pin) for pin in parse_pins("transformers==4.46.3,latest")]
     ['transformers==4.46.3', 'transformers==latest']
 
     Raises:
-        UserError: It is something else.
+        UserError: The text has another form.
     """
     name, equal, versions = text.partition("==")
     if not _PACKAGE.fullmatch(name.strip()):
@@ -83,42 +78,37 @@ def wanted(text: str) -> tuple[Pin, ...]:
     package = canonicalize_name(name.strip())
     if not equal:
         return (Pin(package=package),)
-    found = [_version(part.strip(), text) for part in versions.split(",")]
+    try:
+        found = [
+            part if part == LATEST else str(Version(part))
+            for part in map(str.strip, versions.split(","))
+        ]
+    except InvalidVersion as error:
+        raise UserError(f"--with {text!r}: {error}; give one such as 5.0.0, or {LATEST}") from None
     return tuple(Pin(package=package, version=version) for version in dict.fromkeys(found))
 
 
-def _version(text: str, option: str) -> str:
-    if text == LATEST:
-        return text
-    try:
-        return str(Version(text))
-    except InvalidVersion:
-        raise UserError(
-            f"--with {option!r}: {text!r} is no version; give one such as 5.0.0, or {LATEST}"
-        ) from None
+def resolve_latest(pins: Sequence[Pin], find_newest: Callable[[str], str]) -> tuple[Pin, ...]:
+    """Replace the version `latest` by the newest release.
 
-
-def resolved(pins: Sequence[Pin], newest: Callable[[str], str]) -> tuple[Pin, ...]:
-    """The pins with `latest` replaced by the version that an index offers.
-
-    >>> [str(pin) for pin in resolved(wanted("torch==2.4.0,latest"), lambda package: "2.13.0")]
-    ['torch==2.4.0', 'torch==2.13.0']
+    >>> [str(pin) for pin in resolve_latest(parse_pins("a==2.4,latest"), lambda package: "3.0")]
+    ['a==2.4', 'a==3.0']
     """
     exact = [
-        pin.model_copy(update={"version": newest(pin.package)}) if pin.version == LATEST else pin
+        Pin(package=pin.package, version=find_newest(pin.package)) if pin.version == LATEST else pin
         for pin in pins
     ]
     return tuple(dict.fromkeys(exact))
 
 
-def pythons(text: str) -> tuple[str, ...]:
-    """The versions of Python that `--python` asks for.
+def parse_pythons(text: str) -> tuple[str, ...]:
+    """Parse the value of `--python`.
 
-    >>> pythons("3.10,3.13")
+    >>> parse_pythons("3.10,3.13")
     ('3.10', '3.13')
 
     Raises:
-        UserError: One of them is none.
+        UserError: A part is not a version of Python.
     """
     versions = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
     for version in versions:
@@ -128,9 +118,9 @@ def pythons(text: str) -> tuple[str, ...]:
 
 
 def combine(packages: Iterable[Sequence[Pin]], pythons: Sequence[str]) -> tuple[Cell, ...]:
-    """Every combination: the last package varies fastest, Python slowest.
+    """Return every combination: the last package varies fastest, Python slowest.
 
-    >>> cells = combine([wanted("a==1,2"), wanted("b==3,4")], ["3.11"])
+    >>> cells = combine([parse_pins("a==1,2"), parse_pins("b==3,4")], ["3.11"])
     >>> [" ".join(map(str, cell.pins)) for cell in cells]
     ['a==1 b==3', 'a==1 b==4', 'a==2 b==3', 'a==2 b==4']
 
@@ -146,24 +136,21 @@ def combine(packages: Iterable[Sequence[Pin]], pythons: Sequence[str]) -> tuple[
     )
 
 
-def varying(cells: Sequence[Cell]) -> tuple[str, ...]:
-    """What tells the cells apart: packages by name, and `python`; all if there is one cell.
+def find_varying(cells: Sequence[Cell]) -> tuple[str, ...]:
+    """Return the packages, and `python`, that differ between cells; all packages of one cell.
 
-    >>> varying(combine([wanted("a==1,2"), wanted("b==3")], ["3.11"]))
+    >>> find_varying(combine([parse_pins("a==1,2"), parse_pins("b==3")], ["3.11"]))
     ('a',)
     """
-    names = [pin.package for pin in cells[0].pins] if cells else []
-    several = [name for name in names if len({cell.version(name) for cell in cells}) > 1]
-    if len({cell.python for cell in cells}) > 1:
-        several.append("python")
-    return tuple(several or names or ["python"])
+    names = list(cells[0].versions) if cells else []
+    several = [name for name in names if len({cell.versions[name] for cell in cells}) > 1]
+    return tuple(several or [name for name in names if name != "python"] or ["python"])
 
 
-def label(cell: Cell, names: Sequence[str]) -> str:
-    """A cell in words, by the packages named.
+def format_cell(cell: Cell, names: Sequence[str]) -> str:
+    """Return the cell's versions of some packages as text.
 
-    >>> label(combine([wanted("torch==2.4.0")], ["3.11"])[0], ["torch", "python"])
+    >>> format_cell(combine([parse_pins("torch==2.4.0")], ["3.11"])[0], ["torch", "python"])
     'torch 2.4.0, python 3.11'
     """
-    versions = {"python": cell.python} | {pin.package: pin.version or "" for pin in cell.pins}
-    return ", ".join(f"{name} {versions[name]}".strip() for name in names)
+    return ", ".join(f"{name} {cell.versions[name]}".strip() for name in names)

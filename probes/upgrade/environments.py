@@ -17,127 +17,115 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from probes._util.files import write_atomically
+from probes._util.text import shorten
 from probes.errors import UserError
-from probes.upgrade.cells import Cell, _Stored
+from probes.schema.base import Stored
+from probes.upgrade.cells import Cell
 from probes.upgrade.releases import INSTALL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 READY = "ready.json"
-"""In an environment's folder: what is in it. Without this file it was never finished."""
+"""In an environment's folder: what is installed. It is written last."""
 
 BOUNDS = {"UV_CONCURRENT_DOWNLOADS": "4", "UV_CONCURRENT_BUILDS": "1"}
-"""What uv may do at once, unless its variables say otherwise."""
+"""How much uv does at once, unless the user has set these variables."""
 
 INSTALL_LIMIT = 3600.0
-"""Seconds after which an installation is given up."""
-
-_LONGEST = 300
-_ANNOUNCED = re.compile(r"^Downloading .+ \(([\d.]+) ?(B|[KMG]iB)\)", re.MULTILINE)
-_UNIT = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+"""Seconds after which an installation is ended."""
 
 
 class NotInstallableError(Exception):
-    """The versions asked for cannot be had together, or not be installed: why, in one line."""
+    """The versions cannot be installed together; the message is the reason, in one line."""
 
 
-class Sources(_Stored):
-    """Where uv looks for packages, as on its own command line."""
+class Sources(Stored):
+    """Where uv looks for packages: its own options."""
 
     find_links: tuple[str, ...] = ()
     index_url: str | None = None
     extra_index_url: tuple[str, ...] = ()
     torch_backend: str | None = None
 
-    def arguments(self) -> list[str]:
-        """The options as uv takes them.
+    def as_arguments(self) -> list[str]:
+        """Return the options as uv takes them.
 
-        >>> Sources(find_links=("wheels",)).arguments()
-        ['--find-links', 'wheels']
+        >>> Sources(find_links=("wheels",), torch_backend="cpu").as_arguments()
+        ['--find-links=wheels', '--torch-backend=cpu']
         """
-        words = [word for each in self.find_links for word in ("--find-links", each)]
-        words += ["--index-url", self.index_url] if self.index_url else []
-        words += [word for each in self.extra_index_url for word in ("--extra-index-url", each)]
-        words += ["--torch-backend", self.torch_backend] if self.torch_backend else []
-        return words
+        options = [("find-links", each) for each in self.find_links]
+        options += [("index-url", self.index_url)] if self.index_url else []
+        options += [("extra-index-url", each) for each in self.extra_index_url]
+        options += [("torch-backend", self.torch_backend)] if self.torch_backend else []
+        return [f"--{name}={value}" for name, value in options]
 
 
-class Made(_Stored):
-    """What is known of an environment."""
+class Installation(Stored):
+    """What an environment holds, and what it cost."""
 
-    project: str
-    """The folder this package was installed from, editable."""
     packages: dict[str, str]
-    """What is installed, by name."""
+    """The installed versions by package."""
     size: int
-    """Bytes of its files. Those it shares with uv's cache take no room of their own."""
-    downloaded: int
-    """Bytes that uv announced to download for it; it announces no small files."""
+    """Bytes of its files. Those shared with uv's cache take no extra space."""
     seconds: float
-    """What it took to make."""
+    """Time to make it."""
     reused: bool = False
-    """Whether it was there already."""
+    """Whether it existed already."""
 
 
-def default_folder(environ: Mapping[str, str] | None = None) -> Path:
-    """Where environments are kept unless told otherwise: in the user's cache."""
-    environ = os.environ if environ is None else environ
+def default_folder() -> Path:
+    """Return the folder of environments in the user's cache."""
     if sys.platform == "win32":
-        base = Path(environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
     elif sys.platform == "darwin":
         base = Path.home() / "Library" / "Caches"
     else:
-        base = Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return base / "probes" / "environments"
 
 
 def find_uv() -> str:
-    """The command of uv: the installed package's, else the one on the path.
+    """Return the command of uv: of the installed package, else of the search path.
 
     Raises:
-        UserError: There is none.
+        UserError: uv is not installed.
     """
     try:
         from uv import find_uv_bin
 
         return str(find_uv_bin())
     except (ImportError, FileNotFoundError):
-        pass
-    if found := shutil.which("uv"):
-        return found
+        if found := shutil.which("uv"):
+            return found
     raise UserError(f"environments are made by uv, which is not installed: {INSTALL}")
 
 
-def place(cell: Cell, project: Path, sources: Sources, folder: Path) -> Path:
-    """The folder of a cell's environment: another for whatever else would be in it."""
-    declared = (project / "pyproject.toml").read_bytes() if project.is_dir() else b""
-    key = json.dumps(
-        [cell.model_dump(), sources.model_dump(), hashlib.sha256(declared).hexdigest()],
-        sort_keys=True,
-    )
-    return folder / f"{cell.name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
-
-
-def make(cell: Cell, project: Path, sources: Sources, folder: Path) -> tuple[Path, Made]:
-    """A cell's environment, made unless it is there; returns its Python and what is known of it.
+def make_environment(
+    cell: Cell, package: Path, sources: Sources, folder: Path
+) -> tuple[Path, Installation]:
+    """Make a cell's environment unless it exists; return its Python and what it holds.
 
     Args:
-        cell: the versions asked for; everything else is for uv to choose.
-        project: this package's source, installed so that it is used in place.
-        sources: where uv looks for packages.
-        folder: where environments are kept.
+        cell: The versions; all others are for uv to choose.
+        package: This package: its source, which is installed in place, or a wheel.
+        sources: Where uv looks for packages.
+        folder: The folder of all environments.
 
     Raises:
         NotInstallableError: uv finds no solution, or cannot install it.
-        UserError: There is no uv, or the folder cannot be written to.
+        UserError: uv is not installed, or the folder cannot be written to.
     """
     uv = find_uv()
-    home = place(cell, project, sources, folder)
+    home = folder / f"{cell.name}-{_digest(cell, package, sources)}"
+    python = home / "venv" / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     try:
         home.mkdir(parents=True, exist_ok=True)
-        with _alone(home):
-            return _make(uv, home, cell, project, sources)
+        with _lock(home):
+            installation = _read_ready(home)
+            if installation is None or not python.exists():
+                installation = _make(uv, home, python, cell, package, sources)
+            return python, installation
     except OSError as error:
         raise UserError(
             f"no environment can be made in '{folder}': {error.strerror or error}; "
@@ -145,102 +133,80 @@ def make(cell: Cell, project: Path, sources: Sources, folder: Path) -> tuple[Pat
         ) from error
 
 
-def _make(uv: str, home: Path, cell: Cell, project: Path, sources: Sources) -> tuple[Path, Made]:
-    python = _python(home / "venv")
-    made = _ready(home)
-    if made is not None and made.project == str(project) and python.exists():
-        return python, made.model_copy(update={"reused": True})
-    start = time.monotonic()
-    if made is not None and python.exists():  # the same, of a clone that lies elsewhere
-        _uv(uv, "pip", "install", "--no-deps", "--python", str(python), *sources.arguments(),
-            "--editable", str(project))  # fmt: skip
-        said = ""
-    else:
-        (home / READY).unlink(missing_ok=True)
-        _uv(uv, "venv", "--clear", "--python", cell.python, str(home / "venv"))
-        said = _uv(uv, "pip", "install", "--python", str(python), *sources.arguments(),
-                   "--editable", str(project), *map(str, cell.pins))  # fmt: skip
-    listed = _uv(uv, "pip", "list", "--python", str(python), "--format", "json", stdout=True)
-    made = Made(
-        project=str(project),
-        packages={each["name"]: each["version"] for each in json.loads(listed)},
-        size=_size(home / "venv"),
-        downloaded=announced(said),
-        seconds=time.monotonic() - start,
-    )
-    write_atomically(home / READY, made.model_dump_json(indent=1) + "\n")
-    return python, made
+def _digest(cell: Cell, package: Path, sources: Sources) -> str:
+    """Return a digest of all that decides what an environment holds."""
+    declared = package / "pyproject.toml" if package.is_dir() else package
+    content = hashlib.sha256(declared.read_bytes() if declared.is_file() else b"").hexdigest()
+    key = [cell.model_dump(), sources.model_dump(), str(package), content]
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _ready(home: Path) -> Made | None:
+def _read_ready(home: Path) -> Installation | None:
     try:
-        return Made.model_validate_json((home / READY).read_bytes())
+        text = (home / READY).read_bytes()
+        return Installation.model_validate_json(text).model_copy(update={"reused": True})
     except (OSError, ValidationError):
         return None
 
 
-def _python(venv: Path) -> Path:
-    return venv / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+def _make(
+    uv: str, home: Path, python: Path, cell: Cell, package: Path, sources: Sources
+) -> Installation:
+    start = time.monotonic()
+    (home / READY).unlink(missing_ok=True)
+    _run_uv(uv, "venv", "--clear", "--python", cell.python, str(home / "venv"))
+    editable = ["--editable"] if package.is_dir() else []
+    to_install = [*sources.as_arguments(), *editable, str(package), *map(str, cell.pins)]
+    _run_uv(uv, "pip", "install", "--python", str(python), *to_install)
+    listed = _run_uv(uv, "pip", "list", "--python", str(python), "--format", "json")
+    files = (Path(root, name) for root, _, names in os.walk(home / "venv") for name in names)
+    installation = Installation(
+        packages={each["name"]: each["version"] for each in json.loads(listed)},
+        size=sum(file.lstat().st_size for file in files),
+        seconds=time.monotonic() - start,
+    )
+    write_atomically(home / READY, installation.model_dump_json(indent=1) + "\n")
+    return installation
 
 
-def _uv(uv: str, *arguments: str, stdout: bool = False) -> str:
-    """What uv says: its messages, or what it prints."""
+def _run_uv(uv: str, *arguments: str) -> str:
+    """Run uv and return what it prints."""
     environ = {**BOUNDS, **os.environ}
-    environ.pop("VIRTUAL_ENV", None)  # not the environment of whoever calls
-    command = [uv, "--color", "never", *(["--no-progress"] if stdout else []), *arguments]
+    environ.pop("VIRTUAL_ENV", None)  # the caller's environment
     try:
         done = subprocess.run(  # noqa: S603 - uv, with arguments that were checked
-            command,
+            [uv, "--quiet", "--color", "never", *arguments],
             env=environ,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             errors="replace",
             timeout=INSTALL_LIMIT,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        limit = f"{INSTALL_LIMIT / 60:.0f} minutes"
-        raise NotInstallableError(f"uv did not end within {limit}") from None
+        raise NotInstallableError(
+            f"uv did not end within {INSTALL_LIMIT / 60:.0f} minutes"
+        ) from None
     if done.returncode:
-        raise NotInstallableError(relevant(done.stderr) or f"uv ended with {done.returncode}")
-    return done.stdout if stdout else done.stderr
+        raise NotInstallableError(find_reason(done.stderr) or f"uv ended with {done.returncode}")
+    return done.stdout
 
 
-def relevant(said: str) -> str:
-    r"""Of uv's messages the one that says why, in one line and without secrets.
+def find_reason(messages: str) -> str:
+    r"""Return uv's reason for an error in one line, without passwords in addresses.
 
-    >>> relevant("error: No solution found\n  cause: Because a==9 is not\n    there.")
+    >>> find_reason("error: No solution found\n  cause: Because a==9 is not\n    there.\n\nhint: b")
     'Because a==9 is not there.'
     """
-    text = re.sub(r"(?<=://)[^/\s@]+@", "", said)
-    for sign in ("cause:", "╰─▶", "error:"):
-        if sign in text:
-            text = text[text.index(sign) + len(sign) :]
-            break
-    line = " ".join(text.partition("\n\n")[0].split())
-    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
-
-
-def announced(said: str) -> int:
-    r"""Bytes that uv said it downloads.
-
-    >>> announced("Downloading a (1.5MiB)\nDownloading b (512.0KiB)\n Downloaded a\n") / 2**20
-    2.0
-    """
-    return round(sum(float(size) * _UNIT[unit] for size, unit in _ANNOUNCED.findall(said)))
-
-
-def _size(folder: Path) -> int:
-    """Bytes of all files; a link counts for nothing."""
-    return sum(
-        (Path(root) / name).lstat().st_size for root, _, names in os.walk(folder) for name in names
-    )
+    first = messages.strip().partition("\n\n")[0]
+    reason = re.split("cause:|╰─▶", first, maxsplit=1)[-1].removeprefix("error:")
+    return shorten(" ".join(re.sub(r"(?<=://)[^/\s@]+@", "", reason).split()), 300)
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold a folder, so that two commands at once do not make the same environment."""
+def _lock(folder: Path) -> Iterator[None]:
+    """Lock a folder, so that two commands do not make the same environment at once."""
     try:
         import fcntl
     except ImportError:  # a system without such locks

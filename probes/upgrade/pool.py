@@ -9,64 +9,57 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from probes.upgrade import run as deciding
+from probes.upgrade.run import decide
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from probes.upgrade.run import Job, Outcome
+    from probes.upgrade.cells import Cell
+    from probes.upgrade.run import Outcome, Plan
 
-    Tell = Callable[[Job, str], None]
+    Show = Callable[[Cell, str], None]
+    """Takes the name of a stage that begins in a cell."""
 
-EACH = 3 * 2**30
-"""Bytes of memory a run on the embedded model is given: it was seen to take 2.3 GB."""
+BYTES_PER_CELL = 3 * 2**30
+"""A run on the embedded model was seen to take 2.3 GB."""
 
 THREADS = "OMP_NUM_THREADS"
 
 
-def jobs_that_fit(cells: int, cores: int, available: int, each: int = EACH) -> int:
-    """How many cells to run at once: two cores each, and the memory for all.
+def count_fitting(cells: int, cores: int, available: int) -> int:
+    """Return how many cells to run at once: two cores each, and memory for all.
 
-    >>> jobs_that_fit(cells=8, cores=16, available=20 * 2**30)
+    >>> count_fitting(cells=8, cores=16, available=20 * 2**30)
     6
-    >>> jobs_that_fit(cells=8, cores=2, available=2**30)
+    >>> count_fitting(cells=8, cores=2, available=2**30)
     1
     """
-    return max(1, min(cells, cores // 2, available // each))
+    return max(1, min(cells, cores // 2, available // BYTES_PER_CELL))
 
 
-def jobs_here(cells: int) -> int:
-    """`jobs_that_fit` for this machine, as it is now."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return jobs_that_fit(cells, cores or 1, psutil.virtual_memory().available)
+def decide_all(
+    plan: Plan, cells: Sequence[Cell], at_once: int | None, show: Show
+) -> Iterator[Outcome]:
+    """Decide cells, some at once, and yield each as it ends.
 
-
-def run(jobs: Sequence[Job], at_once: int, tell: Tell) -> Iterator[tuple[Job, Outcome]]:
-    """Decide cells, some at once; each is given out as it ends.
-
-    One environment is made at a time: a package that several of them need is downloaded once.
+    One environment is made at a time: a package that several need is downloaded once.
     """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    available = psutil.virtual_memory().available
+    at_once = at_once or count_fitting(len(cells), cores or 1, available)
+    if at_once > 1 and THREADS not in os.environ:
+        threads = max(1, (os.cpu_count() or 1) // at_once)
+        plan = plan.model_copy(update={"variables": {THREADS: str(threads)}})
     installing, stopped = Lock(), Event()
-    with ThreadPoolExecutor(at_once) as threads:
-        waiting = {
-            threads.submit(_decide, shared(job, at_once), installing, stopped, tell): job
-            for job in jobs
-        }
+
+    def decide_one(cell: Cell) -> Outcome:
+        return decide(plan, cell, lambda stage: show(cell, stage), installing, stopped)
+
+    with ThreadPoolExecutor(at_once) as threads_of_cells:
+        waiting = [threads_of_cells.submit(decide_one, cell) for cell in cells]
         try:
             for done in as_completed(waiting):
-                yield waiting[done], done.result()
-        finally:  # where all were given out, there is nothing left to stop
+                yield done.result()
+        finally:
             stopped.set()
-            threads.shutdown(cancel_futures=True)
-
-
-def shared(job: Job, at_once: int) -> Job:
-    """The job with its share of the cores, unless the user has said how many threads to take."""
-    if at_once == 1 or THREADS in os.environ:
-        return job
-    threads = max(1, (os.cpu_count() or 1) // at_once)
-    return job.model_copy(update={"variables": {**job.variables, THREADS: str(threads)}})
-
-
-def _decide(job: Job, installing: Lock, stopped: Event, tell: Tell) -> Outcome:
-    return deciding.decide(job, lambda stage: tell(job, stage), installing, stopped)
+            threads_of_cells.shutdown(cancel_futures=True)

@@ -1,4 +1,4 @@
-"""Verdicts side by side: versions across, claims down, and what is a surprise among them."""
+"""Verdicts side by side: versions across, claims down, and which of them are unexpected."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from probes.schema.record import ClaimRecord, Record, Verdict
-from probes.upgrade.cells import Cell, label, varying
-from probes.upgrade.expected import Expectation, expected
+from probes.schema.record import ClaimRecord, Record, Verdict, tally
+from probes.upgrade.cells import find_varying, format_cell
+from probes.upgrade.expected import Expectation, read_expectations
+from probes.upgrade.question import find_claim
 from probes.upgrade.run import Attempt, End, Outcome
 
 if TYPE_CHECKING:
@@ -20,50 +21,51 @@ BAD = (Verdict.FAILS, Verdict.ERROR, None)
 
 
 class Surprise(str, Enum):
-    """Why an entry is red."""
+    """Why an entry is red; the value is its key in the texts."""
 
-    BAD = "unexpected"
-    """It fails, or ended without a verdict, and nothing says that it would."""
-    NOT_AS_EXPECTED = "not as expected"
-    """Another verdict is stated for these versions: an unexpected pass, for instance."""
-    FLIPPED = "unexpected flip"
-    """It differs from the column before, and nothing is stated of either."""
+    UNEXPECTED = "unexpected"
+    """The claim fails, or ended without a verdict, and no verdict is expected."""
+    NOT_AS_EXPECTED = "not_as_expected"
+    """Another verdict is expected for these versions."""
+    UNEXPECTED_FLIP = "unexpected_flip"
+    """The verdict differs from the column before, and none is expected of either."""
 
 
 @dataclass(frozen=True)
 class Entry:
     """One claim in one column."""
 
-    present: bool = False
-    """Whether the run had the claim."""
-    verdict: Verdict | None = None
-    """What it came to."""
-    reason: str = ""
-    """Why, in a line."""
+    claim: ClaimRecord
     flipped: bool = False
-    """Whether the last column before that decided it came to another verdict."""
+    """Whether the verdict differs from that of the last column before that decided the claim."""
     expectation: Expectation | None = None
-    """What is stated for these versions."""
     surprise: Surprise | None = None
-    """Why it is red; None where it is not."""
+    """Why it is red; None if it is not."""
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What to say besides the verdict, as keys of the texts."""
+        expected = "expected" if self.expectation else ""
+        marks = [self.surprise.value if self.surprise else expected]
+        marks += ["flip"] if self.flipped and self.surprise is not Surprise.UNEXPECTED_FLIP else []
+        return tuple(filter(None, marks))
 
 
 @dataclass(frozen=True)
 class Column:
     """One cell's run on one target."""
 
-    cell: Cell
     label: str
-    """What tells it from the others."""
+    """The versions that differ between the columns."""
+    outcome: Outcome
     attempt: Attempt
     record: Record | None
-    """What was decided; None where nothing was."""
-    outcome: Outcome
+    """None where nothing was decided."""
 
     @property
     def counts(self) -> Counter[Verdict | None]:
-        """How many claims came to each verdict."""
-        return Counter(claim.verdict for claim in self.record.claims) if self.record else Counter()
+        """The number of claims by verdict."""
+        return tally(self.record.claims) if self.record else Counter()
 
 
 @dataclass(frozen=True)
@@ -71,19 +73,14 @@ class Row:
     """One claim over the columns."""
 
     claim: str
-    section: str
-    title: str
-    entries: tuple[Entry, ...]
+    entries: tuple[Entry | None, ...]
+    """None where the run did not have the claim."""
 
     @property
-    def differs(self) -> bool:
-        """Whether its verdict is not the same in all columns that have it."""
-        return len({entry.verdict for entry in self.entries if entry.present}) > 1
-
-    @property
-    def told(self) -> bool:
-        """Whether it is worth a line where only changes and failures are shown."""
-        return self.differs or any(e.present and e.verdict in BAD for e in self.entries)
+    def is_notable(self) -> bool:
+        """Whether the verdict differs between columns, or is bad in one."""
+        verdicts = {entry.claim.verdict for entry in self.entries if entry}
+        return len(verdicts) > 1 or bool(verdicts & {*BAD})
 
 
 @dataclass(frozen=True)
@@ -95,140 +92,104 @@ class Table:
     rows: tuple[Row, ...]
 
     @property
-    def surprises(self) -> list[tuple[Row, Column, Entry]]:
-        """What is red, claim by claim."""
-        return [
-            (row, column, entry)
-            for row in self.rows
-            for column, entry in zip(self.columns, row.entries, strict=True)
-            if entry.surprise
-        ]
-
-    @property
     def failed(self) -> list[Column]:
         """The columns that did not run to their end."""
         return [column for column in self.columns if column.attempt.end is not End.RAN]
 
     @property
-    def flips(self) -> int:
-        """How many verdicts differ from the column before."""
-        return sum(entry.flipped for row in self.rows for entry in row.entries)
+    def notable(self) -> list[Row]:
+        """The rows that differ between columns, or are bad in one."""
+        return [row for row in self.rows if row.is_notable]
 
     @property
-    def green(self) -> bool:
-        """Whether all ran, and nothing is a surprise."""
+    def surprises(self) -> int:
+        """The number of unexpected entries."""
+        return sum(bool(entry and entry.surprise) for row in self.rows for entry in row.entries)
+
+    @property
+    def flips(self) -> int:
+        """The number of verdicts that differ from the column before."""
+        return sum(bool(entry and entry.flipped) for row in self.rows for entry in row.entries)
+
+    @property
+    def is_green(self) -> bool:
+        """Whether all columns ran and nothing is unexpected."""
         return not self.surprises and not self.failed
 
+    @property
+    def expectations(self) -> dict[Expectation, list[str]]:
+        """What is expected of the notable rows, each with the claims here that it is about."""
+        found: dict[Expectation, list[str]] = {}
+        for row in self.notable:
+            for expectation in dict.fromkeys(entry.expectation for entry in row.entries if entry):
+                if expectation is not None:
+                    found.setdefault(expectation, []).append(row.claim)
+        return found
 
-def tables(
+
+def build_tables(
     outcomes: Sequence[Outcome],
     read: Callable[[str], Record | None],
-    stated: tuple[Expectation, ...] | None = None,
+    expectations: Sequence[Expectation] | None = None,
 ) -> tuple[Table, ...]:
-    """The tables of a matrix, one a target.
+    """Build the tables of a matrix, one a target.
 
     Args:
-        outcomes: what became of each cell, in the order of the columns.
-        read: gives the record in a folder below the report folder, if there is one.
-        stated: verdicts that are no surprise; those of the package unless given.
+        outcomes: The cells' outcomes, in the order of the columns.
+        read: Returns the record in a folder below the report folder, if there is one.
+        expectations: Expected verdicts; those of the package by default.
     """
-    names = varying([outcome.cell for outcome in outcomes])
-    targets = outcomes[0].asked.targets if outcomes else ()
+    expectations = read_expectations() if expectations is None else expectations
+    names = find_varying([outcome.cell for outcome in outcomes])
     found = []
-    for number in range(len(targets)):
+    for number, target in enumerate(outcomes[0].request.targets if outcomes else ()):
         columns = []
         for outcome in outcomes:
             attempt = outcome.attempts[number]
             record = read(attempt.run) if attempt.run else None
-            columns.append(
-                Column(outcome.cell, label(outcome.cell, names), attempt, record, outcome)
-            )
-        found.append(Table(_name(targets[number], columns), tuple(columns), _rows(columns, stated)))
+            columns.append(Column(format_cell(outcome.cell, names), outcome, attempt, record))
+        records = [column.record for column in columns if column.record]
+        # By the order of the newest column; a target without a record by its folder's name.
+        claims = dict.fromkeys(claim.id for record in records[::-1] for claim in record.claims)
+        name = records[0].target.name if records else target.replace("\\", "/").rpartition("/")[2]
+        rows = [Row(claim, _build_entries(claim, columns, expectations)) for claim in claims]
+        found.append(Table(name, tuple(columns), tuple(rows)))
     return tuple(found)
 
 
-def _name(asked: str, columns: Sequence[Column]) -> str:
-    """A target's name as its records have it; a folder's last part where there is no record."""
-    names = [column.record.target.name for column in columns if column.record]
-    return names[0] if names else asked.replace("\\", "/").rstrip("/").rpartition("/")[2]
-
-
-def _rows(columns: Sequence[Column], stated: tuple[Expectation, ...] | None) -> tuple[Row, ...]:
-    claims: dict[str, ClaimRecord] = {}
-    for column in reversed(columns):  # in the newest one's order
-        for claim in column.record.claims if column.record else ():
-            claims.setdefault(claim.id, claim)
-    return tuple(
-        Row(claim.id, claim.section, claim.title, entries(claim.id, columns, stated))
-        for claim in claims.values()
-    )
-
-
-def entries(
-    claim: str, columns: Sequence[Column], stated: tuple[Expectation, ...] | None = None
-) -> tuple[Entry, ...]:
-    """One claim over the columns, each compared with the last before it that decided the claim."""
-    found: list[Entry] = []
+def _build_entries(
+    claim: str, columns: Sequence[Column], expectations: Sequence[Expectation]
+) -> tuple[Entry | None, ...]:
+    """Compare a claim in each column with the last column before that decided it."""
+    entries: list[Entry | None] = []
     before: Entry | None = None
     for column in columns:
-        entry = _entry(claim, column, before, stated)
-        found.append(entry)
-        if entry.present and entry.verdict is not None:
+        entry = _build_entry(claim, column.record, before, expectations)
+        entries.append(entry)
+        if entry and entry.claim.verdict is not None:
             before = entry
-    return tuple(found)
+    return tuple(entries)
 
 
-def _entry(
-    claim: str,
-    column: Column,
+def _build_entry(
+    claim_id: str,
+    record: Record | None,
     before: Entry | None,
-    stated: tuple[Expectation, ...] | None,
-) -> Entry:
-    claims = column.record.claims if column.record else ()
-    found = next((each for each in claims if each.id == claim), None)
-    if found is None or column.record is None:
-        return Entry()
-    expectation = expected(claim, column.record, stated)
-    flipped = before is not None and found.verdict not in (None, before.verdict)
-    return Entry(
-        present=True,
-        verdict=found.verdict,
-        reason=found.reason,
-        flipped=flipped,
-        expectation=expectation,
-        surprise=surprise(
-            found.verdict,
-            expectation,
-            flipped=flipped and before is not None and before.expectation is None,
-        ),
+    expectations: Sequence[Expectation],
+) -> Entry | None:
+    claim = find_claim(record, claim_id) if record else None
+    if record is None or claim is None:
+        return None
+    expectation = next(
+        (each for each in expectations if claim_id in each.claims and each.applies_to(record)), None
     )
-
-
-def statements(rows: Sequence[Row]) -> dict[Expectation, list[str]]:
-    """What is stated of the versions here, each with those of the claims that it is about."""
-    found: dict[Expectation, dict[str, None]] = {}
-    for row in rows:
-        for entry in row.entries:
-            if entry.expectation is not None:
-                found.setdefault(entry.expectation, {})[row.claim] = None
-    return {each: [*claims] for each, claims in found.items()}
-
-
-def surprise(
-    verdict: Verdict | None, expectation: Expectation | None, flipped: bool = False
-) -> Surprise | None:
-    """Why a verdict is red, if it is.
-
-    Args:
-        verdict: what the claim came to.
-        expectation: what is stated for these versions, if anything.
-        flipped: whether it differs from the column before, of which nothing is stated.
-
-    >>> surprise(Verdict.FAILS, None), surprise(Verdict.HOLDS, None)
-    (<Surprise.BAD: 'unexpected'>, None)
-    """
+    flipped = before is not None and claim.verdict not in (None, before.claim.verdict)
+    surprise = None
     if expectation is not None:
-        return None if verdict is expectation.verdict else Surprise.NOT_AS_EXPECTED
-    if verdict in BAD:
-        return Surprise.BAD
-    return Surprise.FLIPPED if flipped else None
+        if claim.verdict is not expectation.verdict:
+            surprise = Surprise.NOT_AS_EXPECTED
+    elif claim.verdict in BAD:
+        surprise = Surprise.UNEXPECTED
+    elif flipped and before is not None and before.expectation is None:
+        surprise = Surprise.UNEXPECTED_FLIP
+    return Entry(claim, flipped, expectation, surprise)

@@ -1,0 +1,306 @@
+"""A matrix for the terminal, as Markdown and as a page; and its progress."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table as Grid
+from rich.text import Text
+
+from probes.report.html.page import fill
+from probes.report.locale import phrase
+from probes.report.locale.markup import translate
+from probes.report.text.console import create_console
+from probes.report.text.markdown import escape
+from probes.report.text.phrases import (
+    format_bytes,
+    format_counts,
+    format_duration,
+    format_verdict,
+)
+from probes.report.visible import make_visible
+from probes.results.reading import REPORT_FILE
+from probes.schema.record import Verdict
+from probes.upgrade.cells import find_varying
+from probes.upgrade.run import End
+from probes.upgrade.table import BAD
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from probes.upgrade.cells import Cell
+    from probes.upgrade.run import Outcome
+    from probes.upgrade.table import Column, Entry, Table
+
+ABSENT = "·"
+"""Shown where a run did not have a claim."""
+
+# --- phrases -------------------------------------------------------------------------------------
+
+
+def format_entry(entry: Entry | None) -> str:
+    """Return the verdict and what to say of it, such as `holds, flip`."""
+    if entry is None:
+        return ABSENT
+    marks = [phrase(f"matrix.mark.{mark}", "en") for mark in entry.marks]
+    return ", ".join([format_verdict(entry.claim.verdict), *marks])
+
+
+def format_headline(tables: Sequence[Table]) -> str:
+    """Return the result of a matrix in two or three sentences."""
+    return " ".join(phrase(f"matrix.{key}", "en", n=n) for key, n in count_results(tables))
+
+
+def count_results(tables: Sequence[Table]) -> list[tuple[str, int]]:
+    """Return the keys of the sentences on a matrix, the most important first, with numbers."""
+    failed = ("failed", sum(len(table.failed) for table in tables))
+    surprises = ("surprises", sum(table.surprises for table in tables))
+    bad = [(key, number) for key, number in (failed, surprises) if number]
+    return [*(bad or [("green", 0)]), ("flips", sum(table.flips for table in tables))]
+
+
+def format_same(table: Table, language: str = "en") -> str:
+    """Return the number of claims, by verdict, that are the same in every column."""
+    counts = Counter(
+        next(entry.claim.verdict for entry in row.entries if entry)
+        for row in table.rows
+        if not row.is_notable
+    )
+    said = format_counts(counts, language)
+    return phrase("matrix.same", language, counts=said) if counts else ""
+
+
+def format_cost(column: Column, language: str = "en") -> str:
+    """Return the size of a column's environment, and the time that it and the run took."""
+    made, seconds = column.outcome.installation, column.attempt.seconds
+    parts = []
+    if made is not None:
+        key = "reused" if made.reused else "made"
+        parts.append(
+            phrase(
+                f"matrix.{key}",
+                language,
+                size=format_bytes(made.size, language),
+                packages=len(made.packages),
+                time=format_duration(made.seconds, language),
+            )
+        )
+    if seconds:
+        parts.append(phrase("matrix.took", language, time=format_duration(seconds, language)))
+    return " ".join(parts)
+
+
+def format_end(column: Column, language: str = "en") -> str:
+    """Return how a column's run ended; an empty text if it ran to its end."""
+    end = column.attempt.end
+    return "" if end is End.RAN else phrase(f"matrix.end.{end.name.lower()}", language)
+
+
+def list_reasons(table: Table) -> list[str]:
+    """Return why columns did not run and claims do not hold; columns share a line if alike."""
+    lines = [
+        f"{column.label}: {format_end(column)}: {column.attempt.reason}" for column in table.failed
+    ]
+    for row in table.notable:
+        columns: dict[tuple[str, str], list[str]] = {}
+        for column, entry in zip(table.columns, row.entries, strict=True):
+            if entry and (entry.claim.verdict in BAD or entry.claim.reason):
+                key = (format_verdict(entry.claim.verdict), entry.claim.reason)
+                columns.setdefault(key, []).append(column.label)
+        lines += [
+            f"{row.claim}: {verdict} with {'; '.join(labels)}: {reason}".removesuffix(": ")
+            for (verdict, reason), labels in columns.items()
+        ]
+    return lines
+
+
+def _list_totals(table: Table) -> list[str]:
+    return [
+        format_counts(column.counts) if column.record else format_end(column)
+        for column in table.columns
+    ]
+
+
+# --- the terminal --------------------------------------------------------------------------------
+
+
+def render_text(
+    tables: Sequence[Table], width: int = 120, colour: bool = False, whole: bool = False
+) -> str:
+    """Return the matrix as text for a terminal.
+
+    Args:
+        tables: One a target.
+        width: Columns of the terminal.
+        colour: Whether to colour verdicts with terminal codes.
+        whole: Whether to show also claims that are the same in every column.
+    """
+    console = create_console(width, colour)
+    with console.capture() as capture:
+        for table in tables:
+            console.print(_build_grid(table, whole))
+            costs = [f"{column.label}: {format_cost(column)}" for column in table.columns]
+            for line in filter(None, [format_same(table), *list_reasons(table), *costs]):
+                console.print(Text(make_visible(line)), soft_wrap=True)
+            console.print()
+        console.print(Text(format_headline(tables)), soft_wrap=True)
+    return capture.get()
+
+
+def _build_grid(table: Table, whole: bool) -> Grid:
+    grid = Grid(title=f"claims on {make_visible(table.target)}", title_justify="left")
+    for heading in ("claim", *(column.label for column in table.columns)):
+        grid.add_column(heading, overflow="fold")
+    for row in table.rows if whole else table.notable:
+        cells = (Text(format_entry(entry), style=_choose_style(entry)) for entry in row.entries)
+        grid.add_row(row.claim, *cells)
+    grid.add_section()
+    grid.add_row("all", *_list_totals(table))
+    return grid
+
+
+def _choose_style(entry: Entry | None) -> str:
+    if entry is None:
+        return "dim"
+    if entry.surprise is not None:
+        return "bold red"
+    if entry.claim.verdict in BAD:
+        return "yellow"
+    return "green" if entry.claim.verdict is Verdict.HOLDS else "dim"
+
+
+# --- Markdown ------------------------------------------------------------------------------------
+
+
+def render_summary(tables: Sequence[Table], page: str) -> str:
+    """Return the matrix in Markdown for the summary of a job; `page` is the path of its page."""
+    parts = [f"## {escape(format_headline(tables))}"]
+    for table in tables:
+        parts += [f"### {escape(table.target)}", *_list_sections(table)]
+    return "\n\n".join([*parts, f"Page: {escape(page)}"]) + "\n"
+
+
+def render_releases(tables: Sequence[Table], command: str) -> str:
+    """Return the page of what changed between releases, made by `command`, in Markdown."""
+    parts = [
+        "# What changed between releases",
+        "This page is made by a command from the records of its runs; it is not written by hand:",
+        f"```console\n$ {command}\n```",
+        "How to read it: [one matrix of versions](matrix.md). A *flip* is a verdict that differs "
+        "from the column before. *Expected* is a verdict that "
+        "`probes/upgrade/expected.toml` states for these versions, with its source.",
+        *_list_settings(tables[0].columns),
+    ]
+    for table in tables:
+        parts += [f"## {escape(table.target)}", *_list_sections(table)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _list_settings(columns: Sequence[Column]) -> list[str]:
+    """Return a sentence on what is the same in all columns, if anything was decided."""
+    environments = [column.record.environment for column in columns if column.record]
+    varying = find_varying([column.outcome.cell for column in columns])
+    versions = columns[0].outcome.cell.versions.items()
+    fixed = [
+        f"{name} {version}".replace("python", "Python")
+        for name, version in versions
+        if version and name not in varying
+    ]
+    machines = {f"{each.platform}, {each.accelerator or 'on a CPU'}" for each in environments}
+    settings = ", ".join([*fixed, *sorted(machines)])
+    return [f"Decided with {settings}."] if environments else []
+
+
+def _list_sections(table: Table) -> list[str]:
+    """Return the notable claims as a table, then lists of reasons and of what was expected."""
+    header = ["claim", *(escape(column.label) for column in table.columns)]
+    rows = [[f"`{row.claim}`", *map(format_entry, row.entries)] for row in table.notable]
+    lines = [header, ["---"] * len(header), *rows, ["all", *map(escape, _list_totals(table))]]
+    expected = [
+        f"{each.package} {each.versions}: {each.verdict.value}: {each.because} "
+        f"({each.source}): {', '.join(claims)}"
+        for each, claims in table.expectations.items()
+    ]
+    parts = [
+        "\n".join(f"| {' | '.join(cells)} |" for cells in lines),
+        format_same(table),
+        _format_list("What was found:", list_reasons(table)),
+        _format_list("What was expected:", expected),
+    ]
+    return [part for part in parts if part]
+
+
+def _format_list(heading: str, lines: Sequence[str]) -> str:
+    return "\n".join([heading, "", *(f"- {escape(line)}" for line in lines)]) if lines else ""
+
+
+# --- the page ------------------------------------------------------------------------------------
+
+
+def render_page(tables: Sequence[Table], report_dir: Path, page: Path) -> str:
+    """Return the matrix as a self-contained page, with every text escaped.
+
+    Args:
+        tables: One a target.
+        report_dir: The folder of the records.
+        page: Where the page will be; its links lead from there to the reports.
+    """
+
+    def link(column: Column) -> str | None:
+        """Return the path of a column's report from the page, if there is one."""
+        report = report_dir / (column.attempt.run or "") / REPORT_FILE
+        if column.attempt.run is None or not report.is_file():
+            return None
+        try:
+            return quote(os.path.relpath(report, page.resolve().parent).replace(os.sep, "/"))
+        except ValueError:  # another drive
+            return None
+
+    return fill(
+        "matrix.html",
+        tables=tables,
+        results=count_results(tables),
+        link=link,
+        cost=translate(format_cost),
+        end=translate(format_end),
+        same=translate(format_same),
+    )
+
+
+# --- progress ------------------------------------------------------------------------------------
+
+
+class Watch(Progress):
+    """Progress on standard error: a line an event, and on a terminal a bar over the cells."""
+
+    def __init__(self, cells: int) -> None:
+        """Take the number of cells."""
+        console = Console(file=sys.stderr, highlight=False)
+        columns = (TextColumn("cells"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        hidden = not console.is_terminal
+        super().__init__(*columns, console=console, disable=hidden, transient=True)
+        self._bar = self.add_task("cells", total=cells)
+        self._started: dict[str, float] = {}
+
+    def show_stage(self, cell: Cell, stage: str) -> None:
+        """Show a stage that begins in a cell."""
+        self._started.setdefault(cell.name, time.monotonic())
+        self.console.print(Text(f"{cell.name}: {stage}"), soft_wrap=True)
+
+    def show_end(self, outcome: Outcome) -> None:
+        """Show how a cell ended, and how long it took."""
+        name = outcome.cell.name
+        seconds = time.monotonic() - self._started.get(name, time.monotonic())
+        ends = [attempt.end for attempt in outcome.attempts]
+        worst = next((end for end in ends if end is not End.RAN), End.RAN)
+        line = f"{name}: {worst.value} ({format_duration(seconds)})"
+        self.console.print(Text(line), soft_wrap=True)
+        self.advance(self._bar)
