@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from probes.schema.record import ClaimRecord, Record, Verdict, tally
+from probes.errors import UserError
+from probes.results.reading import read
+from probes.schema.record import ClaimRecord, Record, Verdict, count_verdicts
 from probes.upgrade.cells import find_varying, format_cell
 from probes.upgrade.expected import Expectation, read_expectations
 from probes.upgrade.question import find_claim
 from probes.upgrade.run import Attempt, End, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
+    from pathlib import Path
 
 BAD = (Verdict.FAILS, Verdict.ERROR, None)
 """Verdicts that are red unless they are expected; None is undecided."""
@@ -65,7 +68,7 @@ class Column:
     @property
     def counts(self) -> Counter[Verdict | None]:
         """The number of claims by verdict."""
-        return tally(self.record.claims) if self.record else Counter()
+        return count_verdicts(self.record.claims) if self.record else Counter()
 
 
 @dataclass(frozen=True)
@@ -129,14 +132,14 @@ class Table:
 
 def build_tables(
     outcomes: Sequence[Outcome],
-    read: Callable[[str], Record | None],
+    report_dir: Path,
     expectations: Sequence[Expectation] | None = None,
 ) -> tuple[Table, ...]:
     """Build the tables of a matrix, one a target.
 
     Args:
         outcomes: The cells' outcomes, in the order of the columns.
-        read: Returns the record in a folder below the report folder, if there is one.
+        report_dir: The folder of their records.
         expectations: Expected verdicts; those of the package by default.
     """
     expectations = read_expectations() if expectations is None else expectations
@@ -146,7 +149,7 @@ def build_tables(
         columns = []
         for outcome in outcomes:
             attempt = outcome.attempts[number]
-            record = read(attempt.run) if attempt.run else None
+            record = _read_record(report_dir / attempt.run) if attempt.run else None
             columns.append(Column(format_cell(outcome.cell, names), outcome, attempt, record))
         records = [column.record for column in columns if column.record]
         # By the order of the newest column; a target without a record by its folder's name.
@@ -155,6 +158,13 @@ def build_tables(
         rows = [Row(claim, _build_entries(claim, columns, expectations)) for claim in claims]
         found.append(Table(name, tuple(columns), tuple(rows)))
     return tuple(found)
+
+
+def _read_record(run: Path) -> Record | None:
+    try:
+        return read(run)
+    except UserError:  # the run was stopped before it had written anything
+        return None
 
 
 def _build_entries(

@@ -1,0 +1,141 @@
+"""The options that `probes matrix` and `probes bisect` share."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from functools import wraps
+from inspect import Parameter, Signature, signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+from packaging.version import Version
+from typer import Option
+
+from probes.errors import UserError, did_you_mean
+from probes.schema.claim import catalogue
+from probes.targets.resolve import resolve
+from probes.upgrade.environments import Sources, default_folder, find_uv
+from probes.upgrade.releases import list_indexes, list_releases
+from probes.upgrade.run import Plan, Request, find_package
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+@dataclass(frozen=True)
+class Shared:
+    """The values of the shared options."""
+
+    targets_file: Annotated[
+        Path | None, Option(metavar="FILE", help="TOML file with targets of your own.")
+    ] = None
+    packages: Annotated[
+        list[str] | None,
+        Option(
+            "--with",
+            metavar="PACKAGE==VERSION,…",
+            help="Versions of a package, `latest` among them; a name alone is any version; "
+            "repeatable.",
+        ),
+    ] = None
+    python: Annotated[str, Option(metavar="VERSION,…", help="Versions of Python.")] = (
+        f"{sys.version_info.major}.{sys.version_info.minor}"
+    )
+    find_links: Annotated[
+        list[str] | None,
+        Option(metavar="FOLDER|URL", help="Passed on to uv; repeatable. [default: none]"),
+    ] = None
+    index_url: Annotated[
+        str | None, Option(metavar="URL", help="Passed on to uv. [default: uv's own]")
+    ] = None
+    extra_index_url: Annotated[
+        list[str] | None, Option(metavar="URL", help="Passed on to uv; repeatable.")
+    ] = None
+    torch_backend: Annotated[
+        str | None, Option(metavar="NAME", help="Passed on to uv: cpu, auto and others.")
+    ] = None
+    environments: Annotated[
+        Path | None,
+        Option(metavar="FOLDER", help="Where to keep environments. [default: the user's cache]"),
+    ] = None
+    timeout: Annotated[
+        float, Option(metavar="MINUTES", min=0.01, help="Ends a target's run after that.")
+    ] = 60
+    report_dir: Annotated[
+        Path | None,
+        Option(metavar="FOLDER", help="Where to write records. [default: reports/COMMAND]"),
+    ] = None
+
+    def make_plan(
+        self, command: str, targets: Sequence[str], claims: Sequence[str], resume: bool
+    ) -> Plan:
+        """Return what all cells share.
+
+        Raises:
+            UserError: An option has a value that cannot be used, or uv is not installed.
+        """
+        for link in self.find_links or ():
+            if "://" not in link and not Path(link).is_dir():
+                raise UserError(
+                    f"no folder '{link}': --find-links takes a folder of wheels, or a URL"
+                )
+        for target in targets:
+            resolve(target, targets_file=self.targets_file)
+        for claim in claims:
+            if claim not in catalogue():
+                hint = did_you_mean(claim, catalogue())
+                raise UserError(f"no claim '{claim}'{hint}; `probes claims` lists them")
+        find_uv()
+        return Plan(
+            request=Request(
+                targets=tuple(map(_make_absolute, targets)),
+                claims=tuple(claims),
+                targets_file=str(self.targets_file.resolve()) if self.targets_file else None,
+            ),
+            package=find_package(),
+            environments=(self.environments or default_folder()).resolve(),
+            report_dir=(self.report_dir or Path("reports", command)).resolve(),
+            sources=Sources(
+                find_links=tuple(map(_make_absolute, self.find_links or ())),
+                index_url=self.index_url,
+                extra_index_url=tuple(self.extra_index_url or ()),
+                torch_backend=self.torch_backend,
+            ),
+            timeout=self.timeout * 60,
+            resume=resume,
+        )
+
+    def list_releases(self, package: str, python: str) -> tuple[Version, ...]:
+        """Return the releases of a package that the index offers, oldest first."""
+        urls = list_indexes(self.index_url, self.extra_index_url or ())
+        return list_releases(package, python, urls)
+
+
+def _make_absolute(text: str) -> str:
+    """Return the absolute path of a folder; a name or an address as it is."""
+    return str(Path(text).resolve()) if Path(text).is_dir() else text
+
+
+def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the shared options to a command, which gets them as its argument `shared`."""
+
+    @wraps(command)
+    def run(**values: Any) -> None:
+        options = {each.name: values.pop(each.name) for each in _list_parameters(Shared)}
+        command(shared=Shared(**options), **values)
+
+    own = [each for each in _list_parameters(command) if each.name != "shared"]
+    parameters = [*own, *_list_parameters(Shared)]
+    run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    return run
+
+
+def _list_parameters(function: Callable[..., object]) -> list[Parameter]:
+    """Return the parameters by keyword of a function or dataclass, with evaluated annotations."""
+    hints = get_type_hints(function, include_extras=True)
+    return [
+        each.replace(annotation=hints[each.name], kind=Parameter.KEYWORD_ONLY)
+        for each in signature(function).parameters.values()
+    ]
