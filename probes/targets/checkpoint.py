@@ -1,6 +1,6 @@
-"""A model's folder, inspected before anything is loaded from it.
+"""Inspect a model's folder before anything is loaded from it.
 
-Configuration, tokenizer and the headers of the weights are read and held against each other, so
+Configuration, tokenizer and the headers of the weights are read and compared with each other, so
 that a damaged or hostile folder is refused in one line, and before memory is taken for it.
 """
 
@@ -46,7 +46,7 @@ _EMBEDDINGS = (
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """What a model's folder holds, as far as it can be known without loading the model."""
+    """The content of a model's folder, as far as it is known without loading the model."""
 
     folder: Path
     config: Mapping[str, Any]
@@ -55,17 +55,16 @@ class Checkpoint:
     """Every piece of the tokenizer with its id, from the tokenizer's own file."""
     tensors: Mapping[str, Tensor]
     """Every stored tensor by name."""
-
     random: Path | None = None
-    """Of a network with random weights its configuration; the folder has its tokenizer alone."""
+    """Configuration of a network with random weights; the folder then has its tokenizer only."""
 
     @classmethod
     def inspect(cls, folder: Path, random: Path | None = None) -> Checkpoint:
         """Read a folder's configuration, tokenizer and the headers of its weights.
 
         Args:
-            folder: the model's folder.
-            random: a configuration whose network gets random weights, in place of the folder's own.
+            folder: The model's folder.
+            random: A configuration whose network gets random weights, in place of the folder's own.
 
         Raises:
             UserError: The folder cannot be a causal language model that is safe to load: a file
@@ -75,18 +74,18 @@ class Checkpoint:
         if not folder.is_dir():
             raise UserError(f"no folder {folder}")
         file = random or folder / "config.json"
+        if random and not random.is_file():
+            raise UserError(f"no configuration {random}")
         if not file.is_file():
             raise UserError(
-                f"no configuration {file}"
-                if random
-                else f"{folder} has no config.json: expected a model's folder, as "
-                "save_pretrained writes it"
+                f"{folder} has no config.json: expected a model's folder, as save_pretrained "
+                "writes it"
             )
         config = read_object(file)
         _refuse_impossible_sizes(file, config)
         tensors = describe_tensors(random, config) if random else read_tensors(folder)
         checkpoint = cls(folder, config, read_pieces(folder), tensors, random)
-        checkpoint._refuse_more_than_is_stored()
+        checkpoint._refuse_foreign_config()
         checkpoint._refuse_foreign_tokenizer()
         return checkpoint
 
@@ -105,17 +104,13 @@ class Checkpoint:
 
     @property
     def offers_remote_code(self) -> bool:
-        """Whether the folder names code of its own for the model.
-
-        Such code is never run. It is needed only where transformers has no class of its own for
-        the model type, which `probes.targets.preflight` finds out.
-        """
+        """Whether the folder names code of its own for the model; such code is never run."""
         code = self.config.get("auto_map")
         return isinstance(code, dict) and "AutoModelForCausalLM" in code
 
     @property
     def stored_quantization(self) -> str | None:
-        """The method the stored weights are already quantized by, such as `bitsandbytes`."""
+        """The method by which the stored weights are quantized, such as `bitsandbytes`."""
         stored = self.config.get("quantization_config")
         if not isinstance(stored, dict):
             return None
@@ -124,7 +119,7 @@ class Checkpoint:
 
     @property
     def sentencepiece_file(self) -> Path | None:
-        """The SentencePiece model the tokenizer was made from, if the folder holds it."""
+        """The SentencePiece model of the tokenizer, if the folder holds it."""
         file = self.folder / SENTENCEPIECE_FILE
         if not file.is_file():
             return None
@@ -145,23 +140,23 @@ class Checkpoint:
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes the stored tensors take."""
+        """Bytes of the stored tensors."""
         return sum(tensor.bytes for tensor in self.tensors.values())
 
     @cached_property
     def embedding_rows(self) -> int | None:
-        """Rows of the input embedding: of the stored tensor, or else as configured."""
+        """Rows of the stored input embedding, or else of the configured one."""
         for ending in _EMBEDDINGS:
             for name, tensor in self.tensors.items():
                 if f".{name}".endswith(f".{ending}") and len(tensor.shape) == 2:
                     return tensor.shape[0]
-        return _size(_text_config(self.config), _VOCABULARY)
+        return _find_size(_text_config(self.config), _VOCABULARY) or None
 
     def fingerprint(self) -> str:
-        """SHA-256, in hex, over the names, sizes and contents of the files a model is made from.
+        """Return the SHA-256, in hex, over names, sizes and contents of the model's files.
 
-        Of weight files above 64 MiB only the header counts as content: hashing 14 GB would take
-        longer than the claims.
+        Of weight files above 64 MiB only the header is hashed: 14 GB would take longer than the
+        claims.
         """
         digest = hashlib.sha256()
         for file in self._files():
@@ -185,30 +180,33 @@ class Checkpoint:
         weights = [self.random] if self.random else find_weight_files(self.folder)
         return sorted({*small, *weights})
 
-    def _refuse_more_than_is_stored(self) -> None:
+    def _refuse_foreign_config(self) -> None:
         config = _text_config(self.config)
-        vocabulary = _size(config, _VOCABULARY) or 0
-        width = _size(config, _WIDTH) or 0
-        depth = _size(config, _DEPTH) or 0
+        vocab_size, width, depth, experts, inner = (
+            _find_size(config, names)
+            for names in (_VOCABULARY, _WIDTH, _DEPTH, _EXPERTS, _EXPERT_WIDTH)
+        )
         # A layer has at least four square matrices' worth of weights, and no known quantization
         # stores a weight in less than one bit: a configuration that implies more than twice
-        # what is stored has nothing to do with these weights.
-        implied = (vocabulary + depth * width) * width // 4
-        if implied > self.weight_bytes:
-            raise UserError(
-                f"{self.folder / 'config.json'} describes a model that takes more than "
-                f"{implied:,} bytes (vocabulary {vocabulary:,}, width {width:,}, {depth:,} "
-                f"layers), but its weights have {self.weight_bytes:,}: "
-                "the two do not belong together"
+        # the stored bytes does not describe these weights.
+        implied = (vocab_size + depth * width) * width // 4
+        stored = self.weight_bytes
+        problem = None
+        if implied > stored:
+            problem = (
+                f"that takes more than {implied:,} bytes (vocabulary {vocab_size:,}, width "
+                f"{width:,}, {depth:,} layers), but its weights have {stored:,}"
             )
-        experts, inner = _whole(config, _EXPERTS), _whole(config, _EXPERT_WIDTH)
         # A layer has a tensor of its own, an expert a matrix of at least one bit a weight.
-        layered = depth <= len(self.tensors)
-        if not layered or experts * inner * width // 8 > self.weight_bytes:
-            what = f"{experts:,} experts" if layered else f"{depth:,} layers"
+        elif depth > len(self.tensors) or experts * inner * width // 8 > stored:
+            layered = depth <= len(self.tensors)
+            problem = (
+                f"of {f'{experts:,} experts' if layered else f'{depth:,} layers'}, but its weights "
+                f"are {len(self.tensors):,} tensors of {stored:,} bytes"
+            )
+        if problem is not None:
             raise UserError(
-                f"{self.folder / 'config.json'} describes a model of {what}, but its weights are "
-                f"{len(self.tensors):,} tensors of {self.weight_bytes:,} bytes: "
+                f"{self.folder / 'config.json'} describes a model {problem}: "
                 "the two do not belong together"
             )
 
@@ -237,16 +235,12 @@ def _refuse_impossible_sizes(file: Path, config: Mapping[str, Any]) -> None:
 
 
 def _text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The part that describes the language model, where a configuration has several parts."""
+    """Return the part about the language model, where a configuration has several parts."""
     part = config.get("text_config")
     return part if isinstance(part, dict) else config
 
 
-def _size(config: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
-    return next((config[name] for name in names if config.get(name) is not None), None)
-
-
-def _whole(config: Mapping[str, Any], names: tuple[str, ...]) -> int:
-    """The same where nothing says that it is a number at all: 0 if it is none."""
-    value = _size(config, names)
+def _find_size(config: Mapping[str, Any], names: tuple[str, ...]) -> int:
+    """Return the size under the first name that is set; 0 where there is none, or no number."""
+    value = next((config[name] for name in names if config.get(name) is not None), None)
     return value if type(value) is int else 0

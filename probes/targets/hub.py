@@ -1,4 +1,4 @@
-"""Models from the Hugging Face hub: the one module that reaches the network.
+"""Fetch models from the Hugging Face hub: the one module that reaches the network.
 
 It is used only where a target names a repository. A pinned commit that is complete in the local
 cache is taken from there without a connection.
@@ -10,7 +10,7 @@ import errno
 import re
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from probes._util import progress
 from probes.errors import UserError
@@ -24,33 +24,33 @@ if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
-_WANTED = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
-_UNWANTED = ["*/*", "consolidated*"]
+    Look = Callable[[Mapping[str, int]], None]
+
+_PATTERNS: dict[str, Any] = {
+    "allow_patterns": ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"],
+    "ignore_patterns": ["*/*", "consolidated*"],
+}
+"""Configuration, tokenizer and safetensors files; never code or pickles."""
+
 _SECONDS = 10.0
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _TRANSPORTS = {"requests", "urllib3", "httpx", "httpx2", "httpcore", "httpcore2", "ssl"}
 
 
-def fetch(
-    repository: str,
-    revision: str | None,
-    look: Callable[[Mapping[str, int]], None] = lambda _: None,
-) -> tuple[Path, str]:
-    """The local folder of a model on the hub, and the commit it holds.
-
-    Only configuration, tokenizer and safetensors files are downloaded, never code nor pickles.
+def fetch(repository: str, revision: str | None, look: Look = lambda _: None) -> tuple[Path, str]:
+    """Return the local folder of a model on the hub, downloaded if needed, and its commit.
 
     Args:
         repository: The hub id, such as `org/model`.
         revision: A commit, branch or tag; None for the main branch.
-        look: Called before anything is downloaded, if the hub says it, with how many weights are
-            stored in each type, by safetensors' names of those; it may refuse.
+        look: Called before the download with the number of weights of each stored type, by
+            safetensors' names of the types; empty if the hub does not know. It may refuse.
 
     Raises:
         UserError: There is no connection and no complete copy in the cache; no such repository or
             revision; access is refused; the disk is full, or will be; whatever `look` raises.
     """
-    cached = _cached(repository, revision)
+    cached = _find_cached(repository, revision)
     if cached is not None and _COMMIT.fullmatch(revision or ""):
         return cached, cached.name
     try:
@@ -60,21 +60,24 @@ def fetch(
     except Exception as error:
         if cached is not None and _is_unreachable(error):
             return cached, cached.name
-        refusal = _refusal(error, repository, revision)
+        refusal = _explain(error, repository, revision)
         if refusal is None:
             raise
         raise UserError(refusal) from None
 
 
-def _download(
-    repository: str, revision: str | None, look: Callable[[Mapping[str, int]], None]
-) -> tuple[Path, str]:
+def _download(repository: str, revision: str | None, look: Look) -> tuple[Path, str]:
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    # Asked for first, because it alone takes a limit of time in every version of the library.
+    # The one request that takes a time limit in every version of the library comes first.
     info = HfApi().model_info(repository, revision=revision, timeout=_SECONDS, files_metadata=True)
-    _refuse_without_safetensors(repository, [file.rfilename for file in info.siblings or []])
+    files = [file.rfilename for file in info.siblings or []]
+    if files and not any(file.endswith(".safetensors") for file in files):
+        raise UserError(
+            f"'{repository}' has no safetensors weights, and no others are loaded, because "
+            "loading a pickle can run any code: name a repository or revision that has them"
+        )
     look(info.safetensors.parameters if info.safetensors else {})
     size, free = _bytes_to_fetch(repository, info), _free_bytes(Path(HF_HUB_CACHE))
     if size > free:
@@ -85,33 +88,19 @@ def _download(
     amount = f"{format_gb(size)} into the local cache, on a disk with {format_gb(free)} free"
     with progress.step(f"fetching {repository}: {amount}", size):
         folder = Path(
-            snapshot_download(
-                repository,
-                revision=info.sha,
-                allow_patterns=_WANTED,
-                ignore_patterns=_UNWANTED,
-                etag_timeout=_SECONDS,
-            )
+            snapshot_download(repository, revision=info.sha, etag_timeout=_SECONDS, **_PATTERNS)
         )
     return folder, folder.name
 
 
-def _refuse_without_safetensors(repository: str, files: list[str]) -> None:
-    if files and not any(file.endswith(".safetensors") for file in files):
-        raise UserError(
-            f"'{repository}' has no safetensors weights, and no others are loaded, because "
-            "loading a pickle can run any code: name a repository or revision that has them"
-        )
-
-
 def _free_bytes(folder: Path) -> int:
-    """Room on the disk that a folder is on, or will be once it is made."""
-    there = next(each for each in (folder, *folder.parents) if each.is_dir())
-    return shutil.disk_usage(there).free
+    """Return the free space of the disk of a folder that may not exist yet."""
+    existing = next(each for each in (folder, *folder.parents) if each.is_dir())
+    return shutil.disk_usage(existing).free
 
 
 def _bytes_to_fetch(repository: str, info: ModelInfo) -> int:
-    """Bytes of the wanted files that are not in the cache yet, as far as the hub tells sizes."""
+    """Return the bytes of the wanted files that are not in the cache, as far as known."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.constants import HF_HUB_CACHE
     from huggingface_hub.file_download import repo_folder_name
@@ -119,8 +108,8 @@ def _bytes_to_fetch(repository: str, info: ModelInfo) -> int:
 
     blobs = Path(HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type="model") / "blobs"
 
-    def missing(file: RepoSibling) -> int:
-        """What another commit has already, or a download that broke off, is not fetched again."""
+    def missing_bytes(file: RepoSibling) -> int:
+        # Files of another commit, or of a download that broke off, are not fetched again.
         content = file.lfs.sha256 if file.lfs else file.blob_id
         found = try_to_load_from_cache(
             repository, file.rfilename, cache_dir=HF_HUB_CACHE, revision=info.sha
@@ -130,28 +119,17 @@ def _bytes_to_fetch(repository: str, info: ModelInfo) -> int:
         begun = blobs / f"{content}.incomplete"
         return max(0, (file.size or 0) - (begun.stat().st_size if begun.is_file() else 0))
 
-    files = filter_repo_objects(
-        info.siblings or [],
-        allow_patterns=_WANTED,
-        ignore_patterns=_UNWANTED,
-        key=lambda file: file.rfilename,
-    )
-    return sum(map(missing, files))
+    files = filter_repo_objects(info.siblings or [], key=lambda file: file.rfilename, **_PATTERNS)
+    return sum(map(missing_bytes, files))
 
 
-def _cached(repository: str, revision: str | None) -> Path | None:
+def _find_cached(repository: str, revision: str | None) -> Path | None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
         folder = Path(
-            snapshot_download(
-                repository,
-                revision=revision,
-                allow_patterns=_WANTED,
-                ignore_patterns=_UNWANTED,
-                local_files_only=True,
-            )
+            snapshot_download(repository, revision=revision, local_files_only=True, **_PATTERNS)
         )
         find_tokenizer_file(folder)
         find_weight_files(folder)
@@ -160,8 +138,8 @@ def _cached(repository: str, revision: str | None) -> Path | None:
     return folder if (folder / "config.json").is_file() else None
 
 
-def _refusal(error: Exception, repository: str, revision: str | None) -> str | None:
-    """The one line for an error of the hub's library; nothing of its own text, which may be long.
+def _explain(error: Exception, repository: str, revision: str | None) -> str | None:
+    """Return one line for an error of the hub's library, without its own text, which may be long.
 
     None for an error that is no mistake or circumstance of the user's.
     """
@@ -183,7 +161,7 @@ def _refusal(error: Exception, repository: str, revision: str | None) -> str | N
     if isinstance(error, HFValidationError):
         return f"{model} is no hub id: expected org/model"
     if isinstance(error, GatedRepoError):
-        return _gated(repository)
+        return _explain_gated(repository)
     if isinstance(error, RevisionNotFoundError):
         return f"'{repository}' has no revision '{revision}': name a commit, branch or tag of it"
     if isinstance(error, RepositoryNotFoundError):
@@ -192,16 +170,16 @@ def _refusal(error: Exception, repository: str, revision: str | None) -> str | N
             "private: check the spelling, or log in (hf auth login, or set HF_TOKEN)"
         )
     if isinstance(error, HfHubHTTPError):
-        return _http(_status(error), model)
+        return _explain_status(_status(error), model)
     if _is_unreachable(error):
         return (
             f"{model} is not complete in the local cache, and the hub cannot be reached: check "
             "the connection and try again, or name a folder"
         )
-    return _disk(error, model)
+    return _explain_disk(error, model)
 
 
-def _gated(repository: str) -> str:
+def _explain_gated(repository: str) -> str:
     from huggingface_hub import get_token
 
     page = f"https://huggingface.co/{repository}"
@@ -216,7 +194,7 @@ def _gated(repository: str) -> str:
     )
 
 
-def _http(status: int, model: str) -> str:
+def _explain_status(status: int, model: str) -> str:
     if status in (401, 403):
         return (
             f"the hub refused the access token for {model} (status {status}): make a new one with "
@@ -227,8 +205,8 @@ def _http(status: int, model: str) -> str:
     return f"the hub could not deliver {model} (status {status}): try again later"
 
 
-def _disk(error: Exception, model: str) -> str | None:
-    causes = list(_chain(error))
+def _explain_disk(error: Exception, model: str) -> str | None:
+    causes = _chain(error)
     if any(getattr(each, "errno", None) in (errno.ENOSPC, errno.EDQUOT) for each in causes):
         return (
             f"the disk is full: {model} does not fit into the local cache; make room, or set "
@@ -243,9 +221,10 @@ def _disk(error: Exception, model: str) -> str | None:
 
 
 def _is_unreachable(error: Exception) -> bool:
-    """Whether the hub could not be reached: told by the module that raised, not by its class.
+    """Return whether the hub could not be reached.
 
-    The hub's library has changed its transport twice, and raises the transport's own errors.
+    The module of an error decides, not its class: the hub's library has changed its transport
+    twice, and raises the transport's own errors.
     """
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 

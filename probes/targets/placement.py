@@ -1,4 +1,4 @@
-"""Where a target's weights go: on one CUDA device, split over several, or nowhere."""
+"""Estimate the memory of a target's weights, and place them on CUDA devices."""
 
 from __future__ import annotations
 
@@ -6,17 +6,28 @@ from typing import TYPE_CHECKING
 
 from probes._util.progress import LARGE
 from probes.errors import UserError
-from probes.targets.target import Quantization
+from probes.targets.safetensors import Tensor
+from probes.targets.target import Dtype, Quantization
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from probes.targets.target import Target
 
 WEIGHTS_SHARE = 0.9
-"""Of a device's free memory, what split weights may take: caches and logits need the rest."""
+"""Share of a device's free memory for split weights: caches and logits need the rest."""
+
+NF4_BLOCK = 64
+"""Weights that share one float32 scale."""
+
+_BYTES = {Dtype.FLOAT32: 4, Dtype.FLOAT16: 2, Dtype.BFLOAT16: 2}
+_UNPACKED = ("F32", "F16", "BF16")
+_NOT_QUANTIZED = ("embed", "wte", "wpe", "lm_head", "norm", "ln_")
+"""Parts of names of matrices that NF4 leaves as they are."""
 
 
 def format_gb(size: float) -> str:
-    """A size for a reader.
+    """Format a size in bytes for a message.
 
     >>> format_gb(14_483_464_192)
     '14.5 GB'
@@ -24,27 +35,73 @@ def format_gb(size: float) -> str:
     return f"{size / 1e9:.1f} GB"
 
 
+def estimate_loaded_bytes(
+    tensors: Mapping[str, Tensor], quantization: Quantization, dtype: Dtype
+) -> int:
+    """Return the bytes of weights in memory; computing needs some more.
+
+    Args:
+        tensors: The weights by name, as stored.
+        quantization: `nf4` takes half a byte for each weight of the decoder's linear layers, and
+            four bytes for the scale of each block of 64.
+        dtype: The type of all other weights; `auto` is the stored type.
+
+    >>> layer = {"model.layers.0.mlp.up_proj.weight": Tensor("F16", (64, 64))}
+    >>> estimate_loaded_bytes(layer, Quantization.NONE, Dtype.FLOAT32)
+    16384
+    >>> estimate_loaded_bytes(layer, Quantization.NF4, Dtype.FLOAT16)
+    2304
+    """
+    total = 0
+    for name, tensor in tensors.items():
+        linear = len(tensor.shape) == 2 and not any(part in name for part in _NOT_QUANTIZED)
+        if quantization is Quantization.NF4 and linear:
+            total += tensor.elements // 2 + 4 * -(-tensor.elements // NF4_BLOCK)
+        else:
+            total += tensor.elements * _BYTES[dtype] if dtype in _BYTES else tensor.bytes
+    return total
+
+
+def estimate_least_bytes(
+    parameters: Mapping[str, int], quantization: Quantization, dtype: Dtype
+) -> int:
+    """Return a lower bound of the bytes in memory, for weights whose shapes are not known yet.
+
+    Args:
+        parameters: Number of weights of each stored type, by safetensors' names of the types.
+        quantization: Under `nf4` every weight might take half a byte.
+        dtype: As for `estimate_loaded_bytes`.
+
+    >>> estimate_least_bytes({"BF16": 1000}, Quantization.NF4, Dtype.FLOAT16)
+    500
+    """
+    if quantization is Quantization.NF4:
+        return sum(parameters.values()) // 2
+    tensors = {n: Tensor(n, (count,)) for n, count in parameters.items() if n in _UNPACKED}
+    return estimate_loaded_bytes(tensors, quantization, dtype)
+
+
 def place(target: Target, needed: int, copies: int = 0) -> dict[int, int] | None:
     """Find room for a target's weights on the CUDA devices that torch sees.
 
     Args:
-        target: says on which device, or leaves it open.
-        needed: bytes of its weights once loaded; computing takes some more.
-        copies: how many a device must hold, each of a worker's; 0 if this process alone loads one,
-            which may be split.
+        target: The target; its device may be `auto`.
+        needed: Bytes of its weights once loaded.
+        copies: Number of copies on a device, one for each worker; 0 if this process alone loads
+            the model, which may then be split.
 
     Returns:
-        Where one device is too small, the bytes that transformers may give to each, which keeps a
-        tenth of them back under NF4; None where nothing is split.
+        Where one device is too small, the bytes that transformers may use on each (under NF4 it
+        keeps a tenth of them back); None where nothing is split.
 
     Raises:
-        UserError: there is no room.
+        UserError: There is no room.
 
     >>> from probes.targets.resolve import resolve
     >>> place(resolve("embedded"), 18_747_904) is None
     True
     """
-    if not _takes_cuda(target, needed):
+    if not _uses_cuda(target, needed):
         return None
     import torch
 
@@ -53,10 +110,10 @@ def place(target: Target, needed: int, copies: int = 0) -> dict[int, int] | None
     free, total = _free_bytes(index), torch.cuda.mem_get_info(index)[1]
     if max(1, copies) * needed <= free:
         return None
-    # A worker sees one device alone, and who names a device wants that one.
+    # A named device excludes the others, and a worker uses one device only.
     every = [] if named else [_free_bytes(each) for each in range(count)]
-    together = WEIGHTS_SHARE * sum(every)
-    splits = needed <= together
+    room = WEIGHTS_SHARE * sum(every)
+    splits = needed <= room
     nf4 = target.quantization is Quantization.NF4
     if splits and not copies:
         return {each: int((1 if nf4 else WEIGHTS_SHARE) * size) for each, size in enumerate(every)}
@@ -64,31 +121,33 @@ def place(target: Target, needed: int, copies: int = 0) -> dict[int, int] | None
     weights = f"{format_gb(needed)}{' in nf4' if nf4 else ''}"
     if copies > 1:
         weights = f"{copies} × {weights}, a copy for each worker"
-    there = f"cuda:{index} has {format_gb(free)} free of {format_gb(total)}"
+    available = f"cuda:{index} has {format_gb(free)} free of {format_gb(total)}"
     if count > 1 and not named and not copies:
-        there = f"the {count} CUDA devices have {format_gb(sum(every))} free together, "
-        there += f"of which weights may take {format_gb(together)}"
-    quantized = "choose " if nf4 else "choose --quantization nf4, or "
-    advice = f"end what else runs there, or {quantized}a device with more memory"
+        available = (
+            f"the {count} CUDA devices have {format_gb(sum(every))} free together, "
+            f"of which weights may take {format_gb(room)}"
+        )
+    quantize = "" if nf4 else "--quantization nf4, or "
+    advice = f"end what else runs there, or choose {quantize}a device with more memory"
     if copies > 1 and needed <= free:
         advice = "take fewer workers with -n"
     elif copies and splits:
         advice = f"leave out -n, so that the weights are split over the {count} devices"
-    raise UserError(f"its weights take {weights}, and {there}: {advice}")
+    raise UserError(f"its weights take {weights}, and {available}: {advice}")
 
 
 def _free_bytes(index: int) -> int:
-    """What a CUDA device has free for this process: what torch keeps for itself unused, too."""
+    """Return the free memory of a CUDA device, including what torch has reserved but not used."""
     import torch
 
     free: int = torch.cuda.mem_get_info(index)[0]
     return free + torch.cuda.memory_reserved(index) - torch.cuda.memory_allocated(index)
 
 
-def _takes_cuda(target: Target, needed: int) -> bool:
+def _uses_cuda(target: Target, needed: int) -> bool:
     if target.device != "auto":
         return target.device.startswith("cuda")
-    if needed < LARGE:  # not worth importing torch so early
+    if needed < LARGE:  # too small to import torch for
         return False
     import torch
 

@@ -1,4 +1,4 @@
-"""Everything about a target that can be decided before its model is loaded."""
+"""Check everything about a target that can be decided before its model is loaded."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from probes.errors import UnusableTargetError, UserError
 from probes.targets import hub
 from probes.targets.capabilities import nf4_is_beyond_transformers
 from probes.targets.checkpoint import Checkpoint
-from probes.targets.memory import estimate_least_bytes, estimate_loaded_bytes
-from probes.targets.placement import place
+from probes.targets.placement import estimate_least_bytes, estimate_loaded_bytes, place
 from probes.targets.target import Quantization, Target
 
 if TYPE_CHECKING:
@@ -24,15 +23,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class UsableTarget:
-    """A target whose model can be loaded, as far as can be told without loading it."""
+    """A target whose model can be loaded, as far as that is known without loading it."""
 
     target: Target
     checkpoint: Checkpoint
-    """What its local folder holds, `checkpoint.folder`."""
+    """The content of its local folder, `checkpoint.folder`."""
     revision: str | None = None
-    """The commit that the hub resolved the target's revision to; none for a folder."""
+    """The commit that the hub resolved the target's revision to; None for a folder."""
     needed_bytes: int = 0
-    """What its weights take once loaded."""
+    """Bytes of its weights once loaded."""
     max_memory: Mapping[int, int] | None = None
     """Where the weights are split over CUDA devices, the bytes that each may take."""
 
@@ -40,27 +39,30 @@ class UsableTarget:
 def preflight(target: Target, copies: int = 0) -> UsableTarget:
     """Make sure a target can be used: packages, device, files, in the order of their cost.
 
-    A model on the hub is fetched, which may take long the first time: what will not fit is refused
-    before. torch is imported only if the target asks for an accelerator or is large, transformers
-    only if its folder offers code of its own.
+    A model on the hub is fetched, which may take long the first time; one that will not fit is
+    refused before. torch is imported only if the target needs an accelerator or is large,
+    transformers only if its folder offers code of its own.
 
     Args:
-        target: what to look at.
-        copies: how many of it a CUDA device must hold; 0 if this process alone loads one, which
-            may be split over several devices.
+        target: The target.
+        copies: Number of copies on a CUDA device; 0 if this process alone loads the model, which
+            may then be split over several devices.
 
     Raises:
         UnusableTargetError: Something is missing; one line says what, and what to do.
     """
     try:
-        _refuse_missing_packages(target)
-        _refuse_missing_device(target)
-        _refuse_nf4_beyond_transformers(target)
+        if target.quantization is Quantization.NF4:
+            _refuse_nf4_without_packages()
+        _refuse_missing_device(target.device)
+        if target.quantization is Quantization.NF4:
+            _refuse_nf4_beyond_transformers()
         load_word_lists(target.words)
         load_questions(target.questions)
-        folder, commit = _local(target, copies)
+        folder, commit = _find_folder(target, copies)
         checkpoint = Checkpoint.inspect(folder, target.random)
-        _refuse_second_quantization(target, checkpoint)
+        if target.quantization is Quantization.NF4:
+            _refuse_second_quantization(checkpoint)
         usable = find_room(UsableTarget(target, checkpoint, commit), target, copies)
         if checkpoint.offers_remote_code:
             _refuse_needed_remote_code(checkpoint)
@@ -70,36 +72,32 @@ def preflight(target: Target, copies: int = 0) -> UsableTarget:
 
 
 def find_room(usable: UsableTarget, target: Target, copies: int = 0) -> UsableTarget:
-    """The same model loaded in another way, as a target says, with room found for its weights.
+    """Return the same model as another target loads it, with room for its weights.
 
     Raises:
-        UserError: there is no room.
+        UserError: There is no room.
     """
     tensors = usable.checkpoint.tensors
     needed = estimate_loaded_bytes(tensors, target.quantization, target.dtype)
-    at_once = needed
+    peak = needed
     if target.random is not None and target.quantization is Quantization.NF4:
-        at_once += estimate_loaded_bytes(
-            tensors, Quantization.NONE, target.dtype
-        )  # drawn, then quantized
-    room = place(target, at_once, copies)
+        # Random weights are drawn first, then quantized.
+        peak += estimate_loaded_bytes(tensors, Quantization.NONE, target.dtype)
+    room = place(target, peak, copies)
     return replace(usable, target=target, needed_bytes=needed, max_memory=room)
 
 
-def _local(target: Target, copies: int) -> tuple[Path, str | None]:
+def _find_folder(target: Target, copies: int) -> tuple[Path, str | None]:
     def refuse_what_will_not_fit(parameters: Mapping[str, int]) -> None:
         place(target, estimate_least_bytes(parameters, target.quantization, target.dtype), copies)
 
-    if target.repository is not None:
-        return hub.fetch(target.repository, target.revision, refuse_what_will_not_fit)
-    if target.folder is None:
-        raise TypeError("a target has either a folder or a repository")
-    return target.folder, None
+    if target.folder is not None:
+        return target.folder, None
+    assert target.repository is not None  # a target has one or the other
+    return hub.fetch(target.repository, target.revision, refuse_what_will_not_fit)
 
 
-def _refuse_missing_packages(target: Target) -> None:
-    if target.quantization is not Quantization.NF4:
-        return
+def _refuse_nf4_without_packages() -> None:
     for package in ("bitsandbytes", "accelerate"):
         if find_spec(package) is None:
             raise UserError(
@@ -108,50 +106,41 @@ def _refuse_missing_packages(target: Target) -> None:
             )
 
 
-def _refuse_nf4_beyond_transformers(target: Target) -> None:
-    if target.quantization is not Quantization.NF4:
-        return
+def _refuse_nf4_beyond_transformers() -> None:
     if (reason := nf4_is_beyond_transformers()) is not None:
         raise UserError(
             f"quantization nf4 was asked for, but {reason}, or choose --quantization none"
         )
 
 
-def _refuse_missing_device(target: Target) -> None:
-    if target.device.startswith("cuda"):
-        _refuse_missing_cuda(target.device)
-    elif target.device == "mps":
-        _refuse_missing_mps()
-
-
-def _refuse_missing_cuda(device: str) -> None:
+def _refuse_missing_device(device: str) -> None:
+    if not device.startswith(("cuda", "mps")):
+        return
     import torch
 
+    refusal = f"device {device} was asked for, but"
+    if device == "mps":
+        if not torch.backends.mps.is_available():
+            raise UserError(
+                f"{refusal} torch {torch.__version__} sees no Apple GPU: "
+                "run on a Mac with one, or choose --device cpu"
+            )
+        return
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if count == 0:
         raise UserError(
-            f"device {device} was asked for, but torch {torch.__version__} sees no CUDA device: "
-            "run on a machine with an NVIDIA GPU and a CUDA build of torch, or choose --device cpu"
+            f"{refusal} torch {torch.__version__} sees no CUDA device: run on a machine with an "
+            "NVIDIA GPU and a CUDA build of torch, or choose --device cpu"
         )
     if int(device.partition(":")[2] or 0) >= count:
         raise UserError(
-            f"device {device} was asked for, but the last of the CUDA devices that torch sees is "
-            f"cuda:{count - 1}: choose --device cuda:{count - 1}, or make more devices visible"
+            f"{refusal} the last of the CUDA devices that torch sees is cuda:{count - 1}: "
+            f"choose --device cuda:{count - 1}, or make more devices visible"
         )
 
 
-def _refuse_missing_mps() -> None:
-    import torch
-
-    if not torch.backends.mps.is_available():
-        raise UserError(
-            f"device mps was asked for, but torch {torch.__version__} sees no Apple GPU: "
-            "run on a Mac with one, or choose --device cpu"
-        )
-
-
-def _refuse_second_quantization(target: Target, checkpoint: Checkpoint) -> None:
-    if target.quantization is Quantization.NF4 and checkpoint.stored_quantization is not None:
+def _refuse_second_quantization(checkpoint: Checkpoint) -> None:
+    if checkpoint.stored_quantization is not None:
         raise UserError(
             "quantization nf4 was asked for, but the weights are stored quantized already "
             f"({checkpoint.stored_quantization}): choose --quantization none"

@@ -1,7 +1,7 @@
-"""What a network with random weights holds, from its configuration alone.
+"""Describe the tensors of a network with random weights from its configuration.
 
-Weights that nobody trained need no download: they are drawn on the device when the network is
-loaded. Only Llama's layout of a decoder, which Mistral shares, is known here.
+Such weights need no download: they are drawn on the device when the network is loaded. Only the
+layout of Llama's decoder, which Mistral shares, is known.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-KNOWN = ("llama", "mistral")
-"""Architectures whose layout this is, by transformers' names."""
+MODEL_TYPES = ("llama", "mistral")
 
 _SIZES = (
     "vocab_size",
@@ -31,14 +30,10 @@ _STORED = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
 
 def describe_tensors(file: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Every tensor of the network that a configuration describes, by name.
-
-    Args:
-        file: where the configuration stands, for a refusal.
-        config: what it says.
+    """Return every tensor of the configured network by name; `file` is named in a refusal.
 
     Raises:
-        UserError: it is of another architecture, or lacks a size.
+        UserError: The configuration is of another architecture, or lacks a size.
 
     >>> from pathlib import Path
     >>> small = {"model_type": "mistral", "vocab_size": 10, "hidden_size": 8,
@@ -47,10 +42,10 @@ def describe_tensors(file: Path, config: Mapping[str, Any]) -> dict[str, Tensor]
     >>> describe_tensors(Path("c.json"), small)["model.layers.0.self_attn.k_proj.weight"].shape
     (4, 8)
     """
-    if config.get("model_type") not in KNOWN:
+    if config.get("model_type") not in MODEL_TYPES:
         raise UserError(
             f"{file}: model_type is {quote(config.get('model_type'))}; random weights are drawn "
-            f"for {' and '.join(KNOWN)} only"
+            f"for {' and '.join(MODEL_TYPES)} only"
         )
     for name in _SIZES:
         if type(config.get(name)) is not int or config[name] < 1:

@@ -1,8 +1,6 @@
-"""What a folder's safetensors files hold: names, types and shapes, without loading a weight.
+"""Read names, types and shapes of the tensors in safetensors files, without loading a weight.
 
-The format is that of the safetensors library: eight bytes with the length of a JSON header, the
-header, and the tensors' bytes one after the other. Every length that a file states is checked
-against the file itself before anything is allocated for it.
+A file is eight bytes with the length of a JSON header, the header, and the tensors' bytes.
 """
 
 from __future__ import annotations
@@ -45,25 +43,25 @@ class Tensor(NamedTuple):
     """
 
     dtype: str
-    """Its type by safetensors' name, such as `F16`."""
+    """The type by safetensors' name, such as `F16`."""
     shape: tuple[int, ...]
 
     @property
     def elements(self) -> int:
-        """Number of elements; of packed 4-bit weights stored as `U8`, of the packed bytes."""
+        """Number of elements; of packed 4-bit weights stored as `U8`, number of bytes."""
         return math.prod(self.shape)
 
     @property
     def bytes(self) -> int:
-        """Bytes it takes in the file."""
+        """Size in the file."""
         return self.elements * _BITS[self.dtype] // 8
 
 
 def find_weight_files(folder: Path) -> tuple[Path, ...]:
-    """The safetensors files with the folder's weights: one file, or the shards of an index.
+    """Return the safetensors files with the folder's weights: one file, or the shards of an index.
 
     Raises:
-        UserError: There are none, only pickled ones, or an index whose shards are missing or lie
+        UserError: There are none, only pickled ones, or an index whose shards are missing or
             outside the folder.
     """
     if (folder / SINGLE_FILE).is_file():
@@ -75,10 +73,10 @@ def find_weight_files(folder: Path) -> tuple[Path, ...]:
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """All tensors of the folder's weights by name.
+    """Read the headers of a folder's weights; return every tensor by name.
 
     Raises:
-        UserError: As for `weight_files` and `read_header`, or an index and its shards disagree.
+        UserError: As for `find_weight_files` and `read_header`; or index and shards disagree.
     """
     tensors: dict[str, Tensor] = {}
     for file in find_weight_files(folder):
@@ -92,7 +90,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
 
 
 def read_header(file: Path) -> dict[str, Tensor]:
-    """The tensors that one safetensors file holds, by name; only its header is read.
+    """Read the header of one safetensors file; return every tensor by name.
 
     Raises:
         UserError: The file is truncated, or its header is malformed or disagrees with its size.

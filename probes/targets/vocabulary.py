@@ -1,8 +1,4 @@
-"""A tokenizer's pieces and their ids, read from its own files.
-
-Nothing of transformers or tokenizers is used, so what is read here can be held against what those
-libraries make of the same files.
-"""
+"""Read the pieces of a tokenizer and their ids from its own files."""
 
 from __future__ import annotations
 
@@ -20,12 +16,12 @@ TOKENIZER_FILE = "tokenizer.json"
 SENTENCEPIECE_FILE = "tokenizer.model"
 
 _LARGEST_TOKENIZER = 256 * MEBIBYTE
-# Classes that insert BOS unless told not to.
+# Classes that insert BOS by default.
 _BOS_BY_DEFAULT = ("CodeLlama", "Gemma", "Llama", "Mistral")
 
 
 def find_tokenizer_file(folder: Path) -> Path:
-    """The file with the folder's pieces: the first there is of those transformers would read.
+    """Return the file with the folder's pieces, in the order in which transformers looks for it.
 
     Raises:
         UserError: There is none.
@@ -37,7 +33,7 @@ def find_tokenizer_file(folder: Path) -> Path:
 
 
 def read_pieces(folder: Path) -> dict[str, int]:
-    """Every piece of the folder's tokenizer with its id, added and special tokens included.
+    """Read every piece of the folder's tokenizer with its id, special tokens included.
 
     Raises:
         UserError: There is no tokenizer file, or it is truncated, corrupt or empty.
@@ -50,34 +46,26 @@ def read_pieces(folder: Path) -> dict[str, int]:
 
 
 def promises_bos(folder: Path) -> bool:
-    """Whether the tokenizer's files say that encoding begins with the beginning-of-sequence token.
-
-    What a library makes of the files is for claims to find out; this is what it should make.
+    """Return whether the tokenizer's files say that encoding begins with the BOS token.
 
     Raises:
         UserError: A file is truncated or corrupt.
     """
-    settings = _settings(folder)
-    bos = _content(settings.get("bos_token"))
-    if isinstance(stated := settings.get("add_bos_token"), bool):
-        return stated and bos is not None
+    file = folder / "tokenizer_config.json"
+    settings = read_object(file) if file.is_file() else {}
+    bos = settings.get("bos_token")
+    if isinstance(bos, dict):
+        bos = bos.get("content")
+    if isinstance(add_bos := settings.get("add_bos_token"), bool):
+        return add_bos and bos is not None
     if not (folder / TOKENIZER_FILE).is_file():
         return str(settings.get("tokenizer_class")).startswith(_BOS_BY_DEFAULT)
     content = read_object(folder / TOKENIZER_FILE, limit=_LARGEST_TOKENIZER)
     return bos is not None and bos in _leading_tokens(content.get("post_processor"))
 
 
-def _settings(folder: Path) -> dict[str, Any]:
-    file = folder / "tokenizer_config.json"
-    return read_object(file) if file.is_file() else {}
-
-
-def _content(token: Any) -> Any:
-    return token.get("content") if isinstance(token, dict) else token
-
-
 def _leading_tokens(processor: Any) -> list[Any]:
-    """The special tokens that a post-processor, or one of a sequence of them, puts first."""
+    """Return the special tokens that a post-processor, or one of a sequence of them, puts first."""
     match processor:
         case {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": token}}, *_]}:
             return [token]
@@ -87,30 +75,30 @@ def _leading_tokens(processor: Any) -> list[Any]:
             return []
 
 
-def _from_tokenizer_json(file: Path) -> dict[str, int]:
+def _read_tokenizer_json(file: Path) -> dict[str, int]:
     content = read_object(file, limit=_LARGEST_TOKENIZER)
     model = content.get("model")
     vocabulary = model.get("vocab") if isinstance(model, dict) else None
     if isinstance(vocabulary, list):
-        vocabulary = {_unigram(file, entry): i for i, entry in enumerate(vocabulary)}
+        vocabulary = {_unigram_piece(file, entry): i for i, entry in enumerate(vocabulary)}
     added = content.get("added_tokens") or []
     if not isinstance(added, list) or not all(isinstance(token, dict) for token in added):
         raise UserError(f"{file} is corrupt: its added_tokens are no list of tokens")
     extra = [(token.get("content"), token.get("id")) for token in added]
-    return _checked(file, vocabulary) | _checked_pairs(file, extra)
+    return _check_vocabulary(file, vocabulary) | _check_pairs(file, extra)
 
 
-def _unigram(file: Path, entry: Any) -> str:
+def _unigram_piece(file: Path, entry: Any) -> str:
     if not isinstance(entry, list) or not entry or not isinstance(entry[0], str):
         raise UserError(f"{file} is corrupt: its vocabulary holds an entry that is no piece")
     return entry[0]
 
 
-def _from_vocab_json(file: Path) -> dict[str, int]:
-    return _checked(file, read_object(file, limit=_LARGEST_TOKENIZER)) | _added(file)
+def _read_vocab_json(file: Path) -> dict[str, int]:
+    return _check_vocabulary(file, read_object(file, limit=_LARGEST_TOKENIZER)) | _read_added(file)
 
 
-def _from_sentencepiece(file: Path) -> dict[str, int]:
+def _read_sentencepiece(file: Path) -> dict[str, int]:
     try:
         import sentencepiece
     except ImportError:
@@ -123,21 +111,21 @@ def _from_sentencepiece(file: Path) -> dict[str, int]:
         size: int = model.vocab_size()
     except (OSError, RuntimeError):
         raise UserError(f"{file} is truncated or no SentencePiece model") from None
-    return {model.id_to_piece(i): i for i in range(size)} | _added(file)
+    return {model.id_to_piece(i): i for i in range(size)} | _read_added(file)
 
 
-def _added(file: Path) -> dict[str, int]:
+def _read_added(file: Path) -> dict[str, int]:
     added = file.with_name("added_tokens.json")
-    return _checked(added, read_object(added)) if added.is_file() else {}
+    return _check_vocabulary(added, read_object(added)) if added.is_file() else {}
 
 
-def _checked(file: Path, vocabulary: Any) -> dict[str, int]:
+def _check_vocabulary(file: Path, vocabulary: Any) -> dict[str, int]:
     if not isinstance(vocabulary, Mapping):
         raise UserError(f"{file} is corrupt: it has no vocabulary from pieces to ids")
-    return _checked_pairs(file, list(vocabulary.items()))
+    return _check_pairs(file, list(vocabulary.items()))
 
 
-def _checked_pairs(file: Path, pairs: list[tuple[Any, Any]]) -> dict[str, int]:
+def _check_pairs(file: Path, pairs: list[tuple[Any, Any]]) -> dict[str, int]:
     for piece, token_id in pairs:
         if not isinstance(piece, str) or type(token_id) is not int or token_id < 0:
             raise UserError(f"{file} is corrupt: piece {quote(piece)} has the id {quote(token_id)}")
@@ -145,7 +133,7 @@ def _checked_pairs(file: Path, pairs: list[tuple[Any, Any]]) -> dict[str, int]:
 
 
 _READERS: dict[str, Callable[[Path], dict[str, int]]] = {
-    TOKENIZER_FILE: _from_tokenizer_json,
-    SENTENCEPIECE_FILE: _from_sentencepiece,
-    "vocab.json": _from_vocab_json,
+    TOKENIZER_FILE: _read_tokenizer_json,
+    SENTENCEPIECE_FILE: _read_sentencepiece,
+    "vocab.json": _read_vocab_json,
 }

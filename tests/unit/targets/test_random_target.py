@@ -11,7 +11,7 @@ import pytest
 from probes._util.files import DATA
 from probes.errors import UnusableTargetError, UserError
 from probes.targets.checkpoint import Checkpoint
-from probes.targets.memory import estimate_loaded_bytes
+from probes.targets.placement import estimate_loaded_bytes
 from probes.targets.preflight import preflight
 from probes.targets.random_weights import describe_tensors
 from probes.targets.resolve import list_targets, read_targets_file
