@@ -19,7 +19,7 @@ from probes._util.version import __version__
 from probes.errors import UserError
 from probes.results.reading import REPORT_FILE, locate, read
 from probes.schema.comparison import outcomes_named
-from probes.schema.record import schema
+from probes.schema.record import build_json_schema
 from probes.upgrade.commands import bisect, matrix
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ def _as_json(comparison: Comparison) -> str:
 @app.command("schema")
 def print_schema() -> None:
     """Print the JSON schema of record.json."""
-    typer.echo(json.dumps(schema(), indent=2, ensure_ascii=False))
+    typer.echo(json.dumps(build_json_schema(), indent=2, ensure_ascii=False))
 
 
 @app.command("claims")

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from probes._util.redaction import Redactor
 from probes.errors import UserError
+from probes.results.folding import fold_record
 from probes.results.journal import Journal
 from probes.results.redact_record import redact_record
 from probes.schema.record import (
@@ -22,7 +23,6 @@ from probes.schema.record import (
     Record,
     TargetFacts,
     Verdict,
-    fold,
     utc_now,
 )
 
@@ -186,7 +186,7 @@ class Run:
         if target in self._journals:
             return self._journals[target].finish(finished, self._publish)
         checks = sorted(self._checks[target], key=lambda check: check[0])
-        record = fold(
+        record = fold_record(
             self._headers[target],
             self._facts[target],
             [(claim_id, check) for _, claim_id, check in checks],

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from probes._util.text import quote, shorten
 from probes.errors import UserError
+from probes.results.folding import fold_record
 from probes.schema.record import (
     SCHEMA_VERSION,
     Check,
@@ -24,7 +25,6 @@ from probes.schema.record import (
     Rate,
     Record,
     TargetFacts,
-    fold,
     to_storable,
 )
 
@@ -101,7 +101,7 @@ def read_journal(path: Path) -> Record:
             ) from error
     run.checks.sort(key=lambda check: check[0])  # workers finish in any order
     checks = [(claim_id, check) for _, claim_id, check in run.checks]
-    return fold(run.header, run.facts, checks, run.finished, run.rates)
+    return fold_record(run.header, run.facts, checks, run.finished, run.rates)
 
 
 @dataclass

@@ -1,8 +1,7 @@
-"""The record of one run on one target: what it holds, key by key.
+"""The record of one run on one target.
 
-This module and everything that reads records works without torch, so that a laptop without it can
-report on and compare runs. ``docs/record.md`` explains the format, ``docs/record.schema.json`` is
-generated from the models below.
+``docs/record.md`` explains the format; ``docs/record.schema.json`` is generated from the models
+below. Reading records needs no torch.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from pydantic import (
 )
 
 from probes.schema.base import Stored
-from probes.schema.claim import Claim, Need, Status
+from probes.schema.claim import Need, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,7 +29,7 @@ SCHEMA_VERSION: Literal[2] = 2
 
 
 class Verdict(str, Enum):
-    """What became of a claim, or of one check of it."""
+    """The result of a claim, or of one check of it."""
 
     HOLDS = "holds"
     FAILS = "fails"
@@ -39,10 +38,10 @@ class Verdict(str, Enum):
 
 
 def to_storable(value: object) -> object:
-    r"""A value as strict JSON in UTF-8 can hold it, so that memory and file never differ.
+    r"""Convert a value to what strict JSON in UTF-8 can hold, so that memory and file never differ.
 
-    Numbers that are not finite become the words `NaN`, `Infinity` and `-Infinity`; a lone
-    surrogate, which UTF-8 cannot hold, is spelled out; tuples become lists.
+    Numbers that are not finite become the texts `NaN`, `Infinity` and `-Infinity`; a lone
+    surrogate, which UTF-8 cannot hold, becomes its escape; tuples become lists.
 
     >>> to_storable({"loss": float("nan"), "pieces": ("▁a", "\ud800")})
     {'loss': 'NaN', 'pieces': ['▁a', '\\ud800']}
@@ -66,10 +65,10 @@ Values = Annotated[dict[str, JsonValue], BeforeValidator(to_storable)]
 
 
 class TargetFacts(Stored):
-    """What was tested."""
+    """Known facts about a target."""
 
     name: Text
-    """The target's name: a key of the targets file, a folder's last part, or a hub id."""
+    """The target's name: a key of a targets file, the last part of a folder, or a hub id."""
     source: str
     """Where it was loaded from: `embedded`, `folder` or `hub`."""
     repository: str | None = None
@@ -79,9 +78,9 @@ class TargetFacts(Stored):
     quantization: str = "none"
     """`none` or `nf4`."""
     dtype: str = "auto"
-    """The floating-point type asked for until the model is loaded, then the one in use."""
+    """The requested floating-point type until the model is loaded, then the one in use."""
     device: str = "auto"
-    """The device asked for until the model is loaded, then the one in use, such as `cuda:0`."""
+    """The requested device until the model is loaded, then the one in use, such as `cuda:0`."""
     attention: str = "auto"
     """transformers' name of the attention implementation, such as `sdpa`."""
     architecture: str | None = None
@@ -99,7 +98,7 @@ class TargetFacts(Stored):
 
 
 class Environment(Stored):
-    """What it was tested with. Nothing here names a machine, a user or a path."""
+    """Libraries and hardware of a run. Nothing here names a machine, a user or a path."""
 
     python: str
     """Version of Python."""
@@ -108,7 +107,7 @@ class Environment(Stored):
     packages: dict[str, str]
     """Versions of the libraries below the model, by their distribution's name."""
     accelerator: str | None = None
-    """The device's own name, such as `NVIDIA H100 80GB HBM3`; none on a CPU."""
+    """The name of the device, such as `NVIDIA H100 80GB HBM3`; none on a CPU."""
     cuda: str | None = None
     """The CUDA version torch was built for, if a CUDA device is in use."""
     threads: int | None = None
@@ -118,10 +117,10 @@ class Environment(Stored):
 
 
 class Cost(Stored):
-    """What a check, or a whole run, took."""
+    """The cost of a check or of a whole run."""
 
     seconds: float = 0.0
-    """Wall-clock seconds; of a run, those of its checks added up."""
+    """Wall-clock seconds; of a run, the sum over its checks."""
     forward_passes: int = 0
     """Calls of the model's forward."""
     rows: int = 0
@@ -130,7 +129,7 @@ class Cost(Stored):
     """Token positions computed in those calls, padding included."""
 
     def __add__(self, other: Cost) -> Cost:
-        """The two together."""
+        """Add two costs."""
         return Cost(
             seconds=self.seconds + other.seconds,
             forward_passes=self.forward_passes + other.forward_passes,
@@ -139,7 +138,7 @@ class Cost(Stored):
         )
 
     def __sub__(self, other: Cost) -> Cost:
-        """What came on top of `other`."""
+        """Subtract an earlier cost."""
         return Cost(
             seconds=self.seconds - other.seconds,
             forward_passes=self.forward_passes - other.forward_passes,
@@ -154,13 +153,13 @@ class Check(Stored):
     name: Text
     """The test's name with its parameters, without the target's name."""
     verdict: Verdict
-    """What became of it."""
+    """Its result."""
     reason: Text = ""
     """Why: the failed assertion in one or a few lines, or what was missing."""
     values: Values = Field(default_factory=dict)
-    """The evidence, by name: numbers, texts, lists and tables, as the probe measured them."""
+    """The evidence by name: numbers, texts, lists and tables, as measured."""
     cost: Cost = Cost()
-    """What it took, the loading of the model excluded."""
+    """Its cost, without loading the model."""
 
 
 class ClaimRecord(Stored):
@@ -169,19 +168,19 @@ class ClaimRecord(Stored):
     id: str
     """The claim's id."""
     section: Text
-    """Heading it stands under."""
+    """Its heading in the report."""
     title: Text
     """The statement."""
     status: Status
     """Relation to the published experiment."""
     differs: Text = ""
-    """What is really so, where the published text is imprecise."""
+    """The precise fact, where the published text is imprecise."""
     needs: tuple[Need, ...] = ()
     """What a target must have for it."""
     planned: int = 0
-    """Number of checks the run set out to make."""
+    """Number of planned checks."""
     deselected: int = 0
-    """Number of its checks that the command line left out."""
+    """Number of its checks that the command line excluded."""
     verdict: Verdict | None = None
     """None only where the run was stopped before the claim was decided."""
     reason: Text = ""
@@ -191,16 +190,16 @@ class ClaimRecord(Stored):
 
 
 class Rate(Stored):
-    """How fast one thing was done, or why that was not measured."""
+    """A throughput, or why it was not measured."""
 
     what: str
     """What was timed: `copy` of memory, `prefill` up to the first new token, `decode` of the tokens
     after it; or, of many continuations of one prompt, how they were made: `loop`,
     `num_return_sequences`, `continuous batching`."""
     unit: Literal["bytes", "tokens", "samples"]
-    """What is counted."""
+    """The unit of the rate."""
     batch: int = 1
-    """Sequences computed together; of continuations, how many were asked for."""
+    """Sequences computed together; of continuations, their number."""
     cache: Literal["none", "dynamic", "static", "paged"] = "none"
     """The kind of key-value cache; none where memory is copied."""
     compiled: bool = False
@@ -216,7 +215,7 @@ class Rate(Stored):
     high: float | None = None
     """The rate of the fastest repetition."""
     repetitions: int = 0
-    """Timed repetitions; those that warmed up are not among them."""
+    """Number of timed repetitions, without those for warm-up."""
     bytes_per_token: float | None = None
     """Bytes of weights and of the key-value cache that must be read for each token."""
     limit: float | None = None
@@ -224,13 +223,13 @@ class Rate(Stored):
     share: float | None = None
     """The rate as a share of that limit."""
     peak_bytes: int | None = None
-    """Most memory that torch held on the device meanwhile; none on a CPU, where it is not known."""
+    """Largest memory that torch held on the device; none on a CPU, where it is unknown."""
     reason: Text = ""
     """Why it was not measured."""
 
     @property
     def key(self) -> tuple[str, int, str, bool]:
-        """What was measured and how: of two runs, rates under one key can be compared."""
+        """What was measured and how: rates of two runs with the same key can be compared."""
         return self.what, self.batch, self.cache, self.compiled
 
 
@@ -250,49 +249,22 @@ class Record(Stored):
     target: TargetFacts
     """The target, with what is known of it."""
     environment: Environment
-    """What it was tested with."""
+    """Libraries and hardware."""
     cost: Cost = Cost()
-    """What the checks took together."""
+    """The cost of all checks."""
     claims: tuple[ClaimRecord, ...] = ()
     """The claims, in the order a learner would read them."""
     throughput: tuple[Rate, ...] = ()
-    """How fast it was, in the order it was measured; empty where that was not asked for."""
-
-
-def decide_verdict(checks: list[Check], planned: int) -> tuple[Verdict | None, str]:
-    """The verdict of a claim from its checks, with its reason.
-
-    One failing check fails the claim; else one error makes it an error; else the claim holds only
-    if every planned check was made and at least one held. A stopped run leaves it undecided.
-
-    >>> decide_verdict([Check(name="a", verdict=Verdict.HOLDS)], planned=2)
-    (None, 'stopped after 1 of 2 checks')
-    >>> decide_verdict([Check(name="a", verdict=Verdict.HOLDS)], planned=1)
-    (<Verdict.HOLDS: 'holds'>, '')
-    """
-    for verdict in (Verdict.FAILS, Verdict.ERROR):
-        for check in checks:
-            if check.verdict is verdict:
-                return verdict, _first_line(check.reason)
-    if len(checks) < planned:
-        return None, f"stopped after {len(checks)} of {planned} checks"
-    if any(check.verdict is Verdict.HOLDS for check in checks):
-        return Verdict.HOLDS, ""
-    return Verdict.NOT_APPLICABLE, _first_line(checks[0].reason) if checks else "no check was made"
-
-
-def _first_line(reason: str) -> str:
-    """A reason cut to a line; the check keeps the rest."""
-    return next((line.strip() for line in reason.splitlines() if line.strip()), "")
+    """Measured throughput, in the order of the measurements; empty where it was not requested."""
 
 
 def count_verdicts(claims: Iterable[ClaimRecord]) -> Counter[Verdict | None]:
-    """How many claims came to each verdict; under None, those a stopped run left undecided."""
+    """Count the claims of each verdict; None counts those that a stopped run left undecided."""
     return Counter(claim.verdict for claim in claims)
 
 
 def group_inapplicable(claims: Iterable[ClaimRecord]) -> list[tuple[str, list[str]]]:
-    """Ids of claims that could not be decided, those with the same reason together."""
+    """Group the ids of claims that are not applicable by their reason."""
     reasons: dict[str, list[str]] = {}
     for claim in claims:
         if claim.verdict is Verdict.NOT_APPLICABLE:
@@ -300,93 +272,13 @@ def group_inapplicable(claims: Iterable[ClaimRecord]) -> list[tuple[str, list[st
     return list(reasons.items())
 
 
-def fold(
-    header: Record,
-    facts: Iterable[tuple[TargetFacts, Environment]] = (),
-    checks: Iterable[tuple[str, Check]] = (),
-    finished: str | None = None,
-    rates: Iterable[Rate] = (),
-) -> Record:
-    """The record of a run from what was written while it ran.
-
-    Args:
-        header: The plan: claims with their planned counts and no evidence.
-        facts: What became known of target and environment, oldest first, from any worker.
-        checks: Claim id and check, in the order they are to stand. A claim that was not
-            planned is kept too.
-        finished: When the run ended; None for a run that was stopped.
-        rates: What was measured of its throughput, in the order it came.
-    """
-    found: dict[str, list[Check]] = {claim.id: [] for claim in header.claims}
-    for claim_id, check in checks:
-        found.setdefault(claim_id, []).append(check)
-    planned = {claim.id: claim for claim in header.claims}
-    claims = tuple(
-        _decided(planned.get(claim_id) or _unplanned(claim_id), evidence)
-        for claim_id, evidence in found.items()
-    )
-    target, environment = _merged(header, list(facts))
-    return header.model_copy(
-        update={
-            "finished": finished,
-            "complete": finished is not None
-            and all(len(claim.evidence) >= claim.planned for claim in claims),
-            "target": target,
-            "environment": environment,
-            "cost": sum((check.cost for claim in claims for check in claim.evidence), Cost()),
-            "claims": claims,
-            "throughput": tuple(rates),
-        }
-    )
-
-
-def _decided(claim: ClaimRecord, evidence: list[Check]) -> ClaimRecord:
-    """The claim with its checks and what follows from them."""
-    verdict, reason = decide_verdict(evidence, claim.planned)
-    return claim.model_copy(
-        update={"verdict": verdict, "reason": reason, "evidence": tuple(evidence)}
-    )
-
-
-def _unplanned(claim_id: str) -> ClaimRecord:
-    """A place for the checks of a claim that the plan did not name."""
-    section = str(Claim.model_fields["section"].default)
-    return ClaimRecord(id=claim_id, section=section, title=claim_id, status=Status.OURS)
-
-
-def _merged(
-    header: Record, facts: list[tuple[TargetFacts, Environment]]
-) -> tuple[TargetFacts, Environment]:
-    """Target and environment with all that became known, key by key.
-
-    A worker that never loaded the model knows less than another: what is known is never replaced
-    by what is not. Workers on several devices have them all listed.
-    """
-    target, environment = header.target.model_dump(), header.environment.model_dump()
-    for known_target, known_environment in facts:
-        target |= _known(known_target)
-        environment |= _known(known_environment)
-    devices = sorted({known.device for known, _ in facts} - {"auto"})
-    if devices:
-        target["device"] = ", ".join(devices)
-    workers = [header.environment.workers, *(known.workers for _, known in facts)]
-    environment["workers"] = max(workers)
-    return TargetFacts(**target), Environment(**environment)
-
-
-def _known(facts: TargetFacts | Environment) -> dict[str, object]:
-    """The keys whose value is known."""
-    unknown = (None, "auto")
-    return {key: value for key, value in facts.model_dump().items() if value not in unknown}
-
-
 def utc_now() -> str:
-    """This moment in UTC, ISO 8601, to the second: `2026-11-23T07:51:20Z`."""
+    """Return the time in UTC, ISO 8601, to the second: `2026-11-23T07:51:20Z`."""
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def schema() -> dict[str, object]:
-    """The JSON schema of `record.json`, as `docs/record.schema.json` has it."""
+def build_json_schema() -> dict[str, object]:
+    """Return the JSON schema of `record.json`."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **Record.model_json_schema(mode="serialization"),

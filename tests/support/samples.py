@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from probes.results.folding import fold_record
 from probes.schema.claim import Need, Status
 from probes.schema.record import (
     Check,
@@ -14,7 +15,6 @@ from probes.schema.record import (
     Record,
     TargetFacts,
     Verdict,
-    fold,
 )
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def record(
     plan = plan or header()
     checks = list(checks) or [(claim.id, check()) for claim in plan.claims]
     finished = more.pop("finished", FINISHED)
-    return fold(plan, [(LOADED, ENVIRONMENT)], checks, finished).model_copy(update=more)
+    return fold_record(plan, [(LOADED, ENVIRONMENT)], checks, finished).model_copy(update=more)
 
 
 def rates(faster: float = 1.0) -> tuple[Rate, ...]:

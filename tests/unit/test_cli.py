@@ -11,7 +11,7 @@ from probes import __version__
 from probes.cli import main
 from probes.report.files import write_report
 from probes.results.journal import Journal
-from probes.schema.record import schema
+from probes.schema.record import build_json_schema
 from tests.support.samples import FINISHED, check, header, record
 
 ROOT = Path(__file__).parents[2]
@@ -125,7 +125,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 def test_schema_prints_the_schema(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("schema") == 0
     out = capsys.readouterr().out
-    assert json.loads(out) == json.loads(json.dumps(schema()))
+    assert json.loads(out) == json.loads(json.dumps(build_json_schema()))
 
 
 def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:

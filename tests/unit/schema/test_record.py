@@ -9,16 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from probes.results.folding import decide_verdict, fold_record
 from probes.schema.record import (
     Check,
     Cost,
     Record,
     TargetFacts,
     Verdict,
+    build_json_schema,
     count_verdicts,
-    decide_verdict,
-    fold,
-    schema,
     utc_now,
 )
 from tests.support.samples import (
@@ -111,14 +110,14 @@ def test_a_check_of_a_claim_that_was_not_planned_is_kept() -> None:
 
 def test_what_is_known_of_the_model_is_never_replaced_by_what_is_not() -> None:
     threads = ENVIRONMENT.model_copy(update={"threads": 2, "workers": 4})
-    folded = fold(header(), [(LOADED, threads), (header().target, ENVIRONMENT)])
+    folded = fold_record(header(), [(LOADED, threads), (header().target, ENVIRONMENT)])
     assert folded.target == LOADED
     assert folded.environment == threads
 
 
 def test_workers_on_several_devices_have_them_all_listed() -> None:
     facts = [(LOADED.model_copy(update={"device": d}), ENVIRONMENT) for d in ("cuda:1", "cuda:0")]
-    assert fold(header(), facts).target.device == "cuda:0, cuda:1"
+    assert fold_record(header(), facts).target.device == "cuda:0, cuda:1"
 
 
 def test_costs_add_up_and_come_apart() -> None:
@@ -146,13 +145,13 @@ def without_enum_beside_const(node: Any) -> Any:
 
 def test_the_schema_in_the_docs_is_current() -> None:
     stored = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
-    made = without_enum_beside_const(json.loads(json.dumps(schema())))
+    made = without_enum_beside_const(json.loads(json.dumps(build_json_schema())))
     assert made == stored, "run: probes schema > docs/record.schema.json"
 
 
 def test_every_key_of_a_record_is_explained_in_the_schema_and_in_the_docs() -> None:
     page = SCHEMA_FILE.with_name("record.md").read_text(encoding="utf-8")
-    models = {"Record": schema(), **schema()["$defs"]}  # type: ignore[dict-item]
+    models = {"Record": build_json_schema(), **build_json_schema()["$defs"]}  # type: ignore[dict-item]
     for name, model in models.items():
         for key, described in model.get("properties", {}).items():  # type: ignore[attr-defined]
             assert "description" in described, f"{name}.{key} has no description"

@@ -1,0 +1,123 @@
+"""Fold what a run wrote while it ran into its record."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from probes.schema.claim import Claim, Status
+from probes.schema.record import (
+    Check,
+    ClaimRecord,
+    Cost,
+    Environment,
+    Rate,
+    Record,
+    TargetFacts,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def fold_record(
+    header: Record,
+    facts: Iterable[tuple[TargetFacts, Environment]] = (),
+    checks: Iterable[tuple[str, Check]] = (),
+    finished: str | None = None,
+    rates: Iterable[Rate] = (),
+) -> Record:
+    """Make the record of a run.
+
+    Args:
+        header: The plan: claims with their planned counts and no evidence.
+        facts: Known facts about target and environment, oldest first, from any worker.
+        checks: Claim id and check, in the order of the record. A claim that was not planned is
+            kept too.
+        finished: End of the run; None for a run that was stopped.
+        rates: Measured throughput, in the order of the measurements.
+    """
+    evidence: dict[str, list[Check]] = {claim.id: [] for claim in header.claims}
+    for claim_id, check in checks:
+        evidence.setdefault(claim_id, []).append(check)
+    planned = {claim.id: claim for claim in header.claims}
+    claims = tuple(
+        _decide(planned.get(claim_id) or _unplanned(claim_id), checks_of_claim)
+        for claim_id, checks_of_claim in evidence.items()
+    )
+    target, environment = _merge_facts(header, list(facts))
+    return header.model_copy(
+        update={
+            "finished": finished,
+            "complete": finished is not None
+            and all(len(claim.evidence) >= claim.planned for claim in claims),
+            "target": target,
+            "environment": environment,
+            "cost": sum((check.cost for claim in claims for check in claim.evidence), Cost()),
+            "claims": claims,
+            "throughput": tuple(rates),
+        }
+    )
+
+
+def decide_verdict(checks: list[Check], planned: int) -> tuple[Verdict | None, str]:
+    """Return the verdict of a claim from its checks, with its reason.
+
+    One failing check fails the claim; else one error makes it an error; else the claim holds if
+    every planned check was made and at least one held. A stopped run leaves it undecided.
+
+    >>> decide_verdict([Check(name="a", verdict=Verdict.HOLDS)], planned=2)
+    (None, 'stopped after 1 of 2 checks')
+    >>> decide_verdict([Check(name="a", verdict=Verdict.HOLDS)], planned=1)
+    (<Verdict.HOLDS: 'holds'>, '')
+    """
+    for verdict in (Verdict.FAILS, Verdict.ERROR):
+        for check in checks:
+            if check.verdict is verdict:
+                return verdict, _first_line(check.reason)
+    if len(checks) < planned:
+        return None, f"stopped after {len(checks)} of {planned} checks"
+    if any(check.verdict is Verdict.HOLDS for check in checks):
+        return Verdict.HOLDS, ""
+    return Verdict.NOT_APPLICABLE, _first_line(checks[0].reason) if checks else "no check was made"
+
+
+def _first_line(reason: str) -> str:
+    return next((line.strip() for line in reason.splitlines() if line.strip()), "")
+
+
+def _decide(claim: ClaimRecord, evidence: list[Check]) -> ClaimRecord:
+    verdict, reason = decide_verdict(evidence, claim.planned)
+    return claim.model_copy(
+        update={"verdict": verdict, "reason": reason, "evidence": tuple(evidence)}
+    )
+
+
+def _unplanned(claim_id: str) -> ClaimRecord:
+    section = str(Claim.model_fields["section"].default)
+    return ClaimRecord(id=claim_id, section=section, title=claim_id, status=Status.OURS)
+
+
+def _merge_facts(
+    header: Record, facts: list[tuple[TargetFacts, Environment]]
+) -> tuple[TargetFacts, Environment]:
+    """Merge what workers know, key by key.
+
+    A worker that never loaded the model knows less than another: an unknown value never replaces a
+    known one. Of workers on several devices all devices are listed.
+    """
+    target, environment = header.target.model_dump(), header.environment.model_dump()
+    for known_target, known_environment in facts:
+        target |= _known_values(known_target)
+        environment |= _known_values(known_environment)
+    devices = sorted({known.device for known, _ in facts} - {"auto"})
+    if devices:
+        target["device"] = ", ".join(devices)
+    workers = [header.environment.workers, *(known.workers for _, known in facts)]
+    environment["workers"] = max(workers)
+    return TargetFacts(**target), Environment(**environment)
+
+
+def _known_values(facts: TargetFacts | Environment) -> dict[str, object]:
+    unknown = (None, "auto")
+    return {key: value for key, value in facts.model_dump().items() if value not in unknown}
