@@ -18,7 +18,9 @@ from probes._util.version import __version__
 
 if TYPE_CHECKING:
     from probes.compare.records import compare as compare_records
-    from probes.engines.transformers.model import Generation, Model, load
+    from probes.engines.base import Generation
+    from probes.engines.transformers.engine import TransformersEngine as Model
+    from probes.engines.transformers.engine import load
     from probes.errors import UserError
     from probes.plugin.launch import run
     from probes.results.reading import read as read_record
@@ -26,12 +28,12 @@ if TYPE_CHECKING:
 
 
 _HOME = {
-    "Generation": ("probes.engines.transformers.model", "Generation"),
-    "Model": ("probes.engines.transformers.model", "Model"),
+    "Generation": ("probes.engines.base", "Generation"),
+    "Model": ("probes.engines.transformers.engine", "TransformersEngine"),
     "Sampling": ("probes.schema.sampling", "Sampling"),
     "UserError": ("probes.errors", "UserError"),
     "compare_records": ("probes.compare.records", "compare"),
-    "load": ("probes.engines.transformers.model", "load"),
+    "load": ("probes.engines.transformers.engine", "load"),
     "read_record": ("probes.results.reading", "read"),
     "run": ("probes.plugin.launch", "run"),
 }

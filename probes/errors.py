@@ -72,6 +72,10 @@ class UndecidableError(Exception):
     """
 
 
+class MissingCapabilityError(UndecidableError, AttributeError):
+    """The engine lacks a capability, and so the methods that come with it."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The tail of a message that names the nearest of the known words, or nothing.
 

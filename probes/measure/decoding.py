@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from scipy import stats
 
+from probes.engines.base import Generation, Prompt
+from probes.engines.base import LogitsEngine as Model
+from probes.engines.session_cache import once_per_session
 from probes.engines.transformers import warpers as library_filters
-from probes.engines.transformers.model import Generation, Model, Prompt
 from probes.schema.sampling import UNPENALIZED, Sampling
 from probes.stats import sampling_reference as filters
 from probes.stats import text_probability as exact
@@ -47,6 +49,7 @@ def most_likely(model: Model, prompt: Prompt, count: int = 10) -> list[Candidate
     ]
 
 
+@once_per_session
 def greedy(model: Model, prompts: Sequence[Prompt], length: int) -> list[Generation]:
     """Greedy texts of several prompts with the raw logits of each step, made once a session.
 
@@ -59,12 +62,8 @@ def greedy(model: Model, prompts: Sequence[Prompt], length: int) -> list[Generat
     >>> greedy(load("embedded"), ["The capital of Japan is"], 20)[0].logits.shape
     torch.Size([1, 20, 32000])
     """
-    ids = tuple(tuple(model.encode_prompt(prompt)) for prompt in prompts)
-    return model.remember(
-        ("greedy", ids, length),
-        lambda: model.generate_batch(
-            ids, max_new_tokens=length, do_sample=False, output_logits=True, **UNPENALIZED
-        ),
+    return model.generate_batch(
+        prompts, max_new_tokens=length, do_sample=False, output_logits=True, **UNPENALIZED
     )
 
 
@@ -124,6 +123,7 @@ def probability_of_greedy(generation: Generation, sampling: Sampling) -> float:
     return math.exp(log_probability)
 
 
+@once_per_session
 def possible_texts(
     model: Model, prompt: Prompt, sampling: Sampling, length: int, width: int = 64
 ) -> exact.TextDistribution:
@@ -145,10 +145,7 @@ def possible_texts(
             logits = model.logits_after(ids, prefixes)[:, -1]
         return filters.log_probabilities(logits, sampling)
 
-    return model.remember(
-        ("texts", tuple(ids), sampling, length, width),
-        lambda: exact.enumerate_texts(step, length, width=width, eos_token_ids=model.eos_token_ids),
-    )
+    return exact.enumerate_texts(step, length, width=width, eos_token_ids=model.eos_token_ids)
 
 
 @dataclass(frozen=True)
@@ -168,6 +165,7 @@ class Sampled:
     scores: torch.Tensor
 
 
+@once_per_session
 def sampled(model: Model, prompt: Prompt, length: int, seed: int, **arguments: Any) -> Sampled:
     """Sample a text through `generate`, once a session.
 
@@ -183,18 +181,8 @@ def sampled(model: Model, prompt: Prompt, length: int, seed: int, **arguments: A
     >>> int(text.scores[0].isfinite().sum())
     5
     """
-    ids = tuple(model.encode_prompt(prompt))
-    return model.remember(
-        ("sampled", ids, length, seed, tuple(sorted(arguments.items()))),
-        lambda: _sampled(model, ids, length, seed, arguments),
-    )
-
-
-def _sampled(
-    model: Model, ids: Prompt, length: int, seed: int, arguments: dict[str, Any]
-) -> Sampled:
     generation = model.generate(
-        ids,
+        prompt,
         seed=seed,
         max_new_tokens=length,
         do_sample=True,
@@ -323,8 +311,9 @@ class Search:
     rows: int
 
 
+@once_per_session
 def search(model: Model, prompt: Prompt, beams: int, length: int) -> Search:
-    """Search for a likely text of exactly `length` tokens.
+    """Search for a likely text of exactly `length` tokens, once a session.
 
     >>> from probes import load
     >>> search(load("embedded"), "The capital of Japan is", beams=1, length=4).rows
@@ -342,12 +331,6 @@ def search(model: Model, prompt: Prompt, beams: int, length: int) -> Search:
     rows = model.cost.rows - before.rows
     ids = generation.ids[0]
     return Search(beams, generation.text, log_likelihood(model, generation.prompt_ids, ids), rows)
-
-
-def searched(model: Model, prompt: Prompt, beams: int, length: int) -> Search:
-    """The same, once a session."""
-    ids = tuple(model.encode_prompt(prompt))
-    return model.remember(("search", ids, beams, length), lambda: search(model, ids, beams, length))
 
 
 def log_likelihood(model: Model, prompt: Prompt, ids: Sequence[int]) -> float:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers.utils.import_utils import is_flash_attn_2_available
 
+from probes.engines.session_cache import once_per_session
 from probes.measure.decoding import greedy, step_logits
 from probes.schema.sampling import UNPENALIZED
 from probes.stats.rounding import logit_tolerance
@@ -23,7 +24,9 @@ from probes.targets.capabilities import TWIN_LIMIT
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from probes.engines.transformers.model import Generation, Model, Prompt
+    from probes.engines.base import Generation, Prompt
+    from probes.engines.base import LogitsEngine as Model
+    from probes.engines.transformers.engine import TransformersEngine
 
 ROWS = (1, 4, 5, 8, 32, 1536)
 """Numbers of rows at once: on either side of where libraries are known to change kernels."""
@@ -97,7 +100,7 @@ def compare_texts(
     name: str,
     baseline: Sequence[Generation],
     varied: Sequence[Generation],
-    dtype: torch.dtype = torch.float32,
+    dtype: str = "float32",
 ) -> Variation:
     """Compare greedy texts and the logits behind them with the baseline's, step by step."""
     noise, differences = 0.0, []
@@ -172,7 +175,9 @@ def doubled(model: Model, prompts: Sequence[Prompt], length: int) -> Iterator[Va
     )
 
 
-def caches(model: Model, prompts: Sequence[Prompt], length: int) -> Iterator[Variation]:
+def caches(
+    model: TransformersEngine, prompts: Sequence[Prompt], length: int
+) -> Iterator[Variation]:
     """The same texts with a static cache, and with none."""
     for name, arguments in (
         ("static cache", {"cache_implementation": "static"}),
@@ -182,7 +187,9 @@ def caches(model: Model, prompts: Sequence[Prompt], length: int) -> Iterator[Var
         yield _varied(model, name, prompts, length, again)
 
 
-def attention(model: Model, prompts: Sequence[Prompt], length: int) -> Iterator[Variation]:
+def attention(
+    model: TransformersEngine, prompts: Sequence[Prompt], length: int
+) -> Iterator[Variation]:
     """The same texts under each other attention implementation.
 
     Where the library cannot switch a loaded network, from a copy, if it is small enough.
@@ -195,7 +202,7 @@ def attention(model: Model, prompts: Sequence[Prompt], length: int) -> Iterator[
             yield _varied(model, f"attention {name}", prompts, length, again)
 
 
-def _present_attention(model: Model) -> list[str]:
+def _present_attention(model: TransformersEngine) -> list[str]:
     """The implementations that this network, device and dtype can use."""
     found = ["eager"]
     if model.network._supports_sdpa:
@@ -206,13 +213,13 @@ def _present_attention(model: Model) -> list[str]:
     return found
 
 
-def _switches_attention(model: Model) -> bool:
+def _switches_attention(model: TransformersEngine) -> bool:
     """From transformers 4.54 on."""
     return hasattr(model.network, "set_attn_implementation")
 
 
 def _greedy_under(
-    attention: str, model: Model, prompts: Sequence[Prompt], length: int
+    attention: str, model: TransformersEngine, prompts: Sequence[Prompt], length: int
 ) -> list[Generation]:
     if not _switches_attention(model):
         return _greedy(model.variant(attn_implementation=attention), prompts, length)
@@ -265,7 +272,7 @@ def by_rows(model: Model, token: int, counts: Sequence[int] = ROWS) -> list[Rows
     alone = model.logits_batch([[token]])[0]
     best, top = alone.topk(min(5, alone.shape[-1]), dim=-1)
     two = alone[0].topk(2).values
-    allowed = logit_tolerance([alone], model.network.dtype)
+    allowed = logit_tolerance([alone], model.facts().dtype)
     found = []
     for count in counts:
         rows = [row[0] for row in model.logits_batch([[token]] * count)]
@@ -277,7 +284,9 @@ def by_rows(model: Model, token: int, counts: Sequence[int] = ROWS) -> list[Rows
     return found
 
 
-def past_the_window(model: Model, prompts: Sequence[Prompt], length: int) -> Iterator[Variation]:
+def past_the_window(
+    model: TransformersEngine, prompts: Sequence[Prompt], length: int
+) -> Iterator[Variation]:
     """A prompt longer than the attention window, by every cache and attention implementation.
 
     Only there can a window that is wrong, or a cache cut at the wrong place, show. Nothing to vary
@@ -295,7 +304,9 @@ def past_the_window(model: Model, prompts: Sequence[Prompt], length: int) -> Ite
             yield replace(found, name=f"{found.name}, {len(longer)} tokens")
 
 
-def threads(model: Model, prompts: Sequence[Prompt], length: int) -> Iterator[Variation]:
+def threads(
+    model: TransformersEngine, prompts: Sequence[Prompt], length: int
+) -> Iterator[Variation]:
     """The same texts with one thread, or with two where one is the rule; on a CPU only."""
     if model.device.type != "cpu":
         return
@@ -309,7 +320,9 @@ def threads(model: Model, prompts: Sequence[Prompt], length: int) -> Iterator[Va
     yield _varied(model, "another number of threads", prompts, length, again)
 
 
-def half_precision(model: Model, prompts: Sequence[Prompt], length: int) -> Iterator[Variation]:
+def half_precision(
+    model: TransformersEngine, prompts: Sequence[Prompt], length: int
+) -> Iterator[Variation]:
     """The same texts in bfloat16, from a copy; for a model in float32 only."""
     if model.network.dtype is not torch.float32:
         return
@@ -320,26 +333,22 @@ def half_precision(model: Model, prompts: Sequence[Prompt], length: int) -> Iter
         prompts,
         length,
         lambda: _greedy(copy, prompts, length),
-        torch.bfloat16,
+        "bfloat16",
     )
 
 
+@once_per_session
 def _varied(
     model: Model,
     name: str,
     prompts: Sequence[Prompt],
     length: int,
     make: Callable[[], list[Generation]],
-    dtype: torch.dtype | None = None,
+    dtype: str | None = None,
 ) -> Variation:
-    """One variation, made once a session: whoever asks next for its noise shares it."""
-
-    def vary() -> Variation:
-        baseline = greedy(model, prompts, length)  # before anything is varied
-        return compare_texts(model, name, baseline, make(), dtype or model.network.dtype)
-
-    ids = tuple(tuple(model.encode_prompt(prompt)) for prompt in prompts)
-    return model.remember(("variation", name, ids, length), vary)
+    """Compare one variation, by its name, once a session."""
+    baseline = greedy(model, prompts, length)  # before anything is varied
+    return compare_texts(model, name, baseline, make(), dtype or model.facts().dtype)
 
 
 def _greedy(

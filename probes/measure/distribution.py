@@ -19,7 +19,7 @@ from probes.stats import sampling_reference as filters
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from probes.engines.transformers.model import Model
+    from probes.engines.base import LogitsEngine as Model
     from probes.schema.sampling import Sampling
 
 LISTED = 200

@@ -16,7 +16,7 @@ from probes.errors import NotFiniteError, UndecidableError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from probes.engines.transformers.model import Model
+    from probes.engines.transformers.engine import TransformersEngine as Model
 
 
 def network_without_weights(config: transformers.PretrainedConfig) -> Any:

@@ -10,7 +10,8 @@ import torch
 from probes.measure.decoding import step_logits
 
 if TYPE_CHECKING:
-    from probes.engines.transformers.model import Generation, Model, Prompt
+    from probes.engines.base import Generation, Prompt
+    from probes.engines.transformers.engine import TransformersEngine as Model
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ import torch
 from scipy import stats
 
 from probes.data.questions import Question
+from probes.engines.session_cache import once_per_session
 from probes.schema.sampling import GRID, LIBRARY_TOP_K, Sampling
 from probes.stats import sampling_reference as filters
 from probes.stats.answer_matching import Form, MatchState, match_answer
@@ -30,7 +31,7 @@ from probes.stats.text_probability import Bounds
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from probes.engines.transformers.model import Model
+    from probes.engines.base import LogitsEngine as Model
 
     Floats = npt.NDArray[np.float64]
 
@@ -277,6 +278,7 @@ class Accuracy:
         return Bounds(float(self.lower(sampling).mean()), float(self.upper(sampling).mean()))
 
 
+@once_per_session
 def accuracy(model: Model, questions: Sequence[Question]) -> Accuracy:
     """How likely each question is answered rightly over the grid of settings, once a session.
 
@@ -287,13 +289,9 @@ def accuracy(model: Model, questions: Sequence[Question]) -> Accuracy:
     True
     """
     prompts = [model.encode_prompt(question.prompt) for question in questions]
-
-    def compute() -> Accuracy:
-        step = step_of(model, prompts, GRID)
-        judge = judge_of(model, [question.forms for question in questions])
-        return Accuracy(GRID, follow(step, judge, len(prompts), GRID, length=LENGTH, width=WIDTH))
-
-    return model.remember(("accuracy", tuple(questions)), compute)
+    step = step_of(model, prompts, GRID)
+    judge = judge_of(model, [question.forms for question in questions])
+    return Accuracy(GRID, follow(step, judge, len(prompts), GRID, length=LENGTH, width=WIDTH))
 
 
 @dataclass(frozen=True)
@@ -317,6 +315,7 @@ class Drawn:
     p_many: float
 
 
+@once_per_session
 def drawn(model: Model, questions: Sequence[Question], sampling: Sampling, seed: int) -> Drawn:
     """Draw an answer to every question in one batch and judge it by the same rules, once a session.
 
@@ -326,13 +325,6 @@ def drawn(model: Model, questions: Sequence[Question], sampling: Sampling, seed:
         sampling: how to draw; one of the grid.
         seed: of the draws.
     """
-    return model.remember(
-        ("drawn", tuple(questions), sampling, seed),
-        lambda: _drawn(model, questions, sampling, seed),
-    )
-
-
-def _drawn(model: Model, questions: Sequence[Question], sampling: Sampling, seed: int) -> Drawn:
     generations = model.generate_batch(
         [question.prompt for question in questions],
         sampling=sampling,

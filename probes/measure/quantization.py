@@ -15,7 +15,8 @@ from probes.measure import embeddings
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from probes.engines.transformers.model import Model, Prompt
+    from probes.engines.base import Prompt
+    from probes.engines.transformers.engine import TransformersEngine as Model
 
 NF4_BLOCK = 64
 """Weights that share one scale, bitsandbytes' default."""

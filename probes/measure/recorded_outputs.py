@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from probes.data.published import PublishedText
-    from probes.engines.transformers.model import Generation, Model, Prompt
+    from probes.engines.base import Generation, Prompt
+    from probes.engines.transformers.engine import TransformersEngine as Model
 
 TOP = 5
 """How many of a step's largest logits are recorded."""
@@ -146,8 +147,8 @@ def beside_published(model: Model, published: PublishedText, generation: Generat
     >>> from probes import load
     >>> from probes.data.published import find_text
     >>> model = load("embedded")
-    >>> short = model.generate(text("default-text").prompt, output_logits=True)
-    >>> beside_published(model, text("default-text"), short).outcome.value
+    >>> short = model.generate(find_text("default-text").prompt, output_logits=True)
+    >>> beside_published(model, find_text("default-text"), short).outcome.value
     'changed'
     """
     if generation.text.split() == published.text.split():
@@ -162,7 +163,7 @@ def beside_published(model: Model, published: PublishedText, generation: Generat
     )
     return judge_text(
         compared(model, published.prompt, recorded, generation),
-        tolerance=logit_tolerance([step_logits(generation)], model.network.dtype),
+        tolerance=logit_tolerance([step_logits(generation)], model.facts().dtype),
         noise=lambda: noise(model, [prompt_ids], published.tokens),
     )
 
@@ -188,7 +189,7 @@ def recorded_numbers(model: Model, texts: Mapping[str, Generation]) -> dict[str,
     >>> recorded_numbers(model, {"Japan": text})["entropy after 'Japan'"].value < 2
     True
     """
-    move = logit_tolerance(map(step_logits, texts.values()), model.network.dtype)
+    move = logit_tolerance(map(step_logits, texts.values()), model.facts().dtype)
     found = {}
     for prompt, text in texts.items():
         step = filters.log_probabilities(step_logits(text))[0]

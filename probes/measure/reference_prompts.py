@@ -19,7 +19,7 @@ from probes.stats.rounding import logit_tolerance
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from probes.engines.transformers.model import Model
+    from probes.engines.base import LogitsEngine as Model
 
 TOP = 24
 """How many of a position's largest logits are kept."""
@@ -79,7 +79,7 @@ def kept(model: Model, prompts: Sequence[str]) -> Kept:
     return Kept(
         prompts=[_kept(model, *each) for each in zip(prompts, ids, first, strict=True)],
         noise=max(map(_largest_change, first, again)),
-        tolerance=logit_tolerance(first, model.network.dtype),
+        tolerance=logit_tolerance(first, model.facts().dtype),
     )
 
 

@@ -8,7 +8,8 @@ from statistics import mean
 
 from scipy import stats
 
-from probes.engines.transformers.model import Generation, Model
+from probes.engines.base import Generation
+from probes.engines.base import LogitsEngine as Model
 from probes.schema.sampling import Sampling
 from probes.stats.repetition import find_repeated_tail, share_of_distinct_ngrams
 

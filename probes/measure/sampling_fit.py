@@ -20,7 +20,8 @@ import torch
 import transformers
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from probes.engines.transformers.model import Model, Prompt
+from probes.engines.base import Prompt
+from probes.engines.transformers.engine import TransformersEngine as Model
 from probes.schema.sampling import Sampling
 from probes.stats import sampling_reference as filters
 from probes.stats.goodness_of_fit import Fit, goodness_of_fit

@@ -15,7 +15,7 @@ from probes.data.tokenizer_texts import SPECIAL_PIECES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from probes.engines.transformers.model import Model
+    from probes.engines.transformers.engine import TransformersEngine as Model
 
 MISTRAL_V1 = Path(str(files("mistral_common") / "data" / "tokenizer.model.v1"))
 """The SentencePiece model of Mistral-7B-v0.1, as the package mistral-common ships it."""
@@ -113,7 +113,7 @@ def reference_of(model: Model) -> Reference:
     """The SentencePiece model a target's tokenizer was made from.
 
     Raises:
-        LookupError: if it has none; `model.explain_missing(Need.SENTENCEPIECE)` tells beforehand.
+        LookupError: if it has none; `model.explain_missing("sentencepiece")` says so beforehand.
 
     >>> from probes import load
     >>> reference_of(load("embedded")).size

@@ -17,6 +17,7 @@ from sacrebleu.metrics.bleu import BLEU
 from transformers import LogitsProcessor
 
 from probes.data.tokenizer_texts import STORIES
+from probes.engines.session_cache import once_per_session
 from probes.errors import BrokenModelError
 from probes.measure.knowledge import likeliest
 from probes.schema.sampling import GRID, LIBRARY_TOP_K, Sampling
@@ -25,7 +26,8 @@ from probes.stats.repetition import find_repeated_tail, share_of_distinct_ngrams
 from probes.stats.text_probability import path_log_probability
 
 if TYPE_CHECKING:
-    from probes.engines.transformers.model import Generation, Model, Prompt
+    from probes.engines.base import Generation, Prompt
+    from probes.engines.base import LogitsEngine as Model
 
 LENGTH = 30
 """New tokens of a story."""
@@ -167,6 +169,7 @@ Stories = dict[Sampling, list[list[Story]]]
 """For each setting, and each opening, its stories."""
 
 
+@once_per_session
 def grid(
     model: Model,
     seed: int,
@@ -196,19 +199,6 @@ def grid(
     >>> [stories[0].entropy for stories in found[Sampling(top_k=1)]]
     [0.0, 0.0, 0.0]
     """
-    ids = [tuple(model.encode_prompt(opening)) for opening in openings]
-    key = ("stories", tuple(ids), tuple(settings), samples, length, seed)
-    return model.remember(key, lambda: _grid(model, ids, settings, samples, length, seed))
-
-
-def _grid(
-    model: Model,
-    openings: Sequence[Prompt],
-    settings: Sequence[Sampling],
-    samples: int,
-    length: int,
-    seed: int,
-) -> Stories:
     each = [(setting, opening) for setting in settings for opening in openings]
     rows = [cell for cell in each for _ in range(samples)]
     drawer = _Drawer([setting for setting, _ in rows], seed)

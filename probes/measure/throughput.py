@@ -18,6 +18,7 @@ import torch
 import transformers
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
+from probes.engines.session_cache import once_per_session
 from probes.errors import UserError
 from probes.schema.record import Rate
 from probes.schema.sampling import UNPENALIZED, Sampling
@@ -25,7 +26,7 @@ from probes.schema.sampling import UNPENALIZED, Sampling
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from probes.engines.transformers.model import Model
+    from probes.engines.transformers.engine import TransformersEngine as Model
 
 T = TypeVar("T")
 
@@ -284,6 +285,7 @@ def _bounded(model: Model, sizes: Sizes, rate: Rate, read: float, tokens: int = 
 # --- what is measured ----------------------------------------------------------------------------
 
 
+@once_per_session
 def copy(model: Model, sizes: Sizes, repeat: Repeat = repeated) -> Rate:
     """Bandwidth of the model's device: a large tensor is copied, its bytes read and written.
 
@@ -304,16 +306,12 @@ def copy(model: Model, sizes: Sizes, repeat: Repeat = repeated) -> Rate:
         return _now(model) - start
 
     seconds = repeat(once, sizes.repetitions, sizes.warmups)
-    rate = Rate(what="copy", unit="bytes", **_spread(2 * sizes.copied, seconds))
-    model.remember(("bandwidth", sizes.copied), lambda: rate.per_second)
-    return rate
+    return Rate(what="copy", unit="bytes", **_spread(2 * sizes.copied, seconds))
 
 
 def bandwidth(model: Model, sizes: Sizes) -> float:
     """The copy bandwidth of the model's device in bytes a second, measured once a session."""
-    key = ("bandwidth", sizes.copied)
-    found: float = model.remember(key, lambda: copy(model, sizes).per_second or 0.0)
-    return found
+    return copy(model, sizes).per_second or 0.0
 
 
 def generation(

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from probes.engines.transformers.model import Model
+    from probes.engines.base import LogitsEngine as Model
 
 ALTERNATIVES = 5
 """How many of the most likely tokens each step lists."""

@@ -13,7 +13,7 @@ from unicodedata import name
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from probes.engines.transformers.model import Model
+    from probes.engines.transformers.engine import TransformersEngine as Model
 
 SPACE = "▁"
 """How SentencePiece writes a space."""

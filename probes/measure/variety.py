@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from scipy import stats
 
-from probes.engines.transformers.model import Generation, Model, Prompt
+from probes.engines.base import Generation, Prompt
+from probes.engines.base import LogitsEngine as Model
+from probes.engines.session_cache import once_per_session
 from probes.measure.decoding import probability_of_greedy
 from probes.schema.sampling import Sampling
 from probes.stats import sampling_reference as filters
@@ -52,6 +54,7 @@ class Variety:
         }
 
 
+@once_per_session
 def of_samples(
     model: Model,
     prompts: Sequence[Prompt],
@@ -70,13 +73,11 @@ def of_samples(
     >>> found[0].distinct_texts, max(found[0].entropies)
     (1, 0.0)
     """
-    ids = tuple(tuple(model.encode_prompt(prompt)) for prompt in prompts)
-
-    most = max(1, LOGITS_AT_ONCE // (len(ids) * length * model.vocab_size))
+    most = max(1, LOGITS_AT_ONCE // (len(prompts) * length * model.vocab_size))
 
     def batch(first: int) -> list[list[Sample]]:
         generations = model.generate_batch(
-            ids,
+            prompts,
             sampling=sampling,
             seed=None if first else seed,  # the later batches go on with the same random numbers
             num_return_sequences=min(most, samples - first),
@@ -86,11 +87,8 @@ def of_samples(
         )
         return [_measured(generation) for generation in generations]
 
-    def draw() -> list[Variety]:
-        batches = [batch(first) for first in range(0, samples, most)]
-        return [_together(list(chain.from_iterable(each))) for each in zip(*batches, strict=True)]
-
-    return model.remember(("variety", ids, sampling, samples, length, seed), draw)
+    batches = [batch(first) for first in range(0, samples, most)]
+    return [_together(list(chain.from_iterable(each))) for each in zip(*batches, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from probes.report.text.console import format_comparison
 from probes.report.text.markdown import summarize_comparison, summarize_run
 from probes.results.journal import check_writable
 from probes.results.reading import REPORT_FILE, read
-from probes.schema.claim import Claim, Need
+from probes.schema.claim import Claim
 from probes.schema.comparison import Outcome, outcomes_named
 from probes.schema.record import Check, Cost, Rate
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from _pytest.terminal import TerminalReporter
 
-    from probes.engines.transformers.model import Model
+    from probes.engines.transformers.engine import TransformersEngine as Model
     from probes.schema.record import Record
 
 REPORT_DIR = "reports"
@@ -139,7 +139,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 _SESSION = pytest.StashKey[Session]()
 _CLAIM = pytest.StashKey[Claim]()
-_NEEDS = pytest.StashKey[tuple[Need, ...]]()
+_NEEDS = pytest.StashKey[tuple[str, ...]]()
 _PLACE = pytest.StashKey[int]()
 _EVIDENCE = pytest.StashKey[dict[str, Any]]()
 _RATES = pytest.StashKey[list[Rate]]()
@@ -517,7 +517,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         return
     session, target = item.config.stash[_SESSION], _target_of(item)
     item.stash[_COST_BEFORE] = session.cost(target)
-    needs: tuple[Need, ...] = item.stash[_NEEDS]
+    needs: tuple[str, ...] = item.stash[_NEEDS]
     lacking = session.lacking(target, needs)
     if lacking is not None:
         raise pytest.skip.Exception(lacking, _use_item_location=True)

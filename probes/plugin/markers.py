@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from probes.errors import UserError, did_you_mean
-from probes.schema.claim import Claim, Need, catalogue
+from probes.schema.claim import NEEDS, Claim, catalogue, check_need
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ def stated_claim(args: Sequence[Any], fields: Mapping[str, Any]) -> Claim:
     >>> stated_claim(["bos-inserted"], {}).section
     'Tokenizer'
     >>> stated_claim(["polite"], {"title": "It says please."}).needs
-    (<Need.MODEL: 'model'>,)
+    ('model',)
     """
     if len(args) != 1 or not isinstance(args[0], str):
         raise UserError("the marker claim takes one id, as in claim('my-claim', title='...')")
@@ -37,25 +37,18 @@ def stated_claim(args: Sequence[Any], fields: Mapping[str, Any]) -> Claim:
     return catalogue()[claim_id]
 
 
-def stated_needs(args: Sequence[Any], fields: Mapping[str, Any]) -> tuple[Need, ...]:
+def stated_needs(args: Sequence[Any], fields: Mapping[str, Any]) -> tuple[str, ...]:
     """The needs that a marker `needs(name, ...)` names.
 
     Raises:
         UserError: There is no such need, or no name.
 
     >>> stated_needs(["bos"], {})
-    (<Need.BOS: 'bos'>,)
+    ('bos',)
     """
     if not args or fields:
         raise UserError("the marker needs takes one name or more, as in needs('bos')")
-    known = [need.value for need in Need]
-    for name in args:
-        if name not in known:
-            raise UserError(
-                f"no need {name!r}{did_you_mean(str(name), known) or '.'} "
-                f"Known needs: {', '.join(known)}"
-            )
-    return tuple(Need(name) for name in args)
+    return tuple(check_need(name) for name in args)
 
 
 def refuse_two_meanings(claims: Sequence[Claim]) -> None:
@@ -83,6 +76,8 @@ def _own(claim_id: str, fields: Mapping[str, Any]) -> Claim:
         return Claim(**{"id": claim_id, **fields})
     except (ValidationError, TypeError) as error:
         raise UserError(f"claim {claim_id!r} is misstated: {_first_problem(error)}") from None
+    except UserError as error:  # of an unknown need
+        raise UserError(f"claim {claim_id!r} is misstated: {error}") from None
 
 
 def _first_problem(error: ValidationError | TypeError) -> str:
@@ -104,5 +99,5 @@ def _first_problem(error: ValidationError | TypeError) -> str:
             return f"{field} {value!r} should be a valid tuple: write {field}=({value!r},)"
         case _:
             words = first["msg"].replace("Input should be", "should be").replace("String", "")
-            hint = did_you_mean(str(value), [need.value for need in Need])
+            hint = did_you_mean(str(value), NEEDS)
             return f"{field} {value!r} {words.strip()}{hint}"

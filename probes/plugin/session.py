@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from probes.engines.transformers.model import Model
-    from probes.schema.claim import Claim, Need
+    from probes.engines.transformers.engine import TransformersEngine as Model
+    from probes.schema.claim import Claim
 
 DEFAULT_TARGET = "embedded"
 
@@ -98,11 +98,11 @@ class Session:
 
     def model(self, target: str) -> Model:
         """A target's model; whatever is not used of it is not loaded."""
-        from probes.engines.transformers.model import load
+        from probes.engines.transformers.engine import load
 
         return load(self.targets[target], self.copies)
 
-    def lacking(self, target: str, needs: Iterable[Need]) -> str | None:
+    def lacking(self, target: str, needs: Iterable[str]) -> str | None:
         """The first thing that a target lacks, in words; None if it lacks nothing."""
         model = self.model(target)
         return next(

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from enum import Enum
 from functools import cache
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from probes._util.files import DATA
 from probes._util.tomlfile import load_toml
+from probes.errors import UserError, did_you_mean
 
 
 class Status(str, Enum):
@@ -24,19 +26,52 @@ class Status(str, Enum):
     OURS = "ours"
 
 
-class Need(str, Enum):
-    """What a target must have for a claim to be decidable on it."""
+CAPABILITIES = {
+    "model": "any causal language model: it continues texts",
+    "tokenizer": "a tokenizer: text to token ids and back",
+    "config": "a configuration: the network is built without weights",
+    "token-ids": "token ids as a prompt",
+    "logprobs": "log-probabilities of the most likely tokens at each step of a text it makes",
+    "prompt-logprobs": "log-probabilities of the tokens of a given text",
+    "logits": "the logits of the whole vocabulary",
+    "processors": "logits processors and stopping criteria of the caller's own",
+    "beam-search": "beam search",
+    "chat": "a chat template",
+    "weights": "the network itself, with its weights",
+    "variants": "the same weights with another dtype, attention or cache",
+    "timing": "passes that can be timed alone",
+}
+"""What an engine may be able to do, and what that asks of a target, for a reader."""
 
-    TOKENIZER = "tokenizer"
-    CONFIG = "config"
-    MODEL = "model"
-    KNOWLEDGE = "knowledge"
-    BOS = "bos"
-    SENTENCEPIECE = "sentencepiece"
-    MISTRAL_TOKENIZER = "mistral-tokenizer"
-    MISTRAL_7B = "mistral-7b"
-    NF4 = "nf4"
-    GPT2_XL = "gpt2-xl"
+FACTS = {
+    "knowledge": "a model that was trained on the facts asked; a target declares it",
+    "bos": "a tokenizer that is to insert a beginning-of-sequence token",
+    "sentencepiece": "the SentencePiece model that the tokenizer was made from",
+    "mistral-tokenizer": "the tokenizer of Mistral-7B-v0.1, recognised by its pieces",
+    "mistral-7b": "the weights of Mistral-7B-v0.1; a target declares it",
+    "nf4": "weights in 4-bit NF4, or a model small enough for an NF4 copy beside it",
+    "gpt2-xl": "the weights of GPT-2 XL; a target declares it",
+}
+"""What may be true of a target, for a reader."""
+
+NEEDS = CAPABILITIES | FACTS
+"""Every need that a claim can name."""
+
+
+def check_need(need: str) -> str:
+    """Return a need if there is one of that name.
+
+    Raises:
+        UserError: There is none; the message lists them.
+
+    >>> check_need("boss")
+    Traceback (most recent call last):
+    probes.errors.UserError: no need 'boss'; did you mean 'bos'? Known needs: model, tokenizer, ...
+    """
+    if need not in NEEDS:
+        hint = did_you_mean(str(need), NEEDS) or "."
+        raise UserError(f"no need {need!r}{hint} Known needs: {', '.join(NEEDS)}")
+    return need
 
 
 class Claim(BaseModel):
@@ -50,8 +85,8 @@ class Claim(BaseModel):
     """The heading it stands under in summaries and reports."""
     title: str = Field(min_length=1)
     """The statement itself, one sentence in plain words."""
-    needs: tuple[Need, ...] = (Need.MODEL,)
-    """What a target must have; where one is missing, the claim is not applicable."""
+    needs: tuple[Annotated[str, AfterValidator(check_need)], ...] = ("model",)
+    """What its tests use; where one is missing, the claim is not applicable."""
     status: Status = Status.OURS
     """Its relation to the published experiment."""
     differs: str = ""

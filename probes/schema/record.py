@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from probes.schema.base import Stored
-from probes.schema.claim import Need, Status
+from probes.schema.claim import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -175,7 +175,7 @@ class ClaimRecord(Stored):
     """Relation to the published experiment."""
     differs: Text = ""
     """The precise fact, where the published text is imprecise."""
-    needs: tuple[Need, ...] = ()
+    needs: tuple[str, ...] = ()
     """What a target must have for it."""
     planned: int = 0
     """Number of planned checks."""

@@ -1,7 +1,8 @@
-"""Which claims a target can decide: what it lacks, in words for a reader."""
+"""Facts about a target that claims need: why they cannot be decided where one is missing."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache, lru_cache
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -9,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
-from probes._util.jsonfile import MEBIBYTE
-from probes.schema.claim import Need
+from probes._util.jsonfile import MEBIBYTE, read_object
 from probes.targets.target import EMBEDDED_FOLDER, Quantization, Target
 from probes.targets.vocabulary import SENTENCEPIECE_FILE, read_pieces
 
@@ -24,42 +24,35 @@ _SAME_TOKENIZER = 0.9
 _NF4_WITHOUT_CUDA = Version("4.53")
 
 
-def explain_missing(need: Need, target: Target, checkpoint: Checkpoint) -> str | None:
-    """Why claims with this need cannot be decided on the target, or None where they can.
+def explain_missing(need: str, target: Target, checkpoint: Checkpoint) -> str | None:
+    """Return why claims with this need cannot be decided on the target, in one line.
 
-    The reason stands beside the claim, which is then not applicable.
+    Args:
+        need: a fact about the target, or `chat`; other capabilities are the engine's.
+        target: as it is declared.
+        checkpoint: what its folder holds.
+
+    Returns:
+        The reason, shown beside the claim; None where they can be decided.
     """
-    if need in target.provides or need in (Need.TOKENIZER, Need.CONFIG, Need.MODEL):
+    if need in target.provides:
         return None
-    match need:
-        case Need.BOS:
-            return _lacks_bos(target, checkpoint)
-        case Need.SENTENCEPIECE:
-            return _lacks_sentencepiece(target, checkpoint)
-        case Need.MISTRAL_TOKENIZER:
-            return _lacks_mistral_tokenizer(checkpoint)
-        case Need.NF4:
-            return _lacks_nf4(target, checkpoint)
-        case _:
-            return _UNDECLARED[need]
+    if need in _UNDECLARED:
+        return f'{_UNDECLARED[need]}, declare provides = ["{need}"] for it in a targets file'
+    return _CHECKS[need](target, checkpoint)
 
 
 _UNDECLARED = {
-    Need.KNOWLEDGE: "it is not known to have been trained on the facts asked; if it was, declare "
-    'provides = ["knowledge"] for it in a targets file',
-    Need.MISTRAL_7B: "its weights are not those of Mistral-7B-v0.1; if they are, declare "
-    'provides = ["mistral-7b"] for it in a targets file',
-    Need.GPT2_XL: "its weights are not those of GPT-2 XL; if they are, declare "
-    'provides = ["gpt2-xl"] for it in a targets file',
+    "knowledge": "it is not known to have been trained on the facts asked; if it was",
+    "mistral-7b": "its weights are not those of Mistral-7B-v0.1; if they are",
+    "gpt2-xl": "its weights are not those of GPT-2 XL; if they are",
 }
+"""What only a target's own declaration can tell."""
 
 
-def _lacks_bos(target: Target, checkpoint: Checkpoint) -> str | None:
+def _explain_missing_bos(target: Target, checkpoint: Checkpoint) -> str | None:
     # Mistral's inserts it whatever its files say: one that lost it must fail the claims.
-    if (
-        checkpoint.promises_bos
-        or explain_missing(Need.MISTRAL_TOKENIZER, target, checkpoint) is None
-    ):
+    if checkpoint.promises_bos or explain_missing("mistral-tokenizer", target, checkpoint) is None:
         return None
     return (
         "its tokenizer's files do not ask for a beginning-of-sequence token; if it should insert "
@@ -67,17 +60,17 @@ def _lacks_bos(target: Target, checkpoint: Checkpoint) -> str | None:
     )
 
 
-def _lacks_sentencepiece(target: Target, checkpoint: Checkpoint) -> str | None:
+def _explain_missing_sentencepiece(target: Target, checkpoint: Checkpoint) -> str | None:
     # Of Mistral's tokenizer the SentencePiece model is at hand; others must bring their own.
     if (
         checkpoint.sentencepiece_file
-        or explain_missing(Need.MISTRAL_TOKENIZER, target, checkpoint) is None
+        or explain_missing("mistral-tokenizer", target, checkpoint) is None
     ):
         return None
     return f"its folder has no SentencePiece model ({SENTENCEPIECE_FILE}) to compare it with"
 
 
-def _lacks_mistral_tokenizer(checkpoint: Checkpoint) -> str | None:
+def _explain_missing_mistral_tokenizer(_: Target, checkpoint: Checkpoint) -> str | None:
     # Most pieces are enough: a damaged copy must fail its claims, not slip out of them.
     shared, total = _shared_pieces(checkpoint)
     if shared >= _SAME_TOKENIZER * total:
@@ -96,7 +89,7 @@ def _reference_pieces() -> dict[str, int]:
     return read_pieces(EMBEDDED_FOLDER)
 
 
-def _lacks_nf4(target: Target, checkpoint: Checkpoint) -> str | None:
+def _explain_missing_nf4(target: Target, checkpoint: Checkpoint) -> str | None:
     if target.quantization is Quantization.NF4:
         return None
     if checkpoint.stored_quantization is not None:
@@ -112,6 +105,26 @@ def _lacks_nf4(target: Target, checkpoint: Checkpoint) -> str | None:
             "beside it; run it with --quantization nf4"
         )
     return None
+
+
+def _explain_missing_chat(_: Target, checkpoint: Checkpoint) -> str | None:
+    folder = checkpoint.folder
+    if (folder / "chat_template.jinja").is_file():
+        return None
+    settings = folder / "tokenizer_config.json"
+    if settings.is_file() and read_object(settings).get("chat_template"):
+        return None
+    return "its tokenizer has no chat template"
+
+
+_CHECKS: dict[str, Callable[[Target, Checkpoint], str | None]] = {
+    "bos": _explain_missing_bos,
+    "sentencepiece": _explain_missing_sentencepiece,
+    "mistral-tokenizer": _explain_missing_mistral_tokenizer,
+    "nf4": _explain_missing_nf4,
+    "chat": _explain_missing_chat,
+}
+"""What a target's files tell."""
 
 
 def nf4_is_beyond_transformers() -> str | None:

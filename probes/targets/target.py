@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
 from probes._util.files import PACKAGE
-from probes.schema.claim import Need
+from probes.schema.claim import NEEDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,11 +52,11 @@ class Attention(str, Enum):
 
 
 DECLARABLE = (
-    Need.KNOWLEDGE,
-    Need.BOS,
-    Need.MISTRAL_TOKENIZER,
-    Need.MISTRAL_7B,
-    Need.GPT2_XL,
+    "knowledge",
+    "bos",
+    "mistral-tokenizer",
+    "mistral-7b",
+    "gpt2-xl",
 )
 """What a target may declare in `provides`; everything else is read from the model."""
 
@@ -65,7 +65,7 @@ ALLOWED_VALUES: dict[str, list[str]] = {
     "dtype": [each.value for each in Dtype],
     "device": ["auto", "cpu", "cuda", "cuda:N", "mps"],
     "attention": [each.value for each in Attention],
-    "provides": [each.value for each in DECLARABLE],
+    "provides": list(DECLARABLE),
 }
 
 
@@ -83,7 +83,9 @@ def _must_match(pattern: re.Pattern[str], expected: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _check_declarable(need: Need) -> Need:
+def _check_declarable(need: str) -> str:
+    if need not in NEEDS:
+        raise ValueError(f"should be {_join(ALLOWED_VALUES['provides'])}")
     if need not in DECLARABLE:
         raise ValueError(
             f"is found out from the model; a target may declare {_join(ALLOWED_VALUES['provides'])}"
@@ -123,7 +125,7 @@ class Target(BaseModel):
     random: Path | None = None
     """A file like `config.json` of a network that gets random weights; the folder then holds its
     tokenizer only."""
-    provides: tuple[Annotated[Need, AfterValidator(_check_declarable)], ...] = ()
+    provides: tuple[Annotated[str, AfterValidator(_check_declarable)], ...] = ()
     """Known facts about the model that cannot be read from its files."""
 
     @model_validator(mode="after")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, CAPITALS, PROMPTS
-from probes.engines.transformers import hooks
 from probes.errors import UserError
 from probes.measure import decoding
 from probes.plugin import snapshots
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from syrupy.assertion import SnapshotAssertion
 
     from probes import Model
-    from probes.engines.transformers.model import Generation
+    from probes.engines.base import Generation
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -74,7 +73,7 @@ def greedy(model: Model) -> Callable[[int], list[Generation]]:
 
     def texts(length: int) -> list[Generation]:
         prompt = max(len(model.encode_prompt(prompt)) for prompt in PROMPTS)
-        room = (hooks.context(model.config) or prompt + LONGEST) - prompt
+        room = (model.context_length or prompt + LONGEST) - prompt
         longest = decoding.greedy(model, PROMPTS, max(length, min(LONGEST, room)))
         return [decoding.cut(text, length, model) for text in longest]
 

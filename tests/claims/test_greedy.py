@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from probes import Model
-    from probes.engines.transformers.model import Generation
+    from probes.engines.base import Generation
     from probes.measure.determinism import Difference, Variation
 
     Greedy = Callable[[int], list[Generation]]
@@ -66,7 +66,7 @@ def test_what_greedy_chose_is_the_argmax_of_a_forward_pass_of_its_own(
         model, text.ids[0], logits, after=text.prompt_ids, noise=again.largest_change
     )
     evidence["trace"] = {"prompt": PROMPTS[0], "steps": [asdict(step) for step in traced]}
-    tolerance = logit_tolerance([decoding.step_logits(text)], model.network.dtype)
+    tolerance = logit_tolerance([decoding.step_logits(text)], model.facts().dtype)
     assert again.largest_change <= tolerance, (
         f"in a pass of its own a logit changes by {again.largest_change:.2g}, where rounding "
         f"explains {tolerance:.2g}"
@@ -224,7 +224,7 @@ def test_long_greedy_text_repeats_itself_more_than_sampled_text(
 @pytest.mark.claim("beam-one")
 @pytest.mark.parametrize("number", SEARCHED)
 def test_one_beam_is_greedy(model: Model, greedy: Greedy, evidence: Evidence, number: int) -> None:
-    one = decoding.searched(model, PROMPTS[number], beams=1, length=20)
+    one = decoding.search(model, PROMPTS[number], beams=1, length=20)
     text = greedy(20)[number]
     evidence["one_beam"], evidence["greedy"] = one.text, text.text
     assert one.text.startswith(text.text), (
@@ -237,10 +237,10 @@ def test_one_beam_is_greedy(model: Model, greedy: Greedy, evidence: Evidence, nu
 def test_best_of_four_beams_is_no_less_likely_than_greedy(
     model: Model, greedy: Greedy, evidence: Evidence, prompt: str
 ) -> None:
-    one = decoding.searched(model, prompt, beams=1, length=20)
+    one = decoding.search(model, prompt, beams=1, length=20)
     text = greedy(20)[PROMPTS.index(prompt)]
-    rounding = 20 * logit_tolerance([decoding.step_logits(text)], model.network.dtype)
-    beams = decoding.searched(model, prompt, beams=4, length=20)
+    rounding = 20 * logit_tolerance([decoding.step_logits(text)], model.facts().dtype)
+    beams = decoding.search(model, prompt, beams=4, length=20)
     evidence["greedy"], evidence["four_beams"] = asdict(one), asdict(beams)
     assert beams.log_probability >= one.log_probability - rounding, (
         f"the best of four beams has a log-probability of {beams.log_probability:.2f}: "

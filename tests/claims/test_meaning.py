@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from probes.data import word_lists
+from probes.engines.session_cache import once_per_session
 from probes.measure import embeddings, tokenizer, word_similarity
 from probes.stats import permutation, similarity
 
@@ -36,23 +37,18 @@ def lists(model: Model) -> tuple[WordList, ...]:
     return word_lists.load_word_lists(model.target.words)
 
 
+@once_per_session
 def measure_groups(model: Model, words: WordList) -> GroupSimilarity:
     """How alike the words are by their embedding rows: measured once a session."""
-    return model.remember(
-        ("groups", words.name, words.all),
-        lambda: word_similarity.measure_groups(embeddings.word_vectors(model, words.all), words),
-    )
+    return word_similarity.measure_groups(embeddings.word_vectors(model, words.all), words)
 
 
+@once_per_session
 def measure_projection(model: Model, words: WordList) -> WordProjection:
     """The words' embedding rows in two principal components: measured once a session."""
-
-    def project() -> WordProjection:
-        vectors = embeddings.word_vectors(model, words.all)
-        assert np.ptp(vectors, axis=0).any(), "all words have one and the same vector"
-        return word_similarity.project_words(vectors, words)
-
-    return model.remember(("projection", words.name, words.all), project)
+    vectors = embeddings.word_vectors(model, words.all)
+    assert np.ptp(vectors, axis=0).any(), "all words have one and the same vector"
+    return word_similarity.project_words(vectors, words)
 
 
 def hidden_vectors(model: Model, words: WordList) -> npt.NDArray[np.float32]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from probes import Model
-    from probes.engines.transformers.model import Generation
+    from probes.engines.base import Generation
     from probes.plugin.snapshots import Recorded
     from probes.stats.near_tie import Finding
 
@@ -34,7 +34,7 @@ def test_greedy_texts_are_the_recorded_ones(
     model: Model, greedy: Greedy, recorded: Recorded, evidence: Evidence
 ) -> None:
     texts = dict(zip(PROMPTS, greedy(LENGTH), strict=True))
-    tolerance = logit_tolerance(map(decoding.step_logits, texts.values()), model.network.dtype)
+    tolerance = logit_tolerance(map(decoding.step_logits, texts.values()), model.facts().dtype)
     evidence["tolerance"] = tolerance
 
     def noise() -> float:

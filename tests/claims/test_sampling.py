@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from probes import Model
-    from probes.engines.transformers.model import Generation
+    from probes.engines.base import Generation
     from probes.measure.sampling_fit import Draws
 
     Capitals = Callable[[int], dict[str, tuple[Generation, Generation]]]

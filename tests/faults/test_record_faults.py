@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from probes import Model
-    from probes.engines.transformers.model import Generation
+    from probes.engines.base import Generation
 
     Fault = Callable[[Model], None]
 
@@ -127,10 +127,9 @@ def test_what_this_repository_has_recorded_holds_where_it_was_recorded(sound: Re
 def test_in_bfloat16_texts_hold_by_margin_or_the_near_tie_is_named(
     own_model: Model, sound: Recording
 ) -> None:
-    import torch
 
     found = texts(own_model.variant(dtype="bfloat16"))
-    tolerance = logit_tolerance(map(decoding.step_logits, found), torch.bfloat16)
+    tolerance = logit_tolerance(map(decoding.step_logits, found), "bfloat16")
     (variation,) = determinism.half_precision(own_model, PROMPTS, claims.LENGTH)
     for prompt, text in zip(PROMPTS, found, strict=True):
         finding = judge_text(

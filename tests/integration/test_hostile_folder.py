@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 LOAD = """
 import resource, sys
-from probes.engines.transformers.model import Model
+from probes.engines.transformers.engine import TransformersEngine as Model
 from probes.targets.resolve import resolve
 from probes.targets.preflight import preflight
 from probes.errors import UserError

@@ -14,7 +14,7 @@ from probes.targets.target import EMBEDDED_FOLDER
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from probes.engines.transformers.model import Model
+    from probes.engines.transformers.engine import TransformersEngine as Model
     from tests.integration.conftest import Project
 
 CLAIMS = Path(__file__).parents[1] / "claims"
@@ -81,7 +81,7 @@ def split(**room: int) -> Model:
     """The embedded model as if no single device had room for it."""
     from dataclasses import replace
 
-    from probes.engines.transformers.model import Model
+    from probes.engines.transformers.engine import TransformersEngine as Model
     from probes.targets.preflight import preflight
     from probes.targets.resolve import resolve
 
@@ -131,7 +131,7 @@ def test_weights_that_would_be_left_on_the_disk_are_refused() -> None:
 
 @pytest.mark.usefixtures("embedded_model_loaded")
 def test_weights_that_are_not_stored_are_refused_and_not_made_up(tmp_path: Path) -> None:
-    from probes.engines.transformers.model import Model
+    from probes.engines.transformers.engine import TransformersEngine as Model
     from probes.errors import UnusableTargetError
     from probes.targets.preflight import preflight
     from probes.targets.target import Target

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from probes.results.folding import fold_record
-from probes.schema.claim import Need, Status
+from probes.schema.claim import Status
 from probes.schema.record import (
     Check,
     ClaimRecord,
@@ -61,7 +61,7 @@ def planned(claim_id: str, checks: int = 1, **more: Any) -> ClaimRecord:
         "section": "Tokenizer",
         "title": f"What {claim_id} states.",
         "status": Status.AS_PUBLISHED,
-        "needs": (Need.TOKENIZER,),
+        "needs": ("tokenizer",),
         "planned": checks,
     }
     return ClaimRecord.model_validate({**claim, **more})

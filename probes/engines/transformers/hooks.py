@@ -1,22 +1,72 @@
-"""Forward passes as hooks see them: what went in, and whether anything can be claimed of it."""
+"""Hooks on a network's forward passes: count their cost, and refuse those that decide nothing."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from probes._util.text import quote
-from probes.errors import UndecidableError
+from probes.errors import NotFiniteError, UndecidableError
+from probes.schema.record import Cost
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SHOWN = 40
 """Characters of a prompt's end that a message shows."""
 
 
-def given(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """What a forward pass was given: token ids, or else embeddings, a row a text.
+class CostCounter:
+    """Counts forward passes, the rows in them and the positions computed.
 
-    >>> given((), {"input_ids": torch.tensor([[1, 2]])}).shape
+    Attributes:
+        cost: what was counted so far; its seconds stay 0.
+    """
+
+    def __init__(self) -> None:
+        """Start from nothing."""
+        self.cost = Cost()
+
+    def count(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Count one call of a network's forward."""
+        rows, positions = get_forward_input(args, kwargs).shape[:2]
+        self.cost += Cost(forward_passes=1, rows=rows, tokens=rows * positions)
+
+
+def attach_hooks(
+    network: Any, counter: CostCounter, decode: Callable[[list[int]], str]
+) -> list[Any]:
+    """Count a network's forward passes from now on, and refuse those that decide nothing.
+
+    Args:
+        network: a PreTrainedModel.
+        counter: counts the passes.
+        decode: turns token ids into the text that a message shows.
+
+    Returns:
+        Handles; `remove()` of each ends it.
+    """
+
+    def refuse_broken_logits(
+        _: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> None:
+        row = find_broken_row(output)
+        if row is not None:
+            prompt = decode(get_forward_input(args, kwargs)[row].tolist())
+            raise NotFiniteError(describe_broken_logits(prompt, output.logits[row, -1]))
+
+    return [
+        network.register_forward_pre_hook(counter.count, with_kwargs=True),
+        network.register_forward_pre_hook(refuse_beyond_context, with_kwargs=True),
+        network.register_forward_hook(refuse_broken_logits, with_kwargs=True),
+    ]
+
+
+def get_forward_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Return the token ids, or else the embeddings, that a forward pass takes, one row per text.
+
+    >>> get_forward_input((), {"input_ids": torch.tensor([[1, 2]])}).shape
     torch.Size([1, 2])
     """
     ids = kwargs.get("input_ids", args[0] if args else None)
@@ -24,67 +74,62 @@ def given(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 
 def refuse_beyond_context(network: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Refuse a forward pass beyond the positions that its network was made for; a hook.
+    """Refuse a forward pass over more positions than its network has; a hook.
 
     Raises:
         UndecidableError: There are more tokens than the network has positions.
     """
     if not torch.compiler.is_compiling():
-        positions = given(args, kwargs).shape[1]
-        within_context(network.config, _before(kwargs.get("past_key_values")) + positions)
+        positions = get_forward_input(args, kwargs).shape[1]
+        cached = _count_cached(kwargs.get("past_key_values"))
+        check_context_length(network.config, cached + positions)
 
 
-def within_context(config: Any, positions: int) -> None:
-    """Refuse more positions than a network was made for.
+def check_context_length(config: Any, positions: int) -> None:
+    """Refuse more positions than a network has.
 
-    Where positions are learnt there is nothing to look up beyond the last: an error on a CPU, and
-    on a GPU the end of all computing in this process.
-
-    Args:
-        config: the architecture's configuration.
-        positions: tokens of a text as the network sees it.
+    Learnt positions end with the last: beyond it a CPU raises an error, and a GPU ends all
+    computing in this process.
 
     Raises:
-        UndecidableError: They are too many.
+        UndecidableError: There are too many.
 
     >>> from transformers import GPT2Config
-    >>> within_context(GPT2Config(n_positions=4), 4)
-    >>> within_context(GPT2Config(n_positions=4), 5)
+    >>> check_context_length(GPT2Config(n_positions=4), 5)
     Traceback (most recent call last):
     probes.errors.UndecidableError: its context of 4 tokens is too short to decide this
     """
-    limit = context(config)
+    limit = context_length(config)
     if limit is not None and positions > limit:
         raise UndecidableError(f"its context of {limit:,} tokens is too short to decide this")
 
 
-def context(config: Any) -> int | None:
-    """How many positions a network was made for; None where its configuration does not say.
+def context_length(config: Any) -> int | None:
+    """Return how many positions a network has; None where its configuration does not say.
 
     >>> from transformers import GPT2Config
-    >>> context(GPT2Config(n_positions=4))
+    >>> context_length(GPT2Config(n_positions=4))
     4
     """
     limit: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
     return limit
 
 
-def _before(cache: Any) -> int:
-    """How many positions a cache holds: an object, or mere tuples up to transformers 4.47."""
+def _count_cached(cache: Any) -> int:
+    """Count the positions of a cache: an object, or plain tuples up to transformers 4.47."""
     if hasattr(cache, "get_seq_length"):
         return int(cache.get_seq_length())
     return int(cache[0][0].shape[-2]) if cache else 0
 
 
-def without_distribution(output: Any) -> int | None:
-    """The first row whose last logits are no distribution; None where all are one.
+def find_broken_row(output: Any) -> int | None:
+    """Return the first row whose last logits have no finite maximum; None where all have one.
 
-    They are one if the largest of them is a finite number. What comes before the last position
-    may be padding, after which anything goes.
+    Positions before the last may be padding, whose logits may be anything.
 
     >>> from types import SimpleNamespace
     >>> output = SimpleNamespace(logits=torch.tensor([[[0.0, -torch.inf]], [[0.0, torch.nan]]]))
-    >>> without_distribution(output)
+    >>> find_broken_row(output)
     1
     """
     logits = getattr(output, "logits", None)
@@ -94,14 +139,10 @@ def without_distribution(output: Any) -> int | None:
     return int(broken.nonzero()[0]) if bool(broken.any()) else None
 
 
-def in_words(after: str, logits: torch.Tensor) -> str:
-    """Why logits are no distribution, in one line.
+def describe_broken_logits(prompt: str, logits: torch.Tensor) -> str:
+    """Say in one line why the logits after a prompt, (vocabulary,), are no distribution.
 
-    Args:
-        after: the text they come after.
-        logits: (vocabulary,).
-
-    >>> in_words("The capital", torch.tensor([0.0, torch.nan, torch.nan]))
+    >>> describe_broken_logits("The capital", torch.tensor([0.0, torch.nan, torch.nan]))
     "the logits after 'The capital' are no distribution: 2 of 3 are NaN"
     """
     counts = {
@@ -114,5 +155,5 @@ def in_words(after: str, logits: torch.Tensor) -> str:
         for kind, count in counts.items()
         if count
     ]
-    end = f"...{after[-SHOWN:]}" if len(after) > SHOWN else after
+    end = f"...{prompt[-SHOWN:]}" if len(prompt) > SHOWN else prompt
     return f"the logits after {quote(end)} are no distribution: {', '.join(found)}"

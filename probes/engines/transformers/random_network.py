@@ -1,4 +1,4 @@
-"""Weights that nobody trained, drawn on a device from a seed: the same again on the same device."""
+"""Randomly initialised weights, created on a device from a seed."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 SEED = 0
 
 
-def drawn(
+def create_random_weights(
     tensors: Mapping[str, Tensor], scale: float, dtype: torch.dtype, device: torch.device
 ) -> dict[str, torch.Tensor]:
-    """A network's weights by name, as training begins with them.
+    """Create a network's weights by name: the same again on the same device.
 
     Args:
         tensors: their shapes.
         scale: standard deviation of a matrix's elements; those of a vector, a norm's, are 1.
         dtype: their type.
-        device: where they are drawn. Another device draws others.
+        device: where they are created; another device gives other weights.
 
     >>> from probes.targets.safetensors import Tensor
     >>> shapes = {"a": Tensor("F16", (2, 3)), "norm": Tensor("F16", (2,))}
-    >>> weights = drawn(shapes, 0.02, torch.float16, torch.device("cpu"))
+    >>> weights = create_random_weights(shapes, 0.02, torch.float16, torch.device("cpu"))
     >>> weights["norm"].tolist(), weights["a"].shape
     ([1.0, 1.0], torch.Size([2, 3]))
     """

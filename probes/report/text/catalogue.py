@@ -6,27 +6,13 @@ import re
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from probes.schema.claim import Claim, Need, Status, catalogue
+from probes.schema.claim import NEEDS, Claim, Status, catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 COMMAND = "python -m probes claims --markdown > docs/claims.md"
 """What makes the page anew."""
-
-NEEDS = {
-    Need.TOKENIZER: "a tokenizer",
-    Need.CONFIG: "a configuration: the network is built without weights",
-    Need.MODEL: "any causal language model, with its weights",
-    Need.KNOWLEDGE: "a model that was trained on the facts asked; a target declares it",
-    Need.BOS: "a tokenizer that is to insert a beginning-of-sequence token",
-    Need.SENTENCEPIECE: "the SentencePiece model that the tokenizer was made from",
-    Need.MISTRAL_TOKENIZER: "the tokenizer of Mistral-7B-v0.1, told by its pieces",
-    Need.MISTRAL_7B: "the weights of Mistral-7B-v0.1; a target declares it",
-    Need.NF4: "weights in 4-bit NF4, or a model small enough for an NF4 copy beside it",
-    Need.GPT2_XL: "the weights of GPT-2 XL; a target declares it",
-}
-"""What each need asks of a target, in words for a reader."""
 
 _STATUS = {
     Status.AS_PUBLISHED: "the published experiment states it, and so do we",
@@ -65,7 +51,7 @@ def catalogue_list(claims: Iterable[Claim] | None = None) -> str:
 
 
 def _introduction(claims: tuple[Claim, ...]) -> str:
-    used = [need for need in Need if any(need in claim.needs for claim in claims)]
+    used = [need for need in NEEDS if any(need in claim.needs for claim in claims)]
     statuses = [status for status in Status if any(claim.status is status for claim in claims)]
     return "\n".join(
         [
@@ -84,7 +70,7 @@ def _introduction(claims: tuple[Claim, ...]) -> str:
             "",
             "| need | what it asks of a target |",
             "|---|---|",
-            *(f"| `{need.value}` | {NEEDS[need]} |" for need in used),
+            *(f"| `{need}` | {NEEDS[need]} |" for need in used),
         ]
     )
 
@@ -93,7 +79,7 @@ def _section(title: str, claims: list[Claim]) -> str:
     lines = [f"## {_escaped(title)}", "", "| claim | statement | needs | published |"]
     lines.append("|---|---|---|---|")
     for claim in claims:
-        needs = ", ".join(f"`{need.value}`" for need in claim.needs)
+        needs = ", ".join(f"`{need}`" for need in claim.needs)
         lines.append(f"| `{claim.id}` | {_escaped(claim.title)} | {needs} | {claim.status.value} |")
     differing = [claim for claim in claims if claim.differs]
     if differing:

@@ -23,7 +23,7 @@ Wrapper = Callable[..., Any]
 """Called in place of a function, with that function first."""
 
 # As our loader sees it: the package replaces itself.
-LIBRARY = "probes.engines.transformers.model:transformers"
+LIBRARY = "probes.engines.transformers.loading:transformers"
 MIXIN = "transformers.generation.utils:GenerationMixin"
 WARPERS = "transformers.generation.logits_process:"
 MISTRAL = "transformers.models.mistral.modeling_mistral"

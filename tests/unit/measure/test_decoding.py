@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     import torch
 
-    from probes.engines.transformers.model import Generation, Model
+    from probes.engines.base import Generation
+    from probes.engines.transformers.engine import TransformersEngine as Model
 
 VOCABULARY, END = 6, 5
 PROMPT = (2, 3, 1)
@@ -45,7 +46,6 @@ def toy(**more: Any) -> Model:
         "logits": logits,
         "logits_after": logits_after,
         "encode_prompt": list,
-        "remember": lambda _, make: make(),
         "eos_token_ids": [END],
         "decode": lambda ids, **_: " ".join(map(str, ids)),
     }
@@ -63,7 +63,7 @@ def text(ids: Sequence[int], /, **more: Any) -> Generation:
     """A generation of one sample with its logits, and a step more than the sample is long."""
     import torch
 
-    from probes.engines.transformers.model import Generation
+    from probes.engines.base import Generation
 
     logits = torch.cat([along(ids), torch.full((1, VOCABULARY), torch.nan)])
     made = {"prompt_ids": [*PROMPT], "ids": [[*ids]], "texts": ["?"], "logits": logits[None]}
@@ -90,6 +90,11 @@ def test_the_most_likely_tokens_come_likeliest_first() -> None:
     assert [each.id for each in most_likely(twenty, PROMPT)] == [*range(19, 9, -1)]
 
 
+# --- what the library's filters left -------------------------------------------------------------
+
+FILTERED = [0.4, 0.3, 0.2, 0.1]
+
+
 @pytest.mark.parametrize(
     ("rows", "steps"),
     [
@@ -103,7 +108,7 @@ def test_steps_are_counted_up_to_the_first_tie_of_the_most_likely(
 ) -> None:
     import torch
 
-    from probes.engines.transformers.model import Generation
+    from probes.engines.base import Generation
     from probes.measure.decoding import steps_without_tie
 
     logits = torch.tensor([rows])
@@ -162,29 +167,6 @@ def test_every_possible_text_is_found_with_its_probability() -> None:
     assert possible_texts(toy(), PROMPT, Sampling(top_k=0), 3, width=2).rest > 0
     unsaid = possible_texts(toy(), PROMPT, Sampling(top_k=0), 3)
     assert unsaid.ids == possible_texts(toy(), PROMPT, Sampling(top_k=0), 3, width=64).ids
-
-
-def test_what_is_remembered_of_texts_depends_on_all_that_decides_them() -> None:
-    from probes.measure.decoding import possible_texts
-    from probes.schema.sampling import Sampling
-
-    made = dict[Any, Any]()
-    model = toy(remember=lambda key, make: made.setdefault(key, make()))
-    cases = (
-        (PROMPT, Sampling(top_k=1), 2, 8),
-        ((3, 2, 1), Sampling(top_k=1), 2, 8),
-        (PROMPT, Sampling(top_k=2), 2, 8),
-        (PROMPT, Sampling(top_k=1), 3, 8),
-        (PROMPT, Sampling(top_k=1), 2, 9),
-    )
-    for case in cases:
-        possible_texts(model, *case)
-    assert len(made) == len(cases)
-
-
-# --- what the library's filters left -------------------------------------------------------------
-
-FILTERED = [0.4, 0.3, 0.2, 0.1]
 
 
 def compared(kept: Sequence[int], scale: float = 1.0, **settings: Any) -> Any:
@@ -367,15 +349,13 @@ PLAIN = {"repetition_penalty": 1.0, "no_repeat_ngram_size": 0}
 def test_a_greedy_text_is_asked_for_without_penalties_and_with_its_logits() -> None:
     from probes.measure.decoding import greedy
 
-    asked, kept = list[dict[str, Any]](), dict[Any, Any]()
+    asked = list[dict[str, Any]]()
     made = text((4, 1))
-    model = generating(made, asked, remember=lambda key, make: kept.setdefault(key, make()))
+    model = generating(made, asked)
     for length in (2, 3):
         assert greedy(model, [PROMPT], length) == [made]
         greedy_settings = {"max_new_tokens": length, "do_sample": False, "output_logits": True}
         assert asked.pop() == {"prompt": PROMPT, **greedy_settings, **PLAIN}
-    greedy(model, [(1, 2)], 2)
-    assert len(kept) == 3
 
 
 def test_a_sampled_text_is_asked_for_as_told_and_has_a_row_for_each_of_its_tokens() -> None:
@@ -383,10 +363,10 @@ def test_a_sampled_text_is_asked_for_as_told_and_has_a_row_for_each_of_its_token
 
     from probes.measure.decoding import sampled
 
-    asked, kept = list[dict[str, Any]](), dict[Any, Any]()
+    asked = list[dict[str, Any]]()
     scores = torch.zeros(1, 3, VOCABULARY)
     made = text((4, 1), scores=scores)
-    model = generating(made, asked, remember=lambda key, make: kept.setdefault(key, make()))
+    model = generating(made, asked)
     found = sampled(model, PROMPT, 5, seed=3, top_k=2, repetition_penalty=1.2)
     assert (found.ids, found.text) == ([4, 1], "?")
     assert found.logits.equal(along((4, 1)))
@@ -394,10 +374,6 @@ def test_a_sampled_text_is_asked_for_as_told_and_has_a_row_for_each_of_its_token
     wanted = {"seed": 3, "max_new_tokens": 5, "do_sample": True, "top_k": 2}
     with_both = {"output_logits": True, "output_scores": True}
     assert asked == [{"prompt": PROMPT, **wanted, **with_both, **PLAIN, "repetition_penalty": 1.2}]
-    for length, seed, top_k in ((5, 3, 2), (6, 3, 2), (5, 4, 2), (5, 3, 3)):
-        sampled(model, PROMPT, length, seed, top_k=top_k)
-    sampled(model, (1, 2), 5, 3, top_k=2)
-    assert len(kept) == 6
 
 
 @pytest.mark.parametrize("missing", ["logits", "scores"])
@@ -413,7 +389,7 @@ def test_a_sampled_text_without_logits_or_scores_is_refused(missing: str) -> Non
 
 
 def test_a_search_is_told_with_the_texts_likelihood_and_the_rows_it_took() -> None:
-    from probes.measure.decoding import Search, search, searched
+    from probes.measure.decoding import Search, search
 
     class Counted(SimpleNamespace):
         """A model that has computed seven rows more whenever it is asked."""
@@ -425,19 +401,16 @@ def test_a_search_is_told_with_the_texts_likelihood_and_the_rows_it_took() -> No
             self.rows += 7
             return SimpleNamespace(rows=self.rows)
 
-    asked, kept = list[dict[str, Any]](), dict[Any, Any]()
-    made = generating(text((4, 1)), asked, remember=lambda key, make: kept.setdefault(key, make()))
+    asked = list[dict[str, Any]]()
+    made = generating(text((4, 1)), asked)
     model = cast("Model", Counted(**vars(made)))
     found = search(model, PROMPT, 3, 2)
     assert found == Search(3, "?", found.log_probability, rows=7)
     assert found.log_probability == pytest.approx(math.log(chance((4, 1))))
-    assert searched(model, PROMPT, 3, 2) == found
+    assert search(model, PROMPT, 3, 2) is found
     exact = {"max_new_tokens": 2, "min_new_tokens": 2}
     wanted = {"prompt": PROMPT, "num_beams": 3, "do_sample": False, **exact, **PLAIN}
-    assert asked == [wanted] * 2
-    for prompt, beams, length in (((1, 2), 3, 2), (PROMPT, 4, 2), (PROMPT, 3, 4)):
-        searched(model, prompt, beams, length)
-    assert len(kept) == 4
+    assert asked == [wanted]
 
 
 def test_nuclei_are_told_from_the_sharpest_distribution_on() -> None:

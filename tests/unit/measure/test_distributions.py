@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from probes.engines.transformers.model import Model
+    from probes.engines.transformers.engine import TransformersEngine as Model
 
 
 def model(logits: torch.Tensor, encoded: Mapping[str, list[int]] | None = None) -> Model:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 if TYPE_CHECKING:
-    from probes.engines.transformers.model import Model
+    from probes.engines.transformers.engine import TransformersEngine as Model
 
 
 def test_sampled_texts_are_compared_with_their_own_prompts_greedy_text() -> None:
-    from probes.engines.transformers.model import Generation
+    from probes.engines.base import Generation
     from probes.measure.repetition import greedy_against_sampled
     from probes.schema.sampling import Sampling
 

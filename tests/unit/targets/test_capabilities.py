@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from probes.schema.claim import Need
+from probes.schema.claim import FACTS
 from probes.targets.capabilities import explain_missing
 from probes.targets.checkpoint import Checkpoint
 from probes.targets.safetensors import Tensor
@@ -42,16 +42,9 @@ def target(**fields: Any) -> Target:
     return Target(name="mine", folder=Path("mine"), **fields)
 
 
-@pytest.mark.parametrize("need", [Need.TOKENIZER, Need.CONFIG, Need.MODEL])
-def test_every_target_has_a_tokenizer_a_config_and_a_model(
-    need: Need, checkpoint: Callable[..., Checkpoint]
-) -> None:
-    assert explain_missing(need, target(), checkpoint()) is None
-
-
-@pytest.mark.parametrize("need", list(Need))
+@pytest.mark.parametrize("need", [*FACTS, "chat"])
 def test_every_need_is_met_or_has_a_reason_in_one_line(
-    need: Need, checkpoint: Callable[..., Checkpoint]
+    need: str, checkpoint: Callable[..., Checkpoint]
 ) -> None:
     reason = explain_missing(need, target(), checkpoint())
     assert reason is None or (reason and "\n" not in reason)
@@ -61,24 +54,24 @@ def test_every_need_is_met_or_has_a_reason_in_one_line(
     ("need", "reason"),
     [
         (
-            Need.KNOWLEDGE,
+            "knowledge",
             "it is not known to have been trained on the facts asked; if it was, declare "
             'provides = ["knowledge"] for it in a targets file',
         ),
         (
-            Need.MISTRAL_7B,
+            "mistral-7b",
             "its weights are not those of Mistral-7B-v0.1; if they are, declare "
             'provides = ["mistral-7b"] for it in a targets file',
         ),
         (
-            Need.GPT2_XL,
+            "gpt2-xl",
             "its weights are not those of GPT-2 XL; if they are, declare "
             'provides = ["gpt2-xl"] for it in a targets file',
         ),
     ],
 )
 def test_what_cannot_be_seen_must_be_declared(
-    need: Need, reason: str, checkpoint: Callable[..., Checkpoint]
+    need: str, reason: str, checkpoint: Callable[..., Checkpoint]
 ) -> None:
     assert explain_missing(need, target(), checkpoint()) == reason
     assert explain_missing(need, target(provides=[need]), checkpoint()) is None
@@ -88,8 +81,8 @@ def test_what_cannot_be_seen_must_be_declared(
 
 
 def test_mistrals_tokenizer_is_known_by_its_pieces(checkpoint: Callable[..., Checkpoint]) -> None:
-    assert explain_missing(Need.MISTRAL_TOKENIZER, target(), checkpoint(MISTRAL)) is None
-    assert explain_missing(Need.MISTRAL_TOKENIZER, target(), checkpoint()) == (
+    assert explain_missing("mistral-tokenizer", target(), checkpoint(MISTRAL)) is None
+    assert explain_missing("mistral-tokenizer", target(), checkpoint()) == (
         "its tokenizer is not Mistral-7B-v0.1's: 0 of 32000 pieces at the same id"
     )
 
@@ -99,7 +92,7 @@ def test_a_damaged_copy_of_mistrals_tokenizer_cannot_slip_out_of_its_claims(
     damaged: int, known: bool, checkpoint: Callable[..., Checkpoint]
 ) -> None:
     swapped = {piece: i + 1 if i >= 32000 - damaged else i for piece, i in MISTRAL.items()}
-    reason = explain_missing(Need.MISTRAL_TOKENIZER, target(), checkpoint(swapped))
+    reason = explain_missing("mistral-tokenizer", target(), checkpoint(swapped))
     assert (reason is None) is known
     assert known or "28799 of 32000 pieces" in str(reason)
 
@@ -107,8 +100,8 @@ def test_a_damaged_copy_of_mistrals_tokenizer_cannot_slip_out_of_its_claims(
 def test_a_target_that_declares_mistrals_tokenizer_must_keep_its_word(
     checkpoint: Callable[..., Checkpoint],
 ) -> None:
-    declared = target(provides=[Need.MISTRAL_TOKENIZER])
-    for need in (Need.MISTRAL_TOKENIZER, Need.BOS, Need.SENTENCEPIECE):
+    declared = target(provides=["mistral-tokenizer"])
+    for need in ("mistral-tokenizer", "bos", "sentencepiece"):
         assert explain_missing(need, declared, checkpoint()) is None
 
 
@@ -118,19 +111,18 @@ def test_a_target_that_declares_mistrals_tokenizer_must_keep_its_word(
 def test_bos_is_expected_where_the_files_ask_for_it(checkpoint: Callable[..., Checkpoint]) -> None:
     settings = {"bos_token": "<s>", "add_bos_token": True}
     assert (
-        explain_missing(Need.BOS, target(), checkpoint(**{"tokenizer_config.json": settings}))
-        is None
+        explain_missing("bos", target(), checkpoint(**{"tokenizer_config.json": settings})) is None
     )
 
 
 def test_bos_is_not_expected_where_the_files_do_not(
     checkpoint: Callable[..., Checkpoint],
 ) -> None:
-    assert explain_missing(Need.BOS, target(), checkpoint()) == (
+    assert explain_missing("bos", target(), checkpoint()) == (
         "its tokenizer's files do not ask for a beginning-of-sequence token; if it should insert "
         'one, declare provides = ["bos"] for it in a targets file'
     )
-    assert explain_missing(Need.BOS, target(provides=[Need.BOS]), checkpoint()) is None
+    assert explain_missing("bos", target(provides=["bos"]), checkpoint()) is None
 
 
 def test_mistrals_tokenizer_is_expected_to_insert_bos_whatever_its_files_say(
@@ -139,18 +131,18 @@ def test_mistrals_tokenizer_is_expected_to_insert_bos_whatever_its_files_say(
     settings = {"bos_token": "<s>", "add_bos_token": False}
     lost = checkpoint(MISTRAL, **{"tokenizer_config.json": settings})
     assert not lost.promises_bos
-    assert explain_missing(Need.BOS, target(), lost) is None
+    assert explain_missing("bos", target(), lost) is None
 
 
 def test_the_reference_is_mistrals_own_or_one_in_the_folder(
     checkpoint: Callable[..., Checkpoint],
 ) -> None:
-    assert explain_missing(Need.SENTENCEPIECE, target(), checkpoint(MISTRAL)) is None
-    assert explain_missing(Need.SENTENCEPIECE, target(), checkpoint()) == (
+    assert explain_missing("sentencepiece", target(), checkpoint(MISTRAL)) is None
+    assert explain_missing("sentencepiece", target(), checkpoint()) == (
         "its folder has no SentencePiece model (tokenizer.model) to compare it with"
     )
     with_model = checkpoint(**{"tokenizer.model": b"\n\x0e"})
-    assert explain_missing(Need.SENTENCEPIECE, target(), with_model) is None
+    assert explain_missing("sentencepiece", target(), with_model) is None
 
 
 # --- NF4 ----------------------------------------------------------------------------------------
@@ -171,15 +163,15 @@ def test_a_target_loaded_in_nf4_decides_its_claims(
     checkpoint: Callable[..., Checkpoint], bitsandbytes: Callable[[bool], None]
 ) -> None:
     bitsandbytes(False)
-    assert explain_missing(Need.NF4, target(quantization="nf4"), checkpoint(weights=2**40)) is None
+    assert explain_missing("nf4", target(quantization="nf4"), checkpoint(weights=2**40)) is None
 
 
 def test_a_small_model_is_quantized_beside_itself(
     checkpoint: Callable[..., Checkpoint], bitsandbytes: Callable[[bool], None]
 ) -> None:
     bitsandbytes(True)
-    assert explain_missing(Need.NF4, target(), checkpoint(weights=2**30)) is None
-    assert explain_missing(Need.NF4, target(), checkpoint(weights=3 * 2**30)) == (
+    assert explain_missing("nf4", target(), checkpoint(weights=2**30)) is None
+    assert explain_missing("nf4", target(), checkpoint(weights=3 * 2**30)) == (
         "it is not loaded in NF4, and too large (3.0 GiB) for an NF4 copy to be loaded beside it; "
         "run it with --quantization nf4"
     )
@@ -189,7 +181,7 @@ def test_without_bitsandbytes_there_is_no_nf4(
     checkpoint: Callable[..., Checkpoint], bitsandbytes: Callable[[bool], None]
 ) -> None:
     bitsandbytes(False)
-    assert explain_missing(Need.NF4, target(), checkpoint()) == (
+    assert explain_missing("nf4", target(), checkpoint()) == (
         "bitsandbytes, which quantizes to NF4, is not installed"
     )
 
@@ -210,7 +202,7 @@ def test_an_older_transformers_needs_cuda_for_nf4(
     bitsandbytes(True)
     monkeypatch.setattr("probes.targets.capabilities.version", lambda _: installed)
     monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
-    assert explain_missing(Need.NF4, target(), checkpoint()) == (
+    assert explain_missing("nf4", target(), checkpoint()) == (
         None
         if can
         else f"without a CUDA device transformers {installed} cannot load 4-bit weights: "
@@ -222,4 +214,22 @@ def test_weights_that_are_quantized_already_are_not_quantized_again(
     checkpoint: Callable[..., Checkpoint],
 ) -> None:
     stored = checkpoint(config={"quantization_config": {"quant_method": "gptq"}})
-    assert explain_missing(Need.NF4, target(), stored) == "its weights are stored quantized (gptq)"
+    assert explain_missing("nf4", target(), stored) == "its weights are stored quantized (gptq)"
+
+
+# --- a chat template ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({}, "its tokenizer has no chat template"),
+        ({"tokenizer_config.json": {"chat_template": ""}}, "its tokenizer has no chat template"),
+        ({"tokenizer_config.json": {"chat_template": "{{ messages }}"}}, None),
+        ({"chat_template.jinja": b"{{ messages }}"}, None),
+    ],
+)
+def test_chat_needs_a_template_in_the_folder(
+    files: dict[str, Any], reason: str | None, checkpoint: Callable[..., Checkpoint]
+) -> None:
+    assert explain_missing("chat", target(), checkpoint(**files)) == reason

@@ -52,7 +52,7 @@ def test_the_built_in_one_has_the_size_of_mistral_7b() -> None:
     nf4 = estimate_loaded_bytes(checkpoint.tensors, Quantization.NF4, Dtype.FLOAT16)
     assert nf4 == pytest.approx(4.45e9, rel=1e-3)
     assert target.device == "cuda"
-    assert [need.value for need in target.provides] == ["mistral-tokenizer"]
+    assert list(target.provides) == ["mistral-tokenizer"]
 
 
 @pytest.mark.parametrize("model_type", ["mistral", "llama"])
@@ -74,7 +74,7 @@ def test_the_tensors_are_those_of_the_network(tmp_path: Path, model_type: str, t
 def test_the_same_seed_gives_the_same_network(tmp_path: Path) -> None:
     import torch
 
-    from probes.engines.transformers.model import Model
+    from probes.engines.transformers.engine import TransformersEngine as Model
 
     one, other = (Model(preflight(small(tmp_path))) for _ in range(2))
     assert torch.equal(one.logits("Hello"), other.logits("Hello"))
@@ -86,7 +86,7 @@ def test_the_same_seed_gives_the_same_network(tmp_path: Path) -> None:
 
 
 def test_it_is_quantized_as_it_is_drawn(tmp_path: Path) -> None:
-    from probes.engines.transformers.model import Model
+    from probes.engines.transformers.engine import TransformersEngine as Model
 
     model = Model(preflight(small(tmp_path, quantization="nf4", dtype="float16")))
     layer = model.network.model.layers[0].mlp.up_proj
@@ -96,7 +96,7 @@ def test_it_is_quantized_as_it_is_drawn(tmp_path: Path) -> None:
 
 
 def test_its_weights_take_what_the_arithmetic_says(tmp_path: Path) -> None:
-    from probes.engines.transformers.model import Model
+    from probes.engines.transformers.engine import TransformersEngine as Model
 
     for dtype in (Dtype.FLOAT32, Dtype.BFLOAT16):
         model = Model(preflight(small(tmp_path, dtype=dtype)))

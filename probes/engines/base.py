@@ -1,0 +1,284 @@
+"""The engine protocol: what computes a target, and what a measurement may ask of it.
+
+An engine generates text, states facts and names its capabilities. Every other ability is a small
+protocol of its own. A measurement is typed against those it uses; a claim names them in `needs`,
+and is not applicable where the engine lacks one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from probes.errors import MissingCapabilityError
+from probes.schema.claim import NEEDS
+
+if TYPE_CHECKING:
+    import torch
+
+    from probes.schema.record import Cost, TargetFacts
+    from probes.schema.sampling import Sampling
+
+Prompt = str | Sequence[int]
+"""A text, encoded with special tokens, or token ids taken as they are (capability `token-ids`)."""
+
+
+@dataclass(frozen=True)
+class TopLogprobs:
+    """The most likely tokens at one position, the likeliest first.
+
+    Attributes:
+        ids: their token ids.
+        logprobs: their log-probabilities at temperature 1, in nats, before any filter.
+        chosen: the log-probability of the token that follows.
+    """
+
+    ids: list[int]
+    logprobs: list[float]
+    chosen: float
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What `generate` added to one prompt.
+
+    Attributes:
+        prompt_ids: token ids of the prompt.
+        ids: new token ids of each sample; an end-of-sequence token is the last, if one came.
+        texts: those ids decoded, special tokens left out.
+        logits: (samples, steps, vocabulary), float32, on the CPU, if `output_logits` asked.
+        scores: the same after the filters that `generate` applied, if `output_scores` asked.
+        top_logprobs: of each sample's steps, if `top_logprobs` asked.
+    """
+
+    prompt_ids: list[int]
+    ids: list[list[int]]
+    texts: list[str]
+    logits: torch.Tensor | None = None
+    scores: torch.Tensor | None = None
+    top_logprobs: list[list[TopLogprobs]] | None = None
+
+    @property
+    def text(self) -> str:
+        """The first sample's text."""
+        return self.texts[0]
+
+
+class Engine(Protocol):
+    """What every engine offers (capability `model`)."""
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What the engine can do beyond this, by the names in `CAPABILITIES`."""
+
+    @property
+    def cost(self) -> Cost:
+        """What measuring has cost so far, variants included."""
+
+    def facts(self) -> TargetFacts:
+        """State what is tested, for the record."""
+
+    def explain_missing(self, need: str) -> str | None:
+        """Return why claims with a need cannot be decided here, in one line; None if they can."""
+
+    def generate(self, prompt: Prompt, **settings: Any) -> Generation:
+        """Continue one prompt; `settings` as in `generate_batch`."""
+
+    def generate_batch(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        sampling: Sampling | None = None,
+        seed: int | None = None,
+        num_return_sequences: int = 1,
+        max_new_tokens: int | None = None,
+        **arguments: Any,
+    ) -> list[Generation]:
+        """Continue several prompts.
+
+        Args:
+            prompts: what to continue.
+            sampling: how to draw; None is the engine's default.
+            seed: makes draws repeatable.
+            num_return_sequences: continuations of each prompt.
+            max_new_tokens: length; None is the engine's default.
+            **arguments: others, by transformers' names; those of `ARGUMENTS` need a capability.
+        """
+
+
+class Tokenization(Protocol):
+    """Text to token ids and back (capability `tokenizer`)."""
+
+    @property
+    def eos_token_ids(self) -> list[int]:
+        """Ids at which a generation ends; empty if there are none."""
+
+    @property
+    def special_token_ids(self) -> list[int]:
+        """Ids that stand for no text."""
+
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        """Return the token ids of a text."""
+
+    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
+        """Return the text of token ids."""
+
+    def tokens(self, ids: Sequence[int]) -> list[str]:
+        """Return the vocabulary's own spelling of token ids."""
+
+    def encode_prompt(self, prompt: Prompt) -> list[int]:
+        """Return a prompt's token ids; raise UnknownIdError if the network does not know one."""
+
+
+class PromptLogprobs(Protocol):
+    """Log-probabilities of a given text (capability `prompt-logprobs`)."""
+
+    def prompt_logprobs(self, prompt: Prompt, top_logprobs: int) -> list[TopLogprobs]:
+        """Return the most likely tokens at every position of a prompt but the first."""
+
+
+class FullLogits(Protocol):
+    """Logits of the whole vocabulary, float32, on the CPU (capability `logits`)."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of logits at each position."""
+
+    def logits(self, prompt: Prompt) -> torch.Tensor:
+        """Return the logits after every position of a prompt: (positions, vocabulary)."""
+
+    def logits_batch(self, prompts: Sequence[Prompt]) -> list[torch.Tensor]:
+        """Return the same of several prompts, computed in one batch."""
+
+    def logits_after(self, prompt: Prompt, continuations: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Return the logits along continuations of one length.
+
+        Returns:
+            (continuations, length, vocabulary).
+        """
+
+
+class Chat(Protocol):
+    """Messages under the model's own chat template (capability `chat`)."""
+
+    def chat(self, messages: Sequence[Mapping[str, str]], **settings: Any) -> Generation:
+        """Answer messages, each a `role` and a `content`; `settings` as in `generate_batch`."""
+
+
+class Weights(Protocol):
+    """The network itself (capability `weights`); what else it has is the engine's own."""
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the embedding rows."""
+
+    def embedding(self, ids: Sequence[int] | None = None) -> torch.Tensor:
+        """Return rows of the input embedding matrix; all if `ids` is None."""
+
+
+class Variants(Protocol):
+    """The same model under other settings (capability `variants`)."""
+
+    def variant(
+        self,
+        *,
+        quantization: str | None = None,
+        dtype: str | None = None,
+        attn_implementation: str | None = None,
+    ) -> Any:
+        """Return an engine of the same weights with other settings: itself if it has them."""
+
+
+class Timed(Protocol):
+    """Control over what is counted while time is measured (capability `timing`)."""
+
+    def pause_counting(self) -> AbstractContextManager[None]:
+        """Leave forward passes uncounted for a while: while they are timed or compiled."""
+
+
+class LogitsEngine(Engine, Tokenization, FullLogits, Protocol):
+    """What most measurements of decoding ask for: generation, tokenization and full logits."""
+
+
+PROTOCOLS: dict[str, type] = {
+    "tokenizer": Tokenization,
+    "prompt-logprobs": PromptLogprobs,
+    "logits": FullLogits,
+    "chat": Chat,
+    "weights": Weights,
+    "variants": Variants,
+    "timing": Timed,
+}
+"""The protocol of each capability that adds methods."""
+
+ARGUMENTS = {
+    "output_logits": "logits",
+    "output_scores": "logits",
+    "top_logprobs": "logprobs",
+    "logits_processor": "processors",
+    "stopping_criteria": "processors",
+    "num_beams": "beam-search",
+    "cache_implementation": "variants",
+    "use_cache": "variants",
+}
+"""Arguments of `generate` that need a capability."""
+
+_MEMBERS = {
+    name: capability
+    for capability, protocol in PROTOCOLS.items()
+    for name in vars(protocol)
+    if not name.startswith("_")
+} | {"tokenizer": "tokenizer", "config": "config", "network": "weights"}
+
+
+class EngineBase:
+    """What engines share: one text at a time, and a one-line refusal of what they lack."""
+
+    name: ClassVar[str]
+    """The engine's name in messages."""
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What the engine can do, by the names in `CAPABILITIES`."""
+        raise NotImplementedError
+
+    if not TYPE_CHECKING:  # else every attribute would be known
+
+        def __getattribute__(self, name: str) -> Any:
+            """Refuse a member of a capability that this engine lacks."""
+            if name in _MEMBERS:
+                self.require(_MEMBERS[name])
+            return super().__getattribute__(name)
+
+    def require(self, capability: str) -> None:
+        """Refuse what needs a capability that this engine lacks.
+
+        Raises:
+            MissingCapabilityError: It lacks it; the claim is then not applicable.
+        """
+        if capability not in self.capabilities:
+            raise MissingCapabilityError(self.explain_missing(capability))
+
+    def require_for(self, prompts: Sequence[Prompt], arguments: Mapping[str, Any]) -> None:
+        """Refuse prompts and arguments of `generate` that need a capability it lacks."""
+        if not all(isinstance(prompt, str) for prompt in prompts):
+            self.require("token-ids")
+        for name in arguments:
+            if name in ARGUMENTS:
+                self.require(ARGUMENTS[name])
+
+    def explain_missing(self, need: str) -> str | None:
+        """Return why claims with a need cannot be decided here, in one line; None if they can."""
+        if need in self.capabilities:
+            return None
+        return f"its engine, {self.name}, lacks the capability {need}: {NEEDS.get(need, need)}"
+
+    def generate(self, prompt: Prompt, **settings: Any) -> Generation:
+        """Continue one prompt; `settings` as in `generate_batch`."""
+        return self.generate_batch([prompt], **settings)[0]
+
+    def generate_batch(self, prompts: Sequence[Prompt], **settings: Any) -> list[Generation]:
+        """Continue several prompts."""
+        raise NotImplementedError

@@ -1,0 +1,63 @@
+"""Rows of token ids as one batch: padding, unknown ids, what follows an end of sequence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from probes.errors import UnknownIdError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+
+def check_ids(ids: Sequence[int], rows: int, kind: str = "id") -> list[int]:
+    """Return the ids if an embedding of so many rows has each: a CUDA device survives no other.
+
+    Raises:
+        UnknownIdError: One has no row; the message calls it a `kind`.
+
+    >>> check_ids([9, -1], rows=32000)
+    Traceback (most recent call last):
+    probes.errors.UnknownIdError: the id -1 has no row in the embedding, which has 32,000
+    """
+    for i in ids:
+        if not 0 <= i < rows:
+            raise UnknownIdError(
+                f"the {kind} {i:,} has no row in the embedding, which has {rows:,}"
+            )
+    return list(ids)
+
+
+def pad(
+    rows: Sequence[Sequence[int]], filler: int, side: Literal["left", "right"]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pad rows of ids to one width.
+
+    Returns:
+        The ids, (rows, width), and the attention mask: 1 where a position is no padding.
+
+    >>> pad([[5, 6], [7]], filler=0, side="left")[0].tolist()
+    [[5, 6], [0, 7]]
+    """
+    width = max(map(len, rows))
+    ids, mask = [], []
+    for row in rows:
+        padding = width - len(row)
+        before, after = (padding, 0) if side == "left" else (0, padding)
+        ids.append([filler] * before + [*row] + [filler] * after)
+        mask.append([0] * before + [1] * len(row) + [0] * after)
+    return torch.tensor(ids), torch.tensor(mask)
+
+
+def cut_after_end(ids: list[int], eos_token_ids: Collection[int]) -> list[int]:
+    """Cut a row after its first end-of-sequence token: what follows is padding.
+
+    >>> cut_after_end([4, 2, 2], [2])
+    [4, 2]
+    """
+    for position, token in enumerate(ids):
+        if token in eos_token_ids:
+            return ids[: position + 1]
+    return ids

@@ -1,0 +1,553 @@
+"""The transformers engine: a target's tokenizer and network, loaded when first used.
+
+A claim about the tokenizer never waits for weights.
+"""
+
+from __future__ import annotations
+
+import copy
+import gc
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+import transformers
+
+from probes._util.text import quote
+from probes.engines.base import EngineBase, Generation, Prompt, TopLogprobs
+from probes.engines.logprobs import add_top_logprobs, list_top_logprobs
+from probes.engines.session_cache import forget_session
+from probes.engines.transformers import batching, hooks, loading, variants
+from probes.engines.transformers.facts import describe_network, describe_target
+from probes.errors import TokenizerFailedError, UserError
+from probes.schema.claim import CAPABILITIES
+from probes.targets.capabilities import explain_missing
+from probes.targets.preflight import UsableTarget, preflight
+from probes.targets.resolve import resolve
+from probes.targets.target import Target
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+    from probes.schema.record import Cost, TargetFacts
+    from probes.schema.sampling import Sampling
+
+DEFAULT_NEW_TOKENS = 20
+"""How many tokens the library's `generate` adds if no length is named."""
+
+KEPT_PROMPTS = 64
+"""How many prompts' logits and caches an engine keeps: enough for a run, bounded in memory."""
+
+
+@dataclass(frozen=True)
+class Prefill:
+    """A prompt's forward pass.
+
+    Attributes:
+        logits: (positions, vocabulary), float32, on the CPU.
+        key_values: the cache after the prompt; copied before it is used.
+    """
+
+    logits: torch.Tensor
+    key_values: Any
+
+
+class TransformersEngine(EngineBase):
+    """One target under test, computed by transformers.
+
+    >>> model = load("embedded")
+    >>> model.decode(model.encode("Hello world"))
+    '<s> Hello world'
+    >>> model.explain_missing("gpt2-xl") is None
+    False
+    """
+
+    name: ClassVar[str] = "transformers"
+
+    def __init__(self, usable: UsableTarget, counter: hooks.CostCounter | None = None) -> None:
+        """Take a target that passed the checks made before loading.
+
+        Args:
+            usable: the target.
+            counter: counts what measuring costs; a variant shares its original's.
+        """
+        self.target = usable.target
+        self.checkpoint = usable.checkpoint
+        self._usable = usable
+        self._counter = counter or hooks.CostCounter()
+        self._variants: dict[Target, TransformersEngine] = {}
+        self._facts_as_loaded: dict[str, Any] = {}
+        self._prefill_of_ids = lru_cache(KEPT_PROMPTS)(self._compute_prefill)
+
+    # --- facts -------------------------------------------------------------------------------
+
+    @cached_property
+    def capabilities(self) -> frozenset[str]:
+        """All there are; `chat` only where the folder has a chat template."""
+        missing = explain_missing("chat", self.target, self.checkpoint)
+        return frozenset(CAPABILITIES) - ({"chat"} if missing else set())
+
+    def explain_missing(self, need: str) -> str | None:
+        """Return why claims with a need cannot be decided here, in one line; None if they can."""
+        if need in CAPABILITIES and need != "chat":
+            return super().explain_missing(need)
+        return explain_missing(need, self.target, self.checkpoint)
+
+    @property
+    def cost(self) -> Cost:
+        """What measuring has cost so far, variants included."""
+        return self._counter.cost
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        """Computed once: facts are asked for at every check."""
+        return self.checkpoint.fingerprint()
+
+    def facts(self) -> TargetFacts:
+        """State what is tested, for the record: as asked for, or as loaded once it is."""
+        loaded = self._facts_as_loaded
+        if "tokenizer" in self.__dict__:
+            loaded |= {"tokenizer": type(self.tokenizer).__name__}
+        if "network" in self.__dict__:
+            loaded |= describe_network(self.network)
+        return describe_target(self._usable, self._fingerprint).model_copy(update=loaded)
+
+    # --- parts -------------------------------------------------------------------------------
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer, as transformers loads it for this folder."""
+        return loading.load_tokenizer(self._usable)
+
+    @cached_property
+    def config(self) -> PretrainedConfig:
+        """The architecture's configuration."""
+        return loading.load_config(self._usable)
+
+    @cached_property
+    def network(self) -> Any:  # PreTrainedModel, whose published types leave out `generate`
+        """The network with its weights, in evaluation mode, its forward passes counted."""
+        network = loading.load_network(self._usable)
+        self._attach_hooks(network)
+        return network
+
+    def _attach_hooks(self, network: Any) -> None:
+        def decode(ids: list[int]) -> str:
+            return str(self.tokenizer.decode(ids, skip_special_tokens=True))
+
+        self._hooks = hooks.attach_hooks(network, self._counter, decode)
+
+    @contextmanager
+    def pause_counting(self) -> Iterator[None]:
+        """Leave forward passes uncounted for a while: while they are timed or compiled.
+
+        >>> model = load("embedded")
+        >>> before = model.cost
+        >>> with model.pause_counting():
+        ...     _ = model.generate("The capital of Japan is", max_new_tokens=1)
+        >>> model.cost == before
+        True
+        """
+        network = self.network
+        for hook in self._hooks:
+            hook.remove()
+        try:
+            yield
+        finally:
+            self._attach_hooks(network)
+
+    @property
+    def is_split(self) -> bool:
+        """Whether the weights are split over several devices, as one is too small for them."""
+        return self._usable.max_memory is not None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is; of one split over several devices, where it takes its input."""
+        return loading.resolve_device(self.target)
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the embedding rows."""
+        return int(self.config.get_text_config().hidden_size)
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the embedding, as the configuration says."""
+        return int(self.config.get_text_config().vocab_size)
+
+    @property
+    def context_length(self) -> int | None:
+        """How many positions the network has; None where its configuration does not say."""
+        return hooks.context_length(self.config)
+
+    @property
+    def eos_token_ids(self) -> list[int]:
+        """Ids of the end-of-sequence tokens at which `generate` stops; empty if there are none."""
+        ends = self.network.generation_config.eos_token_id
+        if ends is None:
+            return []
+        return list(ends) if isinstance(ends, list) else [int(ends)]
+
+    @property
+    def special_token_ids(self) -> list[int]:
+        """Ids that stand for no text."""
+        return [int(i) for i in self.tokenizer.all_special_ids]
+
+    def variant(
+        self,
+        *,
+        quantization: str | None = None,
+        dtype: str | None = None,
+        attn_implementation: str | None = None,
+    ) -> TransformersEngine:
+        """Return the same model loaded with other settings: itself if it has them, else a copy.
+
+        Args:
+            quantization: `none` or `nf4`; NF4 computes in float16 unless a dtype is named too.
+            dtype: of the weights, such as `bfloat16`.
+            attn_implementation: such as `eager`.
+
+        Raises:
+            UndecidableError: if there is no room for a copy.
+
+        >>> load("embedded").variant(dtype="bfloat16").network.dtype
+        torch.bfloat16
+        """
+        target = variants.change_settings(self.target, quantization, dtype, attn_implementation)
+        if target == self.target:
+            return self
+        if target not in self._variants:
+            usable = variants.find_room(self._usable, target)
+            self._variants[target] = TransformersEngine(usable, self._counter)
+        return self._variants[target]
+
+    def unload(self) -> None:
+        """Release everything loaded; it is loaded again when next used."""
+        self.facts()  # keeps the facts as loaded
+        for each in self._variants.values():
+            each.unload()
+        for part in ("tokenizer", "config", "network"):
+            self.__dict__.pop(part, None)
+        self._prefill_of_ids.cache_clear()
+        forget_session(self)
+        self._variants.clear()
+        if self.device.type == "cuda":
+            gc.collect()
+            torch.cuda.empty_cache()
+
+    # --- tokenization ------------------------------------------------------------------------
+
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        """Return the token ids of a text.
+
+        >>> load("embedded").encode("Hello world", add_special_tokens=False)
+        [22557, 1526]
+        """
+        tokenizer = self.tokenizer
+        with _catch_tokenizer_failure(f"encode {quote(text)}"):
+            return [int(i) for i in tokenizer.encode(text, add_special_tokens=add_special_tokens)]
+
+    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
+        """Return the text of token ids.
+
+        >>> load("embedded").decode([1, 22557, 1526], skip_special_tokens=True)
+        'Hello world'
+        """
+        tokenizer = self.tokenizer
+        with _catch_tokenizer_failure(f"decode the ids {quote(list(ids))}"):
+            return str(tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens))
+
+    def tokens(self, ids: Sequence[int]) -> list[str]:
+        """Return the vocabulary's own spelling of token ids.
+
+        >>> load("embedded").tokens([1, 22557])
+        ['<s>', '▁Hello']
+        """
+        return [str(token) for token in self.tokenizer.convert_ids_to_tokens(list(ids))]
+
+    def encode_prompt(self, prompt: Prompt) -> list[int]:
+        """Return a prompt's token ids: a text's with special tokens, ids as they are.
+
+        Raises:
+            UnknownIdError: if the network's embedding has no row for one of them.
+
+        >>> load("embedded").encode_prompt([1, 32000])
+        Traceback (most recent call last):
+        probes.errors.UnknownIdError: the id 32,000 has no row in the embedding, which has 32,000
+        """
+        return self.check_ids(self.encode(prompt) if isinstance(prompt, str) else prompt)
+
+    def check_ids(self, ids: Sequence[int], kind: str = "id") -> list[int]:
+        """Return the ids if the embedding has a row for each.
+
+        Raises:
+            UnknownIdError: if one has no row; the message calls it a `kind`.
+        """
+        return batching.check_ids(ids, len(self.embedding()), kind)
+
+    # --- weights and logits ------------------------------------------------------------------
+
+    def embedding(self, ids: Sequence[int] | None = None) -> torch.Tensor:
+        """Return rows of the input embedding matrix.
+
+        Returns:
+            (len(ids) or vocabulary, hidden size), in the dtype of the weights, on their device.
+
+        Raises:
+            UnknownIdError: if there is no row for one of the ids.
+
+        >>> load("embedded").embedding([1, 415]).shape[0]
+        2
+        """
+        weight: torch.Tensor = self.network.get_input_embeddings().weight.detach()
+        return weight if ids is None else weight[self.check_ids(ids)]
+
+    @torch.inference_mode()
+    def logits(self, prompt: Prompt) -> torch.Tensor:
+        """Return the next-token logits after every position of a prompt, computed once a session.
+
+        Returns:
+            (positions, vocabulary), float32, on the CPU.
+
+        >>> model = load("embedded")
+        >>> model.decode([int(model.logits("The capital of Japan is")[-1].argmax())])
+        'Tokyo'
+        """
+        return self._prefill(prompt).logits
+
+    @torch.inference_mode()
+    def logits_batch(self, prompts: Sequence[Prompt]) -> list[torch.Tensor]:
+        """Return the next-token logits after every position of several prompts, in one pass.
+
+        Shorter prompts are padded on the right, where no position before sees it.
+
+        Returns:
+            For each prompt (positions, vocabulary), float32, on the CPU.
+
+        >>> [len(each) for each in load("embedded").logits_batch(["The capital", "The"])]
+        [3, 2]
+        """
+        rows = [self.encode_prompt(prompt) for prompt in prompts]
+        ids, mask = batching.pad(rows, self._filler, side="right")
+        out = self.network(
+            input_ids=ids.to(self.device), attention_mask=mask.to(self.device), use_cache=False
+        )
+        logits = out.logits.float().cpu()
+        return [each[: len(row)] for each, row in zip(logits, rows, strict=True)]
+
+    @torch.inference_mode()
+    def logits_after(self, prompt: Prompt, continuations: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Return the next-token logits along continuations of one prompt, in one batched pass.
+
+        The prompt's own pass is shared where the network's cache can be copied to several rows.
+
+        Args:
+            prompt: the common beginning.
+            continuations: token ids, all of one length of at least 1.
+
+        Returns:
+            (continuations, length, vocabulary), float32, on the CPU: the logits after each
+            token of each continuation.
+
+        Raises:
+            UserError: if the continuations differ in length or there are none.
+            UnknownIdError: if the network's embedding has no row for an id.
+
+        >>> model = load("embedded")
+        >>> model.logits_after("The capital of", [[4720, 349], [3658, 349]]).shape
+        torch.Size([2, 2, 32000])
+        """
+        lengths = {len(c) for c in continuations}
+        if len(lengths) != 1 or 0 in lengths:
+            raise UserError(
+                "continuations must have one common length of at least 1, "
+                f"not lengths {sorted(lengths)}: pad them or call once a length"
+            )
+        rows = [self.check_ids(c) for c in continuations]
+        length = len(rows[0])
+        key_values = copy.deepcopy(self._prefill(prompt).key_values)
+        if hasattr(key_values, "batch_repeat_interleave"):
+            key_values.batch_repeat_interleave(len(rows))
+        else:  # none, or plain tuples, as Mistral's are up to transformers 4.47
+            key_values, rows = None, [self.encode_prompt(prompt) + row for row in rows]
+        ids = torch.tensor(rows, device=self.device)
+        out = self.network(input_ids=ids, past_key_values=key_values, use_cache=True)
+        logits: torch.Tensor = out.logits[:, -length:].float().cpu()
+        return logits
+
+    def prompt_logprobs(self, prompt: Prompt, top_logprobs: int) -> list[TopLogprobs]:
+        """Return the most likely tokens at every position of a prompt but the first.
+
+        >>> model = load("embedded")
+        >>> found = model.prompt_logprobs("The capital of Japan is Tokyo", 1)
+        >>> model.decode(found[-1].ids)
+        'Tokyo'
+        """
+        return list_top_logprobs(self.logits(prompt), self.encode_prompt(prompt)[1:], top_logprobs)
+
+    def _prefill(self, prompt: Prompt) -> Prefill:
+        return self._prefill_of_ids(tuple(self.encode_prompt(prompt)))
+
+    def _compute_prefill(self, ids: tuple[int, ...]) -> Prefill:
+        inputs = torch.tensor([ids], device=self.device)
+        out = self.network(input_ids=inputs, use_cache=True)
+        return Prefill(out.logits[0].float().cpu(), getattr(out, "past_key_values", None))
+
+    # --- generation --------------------------------------------------------------------------
+
+    def generate(self, prompt: Prompt, **settings: Any) -> Generation:
+        """Continue a prompt with transformers' own `generate`; `settings` as in `generate_batch`.
+
+        >>> load("embedded").generate("The capital of Japan is", max_new_tokens=2).text
+        'Tokyo.'
+        """
+        return super().generate(prompt, **settings)
+
+    def generate_batch(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        sampling: Sampling | None = None,
+        seed: int | None = None,
+        num_return_sequences: int = 1,
+        max_new_tokens: int | None = None,
+        top_logprobs: int | None = None,
+        **arguments: Any,
+    ) -> list[Generation]:
+        """Continue several prompts in one batch, the shorter ones padded on the left.
+
+        Args:
+            prompts: texts, encoded with special tokens, or token ids.
+            sampling: how to draw; None is the library's default, greedy.
+            seed: seeds torch before the call.
+            num_return_sequences: continuations of each prompt.
+            max_new_tokens: length; None is the library's default.
+            top_logprobs: how many of the most likely tokens to list at each step.
+            **arguments: anything else `generate` takes; `output_logits` keeps the raw logits of
+                each step, `output_scores` the scores it chose from.
+
+        Raises:
+            UnknownIdError: if the network's embedding has no row for an id of a prompt, or for the
+                one that `generate` fills a row with which ends before others.
+
+        >>> two = load("embedded").generate_batch(["The capital of Japan is", "Once"])
+        >>> [len(generation.ids[0]) for generation in two]
+        [20, 20]
+        """
+        if top_logprobs is not None:
+            arguments = {"output_logits": True, **arguments}
+        self.require_for(prompts, arguments)
+        ids = [self.encode_prompt(prompt) for prompt in prompts]
+        if len(ids) * num_return_sequences > 1:  # else no row is filled up
+            self.check_ids(self._library_fillers, "padding id")
+        settings = {} if sampling is None else sampling.arguments()
+        settings |= {"return_dict_in_generate": True}
+        if num_return_sequences > 1:
+            settings["num_return_sequences"] = num_return_sequences
+        if max_new_tokens is not None:
+            settings["max_new_tokens"] = max_new_tokens
+        if seed is not None:
+            transformers.set_seed(seed)
+        width = max(map(len, ids))
+        output = self._generate(ids, max_new_tokens, settings | arguments)
+        new = [
+            batching.cut_after_end(row, self.eos_token_ids)
+            for row in output.sequences[:, width:].tolist()
+        ]
+        logits, scores = _by_row(output.get("logits")), _by_row(output.get("scores"))
+        generations = []
+        for number, prompt_ids in enumerate(ids):
+            rows = slice(number * num_return_sequences, (number + 1) * num_return_sequences)
+            generation = Generation(
+                prompt_ids,
+                new[rows],
+                [self.decode(row, skip_special_tokens=True) for row in new[rows]],
+                logits=None if logits is None else logits[rows],
+                scores=None if scores is None else scores[rows],
+            )
+            generations.append(add_top_logprobs(generation, top_logprobs))
+        return generations
+
+    def _generate(
+        self, ids: list[list[int]], max_new_tokens: int | None, settings: Mapping[str, Any]
+    ) -> Any:
+        inputs, mask = batching.pad(ids, self._filler, side="left")
+        # The last token is never put in. Asked for nothing, generate() cuts its length to fit.
+        added = DEFAULT_NEW_TOKENS if max_new_tokens is None else max_new_tokens
+        hooks.check_context_length(self.config, inputs.shape[1] + added - 1)
+        with warnings.catch_warnings():
+            # Leaving the length to the library is what some claims are about.
+            warnings.filterwarnings("ignore", message="Using the model-agnostic default")
+            return self.network.generate(
+                inputs.to(self.device), attention_mask=mask.to(self.device), **settings
+            )
+
+    def chat(self, messages: Sequence[Mapping[str, str]], **settings: Any) -> Generation:
+        """Answer messages under the model's own chat template; `settings` as in `generate`."""
+        template: Any = self.tokenizer.apply_chat_template
+        with _catch_tokenizer_failure(f"apply its chat template to {quote(list(messages))}"):
+            text = template(list(messages), tokenize=False, add_generation_prompt=True)
+        return self.generate(self.encode(text, add_special_tokens=False), **settings)
+
+    @property
+    def _filler(self) -> int:
+        """The token that pads here: one that has a row, as nothing attends to it."""
+        rows = len(self.embedding())
+        return next((i for i in self.eos_token_ids if 0 <= i < rows), 0)
+
+    @property
+    def _library_fillers(self) -> list[int]:
+        """The token, if any, that `generate` fills a row with which ends before others."""
+        pad = self.network.generation_config.pad_token_id
+        return self.eos_token_ids[:1] if pad is None else [int(pad)]
+
+
+def load(target: str | Target, copies: int = 0) -> TransformersEngine:
+    """Load a target by name, folder or hub id; the same one is loaded once a process.
+
+    Args:
+        target: which.
+        copies: copies of it that a CUDA device must hold; 0 if this process alone loads one, which
+            may be split over several devices.
+
+    Raises:
+        UserError: if there is no such target, or it cannot be used here.
+
+    >>> load("embedded").hidden_size in (64, 128)
+    True
+    """
+    if isinstance(target, str):
+        target = resolve(target, project=Path.cwd())
+    return _load_once(target, copies)
+
+
+@cache
+def _load_once(target: Target, copies: int) -> TransformersEngine:
+    return TransformersEngine(preflight(target, copies))
+
+
+@contextmanager
+def _catch_tokenizer_failure(action: str) -> Iterator[None]:
+    """Turn whatever a tokenizer raises into one line: it is the tokenizer that fails.
+
+    Those in Rust also panic, which is no `Exception`.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise TokenizerFailedError(
+            f"the tokenizer cannot {action}: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _by_row(steps: tuple[torch.Tensor, ...] | None) -> torch.Tensor | None:
+    """Step by step tensors of (rows, vocabulary) as one of (rows, steps, vocabulary)."""
+    return None if steps is None else torch.stack(steps, dim=1).float().cpu()

@@ -1,0 +1,193 @@
+"""Load the parts of a target with transformers: its tokenizer, configuration and weights.
+
+Every failure becomes one line that names the target.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+import transformers
+from packaging.version import Version
+
+from probes._util import progress
+from probes._util.text import quote
+from probes.engines.transformers.random_network import create_random_weights
+from probes.errors import UnusableTargetError
+from probes.targets.placement import format_gb
+from probes.targets.target import Dtype, Quantization
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+    from probes.targets.preflight import UsableTarget
+    from probes.targets.target import Target
+
+
+def load_tokenizer(usable: UsableTarget) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a target's folder."""
+    load: Any = transformers.AutoTokenizer.from_pretrained
+    tokenizer: PreTrainedTokenizerBase = _load_part(
+        usable, "tokenizer", load, **_folder_arguments(usable)
+    )
+    return tokenizer
+
+
+def load_config(usable: UsableTarget) -> PretrainedConfig:
+    """Load the architecture's configuration."""
+    load: Any = transformers.AutoConfig.from_pretrained
+    arguments = _folder_arguments(usable)
+    if usable.target.random is not None:
+        load, arguments = transformers.AutoConfig.for_model, dict(usable.checkpoint.config)
+    config: PretrainedConfig = _load_part(usable, "configuration", load, **arguments)
+    return config
+
+
+def load_network(usable: UsableTarget) -> Any:
+    """Load the network with its weights, in evaluation mode, onto its device.
+
+    Returns:
+        A PreTrainedModel, whose published types leave out `generate`.
+    """
+    target, device = usable.target, resolve_device(usable.target)
+    arguments = _folder_arguments(usable) | {
+        "use_safetensors": True,
+        "output_loading_info": True,
+        _dtype_argument(): _torch_dtype(target.dtype.value),
+    }
+    if target.attention.value != "auto":
+        arguments["attn_implementation"] = target.attention.value
+    if target.quantization is Quantization.NF4:
+        arguments["quantization_config"] = _nf4_config(target)
+    arguments |= _placement(usable, device)
+    load: Any = transformers.AutoModelForCausalLM
+    config: Any = None
+    if target.random is not None:
+        config = load_config(usable)
+        load = transformers.MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+
+    def load_weights() -> Any:
+        created = {} if config is None else _random_weights(usable, config, device)
+        return load.from_pretrained(**(arguments | created))
+
+    size = format_gb(usable.needed_bytes)
+    with progress.step(f"loading {target.name}: {size}", usable.needed_bytes):
+        network, loading = _load_part(usable, "weights", load_weights)
+    _refuse_incomplete(target, loading["missing_keys"])
+    _refuse_offloaded(usable, network)
+    if "device_map" not in arguments:
+        network = network.to(device)
+    return network.eval()
+
+
+def resolve_device(target: Target) -> torch.device:
+    """Return the device that a target asks for; `auto` is a CUDA device if there is one."""
+    if target.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(target.device)
+
+
+def _folder_arguments(usable: UsableTarget) -> dict[str, Any]:
+    return {
+        "pretrained_model_name_or_path": str(usable.checkpoint.folder),
+        "local_files_only": True,
+        "trust_remote_code": False,
+    }
+
+
+def _placement(usable: UsableTarget, device: torch.device) -> dict[str, Any]:
+    """Say where weights go that must not pass through the host's memory first."""
+    target = usable.target
+    if usable.max_memory is not None:
+        # In the order in which room was found; "auto" would balance, and need more of the last.
+        return {"device_map": "sequential", "max_memory": dict(usable.max_memory)}
+    direct = target.quantization is Quantization.NF4 or target.random is not None
+    if direct or device.type == "cuda":
+        return {"device_map": {"": str(device)}}
+    return {}
+
+
+def _random_weights(usable: UsableTarget, config: Any, device: torch.device) -> dict[str, Any]:
+    """Return what replaces the folder's arguments: a configuration, and weights from a seed."""
+    asked = usable.target.dtype.value
+    dtype = getattr(torch, asked if asked != "auto" else "float32")
+    place = torch.device("cpu") if usable.max_memory is not None else device
+    tensors, scale = usable.checkpoint.tensors, config.initializer_range
+    return {
+        "pretrained_model_name_or_path": None,
+        "config": config,
+        "state_dict": create_random_weights(tensors, scale, dtype, place),
+        _dtype_argument(): dtype,
+    }
+
+
+def _nf4_config(target: Target) -> transformers.BitsAndBytesConfig:
+    compute = Dtype.FLOAT16 if target.dtype is Dtype.AUTO else target.dtype
+    return transformers.BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=_torch_dtype(compute.value),
+    )
+
+
+def _refuse_incomplete(target: Target, missing: Collection[str]) -> None:
+    """Refuse weights that are not stored: transformers fills them with random numbers."""
+    if missing:
+        raise UnusableTargetError(
+            f"target {target.name!r}: its weights lack {len(missing)} of the tensors that "
+            f"its configuration describes, the first {quote(min(missing))}: copy or download "
+            "the model again"
+        )
+
+
+def _refuse_offloaded(usable: UsableTarget, network: Any) -> None:
+    """Refuse weights that found no room on their devices and lie on the host or the disk."""
+    allowed = usable.max_memory
+    places = set(getattr(network, "hf_device_map", {}).values())
+    if allowed is not None and not places <= {*allowed}:
+        raise UnusableTargetError(
+            f"target {usable.target.name!r}: its weights take "
+            f"{format_gb(usable.needed_bytes)}, and cannot be split over the devices "
+            f"{', '.join(map(str, allowed))} layer by layer: end what else runs there, or "
+            "choose a device with more memory"
+        )
+
+
+def _load_part(usable: UsableTarget, part: str, load: Any, **arguments: Any) -> Any:
+    """Load a part without output; a failure becomes one line that names the target."""
+    try:
+        with _quiet():
+            return load(**arguments)
+    except Exception as error:  # what damaged files make a library raise has no end
+        raise UnusableTargetError(
+            f"target {usable.target.name!r}: transformers {transformers.__version__} cannot load "
+            f"its {part}: {type(error).__name__}: {error}"
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' notices and progress bars off the terminal while a part is loaded."""
+    log = transformers.utils.logging
+    verbosity, bar = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(verbosity)
+        if bar:
+            log.enable_progress_bar()
+
+
+def _dtype_argument() -> str:
+    """Name the argument that transformers renamed from `torch_dtype` to `dtype` at 4.56."""
+    return "dtype" if Version(transformers.__version__) >= Version("4.56") else "torch_dtype"
+
+
+def _torch_dtype(name: str) -> Any:
+    return name if name == "auto" else getattr(torch, name)
