@@ -18,7 +18,7 @@ from probes._util.files import write_output as _write
 from probes._util.version import __version__
 from probes.errors import UserError
 from probes.results.reading import REPORT_FILE, locate, read
-from probes.schema.comparison import outcomes_named
+from probes.schema.comparison import parse_outcomes
 from probes.schema.record import build_json_schema
 from probes.upgrade.commands import bisect, matrix
 
@@ -182,7 +182,7 @@ def compare(
     from probes.report.text.console import format_comparison
     from probes.report.text.markdown import summarize_comparison
 
-    counted = outcomes_named(fail_on)
+    counted = parse_outcomes(fail_on)
     found = compared(read(old), read(new), across_targets=across_targets)
     for path, text, what, option in (
         (html, render_comparison, "page", "--html"),
@@ -194,7 +194,7 @@ def compare(
     colour = sys.stdout.isatty()
     width = shutil.get_terminal_size((100, 24)).columns
     typer.echo(format_comparison(found, width, colour), nl=False)
-    if found.counting(counted):
+    if found.outcomes & counted:
         raise typer.Exit(CHANGED)
 
 

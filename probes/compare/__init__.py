@@ -1,1 +1,1 @@
-"""Comparisons of two records."""
+"""Comparisons of two records: verdicts, evidence, next-token distributions and speed."""

@@ -32,7 +32,7 @@ from probes.report.text.markdown import summarize_comparison, summarize_run
 from probes.results.journal import check_writable
 from probes.results.reading import REPORT_FILE, read
 from probes.schema.claim import Claim
-from probes.schema.comparison import Outcome, outcomes_named
+from probes.schema.comparison import Outcome, parse_outcomes
 from probes.schema.record import Check, Cost, Rate
 
 if TYPE_CHECKING:
@@ -643,7 +643,7 @@ class _Controller:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._session = config.stash[_SESSION]
-        self._fail_on = outcomes_named(config.option.fail_on)
+        self._fail_on = parse_outcomes(config.option.fail_on)
         self._baselines = _baselines(config)
         self._run = Run(_report_dir(config), self._baselines)
         self._refusal: Sequence[str] = ()
@@ -787,7 +787,7 @@ class _Controller:
         """Whether a run differs from its baseline in what counts."""
         found = self._run.comparisons.values()
         missing = self._uncompared() and Outcome.NOT_COMPARABLE in self._fail_on
-        return bool(missing) or any(each.counting(self._fail_on) for each in found)
+        return bool(missing) or any(each.outcomes & self._fail_on for each in found)
 
     def _uncompared(self) -> list[str]:
         """Targets that have a baseline, and no record in this run."""

@@ -1,14 +1,10 @@
-"""Two records of one target laid side by side: what changed, by how much, and is it rounding?
-
-Nothing here needs torch, prints or writes. `compare` gives a `Comparison`; `probes.report` says it
-in words. ``docs/comparing.md`` explains what is found.
-"""
+"""What a comparison of two records holds. ``docs/comparing.md`` explains what is found."""
 
 from __future__ import annotations
 
 from collections import Counter
 from enum import Enum
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import JsonValue
 
@@ -16,14 +12,11 @@ from probes.errors import UserError, did_you_mean
 from probes.schema.base import Stored
 from probes.schema.record import Verdict
 
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
 FORMAT: Literal[1] = 1
 
 
 class Outcome(str, Enum):
-    """What became of a claim, or of a part of its evidence, from one run to another."""
+    """The result for a claim, or for a part of its evidence, from one run to another."""
 
     SAME = "same"
     DRIFTED = "drifted"
@@ -36,7 +29,7 @@ class Outcome(str, Enum):
 
     @property
     def option(self) -> str:
-        """How the command line spells it.
+        """Its spelling on the command line.
 
         >>> Outcome.NEWLY_FAILING.option
         'newly-failing'
@@ -45,14 +38,11 @@ class Outcome(str, Enum):
 
 
 class Estimate(Stored):
-    """A number with its 95 % interval."""
+    """A number with the ends of its 95 % interval."""
 
     value: float
-    """The estimate."""
     low: float
-    """Lower end of the interval."""
     high: float
-    """Upper end of the interval."""
 
 
 class Effect(Stored):
@@ -67,7 +57,7 @@ class Effect(Stored):
     number is as wide as rounding may move it."""
     size: float | None
     """The mean difference in standard deviations of the differences; none of fewer than three, or
-    where all moved alike."""
+    where all moved by the same amount."""
     largest: float
     """The largest difference, with its sign."""
 
@@ -80,8 +70,8 @@ class FirstToken(Stored):
     ids: tuple[int | None, int | None]
     """The token id in the old and the new text; none where a text has ended."""
     margin: float
-    """How far the two tokens' logits moved against each other: their distance in the old run and
-    that in the new one."""
+    """How far the two tokens' logits moved relative to each other: their distance in the old run
+    plus that in the new one."""
     at_least: bool
     """Whether it may be more: one of the tokens was not among those kept."""
     noise: float
@@ -94,15 +84,14 @@ class Difference(Stored):
     """One value of a check's evidence, or several numbers of one name, that differ."""
 
     check: str
-    """The check's name; empty where the check itself is meant."""
+    """The check's name; empty where the check itself differs."""
     name: str
-    """Where in the evidence it stands; `[*]` is any item of a list."""
+    """The path in the evidence; `[*]` is any item of a list."""
     outcome: Outcome
-    """`drifted`, where it is numbers or a near-tie, or `changed`."""
+    """`drifted` for numbers and near-ties, else `changed`."""
     old: JsonValue
     """The value in the old record; of several numbers, that which moved the most."""
     new: JsonValue
-    """The value in the new record."""
     effect: Effect | None = None
     """Of numbers: by how much they moved."""
     token: FirstToken | None = None
@@ -113,41 +102,31 @@ class ClaimComparison(Stored):
     """A claim in both runs."""
 
     id: str
-    """Its id."""
     section: str
-    """Its heading."""
     title: str
-    """Its statement."""
     outcome: Outcome
-    """What became of it."""
     old: Verdict | None = None
     """Its verdict in the old run; none if it was not decided."""
     new: Verdict | None = None
-    """Its verdict in the new run."""
+    """Its verdict in the new run; none if it was not decided."""
     old_reason: str = ""
-    """Why it had that verdict."""
     new_reason: str = ""
-    """Why it has this one."""
     differences: tuple[Difference, ...] = ()
-    """What differs in its evidence, changes first."""
+    """The differences in its evidence, changes first."""
 
 
 class Change(Stored):
-    """A fact about target or environment that differs."""
+    """A fact about target or environment that differs; `absent` where it was not known."""
 
     name: str
-    """Its name."""
     old: str
-    """What it was; `absent` where it was not known."""
     new: str
-    """What it is."""
 
 
 class Flip(Stored):
     """A position of a shared prompt after which another token is the most likely."""
 
     prompt: str
-    """The prompt."""
     position: int
     """After how many of its tokens, from 1."""
     old: str
@@ -155,22 +134,22 @@ class Flip(Stored):
     new: str
     """The most likely token in the new run, decoded."""
     margin: float
-    """How far the two tokens' logits moved against each other: their distance in the old run and
-    that in the new one; the least it can be if one was not kept."""
+    """How far the two tokens' logits moved relative to each other: their distance in the old run
+    plus that in the new one; the least it can be if one was not kept."""
     near_tie: bool
     """Whether the margin is within twice the noise."""
 
 
 class Drift(Stored):
-    """How far the next-token distributions on the shared prompts lie apart."""
+    """How far the next-token distributions on the shared prompts are apart."""
 
     outcome: Outcome
-    """`same` where rounding explains all, `drifted`, `changed` where prompts are encoded otherwise,
+    """`same` where rounding explains all, `drifted`, `changed` where prompts have other token ids,
     `not comparable` where one of the records does not keep all that the other does."""
     prompts: int = 0
     """Prompts compared."""
     positions: int = 0
-    """Positions compared; what several prompts begin with counts once."""
+    """Positions compared; a beginning that several prompts share counts once."""
     encoded_otherwise: tuple[str, ...] = ()
     """Prompts whose token ids differ."""
     in_one_only: tuple[str, ...] = ()
@@ -192,22 +171,17 @@ class Drift(Stored):
     """The largest change of a log-probability that is taken for rounding: four times the noise, for
     the logit and for the sum of all, but no more than is possible in the type at all."""
     flips: tuple[Flip, ...] = ()
-    """Where another token leads, the clearest first; ten at most."""
+    """Positions with another most likely token, the widest margin first; ten at most."""
 
 
 class RateRatio(Stored):
-    """A rate of throughput that both runs measured, at the same sizes."""
+    """A rate of throughput that both runs measured at the same sizes, named as in the record."""
 
     what: str
-    """What was timed."""
     unit: str
-    """What is counted."""
     batch: int
-    """Sequences computed together."""
     cache: str
-    """The kind of key-value cache."""
     compiled: bool
-    """Whether the forward pass was compiled."""
     old: float
     """The rate a second in the old run, the median of its repetitions."""
     new: float
@@ -231,7 +205,7 @@ class Run(Stored):
 
 
 class Comparison(Stored):
-    """What is different between two records."""
+    """What differs between two records."""
 
     format: Literal[1] = FORMAT
     """Version of this format."""
@@ -253,7 +227,7 @@ class Comparison(Stored):
 
     @property
     def counts(self) -> Counter[Outcome]:
-        """How many claims came to each outcome."""
+        """Number of claims by outcome."""
         return Counter(claim.outcome for claim in self.claims)
 
     @property
@@ -261,35 +235,29 @@ class Comparison(Stored):
         """All outcomes there are: of claims, and of the distributions."""
         return {*self.counts, *([self.drift.outcome] if self.drift else [])}
 
-    def counting(self, fail_on: Collection[Outcome]) -> set[Outcome]:
-        """Those of the outcomes that are to count as a change."""
-        return self.outcomes & set(fail_on)
-
 
 ANY_CHANGE = frozenset(Outcome) - {Outcome.SAME}
-"""What counts as a change unless the user says otherwise."""
+"""What counts as a change by default."""
 
 
-def outcomes_named(text: str | None) -> frozenset[Outcome]:
-    """The outcomes that a command line names, with commas between; all changes for None.
+def parse_outcomes(text: str | None) -> frozenset[Outcome]:
+    """Return the outcomes that `--fail-on` names, separated by commas; all changes for None.
 
     Raises:
         UserError: there is no such outcome.
 
-    >>> sorted(outcomes_named("newly-failing,drifted"))
+    >>> sorted(parse_outcomes("newly-failing,drifted"))
     [<Outcome.DRIFTED: 'drifted'>, <Outcome.NEWLY_FAILING: 'newly failing'>]
-    >>> outcomes_named("none")
-    frozenset()
-    >>> outcomes_named("newly")
+    >>> parse_outcomes("newly")
     Traceback (most recent call last):
     probes.errors.UserError: --fail-on: no outcome 'newly'; choose among ...
     """
-    if text is None or text.strip() == "any":
-        return ANY_CHANGE
-    if text.strip() == "none":
-        return frozenset()
+    words = {"none": frozenset[Outcome](), "any": ANY_CHANGE}
+    word = "any" if text is None else text.strip()
+    if word in words:
+        return words[word]
     known = {outcome.option: outcome for outcome in ANY_CHANGE}
-    names = [name.strip() for name in text.split(",")]
+    names = [name.strip() for name in word.split(",")]
     for name in names:
         if name not in known:
             raise UserError(

@@ -9,9 +9,9 @@ import pytest
 from probes.compare.drift import divergence, log_probabilities
 from probes.compare.evidence import SHOWN, Explained, differences
 from probes.compare.logprobs import LEAST_NOISE, Kept, first_token, kept, noise_between
-from probes.compare.outcomes import outcome
-from probes.compare.rates import ratios
+from probes.compare.outcomes import decide_outcome
 from probes.compare.records import compare
+from probes.compare.speed import compare_rates
 from probes.errors import UserError
 from probes.schema.claim import catalogue
 from probes.schema.comparison import Outcome
@@ -64,29 +64,29 @@ def changed(old: Any, new: Any, explained: Explained = NOISELESS) -> list[Outcom
 def test_every_pair_of_verdicts_has_its_outcome(
     old: Verdict | None, new: Verdict | None, expected: str
 ) -> None:
-    assert outcome(decided(old), decided(new)).value == expected
+    assert decide_outcome(decided(old), decided(new)).value == expected
 
 
 def test_a_claim_in_one_run_alone_is_added_or_removed_or_newly_failing() -> None:
-    assert outcome(None, decided(HOLDS)) is Outcome.ADDED
-    assert outcome(None, decided(ABSENT)) is Outcome.ADDED
-    assert outcome(None, decided(FAILS)) is Outcome.NEWLY_FAILING
-    assert outcome(decided(HOLDS), None) is Outcome.REMOVED
-    assert outcome(decided(FAILS), None) is Outcome.REMOVED
+    assert decide_outcome(None, decided(HOLDS)) is Outcome.ADDED
+    assert decide_outcome(None, decided(ABSENT)) is Outcome.ADDED
+    assert decide_outcome(None, decided(FAILS)) is Outcome.NEWLY_FAILING
+    assert decide_outcome(decided(HOLDS), None) is Outcome.REMOVED
+    assert decide_outcome(decided(FAILS), None) is Outcome.REMOVED
     with pytest.raises(ValueError, match=r"^there is no claim to compare$"):
-        outcome(None, None)
+        decide_outcome(None, None)
 
 
 def test_evidence_decides_where_the_verdict_stays() -> None:
     holds = decided(HOLDS)
-    assert outcome(holds, holds, [Outcome.DRIFTED]) is Outcome.DRIFTED
-    assert outcome(holds, holds, [Outcome.DRIFTED, Outcome.CHANGED]) is Outcome.CHANGED
-    assert outcome(decided(FAILS), decided(FAILS), [Outcome.CHANGED]) is Outcome.CHANGED
-    assert outcome(decided(ERROR, "a"), decided(ERROR, "b")) is Outcome.CHANGED
+    assert decide_outcome(holds, holds, [Outcome.DRIFTED]) is Outcome.DRIFTED
+    assert decide_outcome(holds, holds, [Outcome.DRIFTED, Outcome.CHANGED]) is Outcome.CHANGED
+    assert decide_outcome(decided(FAILS), decided(FAILS), [Outcome.CHANGED]) is Outcome.CHANGED
+    assert decide_outcome(decided(ERROR, "a"), decided(ERROR, "b")) is Outcome.CHANGED
 
 
 def test_not_applicable_for_another_reason_is_not_comparable() -> None:
-    assert outcome(decided(ABSENT, "a"), decided(ABSENT, "b")) is Outcome.NOT_COMPARABLE
+    assert decide_outcome(decided(ABSENT, "a"), decided(ABSENT, "b")) is Outcome.NOT_COMPARABLE
 
 
 # --- evidence ------------------------------------------------------------------------------------
@@ -718,7 +718,7 @@ def test_claims_stand_in_the_new_runs_order_and_removed_ones_last() -> None:
         ("a", "removed"),
     ]
     assert found.counts[Outcome.ADDED] == 1
-    assert found.counting([Outcome.REMOVED, Outcome.DRIFTED]) == {Outcome.REMOVED}
+    assert found.outcomes & {Outcome.REMOVED, Outcome.DRIFTED} == {Outcome.REMOVED}
 
 
 def test_claims_a_run_did_not_set_out_to_decide_are_left_out_but_their_noise_is_not() -> None:
@@ -754,7 +754,7 @@ def test_a_record_that_keeps_nothing_has_the_least_noise() -> None:
 
 def test_rates_are_paired_by_what_they_are_whatever_their_order() -> None:
     old, new = rates(), rates(faster=2.0)
-    found = ratios(reversed(old), new)
+    found = compare_rates(reversed(old), new)
     assert len(found) == len([rate for rate in new if rate.per_second])
     for each in found:
         assert each.ratio.low <= each.ratio.value <= each.ratio.high
@@ -781,5 +781,5 @@ def test_what_was_measured_otherwise_or_in_one_run_alone_has_no_ratio(
 ) -> None:
     (one,) = [r for r in rates() if (r.what, r.batch, r.cache) == ("decode", 8, "dynamic")]
     other = one.model_copy(update=update)
-    assert len(ratios([one], [one])) == 1
-    assert ratios([one], [other]) == ratios([other], [one]) == ()
+    assert len(compare_rates([one], [one])) == 1
+    assert compare_rates([one], [other]) == compare_rates([other], [one]) == ()

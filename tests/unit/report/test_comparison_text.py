@@ -215,13 +215,6 @@ def test_exit_codes(runs: tuple[Path, Path], capsys: pytest.CaptureFixture[str])
     assert "1 newly failing" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("outcome", [o for o in Outcome if o is not Outcome.SAME])
-def test_fail_on_counts_what_it_names(outcome: Outcome, tmp_path: Path) -> None:
-    found = compare(claims(new=False), claims(new=True))
-    assert found.counting([outcome]) == {outcome}
-    assert compare(record(), record()).counting([outcome]) == set()
-
-
 def test_files_are_written(runs: tuple[Path, Path], tmp_path: Path) -> None:
     page, summary, data = (tmp_path / name for name in ("c.html", "c.md", "c.json"))
     assert run(*runs, "--html", page, "--summary", summary, "--json", data) == 1

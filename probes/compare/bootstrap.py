@@ -1,0 +1,34 @@
+"""Bootstrap intervals, the same in every run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from probes.schema.comparison import Estimate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+RESAMPLES = 2000
+CONFIDENCE = 0.95
+
+
+def estimate(size: int, statistic: Callable[[npt.NDArray[np.int64]], float]) -> Estimate:
+    """Return a statistic of `size` items with its bootstrap interval.
+
+    Args:
+        size: number of items to draw from.
+        statistic: of the items with these indices.
+
+    >>> values = np.array([1.0, 2.0, 3.0])
+    >>> estimate(3, lambda indices: float(values[indices].mean())).value
+    2.0
+    """
+    draws = np.random.default_rng(0).integers(size, size=(RESAMPLES, size))
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile([statistic(draw) for draw in draws], [tail, 1 - tail])
+    return Estimate(value=statistic(np.arange(size)), low=float(low), high=float(high))
