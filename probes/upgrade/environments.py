@@ -135,9 +135,10 @@ def make_environment(
 
 def _digest(cell: Cell, package: Path, sources: Sources) -> str:
     """Return a digest of all that decides what an environment holds."""
-    declared = package / "pyproject.toml" if package.is_dir() else package
-    content = hashlib.sha256(declared.read_bytes() if declared.is_file() else b"").hexdigest()
-    key = [cell.model_dump(), sources.model_dump(), str(package), content]
+    source = str(package) if package.is_dir() else ""
+    content = (package / "pyproject.toml" if source else package).read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    key = [cell.model_dump(), sources.model_dump(), source, digest]
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -16,8 +16,9 @@ from probes.errors import UserError, did_you_mean
 from probes.schema.claim import catalogue
 from probes.targets.resolve import resolve
 from probes.upgrade.environments import Sources, default_folder, find_uv
+from probes.upgrade.package import find_package
 from probes.upgrade.releases import list_indexes, list_releases
-from probes.upgrade.run import Plan, Request, find_package
+from probes.upgrade.run import Plan, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -87,14 +88,15 @@ class Shared:
                 hint = did_you_mean(claim, catalogue())
                 raise UserError(f"no claim '{claim}'{hint}; `probes claims` lists them")
         find_uv()
+        folder = (self.environments or default_folder()).resolve()
         return Plan(
             request=Request(
                 targets=tuple(map(_make_absolute, targets)),
                 claims=tuple(claims),
                 targets_file=str(self.targets_file.resolve()) if self.targets_file else None,
             ),
-            package=find_package(),
-            environments=(self.environments or default_folder()).resolve(),
+            package=find_package(folder),
+            environments=folder,
             report_dir=(self.report_dir or Path("reports", command)).resolve(),
             sources=Sources(
                 find_links=tuple(map(_make_absolute, self.find_links or ())),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from dataclasses import dataclass
 from math import ceil
@@ -13,6 +12,7 @@ from probes.errors import UserError
 from probes.results.reading import RECORD_FILE, REPORT_FILE
 from probes.upgrade.cells import Cell
 from probes.upgrade.environments import default_folder
+from probes.upgrade.package import copy_package
 from probes.upgrade.run import RESULT_FILE, End, Outcome, Plan, decide
 
 if TYPE_CHECKING:
@@ -20,10 +20,7 @@ if TYPE_CHECKING:
 
     from probes.upgrade.pool import Show
 
-INSTALL = "python -m pip install -e '.[upgrade,ray]'"
-
-SENT = ("probes", "tests", "conftest.py", "pyproject.toml", "README.md", "LICENSE", "NOTICE")
-"""What a worker needs of this package's source, to install it and to decide the claims."""
+INSTALL = "python -m pip install ray"
 
 
 @dataclass(frozen=True)
@@ -69,7 +66,8 @@ def decide_all(
     connecting = not ray.is_initialized()
     with tempfile.TemporaryDirectory(prefix="probes-") as folder:
         if cells and connecting:
-            _connect(ray, resources, _copy_package(plan.package, Path(folder)))
+            copy_package(plan.package, Path(folder))
+            _connect(ray, resources, folder)
         try:
             _check_resources(ray, resources)
             # The types of `ray.remote` do not fit a function with options.
@@ -88,7 +86,7 @@ def decide_all(
                 ray.shutdown()
 
 
-def _connect(ray: Any, resources: Resources, source: Path) -> None:
+def _connect(ray: Any, resources: Resources, source: str) -> None:
     """Start or join a cluster; its workers import the package from the folder `source`."""
     settings: dict[str, Any] = {"address": resources.address}
     if resources.address is None:
@@ -96,7 +94,7 @@ def _connect(ray: Any, resources: Resources, source: Path) -> None:
         if resources.at_once is not None:
             settings["num_cpus"] = max(1, ceil(resources.at_once * resources.num_cpus))
     try:
-        ray.init(**settings, runtime_env={"working_dir": str(source)}, log_to_driver=False)
+        ray.init(**settings, runtime_env={"working_dir": source}, log_to_driver=False)
     except Exception as error:  # a fault of Ray, the network or the address, of any type
         raise UserError(
             f"no Ray cluster can be used ({_first_line(error)}): check the address, or take "
@@ -122,23 +120,13 @@ def _check_resources(ray: Any, resources: Resources) -> None:
     )
 
 
-def _copy_package(package: Path, folder: Path) -> Path:
-    """Copy what a worker needs, without other files beside it such as environments."""
-    for source in (package / name for name in SENT):
-        if source.is_dir():
-            ignored = shutil.ignore_patterns("__pycache__", ".*")
-            shutil.copytree(source, folder / source.name, ignore=ignored)
-        elif source.is_file():
-            shutil.copy(source, folder)
-    return folder
-
-
 def _decide_on_worker(plan_json: str, cell_json: str) -> tuple[str, dict[str, bytes]]:
     """Decide a cell on the worker; return its outcome, and the files to bring back."""
     plan, cell = Plan.model_validate_json(plan_json), Cell.model_validate_json(cell_json)
     with tempfile.TemporaryDirectory(prefix="probes-") as name:
         folder = Path(name)
-        changes = {"package": Path.cwd(), "report_dir": folder}
+        package = next(Path.cwd().glob("*.whl"), Path.cwd())
+        changes = {"package": package, "report_dir": folder}
         if not plan.environments.is_dir():
             changes["environments"] = default_folder()
         try:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pypi_simple import DistributionPackage
 
 PYPI = "https://pypi.org/simple/"
-INSTALL = "python -m pip install -e '.[upgrade]'"
+INSTALL = "python -m pip install uv pypi-simple"
 
 
 def list_indexes(

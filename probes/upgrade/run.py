@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, ValidationError
 
-from probes._util.files import PACKAGE, write_atomically
+from probes._util.files import write_atomically
 from probes._util.redaction import Redactor
 from probes._util.version import __version__
 from probes.errors import UserError
@@ -86,7 +85,7 @@ class Plan(Stored):
 
     request: Request
     package: Path
-    """What a cell installs of this package: the folder of its source."""
+    """What a cell installs of this package: the folder of its source, or a wheel."""
     environments: Path
     """The folder of environments."""
     report_dir: Path
@@ -135,22 +134,6 @@ class Outcome(Stored):
         targets = plan.request.targets
         attempts = tuple(Attempt(target=target, end=end, reason=reason) for target in targets)
         return cls(cell=cell, request=plan.request, attempts=attempts)
-
-
-def find_package() -> Path:
-    """Return this package's source, which holds the tests that decide the claims.
-
-    Raises:
-        UserError: It is not here.
-    """
-    for folder in (PACKAGE.parent, Path.cwd()):
-        parts = ("pyproject.toml", "probes/__init__.py", "tests/claims")
-        if all((folder / part).exists() for part in parts):
-            return folder
-    raise UserError(
-        "the tests that decide the claims (tests/claims) are not installed with the package: "
-        "run this in a clone of its repository, or in its unpacked source archive"
-    )
 
 
 def decide(
@@ -240,8 +223,9 @@ def _attempt(plan: Plan, folder: Path, python: Path, number: int, stopped: Event
     before = _list_runs(folder)
     start = time.monotonic()
     try:
-        with _copy_tests(plan.package) as place:
-            command = _command(plan.request, python, target, folder)
+        # In an empty folder, no run finds the outputs that another has recorded.
+        with tempfile.TemporaryDirectory(prefix="probes-") as place:
+            command = _build_command(plan.request, python, target, folder)
             code = _run(plan, command, place, log, stopped)
     finally:
         output = _remove_secrets(log)
@@ -260,26 +244,14 @@ def _list_runs(folder: Path) -> set[Path]:
     return {run for child in folder.iterdir() if child.is_dir() for run in run_folders(child)}
 
 
-@contextmanager
-def _copy_tests(package: Path) -> Iterator[Path]:
-    """Copy the claims' tests, so that no run finds the outputs that another has recorded."""
-    with tempfile.TemporaryDirectory(prefix="probes-") as folder:
-        for name in ("conftest.py", "pyproject.toml"):
-            if (package / name).is_file():
-                shutil.copy(package / name, folder)
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(package / "tests", Path(folder) / "tests", ignore=ignored)
-        yield Path(folder)
-
-
-def _command(request: Request, python: Path, target: str, report_dir: Path) -> list[str]:
-    command = [str(python), "-m", "pytest", "tests/claims", "--target", target]
-    command += ["--report-dir", str(report_dir), "-p", "no:cacheprovider", "-q", "--tb=no"]
+def _build_command(request: Request, python: Path, target: str, report_dir: Path) -> list[str]:
+    command = [str(python), "-m", "probes", "run", target, "--report-dir", str(report_dir)]
+    command += ["-p", "no:cacheprovider", "-q", "--tb=no"]
     command += ["--targets-file", request.targets_file] if request.targets_file else []
     return command + [word for claim in request.claims for word in ("--claim", claim)]
 
 
-def _run(plan: Plan, command: list[str], place: Path, log: Path, stopped: Event) -> int | None:
+def _run(plan: Plan, command: list[str], place: str, log: Path, stopped: Event) -> int | None:
     """Return the exit code; None where the time was over and the run was ended."""
     inherited = {name: value for name, value in os.environ.items() if name not in _CALLERS_OWN}
     with log.open("wb") as output:

@@ -1,7 +1,7 @@
-"""Both commands from end to end by the real uv, with a made-up index, project and pytest.
+"""Both commands from end to end by the real uv, with a made-up index and package.
 
-The made-up project is installed in the place of this one, and the made-up pytest decides a claim by
-the version of a made-up library: so a whole matrix takes a second or two.
+The made-up package is installed in the place of this one, and decides a claim by the version of a
+made-up library: so a whole matrix takes a second or two.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import pytest
 from probes.cli import main
 from probes.errors import UserError
 from probes.upgrade.environments import find_uv
+from probes.upgrade.package import copy_package, find_package, pack_wheel
 from probes.upgrade.releases import list_indexes, list_releases
 from tests.support.samples import check, header, planned, record
 
@@ -34,36 +35,12 @@ if TYPE_CHECKING:
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 SECRET = "planted-credential-0123"
 
-BACKEND = """\
-import zipfile
-
-def build_editable(folder, config_settings=None, metadata_directory=None):
-    name = "probes-0-py3-none-any.whl"
-    info = "probes-0.dist-info"
-    with zipfile.ZipFile(f"{folder}/{name}", "w") as wheel:
-        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\\nName: probes\\nVersion: 0\\n"
-                       "Requires-Dist: pytest\\n")
-        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\\nTag: py3-none-any\\n")
-        wheel.writestr(f"{info}/RECORD", "")
-    return name
-"""
-
-PROJECT = """\
-[build-system]
-requires = []
-build-backend = "backend"
-backend-path = ["tests"]
-[project]
-name = "probes"
-version = "0"
-dependencies = ["pytest"]
-"""
-
-PYTEST = """\
+PROBES = """\
 import os, sys, time
 from pathlib import Path
 import made
 
+assert sys.argv[1:3] == ["run", "embedded"] and not os.listdir()
 report_dir = Path(sys.argv[sys.argv.index("--report-dir") + 1])
 if made.VERSION == "0.5":
     print("ERROR: no target of that name, or 401 for", os.environ["HUB_TOKEN"])
@@ -92,7 +69,7 @@ VERSIONS = ("0.5", "0.6", "0.7", "0.8", "0.9", "1.0", "1.1", "2.0", "2.1", "2.2"
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a made-up library in several versions, and a made-up pytest."""
+    """A folder with a made-up library in several versions, and a made-up `probes`."""
     folder = tmp_path_factory.mktemp("wheels")
     for version in VERSIONS:
         needs = "absent" if version == "0.9" else ""
@@ -101,11 +78,11 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     plan = header(planned("pad-token"))
     template = record([("pad-token", check(values={"pad": "holds", "width": 3}))], plan=plan)
     files = {
-        "pytest/__init__.py": "",
-        "pytest/__main__.py": PYTEST,
-        "pytest/record.json": template.model_dump_json(),
+        "probes/__init__.py": "",
+        "probes/__main__.py": PROBES,
+        "probes/record.json": template.model_dump_json(),
     }
-    add_wheel(folder, "pytest", "99.0", files)
+    add_wheel(folder, "probes", "0", files)
     return folder
 
 
@@ -135,7 +112,7 @@ def index(wheels: Path) -> Iterator[str]:
         "made-3.3.tar.gz": 'data-requires-python="&gt;=3.99"',
         "made-0.4.tar.gz": f'data-requires-python="&gt;={PYTHON}.5"',
     }
-    for name in ("made", "apart", "pytest"):
+    for name in ("made", "apart"):
         page = wheels / "simple" / name
         page.mkdir(parents=True)
         files = {f"../../{file.name}": "" for file in wheels.glob(f"{name}-*.whl")}
@@ -154,17 +131,14 @@ def index(wheels: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def run(index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run a command in an empty folder, with the made-up project in the place of this one."""
+def run(index: str, wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a command in an empty folder, with the made-up package in the place of this one."""
     try:
         find_uv()
     except UserError as error:
         pytest.skip(str(error))
-    project = tmp_path / "project"
-    (project / "tests" / "claims").mkdir(parents=True)
-    (project / "tests" / "backend.py").write_text(BACKEND, encoding="utf-8")
-    (project / "pyproject.toml").write_text(PROJECT, encoding="utf-8")
-    monkeypatch.setattr("probes.upgrade.options.find_package", lambda: project)
+    package = wheels / "probes-0-py3-none-any.whl"
+    monkeypatch.setattr("probes.upgrade.options.find_package", lambda _: package)
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv-cache"))
     monkeypatch.setenv("HUB_TOKEN", SECRET)
     for name in ("UV_FIND_LINKS", "OMP_NUM_THREADS"):
@@ -232,7 +206,7 @@ def test_environment_is_reused_unless_it_is_unfinished(
         assert ("packages, reused" in capsys.readouterr().out) is reused
     (file,) = tmp_path.glob("environments/*/ready.json")
     packages = json.loads(file.read_text(encoding="utf-8"))["packages"]
-    assert packages == {"made": "2.0", "probes": "0", "pytest": "99.0"}
+    assert packages == {"made": "2.0", "probes": "0"}
 
 
 @pytest.mark.parametrize(
@@ -311,8 +285,8 @@ def test_sigterm_ends_the_started_processes(run: Run, tmp_path: Path) -> None:
          "--with names a twice: list its versions in one, with commas"),
         (["--with", "a==1", "--python", "3.11,pypy"],
          "--python '3.11,pypy': 'pypy' is no version; give one such as 3.12"),
-        (["--with", "made==2.0", "--report-dir", "project/pyproject.toml"],
-         "records cannot be written to '<here>/project/pyproject.toml': Not a directory; name "
+        (["--with", "made==2.0", "--report-dir", "file"],
+         "records cannot be written to '<here>/file': Not a directory; name "
          "another folder with --report-dir"),
     ],
 )  # fmt: skip
@@ -323,6 +297,7 @@ def test_matrix_refuses_bad_options_in_one_line(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    (tmp_path / "file").touch()
     assert run("matrix", *arguments) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.replace(str(tmp_path), "<here>") == f"probes: {line}"
@@ -521,6 +496,29 @@ def test_bisect_refuses_bad_options_in_one_line(
     assert run(*search("2.1", "1.0", *options)) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith(f"probes: {line}")
+
+
+# --- the package ---------------------------------------------------------------------------------
+
+
+def test_installed_package_is_packed_into_a_wheel(tmp_path: Path) -> None:
+    wheel = pack_wheel("iniconfig", tmp_path)
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    assert {"iniconfig/__init__.py", f"{wheel.name[:-17]}.dist-info/METADATA"} <= {*names}
+    assert not [name for name in names if name.startswith("..") or name.endswith(".pyc")]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("form", ["source", "wheel"])
+def test_copy_of_the_package_can_be_imported_and_installed(form: str, tmp_path: Path) -> None:
+    wheel = tmp_path / "probes-0-py3-none-any.whl"
+    wheel.touch()
+    package = find_package(tmp_path) if form == "source" else wheel
+    copy_package(package, copy := tmp_path / "copy")
+    assert (copy / "probes" / "upgrade" / "run.py").is_file()
+    names = ["pyproject.toml", "tests"] if form == "source" else [wheel.name]
+    assert all((copy / name).exists() for name in names)
 
 
 # --- what an index offers ------------------------------------------------------------------------
