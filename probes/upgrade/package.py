@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from importlib.metadata import distribution
 from pathlib import Path
-from zipfile import ZipFile
+from zipfile import ZipFile, ZipInfo
 
 from probes._util.files import PACKAGE
 
@@ -32,16 +33,18 @@ def find_package(folder: Path) -> Path:
 
 
 def pack_wheel(name: str, folder: Path) -> Path:
-    """Pack the files of an installed pure-Python distribution into a wheel."""
+    """Pack an installed pure-Python distribution into a wheel, always with the same bytes."""
     installed = distribution(name)
     folder.mkdir(parents=True, exist_ok=True)
     wheel = folder / f"{name}-{installed.version}-py3-none-any.whl"
-    with ZipFile(wheel, "w") as archive:
-        for file in installed.files or ():
-            outside = ".." in file.parts  # such as scripts, which are made at installation
-            if not outside and file.suffix != ".pyc" and file.name not in _OF_THE_INSTALLER:
-                archive.write(file.locate(), file.as_posix())
-        archive.writestr(f"{name}-{installed.version}.dist-info/RECORD", "")
+    with tempfile.TemporaryDirectory(dir=folder) as unfinished:
+        with ZipFile(Path(unfinished, wheel.name), "w") as archive:
+            for file in installed.files or ():
+                outside = ".." in file.parts  # such as scripts, which are made at installation
+                if not outside and file.suffix != ".pyc" and file.name not in _OF_THE_INSTALLER:
+                    archive.write(file.locate(), file.as_posix())
+            archive.writestr(ZipInfo(f"{name}-{installed.version}.dist-info/RECORD"), "")
+        Path(unfinished, wheel.name).replace(wheel)
     return wheel
 
 

@@ -508,6 +508,8 @@ def test_installed_package_is_packed_into_a_wheel(tmp_path: Path) -> None:
     assert {"iniconfig/__init__.py", f"{wheel.name[:-17]}.dist-info/METADATA"} <= {*names}
     assert not [name for name in names if name.startswith("..") or name.endswith(".pyc")]
     assert len(names) == len(set(names))
+    before = wheel.read_bytes()
+    assert pack_wheel("iniconfig", tmp_path).read_bytes() == before
 
 
 @pytest.mark.parametrize("form", ["source", "wheel"])
