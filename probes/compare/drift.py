@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from probes.compare.logprobs import Kept, Noise
-    from probes.schema.prompt_logprobs import KeptPrompt
+    from probes.schema.evidence.distributions import PromptLogprobs
 
     Floats = npt.NDArray[np.float64]
 
@@ -84,7 +84,7 @@ def measure_drift(old: Kept, new: Kept, noise: Noise) -> Drift | None:
 
 
 def _positions(
-    pairs: Iterable[tuple[KeptPrompt, KeptPrompt]], noise: float
+    pairs: Iterable[tuple[PromptLogprobs, PromptLogprobs]], noise: float
 ) -> list[list[_Position]]:
     """Return the positions of each prompt; a beginning that several prompts share counts once."""
     seen: dict[tuple[int, int], int] = {}  # by the number of a beginning and a token: the next's
@@ -100,7 +100,9 @@ def _positions(
     return [row for row in rows if row]
 
 
-def _compare_position(old: KeptPrompt, new: KeptPrompt, place: int, noise: float) -> _Position:
+def _compare_position(
+    old: PromptLogprobs, new: PromptLogprobs, place: int, noise: float
+) -> _Position:
     before, after = (
         log_probabilities(each.top_ids[place], each.top_logits[place], each.log_rest[place])
         for each in (old, new)

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from probes.schema.comparison import FirstToken
-from probes.schema.prompt_logprobs import KeptPrompt
+from probes.schema.evidence.distributions import PromptLogprobs
 from probes.schema.recorded_output import RecordedText
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _Kept = TypeVar("_Kept")
 
-_PROMPTS = TypeAdapter(list[KeptPrompt], config=ConfigDict(ser_json_inf_nan="strings"))
+_PROMPTS = TypeAdapter(list[PromptLogprobs], config=ConfigDict(ser_json_inf_nan="strings"))
 _TEXTS = TypeAdapter(list[RecordedText])
 
 KEPT_TO = 2e-4
@@ -46,7 +46,7 @@ class Kept:
         tolerance: how far rounding can move a logit.
     """
 
-    prompts: dict[str, KeptPrompt] = field(default_factory=dict)
+    prompts: dict[str, PromptLogprobs] = field(default_factory=dict)
     texts: list[RecordedText] = field(default_factory=list)
     noise: float = LEAST_NOISE
     tolerance: float = LEAST_NOISE
@@ -171,7 +171,7 @@ def _parsed(adapter: TypeAdapter[list[_Kept]], value: JsonValue) -> list[_Kept]:
         return []
 
 
-def _is_aligned(prompt: KeptPrompt) -> bool:
+def _is_aligned(prompt: PromptLogprobs) -> bool:
     """Whether everything kept of it has a row a position, and each row its logits."""
     rows = (prompt.top_ids, prompt.top_logits, prompt.log_rest, prompt.likeliest)
     return all(len(row) == len(prompt.ids) for row in rows) and all(

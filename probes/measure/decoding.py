@@ -14,24 +14,11 @@ from probes.engines.base import Generation, Prompt
 from probes.engines.base import LogitsEngine as Model
 from probes.engines.session_cache import once_per_session
 from probes.engines.transformers import warpers as library_filters
+from probes.schema.evidence.distributions import Candidate, NucleusSizes
+from probes.schema.evidence.texts import BeamSearch
 from probes.schema.sampling import UNPENALIZED, Sampling
 from probes.stats import sampling_reference as filters
 from probes.stats import text_probability as exact
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One of the most likely next tokens.
-
-    Attributes:
-        id: token id.
-        text: the token decoded on its own.
-        probability: between 0 and 1.
-    """
-
-    id: int
-    text: str
-    probability: float
 
 
 def most_likely(model: Model, prompt: Prompt, count: int = 10) -> list[Candidate]:
@@ -44,7 +31,7 @@ def most_likely(model: Model, prompt: Prompt, count: int = 10) -> list[Candidate
     probabilities = filters.log_probabilities(model.logits(prompt)[-1]).exp()
     values, ids = probabilities.topk(min(count, len(probabilities)))
     return [
-        Candidate(token, model.decode([token]), probability)
+        Candidate(id=token, text=model.decode([token]), probability=probability)
         for token, probability in zip(ids.tolist(), values.tolist(), strict=True)
     ]
 
@@ -294,25 +281,8 @@ def _shaded(sampling: Sampling, by: float) -> Sampling:
     )
 
 
-@dataclass(frozen=True)
-class Search:
-    """A text found by greedy or beam search, and how likely the model thinks it is.
-
-    Attributes:
-        beams: number of beams; 1 is greedy.
-        text: what was added to the prompt.
-        log_probability: of the added tokens under the model at temperature 1, in nats.
-        rows: rows the forward passes of the search computed.
-    """
-
-    beams: int
-    text: str
-    log_probability: float
-    rows: int
-
-
 @once_per_session
-def search(model: Model, prompt: Prompt, beams: int, length: int) -> Search:
+def search(model: Model, prompt: Prompt, beams: int, length: int) -> BeamSearch:
     """Search for a likely text of exactly `length` tokens, once a session.
 
     >>> from probes import load
@@ -330,7 +300,12 @@ def search(model: Model, prompt: Prompt, beams: int, length: int) -> Search:
     )
     rows = model.cost.rows - before.rows
     ids = generation.ids[0]
-    return Search(beams, generation.text, log_likelihood(model, generation.prompt_ids, ids), rows)
+    return BeamSearch(
+        beams=beams,
+        text=generation.text,
+        log_probability=log_likelihood(model, generation.prompt_ids, ids),
+        rows=rows,
+    )
 
 
 def log_likelihood(model: Model, prompt: Prompt, ids: Sequence[int]) -> float:
@@ -358,21 +333,11 @@ def mass_kept(step: Sampled, temperature: float) -> float:
     return float(tempered.softmax(dim=-1)[step.scores[0].isfinite()].sum())
 
 
-@dataclass(frozen=True)
-class Nuclei:
-    """Nucleus size against flatness, step by step, sorted from the sharpest distribution on.
+class Nuclei(NucleusSizes):
+    """Nucleus sizes against entropies."""
 
-    Attributes:
-        p: the mass the nucleus reaches.
-        entropies: Shannon entropy of each step's distribution, in nats.
-        sizes: tokens in its nucleus, under the library's own filter.
-        rank_correlation: Spearman's, between the two.
-    """
-
-    p: float
-    entropies: list[float]
-    sizes: list[int]
     rank_correlation: float
+    """Spearman's, between the two."""
 
     @property
     def entropy_range(self) -> float:
@@ -392,7 +357,12 @@ def nuclei(model: Model, prompts: Sequence[Prompt], length: int, p: float) -> Nu
     order = entropies.argsort()
     sizes = filters.count_kept(library_filters.top_p(logits, p))[order]
     correlation = stats.spearmanr(entropies[order].numpy(), sizes.numpy()).statistic
-    return Nuclei(p, entropies[order].tolist(), sizes.tolist(), float(correlation))
+    return Nuclei(
+        p=p,
+        entropies=entropies[order].tolist(),
+        sizes=sizes.tolist(),
+        rank_correlation=float(correlation),
+    )
 
 
 @dataclass(frozen=True)

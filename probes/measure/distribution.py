@@ -7,18 +7,15 @@ every filter can be applied to the whole distribution later, without the model.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from probes.schema import prompt_logprobs as kept_logits
+from probes.schema.evidence.distributions import Distribution, Token, tail_ranks
 from probes.stats import sampling_reference as filters
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from probes.engines.base import LogitsEngine as Model
     from probes.schema.sampling import Sampling
 
@@ -30,49 +27,6 @@ HEAD = 500
 
 TAIL = 500
 """Logits kept of the others, at most, at equal steps of their rank."""
-
-
-@dataclass(frozen=True)
-class Token:
-    """One of the most likely tokens: its id, its text as decoded alone, its logit."""
-
-    id: int
-    text: str
-    logit: float
-
-
-@dataclass(frozen=True)
-class Distribution:
-    """The next-token distribution after a prompt.
-
-    Attributes:
-        prompt: the prompt.
-        answer: the token id a right answer begins with; None where nothing is right or wrong.
-        vocabulary: number of tokens.
-        top: the most likely tokens.
-        head: the largest logits, in order.
-        step: ranks from one logit of `tail` to the next; from its last one but one to the last,
-            which is the smallest logit of all, it may be fewer.
-        tail: logits at the ranks `len(head)`, `len(head) + step` and so on.
-    """
-
-    prompt: str
-    answer: int | None
-    vocabulary: int
-    top: list[Token]
-    head: list[float]
-    step: int
-    tail: list[float]
-
-    def logits(self) -> npt.NDArray[np.float64]:
-        """(vocabulary,), all logits in order, those between the kept ones on straight lines.
-
-        >>> Distribution("", None, 4, [], head=[4.0], step=2, tail=[2.0, 1.0]).logits()
-        array([4. , 2. , 1.5, 1. ])
-        >>> Distribution("", None, 2, [], head=[4.0, 1.0], step=1, tail=[]).logits()
-        array([4., 1.])
-        """
-        return kept_logits.whole(self.vocabulary, self.head, self.step, self.tail)
 
 
 def distribution(model: Model, prompt: str, answer: str | None = None) -> Distribution:
@@ -92,12 +46,15 @@ def distribution(model: Model, prompt: str, answer: str | None = None) -> Distri
     order = np.argsort(-logits, kind="stable")
     finite = order[np.isfinite(logits[order])]
     step = max(1, -(-(len(finite) - HEAD) // TAIL))
-    ranks = kept_logits.tail_ranks(len(finite), HEAD, step)
+    ranks = tail_ranks(len(finite), HEAD, step)
     return Distribution(
         prompt=prompt,
         answer=None if answer is None else _first_token(model, prompt, answer),
         vocabulary=len(finite),
-        top=[Token(int(i), model.decode([int(i)]), _short(logits[i])) for i in finite[:LISTED]],
+        top=[
+            Token(id=int(i), text=model.decode([int(i)]), logit=_short(logits[i]))
+            for i in finite[:LISTED]
+        ],
         head=[_short(x) for x in logits[finite[:HEAD]]],
         step=step,
         tail=[_short(x) for x in logits[finite[ranks]]],

@@ -11,6 +11,7 @@ from transformers import MistralConfig
 from transformers.pytorch_utils import Conv1D
 
 from probes.measure import embeddings
+from probes.schema.evidence.texts import WeightMemory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -76,25 +77,11 @@ def _described(name: str, layer: Any, role: str) -> LinearLayer:
     return LinearLayer(name, role, True, parameters, weight.numel() + scales, expected)
 
 
-@dataclass(frozen=True)
-class Memory:
-    """What a network's weights take.
+class Memory(WeightMemory):
+    """Bytes of a network's weights, with those of its linear layers by arithmetic."""
 
-    Attributes:
-        linear_parameters: weights of the decoder's linear layers.
-        other_parameters: all others: embedding, output head, norms, biases.
-        linear_bytes: bytes of the linear layers' weights and scales, as they are in memory.
-        expected_linear_bytes: the same by arithmetic.
-        total_bytes: linear layers and everything else.
-        fp16_bytes: what all of it would take at 16 bits.
-    """
-
-    linear_parameters: int
-    other_parameters: int
-    linear_bytes: int
     expected_linear_bytes: int
-    total_bytes: int
-    fp16_bytes: int
+    """`linear_bytes` by arithmetic."""
 
 
 def memory(model: Model) -> Memory:
@@ -112,12 +99,12 @@ def memory(model: Model) -> Memory:
     linear_parameters = sum(layer.parameters for layer in layers)
     other_parameters = sum(p.numel() for p in others)
     return Memory(
-        linear_parameters,
-        other_parameters,
-        linear_bytes,
-        sum(layer.expected_bytes for layer in layers),
-        linear_bytes + sum(p.numel() * p.element_size() for p in others),
-        2 * (linear_parameters + other_parameters),
+        linear_parameters=linear_parameters,
+        other_parameters=other_parameters,
+        linear_bytes=linear_bytes,
+        expected_linear_bytes=sum(layer.expected_bytes for layer in layers),
+        total_bytes=linear_bytes + sum(p.numel() * p.element_size() for p in others),
+        fp16_bytes=2 * (linear_parameters + other_parameters),
     )
 
 
@@ -137,7 +124,14 @@ def mistral_7b_memory() -> Memory:
     total = sum(parameter.numel() for parameter in network.parameters())
     four_bit = sum(four_bit_bytes(parameters) for parameters in linear)
     others = total - sum(linear)
-    return Memory(sum(linear), others, four_bit, four_bit, four_bit + 2 * others, 2 * total)
+    return Memory(
+        linear_parameters=sum(linear),
+        other_parameters=others,
+        linear_bytes=four_bit,
+        expected_linear_bytes=four_bit,
+        total_bytes=four_bit + 2 * others,
+        fp16_bytes=2 * total,
+    )
 
 
 def four_bit_bytes(parameters: int, scale_bytes: int = 4) -> int:

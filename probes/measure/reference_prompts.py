@@ -13,7 +13,7 @@ import torch
 
 from probes._util.files import DATA
 from probes._util.tomlfile import read_toml
-from probes.schema.prompt_logprobs import KeptPrompt
+from probes.schema.evidence.distributions import PromptLogprobs
 from probes.stats.rounding import logit_tolerance
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Kept:
         tolerance: the largest change that rounding explains.
     """
 
-    prompts: list[KeptPrompt]
+    prompts: list[PromptLogprobs]
     noise: float
     tolerance: float
 
@@ -100,10 +100,10 @@ def _largest_change(logits: torch.Tensor, again: torch.Tensor) -> float:
     return float(change.nan_to_num(nan=torch.inf).max())
 
 
-def _kept(model: Model, prompt: str, ids: list[int], logits: torch.Tensor) -> KeptPrompt:
+def _kept(model: Model, prompt: str, ids: list[int], logits: torch.Tensor) -> PromptLogprobs:
     top = logits.topk(min(TOP, logits.shape[-1]), dim=-1)
     rest = logits.double().scatter(1, top.indices, -torch.inf).logsumexp(dim=-1)
-    return KeptPrompt(
+    return PromptLogprobs(
         prompt=prompt,
         ids=ids,
         top_ids=top.indices.tolist(),

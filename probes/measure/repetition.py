@@ -3,38 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import mean
 
 from scipy import stats
 
 from probes.engines.base import Generation
 from probes.engines.base import LogitsEngine as Model
+from probes.schema.evidence.texts import GreedyRepetition
 from probes.schema.sampling import Sampling
 from probes.stats.repetition import find_repeated_tail, share_of_distinct_ngrams
 
 
-@dataclass(frozen=True)
-class Repetition:
-    """Repetition in long greedy texts and in sampled ones.
+class Repetition(GreedyRepetition):
+    """Repetition in long greedy texts and in sampled ones."""
 
-    Attributes:
-        greedy_distinct: share of a greedy text's 4-grams that are different, mean over prompts.
-        sampled_distinct: the same of the sampled texts.
-        greedy_repeating: share of greedy texts that end in a repeated phrase.
-        sampled_repeating: share of sampled texts that do.
-        more_distinct: sampled texts with a larger share than their prompt's greedy text.
-        p_value: probability of so many of them, if larger and smaller were equally likely.
-        greedy_text: the first greedy text.
-    """
-
-    greedy_distinct: float
-    sampled_distinct: float
     greedy_repeating: float
+    """Share of greedy texts that end in a repeated phrase."""
     sampled_repeating: float
+    """Share of sampled texts that do."""
     more_distinct: int
+    """Sampled texts with a larger share of different 4-grams than their prompt's greedy text."""
     p_value: float
-    greedy_text: str
+    """Probability of so many of them, if larger and smaller were equally likely."""
 
 
 def greedy_against_sampled(

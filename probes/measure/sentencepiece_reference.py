@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 from itertools import zip_longest
@@ -31,10 +31,6 @@ class Disagreement:
     text: str
     ids: list[int]
     reference_ids: list[int]
-
-    def as_evidence(self) -> dict[str, Any]:
-        """The same as plain data."""
-        return asdict(self)
 
     def in_words(self) -> str:
         """Where the two part, in one line.

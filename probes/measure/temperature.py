@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 
 from probes.engines.transformers import warpers as library_filters
+from probes.schema.evidence.distributions import EntropyCurve
 from probes.stats import sampling_reference as filters
 
 GRID = (0.2, 0.4, 0.7, 1.0, 1.4, 1.6, 2.5, 4.0)
 
 
-@dataclass(frozen=True)
-class Shape:
-    """How a distribution changes with the temperature, under the library's own filter.
+class TemperatureEffect(EntropyCurve):
+    """How a distribution changes with the temperature, under the library's own filter."""
 
-    Attributes:
-        temperatures: the grid.
-        entropies: Shannon entropy at each temperature, in nats.
-        ranking_changes: tokens whose place in the ranking differs between the raw logits and any
-            temperature, ties left out.
-        cold: a temperature so low that the second token is e^40 times less likely than the first.
-        greedy_share_when_cold: probability of the most likely token, and its ties, there.
-        hot: a temperature a million times the logits' spread.
-        distance_from_uniform_when_hot: largest deviation from 1 / vocabulary, relative to it.
-    """
-
-    temperatures: tuple[float, ...]
-    entropies: list[float]
     ranking_changes: int
+    """Tokens whose rank differs between the raw logits and any temperature, ties left out."""
     cold: float
+    """A temperature so low that the second token is e^40 times less likely than the first."""
     greedy_share_when_cold: float
+    """Probability of the most likely token, and its ties, there."""
     hot: float
+    """A temperature a million times the logits' spread."""
     distance_from_uniform_when_hot: float
+    """Largest deviation from 1 / vocabulary there, relative to it."""
 
     @property
     def rises_strictly(self) -> bool:
@@ -45,7 +35,7 @@ class Shape:
         return self.entropies[-1] > 0 and all(a < b or a == b == 0 for a, b in steps)
 
 
-def shape(logits: torch.Tensor) -> Shape:
+def shape(logits: torch.Tensor) -> TemperatureEffect:
     """Follow one distribution over the grid of temperatures, and to both ends.
 
     Args:
@@ -63,8 +53,8 @@ def shape(logits: torch.Tensor) -> Shape:
     tempered = [_library(logits, t) for t in GRID]
     uniform = 1 / len(logits)
     hot_probabilities = _library(logits, hot).softmax(dim=-1)
-    return Shape(
-        temperatures=GRID,
+    return TemperatureEffect(
+        temperatures=[*GRID],
         entropies=[float(filters.entropy(x.log_softmax(dim=-1))) for x in tempered],
         ranking_changes=sum(_moved(logits, x) for x in tempered),
         cold=cold,

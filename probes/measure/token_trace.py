@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from probes.schema.evidence.texts import Alternative, TraceStep
 from probes.stats import sampling_reference as filters
 
 if TYPE_CHECKING:
@@ -18,41 +18,6 @@ ALTERNATIVES = 5
 """How many of the most likely tokens each step lists."""
 
 
-@dataclass(frozen=True)
-class Alternative:
-    """A token that could have come: its text as decoded alone, its probability."""
-
-    text: str
-    probability: float
-
-
-@dataclass(frozen=True)
-class Step:
-    """One token of a text.
-
-    Attributes:
-        id: its token id.
-        text: what it adds to the text.
-        probability: under the model, at temperature 1 and unfiltered.
-        rank: its place among all tokens, from 1.
-        margin: distance of the step's two largest logits.
-        near_tie: whether that is within twice the noise that was measured.
-        entropy: of the distribution it was drawn from, in nats.
-        kept: tokens that the filters left to draw from.
-        alternatives: the most likely tokens.
-    """
-
-    id: int
-    text: str
-    probability: float
-    rank: int
-    margin: float
-    near_tie: bool
-    entropy: float
-    kept: int
-    alternatives: list[Alternative]
-
-
 def trace(
     model: Model,
     ids: Sequence[int],
@@ -61,7 +26,7 @@ def trace(
     *,
     after: Sequence[int] = (),
     noise: float = 0.0,
-) -> list[Step]:
+) -> list[TraceStep]:
     """Follow a text along the logits it was chosen from.
 
     Args:
@@ -89,7 +54,7 @@ def trace(
         two = logits[place].topk(2).values
         margin = float(two[0] - two[1])
         steps.append(
-            Step(
+            TraceStep(
                 id=token,
                 text=_added(model, [*after, *ids[: place + 1]]),
                 probability=_short(float(own[place, token].exp())),
@@ -99,7 +64,7 @@ def trace(
                 entropy=_short(float(entropies[place])),
                 kept=int(filters.count_kept(drawn[place])),
                 alternatives=[
-                    Alternative(model.decode([int(i)]), _short(float(p.exp())))
+                    Alternative(text=model.decode([int(i)]), probability=_short(float(p.exp())))
                     for i, p in zip(best.indices, best.values, strict=True)
                 ],
             )

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import os
-import zlib
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from unicodedata import name
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from probes.schema.evidence.words import Encoding
 
+if TYPE_CHECKING:
     from probes.engines.transformers.engine import TransformersEngine as Model
 
 SPACE = "▁"
@@ -20,25 +16,6 @@ SPACE = "▁"
 
 
 _EAST_ASIAN = ("CJK UNIFIED", "CJK COMPATIBILITY IDEOGRAPH", "HIRAGANA", "KATAKANA")
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """A text and what the tokenizer makes of it.
-
-    Attributes:
-        text: what was encoded.
-        ids: its token ids, special tokens included.
-        pieces: the piece each id stands for.
-    """
-
-    text: str
-    ids: list[int]
-    pieces: list[str]
-
-    def as_evidence(self) -> dict[str, Any]:
-        """The same as plain data."""
-        return asdict(self)
 
 
 def encoding(model: Model, text: str) -> Encoding:
@@ -49,7 +26,7 @@ def encoding(model: Model, text: str) -> Encoding:
     ['<s>', '▁', '日', '本']
     """
     ids = model.encode(text)
-    return Encoding(text, ids, pieces(model, ids))
+    return Encoding(text=text, ids=ids, pieces=pieces(model, ids))
 
 
 def pieces(model: Model, ids: list[int]) -> list[str]:
@@ -124,14 +101,3 @@ def han_and_kana_pieces(model: Model) -> list[str]:
         for piece in vocabulary(model)
         if any(name(c, "").startswith(_EAST_ASIAN) for c in piece)
     ]
-
-
-def packed(pieces: Sequence[str]) -> str:
-    """A list of pieces as a record can hold it: their JSON, deflated (zlib), in base64.
-
-    >>> import base64, json, zlib
-    >>> json.loads(zlib.decompress(base64.b64decode(packed(["<s>", "▁The"]))))
-    ['<s>', '▁The']
-    """
-    text = json.dumps(list(pieces), ensure_ascii=False, separators=(",", ":"))
-    return base64.b64encode(zlib.compress(text.encode("utf-8", "backslashreplace"), 9)).decode()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from probes.engines.base import Generation, Prompt
 from probes.engines.base import LogitsEngine as Model
 from probes.engines.session_cache import once_per_session
 from probes.measure.decoding import probability_of_greedy
+from probes.schema.evidence.texts import SampleVariety
 from probes.schema.sampling import Sampling
 from probes.stats import sampling_reference as filters
 from probes.stats.goodness_of_fit import poisson_binomial_cdf
@@ -45,13 +45,13 @@ class Variety:
     distinct_texts: int
     distinct_4_grams: float
 
-    def as_evidence(self) -> dict[str, Any]:
-        """The same in short: means, counts and three of the texts."""
-        return asdict(self) | {
-            "texts": self.texts[:3],
+    def summary(self) -> SampleVariety:
+        """Return means, counts and three of the texts."""
+        means = {
             "entropies": float(np.mean(self.entropies)),
             "log_likelihoods": float(np.mean(self.log_likelihoods)),
         }
+        return SampleVariety(**asdict(self) | means | {"texts": self.texts[:3]})
 
 
 @once_per_session

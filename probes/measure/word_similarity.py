@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.spatial.distance import cdist
 
+from probes.schema.evidence.words import WordPoint
 from probes.stats import permutation, projection, similarity
 
 if TYPE_CHECKING:
@@ -126,11 +127,11 @@ class WordProjection:
     centroids: dict[str, Floats]
     distortion: Distortion
 
-    def points(self) -> list[dict[str, Any]]:
+    def points(self) -> list[WordPoint]:
         """Return each word with its group and coordinates."""
         places = self.projection.coordinates.round(DECIMALS).tolist()
         return [
-            {"word": word, "group": group, "x": x, "y": y}
+            WordPoint(word=word, group=group, x=x, y=y)
             for word, group, (x, y) in zip(
                 self.words.all, self.words.group_names, places, strict=True
             )

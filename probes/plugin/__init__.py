@@ -22,7 +22,7 @@ from probes._util.version import __version__
 from probes.errors import UndecidableError, UnusableTargetError, UserError, did_you_mean
 from probes.plugin import devices, markers, verdicts
 from probes.plugin.ending import TERMINATED, Ending
-from probes.plugin.evidence import as_json
+from probes.plugin.evidence import as_json, find_problems
 from probes.plugin.run import Expected, Message, Run
 from probes.plugin.session import DEFAULT_TARGET, Session, asks_for_cuda, choose
 from probes.plugin.summary import decided, summary
@@ -31,7 +31,7 @@ from probes.report.text.console import format_comparison
 from probes.report.text.markdown import summarize_comparison, summarize_run
 from probes.results.journal import check_writable
 from probes.results.reading import REPORT_FILE, read
-from probes.schema.claim import Claim
+from probes.schema.claim import Claim, catalogue
 from probes.schema.comparison import Outcome, parse_outcomes
 from probes.schema.record import Check, Cost, Rate
 
@@ -486,9 +486,10 @@ def evidence(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
     """What the claim rests on: numbers and texts by name, shown in the report."""
     request.node.stash[_EVIDENCE] = values = dict[str, Any]()
     yield values
-    _, refused = as_json(values)
-    if refused:
-        pytest.fail("; ".join(refused), pytrace=False)
+    claim = request.node.stash.get(_CLAIM, None)
+    problems = find_problems(values, built_in=claim is not None and claim.id in catalogue())
+    if problems:
+        pytest.fail("; ".join(problems), pytrace=False)
 
 
 @pytest.fixture

@@ -1,12 +1,16 @@
-"""Evidence as a test attaches it, turned into what a record can hold."""
+"""Turn evidence, as a test attaches it, into what a record can hold."""
 
 from __future__ import annotations
 
 import json
 import math
+from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
+
 from probes._util.text import shorten
+from probes.schema.evidence import find_misfits
 from probes.schema.record import to_storable
 
 if TYPE_CHECKING:
@@ -23,13 +27,10 @@ _SHORTEST_ELEMENT = 2
 
 
 def as_json(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Evidence as JSON holds it, and what could not be kept.
+    """Return the evidence that JSON can hold, and a line for each value that it cannot.
 
-    Numbers and arrays of numpy and torch become plain ones. Of evidence that is too large the long
-    texts are cut, and say so. Whatever cannot be kept leaves all else untouched.
-
-    Returns:
-        The values that can be stored, and a line for each that cannot.
+    Numbers and arrays of numpy and torch become plain ones, dataclasses and models become
+    dictionaries. In evidence that is too large, long texts are cut and marked as cut.
 
     >>> as_json({"ids": (1, 415), "seen": {1}})[0]
     {'ids': [1, 415]}
@@ -48,8 +49,26 @@ def as_json(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return kept, refused
 
 
+def find_problems(values: Mapping[str, Any], *, built_in: bool) -> list[str]:
+    """Describe evidence that a record cannot hold, or that the report could not read.
+
+    Args:
+        values: evidence by name.
+        built_in: whether it is a built-in claim's: the names of another's mean what it likes.
+
+    >>> find_problems({"top_ten": 10}, built_in=True)
+    ["evidence 'top_ten' does not fit MostLikely: Input should be a valid list"]
+    >>> find_problems({"top_ten": 10}, built_in=False)
+    []
+    """
+    _, refused = as_json(values)
+    if refused or not built_in:
+        return refused
+    return find_misfits({name: _plain(value) for name, value in values.items()})
+
+
 def _stored(value: Any) -> tuple[Any, str | None]:
-    """A value as it is stored, or else why it cannot be."""
+    """Return a value as it is stored, or why it cannot be."""
     try:
         return _within_limit(_fitting(to_storable(_plain(value)))), None
     except RecursionError:
@@ -59,13 +78,17 @@ def _stored(value: Any) -> tuple[Any, str | None]:
 
 
 def _plain(value: Any) -> Any:
-    """The same built of None, bool, int, float, str, list and dict alone."""
+    """Return the value made of None, bool, int, float, str, list and dict."""
     if hasattr(value, "tolist"):
         return _plain(_small(value).tolist())
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
+    if isinstance(value, BaseModel):
+        return _plain(value.model_dump())
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, dict):
         return {_key(key): _plain(item) for key, item in value.items()}
     raise TypeError(

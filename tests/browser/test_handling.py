@@ -3,7 +3,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import random
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
@@ -173,13 +172,12 @@ def expected(logits: torch.Tensor, answer: int | None, sampling: Sampling) -> di
 def test_the_page_computes_what_python_computes(show: Show) -> None:
     import torch
 
-    from probes.measure.distribution import Distribution
+    from probes.schema.evidence.distributions import Distribution
 
     opened = show(handled())
-    names = [field.name for field in fields(Distribution)]
     apart = 0.0
     for number, kept in enumerate(distributions()):
-        whole = Distribution(**{name: kept[name] for name in names})
+        whole = Distribution.model_validate(kept)
         values = whole.logits() if whole.tail else whole.head
         logits = torch.as_tensor(values, dtype=torch.float64)
         listed = kept["answer"] is not None and kept["answer"] - 100 < 200

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, SPELLED_BOS, STORIES
 from probes.engines.transformers import warpers
 from probes.measure import decoding, distribution, temperature, token_trace
+from probes.schema.evidence.distributions import Distributions, HiddenTopK, MostLikely
+from probes.schema.evidence.texts import SampledText, Trace
 from probes.schema.sampling import NARROW_HOT, NEAR_GREEDY, WIDE_HOT, Sampling
 from probes.stats import sampling_reference, testing_logits
 
@@ -80,7 +82,7 @@ def test_tokyo_leads_a_distribution(model: Model, evidence: Evidence) -> None:
     top = decoding.most_likely(model, CAPITAL_OF_JAPAN)
     logits = model.logits(CAPITAL_OF_JAPAN)[-1]
     total = float(sampling_reference.log_probabilities(logits).exp().sum())
-    evidence["top_ten"] = [asdict(candidate) for candidate in top]
+    evidence.update(MostLikely(top_ten=top).as_evidence())
     evidence["sum_of_probabilities"] = total
     assert total == pytest.approx(1, abs=1e-9), f"the probabilities sum to {total}"
     assert top[0].text.strip() == "Tokyo", f"{top[0].text!r} leads, not 'Tokyo'"
@@ -91,7 +93,7 @@ def test_what_is_kept_of_a_distribution_is_the_whole_of_it(
     model: Model, evidence: Evidence
 ) -> None:
     kept = [distribution.distribution(model, *each) for each in EXPLORED]
-    evidence["distributions"] = [asdict(each) for each in kept]
+    evidence.update(Distributions(distributions=kept).as_evidence())
     errors = {
         (each.prompt, setting): distribution.largest_error(model, each, sampling)
         for each in kept
@@ -140,7 +142,7 @@ def test_entropy_rises_and_the_ranking_stays(model: Model, evidence: Evidence, p
     if sampling_reference.is_uniform(logits):
         pytest.skip("to it all tokens are equally likely, at any temperature")
     shape = temperature.shape(logits)
-    evidence.update(asdict(shape))
+    evidence.update(shape.as_evidence())
     assert shape.rises_strictly, (
         "entropy does not rise with the temperature: "
         f"{', '.join(f'{entropy:.3g}' for entropy in shape.entropies)} nats"
@@ -262,7 +264,7 @@ def test_nucleus_of_the_models_own_logits(
 @pytest.mark.claim("nucleus-adapts")
 def test_nucleus_grows_with_the_flatness(model: Model, evidence: Evidence) -> None:
     nuclei = decoding.nuclei(model, [*PROMPTS], length=20, p=0.9)
-    evidence.update(asdict(nuclei))
+    evidence.update(nuclei.as_evidence())
     if nuclei.entropy_range < 0.5:
         pytest.skip("its distributions are all about equally flat")
     sharpest, flattest = nuclei.sizes[0], nuclei.sizes[-1]
@@ -286,12 +288,12 @@ def test_generate_chooses_from_the_logits_filtered_in_order(
     settings = {k: v for k, v in sampling.arguments().items() if k != "do_sample"}
     text = decoding.sampled(model, STORIES[0], 12, seed, **settings)
     steps = decoding.compare_filters(text.logits, text.scores, sampling)
-    evidence["settings"], evidence["text"] = settings, text.text
-    evidence["steps"] = [asdict(step) for step in steps]
+    evidence["settings"], evidence["text"], evidence["steps"] = settings, text.text, steps
     traced = token_trace.trace(
         model, text.ids, text.logits, text.scores, after=model.encode_prompt(STORIES[0])
     )
-    evidence["trace"] = {"prompt": STORIES[0], "steps": [asdict(step) for step in traced]}
+    trace = Trace(prompt=STORIES[0], steps=traced)
+    evidence.update(SampledText(settings=settings, trace=trace).as_evidence())
     as_the_settings_say(steps)
 
 
@@ -340,7 +342,7 @@ def test_top_k_50_applies_unasked(model: Model, seed: int, evidence: Evidence, p
     text = decoding.sampled(model, prompt, 4, seed, temperature=1.4, top_p=0.9)
     unfiltered = decoding.sampled(model, prompt, 4, seed, temperature=1.4, top_p=0.9, top_k=0)
     sizes = [sampling_reference.count_kept(t.scores).tolist() for t in (text, unfiltered)]
-    evidence["kept_by_default"], evidence["kept_with_top_k_0"] = sizes
+    evidence.update(HiddenTopK(kept_by_default=sizes[0], kept_with_top_k_0=sizes[1]).as_evidence())
     evidence["text_by_default"], evidence["text_with_top_k_0"] = text.text, unfiltered.text
     with_50 = decoding.compare_filters(
         text.logits, text.scores, Sampling(temperature=1.4, top_p=0.9, top_k=50)

@@ -17,6 +17,8 @@ from probes.measure import (
     repetition,
     token_trace,
 )
+from probes.schema.evidence.distributions import KeptPrompts
+from probes.schema.evidence.texts import BeamComparison, Trace, TracedText
 from probes.stats import goodness_of_fit
 from probes.stats.rounding import logit_tolerance
 
@@ -65,7 +67,8 @@ def test_what_greedy_chose_is_the_argmax_of_a_forward_pass_of_its_own(
     traced = token_trace.trace(
         model, text.ids[0], logits, after=text.prompt_ids, noise=again.largest_change
     )
-    evidence["trace"] = {"prompt": PROMPTS[0], "steps": [asdict(step) for step in traced]}
+    trace = Trace(prompt=PROMPTS[0], steps=traced)
+    evidence.update(TracedText(trace=trace).as_evidence())
     tolerance = logit_tolerance([decoding.step_logits(text)], model.facts().dtype)
     assert again.largest_change <= tolerance, (
         f"in a pass of its own a logit changes by {again.largest_change:.2g}, where rounding "
@@ -85,7 +88,7 @@ def widest(variation: Variation) -> Difference:
 def differences(evidence: Evidence, variations: Iterable[Variation]) -> list[Variation]:
     """What the variations changed, put into the evidence."""
     found = list(variations)
-    evidence["variations"] = [asdict(variation) for variation in found]
+    evidence["variations"] = found
     return found
 
 
@@ -139,7 +142,7 @@ def test_greedy_text_is_the_same_however_it_is_made(
 def test_logits_are_the_same_in_any_number_of_rows(model: Model, evidence: Evidence) -> None:
     token = model.encode(CAPITAL_OF_JAPAN, add_special_tokens=False)[0]
     found = determinism.by_rows(model, token)
-    evidence["rows"] = [asdict(each) for each in found]
+    evidence["rows"] = found
     for each in found:
         assert each.explained, (
             f"in {each.rows} rows a logit changes by {each.noise:.2g}, where rounding explains "
@@ -154,9 +157,12 @@ def test_logits_are_the_same_in_any_batch(model: Model, evidence: Evidence) -> N
     groups = reference_prompts.shared_prompts().values()
     prompts = [prompt for group in groups for prompt in group]
     kept = reference_prompts.kept(model, prompts)
-    evidence["noise"], evidence["tolerance"] = kept.noise, kept.tolerance
     evidence["prompts"], evidence["positions"] = len(prompts), sum(len(p.ids) for p in kept.prompts)
-    evidence["kept_prompts"] = [asdict(prompt) for prompt in kept.prompts]
+    evidence.update(
+        KeptPrompts(
+            kept_prompts=kept.prompts, noise=kept.noise, tolerance=kept.tolerance
+        ).as_evidence()
+    )
     assert kept.noise <= kept.tolerance, (
         f"logits change by {kept.noise:.2g} with the batch, where rounding explains "
         f"{kept.tolerance:.2g}"
@@ -211,7 +217,7 @@ def test_long_greedy_text_repeats_itself_more_than_sampled_text(
             f"none of its greedy texts is longer than {longest}: too short to repeat itself"
         )
     found = repetition.greedy_against_sampled(model, stories, samples=8, seed=seed)
-    evidence.update(asdict(found))
+    evidence.update(found.as_evidence())
     assert found.greedy_distinct < found.sampled_distinct, (
         f"greedy text repeats itself no more: {found.greedy_distinct:.1%} of its 4-grams are "
         f"distinct, of sampled text {found.sampled_distinct:.1%}"
@@ -241,7 +247,7 @@ def test_best_of_four_beams_is_no_less_likely_than_greedy(
     text = greedy(20)[PROMPTS.index(prompt)]
     rounding = 20 * logit_tolerance([decoding.step_logits(text)], model.facts().dtype)
     beams = decoding.search(model, prompt, beams=4, length=20)
-    evidence["greedy"], evidence["four_beams"] = asdict(one), asdict(beams)
+    evidence.update(BeamComparison(greedy=one, four_beams=beams).as_evidence())
     assert beams.log_probability >= one.log_probability - rounding, (
         f"the best of four beams has a log-probability of {beams.log_probability:.2f}: "
         f"{one.log_probability - beams.log_probability:.2g} below greedy decoding"

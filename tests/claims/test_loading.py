@@ -73,7 +73,7 @@ def test_decoder_linear_layers_are_4_bit_and_no_others(
     model: Model, in_nf4: Model, evidence: Evidence
 ) -> None:
     layers = quantization.linear_layers(in_nf4)
-    evidence["layers"] = [asdict(layer) for layer in layers]
+    evidence["layers"] = layers
     wrong = [x.name for x in layers if x.four_bit is not (x.role == "decoder")]
     assert any(layer.four_bit for layer in layers), "no layer is 4-bit"
     assert not wrong, f"stored otherwise than claimed: {wrong}"
@@ -92,7 +92,7 @@ def test_4_bit_weights_take_the_memory_arithmetic_says(
     model: Model, in_nf4: Model, evidence: Evidence
 ) -> None:
     memory = quantization.memory(in_nf4)
-    evidence.update(asdict(memory))
+    evidence.update(memory.as_evidence())
     assert memory.linear_bytes == memory.expected_linear_bytes, (
         f"the 4-bit layers take {memory.linear_bytes:,} bytes, not {memory.expected_linear_bytes:,}"
     )
@@ -101,7 +101,7 @@ def test_4_bit_weights_take_the_memory_arithmetic_says(
 @pytest.mark.claim("load-nf4")
 def test_mistral_7b_takes_4_45_gb_by_the_same_arithmetic(model: Model, evidence: Evidence) -> None:
     memory = quantization.mistral_7b_memory()
-    evidence.update(asdict(memory))
+    evidence.update(memory.as_evidence())
     for name, found, known, rel in (
         ("parameters in linear layers", memory.linear_parameters, 6.979e9, 1e-3),
         ("bytes in NF4", memory.total_bytes, 4.45e9, 2e-3),
@@ -115,7 +115,7 @@ def test_4_bit_weights_are_the_nearest_levels(
     model: Model, in_nf4: Model, unquantized: Model, evidence: Evidence
 ) -> None:
     errors = list(quantization.layer_errors(in_nf4, unquantized))
-    evidence["layers"] = [asdict(error) for error in errors]
+    evidence["layers"] = errors
     worst = max(error.worst for error in errors)
     one_row = max(error.one_row for error in errors)
     # bfloat16 kernels round the levels once more: by up to 1/256 of a weight, 0.026 of the gap.

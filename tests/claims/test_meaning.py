@@ -11,6 +11,15 @@ import pytest
 from probes.data import word_lists
 from probes.engines.session_cache import once_per_session
 from probes.measure import embeddings, tokenizer, word_similarity
+from probes.schema.evidence.words import (
+    EmbeddingPlane,
+    EmbeddingSimilarities,
+    HeadSimilarities,
+    LayerSimilarities,
+    SharedPieces,
+    WordPlane,
+    WordSimilarities,
+)
 from probes.stats import permutation, similarity
 
 if TYPE_CHECKING:
@@ -72,7 +81,7 @@ def close(found: npt.NDArray[Any], expected: npt.NDArray[Any]) -> bool:
 def test_a_words_vector_is_the_mean_of_its_pieces_rows(model: Model, evidence: Evidence) -> None:
     words = [word for each in lists(model) for word in each.all]
     stored = embeddings.storage(model.embedding())
-    evidence["embedding"] = asdict(stored)
+    evidence["embedding"] = stored
     assert not stored.quantized, kept_as(stored)
     vectors = embeddings.word_vectors(model, words)
     evidence["shape"], evidence["dtype"] = list(vectors.shape), vectors.dtype.name
@@ -163,9 +172,11 @@ def test_words_are_closer_to_their_own_group_than_to_others(
     first, *others = lists(model)
     found = measure_groups(model, first)
     evidence.update(found.as_evidence())
-    evidence["other_lists"] = {
-        words.name: measure_groups(model, words).as_evidence() for words in others
+    other_lists = {
+        words.name: WordSimilarities(**measure_groups(model, words).as_evidence())
+        for words in others
     }
+    evidence.update(EmbeddingSimilarities(**evidence, other_lists=other_lists).as_evidence())
     groups_verdict(found)
     assert not found.misplaced, f"nearer another group: {', '.join(found.misplaced)}"
 
@@ -178,7 +189,7 @@ def test_the_unrelated_words_are_not_a_group(model: Model, evidence: Evidence) -
         pytest.skip("the list of words has no unrelated ones")
     groups = {name: test.statistic for name, test in found.cohesion.items()}
     evidence["unrelated"] = [*words.unrelated]
-    evidence["cohesion_of_unrelated"] = asdict(found.unrelated)
+    evidence["cohesion_of_unrelated"] = found.unrelated
     evidence["cohesion_of_groups"] = groups
     alike, least = found.unrelated.statistic, min(groups.values())
     assert alike < least, (
@@ -214,10 +225,9 @@ def test_words_lie_nearest_the_centroid_of_their_own_group(
 ) -> None:
     first, *others = lists(model)
     found = measure_projection(model, first)
-    evidence.update(projection_evidence(found))
-    evidence["other_lists"] = {
-        words.name: projection_evidence(measure_projection(model, words)) for words in others
-    }
+    other_lists = {words.name: plane(measure_projection(model, words)) for words in others}
+    evidence.update(plane(found).as_evidence())
+    evidence.update(EmbeddingPlane(**evidence, other_lists=other_lists).as_evidence())
     assert found.test.p_value < permutation.ALPHA, (
         f"{found.test.p_value:.1%} of random groupings lie as clearly apart: the silhouette is "
         f"{found.test.statistic:.3f}"
@@ -233,13 +243,14 @@ def variance_shares(vectors: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     return shares
 
 
-def projection_evidence(found: WordProjection) -> Evidence:
-    return {
-        "points": found.points(),
-        "explained_variance": found.projection.shares.tolist(),
+def plane(found: WordProjection) -> WordPlane:
+    more = {
         "silhouette_test": asdict(found.test),
         "words_nearer_another_centroid": found.misplaced,
     }
+    return WordPlane(
+        points=found.points(), explained_variance=found.projection.shares.tolist(), **more
+    )
 
 
 @pytest.mark.claim("pca-loss")
@@ -293,8 +304,10 @@ def test_royalty_is_farther_from_people_than_people_from_the_unrelated(
 def test_the_output_heads_rows_group_the_words(model: Model, evidence: Evidence) -> None:
     words = lists(model)[0]
     found = word_similarity.measure_groups(embeddings.head_vectors(model, words.all), words)
-    evidence["tied_to_the_embedding"] = embeddings.tied(model)
-    evidence.update(found.as_evidence())
+    similarities = HeadSimilarities(
+        **found.as_evidence(), tied_to_the_embedding=embeddings.tied(model)
+    )
+    evidence.update(similarities.as_evidence())
     groups_verdict(found)
 
 
@@ -302,8 +315,8 @@ def test_the_output_heads_rows_group_the_words(model: Model, evidence: Evidence)
 def test_hidden_states_of_a_middle_layer_group_the_words(model: Model, evidence: Evidence) -> None:
     words = lists(model)[0]
     found = word_similarity.measure_groups(hidden_vectors(model, words), words)
-    evidence["layer"] = embeddings.middle_layer(model)
-    evidence.update(found.as_evidence())
+    similarities = LayerSimilarities(**found.as_evidence(), layer=embeddings.middle_layer(model))
+    evidence.update(similarities.as_evidence())
     evidence["mean_inside_minus_across_in_the_embedding"] = measure_groups(
         model, words
     ).test.statistic
@@ -318,12 +331,12 @@ def test_words_that_share_a_piece_are_closer_than_those_that_share_none(
     cosines = similarity.cosine_matrix(embeddings.word_vectors(model, words))
     shared = embeddings.shared_pieces(model, words)
     test = permutation.compare_pairs_with_chance(cosines, shared)
-    evidence["pieces"] = {
-        word: tokenizer.pieces(model, embeddings.word_ids(model, word)) for word in words
-    }
+    pieces = {word: tokenizer.pieces(model, embeddings.word_ids(model, word)) for word in words}
     evidence["pairs_that_share"] = int(similarity.upper_triangle(shared).sum())
-    evidence["permutation_test"] = asdict(test)
-    evidence["cosine_matrix"] = cosines.round(4).tolist()
+    evidence["permutation_test"] = test
+    evidence.update(
+        SharedPieces(pieces=pieces, cosine_matrix=cosines.round(4).tolist()).as_evidence()
+    )
     assert test.p_value < permutation.ALPHA, (
         f"{test.p_value:.1%} of random choices of pairs are as clear: of words that share a piece "
         f"the cosine is {test.statistic:.2g} above that of others"

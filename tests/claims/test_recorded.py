@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from probes.data.tokenizer_texts import PROMPTS
 from probes.measure import decoding, recorded_outputs
+from probes.schema.evidence.texts import KeptTexts
 from probes.schema.recorded_output import REMEDY, Recording, list_changes
 from probes.stats.near_tie import judge_number, judge_text
 from probes.stats.rounding import logit_tolerance
@@ -52,7 +52,7 @@ def test_greedy_texts_are_the_recorded_ones(
         if prompt in old
     ]
     now = {prompt: recorded_outputs.recorded_text(text) for prompt, text in texts.items()}
-    evidence["kept_texts"] = [text.model_dump(mode="json") for text in now.values()]
+    evidence.update(KeptTexts(kept_texts=[*now.values()]).as_evidence())
     decide(recorded, Recording(made=recorded.made, texts=now), findings, evidence)
 
 
@@ -77,7 +77,7 @@ def decide(recorded: Recorded, now: Recording, findings: list[Finding], evidence
     if uncompared or old is None:
         evidence["outputs"] = now.model_dump(mode="json", include={"texts", "numbers"})
         pytest.skip(uncompared)
-    evidence["findings"] = [asdict(finding) for finding in findings]
+    evidence["findings"] = findings
     evidence["largest_share_of_tolerance"] = max((f.share for f in findings), default=0.0)
     evidence["near_ties"] = [f.reason for f in findings if f.holds and f.reason]
     evidence["not_recorded_before"] = sorted(now.names - old.names)

@@ -9,6 +9,7 @@ import pytest
 
 from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, CAPITALS, STORIES
 from probes.measure import decoding, sampling_fit, variety
+from probes.schema.evidence.texts import Collapse, HotSamples, Reproduction
 from probes.schema.sampling import GRID, NARROW_HOT, NEAR_GREEDY, WIDE_HOT, Sampling
 from probes.stats import goodness_of_fit
 
@@ -42,13 +43,13 @@ def test_near_greedy_sampling_reproduces_the_greedy_text(
     model: Model, greedy_capitals: Capitals, evidence: Evidence, country: str
 ) -> None:
     text, _ = greedy_capitals(20)[country]
-    evidence["greedy"] = text.text
     evidence["probability"] = p = decoding.probability_of_greedy(text, NEAR_GREEDY)
     evidence["probability_that_five_agree"] = p**RUNS
-    evidence["grid"] = [
-        asdict(sampling) | {"probability": decoding.probability_of_greedy(text, sampling)}
+    grid = [
+        Reproduction(**asdict(sampling), probability=decoding.probability_of_greedy(text, sampling))
         for sampling in GRID
     ]
+    evidence.update(Collapse(greedy=text.text, grid=grid).as_evidence())
     assert p > 0.99, f"sampling gives the greedy text with probability {p:.3f} only"
 
 
@@ -73,9 +74,9 @@ def test_five_hot_runs_differ_though_the_nucleus_is_narrow(
     # Texts that differ within ten tokens differ within twenty.
     texts = decoding.possible_texts(model, prompt, NARROW_HOT, 10)
     all_agree = texts.agreement(runs=RUNS)
-    evidence["probability_that_five_agree"] = asdict(all_agree)
-    evidence["probability_that_two_agree"] = asdict(texts.agreement())
-    evidence["expected_different_texts_of_five"] = asdict(texts.expected_distinct(RUNS))
+    evidence["probability_that_five_agree"] = all_agree
+    evidence["probability_that_two_agree"] = texts.agreement()
+    evidence["expected_different_texts_of_five"] = texts.expected_distinct(RUNS)
     evidence["likeliest_texts"] = [
         {"text": model.decode(ids), "probability": p}
         for ids, p in zip(texts.ids[:5], texts.probabilities[:5].tolist(), strict=True)
@@ -96,7 +97,7 @@ def test_wide_hot_texts_vary_more_and_are_less_likely(
         ]
         for sampling in (NARROW_HOT, WIDE_HOT)
     )
-    evidence["narrow_hot"], evidence["wide_hot"] = narrow.as_evidence(), wide.as_evidence()
+    evidence.update(HotSamples(narrow_hot=narrow.summary(), wide_hot=wide.summary()).as_evidence())
     flatter = variety.p_value_of_larger(wide.entropies, narrow.entropies)
     less_likely = variety.p_value_of_larger(narrow.log_likelihoods, wide.log_likelihoods)
     evidence["p_value_of_entropy"], evidence["p_value_of_log_likelihood"] = flatter, less_likely

@@ -10,6 +10,7 @@ import pytest
 from probes.data import published, questions
 from probes.data.tokenizer_texts import STORIES
 from probes.measure import knowledge, stories, variety
+from probes.schema.evidence.texts import AnswerBounds, TaskSetting, TaskSettings
 from probes.schema.sampling import GRID, NEAR_GREEDY, NUCLEI, TEMPERATURES, WIDE_HOT, Sampling
 from probes.stats import goodness_of_fit
 
@@ -62,9 +63,9 @@ def test_near_greedy_answers_most_questions_and_wide_hot_fewer(
     near, wide = found.mean(NEAR_GREEDY), found.mean(WIDE_HOT)
     evidence["questions"] = len(asked_questions(model))
     evidence["right_within_tokens"] = knowledge.LENGTH
-    evidence["near_greedy"], evidence["wide_hot"] = asdict(near), asdict(wide)
+    evidence["near_greedy"], evidence["wide_hot"] = near, wide
     test = knowledge.compared(model, asked_questions(model), NEAR_GREEDY, WIDE_HOT, seed)
-    evidence["compared_by_question"] = asdict(test)
+    evidence["compared_by_question"] = test
     evidence["each"] = [
         {
             "question": question.prompt,
@@ -97,7 +98,7 @@ def test_drawn_answers_are_right_as_often_as_computed(
 ) -> None:
     found = knowledge.drawn(model, asked_questions(model), sampling, seed)
     evidence["questions"], evidence["right"] = len(found.right), sum(found.right)
-    evidence["expected"] = asdict(found.expected)
+    evidence["expected"] = found.expected
     evidence["p_of_so_few"], evidence["p_of_so_many"] = found.p_few, found.p_many
     evidence["right_by_other_questions_keys"] = found.by_other_keys
     evidence["wrong_answers"] = {
@@ -140,16 +141,20 @@ def test_accuracy_falls_as_temperature_rises(
 ) -> None:
     settings = [Sampling(temperature=t, top_p=top_p) for t in TEMPERATURES]
     means = [accuracy(model).mean(setting) for setting in settings]
-    evidence["temperatures"] = [*TEMPERATURES]
-    evidence["at_least"] = [bounds.lower for bounds in means]
-    evidence["at_most"] = [bounds.upper for bounds in means]
+    evidence.update(
+        AnswerBounds(
+            temperatures=[*TEMPERATURES],
+            at_least=[bounds.lower for bounds in means],
+            at_most=[bounds.upper for bounds in means],
+        ).as_evidence()
+    )
     for place, hotter in enumerate(means[1:], start=1):
         coolest = min(bounds.upper for bounds in means[:place])
         assert hotter.lower <= coolest + 1e-9, f"more are right at T = {TEMPERATURES[place]}"
     if top_p < max(NUCLEI):
         return  # a narrow nucleus may hold the answer alone at any temperature
     test = knowledge.compared(model, asked_questions(model), settings[0], settings[-1], seed)
-    evidence["coolest_against_hottest"] = asdict(test)
+    evidence["coolest_against_hottest"] = test
     assert test.p_value < knowledge.ALPHA, (
         f"no clear fall: {test.difference:.3f}, p = {test.p_value:.2g}, by {test.by}"
     )
@@ -203,12 +208,17 @@ def test_facts_want_near_greedy_and_stories_want_sampling(
     facts = accuracy(model)
     drawn = stories.grid(model, seed)
     varieties = {setting: stories.variety(drawn[setting]) for setting in GRID}
-    evidence["settings"] = [
-        named(setting)
-        | {"right_least": facts.mean(setting).lower, "right_most": facts.mean(setting).upper}
-        | asdict(varieties[setting])
+    settings = [
+        TaskSetting(
+            top_p=setting.top_p or 1,
+            temperature=setting.temperature,
+            right_least=facts.mean(setting).lower,
+            right_most=facts.mean(setting).upper,
+            **asdict(varieties[setting]),
+        )
         for setting in GRID
     ]
+    evidence.update(TaskSettings(settings=settings).as_evidence())
     evidence["stories"] = {
         name: {opening: told[0].text for opening, told in zip(STORIES, drawn[s], strict=True)}
         for name, s in DRAWN.items()
@@ -222,7 +232,7 @@ def test_facts_want_near_greedy_and_stories_want_sampling(
     varies = variety.p_value_of_larger(
         *([s.entropy for told in drawn[at] for s in told] for at in (WIDE_HOT, NEAR_GREEDY))
     )
-    evidence["fewer_right_at_wide_hot"] = asdict(fewer)
+    evidence["fewer_right_at_wide_hot"] = fewer
     evidence["p_value_of_entropies"] = varies
     most = facts.mean(NEAR_GREEDY).upper
     better = [named(s) for s in GRID if facts.mean(s).lower > most + 1e-9]

@@ -22,6 +22,7 @@ from probes.data.tokenizer_texts import (
     fuzz_texts_with_special_tokens,
 )
 from probes.measure import sentencepiece_reference, tokenizer
+from probes.schema.evidence.words import DoubleBos, Encoding
 
 if TYPE_CHECKING:
     from probes import Model
@@ -52,12 +53,12 @@ def is_an_exception(model: Model, text: str) -> bool:
     return any(token in text for token in (*model.tokenizer.all_special_tokens, "▁"))
 
 
-def got_other_ids(found: tokenizer.Encoding, expected: list[int]) -> str:
+def got_other_ids(found: Encoding, expected: list[int]) -> str:
     """What an encoding is and what it should be."""
     return f"{found.text!r} gives {found.ids} ({' '.join(found.pieces)}), not {expected}"
 
 
-def spelled_otherwise(found: tokenizer.Encoding, expected: list[str]) -> str:
+def spelled_otherwise(found: Encoding, expected: list[str]) -> str:
     """What the pieces are and what they should be."""
     return f"{found.text!r} has the pieces {found.pieces}, not {expected}"
 
@@ -263,8 +264,8 @@ def test_a_spelled_special_token_and_a_spelled_space_are_the_exceptions(
 @pytest.mark.claim("double-bos")
 def test_a_spelled_bos_is_a_second_one(model: Model, evidence: Evidence) -> None:
     found = tokenizer.encoding(model, SPELLED_BOS)
-    evidence.update(found.as_evidence())
-    evidence["decoded"] = decoded = model.decode(found.ids)
+    decoded = model.decode(found.ids)
+    evidence.update(DoubleBos(**found.as_evidence(), decoded=decoded).as_evidence())
     expected = [1, 1, 1824, 349, 272, 5565, 302, 2969, 3543, 28804, 28705]
     assert found.ids == expected, got_other_ids(found, expected)
     assert decoded.count("<s>") == 2, f"BOS is {decoded.count('<s>')} times in {decoded!r}"
@@ -287,7 +288,7 @@ def test_ids_are_those_of_the_sentencepiece_model(
         model, reference, [*texts(count, seed=20231010)]
     )
     evidence["texts"], evidence["disagreements"] = count, len(differing)
-    evidence["examples"] = [found.as_evidence() for found in differing[:5]]
+    evidence["examples"] = differing[:5]
     assert not differing, (
         f"{len(differing)} of {count} texts get other ids than the reference: "
         f"{differing[0].in_words()}"

@@ -9,6 +9,7 @@ import pytest
 from probes.data import published
 from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, CAPITAL_OF_JAPAN_JA
 from probes.measure import embeddings, sentencepiece_reference, tokenizer
+from probes.schema.evidence.words import VocabularyTable
 
 if TYPE_CHECKING:
     from syrupy.assertion import SnapshotAssertion
@@ -75,7 +76,7 @@ def test_whole_table_is_the_recorded_one(
 ) -> None:
     table = tokenizer.vocabulary(model)
     evidence["entries"] = len(table)
-    evidence["table"] = tokenizer.packed(table)
+    evidence.update(VocabularyTable.pack(table).as_evidence())
     reference = sentencepiece_reference.Reference(sentencepiece_reference.MISTRAL_V1).pieces()
     other = [i for i, (a, b) in enumerate(zip(table, reference, strict=False)) if a != b]
     evidence["ids_of_other_pieces"] = other[:100]

@@ -1,14 +1,14 @@
-"""Evidence to handle on a page: distributions, traced texts, a vocabulary, made without a model."""
+"""Evidence for the interactive parts of a page, made without a model."""
 
 from __future__ import annotations
 
-import base64
-import json
-import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from probes.schema.evidence.distributions import Distribution, Token, tail_ranks
+from probes.schema.evidence.texts import Alternative, Trace, TraceStep
+from probes.schema.evidence.words import VocabularyTable
 from tests.support.samples import HOSTILE, check, header, planned, record
 
 if TYPE_CHECKING:
@@ -33,29 +33,25 @@ def distribution(
     head: int = 500,
     step: int = 7,
 ) -> dict[str, Any]:
-    """What is kept of a distribution; its tokens' ids are their ranks plus 100."""
+    """Return a distribution as evidence; its tokens' ids are their ranks plus 100."""
     kept = np.round(np.sort(logits)[::-1], 4)
-    size = len(kept)
-    ranks = sorted({*range(head, size, step), size - 1}) if size > head else []
-    top = [
-        {"id": 100 + rank, "text": f"token{rank}", "logit": float(logit)}
-        for rank, logit in enumerate(kept[:200])
-    ]
-    for token, text in zip(top, texts, strict=False):
-        token["text"] = text
-    return {
-        "prompt": prompt,
-        "answer": answer,
-        "vocabulary": size,
-        "top": top,
-        "head": kept[:head].tolist(),
-        "step": step,
-        "tail": kept[ranks].tolist(),
-    }
+    names = [*texts, *(f"token{rank}" for rank in range(len(texts), 200))]
+    return Distribution(
+        prompt=prompt,
+        answer=answer,
+        vocabulary=len(kept),
+        top=[
+            Token(id=100 + rank, text=text, logit=float(logit))
+            for rank, (text, logit) in enumerate(zip(names, kept[:200], strict=False))
+        ],
+        head=kept[:head].tolist(),
+        step=step,
+        tail=kept[tail_ranks(len(kept), head, step)].tolist(),
+    ).as_evidence()
 
 
 def distributions() -> list[dict[str, Any]]:
-    """Steep, flat, with ties, and so small that all of it is kept."""
+    """Return a steep one, a flat one, one with ties, and two of which every logit is kept."""
     rng = np.random.default_rng(5)
     steep = np.concatenate([rng.normal(-2, 2, 31_990), rng.normal(9, 3, 10)])
     ties = np.repeat(rng.normal(0, 2, 160), 25)
@@ -68,66 +64,55 @@ def distributions() -> list[dict[str, Any]]:
     ]
 
 
-def step(text: str, probability: float = 0.9, rank: int = 1, **more: Any) -> dict[str, Any]:
-    """One token of a text."""
-    alternatives = [{"text": f"{text}{n}", "probability": probability / n} for n in range(1, 6)]
-    return {
-        "id": 415,
-        "text": text,
-        "probability": probability,
-        "rank": rank,
-        "margin": 0.5,
-        "near_tie": False,
-        "entropy": 1.25,
-        "kept": 12,
-        "alternatives": alternatives,
-        **more,
-    }
-
-
-def traced(*texts: str) -> dict[str, Any]:
-    """A text of a likely token, a less likely one, one by a hair's breadth, and those given."""
-    return {
-        "prompt": "Once upon a time",
-        "steps": [
-            step(" there", 0.97),
-            step(" was", 0.3, rank=2),
-            step("\n", 0.02, near_tie=True, kept=31_000),
-            *(step(text) for text in texts),
+def step(text: str, probability: float = 0.9, rank: int = 1, **more: Any) -> TraceStep:
+    """Return one token of a text."""
+    usual: dict[str, Any] = {"margin": 0.5, "near_tie": False, "entropy": 1.25, "kept": 12}
+    return TraceStep(
+        id=415,
+        text=text,
+        probability=probability,
+        rank=rank,
+        alternatives=[
+            Alternative(text=f"{text}{n}", probability=probability / n) for n in range(1, 6)
         ],
-    }
+        **usual | more,
+    )
 
 
-def packed(pieces: Sequence[str]) -> str:
-    """A vocabulary as a record holds it."""
-    return base64.b64encode(zlib.compress(json.dumps(list(pieces)).encode())).decode()
+def traced(*texts: str, prompt: str = "Once upon a time") -> dict[str, Any]:
+    """Return a trace of a likely token, a less likely one, a near-tie, and the given texts."""
+    steps = [
+        step(" there", 0.97),
+        step(" was", 0.3, rank=2),
+        step("\n", 0.02, near_tie=True, kept=31_000),
+        *(step(text) for text in texts),
+    ]
+    return Trace(prompt=prompt, steps=steps).as_evidence()
 
 
 def handled(**evidence: Any) -> Record:
-    """A run whose evidence can be handled; what is named here replaces the usual."""
-    usual: dict[str, Any] = {
+    """Return a run with evidence for every interactive part; `evidence` replaces some of it."""
+    usual = {
         "distributions": distributions(),
-        "table": packed(PIECES),
+        "table": VocabularyTable.pack(PIECES).table,
         "trace": traced(),
     }
     values = usual | evidence
-    plan = header(
-        planned("vocab-table"), planned("next-token"), planned("filter-order"), planned("greedy")
-    )
-    drawn = {"temperature": 1.4, "top_p": 0.9}
+    claims = ("vocab-table", "next-token", "filter-order", "greedy")
+    settings = {"temperature": 1.4, "top_p": 0.9}
     return record(
         [
             ("vocab-table", check(values={"table": values["table"]})),
             ("next-token", check(values={"distributions": values["distributions"]})),
-            ("filter-order", check(values={"settings": drawn, "trace": values["trace"]})),
+            ("filter-order", check(values={"settings": settings, "trace": values["trace"]})),
             ("greedy", check(values={"trace": values["trace"]})),
         ],
-        plan,
+        header(*map(planned, claims)),
     )
 
 
 def hostile() -> Record:
-    """The same, with texts a careless page would obey."""
+    """Return the same with texts that a careless page would obey."""
     texts = [HOSTILE, LONG, "<!--<script>", "\u2028\u2029", "&lt;b&gt;", '"', "\\ud800"]
     logits = np.random.default_rng(1).normal(0, 1, 300)
     return handled(
@@ -135,6 +120,6 @@ def hostile() -> Record:
             distribution(logits, prompt, answer=100, texts=texts, head=200)
             for prompt in (HOSTILE, LONG, "<!--<script>")
         ],
-        trace=traced(*texts) | {"prompt": HOSTILE},
-        table=packed([*texts, *PIECES, "\ud800"]),
+        trace=traced(*texts, prompt=HOSTILE),
+        table=VocabularyTable.pack([*texts, *PIECES, "\ud800"]).table,
     )

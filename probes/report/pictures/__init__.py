@@ -1,8 +1,6 @@
-"""The pictures of a report: evidence in, drawings out, by claim.
+"""The pictures of a report: shapes of evidence in, drawings out.
 
-`measured` says what evidence each is made of, `meaning`, `choosing` and `tasks` make charts of it
-and `strips` rows of text, `svg` makes them safe for the page. A claim whose evidence is of another
-shape has no picture.
+`gallery` says what is drawn of each shape; the other modules draw it, and `svg` makes it safe.
 """
 
 from __future__ import annotations
@@ -20,16 +18,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawing, what it is called and how it is read."""
+    """A drawing with its title and its note."""
 
     key: str
     """Of its texts: `pictures.KEY.title` and `pictures.KEY.note`."""
     drawing: Markup
     """SVG, or text in boxes."""
     values: dict[str, object] = field(default_factory=dict)
-    """What stands in the braces of its note."""
+    """By the names in braces in its note."""
     numbers: tuple[str, ...] = ()
-    """What its marks say one by one, for those who do not see them; empty where they are many."""
+    """The text of each mark, for readers who do not see the picture; empty if they are many."""
 
     @property
     def title(self) -> Markup:
@@ -38,30 +36,30 @@ class Picture:
 
     @property
     def note(self) -> Markup:
-        """How it is read, in every language."""
+        """How to read it, in every language."""
         return say(f"pictures.{self.key}.note", **self.values)
 
 
 def draw(record: Record) -> dict[str, tuple[Picture, ...]]:
-    """The pictures of a record, by claim id; of claims that have any."""
+    """Draw the pictures of a record, by claim id."""
     measured = [c for c in record.claims if any(check.values for check in c.evidence)]
     if not measured:
         return {}
-    from probes.report.pictures import gallery  # it brings Vega along, which takes a second
+    from probes.report.pictures import gallery  # it imports Vega, which takes a second
 
-    drawn = {claim.id: gallery.pictures(claim) for claim in measured}
-    return {claim: pictures for claim, pictures in drawn.items() if pictures}
+    pictures = {claim.id: gallery.draw_claim(claim) for claim in measured}
+    return {claim: several for claim, several in pictures.items() if several}
 
 
 def draw_throughput(record: Record) -> tuple[Picture, ...]:
-    """The picture of a record's throughput; none where none was measured by batch."""
+    """Draw a record's throughput; nothing where none was measured by batch."""
     measured = [r for r in record.throughput if r.unit == "tokens" and r.per_second]
     if not measured:
         return ()
-    from probes.report.pictures import speed, svg  # they bring Vega along
+    from probes.report.pictures import svg, throughput  # they import Vega
 
     try:
-        drawing, numbers = svg.draw(speed.by_batch(measured), "throughput")
-    except (ValueError, ArithmeticError):  # numbers no chart can hold; the table has them
+        drawing, numbers = svg.draw(throughput.by_batch(measured), "throughput")
+    except (ValueError, ArithmeticError):  # no chart can hold these numbers; the table has them
         return ()
     return (Picture("throughput", drawing, numbers=numbers),)

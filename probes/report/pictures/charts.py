@@ -1,10 +1,10 @@
-"""What charts of every kind are made of."""
+"""Parts that charts of every kind are made of."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import altair as alt
 
@@ -13,39 +13,50 @@ from probes.report.pictures.svg import VALUE, WORD
 from probes.report.visible import make_visible
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Sequence, Sized
 
 Chart: TypeAlias = alt.TopLevelMixin
 Row: TypeAlias = dict[str, Any]
+
+_Axis = TypeVar("_Axis", alt.X, alt.Y)
 
 LONGEST = 18
 """Characters of a label."""
 
 SERIES = tuple(f"var(--series-{number})" for number in range(1, 7))
-"""Colours that tell things apart."""
+"""Colours of series."""
 
 MAIN, OTHER, QUIET, HEAT = SERIES[0], SERIES[1], "var(--quiet)", "var(--heat)"
 
 BAR = 15
-"""Pixels a bar with its gap takes."""
+"""Pixels of a bar and its gap."""
+
+COLOUR = alt.Color("colour:N", scale=None)
+"""The colour that the row names."""
 
 TIP = alt.Description("tip:N")
-"""What a mark says when it is pointed at: the same in every language."""
+"""The text of a mark that is pointed at: the same in every language."""
+
+
+def check_size(items: Sized, least: int, most: int) -> None:
+    """Raise ValueError for a chart that would be empty, or too large to read."""
+    if not least <= len(items) <= most:
+        raise ValueError(f"{len(items)} items in a chart, not {least} to {most}")
 
 
 def word(key: str, value: object = None) -> str:
-    """A label that is the page's own, to be written in each language, with the value in it."""
-    said = WORD + texts(next(iter(LANGUAGES)))[f"pictures.labels.{key}"]
-    return said if value is None else f"{said}{VALUE}{value}"
+    """Return a label that is written in each language, with the value in it."""
+    text = WORD + texts(next(iter(LANGUAGES)))[f"pictures.labels.{key}"]
+    return text if value is None else f"{text}{VALUE}{value}"
 
 
 def label(text: str, longest: int = LONGEST) -> str:
-    r"""A text from outside as a label: short, on one line, nothing in it unseen.
+    r"""Return a short label of a text from outside, on one line, with nothing unseen.
 
     >>> label(" Tokyo\u202e"), label(" "), label("a" * 100_000, 8)
     ('TokyoU+202E', '␣', 'aaaaaaa…')
     """
-    # No longer than it takes: what is spelled out only grows.
+    # Spelling out only makes a text longer.
     shown = make_visible(text.strip(" ")[: longest + 1])
     if not shown:
         return "␣" * min(len(text), longest) or "∅"
@@ -53,13 +64,13 @@ def label(text: str, longest: int = LONGEST) -> str:
 
 
 def data(rows: Sequence[Row]) -> alt.InlineData:
-    """Rows as they travel with the chart: as one text, which is not copied at each step."""
+    """Return rows as one text, which Altair does not copy at each step."""
     values = json.dumps(list(rows), allow_nan=False)
     return alt.InlineData(values=values, format=alt.JsonDataFormat(type="json"))
 
 
 def percent(share: float) -> str:
-    """A share for people.
+    """Return a share as text.
 
     >>> percent(0.9110), percent(0.00455), percent(1e-6), percent(1), percent(0), percent(0.9999)
     ('91.1 %', '0.46 %', '< 0.01 %', '100 %', '0 %', '> 99.9 %')
@@ -73,9 +84,55 @@ def percent(share: float) -> str:
     return f"{share:.2%}".replace("%", " %") if share < 0.01 else f"{share:.1%}".replace("%", " %")
 
 
+def signed(number: float) -> str:
+    """Return two decimals, with a minus as wide as a plus."""
+    return f"{number:.2f}".replace("-", "−")
+
+
+def pixels(axis: type[_Axis], field: str, size: float) -> _Axis:
+    """Return a position in pixels."""
+    scale = alt.Scale(domain=[0, size], range=[0, size], nice=False, zero=False)
+    return axis(f"{field}:Q", axis=None, scale=scale)
+
+
+def dots(base: alt.Chart, size: int = 45, **mark: Any) -> alt.Chart:
+    """Return points that say their tip."""
+    points: alt.Chart = base.mark_point(
+        filled=True, size=size, **{"opacity": 1, "aria": True, **mark}
+    ).encode(description=TIP)
+    return points
+
+
+def write(text: str, x: float, y: float, **mark: Any) -> alt.Chart:
+    """Return one text at a place in pixels."""
+    written: alt.Chart = alt.Chart(data([{}])).mark_text(x=x, y=y, text=text, **mark)
+    return written
+
+
+def heading(text: str) -> alt.Chart:
+    """Return a title at one height in all panels, whatever their axes take."""
+    return write(text, 0, -9, align="left", baseline="bottom", fontWeight=600)
+
+
+def key(names: Sequence[str], right: int, bottom: int) -> list[alt.Chart]:
+    """Return the names of series in their colours, right-aligned, one below the other.
+
+    Args:
+        names: in the order of `SERIES`.
+        right: pixels from the left to where they end.
+        bottom: pixels from the top to below the last.
+    """
+    top = bottom - 10 - 17 * (len(names) - 1)
+    style = {"align": "right", "baseline": "middle", "fontWeight": 600}
+    return [
+        write(name, right - 4, top + 17 * number, color=SERIES[number % len(SERIES)], **style)
+        for number, name in enumerate(names)
+    ]
+
+
 @dataclass(frozen=True)
 class Bar:
-    """One bar of a row of them."""
+    """One bar of a row of bars."""
 
     name: str
     length: float
@@ -88,26 +145,19 @@ class Bar:
 def bars(
     rows: Sequence[Bar], *, longest: float, width: int, title: str = "", named: bool = True
 ) -> alt.LayerChart:
-    """Bars one below the other, each with its name at the left and its value at its end.
+    """Return bars one below the other, each with its name at the left and its value at its end.
 
-    The names are texts of their own and no axis: two tokens may look alike.
+    The names are texts and no axis: two tokens may have one name.
 
     Args:
         rows: the bars.
         longest: the length that fills the width.
         width: in pixels, without the names, with the values.
         title: above them.
-        named: whether the names stand there; beside a chart with the same ones they need not.
+        named: whether to write the names.
     """
     values = [
-        {
-            "place": place,
-            "name": row.name,
-            "length": row.length,
-            "shown": row.shown,
-            "colour": row.colour,
-            "tip": row.tip or f"{row.name}: {row.shown}",
-        }
+        {"place": place, **vars(row), "tip": row.tip or f"{row.name}: {row.shown}"}
         for place, row in enumerate(rows)
     ]
     room = 7 * max((len(row.shown) for row in rows), default=0)
@@ -116,9 +166,7 @@ def bars(
     length = alt.X("length:Q", axis=None, scale=scale)
     layers = [
         base.mark_bar(height={"band": 0.72}, aria=True).encode(
-            x=length,
-            color=alt.Color("colour:N", scale=None),
-            description=TIP,
+            x=length, color=COLOUR, description=TIP
         ),
         base.mark_text(align="left", baseline="middle", dx=4, color="var(--soft)").encode(
             x=length, text="shown:N"
@@ -129,34 +177,3 @@ def bars(
     return alt.LayerChart(
         layer=layers, width=width, height=alt.Step(BAR), title=title or alt.Undefined
     )
-
-
-def heading(text: str) -> alt.Chart:
-    """A title at one height in all panels, whatever their axes take."""
-    titled: alt.Chart = alt.Chart(data([{}])).mark_text(
-        align="left", baseline="bottom", fontWeight=600, x=0, y=-9, text=text
-    )
-    return titled
-
-
-def key(names: Sequence[str], right: int, bottom: int) -> list[alt.Chart]:
-    """Names of series in their colours, one below the other, in the lower right corner.
-
-    Args:
-        names: in the order of `SERIES`.
-        right: pixels from the left to where they end.
-        bottom: pixels from the top to below the last.
-    """
-    top = bottom - 10 - 17 * (len(names) - 1)
-    return [
-        alt.Chart(data([{}])).mark_text(
-            align="right",
-            baseline="middle",
-            fontWeight=600,
-            color=SERIES[number % len(SERIES)],
-            x=right - 4,
-            y=top + 17 * number,
-            text=name,
-        )
-        for number, name in enumerate(names)
-    ]

@@ -1,227 +1,225 @@
-"""Which claim has which pictures, and from which of its checks."""
+"""What is drawn of each shape of evidence."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ValidationError
-
-from probes.report.pictures import Picture, choosing, meaning, measured, strips, svg, tasks
-from probes.report.pictures.charts import label, percent
+from probes.report.pictures import Picture, pieces, sampling, svg, tasks, vectors
+from probes.report.pictures.charts import check_size, label, percent
 from probes.report.text.phrases import format_bytes, shorten_test_name
 from probes.report.visible import mark
+from probes.schema.evidence import read_shapes
+from probes.schema.evidence.distributions import (
+    Distributions,
+    EntropyCurve,
+    HiddenTopK,
+    MostLikely,
+    NucleusSizes,
+)
+from probes.schema.evidence.texts import (
+    AnswerBounds,
+    BeamComparison,
+    Collapse,
+    GreedyRepetition,
+    HotSamples,
+    SampledText,
+    TaskSettings,
+    WeightMemory,
+)
+from probes.schema.evidence.words import (
+    DoubleBos,
+    EmbeddingPlane,
+    EmbeddingSimilarities,
+    Encoding,
+    HeadSimilarities,
+    LayerSimilarities,
+    SharedPieces,
+    WordPlane,
+    WordSimilarities,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from probes.report.pictures.charts import Chart
-    from probes.schema.record import Check, ClaimRecord
-
-_Evidence = TypeVar("_Evidence", bound=BaseModel)
+    from probes.schema.evidence.shape import Shape
+    from probes.schema.record import ClaimRecord
 
 MOST_NUMBERS = 60
-"""Marks; what more of them say is not repeated beside the picture, the evidence has it."""
+"""Marks whose numbers are listed beside the picture; of more, the evidence has them."""
 
 SEVERAL = 4
-"""Series or panels of one picture, at most."""
+"""Checks, or other lists, of one picture at most."""
+
+MOST_TEXTS = 24
+"""Texts whose pieces can be compared by eye; of more there is no picture."""
 
 
-def pictures(claim: ClaimRecord) -> tuple[Picture, ...]:
-    """A claim's pictures: those that its evidence can be drawn as, none if it has another shape."""
-    made: list[Picture] = []
-    for make in GALLERY.get(claim.id, ()):
-        try:
-            made += make(claim)
-        except (ValueError, ArithmeticError):
-            # Numbers no chart can hold. The evidence itself stands on the page all the same.
-            continue
-    return tuple(made)
-
-
-def _found(claim: ClaimRecord, kind: type[_Evidence]) -> list[tuple[Check, _Evidence]]:
-    """The checks whose evidence is of a kind, with it."""
-    found = []
+def draw_claim(claim: ClaimRecord) -> tuple[Picture, ...]:
+    """Draw the evidence of a claim's checks that has a shape with a picture."""
+    found: dict[type[Shape], list[tuple[str, Any]]] = {}
     for check in claim.evidence:
-        try:
-            found.append((check, kind.model_validate(check.values)))
-        except ValidationError:
-            continue
-    return found
+        for shape in read_shapes(check.values):
+            found.setdefault(type(shape), []).append((shorten_test_name(check.name), shape))
+    pictures: list[Picture] = []
+    for kind, draw in PICTURES.items():
+        if kind in found:
+            try:
+                pictures += draw(found[kind])
+            except (ValueError, ArithmeticError):  # no chart can hold these numbers
+                continue
+    return tuple(pictures)
 
 
-def _charted(key: str, chart: Chart, **values: object) -> Picture:
+def _chart(key: str, chart: Chart, **values: object) -> Picture:
     drawing, numbers = svg.draw(chart, key)
     return Picture(key, drawing, values, numbers if len(numbers) <= MOST_NUMBERS else ())
 
 
-def _strip(claim: ClaimRecord) -> Iterator[Picture]:
-    for _, found in _found(claim, measured.Encoded)[:1]:
-        yield Picture("strip", strips.strip(found))
+def _encodings(found: list[tuple[str, Encoding]]) -> Iterator[Picture]:
+    texts = [text for _, text in found]
+    check_size(texts, 1, MOST_TEXTS)
+    if len(texts) == 1:
+        yield Picture("strip", pieces.draw_pieces(texts[0]))
+    else:
+        alone = [text for text in texts if pieces.SPACE in text.pieces]
+        merged = [text for text in texts if pieces.SPACE not in text.pieces]
+        yield Picture("scripts", pieces.draw_texts(merged[:3] + alone[:7]))
 
 
-def _double(claim: ClaimRecord) -> Iterator[Picture]:
-    for _, found in _found(claim, measured.Encoded)[:1]:
-        yield Picture("double", strips.strip(found), {"text": mark(found.text[:200])})
+def _double_bos(found: list[tuple[str, DoubleBos]]) -> Iterator[Picture]:
+    text = found[0][1]
+    yield Picture("double", pieces.draw_pieces(text), {"text": mark(text.text[:200])})
 
 
-def _scripts(claim: ClaimRecord) -> Iterator[Picture]:
-    texts = [found for _, found in _found(claim, measured.Encoded)]
-    alone = [text for text in texts if strips.SPACE in text.pieces]
-    merged = [text for text in texts if strips.SPACE not in text.pieces]
-    if texts:
-        yield Picture("scripts", strips.strips(merged[:3] + alone[:7]))
+def _heat_map(key: str, found: WordSimilarities, **values: object) -> Picture:
+    chart = vectors.similarities(found)
+    return _chart(key, chart, low=f"{vectors.faintest(found.cosine_matrix):.2f}", **values)
 
 
-def _similarities(claim: ClaimRecord) -> Iterator[Picture]:
-    for _, found in _found(claim, measured.SimilarityLists)[:1]:
-        yield _heat("cosine", found)
-        for name, other in found.other_lists.items():
-            yield _heat("cosine-other", other, list=mark(name))
+def _embedding(found: list[tuple[str, EmbeddingSimilarities]]) -> Iterator[Picture]:
+    yield _heat_map("cosine", found[0][1])
+    for name, other in [*found[0][1].other_lists.items()][:SEVERAL]:
+        yield _heat_map("cosine-other", other, list=mark(name))
 
 
-def _other_vectors(claim: ClaimRecord) -> Iterator[Picture]:
-    for check, found in _found(claim, measured.Similarities)[:2]:
-        layer = check.values.get("layer")
-        if check.values.get("tied_to_the_embedding") is True:
-            continue  # they are the rows that stand under cosine-groups
-        if isinstance(layer, int):
-            yield _heat("cosine-layer", found, layer=layer)
-        else:
-            yield _heat("cosine-head", found)
+def _head(found: list[tuple[str, HeadSimilarities]]) -> Iterator[Picture]:
+    if not found[0][1].tied_to_the_embedding:  # else they are the embedding's rows
+        yield _heat_map("cosine-head", found[0][1])
 
 
-def _heat(key: str, found: measured.Similarities, **values: object) -> Picture:
-    low = meaning.faintest(found.cosine_matrix)
-    return _charted(key, meaning.similarities(found), low=f"{low:.2f}", **values)
+def _layer(found: list[tuple[str, LayerSimilarities]]) -> Iterator[Picture]:
+    yield _heat_map("cosine-layer", found[0][1], layer=found[0][1].layer)
 
 
-def _shared_pieces(claim: ClaimRecord) -> Iterator[Picture]:
-    for _, found in _found(claim, measured.Shared)[:1]:
-        yield _charted("shared-pieces", meaning.shared_pieces(found))
+def _plane(key: str, found: WordPlane, **values: object) -> Picture:
+    chart = vectors.plane(found)
+    return _chart(key, chart, kept=percent(sum(found.explained_variance[:2])), **values)
 
 
-def _planes(claim: ClaimRecord) -> Iterator[Picture]:
-    for _, found in _found(claim, measured.Planes)[:1]:
-        yield _plane("plane", found)
-        for name, other in found.other_lists.items():
-            yield _plane("plane-other", other, list=mark(name))
+def _planes(found: list[tuple[str, EmbeddingPlane]]) -> Iterator[Picture]:
+    yield _plane("plane", found[0][1])
+    for name, other in [*found[0][1].other_lists.items()][:SEVERAL]:
+        yield _plane("plane-other", other, list=mark(name))
 
 
-def _plane(key: str, found: measured.Plane, **values: object) -> Picture:
-    kept = percent(sum(found.explained_variance[:2]))
-    return _charted(key, meaning.plane(found), kept=kept, **values)
+def _shared_pieces(found: list[tuple[str, SharedPieces]]) -> Iterator[Picture]:
+    yield _chart("shared-pieces", vectors.shared_pieces(found[0][1]))
 
 
-def _top_ten(claim: ClaimRecord) -> Iterator[Picture]:
-    for _, found in _found(claim, measured.TopTen)[:1]:
-        yield _charted("top-ten", choosing.top_ten(found))
+def _most_likely(found: list[tuple[str, MostLikely]]) -> Iterator[Picture]:
+    yield _chart("top-ten", sampling.top_ten(found[0][1]))
 
 
-def _temperatures(claim: ClaimRecord) -> Iterator[Picture]:
-    for _, found in _found(claim, measured.Distributions)[:1]:
-        first = found.distributions[0]
-        flattest = min(found.distributions, key=choosing.lead)
-        for each in (first, flattest) if flattest is not first else (first,):
-            drawn = choosing.temperatures(each)
-            yield _charted("temperatures", drawn, prompt=mark(each.prompt[:200]))
+def _distributions(found: list[tuple[str, Distributions]]) -> Iterator[Picture]:
+    several = found[0][1].distributions
+    check_size([each for each in several if each.head], max(1, len(several)), len(several))
+    flattest = min(several, key=sampling.lead)
+    for each in (several[0], flattest) if flattest is not several[0] else (flattest,):
+        chart = sampling.temperatures(each)
+        yield _chart("temperatures", chart, prompt=mark(each.prompt[:200]))
 
 
-def _entropies(claim: ClaimRecord) -> Iterator[Picture]:
-    heated = _named(claim, measured.Heated)
-    if heated:
-        yield _charted("entropies", choosing.entropy_by_temperature(heated))
+def _entropies(found: list[tuple[str, EntropyCurve]]) -> Iterator[Picture]:
+    yield _chart("entropies", sampling.entropy_by_temperature(found[:SEVERAL]))
 
 
-def _nuclei(claim: ClaimRecord) -> Iterator[Picture]:
-    for _, found in _found(claim, measured.Nuclei)[:1]:
-        yield _charted("nuclei", choosing.nuclei(found), p=f"{found.p:g}")
+def _nuclei(found: list[tuple[str, NucleusSizes]]) -> Iterator[Picture]:
+    yield _chart("nuclei", sampling.nuclei(found[0][1]), p=f"{found[0][1].p:g}")
 
 
-def _kept_along(claim: ClaimRecord) -> Iterator[Picture]:
-    traced = [found for _, found in _found(claim, measured.Traced)][:3]
-    if traced:
-        prompt = mark(traced[0].trace.prompt[:200])
-        yield _charted("kept-along", choosing.kept_along(traced), prompt=prompt)
+def _kept_along(found: list[tuple[str, SampledText]]) -> Iterator[Picture]:
+    texts = [text for _, text in found][:3]
+    prompt = mark(texts[0].trace.prompt[:200])
+    yield _chart("kept-along", sampling.kept_along(texts), prompt=prompt)
 
 
-def _hidden(claim: ClaimRecord) -> Iterator[Picture]:
-    kept = _named(claim, measured.Kept)
-    if kept:
-        yield _charted("hidden", choosing.hidden(kept))
+def _hidden_top_k(found: list[tuple[str, HiddenTopK]]) -> Iterator[Picture]:
+    yield _chart("hidden", sampling.hidden_top_k(found[:SEVERAL]))
 
 
-def _collapse(claim: ClaimRecord) -> Iterator[Picture]:
-    for check, found in _found(claim, measured.Collapse)[:1]:
-        drawn = choosing.collapse(found)
-        name, text = label(shorten_test_name(check.name), 40), mark(found.greedy[:200])
-        yield _charted("collapse", drawn, name=mark(name), text=text)
+def _collapse(found: list[tuple[str, Collapse]]) -> Iterator[Picture]:
+    name, first = found[0]
+    values = {"name": mark(label(name, 40)), "text": mark(first.greedy[:200])}
+    yield _chart("collapse", sampling.collapse(first), **values)
 
 
-def _beams(claim: ClaimRecord) -> Iterator[Picture]:
-    pairs = _named(claim, measured.BeamPair)
-    if pairs:
-        yield _charted("beams", choosing.beams(pairs))
+def _beams(found: list[tuple[str, BeamComparison]]) -> Iterator[Picture]:
+    yield _chart("beams", sampling.beams(found[:SEVERAL]))
 
 
-def _coherence(claim: ClaimRecord) -> Iterator[Picture]:
-    pairs = _named(claim, measured.Coherence)
-    if pairs:
-        yield _charted("coherence", choosing.coherence(pairs))
+def _hot_samples(found: list[tuple[str, HotSamples]]) -> Iterator[Picture]:
+    yield _chart("coherence", sampling.hot_samples(found[:SEVERAL]))
 
 
-def _repeated(claim: ClaimRecord) -> Iterator[Picture]:
-    for _, found in _found(claim, measured.Repetition)[:1]:
-        yield Picture(
-            "repeated",
-            strips.repeated(found),
-            {"greedy": percent(found.greedy_distinct), "sampled": percent(found.sampled_distinct)},
-        )
+def _repetition(found: list[tuple[str, GreedyRepetition]]) -> Iterator[Picture]:
+    first = found[0][1]
+    values: dict[str, object] = {
+        "greedy": percent(first.greedy_distinct),
+        "sampled": percent(first.sampled_distinct),
+    }
+    yield Picture("repeated", pieces.draw_repetitions(first.greedy_text), values)
 
 
-def _doses(claim: ClaimRecord) -> Iterator[Picture]:
-    doses = [(label(f"top_p {name}"), dose) for name, dose in _named(claim, measured.Dose)]
-    if doses:
-        yield _charted("doses", tasks.doses(doses))
+def _answers(found: list[tuple[str, AnswerBounds]]) -> Iterator[Picture]:
+    named = [(label(f"top_p {name}"), bounds) for name, bounds in found[:SEVERAL]]
+    yield _chart("doses", tasks.answers(named))
 
 
-def _settings(claim: ClaimRecord) -> Iterator[Picture]:
-    for _, found in _found(claim, measured.Settings)[:1]:
-        yield _charted("settings", tasks.settings(found))
+def _settings(found: list[tuple[str, TaskSettings]]) -> Iterator[Picture]:
+    yield _chart("settings", tasks.settings(found[0][1]))
 
 
-def _memory(claim: ClaimRecord) -> Iterator[Picture]:
-    found = [each for _, each in _found(claim, measured.Memory)]
-    for key, each in zip(("memory", "memory-mistral"), found, strict=False):
-        values = {"before": format_bytes(each.fp16_bytes), "after": format_bytes(each.total_bytes)}
-        yield _charted(key, tasks.memory(each), **values)
+def _memory(found: list[tuple[str, WeightMemory]]) -> Iterator[Picture]:
+    # The target comes first, then Mistral-7B by arithmetic.
+    for key, (_, each) in zip(("memory", "memory-mistral"), found, strict=False):
+        sizes = {"before": format_bytes(each.fp16_bytes), "after": format_bytes(each.total_bytes)}
+        yield _chart(key, tasks.memory(each), **sizes)
 
 
-def _named(claim: ClaimRecord, kind: type[_Evidence]) -> list[tuple[str, _Evidence]]:
-    """Evidence of a kind by what its check was made for, such as a prompt."""
-    found = _found(claim, kind)[:SEVERAL]
-    return [(shorten_test_name(check.name), evidence) for check, evidence in found]
-
-
-GALLERY: dict[str, tuple[Callable[[ClaimRecord], Iterator[Picture]], ...]] = {
-    "load-nf4": (_memory,),
-    "ids-english": (_strip,),
-    "ids-japanese": (_strip,),
-    "prefix-space": (_scripts,),
-    "double-bos": (_double,),
-    "cosine-groups": (_similarities,),
-    "other-vectors": (_other_vectors,),
-    "shared-pieces": (_shared_pieces,),
-    "pca-groups": (_planes,),
-    "next-token": (_top_ten, _temperatures),
-    "temperature-shape": (_entropies,),
-    "nucleus-adapts": (_nuclei,),
-    "filter-order": (_kept_along,),
-    "hidden-top-k": (_hidden,),
-    "collapse": (_collapse,),
-    "heat-wide-varies-more": (_coherence,),
-    "greedy-repeats": (_repeated,),
-    "beam-likelihood": (_beams,),
-    "knowledge-dose": (_doses,),
-    "task-settings": (_settings,),
+PICTURES: dict[type[Shape], Callable[[list[tuple[str, Any]]], Iterator[Picture]]] = {
+    WeightMemory: _memory,
+    Encoding: _encodings,
+    DoubleBos: _double_bos,
+    EmbeddingSimilarities: _embedding,
+    HeadSimilarities: _head,
+    LayerSimilarities: _layer,
+    SharedPieces: _shared_pieces,
+    EmbeddingPlane: _planes,
+    MostLikely: _most_likely,
+    Distributions: _distributions,
+    EntropyCurve: _entropies,
+    NucleusSizes: _nuclei,
+    SampledText: _kept_along,
+    HiddenTopK: _hidden_top_k,
+    Collapse: _collapse,
+    HotSamples: _hot_samples,
+    GreedyRepetition: _repetition,
+    BeamComparison: _beams,
+    AnswerBounds: _answers,
+    TaskSettings: _settings,
 }
-"""By claim, what is drawn of it, in this order."""
+"""The pictures of a claim by the shape of its checks' evidence, in this order.
+
+Each function takes the evidence of that shape with what its check was made for, such as a prompt.
+"""

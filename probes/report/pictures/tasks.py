@@ -1,4 +1,4 @@
-"""Pictures of what settings do to answers and stories, and of what 4 bits do to memory."""
+"""Charts about answers and stories at several settings, and about what 4 bits save."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING
 import altair as alt
 
 from probes.report.pictures.charts import (
+    COLOUR,
     MAIN,
     OTHER,
     QUIET,
     SERIES,
     TIP,
     Chart,
+    Row,
+    check_size,
     data,
+    dots,
     heading,
     key,
     percent,
@@ -24,14 +28,16 @@ from probes.report.text.phrases import format_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from probes.report.pictures.measured import Dose, Memory, Setting, Settings
+    from probes.schema.evidence.texts import AnswerBounds, TaskSettings, WeightMemory
 
 WHOLE = alt.Scale(domain=[0, 1], nice=False)
-SHARES = alt.Axis(values=[0, 0.25, 0.5, 0.75, 1], format="~%")
+SHARES = [0, 0.25, 0.5, 0.75, 1]
+MOST = 100
+"""Settings of a chart."""
 
 
-def doses(found: Sequence[tuple[str, Dose]]) -> Chart:
-    """The share of right answers against the temperature, a band a nucleus."""
+def answers(found: Sequence[tuple[str, AnswerBounds]]) -> Chart:
+    """Draw the share of right answers against the temperature, a band a top_p."""
     rows = [
         {
             "temperature": temperature,
@@ -41,72 +47,61 @@ def doses(found: Sequence[tuple[str, Dose]]) -> Chart:
             "colour": SERIES[number % len(SERIES)],
             "tip": f"{name}, T {temperature:g}: {_between(least, most)}",
         }
-        for number, (name, dose) in enumerate(found)
+        for number, (name, bounds) in enumerate(found)
         for temperature, least, most in zip(
-            dose.temperatures, dose.at_least, dose.at_most, strict=True
+            bounds.temperatures, bounds.at_least, bounds.at_most, strict=True
         )
     ]
-    base = alt.Chart(data(rows)).encode(
-        x=alt.X(
-            "temperature:Q",
-            title=word("temperature"),
-            scale=alt.Scale(zero=False, nice=False, padding=4),
-            axis=alt.Axis(values=_once(t for _, dose in found for t in dose.temperatures)),
-        ),
-        color=alt.Color("colour:N", scale=None),
-        detail="series:N",
-    )
-    least = alt.Y("least:Q", title=word("right"), scale=WHOLE, axis=SHARES)
-    names = [name for name, _ in found]
+    check_size(rows, 2, 4 * MOST)
+    temperature = _temperature(t for _, bounds in found for t in bounds.temperatures)
+    base = alt.Chart(data(rows)).encode(x=temperature, color=COLOUR, detail="series:N")
+    axis = alt.Axis(values=SHARES, format="~%")
+    least = alt.Y("least:Q", title=word("right"), scale=WHOLE, axis=axis)
     return alt.layer(
         base.mark_area(opacity=0.25).encode(y=least, y2="most:Q"),
         base.mark_line(strokeWidth=2).encode(y=least),
         base.mark_line(strokeWidth=2).encode(y=alt.Y("most:Q", scale=WHOLE)),
-        base.mark_point(filled=True, size=45, opacity=1, aria=True).encode(
-            y=least, description=TIP
-        ),
-        *key(names, 110, 158),
+        dots(base).encode(y=least),
+        *key([name for name, _ in found], 110, 158),
         width=370,
         height=210,
     )
 
 
-def settings(found: Settings) -> Chart:
-    """Right answers and variety over one grid: a panel a nucleus, the temperature across."""
-    nuclei = list(dict.fromkeys(each.top_p for each in found.settings))
+def settings(found: TaskSettings) -> Chart:
+    """Draw right answers and variety over one grid: a panel a top_p, the temperature across."""
+    check_size(found.settings, 2, MOST)
+    temperature = _temperature(each.temperature for each in found.settings)
     panels = []
-    for number, top_p in enumerate(nuclei):
+    for number, top_p in enumerate(dict.fromkeys(each.top_p for each in found.settings)):
         rows = [
             {
                 "temperature": each.temperature,
                 "least": each.right_least,
                 "most": each.right_most,
                 "distinct": each.distinct_4_grams,
-                "right_tip": _at(each) + _between(each.right_least, each.right_most),
-                "tip": _at(each) + percent(each.distinct_4_grams),
+                "right_tip": f"T {each.temperature:g}: "
+                + _between(each.right_least, each.right_most),
+                "tip": f"T {each.temperature:g}: {percent(each.distinct_4_grams)}",
             }
             for each in found.settings
             if each.top_p == top_p
         ]
-        base = alt.Chart(data(rows)).encode(
-            x=alt.X(
-                "temperature:Q",
-                title=word("temperature"),
-                scale=alt.Scale(zero=False, nice=False, padding=4),
-                axis=alt.Axis(values=_once(each.temperature for each in found.settings)),
-            )
+        base = alt.Chart(data(rows)).encode(x=temperature)
+        axis = alt.Axis(values=SHARES, format="~%", labels=number == 0)
+        least, distinct = (
+            alt.Y(f"{field}:Q", title=None, scale=WHOLE, axis=axis)
+            for field in ("least", "distinct")
         )
-        axis = alt.Axis(values=SHARES.values, format="~%", labels=number == 0)
-        least = alt.Y("least:Q", title=None, scale=WHOLE, axis=axis)
-        distinct = alt.Y("distinct:Q", title=None, scale=WHOLE, axis=axis)
-        right = alt.Description("right_tip:N")
         panels.append(
             alt.layer(
                 base.mark_area(opacity=0.25, color=MAIN).encode(y=least, y2="most:Q"),
                 base.mark_line(strokeWidth=2, color=MAIN).encode(y=least),
                 base.mark_line(strokeWidth=2, color=OTHER).encode(y=distinct),
-                _points(base, MAIN).encode(y=least, description=right),
-                _points(base, OTHER).encode(y=distinct, description=TIP),
+                dots(base, 40, color=MAIN).encode(
+                    y=least, description=alt.Description("right_tip:N")
+                ),
+                dots(base, 40, color=OTHER).encode(y=distinct),
                 *(key([word("right"), word("distinct")], 120, 182) if number == 0 else []),
                 heading(f"top_p {top_p:g}"),
                 width=124,
@@ -116,13 +111,12 @@ def settings(found: Settings) -> Chart:
     return alt.hconcat(*panels, spacing=16)
 
 
-def memory(found: Memory) -> Chart:
-    """Bytes of the linear layers and of the rest, in 16 bits and in 4."""
-    rest = found.total_bytes - found.linear_bytes
+def memory(found: WeightMemory) -> Chart:
+    """Draw the bytes of the linear layers and of the rest, in 16 bits and in 4."""
     sixteen = 2 * found.linear_parameters
     kinds = [
         ("fp16", sixteen, max(found.fp16_bytes - sixteen, 0)),
-        ("NF4", found.linear_bytes, rest),
+        ("NF4", found.linear_bytes, found.total_bytes - found.linear_bytes),
     ]
     rows = [
         {
@@ -135,47 +129,33 @@ def memory(found: Memory) -> Chart:
         for name, linear, other in kinds
         for start, size, colour in ((0, other, QUIET), (other, linear, MAIN))
     ]
-    sums = [
+    sums: list[Row] = [
         {"name": name, "end": linear + other, "shown": format_bytes(linear + other)}
         for name, linear, other in kinds
     ]
-    most = max(linear + other for _, linear, other in kinds)
-    scale = alt.Scale(domain=[0, most], range=[0, 290])
+    scale = alt.Scale(domain=[0, max(row["end"] for row in sums)], range=[0, 290])
     y = alt.Y("name:O", title=None, sort=None, axis=alt.Axis(labelColor="var(--ink)"))
+    start, end = (alt.X(f"{field}:Q", axis=None, scale=scale) for field in ("start", "end"))
     parts = (
         alt.Chart(data(rows))
         .mark_bar(height={"band": 0.72}, aria=True)
-        .encode(
-            y=y,
-            x=alt.X("start:Q", axis=None, scale=scale),
-            x2="end:Q",
-            color=alt.Color("colour:N", scale=None),
-            description=TIP,
-        )
+        .encode(y=y, x=start, x2="end:Q", color=COLOUR, description=TIP)
     )
-    text = (
-        alt.Chart(data(sums))
-        .mark_text(align="left", dx=5)
-        .encode(y=y, x=alt.X("end:Q", axis=None, scale=scale), text="shown:N")
-    )
+    text = alt.Chart(data(sums)).mark_text(align="left", dx=5).encode(y=y, x=end, text="shown:N")
     return alt.layer(parts, text, width=370, height=alt.Step(34))
 
 
-def _at(setting: Setting) -> str:
-    return f"T {setting.temperature:g}: "
-
-
-def _once(numbers: Iterable[float]) -> list[float]:
-    return sorted(set(numbers))
-
-
-def _points(base: alt.Chart, colour: str) -> alt.Chart:
-    points: alt.Chart = base.mark_point(filled=True, size=40, opacity=1, color=colour, aria=True)
-    return points
+def _temperature(values: Iterable[float]) -> alt.X:
+    return alt.X(
+        "temperature:Q",
+        title=word("temperature"),
+        scale=alt.Scale(zero=False, nice=False, padding=4),
+        axis=alt.Axis(values=sorted(set(values))),
+    )
 
 
 def _between(least: float, most: float) -> str:
-    """A share that is known exactly, or between bounds.
+    """Return a share that is known exactly, or its bounds.
 
     >>> _between(0.5, 0.5), _between(0.5, 0.75)
     ('50.0 %', '50.0 % – 75.0 %')

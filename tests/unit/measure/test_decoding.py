@@ -389,7 +389,7 @@ def test_a_sampled_text_without_logits_or_scores_is_refused(missing: str) -> Non
 
 
 def test_a_search_is_told_with_the_texts_likelihood_and_the_rows_it_took() -> None:
-    from probes.measure.decoding import Search, search
+    from probes.measure.decoding import search
 
     class Counted(SimpleNamespace):
         """A model that has computed seven rows more whenever it is asked."""
@@ -405,7 +405,7 @@ def test_a_search_is_told_with_the_texts_likelihood_and_the_rows_it_took() -> No
     made = generating(text((4, 1)), asked)
     model = cast("Model", Counted(**vars(made)))
     found = search(model, PROMPT, 3, 2)
-    assert found == Search(3, "?", found.log_probability, rows=7)
+    assert (found.beams, found.text, found.rows) == (3, "?", 7)
     assert found.log_probability == pytest.approx(math.log(chance((4, 1))))
     assert search(model, PROMPT, 3, 2) is found
     exact = {"max_new_tokens": 2, "min_new_tokens": 2}

@@ -63,12 +63,13 @@ def test_the_head_is_kept_whole_and_of_the_others_five_hundred_at_equal_steps(
 def test_the_two_hundred_most_likely_are_listed_and_of_equal_ones_the_lower_ids() -> None:
     import torch
 
-    from probes.measure.distribution import Token, distribution
+    from probes.measure.distribution import distribution
+    from probes.schema.evidence.distributions import Token
 
     logits = falling(300)
     found = distribution(model(logits), "P")
     ids = logits.argsort(descending=True)[:200].tolist()
-    assert found.top == [Token(i, f"<{i}>", round(float(logits[i]), 4)) for i in ids]
+    assert found.top == [Token(id=i, text=f"<{i}>", logit=round(float(logits[i]), 4)) for i in ids]
     assert found.head[1] == -0.6931  # four decimals
     level = distribution(model(torch.arange(300.0) % 3), "P")
     assert [token.id for token in level.top] == [*range(2, 300, 3), *range(1, 300, 3)]
@@ -99,8 +100,6 @@ def test_an_answers_first_token_is_the_one(encoded: dict[str, list[int]], first:
 
 
 def test_the_largest_error_is_that_of_the_listed_probability_that_is_furthest_off() -> None:
-    from dataclasses import replace
-
     import torch
 
     from probes.measure.distribution import distribution, largest_error
@@ -111,10 +110,10 @@ def test_the_largest_error_is_that_of_the_listed_probability_that_is_furthest_of
     assert largest_error(whole, kept, Sampling(top_k=0)) < 1e-4
     hot = Sampling(temperature=2.0, top_k=0)
     assert largest_error(whole, kept, hot) < 1e-4
-    even = replace(kept, head=[0.0] * 4)
+    even = kept.model_copy(update={"head": [0.0] * 4})
     assert largest_error(whole, even, Sampling(top_k=0)) == pytest.approx(0.15)
-    least = replace(kept, head=[*kept.head[:3], -100.0])
+    least = kept.model_copy(update={"head": [*kept.head[:3], -100.0]})
     assert largest_error(whole, least, Sampling(top_k=0)) == pytest.approx(0.1, abs=1e-4)
     assert largest_error(whole, least, Sampling(top_k=3)) < 1e-4
-    listed = replace(even, top=even.top[1:3])
+    listed = even.model_copy(update={"top": even.top[1:3]})
     assert largest_error(whole, listed, Sampling(top_k=0)) == pytest.approx(0.05, abs=1e-4)

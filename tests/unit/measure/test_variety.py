@@ -123,11 +123,11 @@ def test_samples_without_logits_or_scores_are_refused(missing: str) -> None:
         measured(generation([0], **{missing: None}))
 
 
-def test_the_evidence_has_means_and_three_texts() -> None:
+def test_summary_has_means_and_three_texts() -> None:
     from probes.measure.variety import Variety
 
     found = Variety([*"abcd"], [1.0, 2.0, 6.0], [-1.0, -2.0, -6.0], 4, 0.5)
-    assert found.as_evidence() == {
+    assert found.summary().as_evidence() == {
         "texts": ["a", "b", "c"],
         "entropies": 3.0,
         "log_likelihoods": -3.0,

@@ -1,4 +1,4 @@
-"""What the pictures of a report encode, and that nothing gets into the page by them."""
+"""What the pictures of a report encode, and that nothing else gets into the page by them."""
 
 from __future__ import annotations
 
@@ -14,19 +14,13 @@ import pytest
 
 from probes.report.html.page import render
 from probes.report.locale import LANGUAGES, texts
-from probes.report.pictures import (
-    Picture,
-    choosing,
-    draw,
-    draw_throughput,
-    gallery,
-    meaning,
-    measured,
-    svg,
-    tasks,
-)
+from probes.report.pictures import Picture, draw, draw_throughput, gallery, sampling, svg, vectors
 from probes.report.pictures.charts import label
-from probes.schema import prompt_logprobs as kept_logits
+from probes.schema.evidence import SHAPES
+from probes.schema.evidence.distributions import Distribution
+from probes.schema.evidence.texts import SampledText
+from probes.schema.evidence.words import WordPlane, WordSimilarities
+from tests.support.handled import step
 from tests.support.samples import HOSTILE, check, header, planned, rates, record
 
 if TYPE_CHECKING:
@@ -35,7 +29,9 @@ if TYPE_CHECKING:
     from probes.report.pictures.charts import Chart
     from probes.schema.record import Record
 
-ENGLISH: dict[str, JsonValue] = {
+    Values = dict[str, JsonValue]
+
+ENGLISH: Values = {
     "text": "Japan is",
     "ids": [1, 4720, 349],
     "pieces": ["<s>", "▁Japan", "▁is"],
@@ -43,30 +39,30 @@ ENGLISH: dict[str, JsonValue] = {
 WORDS = ["king", "queen", "dog", "sea"]
 GROUPS = ["royalty", "royalty", "animals", ""]
 COSINES = [[1.0, 0.9, 0.3, 0.2], [0.9, 1.0, 0.3, 0.2], [0.3, 0.3, 1.0, 0.1], [0.2, 0.2, 0.1, 1.0]]
-LIST: dict[str, JsonValue] = {
+LIST: Values = {
     "words": [*WORDS],
     "groups": [*GROUPS],
     "cosine_matrix": [[*row] for row in COSINES],
 }
-PLANE: dict[str, JsonValue] = {
+PLANE: Values = {
     "points": [
         {"word": word, "group": group, "x": x, "y": y}
         for word, group, x, y in zip(WORDS, GROUPS, (0, 0.01, 2, 1), (0, 0, 1, -1), strict=True)
     ],
     "explained_variance": [0.25, 0.125],
 }
-SHARED: dict[str, JsonValue] = {
+SHARED: Values = {
     "pieces": {"女王": ["▁", "女", "王"], "王女": ["▁", "王", "女"], "猫": ["▁", "猫"]},
     "cosine_matrix": [[1.0, 1.0, 0.5], [1.0, 1.0, 0.5], [0.5, 0.5, 1.0]],
 }
-TOP_TEN: dict[str, JsonValue] = {
+TOP_TEN: Values = {
     "top_ten": [
         {"id": 19887, "text": "Tokyo", "probability": 0.911},
         {"id": 264, "text": " ", "probability": 0.00455},
     ]
 }
 LOGITS = [4.0, 2.0, 1.0, 0.5]
-DISTRIBUTION: dict[str, JsonValue] = {
+DISTRIBUTION: Values = {
     "prompt": "The capital of Japan is",
     "answer": None,
     "vocabulary": 4,
@@ -76,12 +72,14 @@ DISTRIBUTION: dict[str, JsonValue] = {
     "tail": [1.0, 0.5],
 }
 FLAT = DISTRIBUTION | {"prompt": "Once upon a time,", "head": [2.1, 2.0]}
-STEP: dict[str, JsonValue] = {"entropy": 1.0, "probability": 0.5, "rank": 1, "alternatives": []}
-TRACED: dict[str, JsonValue] = {
+SAMPLED: Values = {
     "settings": {"temperature": 1.4, "top_p": 0.9},
     "trace": {
         "prompt": "Once",
-        "steps": [STEP | {"text": " upon", "kept": 21}, STEP | {"text": " a", "kept": 1}],
+        "steps": [
+            step(" upon", 0.5, kept=21).as_evidence(),
+            step(" a", 0.5, kept=1).as_evidence(),
+        ],
     },
 }
 SETTINGS: list[JsonValue] = [
@@ -95,58 +93,71 @@ SETTINGS: list[JsonValue] = [
     for top_p in (0.2, 0.9)
     for temperature in (0.2, 1.4)
 ]
-BEAMS: dict[str, JsonValue] = {
+BEAMS: Values = {
     "greedy": {"beams": 1, "text": "a", "log_probability": -25.2, "rows": 20},
     "four_beams": {"beams": 4, "text": "b", "log_probability": -24.13, "rows": 80},
 }
-MEMORY: dict[str, JsonValue] = {
+MEMORY: Values = {
     "linear_parameters": 1_000_000,
     "other_parameters": 500_000,
     "linear_bytes": 562_500,
     "total_bytes": 1_562_500,
     "fp16_bytes": 3_000_000,
 }
-VARIED: dict[str, JsonValue] = {"entropies": 0.4, "log_likelihoods": -0.9, "distinct_4_grams": 0.27}
+GRID: list[JsonValue] = [
+    {"temperature": t, "top_p": p, "probability": t * p} for p in (0.2, 0.9) for t in (0.2, 1.0)
+]
+VARIED: Values = {"entropies": 0.4, "log_likelihoods": -0.9, "distinct_4_grams": 0.27}
 
-EVIDENCE: dict[str, list[dict[str, JsonValue]]] = {
-    "load-nf4": [MEMORY],
-    "ids-english": [ENGLISH],
-    "ids-japanese": [ENGLISH],
-    "prefix-space": [ENGLISH, ENGLISH],
-    "double-bos": [ENGLISH],
-    "cosine-groups": [LIST | {"other_lists": {"japanese": LIST}}],
-    "pca-groups": [PLANE | {"other_lists": {"japanese": PLANE}}],
-    "other-vectors": [LIST, LIST | {"layer": 2}],
+EVIDENCE: dict[str, list[Values]] = {
+    "memory": [MEMORY, MEMORY],
+    "one-text": [ENGLISH],
+    "several-texts": [ENGLISH, ENGLISH],
+    "double-bos": [ENGLISH | {"decoded": "<s> Japan is"}],
+    "similarities": [LIST | {"other_lists": {"japanese": LIST}}],
+    "planes": [PLANE | {"other_lists": {"japanese": PLANE}}],
+    "other-vectors": [LIST | {"tied_to_the_embedding": False}, LIST | {"layer": 2}],
     "shared-pieces": [SHARED],
     "next-token": [TOP_TEN, {"distributions": [DISTRIBUTION, FLAT]}],
-    "temperature-shape": [{"temperatures": [0.5, 1.0], "entropies": [0.1, 0.7]}],
-    "nucleus-adapts": [{"p": 0.9, "entropies": [0.1, 3.5], "sizes": [1, 27]}],
-    "filter-order": [TRACED],
+    "entropies": [{"temperatures": [0.5, 1.0], "entropies": [0.1, 0.7]}],
+    "nuclei": [{"p": 0.9, "entropies": [0.1, 3.5], "sizes": [1, 27]}],
+    "sampled": [SAMPLED],
     "hidden-top-k": [{"kept_by_default": [24, 2], "kept_with_top_k_0": [336, 238]}],
-    "collapse": [
-        {
-            "greedy": "Tokyo.",
-            "grid": [
-                {"temperature": t, "top_p": p, "probability": t * p}
-                for p in (0.2, 0.9)
-                for t in (0.2, 1.0)
-            ],
-        }
-    ],
-    "heat-wide-varies-more": [{"narrow_hot": {**VARIED}, "wide_hot": VARIED | {"entropies": 1.4}}],
-    "greedy-repeats": [
+    "collapse": [{"greedy": "Tokyo.", "grid": GRID}],
+    "hot": [{"narrow_hot": {**VARIED}, "wide_hot": VARIED | {"entropies": 1.4}}],
+    "repetition": [
         {"greedy_distinct": 0.2, "sampled_distinct": 0.99, "greedy_text": "a b c d a b c d e"}
     ],
-    "beam-likelihood": [BEAMS],
-    "knowledge-dose": [
-        {"temperatures": [0.2, 1.4], "at_least": [1.0, 0.5], "at_most": [1.0, 0.75]}
-    ],
-    "task-settings": [{"settings": SETTINGS}],
+    "beams": [BEAMS],
+    "answers": [{"temperatures": [0.2, 1.4], "at_least": [1.0, 0.5], "at_most": [1.0, 0.75]}],
+    "settings": [{"settings": SETTINGS}],
+}
+
+KEYS = {
+    "memory": ["memory", "memory-mistral"],
+    "one-text": ["strip"],
+    "several-texts": ["scripts"],
+    "double-bos": ["double"],
+    "similarities": ["cosine", "cosine-other"],
+    "planes": ["plane", "plane-other"],
+    "other-vectors": ["cosine-head", "cosine-layer"],
+    "shared-pieces": ["shared-pieces"],
+    "next-token": ["top-ten", "temperatures", "temperatures"],
+    "entropies": ["entropies"],
+    "nuclei": ["nuclei"],
+    "sampled": ["kept-along"],
+    "hidden-top-k": ["hidden"],
+    "collapse": ["collapse"],
+    "hot": ["coherence"],
+    "repetition": ["repeated"],
+    "beams": ["beams"],
+    "answers": ["doses"],
+    "settings": ["settings"],
 }
 
 
-def of(evidence: dict[str, list[dict[str, JsonValue]]], name: str = "test_it[0.9]") -> Record:
-    """A record whose claims have this evidence."""
+def of(evidence: dict[str, list[Values]], name: str = "test_it[0.9]") -> Record:
+    """Return a record whose claims have this evidence."""
     plan = header(*(planned(claim, len(values)) for claim, values in evidence.items()))
     checks = [
         (claim, check(name, values=values))
@@ -161,32 +172,28 @@ def drawn() -> dict[str, tuple[Picture, ...]]:
     return draw(of(EVIDENCE))
 
 
-def said(pictures: tuple[Picture, ...]) -> list[str]:
+@pytest.fixture(scope="module")
+def pictures(drawn: dict[str, tuple[Picture, ...]]) -> list[Picture]:
+    return [picture for several in drawn.values() for picture in several]
+
+
+def numbers(pictures: tuple[Picture, ...]) -> list[str]:
     return [number for picture in pictures for number in picture.numbers]
 
 
 def rows(chart: Chart) -> list[dict[str, Any]]:
-    """The data of all charts within one, each once."""
+    """Return the data of all charts within one, each once."""
     spec = chart.to_dict()
     return [row for text in spec["datasets"].values() for row in json.loads(text)]
 
 
-def test_every_claim_of_the_gallery_has_its_pictures(
-    drawn: dict[str, tuple[Picture, ...]],
-) -> None:
-    assert set(EVIDENCE) == set(gallery.GALLERY)
-    keys = {claim: [picture.key for picture in pictures] for claim, pictures in drawn.items()}
-    assert set(keys) == set(EVIDENCE)
-    assert keys["cosine-groups"] == ["cosine", "cosine-other"]
-    assert keys["double-bos"] == ["double"]
-    assert keys["other-vectors"] == ["cosine-head", "cosine-layer"]
-    assert keys["next-token"] == ["top-ten", "temperatures", "temperatures"]
+def test_every_shape_of_the_gallery_has_its_pictures(drawn: dict[str, tuple[Picture, ...]]) -> None:
+    assert {name: [each.key for each in several] for name, several in drawn.items()} == KEYS
+    assert set(gallery.PICTURES) <= set(SHAPES)
 
 
-def test_drawings_are_xml_without_ids_styles_links_or_scripts(
-    drawn: dict[str, tuple[Picture, ...]],
-) -> None:
-    for picture in (picture for pictures in drawn.values() for picture in pictures):
+def test_drawings_have_no_ids_styles_links_or_scripts(pictures: list[Picture]) -> None:
+    for picture in pictures:
         root = ElementTree.fromstring(str(picture.drawing))  # noqa: S314
         for node in root.iter():
             assert node.tag in {
@@ -198,135 +205,92 @@ def test_drawings_are_xml_without_ids_styles_links_or_scripts(
             assert "url(" not in "".join(node.attrib.values())
 
 
-def test_charts_fit_a_page_and_are_named_in_every_language(
-    drawn: dict[str, tuple[Picture, ...]],
-) -> None:
-    for picture in (picture for pictures in drawn.values() for picture in pictures):
-        if not picture.drawing.startswith("<svg"):
-            continue
-        root = ElementTree.fromstring(str(picture.drawing))  # noqa: S314
-        assert float(root.get("width", "")) <= 640
-        assert root.get("role") == "img"
-        for language in LANGUAGES:
-            title = texts(language)[f"pictures.{picture.key}.title"]
-            assert root.get(f"data-{language}-aria-label") == title
-
-
-def test_every_picture_has_its_texts_with_nothing_left_open(
-    drawn: dict[str, tuple[Picture, ...]],
-) -> None:
-    for picture in (picture for pictures in drawn.values() for picture in pictures):
+def test_charts_fit_a_page_and_are_named_in_every_language(pictures: list[Picture]) -> None:
+    for picture in pictures:
         assert picture.title
         assert "{" not in picture.note
+        if picture.drawing.startswith("<svg"):
+            root = ElementTree.fromstring(str(picture.drawing))  # noqa: S314
+            assert float(root.get("width", "")) <= 640
+            assert root.get("role") == "img"
+            for language in LANGUAGES:
+                title = texts(language)[f"pictures.{picture.key}.title"]
+                assert root.get(f"data-{language}-aria-label") == title
 
 
-def test_labels_are_in_every_language_and_none_of_their_marks_is_left(
-    drawn: dict[str, tuple[Picture, ...]],
-) -> None:
-    shown = "".join(str(p.drawing) + "".join(p.numbers) for each in drawn.values() for p in each)
-    assert svg.WORD not in shown
-    assert svg.VALUE not in shown
+def test_labels_are_written_in_every_language(pictures: list[Picture]) -> None:
+    shown = "".join(str(each.drawing) + "".join(each.numbers) for each in pictures)
+    assert not {svg.WORD, svg.VALUE} & set(shown)
     for language, text in (
-        ("en", "temperature T"),
-        ("ja", "温度 T"),
-        ("en", "step 2"),
-        ("ja", "2 番目"),
+        *(("en", "temperature T"), ("ja", "温度 T")),
+        *(("en", "step 2"), ("ja", "2 番目")),
     ):
         assert f'<tspan lang="{language}">{text}</tspan>' in shown
 
 
-def test_the_texts_have_the_same_keys_and_no_label_twice() -> None:
-    keys = [{key for key in texts(code) if key.startswith("pictures.")} for code in LANGUAGES]
-    assert all(each == keys[0] for each in keys)
+def test_no_two_labels_have_one_text() -> None:
     first = texts(next(iter(LANGUAGES)))
     labels = [text for key, text in first.items() if key.startswith("pictures.labels.")]
     assert len(set(labels)) == len(labels)
 
 
-def test_the_texts_have_the_same_braces_in_every_language() -> None:
-    for key in texts("en"):
-        if key.startswith("pictures."):
-            braces = [sorted(re.findall(r"\{\w*\}", texts(code)[key])) for code in LANGUAGES]
-            assert all(each == braces[0] for each in braces), key
-
-
-def test_a_strip_shows_pieces_ids_special_tokens_and_spaces(
-    drawn: dict[str, tuple[Picture, ...]],
-) -> None:
-    assert str(drawn["ids-english"][0].drawing) == (
+def test_pieces_are_above_their_ids(drawn: dict[str, tuple[Picture, ...]]) -> None:
+    assert str(drawn["one-text"][0].drawing) == (
         '<ol class="strip"><li class="special"><bdi>&lt;s&gt;</bdi><span>1</span></li>'
         "<li><bdi><i>▁</i>Japan</bdi><span>4720</span></li>"
         "<li><bdi><i>▁</i>is</bdi><span>349</span></li></ol>"
     )
 
 
-def test_the_head_of_a_tied_model_is_not_drawn_twice() -> None:
-    tied = LIST | {"tied_to_the_embedding": True}
-    assert draw(of({"other-vectors": [tied]})) == {}
+def test_tied_output_head_is_not_drawn_again() -> None:
+    assert draw(of({"other-vectors": [LIST | {"tied_to_the_embedding": True}]})) == {}
 
 
-def test_scripts_whose_space_is_merged_come_before_those_whose_space_is_not() -> None:
-    alone: dict[str, JsonValue] = {"text": "日", "ids": [1, 28705, 3], "pieces": ["<s>", "▁", "日"]}
-    (picture,) = draw(of({"prefix-space": [alone, *[ENGLISH] * 5]}))["prefix-space"]
+def test_texts_whose_space_is_merged_come_first() -> None:
+    alone: Values = {"text": "日", "ids": [1, 28705, 3], "pieces": ["<s>", "▁", "日"]}
+    (picture,) = draw(of({"texts": [alone, *[ENGLISH] * 5]}))["texts"]
     assert picture.drawing.count("<dt>") == 4
     assert picture.drawing.index("Japan") < picture.drawing.index("日")
 
 
-def test_a_heat_map_has_a_cell_a_pair_as_strong_as_its_cosine() -> None:
-    found = measured.Similarities.model_validate(LIST)
-    cells = [row for row in rows(meaning.similarities(found)) if "cosine" in row]
+def test_texts_are_not_drawn_when_many() -> None:
+    assert draw(of({"texts": [ENGLISH] * (gallery.MOST_TEXTS + 1)})) == {}
+
+
+def test_heat_map_has_a_cell_for_each_pair() -> None:
+    found = WordSimilarities.model_validate(LIST)
+    cells = [row for row in rows(vectors.similarities(found)) if "cosine" in row]
     assert [row["cosine"] for row in cells] == [cosine for line in COSINES for cosine in line]
     assert cells[1]["tip"] == "king – queen: 0.900"
     # A gap lies between the groups, and none within.
     assert [cell["left"] for cell in cells[:4]] == [0, 16, 35, 54]
 
 
-def test_a_plane_keeps_one_scale_and_hides_no_name() -> None:
-    found = measured.Plane.model_validate(PLANE)
-    points = [row for row in rows(meaning.plane(found)) if row.get("tip")]
-    placed = {row["name"]: row for row in points}
-    king, dog, sea = placed["king"], placed["dog"], placed["sea"]
+def test_plane_has_one_scale_and_hides_no_name() -> None:
+    found = WordPlane.model_validate(PLANE)
+    placed = {row["name"]: row for row in rows(vectors.plane(found)) if row.get("tip")}
+    king, queen, dog, sea = (placed[name] for name in ("king", "queen", "dog", "sea"))
     assert dog["x"] - king["x"] == pytest.approx(2 * (sea["x"] - king["x"]))
     assert sea["y"] - king["y"] == pytest.approx(sea["x"] - king["x"])
     assert dog["y"] < king["y"] < sea["y"]
     # Two words in one place: their names are not.
-    assert (king["name_x"], king["name_y"]) != (
-        placed["queen"]["name_x"],
-        placed["queen"]["name_y"],
-    )
-    assert king["colour"] == placed["queen"]["colour"] != dog["colour"]
+    assert (king["name_x"], king["name_y"]) != (queen["name_x"], queen["name_y"])
+    assert king["colour"] == queen["colour"] != dog["colour"]
 
 
-def test_pairs_that_share_a_piece_are_told_from_the_others(
-    drawn: dict[str, tuple[Picture, ...]],
-) -> None:
-    assert said(drawn["shared-pieces"]) == [
-        "女王 – 王女: 1.0000 女 王",
-        "女王 – 猫: 0.5000",
-        "王女 – 猫: 0.5000",
-    ]
-
-
-def test_the_likeliest_tokens_show_their_probabilities(
-    drawn: dict[str, tuple[Picture, ...]],
-) -> None:
-    picture = drawn["next-token"][0]
-    assert picture.numbers == ("Tokyo (19887): 0.911000", "␣ (264): 0.004550")
-    assert ">91.1 %</text>" in picture.drawing
-
-
-def test_temperatures_are_those_of_the_whole_distribution() -> None:
-    found = measured.Distribution.model_validate(DISTRIBUTION)
-    bars = [row for row in rows(choosing.temperatures(found)) if row.get("tip")]
+def test_temperatures_use_the_whole_distribution() -> None:
+    found = Distribution.model_validate(DISTRIBUTION)
+    assert found.logits().tolist() == LOGITS
+    bars = [row for row in rows(sampling.temperatures(found)) if row.get("tip")]
     tokyo = {row["tip"].split(",")[0]: row["length"] for row in bars if "Tokyo" in row["tip"]}
-    for temperature in choosing.TEMPERATURES:
+    for temperature in sampling.TEMPERATURES:
         weights = np.exp(np.asarray(LOGITS) / temperature)
         assert tokyo[f"T {temperature:g}"] == pytest.approx(weights[0] / weights.sum())
     others = [row["length"] for row in bars if "…" in row["tip"]]
     assert others == sorted(others)
 
 
-def test_the_flattest_distribution_stands_beside_the_first(
+def test_flattest_distribution_is_beside_the_first(
     drawn: dict[str, tuple[Picture, ...]],
 ) -> None:
     notes = [str(picture.note) for picture in drawn["next-token"][1:]]
@@ -334,19 +298,18 @@ def test_the_flattest_distribution_stands_beside_the_first(
     assert "Once upon a time," in notes[1]
 
 
-def test_logits_are_rebuilt_without_torch() -> None:
-    assert kept_logits.whole(4, [4.0, 2.0], 1, [1.0, 0.5]).tolist() == LOGITS
-    assert kept_logits.whole(2, [4.0, 2.0], 1, []).tolist() == [4.0, 2.0]
-
-
 @pytest.mark.parametrize(
-    ("claim", "numbers"),
+    ("claim", "expected"),
     [
-        ("temperature-shape", ["0.9, T 0.5: 0.10", "0.9, T 1: 0.70"]),
-        ("nucleus-adapts", ["0.10 → 1", "3.50 → 27"]),
-        ("filter-order", ["upon: 21 · 50.0 %", "a: 1 · 50.0 %"]),
         (
-            "beam-likelihood",
+            "shared-pieces",
+            ["女王 – 王女: 1.0000 女 王", "女王 – 猫: 0.5000", "王女 – 猫: 0.5000"],
+        ),
+        ("entropies", ["0.9, T 0.5: 0.10", "0.9, T 1: 0.70"]),
+        ("nuclei", ["0.10 → 1", "3.50 → 27"]),
+        ("sampled", ["upon: 21 · 50.0 %", "a: 1 · 50.0 %"]),
+        (
+            "beams",
             [
                 "0.9, num_beams 1: −25.20",
                 "0.9, num_beams 4: −24.13",
@@ -354,8 +317,8 @@ def test_logits_are_rebuilt_without_torch() -> None:
                 "0.9, num_beams 4: 80",
             ],
         ),
-        ("knowledge-dose", ["top_p 0.9, T 0.2: 100 %", "top_p 0.9, T 1.4: 50.0 % – 75.0 %"]),
-        ("load-nf4", ["fp16: 1.0 MB", "fp16: 2.0 MB", "NF4: 1.0 MB", "NF4: 562.5 kB"]),
+        ("answers", ["top_p 0.9, T 0.2: 100 %", "top_p 0.9, T 1.4: 50.0 % – 75.0 %"]),
+        ("memory", ["fp16: 1.0 MB", "fp16: 2.0 MB", "NF4: 1.0 MB", "NF4: 562.5 kB"] * 2),
         (
             "collapse",
             [
@@ -367,50 +330,51 @@ def test_logits_are_rebuilt_without_torch() -> None:
         ),
     ],
 )
-def test_marks_say_what_was_measured(
-    drawn: dict[str, tuple[Picture, ...]], claim: str, numbers: list[str]
+def test_marks_name_what_was_measured(
+    drawn: dict[str, tuple[Picture, ...]], claim: str, expected: list[str]
 ) -> None:
-    assert said(drawn[claim]) == numbers
-    for number in numbers:
+    assert numbers(drawn[claim]) == expected
+    for number in expected:
         assert f"<title>{number}</title>" in drawn[claim][0].drawing
 
 
-def test_bars_of_kept_tokens_are_as_long_as_their_logarithm() -> None:
-    found = measured.Traced.model_validate(TRACED)
-    first, second = [row for row in rows(choosing.kept_along([found])) if "tip" in row][:2]
+def test_top_ten_shows_probabilities(drawn: dict[str, tuple[Picture, ...]]) -> None:
+    picture = drawn["next-token"][0]
+    assert picture.numbers == ("Tokyo (19887): 0.911000", "␣ (264): 0.004550")
+    assert ">91.1 %</text>" in picture.drawing
+
+
+def test_bars_of_kept_tokens_are_logarithmic() -> None:
+    found = SampledText.model_validate(SAMPLED)
+    first, second = [row for row in rows(sampling.kept_along([found])) if "tip" in row][:2]
     assert first["length"] - second["length"] == pytest.approx(np.log10(21))
 
 
-def test_hidden_top_k_is_set_beside_none(drawn: dict[str, tuple[Picture, ...]]) -> None:
-    numbers = said(drawn["hidden-top-k"])
-    assert set(numbers) == {"0.9, 1: 24 → 336", "0.9, 2: 2 → 238"}
+def test_hidden_top_k_is_beside_none(drawn: dict[str, tuple[Picture, ...]]) -> None:
+    assert set(numbers(drawn["hidden-top-k"])) == {"0.9, 1: 24 → 336", "0.9, 2: 2 → 238"}
 
 
-def test_settings_have_a_panel_a_nucleus_and_both_measures() -> None:
-    found = measured.Settings.model_validate({"settings": SETTINGS})
-    chart = tasks.settings(found)
-    assert len(chart.to_dict()["hconcat"]) == 2
-    hot = [row for row in rows(chart) if row.get("temperature") == 1.4]
-    assert [row["distinct"] for row in hot] == [pytest.approx(0.14), pytest.approx(0.63)]
-    assert [row["least"] for row in hot] == [pytest.approx(1 - 1.4 / 3)] * 2
+def test_settings_show_both_measures(drawn: dict[str, tuple[Picture, ...]]) -> None:
+    shown = numbers(drawn["settings"])
+    assert shown[:2] == ["T 0.2: 93.3 % – 95.0 %", "T 1.4: 53.3 % – 65.0 %"]
+    assert {"T 1.4: 14.0 %", "T 1.4: 63.0 %"} < set(shown)
 
 
 def test_repeated_words_are_marked(drawn: dict[str, tuple[Picture, ...]]) -> None:
-    (picture,) = drawn["greedy-repeats"]
+    (picture,) = drawn["repetition"]
     assert "a b c d <mark>a b c d</mark> e" in picture.drawing
     assert "20.0 %" in picture.note
 
 
-SPEAKING = {
-    *("ids-english", "prefix-space", "cosine-groups", "pca-groups", "shared-pieces", "next-token"),
-    *("temperature-shape", "filter-order", "hidden-top-k", "collapse", "greedy-repeats"),
-    *("knowledge-dose", "beam-likelihood"),
-}
-"""Claims whose pictures show text from outside."""
+# --- hostile and foreign evidence ----------------------------------------------------------------
+
+
+SILENT = {"memory", "nuclei", "hot", "settings"}
+"""Claims whose pictures show no text from outside."""
 
 
 def hostile(value: JsonValue, text: str) -> JsonValue:
-    """Evidence in which every text is another."""
+    """Return evidence in which every text is another."""
     if isinstance(value, dict):
         return {key: hostile(item, text) for key, item in value.items()}
     if isinstance(value, list):
@@ -435,17 +399,15 @@ def test_text_from_outside_stays_text(text: str) -> None:
     evidence = {
         claim: [value for each in values if isinstance(value := hostile(each, text), dict)]
         for claim, values in EVIDENCE.items()
-        if claim in SPEAKING
+        if claim not in SILENT
     }
-    evidence["pca-groups"] = [
-        PLANE | {"other_lists": {text[:40]: PLANE}, "points": evidence["pca-groups"][0]["points"]}
-    ]
+    evidence["planes"] = [evidence["planes"][0] | {"other_lists": {text[:40]: PLANE}}]
     evidence["shared-pieces"] = [
         {"pieces": {text[:400]: ["▁", text], "b": [text]}, "cosine_matrix": [[1, 0.5], [0.5, 1]]}
     ]
-    pictures = draw(of(evidence, f"test_it[{text}]"))
-    assert SPEAKING - set(pictures) <= (set() if text else {"greedy-repeats"})
-    for picture in (picture for several in pictures.values() for picture in several):
+    drawn = draw(of(evidence, f"test_it[{text}]"))
+    assert set(evidence) - set(drawn) <= (set() if text else {"repetition"})
+    for picture in (picture for several in drawn.values() for picture in several):
         whole = f"<div>{picture.drawing}{picture.note}</div>"
         names = {node.tag for node in ElementTree.fromstring(whole).iter()}  # noqa: S314
         assert not names & {"script", "img", "image", "a", "style", "foreignObject", "use"}
@@ -454,30 +416,36 @@ def test_text_from_outside_stays_text(text: str) -> None:
         assert svg.WORD not in whole
 
 
+LONG_LIST: Values = {
+    "words": [*"ab"] * 50,
+    "groups": [""] * 100,
+    "cosine_matrix": [[0.0] * 100] * 100,
+}
+
+
 @pytest.mark.parametrize(
     "values",
     [
         {},
         {"words": ["a"], "text": 5, "top_ten": [], "settings": "none"},
-        {"words": ["a", "b"], "groups": ["", ""], "cosine_matrix": [[1.0], [1.0]]},
+        {"words": ["a", "b"], "groups": ["", ""], "cosine_matrix": [[1.0], [1.0]], "layer": 1},
+        LONG_LIST | {"layer": 1},
         {"top_ten": [{"id": 1, "text": "a", "probability": "NaN"}]},
-        {"points": [{"word": "a", "group": "", "x": 1e308, "y": -1e308}] * 2}
-        | {"explained_variance": [0.1, 0.1]},
+        {"points": [{"word": "a", "group": "", "x": x, "y": 0.0} for x in (1e308, -1e308)]}
+        | {"explained_variance": [0.1, 0.1], "other_lists": {}},
         {"p": 0.9, "entropies": [1.0], "sizes": [1, 2]},
+        {"p": 0.9, "entropies": [1.0, 2.0], "sizes": [10**400, 0]},
+        {"distributions": []},
         {"distributions": [{"prompt": 1}]},
-        {"temperatures": [0.2, 0.0], "entropies": [1.0, 2.0]},
+        {"distributions": [DISTRIBUTION | {"top": [], "head": [], "tail": [], "vocabulary": 0}]},
+        {"distributions": [DISTRIBUTION | {"vocabulary": 10**12, "step": 10**12}]},
+        {"temperatures": [], "entropies": []},
+        {"temperatures": [0.2, "x"], "entropies": [1.0, 2.0]},
+        {"settings": {}, "trace": {"prompt": "", "steps": []}},
     ],
 )
-def test_evidence_of_another_shape_has_no_picture(values: dict[str, JsonValue]) -> None:
-    evidence = {claim: [values] for claim in gallery.GALLERY}
-    drawn = draw(of(evidence))
-    assert "cosine-groups" not in drawn
-    assert "next-token" not in drawn
-    assert "nucleus-adapts" not in drawn
-
-
-def test_a_claim_of_ones_own_has_no_picture() -> None:
-    assert draw(of({"knows-tokyo": [TOP_TEN]})) == {}
+def test_evidence_that_no_chart_can_hold_has_no_picture(values: Values) -> None:
+    assert draw(of({"claim": [values]})) == {}
 
 
 @pytest.mark.parametrize(
@@ -489,20 +457,16 @@ def test_a_claim_of_ones_own_has_no_picture() -> None:
         ('<text transform="javascript:1">a</text>', "transform="),
         ('<image fill="none"/>', "<image> in a picture"),
         ("<g>", "not XML"),
+        ("<!-- -->", "declaration"),
     ],
 )
-def test_what_is_not_on_the_list_is_refused(inner: str, refused: str) -> None:
+def test_svg_refuses_what_is_not_allowed(inner: str, refused: str) -> None:
     document = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9">{}</svg>'
     with pytest.raises(ValueError, match=re.escape(refused)):
         svg.clean(document.format(inner), "cosine")
 
 
-def test_a_declaration_is_refused() -> None:
-    with pytest.raises(ValueError, match="declaration"):
-        svg.clean('<!DOCTYPE svg [<!ENTITY a "b">]><svg/>', "cosine")
-
-
-def test_attributes_not_on_the_list_are_left_out() -> None:
+def test_svg_leaves_out_other_attributes() -> None:
     document = (
         '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><g clip-path="url(#a)">'
         '<text style="fill:red" onclick="x()" id="a" font-size="12px">b</text></g></svg>'
@@ -511,13 +475,13 @@ def test_attributes_not_on_the_list_are_left_out() -> None:
     assert drawing.endswith('<text font-size="12">b</text></svg>')
 
 
-def test_a_label_is_short_and_on_one_line() -> None:
+def test_label_is_short_and_on_one_line() -> None:
     assert len(label("x" * 100_000)) == 18
     assert "\n" not in label("a\nb")
     assert label(" Tokyo") == "Tokyo"
 
 
-def test_vega_is_imported_only_to_draw_and_torch_never() -> None:
+def test_vega_is_imported_only_to_draw() -> None:
     program = (
         "import sys, probes.report.pictures as p;"
         "assert not {'altair', 'vl_convert', 'torch'} & set(sys.modules);"
@@ -530,26 +494,25 @@ def test_vega_is_imported_only_to_draw_and_torch_never() -> None:
 # --- throughput ----------------------------------------------------------------------------------
 
 
-def test_every_rate_by_batch_has_its_mark_and_each_batch_its_limit() -> None:
+def test_throughput_has_a_mark_for_each_rate_and_limit() -> None:
     (picture,) = draw_throughput(record(throughput=rates()))
-    drawn = [rate for rate in rates() if rate.unit == "tokens" and rate.per_second]
-    batches = {rate.batch for rate in drawn}
-    assert len(picture.numbers) == len(drawn) + 2 * len(batches)
-    assert "8, static: 453" in picture.numbers
-    assert "8, limit: 7,600" in picture.numbers
+    measured = [rate for rate in rates() if rate.unit == "tokens" and rate.per_second]
+    batches = {rate.batch for rate in measured}
+    assert len(picture.numbers) == len(measured) + 2 * len(batches)
+    assert {"8, static: 453", "8, limit: 7,600"} < set(picture.numbers)
     assert "stroke-dasharray" in picture.drawing
     assert "静的キャッシュ" in picture.drawing
     assert "コンパイル済み" not in picture.drawing
 
 
 @pytest.mark.parametrize("kept", [[], ["copy"], ["copy", "continuous batching"]])
-def test_without_rates_by_batch_there_is_no_picture(kept: list[str]) -> None:
+def test_throughput_without_batches_has_no_picture(kept: list[str]) -> None:
     few = tuple(rate for rate in rates() if rate.what in kept)
     assert draw_throughput(record(throughput=few)) == ()
 
 
 @pytest.mark.parametrize("rate", [float("nan"), float("inf"), -1.0])
-def test_rates_that_no_chart_can_hold_leave_the_report_whole(rate: float) -> None:
+def test_report_is_whole_when_no_chart_can_hold_a_rate(rate: float) -> None:
     (one,) = [r for r in rates() if (r.what, r.batch, r.cache) == ("decode", 8, "dynamic")]
     odd = one.model_copy(update={"per_second": rate, "low": rate, "high": rate, "share": rate})
     assert 'id="throughput"' in render(record(throughput=(odd,)))

@@ -1,4 +1,4 @@
-"""Pictures of how fast a target was."""
+"""The chart of a target's throughput."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import altair as alt
 
-from probes.report.pictures.charts import SERIES, TIP, Chart, Row, data, word
+from probes.report.pictures.charts import COLOUR, SERIES, Chart, Row, data, dots, word, write
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 260, 200
 
-LINES = ("dynamic", "static", "compiled", "limit")
-"""What is drawn: rates by cache, and the limit."""
+LINES = dict(zip(("dynamic", "static", "compiled", "limit"), SERIES, strict=False))
+"""What is drawn, in its colour: rates by cache, and the limit."""
 
 
 def by_batch(measured: Sequence[Rate]) -> Chart:
-    """Tokens a second against the batch, with the limit: a panel for prompts, one for new tokens.
+    """Draw tokens a second against the batch, with the limit: a panel each for prefill and decode.
 
     Args:
         measured: rates of `prefill` and `decode` that have a value; one at least.
@@ -30,9 +30,9 @@ def by_batch(measured: Sequence[Rate]) -> Chart:
         for what in ("prefill", "decode")
         if any(rate.what == what for rate in measured)
     ]
-    known = {_line(rate) for rate in measured}
-    known |= {"limit" for rate in measured if rate.limit is not None}
-    return alt.hconcat(*panels, _key(known), spacing=24)
+    drawn = {_line(rate) for rate in measured}
+    drawn |= {"limit" for rate in measured if rate.limit is not None}
+    return alt.hconcat(*panels, _key(drawn), spacing=24)
 
 
 def _line(rate: Rate) -> str:
@@ -43,12 +43,11 @@ def _panel(what: str, rates: Sequence[Rate]) -> alt.LayerChart:
     rows = [_row(rate.batch, _line(rate), rate.per_second or 0.0) for rate in rates]
     limits = {rate.batch: rate.limit for rate in rates if rate.limit is not None}
     rows += [_row(batch, "limit", limit) for batch, limit in limits.items()]
-    batches = sorted({rate.batch for rate in rates})
     x = alt.X(
         "batch:Q",
         title=word("batch"),
         scale=alt.Scale(type="log", base=2, nice=False),
-        axis=alt.Axis(values=batches, format="d"),
+        axis=alt.Axis(values=sorted({rate.batch for rate in rates}), format="d"),
     )
     y = alt.Y(
         "rate:Q",
@@ -56,46 +55,29 @@ def _panel(what: str, rates: Sequence[Rate]) -> alt.LayerChart:
         scale=alt.Scale(type="log"),
         axis=alt.Axis(tickCount=4, format=",~r"),
     )
-    base = alt.Chart(data(rows)).encode(x=x, y=y, color=alt.Color("colour:N", scale=None))
-    known = {row["line"] for row in rows}
+    base = alt.Chart(data(rows)).encode(x=x, y=y, color=COLOUR)
+    drawn = {row["line"] for row in rows}
     lines = [
         base.transform_filter(alt.datum.line == name).mark_line(
             strokeWidth=2, **({"strokeDash": [5, 4]} if name == "limit" else {})
         )
         for name in LINES
-        if name in known
+        if name in drawn
     ]
-    points = base.mark_point(filled=True, size=45, opacity=1, aria=True).encode(description=TIP)
-    return alt.LayerChart(layer=[*lines, points], width=WIDTH, height=HEIGHT)
+    return alt.LayerChart(layer=[*lines, dots(base)], width=WIDTH, height=HEIGHT)
 
 
-def _key(known: Collection[str]) -> alt.LayerChart:
-    """The names of the lines that are drawn, beside the panels: within, they would lie on lines."""
-    names = [name for name in LINES if name in known]
+def _key(drawn: Collection[str]) -> alt.LayerChart:
+    """Return the names of the lines, beside the panels: inside, they would lie on lines."""
+    style = {"align": "left", "baseline": "middle", "fontWeight": 600}
+    names = [name for name in LINES if name in drawn]
     layers = [
-        alt.Chart(data([{}])).mark_text(
-            align="left",
-            baseline="middle",
-            fontWeight=600,
-            color=_colour(name),
-            x=0,
-            y=10 + 17 * place,
-            text=word(f"{name}_line"),
-        )
+        write(word(f"{name}_line"), 0, 10 + 17 * place, color=LINES[name], **style)
         for place, name in enumerate(names)
     ]
     return alt.LayerChart(layer=layers, width=110, height=HEIGHT)
 
 
-def _colour(line: str) -> str:
-    return SERIES[LINES.index(line)]
-
-
 def _row(batch: int, line: str, rate: float) -> Row:
-    return {
-        "batch": batch,
-        "rate": rate,
-        "line": line,
-        "colour": _colour(line),
-        "tip": f"{batch}, {line}: {rate:,.0f}",
-    }
+    tip = f"{batch}, {line}: {rate:,.0f}"
+    return {"batch": batch, "rate": rate, "line": line, "colour": LINES[line], "tip": tip}

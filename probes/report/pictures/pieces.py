@@ -1,0 +1,86 @@
+"""Pictures made of text, which wrap like text: pieces in boxes, a text with its repetitions."""
+
+from __future__ import annotations
+
+import re
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup, escape
+
+from probes.report.visible import make_visible, mark
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from probes.schema.evidence.words import Encoding
+
+LONGEST_PIECE = 24
+LONGEST_STRIP = 24
+LONGEST_TEXT = 4000
+"""Characters, pieces, characters: a longer one is cut, and marked as cut."""
+
+RUN = 4
+"""Words in a row that count as a repetition."""
+
+SPACE = "▁"
+
+
+def draw_pieces(encoding: Encoding) -> Markup:
+    """Draw a text's pieces in boxes, each above its id; special tokens and ▁ are marked.
+
+    >>> from probes.schema.evidence.words import Encoding
+    >>> print(draw_pieces(Encoding(text="Hi", ids=[15359], pieces=["▁Hi"])))
+    <ol class="strip"><li><bdi><i>▁</i>Hi</bdi><span>15359</span></li></ol>
+    """
+    pairs = list(zip(encoding.pieces, encoding.ids, strict=True))
+    boxes = [_box(piece, number) for piece, number in pairs[:LONGEST_STRIP]]
+    if len(pairs) > LONGEST_STRIP:
+        boxes.append(Markup('<li class="more">+{}</li>').format(len(pairs) - LONGEST_STRIP))
+    return Markup('<ol class="strip">{}</ol>').format(Markup("").join(boxes))
+
+
+def draw_texts(encodings: Sequence[Encoding]) -> Markup:
+    """Draw several texts, each above its pieces."""
+    titled = Markup("<dt>{}</dt><dd>{}</dd>")
+    inner = (titled.format(mark(_cut(each.text, 40)), draw_pieces(each)) for each in encodings)
+    return Markup('<dl class="strips">{}</dl>').format(Markup("").join(inner))
+
+
+def draw_repetitions(text: str) -> Markup:
+    """Draw a text in which words are marked where four in a row have come before."""
+    words = text[:LONGEST_TEXT].split()
+    marked = zip(words, repeats(words), strict=True)
+    inner = Markup("")
+    for again, run in groupby(marked, key=lambda pair: pair[1]):
+        shown = Markup(" ").join(escape(make_visible(each)) for each, _ in run)
+        inner += Markup("<mark>{}</mark> ").format(shown) if again else shown + " "
+    cut = "…" if len(text) > LONGEST_TEXT else ""
+    return Markup('<p class="repeated"><bdi>{}{}</bdi></p>').format(inner, cut)
+
+
+def repeats(words: Sequence[str]) -> list[bool]:
+    """Return for each word whether it is one of four in a row that have come before.
+
+    >>> repeats("a b c d a b c d e".split())
+    [False, False, False, False, True, True, True, True, False]
+    """
+    again = [False] * len(words)
+    seen: set[tuple[str, ...]] = set()
+    for start in range(len(words) - RUN + 1):
+        run = tuple(words[start : start + RUN])
+        if run in seen:
+            again[start : start + RUN] = [True] * RUN
+        seen.add(run)
+    return again
+
+
+def _box(piece: str, number: int) -> Markup:
+    special = re.fullmatch(r"<[a-z/_|]+>", piece) is not None
+    kind = Markup(' class="special"') if special else Markup("")
+    shown = mark(_cut(piece, LONGEST_PIECE)).replace(SPACE, Markup("<i>▁</i>"))
+    return Markup("<li{}>{}<span>{}</span></li>").format(kind, shown, number)
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + "…"

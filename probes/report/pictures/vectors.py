@@ -1,0 +1,303 @@
+"""Charts about the vectors of words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import altair as alt
+
+from probes.report.pictures.charts import (
+    COLOUR,
+    HEAT,
+    SERIES,
+    TIP,
+    Chart,
+    Row,
+    check_size,
+    data,
+    dots,
+    label,
+    percent,
+    pixels,
+    word,
+    write,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from probes.schema.evidence.words import SharedPieces, WordPlane, WordSimilarities
+
+MOST_WORDS = 60
+"""Words of a chart."""
+
+CELL = 16
+"""Pixels of a pair of words."""
+
+WIDTH = 400
+MARGIN = 24
+LINE = 14
+"""Pixels of the plane: its width, the margin around its points, the height of a line."""
+
+
+def similarities(found: WordSimilarities) -> Chart:
+    """Draw every pair of words as a cell: the stronger its colour, the more similar they are."""
+    words, groups, matrix = found.words, found.groups, found.cosine_matrix
+    check_size(words, 2, MOST_WORDS)
+    starts, side = _starts(groups)
+    low = faintest(matrix)
+    cells = [
+        {
+            "left": starts[x],
+            "right": starts[x] + CELL,
+            "top": starts[y],
+            "bottom": starts[y] + CELL,
+            "cosine": cosine,
+            "tip": f"{label(words[y])} – {label(words[x])}: {cosine:.3f}",
+        }
+        for y, row in enumerate(matrix)
+        for x, cosine in enumerate(row)
+    ]
+    strength = alt.Scale(domain=[low, max(1.0, low + 1e-6)], range=[0.04, 1])
+    heat = (
+        alt.Chart(data(cells))
+        .mark_rect(color=HEAT, aria=True)
+        .encode(
+            x=pixels(alt.X, "left", side),
+            x2="right:Q",
+            y=pixels(alt.Y, "top", side),
+            y2="bottom:Q",
+            fillOpacity=alt.FillOpacity("cosine:Q", scale=strength, legend=None),
+            description=TIP,
+        )
+    )
+    colours = colours_of(groups)
+    names = [
+        {"at": start + CELL / 2, "name": label(name, 10), "colour": colours[group]}
+        for start, name, group in zip(starts, words, groups, strict=True)
+    ]
+    text = alt.Chart(data(names)).encode(text="name:N", color=COLOUR)
+    rows = text.mark_text(align="right", baseline="middle", x=-5)
+    columns = text.mark_text(align="left", baseline="middle", angle=270, y=-5)
+    return alt.layer(
+        heat,
+        rows.encode(y=pixels(alt.Y, "at", side)),
+        columns.encode(x=pixels(alt.X, "at", side)),
+        width=side,
+        height=side,
+    )
+
+
+def faintest(matrix: Sequence[Sequence[float]]) -> float:
+    """Return the smallest cosine: the value of the faintest cell."""
+    return min(min(row) for row in matrix)
+
+
+def colours_of(groups: Sequence[str]) -> dict[str, str]:
+    """Return a colour for each group, and a quiet one for words of none.
+
+    >>> colours_of(["animals", "", "people", "animals"])
+    {'animals': 'var(--series-1)', 'people': 'var(--series-2)', '': 'var(--soft)'}
+    """
+    named = [group for group in dict.fromkeys(groups) if group]
+    colours = {group: SERIES[place % len(SERIES)] for place, group in enumerate(named)}
+    return colours | {"": "var(--soft)"}
+
+
+def _starts(groups: Sequence[str]) -> tuple[list[int], int]:
+    """Return where each word's cells begin, with a gap between groups, and where the last end.
+
+    >>> _starts(["a", "a", "b"])
+    ([0, 16, 35], 51)
+    """
+    starts, at = [], 0
+    for place, group in enumerate(groups):
+        if place and group != groups[place - 1]:
+            at += 3
+        starts.append(at)
+        at += CELL
+    return starts, at
+
+
+def shared_pieces(found: SharedPieces) -> Chart:
+    """Draw every pair of words at its cosine: pairs that share a piece, and the others."""
+    words = list(found.pieces)
+    check_size(words, 2, MOST_WORDS)
+    rows: list[Row] = []
+    for one, other in combinations(range(len(words)), 2):
+        shared = common(found.pieces[words[one]], found.pieces[words[other]])
+        cosine = found.cosine_matrix[one][other]
+        pair = f"{label(words[one])} – {label(words[other])}"
+        rows.append(
+            {
+                "kind": word("sharing" if shared else "not-sharing"),
+                "cosine": cosine,
+                "colour": SERIES[1] if shared else SERIES[0],
+                "tip": " ".join([f"{pair}: {cosine:.4f}", *map(label, shared)]),
+            }
+        )
+    base = alt.Chart(data(rows), width=330, height=alt.Step(44))
+    y = alt.Y("kind:N", title=None, sort=None, axis=alt.Axis(labelColor="var(--ink)"))
+    x = alt.X("cosine:Q", title=word("cosine"), scale=alt.Scale(zero=False))
+    strokes = base.mark_tick(thickness=2, bandSize=26, opacity=0.5, aria=True).encode(
+        x=x, y=y, color=COLOUR, description=TIP
+    )
+    means = base.mark_point(
+        shape="diamond", filled=True, size=110, opacity=1, color="var(--ink)"
+    ).encode(x=alt.X("mean(cosine):Q", title=word("cosine")), y=y)
+    return alt.layer(strokes, means)
+
+
+def common(one: Sequence[str], other: Sequence[str]) -> list[str]:
+    """Return the pieces that two words share, without the space that begins every word.
+
+    >>> common(["▁", "女", "王"], ["▁", "王"])
+    ['王']
+    """
+    return [piece for piece in one if piece in other and piece != "▁"]
+
+
+def plane(found: WordPlane) -> Chart:
+    """Draw words as points in two components, each with its name in its group's colour."""
+    points = found.points
+    check_size(points, 2, MOST_WORDS)
+    check_size(found.explained_variance, 2, 10_000)
+    places, height = _on_paper([(point.x, point.y) for point in points])
+    names = [label(point.word, 12) for point in points]
+    colours = colours_of([point.group for point in points])
+    rows: list[Row] = [
+        {
+            "x": place[0],
+            "y": place[1],
+            "name": name,
+            "name_x": at.x,
+            "name_y": at.y,
+            "left": at.is_left,
+            "led": at.is_away,
+            "colour": colours[point.group],
+            "tip": f"{name}: {point.x:.2f}, {point.y:.2f}",
+        }
+        for point, place, name, at in zip(
+            points, places, names, _place_names(places, names, height), strict=True
+        )
+    ]
+    x, y = pixels(alt.X, "x", WIDTH), pixels(alt.Y, "y", height)
+    name_x, name_y = pixels(alt.X, "name_x", WIDTH), pixels(alt.Y, "name_y", height)
+
+    def marks(some: list[Row]) -> alt.Chart:
+        coloured: alt.Chart = alt.Chart(data(some)).encode(color=COLOUR)
+        return coloured
+
+    lines = marks([row for row in rows if row["led"]]).mark_rule(strokeWidth=0.8, opacity=0.6)
+    layers = [
+        lines.encode(x=x, y=y, x2="name_x:Q", y2="name_y:Q"),
+        dots(marks(rows), size=55).encode(x=x, y=y),
+    ]
+    sides: dict[bool, Row] = {
+        True: {"align": "right", "dx": -3},
+        False: {"align": "left", "dx": 3},
+    }
+    for is_left, style in sides.items():
+        names_there = marks([row for row in rows if row["left"] == is_left])
+        text = names_there.mark_text(baseline="middle", **style)
+        layers.append(text.encode(x=name_x, y=name_y, text="name:N"))
+    return alt.layer(*layers, _frame(found, height), width=WIDTH, height=height)
+
+
+def _frame(found: WordPlane, height: float) -> alt.LayerChart:
+    """Return the axes, named with the share of the variance that each shows."""
+    first, second = (
+        f"PC {number} · {percent(share)}"
+        for number, share in enumerate(found.explained_variance[:2], 1)
+    )
+    edges = [
+        {"x": 0, "y": height, "x2": WIDTH, "y2": height},
+        {"x": 0, "y": height, "x2": 0, "y2": 0},
+    ]
+    lines = (
+        alt.Chart(data(edges))
+        .mark_rule(color="var(--rule)")
+        .encode(x=pixels(alt.X, "x", WIDTH), x2="x2:Q", y=pixels(alt.Y, "y", height), y2="y2:Q")
+    )
+    style = {"color": "var(--soft)"}
+    across = write(first, WIDTH, height + 5, align="right", baseline="top", **style)
+    up = write(second, 0, -4, align="left", baseline="bottom", **style)
+    return alt.LayerChart(layer=[lines, across, up])
+
+
+def _on_paper(points: Sequence[tuple[float, float]]) -> tuple[list[tuple[float, float]], float]:
+    """Return points in pixels, in one scale for both directions, y downwards; and the height."""
+    left, right = min(x for x, _ in points), max(x for x, _ in points)
+    low, top = min(y for _, y in points), max(y for _, y in points)
+    room = WIDTH - 2 * MARGIN - 40  # names are at the right of their points
+    scale = room / max(right - left, (top - low) * 0.8, 1e-9)
+    height = max((top - low) * scale, 60) + 2 * MARGIN
+    return [(MARGIN + (x - left) * scale, MARGIN + (top - y) * scale) for x, y in points], height
+
+
+@dataclass(frozen=True)
+class NamePlace:
+    """Where a name begins, or ends if it is at the left of its point."""
+
+    x: float
+    y: float
+    is_left: bool
+    is_away: bool
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle in pixels."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def overlaps(self, other: Box) -> bool:
+        """Whether the two have a point in common."""
+        across = self.left < other.right and other.left < self.right
+        return across and self.top < other.bottom and other.top < self.bottom
+
+    def contains(self, other: Box) -> bool:
+        """Whether the other lies inside."""
+        across = other.left >= self.left and other.right <= self.right
+        return across and other.top >= self.top and other.bottom <= self.bottom
+
+
+def _place_names(
+    points: Sequence[tuple[float, float]], names: Sequence[str], height: float
+) -> list[NamePlace]:
+    """Find a place for each name, near its point, where it hides no point and no other name."""
+    taken = [Box(x - 5, y - 5, x + 5, y + 5) for x, y in points]
+    places: dict[int, NamePlace] = {}
+    paper = Box(-4, 0, WIDTH + 70, height)
+    for number in sorted(range(len(points)), key=lambda n: points[n][1]):
+        width = _width(names[number])
+        for place in _candidates(*points[number]):
+            left = place.x - width if place.is_left else place.x
+            box = Box(left, place.y - LINE / 2, left + width, place.y + LINE / 2)
+            if paper.contains(box) and not any(box.overlaps(other) for other in taken):
+                break
+        else:
+            place = next(_candidates(*points[number]))
+        taken.append(box)
+        places[number] = place
+    return [places[number] for number in range(len(points))]
+
+
+def _candidates(x: float, y: float) -> Iterator[NamePlace]:
+    """Yield places for a name, the nearest first."""
+    for away in range(12):
+        for down in (away, -away) if away else (0,):
+            for is_left in (False, True):
+                across = 7 + 2 * min(away, 6)
+                side = -across if is_left else across
+                yield NamePlace(x + side, y + down * LINE, is_left, away > 0)
+
+
+def _width(text: str) -> float:
+    """Return about how many pixels a text takes."""
+    return sum(12.5 if ord(character) > 0x2E80 else 7 for character in text) + 4

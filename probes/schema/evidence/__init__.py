@@ -1,0 +1,125 @@
+"""Shapes of evidence that the report or a comparison reads back.
+
+A check attaches a shape: ``evidence.update(shape.as_evidence())``. Each field becomes evidence of
+its own name, so the field names are keys of the stored record: they do not change. A reader asks
+for the shape by `Shape.read`. Evidence that no shape names is shown as it is.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from probes.schema.evidence.distributions import (
+    Distributions,
+    EntropyCurve,
+    HiddenTopK,
+    KeptPrompts,
+    MostLikely,
+    NucleusSizes,
+)
+from probes.schema.evidence.texts import (
+    AnswerBounds,
+    BeamComparison,
+    Collapse,
+    GreedyRepetition,
+    HotSamples,
+    KeptTexts,
+    SampledText,
+    TaskSettings,
+    TracedText,
+    WeightMemory,
+)
+from probes.schema.evidence.words import (
+    DoubleBos,
+    EmbeddingPlane,
+    EmbeddingSimilarities,
+    Encoding,
+    HeadSimilarities,
+    LayerSimilarities,
+    SharedPieces,
+    VocabularyTable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from probes.schema.evidence.shape import Shape
+
+COMPARED_APART = ("kept_prompts", "kept_texts")
+"""Evidence that is kept for comparisons alone: logits by the thousand, nothing to look at."""
+
+SHAPES: tuple[type[Shape], ...] = (
+    Encoding,
+    DoubleBos,
+    VocabularyTable,
+    EmbeddingSimilarities,
+    HeadSimilarities,
+    LayerSimilarities,
+    EmbeddingPlane,
+    SharedPieces,
+    MostLikely,
+    Distributions,
+    EntropyCurve,
+    NucleusSizes,
+    HiddenTopK,
+    TracedText,
+    SampledText,
+    Collapse,
+    HotSamples,
+    GreedyRepetition,
+    BeamComparison,
+    AnswerBounds,
+    TaskSettings,
+    WeightMemory,
+    KeptPrompts,
+    KeptTexts,
+)
+"""What a check can attach for the report or a comparison to read."""
+
+
+def read_shapes(values: Mapping[str, object]) -> list[Shape]:
+    """Return the shapes that the evidence of a check has; of related ones the most specific.
+
+    >>> found = read_shapes({"text": "Hi", "ids": [15359], "pieces": ["▁Hi"], "decoded": "Hi"})
+    >>> [type(shape).__name__ for shape in found]
+    ['DoubleBos']
+    """
+    read = (shape.read(values) for shape in SHAPES if _names(shape) <= values.keys())
+    found = [shape for shape in read if shape is not None]
+    return [
+        shape
+        for shape in found
+        if not any(isinstance(other, type(shape)) for other in found if other is not shape)
+    ]
+
+
+def find_misfits(values: Mapping[str, object]) -> list[str]:
+    """Describe evidence that has the names of a shape, and fits neither it nor another.
+
+    >>> find_misfits({"greedy": "Tokyo.", "grid": 3})
+    ["evidence 'grid' does not fit Collapse: Input should be a valid list"]
+    >>> find_misfits({"greedy": "Tokyo.", "answer": 3})
+    []
+    """
+    problems: dict[str, str] = {}
+    fitting: set[str] = set()
+    for shape in SHAPES:
+        if not _names(shape) <= values.keys():
+            continue
+        try:
+            shape.model_validate(values)
+            fitting |= _names(shape)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(next(iter(first["loc"]), min(_names(shape))))
+            problems[name] = f"evidence {name!r} does not fit {shape.__name__}: {first['msg']}"
+    return [problem for name, problem in problems.items() if name not in fitting]
+
+
+@cache
+def _names(shape: type[Shape]) -> frozenset[str]:
+    """Return the evidence that a shape needs."""
+    return frozenset(name for name, field in shape.model_fields.items() if field.is_required())

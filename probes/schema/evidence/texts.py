@@ -1,0 +1,178 @@
+"""Evidence about generated texts, about tasks, and about a model's memory."""
+
+from __future__ import annotations
+
+from probes.schema.evidence.shape import Count, Shape
+from probes.schema.recorded_output import RecordedText
+
+
+class Alternative(Shape):
+    """A token that could have come."""
+
+    text: str
+    probability: float
+    """Under the model, at temperature 1 and unfiltered."""
+
+
+class TraceStep(Shape):
+    """One token of a text."""
+
+    id: Count
+    text: str
+    """What it adds to the text."""
+    probability: float
+    """Under the model, at temperature 1 and unfiltered."""
+    rank: Count
+    """Its rank among all tokens, from 1."""
+    margin: float
+    """Distance of the step's two largest logits."""
+    near_tie: bool
+    """Whether the margin is within twice the measured noise."""
+    entropy: float
+    """Of the distribution it was sampled from, in nats."""
+    kept: Count
+    """Tokens that the filters left to sample from."""
+    alternatives: list[Alternative]
+    """The most likely tokens."""
+
+
+class Trace(Shape):
+    """A generated text, token by token."""
+
+    prompt: str
+    steps: list[TraceStep]
+
+
+class TracedText(Shape):
+    """A text that the reader of a report can follow token by token."""
+
+    trace: Trace
+
+
+class SampledText(TracedText):
+    """A traced text that was sampled."""
+
+    settings: dict[str, int | float]
+    """The sampling settings, by transformers' names."""
+
+
+class Reproduction(Shape):
+    """The probability that sampling gives the greedy text."""
+
+    temperature: float
+    top_p: float
+    probability: float
+    """Exact: the product over the tokens."""
+
+
+class Collapse(Shape):
+    """A greedy text, and how likely sampling gives it."""
+
+    greedy: str
+    grid: list[Reproduction]
+    """The probability at each setting."""
+
+
+class SampleVariety(Shape):
+    """The variety of several samples of one prompt."""
+
+    entropies: float
+    """Mean entropy of the distributions sampled from, in nats a token."""
+    log_likelihoods: float
+    """Mean log-probability under the model at temperature 1, in nats a token."""
+    distinct_4_grams: float
+    """Share of the samples' 4-grams that are different."""
+
+
+class HotSamples(Shape):
+    """Samples at a high temperature, from a narrow and from a wide nucleus."""
+
+    narrow_hot: SampleVariety
+    """At `NARROW_HOT`."""
+    wide_hot: SampleVariety
+    """At `WIDE_HOT`."""
+
+
+class GreedyRepetition(Shape):
+    """How much long greedy texts repeat themselves."""
+
+    greedy_distinct: float
+    """Share of a greedy text's 4-grams that are different, mean over prompts."""
+    sampled_distinct: float
+    """The same of sampled texts."""
+    greedy_text: str
+    """The first greedy text."""
+
+
+class BeamSearch(Shape):
+    """A text found by greedy or beam search."""
+
+    beams: int
+    """Number of beams; 1 is greedy."""
+    text: str
+    log_probability: float
+    """Of its tokens under the model at temperature 1, in nats."""
+    rows: int
+    """Rows that the forward passes of the search computed."""
+
+
+class BeamComparison(Shape):
+    """Greedy decoding and beam search on one prompt."""
+
+    greedy: BeamSearch
+    """One beam."""
+    four_beams: BeamSearch
+    """Four beams."""
+
+
+class KeptTexts(Shape):
+    """Greedy texts with their logits: they explain where two runs' texts differ."""
+
+    kept_texts: list[RecordedText]
+    """One a prompt."""
+
+
+class AnswerBounds(Shape):
+    """The share of right answers at rising temperatures, between bounds."""
+
+    same_length = ("temperatures", "at_least", "at_most")
+
+    temperatures: list[float]
+    at_least: list[float]
+    """Lower bound of the share, at each."""
+    at_most: list[float]
+    """Upper bound of the share, at each."""
+
+
+class TaskSetting(Shape):
+    """Answers and stories at one setting."""
+
+    top_p: float
+    temperature: float
+    right_least: float
+    """Lower bound of the share of right answers."""
+    right_most: float
+    """Upper bound of the share of right answers."""
+    distinct_4_grams: float
+    """Share of the stories' 4-grams that are different."""
+
+
+class TaskSettings(Shape):
+    """Answers and stories over a grid of settings."""
+
+    settings: list[TaskSetting]
+
+
+class WeightMemory(Shape):
+    """Bytes that a model's weights take in 4 bits and in 16."""
+
+    linear_parameters: int
+    """Weights of the decoder's linear layers."""
+    other_parameters: int
+    """All others: embedding, output head, norms, biases."""
+    linear_bytes: int
+    """Bytes of the linear layers' 4-bit weights and scales."""
+    total_bytes: int
+    """Bytes of linear layers and everything else."""
+    fp16_bytes: int
+    """What all of it would take in 16 bits."""
