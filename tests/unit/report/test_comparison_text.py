@@ -18,6 +18,7 @@ from probes.report.text.console import STYLES, format_comparison
 from probes.results.reading import read
 from probes.schema.comparison import Comparison, Outcome
 from probes.schema.record import SCHEMA_VERSION, Verdict
+from tests.support.kept_prompts import prompt
 from tests.support.samples import (
     ENVIRONMENT,
     HOSTILE,
@@ -28,7 +29,6 @@ from tests.support.samples import (
     rates,
     record,
 )
-from tests.unit.compare.test_compare import prompt
 
 if TYPE_CHECKING:
     from probes.schema.record import Record

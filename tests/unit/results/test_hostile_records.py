@@ -21,9 +21,9 @@ from probes.cli import main
 from probes.plugin.summary import summary
 from probes.report.text.markdown import summarize_run
 from probes.schema.record import Record, Verdict
+from tests.support.kept_prompts import prompt
 from tests.support.page_reader import Page
 from tests.support.samples import mixed, rates
-from tests.unit.compare.test_compare import prompt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
