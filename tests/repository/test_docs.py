@@ -83,7 +83,7 @@ def test_catalogue_page_escapes_a_claim() -> None:
         "| claim | statement | needs | published |\n"
         "|---|---|---|---|\n"
         "| `a-claim` | Pieces a\\|b and \\<s\\> are \\*not\\* the same. | `bos` | refined |\n\n"
-        "What is really so, where the published text is imprecise:\n\n"
+        "Corrections of the published text:\n\n"
         "- `a-claim`: The published text has \\[one\\].\n"
     )
 

@@ -1,4 +1,4 @@
-"""The catalogue of claims as a page: `docs/claims.md` is made by it, so that it cannot go stale."""
+"""Write the catalogue of claims as a page: `docs/claims.md`."""
 
 from __future__ import annotations
 
@@ -12,20 +12,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 COMMAND = "python -m probes claims --markdown > docs/claims.md"
-"""What makes the page anew."""
+"""The command that regenerates the page."""
 
 _STATUS = {
-    Status.AS_PUBLISHED: "the published experiment states it, and so do we",
-    Status.REFINED: "the published text is imprecise; below the table stands what is really so",
+    Status.AS_PUBLISHED: "the published experiment makes the same statement",
+    Status.REFINED: "the published text is imprecise; the correction is below the table",
     Status.OURS: "not in the published experiment",
 }
 
 
 def catalogue_page(claims: Iterable[Claim] | None = None) -> str:
-    """The whole page, in Markdown.
-
-    Args:
-        claims: In the order they are to be read; the built-in ones unless given.
+    """Return the page as Markdown; of the built-in claims by default.
 
     >>> catalogue_page().splitlines()[0]
     '# The claims'
@@ -38,7 +35,7 @@ def catalogue_page(claims: Iterable[Claim] | None = None) -> str:
 
 
 def catalogue_list(claims: Iterable[Claim] | None = None) -> str:
-    """Ids and statements by section, as plain text.
+    """Return ids and statements by section, as plain text.
 
     >>> print(catalogue_list()[:34])
     Loading and the default generation
@@ -60,15 +57,15 @@ def _introduction(claims: tuple[Claim, ...]) -> str:
             f"<!-- Made by: {COMMAND} -->",
             "",
             f"The suite decides {len(claims)} claims. Each has an id: `pytest tests/claims --claim "
-            "ID` decides one alone. Most start from a published experiment on Mistral-7B-v0.1, "
-            "loaded in 4 bits; *published* says how ours stands to its text:",
+            "ID` decides one claim. Most come from a published experiment on Mistral-7B-v0.1, "
+            "loaded in 4 bits; the column *published* shows the relation to its text:",
             "",
             *(f"- *{status.value}*: {_STATUS[status]}." for status in statuses),
             "",
-            "*Needs* says what a target must have. Where it has not, the claim is *not applicable* "
-            "there, with the reason; it is never silently green.",
+            "*Needs* lists the requirements on a target. If a target lacks one, the claim is *not "
+            "applicable*, with the reason; it never counts as passed.",
             "",
-            "| need | what it asks of a target |",
+            "| need | requirement |",
             "|---|---|",
             *(f"| `{need}` | {NEEDS[need]} |" for need in used),
         ]
@@ -83,13 +80,13 @@ def _section(title: str, claims: list[Claim]) -> str:
         lines.append(f"| `{claim.id}` | {_escaped(claim.title)} | {needs} | {claim.status.value} |")
     differing = [claim for claim in claims if claim.differs]
     if differing:
-        lines += ["", "What is really so, where the published text is imprecise:", ""]
+        lines += ["", "Corrections of the published text:", ""]
         lines += [f"- `{claim.id}`: {_escaped(claim.differs)}" for claim in differing]
     return "\n".join(lines)
 
 
 def _escaped(text: str) -> str:
-    r"""Text as Markdown shows it, character by character.
+    r"""Escape a text so that Markdown shows each of its characters.
 
     >>> _escaped("<s> and ▁, a|b")
     '\\<s\\> and ▁, a\\|b'
