@@ -1,4 +1,4 @@
-"""The one error type for a user's mistake, and the words of its messages."""
+"""The errors that a user can correct, those of a broken model, and help for their messages."""
 
 from __future__ import annotations
 
@@ -10,19 +10,17 @@ if TYPE_CHECKING:
 
 
 class UserError(Exception):
-    r"""A mistake the user can mend: what was wanted, what came, what to do, in one line.
+    r"""A user's mistake: what was wanted, what came, what to do, in one line.
 
-    Each edge turns it into its own kind of refusal: pytest into a usage error (exit 4), the
-    command line into exit 2. It never reaches the user as a traceback.
+    pytest turns it into a usage error (exit 4), the command line into exit 2. It never reaches the
+    user as a traceback.
 
-    >>> str(UserError("no target 'embeded': did you mean 'embedded'?"))
-    "no target 'embeded': did you mean 'embedded'?"
     >>> print(UserError("no key '\x1b[2J'"))
     no key '\x1b[2J'
     """
 
     def __init__(self, message: str) -> None:
-        """Make one line of the message, which may quote a file that would command a terminal."""
+        """Make one line of the message; it may quote a file with control characters."""
         line = " ".join(message.split())
         super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line))
         self.lines: tuple[str, ...] = (str(self),)
@@ -36,11 +34,7 @@ class NothingCanRunError(UserError):
     """
 
     def __init__(self, reasons: Sequence[str]) -> None:
-        """Take one reason a target.
-
-        Args:
-            reasons: each in a line.
-        """
+        """Take one reason for each target, one line each."""
         super().__init__(f"nothing can run here: {' | '.join(reasons)}")
         self.lines = ("nothing can run here:", *reasons)
 
@@ -50,25 +44,25 @@ class UnusableTargetError(UserError):
 
 
 class BrokenModelError(AssertionError):
-    """The model is broken, and nothing on this side of it: what is claimed of it fails."""
+    """The model itself is broken: claims about it fail."""
 
 
 class NotFiniteError(BrokenModelError):
-    """The network gives what is no number: NaN or infinity."""
+    """The network returns NaN or infinity."""
 
 
 class TokenizerFailedError(BrokenModelError):
-    """The tokenizer raised an error: for a text, or for ids that the network gives."""
+    """The tokenizer raised an error for a text, or for ids that the network generates."""
 
 
 class UnknownIdError(BrokenModelError):
-    """A token id that the network's embedding has no row for."""
+    """A token id has no row in the network's embedding."""
 
 
 class UndecidableError(Exception):
     """The model cannot be asked what would decide a claim, which is then not applicable.
 
-    Its message is the reason, in words for a reader.
+    Its message is the reason, for a reader.
     """
 
 
@@ -77,7 +71,7 @@ class MissingCapabilityError(UndecidableError, AttributeError):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The tail of a message that names the nearest of the known words, or nothing.
+    """Return the end of a message that names the nearest known word, or an empty text.
 
     >>> did_you_mean("embeded", ["embedded", "gpt2-xl"])
     "; did you mean 'embedded'?"

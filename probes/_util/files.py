@@ -1,4 +1,4 @@
-"""Writing files so that a reader, or a crash, never meets half of one."""
+"""Write files so that no reader, and no crash, finds half of one."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ PACKAGE = Path(__file__).parents[1]
 """The folder of this package."""
 
 DATA = PACKAGE / "data"
-"""The files that claims are stated and decided with."""
+"""The data files that claims are stated and decided with."""
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a text file that is there whole or not at all; an older one stays until then.
+    """Write a text file whole or not at all; an older one is kept until then.
 
     Raises:
-        OSError: The folder cannot be written to, or the disk is full.
+        OSError: The folder is not writable, or the disk is full.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
@@ -39,13 +39,25 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def write_output(path: Path, text: str, what: str, option: str) -> None:
-    """Write a file that the user asked for by an option.
+    """Write a file that the user names with an option.
 
     Raises:
         UserError: It cannot be written.
     """
     try:
         write_atomically(path, text)
+    except OSError as error:
+        raise _unwritable(path, what, option, error) from error
+
+
+def check_output(path: Path, what: str, option: str) -> None:
+    """Make sure, before any work, that a file the user names with an option can be written.
+
+    Raises:
+        UserError: It cannot.
+    """
+    try:
+        check_can_write(path)
     except OSError as error:
         raise _unwritable(path, what, option, error) from error
 
@@ -57,23 +69,11 @@ def _unwritable(path: Path, what: str, option: str, error: OSError) -> UserError
     )
 
 
-def check_output(path: Path, what: str, option: str) -> None:
-    """Make sure that a file the user asks for by an option can be written, before any work is done.
-
-    Raises:
-        UserError: It cannot.
-    """
-    try:
-        check_can_write(path)
-    except OSError as error:
-        raise _unwritable(path, what, option, error) from error
-
-
 def check_can_write(path: Path) -> None:
     """Make sure that a file can be written, and leave no trace.
 
     Raises:
-        OSError: It cannot: it is a folder, or its folder is missing or closed.
+        OSError: It is a folder, or its folder is missing or not writable.
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -81,7 +81,7 @@ def check_can_write(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a new name in a folder survive a power cut, where the system can do so."""
+    """Make new names in a folder survive a power cut, where the system supports it."""
     if os.name != "posix":
         return
     handle = os.open(folder, os.O_RDONLY)

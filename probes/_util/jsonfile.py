@@ -1,4 +1,4 @@
-"""JSON from files that others wrote: read with a limit, refused in one clear line."""
+"""Read JSON objects from files of unknown origin, with a size limit."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ MEBIBYTE = 1024 * 1024
 
 
 def read_object(file: Path, *, limit: int = 16 * MEBIBYTE) -> dict[str, Any]:
-    """The JSON object that a file holds.
+    """Read the JSON object in a file of at most `limit` bytes.
 
-    Args:
-        file: A regular file; a pipe or device is refused, as reading one could wait for ever.
-        limit: Largest size accepted, in bytes.
+    A pipe or device is refused: reading one could wait for ever.
 
     Raises:
         UserError: The file is missing, too large, truncated, not JSON, or not an object.
@@ -38,16 +36,16 @@ def read_object(file: Path, *, limit: int = 16 * MEBIBYTE) -> dict[str, Any]:
 
 
 def parse_object(data: bytes, *, what: str) -> dict[str, Any]:
-    """The JSON object in UTF-8 encoded bytes; `what` names them in a refusal.
+    """Parse the JSON object in UTF-8 encoded bytes; `what` names them in a refusal.
+
+    Raises:
+        UserError: The bytes are not JSON, or not an object.
 
     >>> parse_object(b'{"vocab_size": 32000}', what="config.json")
     {'vocab_size': 32000}
     >>> parse_object(b'{"vocab_size": 32', what="config.json")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     probes.errors.UserError: config.json is truncated or not JSON: Expecting ',' delimiter: ...
-
-    Raises:
-        UserError: The bytes are no JSON, or JSON but no object.
     """
     try:
         content = json.loads(data.decode("utf-8"))

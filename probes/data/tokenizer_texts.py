@@ -1,4 +1,4 @@
-"""Texts the tokenizer is tried on: one a script, awkward ones, and as many fuzzed ones as asked."""
+"""Texts for the tokenizer: one in each script, awkward ones, and random ones."""
 
 from __future__ import annotations
 

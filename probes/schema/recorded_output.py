@@ -1,7 +1,7 @@
-"""The format of recorded outputs. ``docs/recorded-outputs.md`` explains it.
+"""The format of recorded outputs, explained in ``docs/recorded-outputs.md``.
 
-Text may differ from what was recorded where two tokens are almost equally likely; so the largest
-logits are recorded with it. `probes.stats.near_tie` judges by them.
+Text may differ from the recorded text where two tokens are almost equally likely; so the largest
+logits are recorded with it, and `probes.stats.near_tie` uses them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FORMAT: Literal[1] = 1
 
-REMEDY = "--snapshot-update records it anew"
+REMEDY = "--snapshot-update records it again"
 
 
 class RecordedText(Stored):
@@ -33,14 +33,14 @@ class RecordedText(Stored):
     ids: tuple[int, ...]
     """Token ids of the text."""
     text: str
-    """Those ids decoded, special tokens left out."""
+    """Those ids decoded, without special tokens."""
     top_ids: tuple[tuple[int, ...], ...] = ()
     """For each step the token ids of the largest logits, the largest first; empty if unknown."""
     top_logits: tuple[tuple[float, ...], ...] = ()
     """For each step those logits."""
 
     @model_validator(mode="after")
-    def _aligned(self) -> RecordedText:
+    def _check_lengths(self) -> RecordedText:
         steps = [len(row) for row in self.top_ids]
         if steps != [len(row) for row in self.top_logits] or len(steps) not in (0, len(self.ids)):
             raise ValueError("ids, top_ids and top_logits differ in length")
@@ -48,23 +48,23 @@ class RecordedText(Stored):
 
 
 class RecordedNumber(Stored):
-    """A number, with how far it may drift."""
+    """A number, with the drift allowed."""
 
     value: float
-    """What was measured."""
+    """The measured number."""
     tolerance: float = Field(gt=0)
     """The largest drift that rounding explains, in the number's own unit."""
     origin: str
-    """Where that tolerance comes from."""
+    """Source of the tolerance."""
 
 
 class Provenance(Stored):
-    """What a recording was made with."""
+    """The target and the environment of a recording."""
 
     target: str
     """The target's name."""
     device: str
-    """Kind of device and its own name, such as `cpu x86_64` or `cuda NVIDIA H100 80GB HBM3`."""
+    """Kind and name of the device, such as `cpu x86_64` or `cuda NVIDIA H100 80GB HBM3`."""
     dtype: str
     """The floating-point type in use."""
     quantization: str
@@ -72,17 +72,17 @@ class Provenance(Stored):
     attention: str
     """transformers' name of the attention implementation."""
     circumstances: dict[str, str]
-    """What does not part recordings, and is named where an output changed: versions, threads."""
+    """Versions and threads: not part of the key, but named where an output changed."""
 
     @property
     def key(self) -> str:
-        """Target and environment, fit for a file name: other keys are never compared."""
+        """Target and environment as a file name: recordings are compared under one key only."""
         parts = (self.target, self.device, self.dtype, self.quantization, self.attention)
         return "--".join(re.sub(r"[^\w.]+", "-", part) for part in parts)
 
     @property
     def words(self) -> str:
-        """Target and environment in words."""
+        """Target and environment as text for a reader."""
         quantized = "" if self.quantization == "none" else f" {self.quantization}"
         return (
             f"{self.target} on {self.device} in {self.dtype}{quantized}, attention {self.attention}"
@@ -95,7 +95,7 @@ class Recording(Stored):
     format: Literal[1] = FORMAT
     """Version of this format."""
     made: Provenance
-    """What they were made with."""
+    """Their target and environment."""
     texts: dict[str, RecordedText] = Field(default_factory=dict)
     """Greedy texts by prompt."""
     numbers: dict[str, RecordedNumber] = Field(default_factory=dict)
@@ -107,13 +107,9 @@ class Recording(Stored):
         return {*self.texts, *self.numbers}
 
     def completed_by(self, other: Recording) -> Recording:
-        """This recording, with the outputs of another that it lacks."""
-        return self.model_copy(
-            update={
-                "texts": other.texts | self.texts,
-                "numbers": other.numbers | self.numbers,
-            }
-        )
+        """Add the outputs of another recording that are missing here."""
+        texts, numbers = other.texts | self.texts, other.numbers | self.numbers
+        return self.model_copy(update={"texts": texts, "numbers": numbers})
 
 
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
@@ -124,20 +120,7 @@ BELOW = ("bitsandbytes", "tokenizers", "torch", "transformers")
 
 
 def describe_provenance(facts: TargetFacts, environment: Environment, *, batch: int) -> Provenance:
-    """What a recording is made with.
-
-    Args:
-        facts: those of a model whose network is loaded.
-        environment: where it runs.
-        batch: texts made at once.
-
-    >>> from probes import load
-    >>> from probes.results import environment
-    >>> model = load("embedded")
-    >>> _ = model.network
-    >>> describe_provenance(model.facts(), environment.describe_environment(), batch=1).dtype
-    'float32'
-    """
+    """Describe a loaded model and its environment, where `batch` texts are generated at once."""
     kind = facts.device.partition(":")[0]
     machine = environment.platform.rpartition(" ")[2].lower()
     return Provenance(
@@ -156,10 +139,10 @@ def describe_provenance(facts: TargetFacts, environment: Environment, *, batch: 
 
 
 def list_changes(old: Provenance, new: Provenance) -> list[str]:
-    """What differs between the making of a recording and now, in words.
+    """List the circumstances that differ between a recording and now, for a reader.
 
     >>> old = Provenance(target="t", device="cpu x86_64", dtype="float32", quantization="none",
-    ...            attention="sdpa", circumstances={"torch": "2.4.0"})
+    ...                  attention="sdpa", circumstances={"torch": "2.4.0"})
     >>> list_changes(old, old.model_copy(update={"circumstances": {"torch": "2.5.1"}}))
     ['torch 2.4.0 then, 2.5.1 now']
     """
@@ -172,11 +155,7 @@ def list_changes(old: Provenance, new: Provenance) -> list[str]:
 
 
 def parse_recording(text: str, what: str) -> Recording:
-    """A recording from a file's text.
-
-    Args:
-        text: what the file holds.
-        what: names the file in a refusal.
+    """Read a recording from a file's text; `what` names the file in a refusal.
 
     Raises:
         UserError: The text is no recording, or one of another format.
@@ -200,18 +179,18 @@ def parse_recording(text: str, what: str) -> Recording:
 
 
 def dump_recording(recording: Recording) -> str:
-    """A recording as a file's text: keys sorted, a list of numbers on one line.
+    """Return a recording as a file's text: keys sorted, a list of numbers on one line.
 
     >>> made = Provenance(target="t", device="cpu x86_64", dtype="float32", quantization="none",
-    ...             attention="sdpa", circumstances={})
+    ...                   attention="sdpa", circumstances={})
     >>> parse_recording(dump_recording(Recording(made=made)), "a file") == Recording(made=made)
     True
     """
     content = recording.model_dump(mode="json")
     text = json.dumps(content, ensure_ascii=False, indent=2, sort_keys=True)
     # Within strings a line break is escaped: whatever this finds is a list, and no text.
-    return re.sub(r'\[\n\s*([^\[\]{}"]*?)\n\s*\]', _on_one_line, text) + "\n"
+    return re.sub(r'\[\n\s*([^\[\]{}"]*?)\n\s*\]', _join_lines, text) + "\n"
 
 
-def _on_one_line(found: re.Match[str]) -> str:
+def _join_lines(found: re.Match[str]) -> str:
     return "[" + re.sub(r",\s+", ", ", found[1]) + "]"

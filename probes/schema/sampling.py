@@ -1,4 +1,4 @@
-"""Sampling settings, in transformers' own names."""
+"""Sampling settings, by transformers' names."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Any
 from probes.errors import UserError
 
 LIBRARY_TOP_K = 50
-"""What `generate` takes for top_k when sampling and nothing was said."""
+"""The default of `generate` for top_k when sampling."""
 
 
 @dataclass(frozen=True)
 class Sampling:
     """How the next token is drawn from the logits.
 
-    A filter that is None is left to the library's own default, which for `top_k` is 50.
+    A filter that is None has the library's default, which for `top_k` is 50.
 
     Attributes:
-        temperature: logits are divided by it; above 0.
-        top_p: keep the smallest set of most likely tokens whose mass reaches it; in (0, 1].
-        top_k: keep this many most likely tokens; 0 keeps all.
-        min_p: drop tokens less likely than this share of the most likely one; in [0, 1].
+        temperature: Divides the logits; above 0.
+        top_p: Keeps the smallest set of most likely tokens whose mass reaches it; in (0, 1].
+        top_k: Keeps this many most likely tokens; 0 keeps all.
+        min_p: Drops tokens less likely than this share of the most likely one; in [0, 1].
 
     Raises:
-        UserError: for a value outside its range.
+        UserError: A value is outside its range.
 
     >>> Sampling(temperature=0.2, top_p=0.2).arguments()
     {'do_sample': True, 'temperature': 0.2, 'top_p': 0.2}
@@ -40,7 +40,7 @@ class Sampling:
     min_p: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse values no distribution can come from."""
+        """Refuse values outside their range."""
         if not self.temperature > 0:
             raise UserError(
                 f"temperature must be above 0, not {self.temperature}: "
@@ -54,7 +54,7 @@ class Sampling:
             raise UserError(f"min_p must be between 0 and 1, not {self.min_p}")
 
     def arguments(self) -> dict[str, Any]:
-        """The keyword arguments of `generate` that ask for it."""
+        """Return the keyword arguments of `generate` for these settings."""
         settings = {
             "temperature": self.temperature,
             "top_p": self.top_p,

@@ -86,7 +86,7 @@ def test_a_damaged_file_is_named_and_kept_until_it_is_updated(
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     (line,) = (line for line in result.outlines if line.startswith("error: recorded-numbers: "))
     assert f"__snapshots__/test_recorded/{numbers(recording).name} " in line
-    assert line.endswith(f": {UPDATE} records it anew")
+    assert line.endswith(f": {UPDATE} records it again")
     result.stdout.no_fnmatch_line("*Traceback*")
     assert numbers(recording).read_bytes() == damage
     _, reason = verdicts(recording, "-k", "numbers", UPDATE)["recorded-numbers"]

@@ -95,7 +95,7 @@ def test_a_damaged_file_is_refused_in_one_line_that_says_what_to_do(
     with pytest.raises(UserError) as caught:
         parse_recording(text, "f.json")
     assert str(caught.value).startswith(message)
-    assert str(caught.value).endswith(": --snapshot-update records it anew")
+    assert str(caught.value).endswith(": --snapshot-update records it again")
 
 
 def test_a_recording_is_completed_and_never_replaced() -> None:
