@@ -1,24 +1,90 @@
-"""Model folders made on the spot: small networks with random weights, of several architectures.
+"""Build model folders: by hand for the inspection of files, or small networks that can be loaded.
 
-torch and transformers are imported only when a folder is made.
+torch and transformers are imported only when a network is built.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import shutil
+import struct
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from probes.data.tokenizer_texts import SCRIPTS
 from probes.targets.target import EMBEDDED_FOLDER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Mapping
+
+    Tensors = Mapping[str, tuple[str, list[int]]]
+
+# --- written by hand: no library under test is involved ------------------------------------------
+
+EMBEDDING = "model.embed_tokens.weight"
+TENSORS: dict[str, tuple[str, list[int]]] = {
+    EMBEDDING: ("F16", [16, 4]),
+    "model.norm": ("F32", [4]),
+}
+_BYTES = {"F16": 2, "F32": 4, "U8": 1}
+_CONFIG = {
+    "architectures": ["MistralForCausalLM"],
+    "model_type": "mistral",
+    "vocab_size": 16,
+    "hidden_size": 4,
+    "num_hidden_layers": 1,
+}
+_TOKENIZER = {
+    "model": {
+        "type": "BPE",
+        "vocab": {"<unk>": 0, "<s>": 1, "</s>": 2, "▁a": 3},
+        "merges": [],
+    },
+    "added_tokens": [{"id": 1, "content": "<s>"}, {"id": 15, "content": "<pad>"}],
+}
+
+
+def write_folder(folder: Path, **files: Any) -> Path:
+    """Write a sound model folder; a keyword replaces a file's content, None leaves it out."""
+    folder.mkdir(parents=True)
+    contents = {
+        "config.json": _CONFIG,
+        "tokenizer.json": _TOKENIZER,
+        "model.safetensors": pack(TENSORS),
+    }
+    for file, content in (contents | files).items():
+        if content is not None:
+            data = content if isinstance(content, bytes) else json.dumps(content).encode()
+            (folder / file).write_bytes(data)
+    return folder
+
+
+def pack(tensors: Tensors) -> bytes:
+    """Return a safetensors file in which every element is zero."""
+    entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, (dtype, shape) in tensors.items():
+        begin, end = end, end + math.prod(shape) * _BYTES[dtype]
+        entries[name] = {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+    return pack_header(json.dumps(entries).encode()) + bytes(end)
+
+
+def pack_header(header: bytes) -> bytes:
+    """Return the beginning of a safetensors file: the header's length and the header."""
+    return struct.pack("<Q", len(header)) + header
+
+
+# --- small networks with random weights ----------------------------------------------------------
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
-SMALL: dict[str, Any] = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
-SMALL_DECODER: dict[str, Any] = SMALL | {"num_key_value_heads": 2, "intermediate_size": 128}
+SMALL_DECODER: dict[str, Any] = {
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 128,
+}
 
 
 def llama(folder: Path) -> Path:
@@ -26,9 +92,7 @@ def llama(folder: Path) -> Path:
     from transformers import LlamaConfig
 
     save(folder, LlamaConfig(vocab_size=32000, bos_token_id=1, eos_token_id=2, **SMALL_DECODER))
-    for name in TOKENIZER_FILES:
-        shutil.copy(EMBEDDED_FOLDER / name, folder)
-    return folder
+    return _copy_tokenizer(folder)
 
 
 def mistral(folder: Path) -> Path:
@@ -36,9 +100,7 @@ def mistral(folder: Path) -> Path:
     from transformers import MistralConfig
 
     save(folder, MistralConfig(vocab_size=32000, sliding_window=16, **SMALL_DECODER))
-    for name in TOKENIZER_FILES:
-        shutil.copy(EMBEDDED_FOLDER / name, folder)
-    return folder
+    return _copy_tokenizer(folder)
 
 
 def qwen2(folder: Path) -> Path:
@@ -51,26 +113,31 @@ def qwen2(folder: Path) -> Path:
     return folder
 
 
-def gpt2(folder: Path) -> Path:
+def gpt2(folder: Path, layers: int = 2, positions: int = 512) -> Path:
     """A GPT-2 with a byte-level tokenizer, whose linear layers are stored transposed."""
     from transformers import GPT2Config
 
     size, end = byte_level_tokenizer(folder)
-    save(folder, GPT2Config(vocab_size=size, n_embd=64, n_layer=2, n_head=4, n_positions=512,
-                            bos_token_id=end, eos_token_id=end))  # fmt: skip
+    save(folder, GPT2Config(vocab_size=size, n_embd=64, n_layer=layers, n_head=4,
+                            n_positions=positions, bos_token_id=end, eos_token_id=end))  # fmt: skip
     return folder
 
 
-def save(folder: Path, config: Any) -> None:
+def save(folder: Path, config: Any, change: Callable[[Any], None] | None = None) -> None:
+    """Save a network of a configuration, changed before that."""
     import torch
     from transformers import AutoModelForCausalLM
 
     torch.manual_seed(0)
-    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    network = AutoModelForCausalLM.from_config(config)
+    if change is not None:
+        with torch.no_grad():
+            change(network)
+    network.save_pretrained(folder)
 
 
 def byte_level_tokenizer(folder: Path, **special: str) -> tuple[int, int]:
-    """Train a small byte-level BPE tokenizer; returns its size and the id of its end token."""
+    """Train a small byte-level BPE tokenizer; return its size and the id of its end token."""
     from tokenizers import ByteLevelBPETokenizer
     from transformers import PreTrainedTokenizerFast
 
@@ -89,14 +156,26 @@ def byte_level_tokenizer(folder: Path, **special: str) -> tuple[int, int]:
     return len(tokenizer), tokenizer.vocab[end]
 
 
+def _copy_tokenizer(folder: Path) -> Path:
+    for name in TOKENIZER_FILES:
+        shutil.copy(EMBEDDED_FOLDER / name, folder)
+    return folder
+
+
+# --- the embedded model with another tokenizer ---------------------------------------------------
+
+
 def with_tokenizer_json(folder: Path, change: Callable[[dict[str, Any]], None]) -> Path:
     """The embedded model with something changed in its tokenizer.json."""
     shutil.copytree(EMBEDDED_FOLDER, folder)
-    file = folder / "tokenizer.json"
+    change_json(folder / "tokenizer.json", change)
+    return folder
+
+
+def change_json(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
     content = json.loads(file.read_text(encoding="utf-8"))
     change(content)
     file.write_text(json.dumps(content), encoding="utf-8")
-    return folder
 
 
 def swap_two_ids(content: dict[str, Any]) -> None:
@@ -118,21 +197,18 @@ def lose_prefix_space(content: dict[str, Any]) -> None:
     del content["pre_tokenizer"]["pretokenizers"][0]
 
 
-def with_sentencepiece_as_published(folder: Path) -> Path:
-    """The same with a tokenizer_config.json that names the class, as published models have it."""
-    with_sentencepiece_alone(folder)
-    config = json.loads((EMBEDDED_FOLDER / "tokenizer_config.json").read_text(encoding="utf-8"))
-    config["tokenizer_class"] = "LlamaTokenizer"
-    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+def with_sentencepiece_alone(folder: Path) -> Path:
+    """The embedded model with the SentencePiece model of its tokenizer, and no other file of it."""
+    from probes.measure.sentencepiece_reference import MISTRAL_V1
+
+    shutil.copytree(EMBEDDED_FOLDER, folder, ignore=shutil.ignore_patterns(*TOKENIZER_FILES))
+    shutil.copy(MISTRAL_V1, folder / "tokenizer.model")
     return folder
 
 
-def with_sentencepiece_alone(folder: Path) -> Path:
-    """The embedded model with the SentencePiece model its tokenizer was made from, and no other."""
-    from probes.measure.sentencepiece_reference import MISTRAL_V1
-
-    shutil.copytree(EMBEDDED_FOLDER, folder)
-    for name in TOKENIZER_FILES:
-        (folder / name).unlink()
-    shutil.copy(MISTRAL_V1, folder / "tokenizer.model")
+def with_sentencepiece_as_published(folder: Path) -> Path:
+    """The same with a tokenizer_config.json that names the class, as published models have it."""
+    with_sentencepiece_alone(folder)
+    file = shutil.copy(EMBEDDED_FOLDER / "tokenizer_config.json", folder)
+    change_json(Path(file), lambda config: config.update(tokenizer_class="LlamaTokenizer"))
     return folder

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from tests.support.model_folders import byte_level_tokenizer
+from tests.support.model_folders import byte_level_tokenizer, change_json, gpt2, save
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,10 +85,8 @@ def no_bos_and_no_end(folder: Path) -> Path:
 def padding_without_row(folder: Path) -> Path:
     """A padding token that was added, and the embedding not made larger for it."""
     tiny_llama(folder, None)
-    file = folder / "generation_config.json"
-    settings = json.loads(file.read_text(encoding="utf-8"))
     size = json.loads((folder / "config.json").read_text(encoding="utf-8"))["vocab_size"]
-    file.write_text(json.dumps(settings | {"pad_token_id": size}), encoding="utf-8")
+    change_json(folder / "generation_config.json", lambda each: each.update(pad_token_id=size))
     return folder
 
 
@@ -101,12 +99,7 @@ def end_without_row(folder: Path) -> Path:
 
 def short_context(folder: Path) -> Path:
     """A GPT-2 with learnt positions for eight tokens, and none beyond."""
-    from transformers import GPT2Config
-
-    size, end = byte_level_tokenizer(folder)
-    save(folder, GPT2Config(vocab_size=size, n_embd=64, n_layer=1, n_head=2, n_positions=8,
-                            bos_token_id=end, eos_token_id=end))  # fmt: skip
-    return folder
+    return gpt2(folder, layers=1, positions=8)
 
 
 def two_tokens(folder: Path) -> Path:
@@ -181,21 +174,9 @@ def always_the_same(network: Any) -> None:
 
 
 def forget_special_tokens(folder: Path) -> None:
-    file = folder / "tokenizer_config.json"
-    settings = json.loads(file.read_text(encoding="utf-8"))
-    for name in ("bos_token", "eos_token", "unk_token", "pad_token"):
-        settings.pop(name, None)
-    file.write_text(json.dumps(settings), encoding="utf-8")
+    def forget(settings: dict[str, Any]) -> None:
+        for name in ("bos_token", "eos_token", "unk_token", "pad_token"):
+            settings.pop(name, None)
+
+    change_json(folder / "tokenizer_config.json", forget)
     (folder / "special_tokens_map.json").unlink(missing_ok=True)
-
-
-def save(folder: Path, config: Any, change: Callable[[Any], None] | None = None) -> None:
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    torch.manual_seed(0)
-    network = AutoModelForCausalLM.from_config(config)
-    if change is not None:
-        with torch.no_grad():
-            change(network)
-    network.save_pretrained(folder)

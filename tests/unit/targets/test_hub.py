@@ -45,12 +45,12 @@ STORED = {"parameters": {"BF16": 3_000_000_000}, "total": 3_000_000_000}
 
 
 def blob(name: str) -> str:
-    """The name under which a file's content is kept."""
+    """The name of a file's content in the cache."""
     return hashlib.sha1(FILES.get(name, b""), usedforsecurity=False).hexdigest()
 
 
 class FakeHub(BaseHTTPRequestHandler):
-    """As much of the hub as one model takes, on this machine."""
+    """The part of the hub that serves one model, on this machine."""
 
     files: Mapping[str, bytes] = FILES
     sizes: Mapping[str, int] = {}
@@ -93,7 +93,7 @@ class FakeHub(BaseHTTPRequestHandler):
             self.wfile.write(data)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base class's name
-        """Say nothing."""
+        """Print nothing."""
 
 
 def point_at(monkeypatch: pytest.MonkeyPatch, hub_url: str) -> None:
@@ -123,7 +123,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def fake_hub(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeHub]]:
-    """A hub that answers, with a handler of its own to change."""
+    """A hub on this machine; the test may change its handler."""
     handler = type("Handler", (FakeHub,), {})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
@@ -134,7 +134,7 @@ def fake_hub(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Fake
 
 
 def cached_model(cache: Path, commit: str = COMMIT, *, leave_out: str = "") -> Path:
-    """A model in the cache's own layout, as an earlier download leaves it."""
+    """A model in the layout of the cache, as after an earlier download."""
     storage = cache / "models--org--model"
     snapshot = storage / "snapshots" / commit
     snapshot.mkdir(parents=True)
@@ -158,9 +158,7 @@ def refusal(repository: str = "org/model", revision: str | None = None) -> str:
 # --- what is fetched ----------------------------------------------------------------------------
 
 
-def test_a_model_is_fetched_without_pickles_code_and_duplicates(
-    fake_hub: type[FakeHub], cache: Path
-) -> None:
+def test_fetch_leaves_out_pickles_code_and_duplicates(fake_hub: type[FakeHub], cache: Path) -> None:
     folder, commit = hub.fetch("org/model", None)
     assert commit == COMMIT
     assert cache in folder.parents
@@ -173,7 +171,7 @@ def test_a_model_is_fetched_without_pickles_code_and_duplicates(
     ]
 
 
-def test_a_model_without_safetensors_is_refused_before_anything_is_fetched(
+def test_model_without_safetensors_is_refused_before_the_download(
     fake_hub: type[FakeHub], cache: Path
 ) -> None:
     fake_hub.files = {"config.json": b"{}", "pytorch_model.bin": b"pickle"}
@@ -184,36 +182,40 @@ def test_a_model_without_safetensors_is_refused_before_anything_is_fetched(
     assert not cache.exists()
 
 
-def test_what_is_to_come_is_looked_at_and_told_before_it_is_fetched(
+def test_size_is_checked_and_shown_before_the_download(
     fake_hub: type[FakeHub], cache: Path
 ) -> None:
     fake_hub.sizes = {"model.safetensors": 6_000_000_000, "consolidated.safetensors": 10**18}
     looked: list[Mapping[str, int]] = []
-    told: list[str] = []
+    steps: list[str] = []
 
     def look(parameters: Mapping[str, int]) -> None:
         assert not cache.exists()
         looked.append(parameters)
 
-    def tell(what: str) -> nullcontext[None]:
-        told.append(what)
+    def show(what: str) -> nullcontext[None]:
+        steps.append(what)
         return nullcontext()
 
-    unwatch = progress.watch(tell)
+    unwatch = progress.watch(show)
     try:
         hub.fetch("org/model", None, look)
     finally:
         unwatch()
     assert looked == [STORED["parameters"]]
-    (line,) = told
+    (line,) = steps
     assert line.startswith("fetching org/model: 6.0 GB into the local cache, on a disk with ")
 
 
-def test_what_will_not_fit_on_the_disk_is_refused_before_it_is_fetched(
+def free_bytes(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+
+
+def test_full_disk_is_refused_before_the_download(
     fake_hub: type[FakeHub], cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_hub.sizes = {"model.safetensors": 6_000_000_000}
-    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=2_000_000_000))
+    free_bytes(monkeypatch, 2_000_000_000)
     assert refusal() == (
         "'org/model' takes 6.0 GB more in the local cache, on a disk with 2.0 GB free: make room, "
         "or set HF_HOME to a folder on a larger disk"
@@ -221,84 +223,78 @@ def test_what_will_not_fit_on_the_disk_is_refused_before_it_is_fetched(
     assert not cache.exists()
 
 
-def test_what_is_in_the_cache_takes_no_more_room(
+def test_cached_files_need_no_room(
     fake_hub: type[FakeHub], cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_hub.sizes = {"model.safetensors": 6_000_000_000}
     cached_model(cache, leave_out="config.json")
-    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=2_000_000_000))
+    free_bytes(monkeypatch, 2_000_000_000)
     folder, _ = hub.fetch("org/model", COMMIT)
     assert (folder / "config.json").is_file()
 
 
 @pytest.mark.parametrize(
-    ("kept", "size"), [("", 0), (".incomplete", 5_500_000_000)], ids=["whole", "begun"]
+    ("suffix", "size"), [("", 0), (".incomplete", 5_500_000_000)], ids=["whole", "partial"]
 )
-def test_what_another_commit_or_a_broken_download_left_takes_no_more_room(
-    fake_hub: type[FakeHub],
-    cache: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    kept: str,
-    size: int,
+def test_files_of_another_commit_or_a_partial_download_need_no_room(
+    fake_hub: type[FakeHub], cache: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, size: int
 ) -> None:
     fake_hub.sizes = {"model.safetensors": 6_000_000_000}
     blobs = cache / "models--org--model" / "blobs"
     blobs.mkdir(parents=True)
-    with (blobs / f"{blob('model.safetensors')}{kept}").open("wb") as file:
-        file.truncate(size)  # takes no room: nothing is written
-    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1_000_000_000))
-    told: list[int] = []
+    with (blobs / f"{blob('model.safetensors')}{suffix}").open("wb") as file:
+        file.truncate(size)  # a sparse file
+    free_bytes(monkeypatch, 1_000_000_000)
+    sizes: list[int] = []
 
     def stop(_: str, size: int) -> None:
-        told.append(size)
+        sizes.append(size)
         raise UserError("no further")
 
     monkeypatch.setattr("probes._util.progress.step", stop)
     assert refusal() == "no further"
-    assert told[0] < 600_000_000
+    assert sizes[0] < 600_000_000
 
 
 # --- the cache ----------------------------------------------------------------------------------
 
+UNREACHABLE = (
+    " is not complete in the local cache, and the hub cannot be reached: check the connection and "
+    "try again, or name a folder"
+)
 
-def test_a_pinned_commit_in_the_cache_needs_no_connection(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+
+def test_cached_commit_needs_no_connection(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     snapshot = cached_model(cache)
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", None)
     assert hub.fetch("org/model", COMMIT) == (snapshot, COMMIT)
 
 
-def test_a_branch_in_the_cache_is_asked_for_and_used_when_the_hub_is_away(cache: Path) -> None:
+def test_cached_branch_is_used_when_the_hub_is_unreachable(cache: Path) -> None:
     snapshot = cached_model(cache)
     assert hub.fetch("org/model", None) == (snapshot, COMMIT)
     assert hub.fetch("org/model", "main") == (snapshot, COMMIT)
 
 
-def test_a_branch_that_has_moved_on_is_fetched_anew(fake_hub: type[FakeHub], cache: Path) -> None:
+def test_moved_branch_is_fetched_again(fake_hub: type[FakeHub], cache: Path) -> None:
     cached_model(cache, OTHER_COMMIT)
     assert hub.fetch("org/model", None)[1] == COMMIT
 
 
 @pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "model.safetensors"])
-def test_an_incomplete_copy_in_the_cache_is_completed(
-    file: str, fake_hub: type[FakeHub], cache: Path
-) -> None:
+def test_incomplete_copy_is_completed(file: str, fake_hub: type[FakeHub], cache: Path) -> None:
     cached_model(cache, leave_out=file)
     folder, _ = hub.fetch("org/model", COMMIT)
     assert (folder / file).read_bytes() == FILES[file]
 
 
 @pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "model.safetensors"])
-def test_an_incomplete_copy_is_no_copy_when_the_hub_is_away(file: str, cache: Path) -> None:
+def test_incomplete_copy_is_refused_when_the_hub_is_unreachable(file: str, cache: Path) -> None:
     cached_model(cache, leave_out=file)
-    assert refusal(revision=COMMIT) == (
-        f"'org/model' at revision '{COMMIT}' is not complete in the local cache, and the hub "
-        "cannot be reached: check the connection and try again, or name a folder"
-    )
+    assert refusal(revision=COMMIT) == f"'org/model' at revision '{COMMIT}'{UNREACHABLE}"
 
 
-def test_offline_and_not_cached_says_which_setting_forbids_it(tmp_path: Path) -> None:
+def test_offline_setting_is_named(tmp_path: Path) -> None:
     code = (
         "from probes.targets import hub\n"
         "try: hub.fetch('org/model', None)\n"
@@ -319,10 +315,12 @@ def test_offline_and_not_cached_says_which_setting_forbids_it(tmp_path: Path) ->
     )
 
 
-# --- what the hub refuses -----------------------------------------------------------------------
+# --- refusals of the hub ------------------------------------------------------------------------
 
 
 GATED = {"X-Error-Code": "GatedRepo"}
+MODEL = "'org/model' at revision 'v9'"
+REFUSED_TOKEN = "make a new one with read access and log in again (hf auth login), or set HF_TOKEN"
 
 
 @pytest.mark.parametrize(
@@ -349,41 +347,26 @@ GATED = {"X-Error-Code": "GatedRepo"}
         (
             401,
             {"X-Error-Message": "Invalid credentials in Authorization header"},
-            "the hub refused the access token for 'org/model' at revision 'v9' (status 401): make "
-            "a new one with read access and log in again (hf auth login), or set HF_TOKEN",
+            f"the hub refused the access token for {MODEL} (status 401): {REFUSED_TOKEN}",
         ),
         (
             403,
             {"X-Error-Message": "Forbidden"},
-            "the hub refused the access token for 'org/model' at revision 'v9' (status 403): make "
-            "a new one with read access and log in again (hf auth login), or set HF_TOKEN",
+            f"the hub refused the access token for {MODEL} (status 403): {REFUSED_TOKEN}",
         ),
-        (
-            429,
-            {},
-            "the hub refused 'org/model' at revision 'v9' for now, after too many requests: try "
-            "again later",
-        ),
-        (
-            418,
-            {},
-            "the hub could not deliver 'org/model' at revision 'v9' (status 418): try again later",
-        ),
-        (
-            503,
-            {},
-            "the hub could not deliver 'org/model' at revision 'v9' (status 503): try again later",
-        ),
+        (429, {}, f"the hub refused {MODEL} for now, after too many requests: try again later"),
+        (418, {}, f"the hub could not deliver {MODEL} (status 418): try again later"),
+        (503, {}, f"the hub could not deliver {MODEL} (status 503): try again later"),
     ],
 )
-def test_what_the_hub_refuses_becomes_one_line(
+def test_refusal_of_the_hub_becomes_one_line(
     status: int, headers: dict[str, str], message: str, fake_hub: type[FakeHub]
 ) -> None:
     fake_hub.refusal = (status, headers)
     assert refusal(revision="v9") == message
 
 
-def test_a_token_without_access_to_a_gated_model_is_told_apart_from_none(
+def test_token_without_access_to_a_gated_model(
     fake_hub: type[FakeHub], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.get_token", lambda: TOKEN)
@@ -394,73 +377,65 @@ def test_a_token_without_access_to_a_gated_model_is_told_apart_from_none(
     )
 
 
-def test_a_hub_that_is_down_is_no_obstacle_to_a_complete_copy(
-    fake_hub: type[FakeHub], cache: Path
-) -> None:
+def test_complete_copy_is_used_when_the_hub_is_down(fake_hub: type[FakeHub], cache: Path) -> None:
     snapshot = cached_model(cache)
     fake_hub.refusal = (503, {})
     assert hub.fetch("org/model", None) == (snapshot, COMMIT)
 
 
-def test_no_connection_fails_at_once(cache: Path) -> None:
-    assert refusal() == (
-        "'org/model' is not complete in the local cache, and the hub cannot be reached: check the "
-        "connection and try again, or name a folder"
-    )
+def test_missing_connection_is_named(cache: Path) -> None:
+    assert refusal() == f"'org/model'{UNREACHABLE}"
 
 
-def test_a_name_that_the_hub_cannot_have() -> None:
+def test_impossible_hub_id_is_refused() -> None:
     assert refusal("org/a..b") == "'org/a..b' is no hub id: expected org/model"
 
 
-# --- what happens while files are fetched -------------------------------------------------------
+# --- errors during the download -----------------------------------------------------------------
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+FULL_DISK = (
+    "the disk is full: 'org/model' does not fit into the local cache; make room, or set HF_HOME to "
+    "a folder on a larger disk"
+)
+
+
+def caused_by(cause: Exception) -> Exception:
+    error = RuntimeError("the download failed")
+    error.__cause__ = cause
+    return error
 
 
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (
-            OSError(errno.ENOSPC, "No space left on device"),
-            "the disk is full: 'org/model' does not fit into the local cache; make room, or set "
-            "HF_HOME to a folder on a larger disk",
-        ),
+        (FULL, FULL_DISK),
+        (caused_by(FULL), FULL_DISK),
         (
             PermissionError(errno.EACCES, "Permission denied", "/somewhere"),
             "'org/model' cannot be written to the local cache: make it writable, or set HF_HOME "
             "to a folder that is",
         ),
-        (
-            ConnectionResetError(TOKEN),
-            "'org/model' is not complete in the local cache, and the hub cannot be reached: check "
-            "the connection and try again, or name a folder",
-        ),
+        (ConnectionResetError(TOKEN), f"'org/model'{UNREACHABLE}"),
     ],
+    ids=["full disk", "full disk as a cause", "permissions", "connection"],
 )
-def test_a_download_that_breaks_off_becomes_one_line(
+def test_broken_download_becomes_one_line(
     error: Exception, message: str, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    break_off(monkeypatch, error)
+    fail_download(monkeypatch, error)
     assert refusal() == message
 
 
-def test_a_disk_that_fills_up_is_recognised_behind_another_error(
+def test_defect_of_the_program_is_not_a_user_error(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    error = RuntimeError("the download failed")
-    error.__cause__ = OSError(errno.ENOSPC, "No space left on device")
-    break_off(monkeypatch, error)
-    assert refusal().startswith("the disk is full: 'org/model' does not fit")
-
-
-def test_an_error_of_the_programs_own_is_not_dressed_up(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    break_off(monkeypatch, ZeroDivisionError("a defect"))
+    fail_download(monkeypatch, ZeroDivisionError("a defect"))
     with pytest.raises(ZeroDivisionError, match="a defect"):
         hub.fetch("org/model", None)
 
 
-def break_off(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def fail_download(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     """Let the hub answer, and the download that follows fail."""
     download = huggingface_hub.snapshot_download
     info = SimpleNamespace(sha=COMMIT, siblings=[], safetensors=None)

@@ -1,5 +1,3 @@
-"""Where weights go: on one device, split over several, or refused before memory is taken."""
-
 from __future__ import annotations
 
 import sys
@@ -21,7 +19,7 @@ GB = 10**9
 
 @pytest.fixture
 def free(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Put a torch in place whose CUDA devices have so many GB free, of 80."""
+    """Replace torch by one whose CUDA devices have so many GB free, of 80."""
 
     def put(*sizes: int) -> None:
         torch: Any = ModuleType("torch")
@@ -29,7 +27,7 @@ def free(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             is_available=lambda: bool(sizes),
             device_count=lambda: len(sizes),
             mem_get_info=lambda index: ((sizes[index] - 1) * GB, 80 * GB),
-            memory_reserved=lambda _: 3 * GB,  # of which torch uses 2: the rest is free, too
+            memory_reserved=lambda _: 3 * GB,  # torch uses 2 of them: 1 is free, too
             memory_allocated=lambda _: 2 * GB,
         )
         monkeypatch.setitem(sys.modules, "torch", torch)
@@ -54,51 +52,39 @@ def target(device: str = "cuda", **fields: Any) -> Target:
         ("auto", [20], 15, 0),
     ],
 )
-def test_what_one_device_holds_is_not_split(
+def test_weights_that_fit_one_device_are_not_split(
     free: Callable[..., None], device: str, sizes: Sequence[int], needed: int, copies: int
 ) -> None:
     free(*sizes)
     assert place(target(device), needed * GB, copies) is None
 
 
-def test_nf4_may_take_a_tenth_more_as_transformers_keeps_that_back(
-    free: Callable[..., None],
-) -> None:
-    free(3, 4)
-    assert place(target(quantization="nf4"), 6 * GB) == {0: 3 * GB, 1: 4 * GB}
-
-
 @pytest.mark.parametrize("device", ["cuda", "auto"])
-def test_what_one_device_is_too_small_for_is_split_with_room_left(
-    free: Callable[..., None], device: str
-) -> None:
+def test_large_weights_are_split_with_room_left(free: Callable[..., None], device: str) -> None:
     free(10, 20)
     assert place(target(device), 25 * GB) == {0: 9 * GB, 1: 18 * GB}
 
 
+def test_nf4_weights_may_use_all_memory_when_split(free: Callable[..., None]) -> None:
+    free(3, 4)  # transformers keeps a tenth back
+    assert place(target(quantization="nf4"), 6 * GB) == {0: 3 * GB, 1: 4 * GB}
+
+
+ONE_DEVICE = (
+    "its weights take 15.0 GB, and cuda:0 has 8.0 GB free of 80.0 GB: end what else runs there, or "
+    "choose --quantization nf4, or a device with more memory"
+)
 REFUSED = {
-    "one device": (
-        ("cuda", [8], 15, 0),
-        "its weights take 15.0 GB, and cuda:0 has 8.0 GB free of 80.0 GB: end what else runs "
-        "there, or choose --quantization nf4, or a device with more memory",
-    ),
-    "the one it names": (
-        ("cuda:0", [8, 80], 15, 0),
-        "its weights take 15.0 GB, and cuda:0 has 8.0 GB free of 80.0 GB: end what else runs "
-        "there, or choose --quantization nf4, or a device with more memory",
-    ),
-    "all together": (
+    "one device": (("cuda", [8], 15, 0), ONE_DEVICE),
+    "named device": (("cuda:0", [8, 80], 15, 0), ONE_DEVICE),
+    "all devices together": (
         ("cuda", [8, 8], 15, 0),
         "its weights take 15.0 GB, and the 2 CUDA devices have 16.0 GB free together, of which "
         "weights may take 14.4 GB: end what else runs there, or choose --quantization nf4, or a "
         "device with more memory",
     ),
-    "nobody's device": (
-        ("auto", [8], 15, 0),
-        "its weights take 15.0 GB, and cuda:0 has 8.0 GB free of 80.0 GB: end what else runs "
-        "there, or choose --quantization nf4, or a device with more memory",
-    ),
-    "a worker's device, all being enough": (
+    "auto": (("auto", [8], 15, 0), ONE_DEVICE),
+    "a worker's device where all devices would do": (
         ("cuda", [10, 10], 15, 1),
         "its weights take 15.0 GB, and cuda:0 has 10.0 GB free of 80.0 GB: leave out -n, so that "
         "the weights are split over the 2 devices",
@@ -108,7 +94,7 @@ REFUSED = {
         "its weights take 3 × 15.0 GB, a copy for each worker, and cuda:0 has 20.0 GB free of "
         "80.0 GB: take fewer workers with -n",
     ),
-    "workers on the device it names": (
+    "workers on a named device": (
         ("cuda:1", [80, 20], 15, 2),
         "its weights take 2 × 15.0 GB, a copy for each worker, and cuda:1 has 20.0 GB free of "
         "80.0 GB: take fewer workers with -n",
@@ -117,7 +103,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_finds_no_room_is_refused(free: Callable[..., None], case: str) -> None:
+def test_weights_without_room_are_refused(free: Callable[..., None], case: str) -> None:
     (device, sizes, needed, copies), message = REFUSED[case]
     free(*sizes)
     with pytest.raises(UserError) as caught:
@@ -125,7 +111,7 @@ def test_what_finds_no_room_is_refused(free: Callable[..., None], case: str) -> 
     assert str(caught.value) == message
 
 
-def test_nf4_has_no_smaller_way(free: Callable[..., None]) -> None:
+def test_refusal_of_nf4_weights_does_not_advise_nf4(free: Callable[..., None]) -> None:
     free(4)
     with pytest.raises(UserError, match=r"take 4\.5 GB in nf4, .* or choose a device with more"):
         place(target(quantization="nf4"), int(4.45 * GB) + 10**7)

@@ -37,7 +37,7 @@ def without(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
 
 @pytest.fixture
 def fake_torch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Put a torch in place that sees the given devices."""
+    """Replace torch by one that sees the given devices."""
 
     def put(cuda: int = 0, mps: bool = False, free: float = 8e9) -> None:
         torch = ModuleType("torch")
@@ -58,10 +58,10 @@ def fake_torch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return put
 
 
-# --- what passes --------------------------------------------------------------------------------
+# --- usable targets -----------------------------------------------------------------------------
 
 
-def test_a_sound_folder_passes_with_what_was_read_of_it(make_folder: MakeFolder) -> None:
+def test_sound_folder_passes(make_folder: MakeFolder) -> None:
     target = mine(make_folder())
     usable = preflight(target)
     assert usable.target is target
@@ -69,22 +69,22 @@ def test_a_sound_folder_passes_with_what_was_read_of_it(make_folder: MakeFolder)
     assert usable.revision is None
 
 
-def test_a_model_on_the_hub_passes_with_the_commit_it_was_resolved_to(
+def test_hub_model_passes_with_its_commit(
     make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, asked = make_folder(), []
+    folder, calls = make_folder(), []
 
     def fetch(repository: str, revision: str | None, look: object) -> tuple[Path, str]:
-        asked.append((repository, revision))
+        calls.append((repository, revision))
         return folder, "c0ffee"
 
     monkeypatch.setattr("probes.targets.hub.fetch", fetch)
     usable = preflight(mine(repository="org/model", revision="v1"))
-    assert asked == [("org/model", "v1")]
+    assert calls == [("org/model", "v1")]
     assert (usable.revision, usable.checkpoint.folder) == ("c0ffee", folder)
 
 
-def test_checking_a_folder_imports_no_library_under_test(make_folder: MakeFolder) -> None:
+def test_folder_is_checked_without_the_libraries_under_test(make_folder: MakeFolder) -> None:
     code = (
         "import sys; from pathlib import Path\n"
         "from probes.targets.preflight import preflight; from probes.targets.target import Target\n"
@@ -101,60 +101,62 @@ def test_checking_a_folder_imports_no_library_under_test(make_folder: MakeFolder
     assert done.stdout == "[]\n"
 
 
-# --- devices ------------------------------------------------------------------------------------
-
-
-def test_cuda_asked_for_and_absent(fake_torch: Callable[..., None]) -> None:
-    fake_torch()
-    assert refusal(mine("mine", device="cuda")) == (
-        "target 'mine': device cuda was asked for, but torch 9.9.9 sees no CUDA device: run on a "
-        "machine with an NVIDIA GPU and a CUDA build of torch, or choose --device cpu"
-    )
-
-
-def test_a_cuda_device_beyond_the_last(fake_torch: Callable[..., None]) -> None:
-    fake_torch(cuda=2)
-    assert refusal(mine("mine", device="cuda:2")) == (
-        "target 'mine': device cuda:2 was asked for, but the last of the CUDA devices that torch "
-        "sees is cuda:1: choose --device cuda:1, or make more devices visible"
-    )
-
-
-@pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:1"])
-def test_cuda_asked_for_and_there(
+@pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:1", "mps"])
+def test_available_device_passes(
     device: str, fake_torch: Callable[..., None], make_folder: MakeFolder
 ) -> None:
-    fake_torch(cuda=2)
+    fake_torch(cuda=2, mps=True)
     assert preflight(mine(make_folder(), device=device)).checkpoint.parameters
 
 
-def test_mps_asked_for_and_absent(fake_torch: Callable[..., None]) -> None:
-    fake_torch()
-    assert refusal(mine("mine", device="mps")) == (
-        "target 'mine': device mps was asked for, but torch 9.9.9 sees no Apple GPU: run on a Mac "
-        "with one, or choose --device cpu"
+def test_unquantized_target_needs_no_bitsandbytes(
+    make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without(monkeypatch, "bitsandbytes")
+    assert preflight(mine(make_folder())).checkpoint.parameters
+
+
+# --- refusals -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("device", "cuda", "message"),
+    [
+        (
+            "cuda",
+            0,
+            "torch 9.9.9 sees no CUDA device: run on a machine with an NVIDIA GPU and a CUDA build "
+            "of torch, or choose --device cpu",
+        ),
+        (
+            "cuda:2",
+            2,
+            "the last of the CUDA devices that torch sees is cuda:1: choose --device cuda:1, or "
+            "make more devices visible",
+        ),
+        (
+            "mps",
+            0,
+            "torch 9.9.9 sees no Apple GPU: run on a Mac with one, or choose --device cpu",
+        ),
+    ],
+)
+def test_missing_device_is_refused_before_anything_is_fetched(
+    device: str,
+    cuda: int,
+    message: str,
+    fake_torch: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake_torch(cuda=cuda)
+    monkeypatch.setattr("probes.targets.hub.fetch", None)
+    assert refusal(mine(repository="org/model", device=device)) == (
+        f"target 'mine': device {device} was asked for, but {message}"
     )
 
 
-def test_mps_asked_for_and_there(fake_torch: Callable[..., None], make_folder: MakeFolder) -> None:
-    fake_torch(mps=True)
-    assert preflight(mine(make_folder(), device="mps")).checkpoint.parameters
-
-
-def test_nothing_is_fetched_for_a_device_that_is_absent(
-    fake_torch: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fake_torch()
-    monkeypatch.setattr("probes.targets.hub.fetch", None)
-    target = mine(repository="org/model", device="cuda")
-    assert "sees no CUDA device" in refusal(target)
-
-
-# --- NF4 ----------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("package", ["bitsandbytes", "accelerate"])
-def test_nf4_asked_for_and_a_package_absent(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nf4_without_its_packages_is_refused(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     without(monkeypatch, package)
     assert refusal(mine("mine", quantization="nf4")) == (
         f"target 'mine': quantization nf4 needs the package {package}, which is not installed: "
@@ -162,7 +164,7 @@ def test_nf4_asked_for_and_a_package_absent(package: str, monkeypatch: pytest.Mo
     )
 
 
-def test_nf4_asked_for_of_an_older_transformers_without_cuda(
+def test_nf4_on_old_transformers_without_cuda_is_refused(
     fake_torch: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_torch()
@@ -174,14 +176,7 @@ def test_nf4_asked_for_of_an_older_transformers_without_cuda(
     )
 
 
-def test_unquantized_targets_need_no_bitsandbytes(
-    make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    without(monkeypatch, "bitsandbytes")
-    assert preflight(mine(make_folder())).checkpoint.parameters
-
-
-def test_nf4_asked_for_weights_that_are_quantized_already(
+def test_nf4_of_quantized_weights_is_refused(
     make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without(monkeypatch, "nothing")
@@ -193,10 +188,7 @@ def test_nf4_asked_for_weights_that_are_quantized_already(
     )
 
 
-# --- files --------------------------------------------------------------------------------------
-
-
-def test_a_refused_folder_is_refused_in_the_targets_name(make_folder: MakeFolder) -> None:
+def test_damaged_folder_is_refused_with_the_name_of_the_target(make_folder: MakeFolder) -> None:
     folder = make_folder(**{"tokenizer.json": None})
     assert refusal(mine(folder)) == (
         f"target 'mine': {folder} has no tokenizer: expected tokenizer.json, tokenizer.model, "
@@ -208,7 +200,7 @@ OWN_CODE = {"AutoModelForCausalLM": "modeling_own.OwnModel"}
 
 
 @pytest.mark.parametrize("model_type", ["own", None, "own\nmodel"])
-def test_a_model_that_needs_code_of_its_own_is_refused(
+def test_model_that_needs_its_own_code_is_refused(
     model_type: str | None, make_folder: MakeFolder
 ) -> None:
     transformers = pytest.importorskip("transformers")
@@ -222,9 +214,6 @@ def test_a_model_that_needs_code_of_its_own_is_refused(
     assert line.endswith("; a newer transformers may have one")
 
 
-def test_code_that_a_model_does_not_need_is_no_reason_to_refuse_it(
-    make_folder: MakeFolder,
-) -> None:
-    pytest.importorskip("transformers")
+def test_model_that_does_not_need_its_own_code_passes(make_folder: MakeFolder) -> None:
     config = {"vocab_size": 16, "auto_map": OWN_CODE, "model_type": "mistral"}
     assert preflight(mine(make_folder(**{"config.json": config}))).checkpoint.parameters

@@ -1,5 +1,3 @@
-"""A network with random weights: from a configuration and a seed, with a real tokenizer."""
-
 from __future__ import annotations
 
 import json
@@ -9,12 +7,12 @@ from typing import Any
 import pytest
 
 from probes._util.files import DATA
-from probes.errors import UnusableTargetError, UserError
+from probes.errors import UnusableTargetError
 from probes.targets.checkpoint import Checkpoint
 from probes.targets.placement import estimate_loaded_bytes
 from probes.targets.preflight import preflight
 from probes.targets.random_weights import describe_tensors
-from probes.targets.resolve import list_targets, read_targets_file
+from probes.targets.resolve import list_targets
 from probes.targets.target import EMBEDDED_FOLDER, Dtype, Quantization, Target
 
 FULL = DATA / "mistral-7b.json"
@@ -43,7 +41,7 @@ def small(folder: Path, **more: Any) -> Target:
     return Target(name="small", folder=EMBEDDED_FOLDER, **{**arguments, **more})
 
 
-def test_the_built_in_one_has_the_size_of_mistral_7b() -> None:
+def test_built_in_target_has_the_size_of_mistral_7b() -> None:
     target = list_targets()["mistral-7b-random"]
     checkpoint = Checkpoint.inspect(EMBEDDED_FOLDER, target.random)
     assert checkpoint.parameters == 7_241_732_096
@@ -57,7 +55,7 @@ def test_the_built_in_one_has_the_size_of_mistral_7b() -> None:
 
 @pytest.mark.parametrize("model_type", ["mistral", "llama"])
 @pytest.mark.parametrize("tied", [True, False])
-def test_the_tensors_are_those_of_the_network(tmp_path: Path, model_type: str, tied: bool) -> None:
+def test_tensors_are_those_of_the_network(tmp_path: Path, model_type: str, tied: bool) -> None:
     import torch
     import transformers
 
@@ -71,7 +69,7 @@ def test_the_tensors_are_those_of_the_network(tmp_path: Path, model_type: str, t
     assert {name: t.shape for name, t in describe_tensors(file, config).items()} == shapes
 
 
-def test_the_same_seed_gives_the_same_network(tmp_path: Path) -> None:
+def test_same_seed_gives_the_same_network(tmp_path: Path) -> None:
     import torch
 
     from probes.engines.transformers.engine import TransformersEngine as Model
@@ -85,7 +83,7 @@ def test_the_same_seed_gives_the_same_network(tmp_path: Path) -> None:
     assert facts.fingerprint == other.facts().fingerprint
 
 
-def test_it_is_quantized_as_it_is_drawn(tmp_path: Path) -> None:
+def test_random_weights_are_quantized(tmp_path: Path) -> None:
     from probes.engines.transformers.engine import TransformersEngine as Model
 
     model = Model(preflight(small(tmp_path, quantization="nf4", dtype="float16")))
@@ -95,44 +93,39 @@ def test_it_is_quantized_as_it_is_drawn(tmp_path: Path) -> None:
     assert len(model.generate("Hello", max_new_tokens=3).ids[0]) == 3
 
 
-def test_its_weights_take_what_the_arithmetic_says(tmp_path: Path) -> None:
+def test_estimated_bytes_are_those_in_memory(tmp_path: Path) -> None:
     from probes.engines.transformers.engine import TransformersEngine as Model
 
     for dtype in (Dtype.FLOAT32, Dtype.BFLOAT16):
         model = Model(preflight(small(tmp_path, dtype=dtype)))
-        said = estimate_loaded_bytes(model.checkpoint.tensors, Quantization.NONE, dtype)
-        assert model.network.get_memory_footprint(return_buffers=False) == said
+        expected = estimate_loaded_bytes(model.checkpoint.tensors, Quantization.NONE, dtype)
+        assert model.network.get_memory_footprint(return_buffers=False) == expected
 
 
-def test_another_architecture_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"model_type": "gpt2"},
+            "model_type is 'gpt2'; random weights are drawn for llama and mistral only",
+        ),
+        (
+            {"num_key_value_heads": None},
+            "num_key_value_heads is None, expected a whole number from 1",
+        ),
+    ],
+)
+def test_unknown_configuration_is_refused(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
     with pytest.raises(UnusableTargetError) as refused:
-        preflight(small(tmp_path, random=configuration(tmp_path, model_type="gpt2")))
-    assert str(refused.value).endswith(
-        "small.json: model_type is 'gpt2'; random weights are drawn for llama and mistral only"
-    )
+        preflight(small(tmp_path, random=configuration(tmp_path, **change)))
+    assert str(refused.value).endswith(f"small.json: {message}")
 
 
-def test_a_configuration_that_lacks_a_size_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UnusableTargetError) as refused:
-        preflight(small(tmp_path, random=configuration(tmp_path, num_key_value_heads=None)))
-    assert str(refused.value).endswith(
-        "num_key_value_heads is None, expected a whole number from 1"
-    )
-
-
-def test_a_configuration_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_missing_configuration_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnusableTargetError, match=r"no configuration .*nowhere\.json"):
         preflight(small(tmp_path, random=tmp_path / "nowhere.json"))
-
-
-def test_without_a_folder_it_has_no_tokenizer(tmp_path: Path) -> None:
-    file = tmp_path / "targets.toml"
-    file.write_text('[targets.x]\nrepository = "org/m"\nrandom = "c.json"\n', encoding="utf-8")
-    with pytest.raises(UserError) as refused:
-        read_targets_file(file)
-    assert str(refused.value).endswith(
-        "with random weights should have a folder, which has its tokenizer"
-    )
 
 
 @pytest.fixture
@@ -144,7 +137,7 @@ def one_small_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("one_small_gpu")
-def test_what_does_not_fit_is_refused_before_it_is_loaded() -> None:
+def test_large_network_is_refused_before_it_is_loaded() -> None:
     with pytest.raises(UnusableTargetError) as refused:
         preflight(list_targets()["mistral-7b-random"])
     assert str(refused.value) == (
@@ -155,7 +148,7 @@ def test_what_does_not_fit_is_refused_before_it_is_loaded() -> None:
 
 
 @pytest.mark.usefixtures("one_small_gpu")
-def test_what_is_drawn_before_it_is_quantized_counts(tmp_path: Path) -> None:
+def test_weights_before_quantization_count(tmp_path: Path) -> None:
     target = list_targets()["mistral-7b-random"]
     with pytest.raises(UnusableTargetError, match=r"its weights take 18\.9 GB in nf4"):
         preflight(target.model_copy(update={"quantization": Quantization.NF4}))

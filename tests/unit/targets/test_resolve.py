@@ -1,0 +1,357 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from probes.errors import UserError
+from probes.targets.resolve import list_targets, read_pyproject, read_targets_file, resolve
+from probes.targets.target import EMBEDDED_FOLDER, Attention, Dtype, Quantization, Target
+
+COMMIT = re.compile("[0-9a-f]{40}")
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+# --- built-in targets ---------------------------------------------------------------------------
+
+
+def test_embedded_target() -> None:
+    target = resolve("embedded")
+    assert target.folder == EMBEDDED_FOLDER
+    assert (target.source, target.device, target.dtype) == ("embedded", "cpu", Dtype.FLOAT32)
+    assert target.provides == ("knowledge", "mistral-tokenizer")
+    assert resolve(str(EMBEDDED_FOLDER)).provides == target.provides
+
+
+def test_mistral_nf4_target() -> None:
+    target = resolve("mistral-7b-nf4")
+    assert target.repository == "mistralai/Mistral-7B-v0.1"
+    assert target.quantization is Quantization.NF4
+    assert (target.source, target.device, target.dtype) == ("hub", "cuda", Dtype.FLOAT16)
+    assert "mistral-7b" in target.provides
+
+
+@pytest.mark.parametrize("target", list_targets().values(), ids=lambda target: target.name)
+def test_built_in_targets_have_a_title_and_a_commit(target: Target) -> None:
+    assert target.title
+    assert target.repository is None or COMMIT.fullmatch(target.revision or "")
+
+
+# --- order of the search ------------------------------------------------------------------------
+
+
+def test_targets_file_comes_before_project_and_built_in(tmp_path: Path) -> None:
+    mine = write(tmp_path / "mine.toml", "[targets.a]\nrepository = 'x/mine'\n")
+    write(
+        tmp_path / "pyproject.toml",
+        "[tool.probes.targets.a]\nrepository = 'x/project'\n"
+        "[tool.probes.targets.gpt2-xl]\nrepository = 'x/gpt2-xl'\n",
+    )
+    assert resolve("a", targets_file=mine, project=tmp_path).repository == "x/mine"
+    assert resolve("a", project=tmp_path).repository == "x/project"
+    assert resolve("gpt2-xl", targets_file=mine, project=tmp_path).repository == "x/gpt2-xl"
+
+
+def test_folder_in_a_targets_file_is_relative_to_the_file(tmp_path: Path) -> None:
+    file = write(tmp_path / "t.toml", "[targets.a]\nfolder = 'models/a'\ntitle = 'mine'\n")
+    target = resolve("a", targets_file=file)
+    assert target.folder == tmp_path / "models" / "a"
+    assert (target.title, target.source) == ("mine", "folder")
+
+
+def test_name_comes_before_folder_and_folder_before_hub_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "embedded").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert resolve("embedded").folder == EMBEDDED_FOLDER
+    here = resolve("./embedded")
+    assert (here.name, here.folder, here.provides) == ("embedded", Path("embedded"), ())
+    assert resolve("org/model").source == "hub"
+    (tmp_path / "org" / "model").mkdir(parents=True)
+    assert resolve("org/model").source == "folder"
+
+
+def test_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    (tmp_path / "my-model").mkdir()
+    target = resolve("~/my-model")
+    assert (target.name, target.folder) == ("my-model", tmp_path / "my-model")
+
+
+def test_hub_id_provides_what_the_known_target_does() -> None:
+    assert resolve("some/model").provides == ()
+    known = resolve("mistralai/Mistral-7B-v0.1")
+    assert known.name == "mistralai/Mistral-7B-v0.1"
+    assert known.provides == resolve("mistral-7b-fp16").provides
+    assert (known.quantization, known.device) == (Quantization.NONE, "auto")
+
+
+# --- no such target -----------------------------------------------------------------------------
+
+
+def test_misspelt_name_gets_the_nearest_and_all_known_names() -> None:
+    with pytest.raises(UserError) as caught:
+        resolve("Mistral-7b-nf")
+    assert str(caught.value) == (
+        "no target 'Mistral-7b-nf'; did you mean 'mistral-7b-nf4'? Known targets: embedded, "
+        "mistral-7b-nf4, mistral-7b-fp16, gpt2-xl, mistral-7b-random; a folder is named by its "
+        "path, a model on the hub as org/model"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        *((text, "(target|folder)") for text in ("gpt2", "llama", "", " ", "a" * 5000, "\0")),
+        ("~nobody-of-that-name", "folder"),
+        *((text, "folder") for text in ("./x", "~/x", "/x/y", "a/b/c", "../x", "org/..", "x\\y")),
+    ],
+)
+def test_unknown_text_is_no_hub_id(
+    text: str, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=rf"^no {what} '.*Known targets: embedded, .*by its path"):
+        resolve(text)
+
+
+def test_file_is_no_target(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"is a file: name the folder that holds it$"):
+        resolve(str(write(tmp_path / "config.json", "{}")))
+
+
+# --- options of the command line ----------------------------------------------------------------
+
+
+def test_options_override_the_target() -> None:
+    options = {
+        "quantization": "none",
+        "dtype": "bfloat16",
+        "device": "cuda:1",
+        "revision": "main",
+        "attention": None,
+    }
+    target = resolve("mistral-7b-nf4", overrides=options)
+    assert target.quantization is Quantization.NONE
+    assert (target.dtype, target.attention) == (Dtype.BFLOAT16, Attention.AUTO)
+    assert (target.device, target.revision) == ("cuda:1", "main")
+    assert target.provides == resolve("mistral-7b-nf4").provides
+
+
+DEVICES = "should be auto, cpu, cuda, cuda:N or mps"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("quantization", "nf5", "should be 'none' or 'nf4'; did you mean 'nf4'?"),
+        (
+            "dtype",
+            "flot16",
+            "should be 'auto', 'float32', 'float16' or 'bfloat16'; did you mean 'float16'?",
+        ),
+        ("device", "gpu", f"{DEVICES}; did you mean 'cpu'?"),
+        ("device", "cuda:-1", DEVICES),
+        ("device", "cuda:01", DEVICES),
+        (
+            "attention",
+            "spda",
+            "should be 'auto', 'eager', 'sdpa', 'flash_attention_2', 'flash_attention_3' or "
+            "'flex_attention'; did you mean 'sdpa'?",
+        ),
+        ("revision", "", "should be a commit, branch or tag"),
+        ("revision", "../x", "should be a commit, branch or tag"),
+    ],
+)
+def test_unknown_value_gets_the_allowed_ones(option: str, value: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        resolve("gpt2-xl", overrides={option: value})
+    assert str(caught.value).startswith(f"--{option} '{value}' {message}")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            {"revision": "main"},
+            "have a revision (main), as it is a folder: leave the revision out, or name a model on "
+            "the hub, as org/model",
+        ),
+        (
+            {"attention": "flash_attention_2"},
+            "use flash_attention_2 on device cpu: choose device cuda, or attention sdpa or eager",
+        ),
+        (
+            {"attention": "flash_attention_2", "device": "cuda"},
+            "use flash_attention_2 in float32: choose dtype float16 or bfloat16, or attention sdpa "
+            "or eager",
+        ),
+    ],
+)
+def test_impossible_combination_names_the_way_out(overrides: dict[str, str], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        resolve("embedded", overrides=overrides)
+    assert str(caught.value) == f"target 'embedded' cannot {message}"
+
+
+# --- targets files ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (
+            "folder = 'x'\ndtyp = 'auto'",
+            "unknown key 'dtyp'; did you mean 'dtype'? known keys: title, folder, repository,",
+        ),
+        ("name = 'b'\nfolder = 'x'", "unknown key 'name'"),
+        (
+            "folder = 'x'\ndtype = 'flot16'",
+            "dtype 'flot16' should be 'auto', 'float32', 'float16' or 'bfloat16'; did you mean "
+            "'float16'?",
+        ),
+        ("folder = 'x'\ndtype = 16", "dtype 16 should be 'auto', "),
+        ("folder = 3", "folder 3 "),
+        ("folder = 'x'\nprovides = 'knowledge'", "provides 'knowledge' should be a valid tuple"),
+        (
+            "folder = 'x'\nprovides = ['knowlege']",
+            "provides 'knowlege' should be knowledge, bos, ",
+        ),
+        (
+            "folder = 'x'\nprovides = ['nf4']",
+            "provides 'nf4' is found out from the model; a target may declare knowledge, bos, "
+            "mistral-tokenizer, mistral-7b or gpt2-xl",
+        ),
+        ("title = 'x'", "should have either a folder or a repository"),
+        ("folder = 'x'\nrepository = 'x/y'", "should have either a folder or a repository"),
+        ("folder = 'x'\nrevision = 'main'", "cannot have a revision (main), as it is a folder"),
+        (
+            "repository = 'org/m'\nrandom = 'c.json'",
+            "with random weights should have a folder, which has its tokenizer",
+        ),
+        (
+            "repository = 'x/y/z'",
+            "repository 'x/y/z' should be a hub id, such as org/model",
+        ),
+        ("folder = 'x'\ntitle = 0x" + "F" * 9999, "title a value of type int "),
+        ("folder = 'x'\ntitle = ['\\u001B']", r"title ['\\u001B'] "),
+    ],
+)
+@pytest.mark.parametrize("section", ["targets", "tool.probes.targets"])
+def test_wrong_table_is_refused(section: str, table: str, message: str, tmp_path: Path) -> None:
+    file = write(tmp_path / "mine.toml", f"[{section}.a]\n{table}")
+    with pytest.raises(UserError) as caught:
+        (read_targets_file if section == "targets" else read_pyproject)(file)
+    assert str(caught.value).startswith(f"{file}: [{section}.a]: {message}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "[target.a]\nfolder = 'x'",
+            ": unknown key 'target'; did you mean 'targets'? known keys: targets",
+        ),
+        (
+            "[targets.'a b']\nfolder = 'x'",
+            ": a target cannot be called 'a b': its name starts with a letter or digit",
+        ),
+        ("[targets.'../x']\nfolder = 'x'", ": a target cannot be called '../x'"),
+        ("[targets]\na = 1", ": [targets.a] should be a table, got 1"),
+        ("targets = 1", ": [targets] should hold one table a target, [targets.NAME]"),
+        ("[targets.a\n", " is not valid TOML: "),
+        ("a = " + "[" * 5000, " is "),
+        (b"a = '\xe9'", " is not valid TOML: 'utf-8' codec"),
+        (b"\0" * 2**21, " is larger than 1 MiB"),
+    ],
+)
+def test_malformed_file_is_refused(text: str | bytes, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UserError) as caught:
+        read_targets_file(file)
+    assert str(caught.value).startswith(f"{file}{message}")
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot read the targets in .*none\.toml: No such file"):
+        resolve("embedded", targets_file=tmp_path / "none.toml")
+    with pytest.raises(UserError, match=r"cannot read the targets in "):
+        read_targets_file(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "[tool.probes]\ntarget = 1",
+            r"\[tool\.probes\]: unknown key 'target'; did you mean 'targets'",
+        ),
+        ("[tool]\nprobes = 1", r"\[tool\.probes\] should be a table, got 1"),
+        ("[tool", r"is not valid TOML"),
+    ],
+)
+def test_malformed_project_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    write(tmp_path / "pyproject.toml", text)
+    with pytest.raises(UserError, match=message):
+        resolve("embedded", project=tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "tool = 1", "[tool.other]\nx = 1", "[tool.probes]"])
+def test_project_without_targets_defines_none(text: str, tmp_path: Path) -> None:
+    assert read_pyproject(write(tmp_path / "pyproject.toml", text)) == {}
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=5,
+)
+
+
+def toml(value: object) -> str:
+    """Write a value roughly as TOML does; what is no TOML tests that case."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{', '.join(map(toml, value))}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{toml(key)} = {toml(each)}" for key, each in value.items()) + "}"
+    return repr(value)
+
+
+TABLES = st.dictionaries(st.sampled_from(list(Target.model_fields)) | st.text(max_size=9), VALUES)
+
+
+@settings(max_examples=200, deadline=None)
+@given(TABLES)
+def test_any_table_gives_a_target_or_one_line(
+    tmp_path_factory: pytest.TempPathFactory, table: dict[str, object]
+) -> None:
+    lines = "".join(f"{toml(key)} = {toml(value)}\n" for key, value in table.items())
+    file = tmp_path_factory.getbasetemp() / "fuzzed.toml"
+    file.write_bytes(f"[targets.a]\n{lines}".encode(errors="replace"))
+    found = targets_or_line(file)
+    if isinstance(found, str):
+        assert 0 < len(found) < 1000
+        assert "\n" not in found
+    else:
+        assert isinstance(found["a"], Target)
+
+
+def targets_or_line(file: Path) -> dict[str, Target] | str:
+    try:
+        return read_targets_file(file)
+    except UserError as error:
+        return str(error)
