@@ -72,9 +72,9 @@ def test_tensors_are_those_of_the_network(tmp_path: Path, model_type: str, tied:
 def test_same_seed_gives_the_same_network(tmp_path: Path) -> None:
     import torch
 
-    from probes.engines.transformers.engine import TransformersEngine as Model
+    from probes.engines.transformers.engine import TransformersEngine
 
-    one, other = (Model(preflight(small(tmp_path))) for _ in range(2))
+    one, other = (TransformersEngine(preflight(small(tmp_path))) for _ in range(2))
     assert torch.equal(one.logits("Hello"), other.logits("Hello"))
     assert one.logits("Hello").std() > 0
     facts = one.facts()
@@ -84,9 +84,9 @@ def test_same_seed_gives_the_same_network(tmp_path: Path) -> None:
 
 
 def test_random_weights_are_quantized(tmp_path: Path) -> None:
-    from probes.engines.transformers.engine import TransformersEngine as Model
+    from probes.engines.transformers.engine import TransformersEngine
 
-    model = Model(preflight(small(tmp_path, quantization="nf4", dtype="float16")))
+    model = TransformersEngine(preflight(small(tmp_path, quantization="nf4", dtype="float16")))
     layer = model.network.model.layers[0].mlp.up_proj
     assert type(layer).__name__ == "Linear4bit"
     assert str(model.network.lm_head.weight.dtype) == "torch.float16"
@@ -94,10 +94,10 @@ def test_random_weights_are_quantized(tmp_path: Path) -> None:
 
 
 def test_estimated_bytes_are_those_in_memory(tmp_path: Path) -> None:
-    from probes.engines.transformers.engine import TransformersEngine as Model
+    from probes.engines.transformers.engine import TransformersEngine
 
     for dtype in (Dtype.FLOAT32, Dtype.BFLOAT16):
-        model = Model(preflight(small(tmp_path, dtype=dtype)))
+        model = TransformersEngine(preflight(small(tmp_path, dtype=dtype)))
         expected = estimate_loaded_bytes(model.checkpoint.tensors, Quantization.NONE, dtype)
         assert model.network.get_memory_footprint(return_buffers=False) == expected
 
