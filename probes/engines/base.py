@@ -132,6 +132,18 @@ class Tokenization(Protocol):
         """Return a prompt's token ids; raise UnknownIdError if the network does not know one."""
 
 
+class Sizes(Protocol):
+    """Sizes of the architecture, known before weights are loaded (capability `config`)."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the embedding."""
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of its rows."""
+
+
 class PromptLogprobs(Protocol):
     """Log-probabilities of a given text (capability `prompt-logprobs`)."""
 
@@ -141,10 +153,6 @@ class PromptLogprobs(Protocol):
 
 class FullLogits(Protocol):
     """Logits of the whole vocabulary, float32, on the CPU (capability `logits`)."""
-
-    @property
-    def vocab_size(self) -> int:
-        """Number of logits at each position."""
 
     def logits(self, prompt: Prompt) -> torch.Tensor:
         """Return the logits after every position of a prompt: (positions, vocabulary)."""
@@ -170,10 +178,6 @@ class Chat(Protocol):
 class Weights(Protocol):
     """The network itself (capability `weights`); what else it has is the engine's own."""
 
-    @property
-    def hidden_size(self) -> int:
-        """Width of the embedding rows."""
-
     def embedding(self, ids: Sequence[int] | None = None) -> torch.Tensor:
         """Return rows of the input embedding matrix; all if `ids` is None."""
 
@@ -198,12 +202,13 @@ class Timed(Protocol):
         """Leave forward passes uncounted for a while: while they are timed or compiled."""
 
 
-class LogitsEngine(Engine, Tokenization, FullLogits, Protocol):
+class LogitsEngine(Engine, Tokenization, Sizes, FullLogits, Protocol):
     """What most measurements of decoding ask for: generation, tokenization and full logits."""
 
 
 PROTOCOLS: dict[str, type] = {
     "tokenizer": Tokenization,
+    "config": Sizes,
     "prompt-logprobs": PromptLogprobs,
     "logits": FullLogits,
     "chat": Chat,
@@ -273,7 +278,7 @@ class EngineBase:
         """Return why claims with a need cannot be decided here, in one line; None if they can."""
         if need in self.capabilities:
             return None
-        return f"its engine, {self.name}, lacks the capability {need}: {NEEDS.get(need, need)}"
+        return f"its engine, {self.name}, does not offer {need}: {NEEDS.get(need, need)}"
 
     def generate(self, prompt: Prompt, **settings: Any) -> Generation:
         """Continue one prompt; `settings` as in `generate_batch`."""

@@ -101,6 +101,8 @@ def test_five_runs_of_five_are_the_same(model: Model, evidence: Evidence) -> Non
     assert not other, f"a run gives another text: {other[0].in_words()}"
 
 
+needs = pytest.mark.needs
+
 NOTHING_TO_VARY = {
     "attention": "this transformers cannot switch a loaded network's attention, and the model is "
     "too large for a copy to be loaded beside it",
@@ -115,12 +117,12 @@ NOTHING_TO_VARY = {
     ("variation", "length"),
     [
         ("alone", 20),
-        ("doubled", 20),
-        ("caches", 20),
-        ("attention", 20),
-        ("past_the_window", 4),
-        ("threads", 20),
-        ("half_precision", 20),
+        pytest.param("doubled", 20, marks=needs("token-ids")),
+        pytest.param("caches", 20, marks=needs("variants")),
+        pytest.param("attention", 20, marks=needs("variants", "weights")),
+        pytest.param("past_the_window", 4, marks=needs("token-ids", "config", "variants")),
+        pytest.param("threads", 20, marks=needs("weights")),
+        pytest.param("half_precision", 20, marks=needs("variants", "weights")),
     ],
 )
 def test_greedy_text_is_the_same_however_it_is_made(

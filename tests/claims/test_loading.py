@@ -56,7 +56,7 @@ def test_tokenizer_has_no_pad_token(model: Model, evidence: Evidence) -> None:
 
 
 @pytest.mark.claim("pad-token")
-@pytest.mark.needs("model")
+@pytest.mark.needs("model", "weights")
 def test_open_ended_generation_pads_with_the_end_token(model: Model, evidence: Evidence) -> None:
     pad, end = generation_defaults.padding(model)
     if pad is not None:

@@ -128,7 +128,7 @@ def test_the_published_words_are_one_piece_each_and_their_vector_is_its_row(
 
 
 @pytest.mark.claim("word-vectors")
-@pytest.mark.needs("nf4")
+@pytest.mark.needs("nf4", "config", "variants")
 def test_the_embedding_of_a_4_bit_model_is_not_quantized(
     in_nf4: Model, unquantized: Model, evidence: Evidence
 ) -> None:

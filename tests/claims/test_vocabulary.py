@@ -101,7 +101,7 @@ def test_embedding_has_a_row_a_token_and_a_column_a_dimension(
 
 
 @pytest.mark.claim("embedding-shape")
-@pytest.mark.needs("model")
+@pytest.mark.needs("weights")
 def test_loaded_embedding_has_the_shape_its_configuration_says(
     model: Model, evidence: Evidence
 ) -> None:
