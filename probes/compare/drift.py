@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from probes.compare.logprobs import Kept, Noise
+    from probes.compare.logprobs import KeptLogits, Noise
     from probes.schema.evidence.distributions import PromptLogprobs
 
     Floats = npt.NDArray[np.float64]
@@ -44,7 +44,7 @@ class _Position:
     """Set where another token is the most likely."""
 
 
-def measure_drift(old: Kept, new: Kept, noise: Noise) -> Drift | None:
+def measure_drift(old: KeptLogits, new: KeptLogits, noise: Noise) -> Drift | None:
     """Compare the shared prompts of two records; None if neither keeps any."""
     if not old.prompts and not new.prompts:
         return None

@@ -1,16 +1,15 @@
-"""What a record keeps for comparisons: logits of the shared prompts and of greedy texts."""
+"""The logits a record keeps for comparisons: of the shared prompts and of greedy texts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from probes.schema.comparison import FirstToken
-from probes.schema.evidence.distributions import PromptLogprobs
-from probes.schema.recorded_output import RecordedText
+from probes.schema.evidence.distributions import KeptPrompts, PromptLogprobs
+from probes.schema.evidence.texts import KeptTexts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,11 +17,7 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
     from probes.schema.record import Record
-
-_Kept = TypeVar("_Kept")
-
-_PROMPTS = TypeAdapter(list[PromptLogprobs], config=ConfigDict(ser_json_inf_nan="strings"))
-_TEXTS = TypeAdapter(list[RecordedText])
+    from probes.schema.recorded_output import RecordedText
 
 KEPT_TO = 2e-4
 """How far apart two equal log-probabilities may be read from records: four decimals, twice."""
@@ -30,13 +25,12 @@ KEPT_TO = 2e-4
 LEAST_NOISE = 1e-6
 """Assumed where a run measured none: the last decimals of what a record holds."""
 
-
 NOISIER = 4
 """How many times as noisy as the other a run may be for its noise to count."""
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptLogits:
     """What one record keeps.
 
     Attributes:
@@ -66,11 +60,11 @@ class Noise:
 
     @property
     def change(self) -> float:
-        """The largest change of a log-probability that is taken for rounding.
+        """The largest change of a log-probability that rounding explains.
 
-        Another kernel may round otherwise than another batch does: four times what that was seen
-        to do, for the logit and for the sum of all, but no more than is possible at all. What a
-        record keeps is rounded itself.
+        Another kernel may round more than another batch does: four times what the batch does, for
+        the logit and for the sum of all, but no more than is possible at all. The record's own
+        rounding is added.
 
         >>> round(Noise(noise=1e-4, tolerance=1.0).change, 6)
         0.001
@@ -78,45 +72,46 @@ class Noise:
         return min(2 * self.tolerance, 8 * self.noise) + KEPT_TO
 
 
-def kept(record: Record) -> Kept:
-    """What a record keeps; what is not of the right shape is left out."""
-    found = Kept()
+def read_kept_logits(record: Record) -> KeptLogits:
+    """Return what a record keeps, without evidence of another shape."""
+    found = KeptLogits()
     for claim in record.claims:
         for check in claim.evidence:
-            values = check.values
-            prompts = {each.prompt: each for each in _parsed(_PROMPTS, values.get("kept_prompts"))}
-            if prompts:
-                found = Kept(
-                    {name: each for name, each in prompts.items() if _is_aligned(each)},
+            kept = KeptPrompts.read(check.values)
+            if kept is not None and kept.kept_prompts:
+                found = KeptLogits(
+                    {each.prompt: each for each in kept.kept_prompts if _is_aligned(each)},
                     found.texts,
-                    _positive(values.get("noise")),
-                    _positive(values.get("tolerance")),
+                    _positive(kept.noise),
+                    _positive(kept.tolerance),
                 )
-            found.texts.extend(_parsed(_TEXTS, values.get("kept_texts")))
+            texts = KeptTexts.read(check.values)
+            if texts is not None:
+                found.texts.extend(texts.kept_texts)
     return found
 
 
-def noise_between(old: Kept, new: Kept, *, same_dtype: bool) -> Noise:
-    """What rounding explains: of two types, what it explains in the more precise.
+def combine_noise(old: KeptLogits, new: KeptLogits, *, same_dtype: bool) -> Noise:
+    """Return what rounding explains; between two dtypes, what it explains in the more precise.
 
-    Where only one run measured it, that holds for both.
+    If only one run measured it, that holds for both.
 
-    >>> noise_between(Kept(noise=0.1), Kept(noise=0.001), same_dtype=False).noise
+    >>> combine_noise(KeptLogits(noise=0.1), KeptLogits(noise=0.001), same_dtype=False).noise
     0.001
     """
     pick = max if same_dtype else min
     measured = [each for each in (old, new) if each.noise > LEAST_NOISE] or [old]
     tolerance = pick(each.tolerance for each in measured)
     noises = [each.noise for each in measured]
-    # A run that is suddenly much noisier must not excuse itself by that.
+    # Cap the noise, so that a noisy run cannot widen its own tolerance.
     noise = min(pick(noises), NOISIER * min(noises))
     return Noise(min(noise, tolerance) if tolerance > LEAST_NOISE else noise, tolerance)
 
 
-def first_token(
+def find_first_token(
     old: str, new: str, texts: tuple[Sequence[RecordedText], Sequence[RecordedText]], noise: float
 ) -> FirstToken | None:
-    """The first token that differs between two greedy texts, if the records keep their logits.
+    """Return the first token that differs between two greedy texts, if their logits are kept.
 
     Args:
         old: the old text; it may be longer than the one whose logits are kept.
@@ -154,7 +149,7 @@ def _first_token(old: RecordedText, new: RecordedText, noise: float) -> FirstTok
 
 
 def _margin(text: RecordedText, step: int, ids: tuple[int | None, ...]) -> tuple[float, bool]:
-    """Distance of two tokens' logits, and whether it may be larger."""
+    """Return the distance of two tokens' logits, and whether it may be larger."""
     if step >= len(text.top_ids) or not text.top_ids[step] or None in ids:
         return 0.0, True
     logits = dict(zip(text.top_ids[step], text.top_logits[step], strict=True))
@@ -164,15 +159,8 @@ def _margin(text: RecordedText, step: int, ids: tuple[int | None, ...]) -> tuple
     return max(logits.values()) - min(logits.values()), True
 
 
-def _parsed(adapter: TypeAdapter[list[_Kept]], value: JsonValue) -> list[_Kept]:
-    try:
-        return adapter.validate_python(value)
-    except ValidationError:
-        return []
-
-
 def _is_aligned(prompt: PromptLogprobs) -> bool:
-    """Whether everything kept of it has a row a position, and each row its logits."""
+    """Whether all that is kept has a row for each position, and finite logits in it."""
     rows = (prompt.top_ids, prompt.top_logits, prompt.log_rest, prompt.likeliest)
     return all(len(row) == len(prompt.ids) for row in rows) and all(
         len(ids) == len(logits) > 0 and np.isfinite(logits).all() and rest < np.inf

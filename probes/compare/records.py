@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from probes.compare.drift import measure_drift
-from probes.compare.evidence import Explained, differences
-from probes.compare.logprobs import kept, noise_between
+from probes.compare.evidence import Rounding, find_differences
+from probes.compare.logprobs import combine_noise, read_kept_logits
 from probes.compare.outcomes import UNDECIDED, decide_outcome
 from probes.compare.speed import compare_rates, compare_times
 from probes.errors import UserError
@@ -37,16 +37,16 @@ def compare(
             f"the records are of two targets, {old.target.name!r} and {new.target.name!r}: "
             "compare runs on one target, or allow it with --across-targets"
         )
-    before, after = kept(old), kept(new)
-    noise = noise_between(before, after, same_dtype=old.target.dtype == new.target.dtype)
-    explained = Explained(noise.noise, (before.texts, after.texts))
+    before, after = read_kept_logits(old), read_kept_logits(new)
+    noise = combine_noise(before, after, same_dtype=old.target.dtype == new.target.dtype)
+    rounding = Rounding(noise.noise, (before.texts, after.texts))
     old_claims, new_claims = ({claim.id: claim for claim in run.claims} for run in (old, new))
     ids = dict.fromkeys([*new_claims, *([] if decided_now else old_claims)])
     return Comparison(
         old=_run(old),
         new=_run(new),
         environment=tuple(_environment_changes(old, new)),
-        claims=tuple(_claim(old_claims.get(i), new_claims.get(i), explained) for i in ids),
+        claims=tuple(_claim(old_claims.get(i), new_claims.get(i), rounding) for i in ids),
         drift=measure_drift(before, after, noise),
         speed=compare_times(old, new),
         throughput=compare_rates(old.throughput, new.throughput),
@@ -62,14 +62,12 @@ def _run(record: Record) -> Run:
     )
 
 
-def _claim(
-    old: ClaimRecord | None, new: ClaimRecord | None, explained: Explained
-) -> ClaimComparison:
+def _claim(old: ClaimRecord | None, new: ClaimRecord | None, rounding: Rounding) -> ClaimComparison:
     either = new or old
     assert either is not None
     found = []
     if old is not None and new is not None and not {old.verdict, new.verdict} & {*UNDECIDED}:
-        found = differences(old, new, explained)
+        found = find_differences(old, new, rounding)
     return ClaimComparison(
         id=either.id,
         section=either.section,
