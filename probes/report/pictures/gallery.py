@@ -2,48 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from probes.report.pictures import Picture, pieces, sampling, svg, tasks, vectors
 from probes.report.pictures.charts import check_size, label, percent
 from probes.report.text.phrases import format_bytes, shorten_test_name
 from probes.report.visible import mark
-from probes.schema.evidence import read_shapes
-from probes.schema.evidence.distributions import (
-    Distributions,
-    EntropyCurve,
-    HiddenTopK,
-    MostLikely,
-    NucleusSizes,
-)
-from probes.schema.evidence.texts import (
-    AnswerBounds,
-    BeamComparison,
-    Collapse,
-    GreedyRepetition,
-    HotSamples,
-    SampledText,
-    TaskSettings,
-    WeightMemory,
-)
-from probes.schema.evidence.words import (
-    DoubleBos,
-    EmbeddingPlane,
-    EmbeddingSimilarities,
-    Encoding,
-    HeadSimilarities,
-    LayerSimilarities,
-    SharedPieces,
-    WordPlane,
-    WordSimilarities,
-)
+from probes.schema.evidence import distributions, read_shapes, texts, words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from probes.report.pictures.charts import Chart
     from probes.schema.evidence.shape import Shape
     from probes.schema.record import ClaimRecord
+
+_Shape = TypeVar("_Shape", bound="Shape")
+
+Found: TypeAlias = list[tuple[str, _Shape]]
+"""The checks of a claim with evidence of one shape: what each was made for, such as a prompt, and
+the evidence."""
+
+Draw: TypeAlias = Callable[[Found[Any]], "Iterator[Picture]"]
 
 MOST_NUMBERS = 60
 """Marks whose numbers are listed beside the picture; of more, the evidence has them."""
@@ -57,7 +38,7 @@ MOST_TEXTS = 24
 
 def draw_claim(claim: ClaimRecord) -> tuple[Picture, ...]:
     """Draw the evidence of a claim's checks that has a shape with a picture."""
-    found: dict[type[Shape], list[tuple[str, Any]]] = {}
+    found: dict[type[Shape], Found[Any]] = {}
     for check in claim.evidence:
         for shape in read_shapes(check.values):
             found.setdefault(type(shape), []).append((shorten_test_name(check.name), shape))
@@ -76,150 +57,128 @@ def _chart(key: str, chart: Chart, **values: object) -> Picture:
     return Picture(key, drawing, values, numbers if len(numbers) <= MOST_NUMBERS else ())
 
 
-def _encodings(found: list[tuple[str, Encoding]]) -> Iterator[Picture]:
-    texts = [text for _, text in found]
-    check_size(texts, 1, MOST_TEXTS)
-    if len(texts) == 1:
-        yield Picture("strip", pieces.draw_pieces(texts[0]))
+def _chart_first(key: str, draw: Callable[[Any], Chart]) -> Draw:
+    """Return a function that draws the evidence of the first check."""
+    return lambda found: iter([_chart(key, draw(found[0][1]))])
+
+
+def _chart_several(key: str, draw: Callable[[Any], Chart]) -> Draw:
+    """Return a function that draws the evidence of several checks in one picture."""
+    return lambda found: iter([_chart(key, draw(found[:SEVERAL]))])
+
+
+def _encodings(found: Found[words.Encoding]) -> Iterator[Picture]:
+    encodings = [encoding for _, encoding in found]
+    check_size(encodings, 1, MOST_TEXTS)
+    if len(encodings) == 1:
+        yield Picture("strip", pieces.draw_pieces(encodings[0]))
     else:
-        alone = [text for text in texts if pieces.SPACE in text.pieces]
-        merged = [text for text in texts if pieces.SPACE not in text.pieces]
+        alone = [each for each in encodings if pieces.SPACE in each.pieces]
+        merged = [each for each in encodings if pieces.SPACE not in each.pieces]
         yield Picture("scripts", pieces.draw_texts(merged[:3] + alone[:7]))
 
 
-def _double_bos(found: list[tuple[str, DoubleBos]]) -> Iterator[Picture]:
+def _double_bos(found: Found[words.DoubleBos]) -> Iterator[Picture]:
     text = found[0][1]
     yield Picture("double", pieces.draw_pieces(text), {"text": mark(text.text[:200])})
 
 
-def _heat_map(key: str, found: WordSimilarities, **values: object) -> Picture:
+def _heat_map(key: str, found: words.WordSimilarities, **values: object) -> Picture:
     chart = vectors.similarities(found)
     return _chart(key, chart, low=f"{vectors.faintest(found.cosine_matrix):.2f}", **values)
 
 
-def _embedding(found: list[tuple[str, EmbeddingSimilarities]]) -> Iterator[Picture]:
+def _embedding(found: Found[words.EmbeddingSimilarities]) -> Iterator[Picture]:
     yield _heat_map("cosine", found[0][1])
     for name, other in [*found[0][1].other_lists.items()][:SEVERAL]:
         yield _heat_map("cosine-other", other, list=mark(name))
 
 
-def _head(found: list[tuple[str, HeadSimilarities]]) -> Iterator[Picture]:
+def _head(found: Found[words.HeadSimilarities]) -> Iterator[Picture]:
     if not found[0][1].tied_to_the_embedding:  # else they are the embedding's rows
         yield _heat_map("cosine-head", found[0][1])
 
 
-def _layer(found: list[tuple[str, LayerSimilarities]]) -> Iterator[Picture]:
+def _layer(found: Found[words.LayerSimilarities]) -> Iterator[Picture]:
     yield _heat_map("cosine-layer", found[0][1], layer=found[0][1].layer)
 
 
-def _plane(key: str, found: WordPlane, **values: object) -> Picture:
+def _plane(key: str, found: words.WordPlane, **values: object) -> Picture:
     chart = vectors.plane(found)
     return _chart(key, chart, kept=percent(sum(found.explained_variance[:2])), **values)
 
 
-def _planes(found: list[tuple[str, EmbeddingPlane]]) -> Iterator[Picture]:
+def _planes(found: Found[words.EmbeddingPlane]) -> Iterator[Picture]:
     yield _plane("plane", found[0][1])
     for name, other in [*found[0][1].other_lists.items()][:SEVERAL]:
         yield _plane("plane-other", other, list=mark(name))
 
 
-def _shared_pieces(found: list[tuple[str, SharedPieces]]) -> Iterator[Picture]:
-    yield _chart("shared-pieces", vectors.shared_pieces(found[0][1]))
-
-
-def _most_likely(found: list[tuple[str, MostLikely]]) -> Iterator[Picture]:
-    yield _chart("top-ten", sampling.top_ten(found[0][1]))
-
-
-def _distributions(found: list[tuple[str, Distributions]]) -> Iterator[Picture]:
+def _distributions(found: Found[distributions.Distributions]) -> Iterator[Picture]:
     several = found[0][1].distributions
-    check_size([each for each in several if each.head], max(1, len(several)), len(several))
+    check_size(several, 1, MOST_TEXTS)
     flattest = min(several, key=sampling.lead)
     for each in (several[0], flattest) if flattest is not several[0] else (flattest,):
         chart = sampling.temperatures(each)
         yield _chart("temperatures", chart, prompt=mark(each.prompt[:200]))
 
 
-def _entropies(found: list[tuple[str, EntropyCurve]]) -> Iterator[Picture]:
-    yield _chart("entropies", sampling.entropy_by_temperature(found[:SEVERAL]))
-
-
-def _nuclei(found: list[tuple[str, NucleusSizes]]) -> Iterator[Picture]:
+def _nuclei(found: Found[distributions.NucleusSizes]) -> Iterator[Picture]:
     yield _chart("nuclei", sampling.nuclei(found[0][1]), p=f"{found[0][1].p:g}")
 
 
-def _kept_along(found: list[tuple[str, SampledText]]) -> Iterator[Picture]:
-    texts = [text for _, text in found][:3]
-    prompt = mark(texts[0].trace.prompt[:200])
-    yield _chart("kept-along", sampling.kept_along(texts), prompt=prompt)
+def _kept_along(found: Found[texts.SampledText]) -> Iterator[Picture]:
+    several = [text for _, text in found][:3]
+    prompt = mark(several[0].trace.prompt[:200])
+    yield _chart("kept-along", sampling.kept_along(several), prompt=prompt)
 
 
-def _hidden_top_k(found: list[tuple[str, HiddenTopK]]) -> Iterator[Picture]:
-    yield _chart("hidden", sampling.hidden_top_k(found[:SEVERAL]))
-
-
-def _collapse(found: list[tuple[str, Collapse]]) -> Iterator[Picture]:
+def _collapse(found: Found[texts.Collapse]) -> Iterator[Picture]:
     name, first = found[0]
     values = {"name": mark(label(name, 40)), "text": mark(first.greedy[:200])}
     yield _chart("collapse", sampling.collapse(first), **values)
 
 
-def _beams(found: list[tuple[str, BeamComparison]]) -> Iterator[Picture]:
-    yield _chart("beams", sampling.beams(found[:SEVERAL]))
-
-
-def _hot_samples(found: list[tuple[str, HotSamples]]) -> Iterator[Picture]:
-    yield _chart("coherence", sampling.hot_samples(found[:SEVERAL]))
-
-
-def _repetition(found: list[tuple[str, GreedyRepetition]]) -> Iterator[Picture]:
+def _repetition(found: Found[texts.GreedyRepetition]) -> Iterator[Picture]:
     first = found[0][1]
-    values: dict[str, object] = {
-        "greedy": percent(first.greedy_distinct),
-        "sampled": percent(first.sampled_distinct),
-    }
+    check_size(first.greedy_text, 1, 10**9)
+    shares = {"greedy": first.greedy_distinct, "sampled": first.sampled_distinct}
+    values: dict[str, object] = {name: percent(share) for name, share in shares.items()}
     yield Picture("repeated", pieces.draw_repetitions(first.greedy_text), values)
 
 
-def _answers(found: list[tuple[str, AnswerBounds]]) -> Iterator[Picture]:
+def _answers(found: Found[texts.AnswerBounds]) -> Iterator[Picture]:
     named = [(label(f"top_p {name}"), bounds) for name, bounds in found[:SEVERAL]]
     yield _chart("doses", tasks.answers(named))
 
 
-def _settings(found: list[tuple[str, TaskSettings]]) -> Iterator[Picture]:
-    yield _chart("settings", tasks.settings(found[0][1]))
-
-
-def _memory(found: list[tuple[str, WeightMemory]]) -> Iterator[Picture]:
+def _memory(found: Found[texts.WeightMemory]) -> Iterator[Picture]:
     # The target comes first, then Mistral-7B by arithmetic.
     for key, (_, each) in zip(("memory", "memory-mistral"), found, strict=False):
         sizes = {"before": format_bytes(each.fp16_bytes), "after": format_bytes(each.total_bytes)}
         yield _chart(key, tasks.memory(each), **sizes)
 
 
-PICTURES: dict[type[Shape], Callable[[list[tuple[str, Any]]], Iterator[Picture]]] = {
-    WeightMemory: _memory,
-    Encoding: _encodings,
-    DoubleBos: _double_bos,
-    EmbeddingSimilarities: _embedding,
-    HeadSimilarities: _head,
-    LayerSimilarities: _layer,
-    SharedPieces: _shared_pieces,
-    EmbeddingPlane: _planes,
-    MostLikely: _most_likely,
-    Distributions: _distributions,
-    EntropyCurve: _entropies,
-    NucleusSizes: _nuclei,
-    SampledText: _kept_along,
-    HiddenTopK: _hidden_top_k,
-    Collapse: _collapse,
-    HotSamples: _hot_samples,
-    GreedyRepetition: _repetition,
-    BeamComparison: _beams,
-    AnswerBounds: _answers,
-    TaskSettings: _settings,
+PICTURES: dict[type[Shape], Draw] = {
+    texts.WeightMemory: _memory,
+    words.Encoding: _encodings,
+    words.DoubleBos: _double_bos,
+    words.EmbeddingSimilarities: _embedding,
+    words.HeadSimilarities: _head,
+    words.LayerSimilarities: _layer,
+    words.SharedPieces: _chart_first("shared-pieces", vectors.shared_pieces),
+    words.EmbeddingPlane: _planes,
+    distributions.MostLikely: _chart_first("top-ten", sampling.top_ten),
+    distributions.Distributions: _distributions,
+    distributions.EntropyCurve: _chart_several("entropies", sampling.entropy_by_temperature),
+    distributions.NucleusSizes: _nuclei,
+    texts.SampledText: _kept_along,
+    distributions.HiddenTopK: _chart_several("hidden", sampling.hidden_top_k),
+    texts.Collapse: _collapse,
+    texts.HotSamples: _chart_several("coherence", sampling.hot_samples),
+    texts.GreedyRepetition: _repetition,
+    texts.BeamComparison: _chart_several("beams", sampling.beams),
+    texts.AnswerBounds: _answers,
+    texts.TaskSettings: _chart_first("settings", tasks.settings),
 }
-"""The pictures of a claim by the shape of its checks' evidence, in this order.
-
-Each function takes the evidence of that shape with what its check was made for, such as a prompt.
-"""
+"""The pictures of a claim by the shape of its checks' evidence, in this order."""

@@ -105,6 +105,7 @@ def temperatures(found: Distribution) -> Chart:
 
 def lead(found: Distribution) -> float:
     """Return how far the largest logit is above the second: little where a distribution is flat."""
+    check_size(found.head, 1, found.vocabulary)
     first, second = [*found.head, found.head[0]][:2]
     return first - second
 

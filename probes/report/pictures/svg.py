@@ -1,8 +1,9 @@
-"""A chart as SVG that can stand in a page: drawn by Vega, then written anew.
+"""A chart as SVG that can be part of a page: drawn by Vega, then rewritten from an allow-list.
 
-It is written from a list of what may be in it. Nothing else is taken over, so that no script, link,
-style or id gets into the page, whatever a model's text holds. What Vega says to screen readers of
-a mark becomes the mark's title, which browsers also show when it is pointed at.
+Part of the page, its colours follow the page's light and dark, and its labels the page's language;
+as an image it could do neither. Only listed elements and attributes are kept, so that no script,
+link, style or id gets into the page, whatever a model's text holds. What Vega tells screen readers
+of a mark becomes the mark's title, which browsers also show when it is pointed at.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from probes.report.locale import LANGUAGES, texts
 from probes.report.locale.markup import attributes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
 
     import altair
 
 WORD, VALUE = "\ue000", "\ue001"
-"""The first begins a label that is the page's own, the second the value that stands in it.
+"""The first begins a label of the page's own, the second the value in it.
 
-They are in no other text: `visible` spells them out.
+They are in no other text: `make_visible` spells them out.
 """
 
 CONFIG: dict[str, Any] = {
@@ -47,20 +48,13 @@ CONFIG: dict[str, Any] = {
         "domainColor": "var(--rule)",
         "ticks": False,
     },
-    # Upright, above the axis: so it is read in any script.
+    # Upright, above the axis: readable in any script.
     "axisY": {"titleAngle": 0, "titleAlign": "left", "titleX": -26, "titleY": -12, "domain": False},
     "axisX": {"grid": False, "labelFlush": False},
     "title": {"anchor": "start", "color": "var(--ink)", "fontSize": 12, "fontWeight": 600},
     "text": {"color": "var(--ink)", "fontSize": 12},
-    "legend": {
-        "labelColor": "var(--soft)",
-        "labelFontSize": 12,
-        "titleColor": "var(--soft)",
-        "titleFontSize": 12,
-        "titleFontWeight": "normal",
-    },
 }
-"""How every chart looks. Colours are the page's variables, and so follow its light."""
+"""The look of every chart, in the page's colours."""
 
 _SPACE = "{http://www.w3.org/2000/svg}"
 _NUMBER = r"-?(?:\d+\.?\d*|\.\d+)(?:e-?\d+)?"
@@ -71,24 +65,19 @@ _DASHES = re.compile(rf"{_NUMBER}(?:[ ,]{_NUMBER})*")
 _TRANSFORM = re.compile(rf"(?:(?:translate|rotate|scale)\({_NUMBER}(?:[ ,]+{_NUMBER})*\) ?)+")
 _PATH = re.compile(rf"(?:[MLHVCSQTAZ]|{_NUMBER}|[ ,])*", re.IGNORECASE)
 
+_ELEMENTS = {"g", "path", "line", "rect", "text", "tspan"}
 _ATTRIBUTES = {
     "d": _PATH,
     "transform": _TRANSFORM,
-    "fill": _COLOUR,
-    "stroke": _COLOUR,
     "stroke-dasharray": _DASHES,
-    "text-anchor": _WORDS,
-    "font-weight": _WORDS,
-} | dict.fromkeys(
-    (
-        *("x", "y", "x1", "y1", "x2", "y2", "width", "height"),
-        *("font-size", "stroke-width", "opacity", "fill-opacity", "stroke-opacity"),
-    ),
-    _LENGTH,
-)
-"""What an element may carry, and how it must look."""
+    **dict.fromkeys(("fill", "stroke"), _COLOUR),
+    **dict.fromkeys(("text-anchor", "font-weight"), _WORDS),
+    **dict.fromkeys(("x", "y", "x1", "y1", "x2", "y2", "width", "height"), _LENGTH),
+    **dict.fromkeys(("font-size", "stroke-width"), _LENGTH),
+    **dict.fromkeys(("opacity", "fill-opacity", "stroke-opacity"), _LENGTH),
+}
+"""The attributes an element may have, and the form of their values."""
 
-_ELEMENTS = {"g", "path", "line", "rect", "text", "tspan"}
 _DEFAULTS = {
     ("opacity", "1"),
     ("font-weight", "normal"),
@@ -98,23 +87,21 @@ _DEFAULTS = {
 
 
 def draw(chart: altair.TopLevelMixin, key: str) -> tuple[Markup, tuple[str, ...]]:
-    """A chart as SVG, named by the title of its texts, and what its marks say one by one."""
-    # Its data come along: nothing may be fetched.
-    drawn = vl_convert.vegalite_to_svg(
-        chart.to_dict(validate=False), config=CONFIG, allowed_base_urls=[]
-    )
-    return clean(drawn, key)
+    """Return a chart as SVG and the texts of its marks.
+
+    Args:
+        chart: with its data: nothing is fetched.
+        key: of the picture's texts; their title names the picture.
+    """
+    spec = chart.to_dict(validate=False)
+    return clean(vl_convert.vegalite_to_svg(spec, config=CONFIG, allowed_base_urls=[]), key)
 
 
 def clean(source: str, key: str) -> tuple[Markup, tuple[str, ...]]:
-    """SVG from Vega, written anew from what is allowed.
-
-    Args:
-        source: a document.
-        key: of the picture's texts; their title names the picture.
+    """Return an SVG document of Vega's with what is allowed in it alone, and its marks' texts.
 
     Raises:
-        ValueError: for what cannot be read, or holds an element or a value not allowed.
+        ValueError: it cannot be read, or holds an element or a value that is not allowed.
     """
     if "<!" in source or "<?" in source:
         raise ValueError("a declaration in a picture")
@@ -124,53 +111,53 @@ def clean(source: str, key: str) -> tuple[Markup, tuple[str, ...]]:
         raise ValueError(f"a picture is not XML: {error}") from error
     if root.tag != f"{_SPACE}svg":
         raise ValueError("a picture is not SVG")
-    size = {name: _checked(name, root.get(name, ""), _LENGTH) for name in ("width", "height")}
+    size = [_check(name, root.get(name, ""), _LENGTH) for name in ("width", "height")]
     opening = Markup('<svg role="img" {} width="{}" height="{}" viewBox="0 0 {} {}">').format(
-        attributes("aria-label", f"pictures.{key}.title"), *size.values(), *size.values()
+        attributes("aria-label", f"pictures.{key}.title"), *size, *size
     )
-    inner = Markup("").join(part for child in root for part in _written(child))
-    said = tuple(node.get("aria-label", "") for node in root.iter() if _is_said(node))
-    return opening + inner + Markup("</svg>"), said
+    tips = tuple(tip for node in root.iter() if (tip := _tip(node)))
+    return opening + _join(map(_rewrite, root)) + Markup("</svg>"), tips
 
 
-def _written(node: ElementTree.Element) -> Iterator[Markup]:
+def _rewrite(node: ElementTree.Element) -> Markup:
+    """Return an element with the attributes and children that are allowed."""
     name = node.tag.removeprefix(_SPACE)
-    if name == "defs" or node.get("display") == "none" or _is_unseen(node, name):
-        return
+    if name == "defs" or node.get("display") == "none" or _is_invisible(node, name):
+        return Markup("")
     if name not in _ELEMENTS:
         raise ValueError(f"<{name}> in a picture")
-    kept = Markup("").join(
-        Markup(' {}="{}"').format(key, value) for key, value in _allowed(node) if value
-    )
-    inner = _text(node.text or "") if name in ("text", "tspan") else Markup("")
-    inner += Markup("").join(part for child in node for part in _written(child))
-    if _is_said(node):
-        inner = Markup("<title>{}</title>").format(node.get("aria-label")) + inner
-    if name == "g" and (not kept or not inner):
-        yield inner
-        return
+    kept = [
+        Markup(' {}="{}"').format(key, checked)
+        for key, value in node.attrib.items()
+        if key in _ATTRIBUTES and (key, value) not in _DEFAULTS
+        if (checked := _check(key, value, _ATTRIBUTES[key]))
+    ]
+    inner = _write_label(node.text or "") if name in ("text", "tspan") else Markup("")
+    inner += _join(map(_rewrite, node))
+    if tip := _tip(node):
+        inner = Markup("<title>{}</title>").format(tip) + inner
+    if name == "g" and not (kept and inner):
+        return inner
     tag = Markup(name)  # noqa: S704 - it is one of ours
-    yield Markup("<{}{}>{}</{}>").format(tag, kept, inner, tag)
+    return Markup("<{}{}>{}</{}>").format(tag, _join(kept), inner, tag)
 
 
-def _is_unseen(node: ElementTree.Element, name: str) -> bool:
-    """A shape without a colour: Vega draws one behind every group."""
+def _join(parts: Iterable[Markup]) -> Markup:
+    return Markup("").join(parts)
+
+
+def _is_invisible(node: ElementTree.Element, name: str) -> bool:
+    """Whether it is a shape without a colour: Vega draws one behind every group."""
     colours = {node.get("fill", "none"), node.get("stroke", "none")}
     return name in ("path", "line", "rect") and colours <= {"none", "transparent"}
 
 
-def _is_said(node: ElementTree.Element) -> bool:
-    return bool(node.get("aria-label")) and not node.tag.endswith("}g")
+def _tip(node: ElementTree.Element) -> str:
+    return "" if node.tag.endswith("}g") else node.get("aria-label", "")
 
 
-def _allowed(node: ElementTree.Element) -> Iterator[tuple[str, str]]:
-    for key, value in node.attrib.items():
-        if key in _ATTRIBUTES and (key, value) not in _DEFAULTS:
-            yield key, _checked(key, value, _ATTRIBUTES[key])
-
-
-def _checked(key: str, value: str, pattern: re.Pattern[str]) -> str:
-    """A value that looks as it must, its numbers as short as the eye needs them."""
+def _check(key: str, value: str, pattern: re.Pattern[str]) -> str:
+    """Return a value of the right form, its numbers rounded to what the eye needs."""
     if not pattern.fullmatch(value):
         raise ValueError(f"{key}={value[:80]!r} in a picture")
     if pattern in (_COLOUR, _WORDS):
@@ -179,23 +166,18 @@ def _checked(key: str, value: str, pattern: re.Pattern[str]) -> str:
     return short.removesuffix("px")
 
 
-def _text(text: str) -> Markup:
-    """A label: of the page's own in each language, any other as it is."""
-    if not text.startswith(WORD):
-        return escape(text)
+def _write_label(text: str) -> Markup:
+    """Return a label in each language if it is the page's own, any other as it is."""
     first, _, value = text.removeprefix(WORD).partition(VALUE)
-    said = _words().get(first)
-    if said is None:
+    if not text.startswith(WORD) or first not in _labels():
         return escape(text)
-    return Markup("").join(
-        Markup('<tspan lang="{}">{}</tspan>').format(code, said[code].format(value))
-        for code in LANGUAGES
-    )
+    span = Markup('<tspan lang="{}">{}</tspan>')
+    return _join(span.format(code, said.format(value)) for code, said in _labels()[first].items())
 
 
 @cache
-def _words() -> dict[str, dict[str, str]]:
-    """Labels of charts in all languages, by the first."""
+def _labels() -> dict[str, dict[str, str]]:
+    """Return the labels of charts in every language, by their text in the first."""
     first = texts(next(iter(LANGUAGES)))
     return {
         text: {code: texts(code)[key] for code in LANGUAGES}

@@ -12,36 +12,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from probes.schema.evidence.distributions import (
-    Distributions,
-    EntropyCurve,
-    HiddenTopK,
-    KeptPrompts,
-    MostLikely,
-    NucleusSizes,
-)
-from probes.schema.evidence.texts import (
-    AnswerBounds,
-    BeamComparison,
-    Collapse,
-    GreedyRepetition,
-    HotSamples,
-    KeptTexts,
-    SampledText,
-    TaskSettings,
-    TracedText,
-    WeightMemory,
-)
-from probes.schema.evidence.words import (
-    DoubleBos,
-    EmbeddingPlane,
-    EmbeddingSimilarities,
-    Encoding,
-    HeadSimilarities,
-    LayerSimilarities,
-    SharedPieces,
-    VocabularyTable,
-)
+from probes.schema.evidence import distributions, texts, words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,30 +23,30 @@ COMPARED_APART = ("kept_prompts", "kept_texts")
 """Evidence that is kept for comparisons alone: logits by the thousand, nothing to look at."""
 
 SHAPES: tuple[type[Shape], ...] = (
-    Encoding,
-    DoubleBos,
-    VocabularyTable,
-    EmbeddingSimilarities,
-    HeadSimilarities,
-    LayerSimilarities,
-    EmbeddingPlane,
-    SharedPieces,
-    MostLikely,
-    Distributions,
-    EntropyCurve,
-    NucleusSizes,
-    HiddenTopK,
-    TracedText,
-    SampledText,
-    Collapse,
-    HotSamples,
-    GreedyRepetition,
-    BeamComparison,
-    AnswerBounds,
-    TaskSettings,
-    WeightMemory,
-    KeptPrompts,
-    KeptTexts,
+    words.Encoding,
+    words.DoubleBos,
+    words.VocabularyTable,
+    words.EmbeddingSimilarities,
+    words.HeadSimilarities,
+    words.LayerSimilarities,
+    words.EmbeddingPlane,
+    words.SharedPieces,
+    distributions.MostLikely,
+    distributions.Distributions,
+    distributions.EntropyCurve,
+    distributions.NucleusSizes,
+    distributions.HiddenTopK,
+    distributions.KeptPrompts,
+    texts.TracedText,
+    texts.SampledText,
+    texts.Collapse,
+    texts.HotSamples,
+    texts.GreedyRepetition,
+    texts.BeamComparison,
+    texts.AnswerBounds,
+    texts.TaskSettings,
+    texts.WeightMemory,
+    texts.KeptTexts,
 )
 """What a check can attach for the report or a comparison to read."""
 
