@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from probes.compare.evidence import SHOWN, Explained, differences
+from probes.compare.evidence import SHOWN, Rounding, find_differences
 from probes.compare.logprobs import LEAST_NOISE
 from probes.schema.claim import catalogue
 from probes.schema.comparison import Outcome
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from probes.schema.comparison import Difference, Effect
     from probes.schema.record import ClaimRecord
 
-NOISELESS = Explained(noise=LEAST_NOISE)
+NOISELESS = Rounding(noise=LEAST_NOISE)
 
 
 def claim(**values: Any) -> ClaimRecord:
@@ -27,7 +27,7 @@ def claim(**values: Any) -> ClaimRecord:
 
 def between(old: Any, new: Any, noise: float = LEAST_NOISE) -> list[Difference]:
     """The differences of one value."""
-    return differences(claim(x=old), claim(x=new), Explained(noise))
+    return find_differences(claim(x=old), claim(x=new), Rounding(noise))
 
 
 def effect_of(old: Any, new: Any, noise: float = LEAST_NOISE) -> Effect:
@@ -140,7 +140,7 @@ def test_effect_of_one_number_has_the_interval_of_rounding() -> None:
 
 
 def test_effect_of_ids_is_none() -> None:
-    (found,) = differences(claim(id=7), claim(id=8), NOISELESS)
+    (found,) = find_differences(claim(id=7), claim(id=8), NOISELESS)
     assert (found.outcome, found.effect) == (Outcome.CHANGED, None)
 
 
@@ -152,16 +152,16 @@ def test_evidence_names_with_a_meaning_are_those_of_builtin_claims(
         planned(claim_id, evidence=[check(values={"table": n, "noise": n, "p": n})])
         for n in (1.0, 2.0)
     )
-    assert len(differences(old, new, NOISELESS)) == names
+    assert len(find_differences(old, new, NOISELESS)) == names
 
 
 def test_changes_come_before_drifts() -> None:
-    found = differences(claim(a=1.0, b="b", c=1.0), claim(a=2.0, b="x", c=2.0), NOISELESS)
+    found = find_differences(claim(a=1.0, b="b", c=1.0), claim(a=2.0, b="x", c=2.0), NOISELESS)
     assert [each.outcome.value for each in found] == ["changed", "drifted", "drifted"]
 
 
 def test_evidence_of_one_run_alone_is_no_difference() -> None:
-    assert differences(claim(x=1), claim(x=1, y=2), NOISELESS) == []
+    assert find_differences(claim(x=1), claim(x=1, y=2), NOISELESS) == []
 
 
 @pytest.mark.parametrize(
@@ -174,12 +174,14 @@ def test_evidence_of_one_run_alone_is_no_difference() -> None:
 def test_check_with_another_verdict_is_a_difference(checks: Any, shown: tuple[str, str]) -> None:
     both = planned("c", evidence=(check("a"), check("b")))
     other = planned("c", evidence=tuple(checks))
-    (found,) = differences(both, other, NOISELESS)
+    (found,) = find_differences(both, other, NOISELESS)
     assert (found.check, found.name, (found.old, found.new)) == ("", "b", shown)
-    (found,) = differences(other, both, NOISELESS)
+    (found,) = find_differences(other, both, NOISELESS)
     assert (found.old, found.new) == shown[::-1]
 
 
 def test_check_that_was_deselected_is_no_difference() -> None:
     both = planned("c", evidence=(check("a"), check("b")))
-    assert differences(both, planned("c", evidence=(check("a"),), deselected=1), NOISELESS) == []
+    assert (
+        find_differences(both, planned("c", evidence=(check("a"),), deselected=1), NOISELESS) == []
+    )

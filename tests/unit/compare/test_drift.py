@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from probes.compare.drift import divergence, log_probabilities
-from probes.compare.logprobs import LEAST_NOISE, Kept, kept, noise_between
+from probes.compare.logprobs import LEAST_NOISE, KeptLogits, combine_noise, read_kept_logits
 from probes.compare.records import compare
 from probes.schema.comparison import Outcome
 from tests.support.kept_prompts import flipped, keeping, prompt
@@ -203,15 +203,15 @@ def test_noise_is_at_most_four_times_the_quieter_runs() -> None:
 
 
 def test_noise_is_no_larger_than_rounding_allows() -> None:
-    one = Kept(noise=0.5, tolerance=0.1)
-    assert noise_between(one, one, same_dtype=True).noise == 0.1
-    unknown = Kept(noise=0.5)  # the record does not say what is possible
-    assert noise_between(unknown, unknown, same_dtype=True).noise == 0.5
+    one = KeptLogits(noise=0.5, tolerance=0.1)
+    assert combine_noise(one, one, same_dtype=True).noise == 0.1
+    unknown = KeptLogits(noise=0.5)  # the record does not say what is possible
+    assert combine_noise(unknown, unknown, same_dtype=True).noise == 0.5
 
 
 @pytest.mark.parametrize("noise", [None, "x", True, 0.0, -1.0, "NaN", LEAST_NOISE / 2])
 def test_noise_that_is_no_number_is_the_least(noise: Any) -> None:
-    found = kept(keeping(prompt("P"), noise=noise, tolerance=noise))
+    found = read_kept_logits(keeping(prompt("P"), noise=noise, tolerance=noise))
     assert found.prompts.keys() == {"P"}
     assert (found.noise, found.tolerance) == (LEAST_NOISE, LEAST_NOISE)
 
@@ -232,13 +232,13 @@ def test_noise_that_is_no_number_is_the_least(noise: Any) -> None:
     ],
 )
 def test_prompt_of_another_shape_is_left_out(damaged: dict[str, Any]) -> None:
-    assert kept(keeping(prompt("P", **damaged))).prompts == {}
+    assert read_kept_logits(keeping(prompt("P", **damaged))).prompts == {}
 
 
 def test_prompt_with_one_logit_a_position_is_kept() -> None:
     one = prompt("P", top_ids=[[3]] * 2, top_logits=[[2.0]] * 2)
-    assert kept(keeping(one)).prompts.keys() == {"P"}
-    assert kept(record()) == Kept()
+    assert read_kept_logits(keeping(one)).prompts.keys() == {"P"}
+    assert read_kept_logits(record()) == KeptLogits()
 
 
 def test_kept_logits_are_whole_distributions() -> None:

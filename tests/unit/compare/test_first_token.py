@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from probes.compare.evidence import Explained, differences
-from probes.compare.logprobs import first_token
+from probes.compare.evidence import Rounding, find_differences
+from probes.compare.logprobs import find_first_token
 from probes.compare.records import compare
 from probes.schema.comparison import Outcome
 from probes.schema.recorded_output import RecordedText
@@ -49,7 +49,7 @@ def test_first_token_has_the_margin_of_both_texts(
     at_least: bool,
 ) -> None:
     for noise in (0.5, 0.49):  # a margin of twice the noise is a near-tie
-        found = first_token(f"{old.text} and on", f"{new.text} and so", ([old], [new]), noise)
+        found = find_first_token(f"{old.text} and on", f"{new.text} and so", ([old], [new]), noise)
         assert found is not None
         assert (found.step, found.ids, found.noise) == (1, ids, noise)
         assert (found.margin, found.at_least) == (margin, at_least)
@@ -70,15 +70,15 @@ def test_first_token_has_the_margin_of_both_texts(
 def test_first_token_finds_texts_by_beginning_and_prompt(
     others_before: list[RecordedText], others_after: list[RecordedText]
 ) -> None:
-    found = first_token("a b", "a c", ([*others_before, OLD], [*others_after, NEW]), 0.5)
+    found = find_first_token("a b", "a c", ([*others_before, OLD], [*others_after, NEW]), 0.5)
     assert found is not None
     assert found.ids == (7, 8)
-    assert first_token("a b", "a c", (others_before, [NEW]), 0.5) is None
-    assert first_token("a b", "a c", ([OLD], others_after), 0.5) is None
+    assert find_first_token("a b", "a c", (others_before, [NEW]), 0.5) is None
+    assert find_first_token("a b", "a c", ([OLD], others_after), 0.5) is None
 
 
 def test_first_token_is_none_beyond_the_kept_logits() -> None:
-    assert first_token("a b and on", "a b and so", ([OLD], [OLD]), 0.5) is None
+    assert find_first_token("a b and on", "a b and so", ([OLD], [OLD]), 0.5) is None
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_first_token_is_none_beyond_the_kept_logits() -> None:
 )
 def test_first_token_explains_texts_only(old: Any, new: Any, expected: Outcome) -> None:
     one, other = (planned("c", evidence=(check(values={"x": each}),)) for each in (old, new))
-    (found,) = differences(one, other, Explained(noise=0.5, texts=([OLD], [NEW])))
+    (found,) = find_differences(one, other, Rounding(noise=0.5, texts=([OLD], [NEW])))
     assert found.outcome is expected
 
 
