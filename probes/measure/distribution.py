@@ -1,8 +1,8 @@
-"""Whole next-token distributions, kept small enough for a record, and exact enough to filter again.
+"""Measure the next-token distribution, in a form small enough for a record.
 
-The most likely tokens are kept one by one. Of all others every so many-th logit is kept, in
-order: between two of them the logits lie on a line, near enough, and so every temperature and
-every filter can be applied to the whole distribution later, without the model.
+The most likely tokens are kept one by one. Of the others one logit in several is kept, by rank:
+the logits between two of them are close to a straight line, so that every temperature and filter
+can be applied to the whole distribution later, without the model.
 """
 
 from __future__ import annotations
@@ -12,33 +12,49 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from probes.schema.evidence.distributions import Distribution, Token, tail_ranks
-from probes.stats import sampling_reference as filters
+from probes.schema.evidence.distributions import Candidate, Distribution, Token, tail_ranks
+from probes.stats.sampling_reference import log_probabilities
 
 if TYPE_CHECKING:
     from probes.engines.base import LogitsEngine as Model
+    from probes.engines.base import Prompt
     from probes.schema.sampling import Sampling
 
 LISTED = 200
 """Tokens kept one by one, the most likely first."""
 
 HEAD = 500
-"""Ranks of which every logit is kept: from the most likely on they fall steeply."""
+"""Ranks of which every logit is kept: the first ones fall steeply."""
 
 TAIL = 500
-"""Logits kept of the others, at most, at equal steps of their rank."""
+"""Most logits kept of the others, at equal steps of their rank."""
 
 
-def distribution(model: Model, prompt: str, answer: str | None = None) -> Distribution:
-    """The next-token distribution after a prompt, from its shared forward pass.
+def most_likely(model: Model, prompt: Prompt, count: int = 10) -> list[Candidate]:
+    """Return the most likely next tokens after a prompt, in order.
+
+    >>> from probes import load
+    >>> most_likely(load("embedded"), "The capital of Japan is", 1)[0].text
+    'Tokyo'
+    """
+    probabilities = log_probabilities(model.logits(prompt)[-1]).exp()
+    values, ids = probabilities.topk(min(count, len(probabilities)))
+    return [
+        Candidate(id=token, text=model.decode([token]), probability=probability)
+        for token, probability in zip(ids.tolist(), values.tolist(), strict=True)
+    ]
+
+
+def measure_distribution(model: Model, prompt: str, answer: str | None = None) -> Distribution:
+    """Measure the next-token distribution after a prompt.
 
     Args:
         model: the target.
         prompt: encoded with special tokens.
-        answer: what a right answer begins with, as text; its first token is looked up.
+        answer: the beginning of a right answer, as text; its first token is looked up.
 
     >>> from probes import load
-    >>> found = distribution(load("embedded"), "The capital of Japan is", "Tokyo")
+    >>> found = measure_distribution(load("embedded"), "The capital of Japan is", "Tokyo")
     >>> found.top[0].id == found.answer, found.vocabulary
     (True, 32000)
     """
@@ -52,38 +68,27 @@ def distribution(model: Model, prompt: str, answer: str | None = None) -> Distri
         answer=None if answer is None else _first_token(model, prompt, answer),
         vocabulary=len(finite),
         top=[
-            Token(id=int(i), text=model.decode([int(i)]), logit=_short(logits[i]))
+            Token(id=int(i), text=model.decode([int(i)]), logit=_round(logits[i]))
             for i in finite[:LISTED]
         ],
-        head=[_short(x) for x in logits[finite[:HEAD]]],
+        head=[_round(x) for x in logits[finite[:HEAD]]],
         step=step,
-        tail=[_short(x) for x in logits[finite[ranks]]],
+        tail=[_round(x) for x in logits[finite[ranks]]],
     )
 
 
 def largest_error(model: Model, kept: Distribution, sampling: Sampling) -> float:
-    """How far probabilities computed from what is kept are from those of the whole distribution.
-
-    Args:
-        model: the target.
-        kept: what is kept of one of its distributions.
-        sampling: the settings under which both are compared.
-
-    Returns:
-        The largest difference of a listed token's probability.
-    """
+    """Return the largest error of a listed token's probability, computed from what is kept."""
     ids = [token.id for token in kept.top]
-    exact = filters.log_probabilities(model.logits(kept.prompt)[-1], sampling)[ids].exp()
-    again = torch.from_numpy(kept.logits())
-    computed = filters.log_probabilities(again, sampling)[: len(ids)].exp()
-    return float((exact - computed).abs().max())
+    exact = log_probabilities(model.logits(kept.prompt)[-1], sampling)[ids].exp()
+    again = log_probabilities(torch.from_numpy(kept.logits()), sampling)[: len(ids)].exp()
+    return float((exact - again).abs().max())
 
 
 def _first_token(model: Model, prompt: str, answer: str) -> int:
-    """The first token of the answer where it follows the prompt.
+    """Return the first token of the answer where it follows the prompt.
 
-    The prompt's end may not be a piece's end: the ids of both together tell. Where it is none, the
-    answer's own first token is taken.
+    A piece may span the end of the prompt: then it is the first token of the answer alone.
     """
     ids = model.encode(prompt)
     together = model.encode(f"{prompt.rstrip()} {answer}")
@@ -92,5 +97,5 @@ def _first_token(model: Model, prompt: str, answer: str) -> int:
     return model.encode(answer, add_special_tokens=False)[0]
 
 
-def _short(logit: float) -> float:
+def _round(logit: float) -> float:
     return round(float(logit), 4)

@@ -1,4 +1,4 @@
-"""Probes of the embedding matrix, and of the vectors that words have in a model."""
+"""Read the embedding matrix, and the vectors that words have in a model."""
 
 from __future__ import annotations
 
@@ -18,20 +18,19 @@ if TYPE_CHECKING:
 
     from probes.engines.transformers.engine import TransformersEngine as Model
 
+Vectors = npt.NDArray[np.float32]
+
 
 def network_without_weights(config: transformers.PretrainedConfig) -> Any:
-    """The network a configuration describes, on the meta device: no weight, no memory."""
+    """Build the network of a configuration on the meta device, which takes no memory."""
     with torch.device("meta"):
         return transformers.AutoModelForCausalLM.from_config(config)
 
 
-def shape_without_weights(config: transformers.PretrainedConfig) -> tuple[int, int]:
-    """Shape of the input embedding that a configuration describes, without any weights.
+def embedding_shape(config: transformers.PretrainedConfig) -> tuple[int, int]:
+    """Return the shape of a configuration's input embedding: (vocabulary size, hidden size).
 
-    Returns:
-        (vocabulary, hidden size).
-
-    >>> shape_without_weights(transformers.MistralConfig())
+    >>> embedding_shape(transformers.MistralConfig())
     (32000, 4096)
     """
     rows, columns = network_without_weights(config).get_input_embeddings().weight.shape
@@ -39,24 +38,17 @@ def shape_without_weights(config: transformers.PretrainedConfig) -> tuple[int, i
 
 
 def mistral_7b_shape() -> tuple[int, int]:
-    """Shape of Mistral-7B-v0.1's input embedding, whose sizes are transformers' defaults.
-
-    >>> mistral_7b_shape()
-    (32000, 4096)
-    """
-    return shape_without_weights(transformers.MistralConfig())
+    """Return the shape of Mistral-7B-v0.1's input embedding: transformers' default sizes."""
+    return embedding_shape(transformers.MistralConfig())
 
 
 @torch.inference_mode()
-def looked_up(model: Model, ids: Sequence[int]) -> torch.Tensor:
-    """What the embedding layer returns for token ids.
-
-    Returns:
-        (len(ids), hidden size), in the dtype of the weights.
+def look_up(model: Model, ids: Sequence[int]) -> torch.Tensor:
+    """Return what the embedding layer gives for token ids: (ids, hidden size), in its dtype.
 
     >>> from probes import load
     >>> model = load("embedded")
-    >>> bool((looked_up(model, [415, 415])[0] == model.embedding([415])[0]).all())
+    >>> bool((look_up(model, [415, 415])[0] == model.embedding([415])[0]).all())
     True
     """
     layer: Any = model.network.get_input_embeddings()
@@ -64,13 +56,11 @@ def looked_up(model: Model, ids: Sequence[int]) -> torch.Tensor:
     return rows
 
 
-def rows_that_differ(found: torch.Tensor, expected: torch.Tensor) -> list[int]:
-    """Which rows of two matrices differ; all, if their shapes or dtypes do.
+def find_different_rows(found: torch.Tensor, expected: torch.Tensor) -> list[int]:
+    """Return which rows of two matrices differ; all, if their shapes or dtypes do.
 
-    >>> rows_that_differ(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[1.0, 2.0], [3, 5]]))
+    >>> find_different_rows(torch.tensor([[1, 2], [3, 4]]), torch.tensor([[1, 2], [3, 5]]))
     [1]
-    >>> rows_that_differ(torch.zeros(2, 3), torch.zeros(2, 4))
-    [0, 1]
     """
     if (found.shape, found.dtype) != (expected.shape, expected.dtype):
         return list(range(len(expected)))
@@ -78,19 +68,14 @@ def rows_that_differ(found: torch.Tensor, expected: torch.Tensor) -> list[int]:
     return indices
 
 
-# --- the vectors of words ------------------------------------------------------------------------
-
-Vectors = npt.NDArray[np.float32]
-
-
 @dataclass(frozen=True)
 class Storage:
     """How a matrix of weights is stored.
 
     Attributes:
-        dtype: its elements' type, by torch's name.
-        shape: as stored; packed weights have another shape than the matrix they stand for.
-        quantized: whether the rows cannot be read as they are: packed, or no floating point.
+        dtype: type of its elements, torch's name.
+        shape: as stored; packed weights have another shape than the matrix they represent.
+        quantized: whether the rows cannot be read directly: packed, or not floating-point.
     """
 
     dtype: str
@@ -98,13 +83,10 @@ class Storage:
     quantized: bool
 
 
-def storage(weight: torch.Tensor) -> Storage:
-    """How a matrix of weights is stored.
+def describe_storage(weight: torch.Tensor) -> Storage:
+    """Describe how a matrix of weights is stored.
 
-    >>> from probes import load
-    >>> storage(load("embedded").embedding()).quantized
-    False
-    >>> storage(torch.zeros(8, 1, dtype=torch.uint8)).quantized
+    >>> describe_storage(torch.zeros(8, 1, dtype=torch.uint8)).quantized
     True
     """
     packed = getattr(weight, "quant_state", None) is not None
@@ -115,15 +97,18 @@ def storage(weight: torch.Tensor) -> Storage:
     )
 
 
+# --- the vectors of words ------------------------------------------------------------------------
+
+
 def word_ids(model: Model, word: str) -> list[int]:
-    """A word's token ids, special tokens left out.
+    """Return a word's token ids without special tokens.
 
     Raises:
         UndecidableError: if nothing remains.
 
     >>> from probes import load
-    >>> word_ids(load("embedded"), "king"), word_ids(load("embedded"), "女王")
-    ([6779], [28705, 29933, 29825])
+    >>> word_ids(load("embedded"), "女王")
+    [28705, 29933, 29825]
     """
     special = set(model.tokenizer.all_special_ids)
     ids = [i for i in model.encode(word, add_special_tokens=False) if i not in special]
@@ -133,79 +118,51 @@ def word_ids(model: Model, word: str) -> list[int]:
 
 
 def word_vectors(model: Model, words: Sequence[str]) -> Vectors:
-    """The vector of each word: the mean of its pieces' rows in the input embedding.
-
-    Special tokens are left out. Rows are averaged in float32, whatever the model's dtype.
-
-    Args:
-        model: any target.
-        words: as an author writes them.
+    """Return the vector of each word: the mean of its pieces' rows in the input embedding.
 
     Returns:
-        (words, hidden size), float32.
+        (words, hidden size), averaged in float32 whatever the model's dtype.
 
     Raises:
-        UndecidableError: if a word has no piece but special tokens.
+        UndecidableError: if a word has only special tokens.
         UnknownIdError: if the embedding has no row for a piece.
-        NotFiniteError: if a word's vector is no vector of numbers.
+        NotFiniteError: if a vector is not finite.
 
     >>> from probes import load
-    >>> vectors = word_vectors(load("embedded"), ["king", "女王"])
-    >>> vectors.shape, vectors.dtype.name
-    ((2, 128), 'float32')
+    >>> word_vectors(load("embedded"), ["king", "女王"]).shape
+    (2, 128)
     """
-    return _finite(_means_of_rows(model.embedding(), _known_ids(model, words)), words)
+    return _check_finite(_average_rows(model.embedding(), _known_ids(model, words)), words)
 
 
 def head_vectors(model: Model, words: Sequence[str]) -> Vectors:
-    """The same of the output head's rows, which a hidden state is compared with for each token.
-
-    Where the head is tied to the embedding the two are one matrix (`tied`).
-
-    Returns:
-        (words, hidden size), float32.
-
-    >>> from probes import load
-    >>> head_vectors(load("embedded"), ["king"]).shape
-    (1, 128)
-    """
+    """Return the same from the output head's rows, which hidden states are compared with."""
     weight = model.network.get_output_embeddings().weight.detach()
-    return _finite(_means_of_rows(weight, _known_ids(model, words)), words)
+    return _check_finite(_average_rows(weight, _known_ids(model, words)), words)
 
 
-def tied(model: Model) -> bool:
-    """Whether the output head's rows are those of the input embedding.
-
-    >>> from probes import load
-    >>> tied(load("embedded"))
-    True
-    """
+def is_tied(model: Model) -> bool:
+    """Return whether the output head's rows are those of the input embedding."""
     head: torch.Tensor = model.network.get_output_embeddings().weight
     return head.data_ptr() == model.embedding().data_ptr()
 
 
 def middle_layer(model: Model) -> int:
-    """The number of the layer half way up, counted from 1; 0 is the embedding.
-
-    >>> from probes import load
-    >>> middle_layer(load("embedded"))
-    2
-    """
+    """Return the number of the middle layer, from 1; 0 is the embedding."""
     return max(1, int(model.config.get_text_config().num_hidden_layers) // 2)
 
 
 @torch.inference_mode()
 def hidden_vectors(model: Model, words: Sequence[str], layer: int | None = None) -> Vectors:
-    """The vector of each word in context: the mean of its pieces' hidden states after a layer.
+    """Return the vector of each word in context: the mean of its pieces' hidden states.
 
-    Each word stands alone behind the beginning-of-sequence token, if there is one: without it the
-    first position of many models holds one large vector whatever the word. All words are one
-    batch, one forward pass.
+    Each word follows the beginning-of-sequence token, if there is one: otherwise the first position
+    of many models has one large vector whatever the word. All words are one batch.
 
     Args:
         model: any target.
         words: as an author writes them.
-        layer: which layer's output, from 1; the middle one if None.
+        layer: the layer whose output is taken, from 1; the middle one if None.
 
     Returns:
         (words, hidden size), float32.
@@ -214,49 +171,43 @@ def hidden_vectors(model: Model, words: Sequence[str], layer: int | None = None)
     >>> hidden_vectors(load("embedded"), ["king", "女王"]).shape
     (2, 128)
     """
-    begin = model.tokenizer.bos_token_id
-    before = [] if begin is None else [int(begin)]
+    bos = model.tokenizer.bos_token_id
+    before = [] if bos is None else [int(bos)]
     ids = _known_ids(model, words)
-    width = len(before) + max(map(len, ids))
-    # Padded on the right, which no earlier position sees.
-    filler = ids[0][0]
-    rows = [[*before, *each, *[filler] * (width - len(before) - len(each))] for each in ids]
-    mask = [
-        [1] * (len(before) + len(each)) + [0] * (width - len(before) - len(each)) for each in ids
-    ]
+    rows = [torch.tensor([*before, *each]) for each in ids]
+    # Padded on the right with any id: no earlier position attends to it.
+    pad = torch.nn.utils.rnn.pad_sequence
+    inputs = pad(rows, batch_first=True, padding_value=ids[0][0])
+    mask = pad([torch.ones_like(row) for row in rows], batch_first=True)
     out = model.network(
-        input_ids=torch.tensor(rows, device=model.device),
-        attention_mask=torch.tensor(mask, device=model.device),
+        input_ids=inputs.to(model.device),
+        attention_mask=mask.to(model.device),
         output_hidden_states=True,
         use_cache=False,
     )
     states = out.hidden_states[middle_layer(model) if layer is None else layer].float().cpu()
-    first = len(before)
-    means = [
-        state[first : first + len(each)].mean(0) for state, each in zip(states, ids, strict=True)
-    ]
-    return _finite(torch.stack(means).numpy(), words)
+    means = [state[len(before) : len(row)].mean(0) for state, row in zip(states, rows, strict=True)]
+    return _check_finite(torch.stack(means).numpy(), words)
 
 
-def shared_pieces(model: Model, words: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """For every two words whether they share a piece, those that all words have left out.
+def find_shared_pieces(model: Model, words: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Return for every two words whether they share a piece that not all words have.
 
     >>> from probes import load
-    >>> shared_pieces(load("embedded"), ["王", "女王", "犬"]).astype(int).tolist()
+    >>> find_shared_pieces(load("embedded"), ["王", "女王", "犬"]).astype(int).tolist()
     [[1, 1, 0], [1, 1, 0], [0, 0, 1]]
     """
-    of_words = [set(word_ids(model, word)) for word in words]
-    common = set.intersection(*of_words)
-    return np.array([[bool((one & two) - common) for two in of_words] for one in of_words])
+    pieces = [set(word_ids(model, word)) for word in words]
+    common = set.intersection(*pieces)
+    return np.array([[bool((one & two) - common) for two in pieces] for one in pieces])
 
 
 def _known_ids(model: Model, words: Sequence[str]) -> list[list[int]]:
-    """Each word's ids, if the embedding has a row for each of them."""
     return [model.check_ids(word_ids(model, word)) for word in words]
 
 
-def _finite(vectors: Vectors, words: Sequence[str]) -> Vectors:
-    """The vectors, if all are numbers: those of a damaged network would be like nothing at all."""
+def _check_finite(vectors: Vectors, words: Sequence[str]) -> Vectors:
+    """Refuse vectors of a damaged network, which are similar to nothing."""
     for word, vector in zip(words, vectors, strict=True):
         if not np.isfinite(vector).all():
             raise NotFiniteError(
@@ -266,7 +217,7 @@ def _finite(vectors: Vectors, words: Sequence[str]) -> Vectors:
     return vectors
 
 
-def _means_of_rows(weight: torch.Tensor, ids: Sequence[list[int]]) -> Vectors:
+def _average_rows(weight: torch.Tensor, ids: Sequence[list[int]]) -> Vectors:
     means = [weight[each].float().mean(0) for each in ids]
     vectors: Vectors = torch.stack(means).cpu().numpy()
     return vectors

@@ -1,4 +1,4 @@
-"""Probes of `generate` as the library ships it: its defaults, its padding."""
+"""Observe `generate` as the library ships it: its defaults and its padding."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from probes.measure.decoding import step_logits
+from probes.measure.greedy import step_logits
 
 if TYPE_CHECKING:
     from probes.engines.base import Generation, Prompt
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DefaultGeneration:
-    """What `generate()` did when nothing was asked for.
+    """What `generate()` did without arguments.
 
     Attributes:
         generation: prompt, new ids and text.
-        greedy_ids: the most likely token at each step of that very text.
+        greedy_ids: the most likely token at each step of that text.
         ended: whether it stopped at an end-of-sequence token.
     """
 
@@ -34,54 +34,50 @@ class DefaultGeneration:
         return len(self.generation.ids[0])
 
 
-def default_generation(model: Model, prompt: Prompt) -> DefaultGeneration:
-    """Call `generate()` with a prompt and nothing else, and check each step against its logits.
+def generate_by_default(model: Model, prompt: Prompt) -> DefaultGeneration:
+    """Call `generate()` with a prompt and nothing else, and take the argmax of each step's logits.
 
-    The logits are those it chose from: another pass rounds otherwise, and near-ties would differ.
+    The logits are those it chose from: another pass rounds differently, and may flip near-ties.
 
     >>> from probes import load
-    >>> default_generation(load("embedded"), "The capital of Japan is").new_tokens
+    >>> generate_by_default(load("embedded"), "The capital of Japan is").new_tokens
     20
     """
     generation = model.generate(prompt, seed=0, output_logits=True)
     new = generation.ids[0]
-    logits = step_logits(generation)
     return DefaultGeneration(
         generation,
-        logits.argmax(dim=1).tolist(),
+        greedy_ids=step_logits(generation).argmax(dim=1).tolist(),
         ended=bool(new) and new[-1] in model.eos_token_ids,
     )
 
 
-def padding(model: Model) -> tuple[int | None, int | None]:
-    """Ids of the pad and the first end-of-sequence token that `generate` is set to use.
+def padding_ids(model: Model) -> tuple[int | None, int | None]:
+    """Return the ids of the pad and the first end-of-sequence token that `generate` is set to use.
 
     Raises:
         UnknownIdError: if the network's embedding has no row for one of them.
 
     >>> from probes import load
-    >>> padding(load("embedded"))
+    >>> padding_ids(load("embedded"))
     (None, 2)
     """
-    pad = model.network.generation_config.pad_token_id
+    pad, ends = model.network.generation_config.pad_token_id, model.eos_token_ids
     model.check_ids([] if pad is None else [pad], "padding id")
-    return pad, model.check_ids(model.eos_token_ids, "end id")[0] if model.eos_token_ids else None
+    return pad, model.check_ids(ends, "end id")[0] if ends else None
 
 
-def padding_after_end(model: Model, prompt: Prompt) -> list[int]:
-    """Ids that fill a row which ended before the others of its batch.
+def pad_after_end(model: Model, prompt: Prompt) -> list[int]:
+    """Return the ids that fill a row which ended before the others of its batch.
 
-    The first of two rows is made to end at once and kept from ending again, the second to go on for
-    three tokens more.
-
-    Returns:
-        What `generate` put into the first row after its end-of-sequence token.
+    The first of two rows must end at once and may not end again; the second continues for three
+    tokens more.
 
     Raises:
         LookupError: if the model has no end-of-sequence token.
 
     >>> from probes import load
-    >>> padding_after_end(load("embedded"), "The capital of Japan is")
+    >>> pad_after_end(load("embedded"), "The capital of Japan is")
     [2, 2, 2]
     """
     if not model.eos_token_ids:

@@ -1,4 +1,4 @@
-"""Probes of 4-bit weights: which layers have them, how far they are from the originals."""
+"""Measure 4-bit weights: which layers have them, and how far they are from the originals."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class LinearLayer:
         role: `decoder` or `output head`.
         four_bit: whether the weight is stored in 4 bits.
         parameters: number of weights, before packing.
-        bytes: bytes of weight and scales in memory, the bias left out.
-        expected_bytes: what arithmetic says: half a byte a weight and a scale for each block of
-            64, not quantized itself, where it is 4-bit, else the size of the dtype.
+        bytes: bytes of weight and scales in memory, without the bias.
+        expected_bytes: by arithmetic: of 4-bit weights half a byte each and an unquantized scale
+            for each block of 64, otherwise the size of the dtype.
     """
 
     name: str
@@ -48,22 +48,22 @@ class LinearLayer:
     expected_bytes: int
 
 
-def linear_layers(model: Model) -> list[LinearLayer]:
-    """Every linear layer of the network, in order.
+def list_linear_layers(model: Model) -> list[LinearLayer]:
+    """Describe every linear layer of the network, in order.
 
     >>> from probes import load
-    >>> [layer.four_bit for layer in linear_layers(load("embedded"))][:2]
+    >>> [layer.four_bit for layer in list_linear_layers(load("embedded"))][:2]
     [False, False]
     """
     head = model.network.get_output_embeddings()
-    layers = []
-    for name, layer in model.network.named_modules():
-        if isinstance(layer, (torch.nn.Linear, Conv1D)):
-            layers.append(_described(name, layer, "output head" if layer is head else "decoder"))
-    return layers
+    return [
+        _describe_layer(name, layer, "output head" if layer is head else "decoder")
+        for name, layer in model.network.named_modules()
+        if isinstance(layer, (torch.nn.Linear, Conv1D))
+    ]
 
 
-def _described(name: str, layer: Any, role: str) -> LinearLayer:
+def _describe_layer(name: str, layer: Any, role: str) -> LinearLayer:
     weight = layer.weight
     state = getattr(weight, "quant_state", None)
     if state is None:
@@ -71,34 +71,34 @@ def _described(name: str, layer: Any, role: str) -> LinearLayer:
         return LinearLayer(name, role, False, weight.numel(), size, size)
     parameters = math.prod(state.shape)
     scales = state.absmax.numel() * state.absmax.element_size()
-    # Any other scale, one quantized itself for example, is not what was asked for.
+    # bitsandbytes' kernels for the CPU repack scales to bfloat16; any other type is unexpected.
     repacked = state.absmax.dtype is torch.bfloat16
     expected = four_bit_bytes(parameters, scale_bytes=2 if repacked else 4)
     return LinearLayer(name, role, True, parameters, weight.numel() + scales, expected)
 
 
-class Memory(WeightMemory):
+class LinearMemory(WeightMemory):
     """Bytes of a network's weights, with those of its linear layers by arithmetic."""
 
     expected_linear_bytes: int
     """`linear_bytes` by arithmetic."""
 
 
-def memory(model: Model) -> Memory:
-    """Bytes of a 4-bit model's weights, measured and by arithmetic.
+def measure_memory(model: Model) -> LinearMemory:
+    """Measure the bytes of a 4-bit model's weights, and compute them by arithmetic.
 
     >>> from probes import load
-    >>> used = memory(load("embedded").variant(quantization="nf4"))
+    >>> used = measure_memory(load("embedded").variant(quantization="nf4"))
     >>> used.linear_bytes == used.expected_linear_bytes
     True
     """
-    layers = [layer for layer in linear_layers(model) if layer.role == "decoder"]
+    layers = [layer for layer in list_linear_layers(model) if layer.role == "decoder"]
     linear_weights = {f"{layer.name}.weight" for layer in layers}
     others = [p for name, p in model.network.named_parameters() if name not in linear_weights]
     linear_bytes = sum(layer.bytes for layer in layers)
     linear_parameters = sum(layer.parameters for layer in layers)
     other_parameters = sum(p.numel() for p in others)
-    return Memory(
+    return LinearMemory(
         linear_parameters=linear_parameters,
         other_parameters=other_parameters,
         linear_bytes=linear_bytes,
@@ -108,10 +108,10 @@ def memory(model: Model) -> Memory:
     )
 
 
-def mistral_7b_memory() -> Memory:
-    """The same for Mistral-7B-v0.1 by arithmetic alone: no weights are read, no memory taken.
+def compute_mistral_7b_memory() -> LinearMemory:
+    """Compute the same for Mistral-7B-v0.1 by arithmetic: no weights are read.
 
-    >>> round(mistral_7b_memory().total_bytes / 1e9, 2)
+    >>> round(compute_mistral_7b_memory().total_bytes / 1e9, 2)
     4.45
     """
     network = embeddings.network_without_weights(MistralConfig())
@@ -124,7 +124,7 @@ def mistral_7b_memory() -> Memory:
     total = sum(parameter.numel() for parameter in network.parameters())
     four_bit = sum(four_bit_bytes(parameters) for parameters in linear)
     others = total - sum(linear)
-    return Memory(
+    return LinearMemory(
         linear_parameters=sum(linear),
         other_parameters=others,
         linear_bytes=four_bit,
@@ -135,11 +135,7 @@ def mistral_7b_memory() -> Memory:
 
 
 def four_bit_bytes(parameters: int, scale_bytes: int = 4) -> int:
-    """Bytes of 4-bit weights: half a byte each, and a scale for each block of 64.
-
-    Args:
-        parameters: number of weights.
-        scale_bytes: of one scale: 4 as loaded; bitsandbytes' kernels for the CPU repack them to 2.
+    """Return the bytes of 4-bit weights: half a byte each, and a scale for each block of 64.
 
     >>> four_bit_bytes(128)
     72
@@ -149,7 +145,7 @@ def four_bit_bytes(parameters: int, scale_bytes: int = 4) -> int:
 
 @dataclass(frozen=True)
 class LayerError:
-    """How a 4-bit layer differs from the layer it was made from.
+    """How a 4-bit layer differs from the unquantized one.
 
     Attributes:
         name: dotted path in the network.
@@ -167,13 +163,8 @@ class LayerError:
 
 
 @torch.inference_mode()
-def layer_errors(model: Model, original: Model) -> Iterator[LayerError]:
-    """Compare every 4-bit layer with the same layer of the unquantized model.
-
-    Args:
-        model: the 4-bit model.
-        original: the same checkpoint, unquantized.
-    """
+def measure_layer_errors(model: Model, original: Model) -> Iterator[LayerError]:
+    """Compare every 4-bit layer with the same layer of the unquantized model."""
     for name, layer in model.network.named_modules():
         if getattr(getattr(layer, "weight", None), "quant_state", None) is None:
             continue
@@ -192,45 +183,38 @@ def layer_errors(model: Model, original: Model) -> Iterator[LayerError]:
 
 
 def effective_weight(layer: Any) -> torch.Tensor:
-    """The weights a 4-bit layer computes with, read off its output for the identity matrix.
+    """Return the weights that a 4-bit layer computes with: its output for the identity matrix.
 
-    bitsandbytes may repack stored weights for its kernels, so the bytes tell little; what the
-    layer does is the same before and after.
+    bitsandbytes may repack stored weights for its kernels; the layer's output stays the same.
 
     Returns:
         (outputs, inputs), float32, on the CPU.
     """
     identity = torch.eye(layer.in_features, dtype=layer.compute_dtype, device=layer.weight.device)
-    return _without_bias(layer, identity).T
+    return _apply_without_bias(layer, identity).T
 
 
 def _one_row_error(layer: Any, effective: torch.Tensor) -> float:
-    """One row takes another kernel than many rows do."""
+    """Return the error of the kernel for one row, another than that for many."""
     generator = torch.Generator().manual_seed(0)
     row = torch.randn(1, layer.in_features, generator=generator).to(layer.compute_dtype)
-    got = _without_bias(layer, row.to(layer.weight.device))
+    got = _apply_without_bias(layer, row.to(layer.weight.device))
     expected = row.float() @ effective.T
     return float((got - expected).abs().max() / expected.abs().max())
 
 
-def _without_bias(layer: Any, inputs: torch.Tensor) -> torch.Tensor:
+def _apply_without_bias(layer: Any, inputs: torch.Tensor) -> torch.Tensor:
     outputs: torch.Tensor = layer(inputs).float()
     return (outputs if layer.bias is None else outputs - layer.bias.float()).cpu()
 
 
 def block_maxima(weight: torch.Tensor, block: int = NF4_BLOCK) -> torch.Tensor:
-    """For every weight the largest magnitude in its block of consecutive weights.
+    """Return for every weight the largest magnitude in its block, in the shape of `weight`.
 
-    Args:
-        weight: (outputs, inputs); blocks run along the flattened rows.
-        block: weights a block; the last one may be shorter.
+    Blocks run along the flattened rows; the last one may be shorter.
 
-    Returns:
-        The shape of `weight`.
-
-    >>> block_maxima(torch.tensor([[1.0, -3.0], [0.5, 2.0]]), block=2)
-    tensor([[3., 3.],
-            [2., 2.]])
+    >>> block_maxima(torch.tensor([[1.0, -3.0], [0.5, 2.0]]), block=2).tolist()
+    [[3.0, 3.0], [2.0, 2.0]]
     """
     flat = weight.abs().flatten()
     padded = torch.nn.functional.pad(flat, (0, -len(flat) % block)).view(-1, block)
@@ -240,13 +224,13 @@ def block_maxima(weight: torch.Tensor, block: int = NF4_BLOCK) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class LogitDistance:
-    """How far two models' next-token logits lie apart over the positions of some texts.
+    """How far two models' next-token logits differ over the positions of some texts.
 
     Attributes:
         cosine: smallest cosine between the two logit vectors of a position, each centred.
         kl: mean Kullback-Leibler divergence of the second from the first, in nats.
         same_top: share of positions with the same most likely token.
-        positions: how many positions were compared.
+        positions: number of positions.
     """
 
     cosine: float
@@ -255,12 +239,12 @@ class LogitDistance:
     positions: int
 
 
-def logit_distance(one: Model, other: Model, texts: Sequence[str]) -> LogitDistance:
+def measure_logit_distance(one: Model, other: Model, texts: Sequence[str]) -> LogitDistance:
     """Compare two models' logits on the same texts.
 
     >>> from probes import load
     >>> model = load("embedded")
-    >>> logit_distance(model, model, ["The capital of Japan is"]).same_top
+    >>> measure_logit_distance(model, model, ["The capital of Japan is"]).same_top
     1.0
     """
     cosines, divergences, same = [], [], []
@@ -283,8 +267,8 @@ def logit_distance(one: Model, other: Model, texts: Sequence[str]) -> LogitDista
 
 
 @dataclass(frozen=True)
-class Move:
-    """What moving a model to the device it is on changed.
+class DeviceMove:
+    """What changes when a model is moved to the device it is on.
 
     Attributes:
         changed_weights: names of parameters whose stored bytes differ afterwards.
@@ -296,25 +280,25 @@ class Move:
 
 
 @torch.inference_mode()
-def moved_to_own_device(model: Model, prompt: Prompt) -> Move:
-    """Move a placed model to its own device and compare weights and logits with those before.
+def move_to_own_device(model: Model, prompt: Prompt) -> DeviceMove:
+    """Move a model to its own device, and compare weights and logits with those before.
 
     >>> from probes import load
     >>> model = load("embedded").variant(quantization="nf4")
-    >>> moved_to_own_device(model, "The capital of Japan is").changed_weights
+    >>> move_to_own_device(model, "The capital of Japan is").changed_weights
     []
     """
     network = model.network
     ids = torch.tensor([model.encode_prompt(prompt)], device=model.device)
     logits = network(ids).logits  # bitsandbytes may repack stored weights at the first pass
-    before = {name: weight.clone() for name, weight in _stored(network)}
+    before = {name: weight.clone() for name, weight in _stored_tensors(network)}
     network.to(model.device)
-    changed = [name for name, weight in _stored(network) if not weight.equal(before[name])]
-    return Move(changed, float((network(ids).logits - logits).abs().max()))
+    changed = [name for name, weight in _stored_tensors(network) if not weight.equal(before[name])]
+    return DeviceMove(changed, float((network(ids).logits - logits).abs().max()))
 
 
-def _stored(network: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    """Every parameter as it is stored, and the scales of the 4-bit ones."""
+def _stored_tensors(network: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield every parameter as it is stored, and the scales of the 4-bit ones."""
     for name, parameter in network.named_parameters():
         yield name, parameter.data
         state = getattr(parameter, "quant_state", None)

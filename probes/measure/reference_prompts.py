@@ -1,6 +1,6 @@
-"""What every record keeps of the same prompts: the logits by which two records are compared.
+"""Measure the logits of reference prompts, by which two records are compared.
 
-The prompts stand in ``shared_prompts.toml``: some sixty, in many languages, code and numbers.
+The prompts are in ``shared_prompts.toml``: some sixty, in many languages, code and numbers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from probes._util.files import DATA
 from probes._util.tomlfile import read_toml
 from probes.schema.evidence.distributions import PromptLogprobs
-from probes.stats.rounding import logit_tolerance
+from probes.stats.rounding import largest_change, logit_tolerance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,16 +28,16 @@ BATCH = 10
 """Prompts computed at once."""
 
 DECIMALS = 4
-"""Decimal places of a kept logit: a probability moves by a share of 0.00005 at most."""
+"""Decimal places of a logit: a probability moves by a share of 0.00005 at most."""
 
 
 @dataclass(frozen=True)
-class Kept:
-    """The kept logits, and how far rounding moves them.
+class ReferenceLogprobs:
+    """The largest logits of the reference prompts, and how far rounding moves them.
 
     Attributes:
-        prompts: what is kept of each prompt.
-        noise: the largest change of a kept logit where the prompts are batched otherwise.
+        prompts: the largest logits of each prompt.
+        noise: the largest change of one of them where the prompts are batched in another way.
         tolerance: the largest change that rounding explains.
     """
 
@@ -47,10 +47,10 @@ class Kept:
 
 
 @cache
-def shared_prompts() -> dict[str, list[str]]:
-    """The prompts by language.
+def load_reference_prompts() -> dict[str, list[str]]:
+    """Return the prompts by language.
 
-    >>> shared_prompts()["Japanese"][0]
+    >>> load_reference_prompts()["Japanese"][0]
     '日本の首都は'
     """
     file = DATA / "shared_prompts.toml"
@@ -58,33 +58,31 @@ def shared_prompts() -> dict[str, list[str]]:
     return prompts
 
 
-def kept(model: Model, prompts: Sequence[str]) -> Kept:
+def measure_logprobs(model: Model, prompts: Sequence[str]) -> ReferenceLogprobs:
     """Compute the prompts in two ways of batching them, and keep the largest logits.
 
-    Args:
-        model: the target.
-        prompts: encoded with special tokens.
-
     >>> from probes import load
-    >>> found = kept(load("embedded"), ["The capital of Japan is", "Once upon a time"])
+    >>> found = measure_logprobs(load("embedded"), ["The capital of Japan is", "Once upon a time"])
     >>> found.prompts[0].likeliest[-1], len(found.prompts[0].top_ids[-1])
     ('Tokyo', 24)
     >>> found.noise <= found.tolerance
     True
     """
     ids = [model.encode_prompt(prompt) for prompt in prompts]
-    first = _in_batches(model, ids, range(len(ids)))
+    first = _compute_in_batches(model, ids, range(len(ids)))
     by_length = sorted(range(len(ids)), key=lambda place: len(ids[place]))
-    again = _in_batches(model, ids, by_length[::-1])
-    return Kept(
-        prompts=[_kept(model, *each) for each in zip(prompts, ids, first, strict=True)],
-        noise=max(map(_largest_change, first, again)),
+    again = _compute_in_batches(model, ids, by_length[::-1])
+    return ReferenceLogprobs(
+        prompts=[_keep_largest(model, *each) for each in zip(prompts, ids, first, strict=True)],
+        noise=max(largest_change(*pair, top=TOP) for pair in zip(first, again, strict=True)),
         tolerance=logit_tolerance(first, model.facts().dtype),
     )
 
 
-def _in_batches(model: Model, ids: Sequence[list[int]], order: Sequence[int]) -> list[torch.Tensor]:
-    """The logits of each prompt, computed in this order and given in the prompts' own."""
+def _compute_in_batches(
+    model: Model, ids: Sequence[list[int]], order: Sequence[int]
+) -> list[torch.Tensor]:
+    """Compute the prompts' logits in this order, and return them in the prompts' own."""
     logits: dict[int, torch.Tensor] = {}
     for start in range(0, len(order), BATCH):
         places = order[start : start + BATCH]
@@ -93,14 +91,9 @@ def _in_batches(model: Model, ids: Sequence[list[int]], order: Sequence[int]) ->
     return [logits[place] for place in range(len(ids))]
 
 
-def _largest_change(logits: torch.Tensor, again: torch.Tensor) -> float:
-    """How far a position's largest logits move; infinite where one is not a number."""
-    best, top = logits.topk(min(TOP, logits.shape[-1]), dim=-1)
-    change = (best - again.gather(1, top)).abs()
-    return float(change.nan_to_num(nan=torch.inf).max())
-
-
-def _kept(model: Model, prompt: str, ids: list[int], logits: torch.Tensor) -> PromptLogprobs:
+def _keep_largest(
+    model: Model, prompt: str, ids: list[int], logits: torch.Tensor
+) -> PromptLogprobs:
     top = logits.topk(min(TOP, logits.shape[-1]), dim=-1)
     rest = logits.double().scatter(1, top.indices, -torch.inf).logsumexp(dim=-1)
     return PromptLogprobs(

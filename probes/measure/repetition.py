@@ -1,17 +1,20 @@
-"""Repetition in long greedy texts, against texts that are sampled."""
+"""Measure the repetition in long greedy texts, and in sampled ones."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import mean
+from typing import TYPE_CHECKING
 
 from scipy import stats
 
-from probes.engines.base import Generation
-from probes.engines.base import LogitsEngine as Model
 from probes.schema.evidence.texts import GreedyRepetition
 from probes.schema.sampling import Sampling
 from probes.stats.repetition import find_repeated_tail, share_of_distinct_ngrams
+
+if TYPE_CHECKING:
+    from probes.engines.base import Generation
+    from probes.engines.base import LogitsEngine as Model
 
 
 class Repetition(GreedyRepetition):
@@ -22,22 +25,15 @@ class Repetition(GreedyRepetition):
     sampled_repeating: float
     """Share of sampled texts that do."""
     more_distinct: int
-    """Sampled texts with a larger share of different 4-grams than their prompt's greedy text."""
+    """Sampled texts with a larger share of distinct 4-grams than their prompt's greedy text."""
     p_value: float
-    """Probability of so many of them, if larger and smaller were equally likely."""
+    """Probability of as many of them, if larger and smaller were equally likely."""
 
 
-def greedy_against_sampled(
+def compare_repetition(
     model: Model, greedy: Sequence[Generation], *, samples: int, seed: int
 ) -> Repetition:
-    """Compare greedy texts with texts of the same length sampled at temperature 1, unfiltered.
-
-    Args:
-        model: the target.
-        greedy: greedy texts, all of one length.
-        samples: sampled texts a prompt.
-        seed: of the draws.
-    """
+    """Compare greedy texts of one length with `samples` unfiltered ones of each prompt."""
     sampled = model.generate_batch(
         [text.prompt_ids for text in greedy],
         sampling=Sampling(top_k=0),

@@ -1,4 +1,4 @@
-"""The reference tokenizer: the SentencePiece model a fast tokenizer was converted from."""
+"""The SentencePiece model that a fast tokenizer was converted from, as its reference."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MISTRAL_V1 = Path(str(files("mistral_common") / "data" / "tokenizer.model.v1"))
 """The SentencePiece model of Mistral-7B-v0.1, as the package mistral-common ships it."""
 
 _NO_PIECE_CROSSES = "\n"
-_SHOWN = 6
+_SHOWN_IDS = 6
 
 
 @dataclass(frozen=True)
@@ -32,21 +32,24 @@ class Disagreement:
     ids: list[int]
     reference_ids: list[int]
 
-    def in_words(self) -> str:
-        """Where the two part, in one line.
+    def describe(self) -> str:
+        """Describe the first difference in one line.
 
-        >>> Disagreement("The capital", [1014, 5565], [1, 415, 5565]).in_words()
+        >>> Disagreement("The capital", [1014, 5565], [1, 415, 5565]).describe()
         "'The capital' gives [1014, 5565] from position 0 on, not [1, 415, 5565]"
         """
         pairs = enumerate(zip_longest(self.ids, self.reference_ids))
         at = next(position for position, (a, b) in pairs if a != b)
-        found, expected = self.ids[at : at + _SHOWN], self.reference_ids[at : at + _SHOWN]
-        return f"{self.text!r} gives {found} from position {at} on, not {expected}"
+        end = at + _SHOWN_IDS
+        return (
+            f"{self.text!r} gives {self.ids[at:end]} from position {at} on, "
+            f"not {self.reference_ids[at:end]}"
+        )
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A SentencePiece model, with BOS and spelled special tokens handled as its makers do.
+    """A SentencePiece model; BOS and spelled special tokens are handled as by its makers.
 
     Attributes:
         file: the SentencePiece model.
@@ -69,7 +72,7 @@ class Reference:
         return int(self._processor.vocab_size())
 
     def pieces(self) -> list[str]:
-        """Every piece, in the order of ids.
+        """Return every piece, in the order of ids.
 
         >>> Reference(MISTRAL_V1).pieces()[:3]
         ['<unk>', '<s>', '</s>']
@@ -77,10 +80,10 @@ class Reference:
         return [str(self._processor.id_to_piece(i)) for i in range(self.size)]
 
     def encode(self, text: str) -> list[int]:
-        """Ids with BOS first; a spelled special token becomes its id.
+        """Return ids with BOS first; a spelled special token becomes its id.
 
-        Only the text's very beginning is encoded as if a space came before it: what follows a
-        spelled special token is taken as it stands.
+        Only the beginning of the text is encoded as if a space came before it, not what follows a
+        spelled special token.
 
         >>> Reference(MISTRAL_V1).encode("<s> What")
         [1, 1, 1824]
@@ -92,44 +95,38 @@ class Reference:
             elif part and position == 0:
                 ids += self._processor.encode(part)
             elif part:
-                ids += self._without_leading_space(part)
+                ids += self._encode_without_leading_space(part)
         return ids
 
-    def _without_leading_space(self, part: str) -> list[int]:
-        """Encode a part that no space is put before.
+    def _encode_without_leading_space(self, part: str) -> list[int]:
+        """Encode a part without the space that SentencePiece puts in front.
 
-        No piece but its own contains a newline, so a newline in front takes the space and merges
-        with nothing; its two ids are cut off again.
+        Only its own piece contains a newline: a newline in front takes the space and merges with
+        nothing, and its two ids are removed again.
         """
         leading = self._processor.encode(_NO_PIECE_CROSSES)
         return list(self._processor.encode(_NO_PIECE_CROSSES + part)[len(leading) :])
 
 
-def reference_of(model: Model) -> Reference:
-    """The SentencePiece model a target's tokenizer was made from.
+def find_reference(model: Model) -> Reference:
+    """Return the SentencePiece model that a target's tokenizer was converted from.
 
-    Raises:
-        LookupError: if it has none; `model.explain_missing("sentencepiece")` says so beforehand.
+    That of Mistral-7B-v0.1, if the checkpoint has none.
 
     >>> from probes import load
-    >>> reference_of(load("embedded")).size
+    >>> find_reference(load("embedded")).size
     32000
     """
-    if model.checkpoint.sentencepiece_file is not None:
-        return Reference(model.checkpoint.sentencepiece_file)
-    return Reference(MISTRAL_V1)
+    return Reference(model.checkpoint.sentencepiece_file or MISTRAL_V1)
 
 
-def disagreements(model: Model, reference: Reference, texts: Sequence[str]) -> list[Disagreement]:
-    """Texts whose ids differ between a target's tokenizer and its reference.
-
-    Args:
-        model: the target; its tokenizer encodes all texts in one call.
-        reference: the SentencePiece model.
-        texts: what to encode.
+def find_disagreements(
+    model: Model, reference: Reference, texts: Sequence[str]
+) -> list[Disagreement]:
+    """Return the texts whose ids differ between a target's tokenizer and its reference.
 
     >>> from probes import load
-    >>> disagreements(load("embedded"), Reference(MISTRAL_V1), ["Hello world", "日本"])
+    >>> find_disagreements(load("embedded"), Reference(MISTRAL_V1), ["Hello world", "日本"])
     []
     """
     encoded = model.tokenizer(texts)["input_ids"]

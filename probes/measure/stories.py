@@ -1,7 +1,7 @@
-"""How much stories vary, and how likely the model finds them, over a grid of sampling settings.
+"""Measure how much stories vary, and how likely the model finds them, over a grid of settings.
 
-All settings are drawn in one batch: each row has its own, and a forward pass serves them all. Their
-filters are ours (`probes.stats.sampling_reference`), which other claims hold against the library's.
+All settings are sampled in one batch: each row has its own, and a forward pass serves them all.
+Their filters are the reference ones, which other claims compare with the library's.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from transformers import LogitsProcessor
 from probes.data.tokenizer_texts import STORIES
 from probes.engines.session_cache import once_per_session
 from probes.errors import BrokenModelError
-from probes.measure.knowledge import likeliest
+from probes.measure.knowledge import top_logits
 from probes.schema.sampling import GRID, LIBRARY_TOP_K, Sampling
-from probes.stats import sampling_reference as filters
+from probes.stats import sampling_reference as reference
 from probes.stats.repetition import find_repeated_tail, share_of_distinct_ngrams
 from probes.stats.text_probability import path_log_probability
 
@@ -33,10 +33,10 @@ LENGTH = 30
 """New tokens of a story."""
 
 SAMPLES = 3
-"""Stories an opening and setting."""
+"""Stories for each opening and setting."""
 
-COMPARED = 10_000
-"""Characters of a story that are compared with others: a token can stand for any text."""
+MAX_CHARACTERS = 10_000
+"""Characters of a story that are compared with others: a token can represent any text."""
 
 N_GRAM = 4
 """Tokens of the n-grams that are counted."""
@@ -49,19 +49,19 @@ GPT2_LARGE = (
     {"decoding": "top-k 40", "perplexity": 6.88, "self_bleu_4": 0.39, "repeating_percent": 0.78},
     {"decoding": "top-p 0.95", "perplexity": 13.13, "self_bleu_4": 0.32, "repeating_percent": 0.36},
 )
-"""Published for GPT-2 Large, beside ours as context: longer texts of another model."""
+"""Published for GPT-2 Large, as context for the measured figures: longer texts of another model."""
 
 GPT2_LARGE_SOURCE = 'Holtzman et al. (2019), "The Curious Case of Neural Text Degeneration"'
 
 
 @dataclass(frozen=True)
 class Story:
-    """A text drawn after an opening.
+    """A text sampled after an opening.
 
     Attributes:
         ids: its new token ids.
         text: those ids decoded.
-        entropy: mean entropy of the distributions it was drawn from, in nats.
+        entropy: mean entropy of the distributions it was sampled from, in nats.
         log_likelihood: mean log-probability of a token under the model at temperature 1, in nats.
     """
 
@@ -72,13 +72,13 @@ class Story:
 
 
 @dataclass(frozen=True)
-class Runs:
+class StoryRuns:
     """Several runs of one opening.
 
     Attributes:
-        texts: what each added.
-        distinct: how many of them are different token by token.
-        chance_of_repeat: of a run giving the same as one before it, given the earlier ones; exact.
+        texts: the new text of each.
+        distinct: how many of them differ token by token.
+        chance_of_repeat: that a run repeats an earlier one, given the earlier ones; exact.
     """
 
     texts: list[str]
@@ -86,25 +86,25 @@ class Runs:
     chance_of_repeat: float
 
 
-def greedy_runs(
+def run_greedily(
     model: Model, *, openings: Sequence[Prompt] = STORIES, runs: int = 3, length: int = LENGTH
-) -> list[Runs]:
-    """Continue several openings greedily, several times anew.
+) -> list[StoryRuns]:
+    """Continue several openings greedily, several times.
 
     >>> from probes import load
-    >>> [runs.distinct for runs in greedy_runs(load("embedded"), runs=2, length=5)]
+    >>> [runs.distinct for runs in run_greedily(load("embedded"), runs=2, length=5)]
     [1, 1, 1]
     """
-    made = [
+    batches = [
         model.generate_batch(openings, max_new_tokens=length, do_sample=False) for _ in range(runs)
     ]
     return [
-        Runs([run.text for run in of_one], len({tuple(run.ids[0]) for run in of_one}), 1.0)
-        for of_one in zip(*made, strict=True)
+        StoryRuns([run.text for run in of_one], len({tuple(run.ids[0]) for run in of_one}), 1.0)
+        for of_one in zip(*batches, strict=True)
     ]
 
 
-def sampled_runs(
+def run_by_sampling(
     model: Model,
     sampling: Sampling,
     seed: int,
@@ -112,15 +112,15 @@ def sampled_runs(
     openings: Sequence[Prompt] = STORIES,
     runs: int = 3,
     length: int = LENGTH,
-) -> list[Runs]:
+) -> list[StoryRuns]:
     """Continue several openings several times by `generate`'s own sampling, in one batch.
 
     >>> from probes import load
-    >>> found = sampled_runs(load("embedded"), Sampling(top_k=1), 0, runs=2, length=5)
+    >>> found = run_by_sampling(load("embedded"), Sampling(top_k=1), 0, runs=2, length=5)
     >>> found[0].distinct, found[0].chance_of_repeat
     (1, 1.0)
     """
-    made = model.generate_batch(
+    generations = model.generate_batch(
         openings,
         sampling=sampling,
         seed=seed,
@@ -129,30 +129,112 @@ def sampled_runs(
         output_scores=True,
     )
     return [
-        Runs(run.texts, len(set(map(tuple, run.ids))), min(1.0, sum(_probabilities(run)[:-1])))
-        for run in made
+        StoryRuns(
+            each.texts, len(set(map(tuple, each.ids))), min(1.0, sum(_probabilities(each)[:-1]))
+        )
+        for each in generations
     ]
 
 
 def _probabilities(generation: Generation) -> list[float]:
-    """How likely each text of a generation was drawn: the product over its steps."""
+    """Return the probability with which each text of a generation was sampled."""
     if generation.scores is None:
         raise ValueError("generate returned no scores")
     return [
-        math.exp(path_log_probability(filters.log_probabilities(scores[: len(new)]), new))
+        math.exp(path_log_probability(reference.log_probabilities(scores[: len(new)]), new))
         for scores, new in zip(generation.scores, generation.ids, strict=True)
     ]
 
 
+Stories = dict[Sampling, list[list[Story]]]
+"""For each setting, and each opening, its stories."""
+
+
+@once_per_session
+def sample_grid(
+    model: Model,
+    seed: int,
+    *,
+    openings: Sequence[Prompt] = STORIES,
+    settings: Sequence[Sampling] = GRID,
+    samples: int = SAMPLES,
+    length: int = LENGTH,
+) -> Stories:
+    """Sample stories after several openings at several settings in one batch, once a session.
+
+    Raises:
+        BrokenModelError: if the library's `generate` ignores the logits processor.
+
+    >>> from probes import load
+    >>> found = sample_grid(load("embedded"), 0, settings=[Sampling(top_k=1)], samples=2, length=5)
+    >>> [stories[0].entropy for stories in found[Sampling(top_k=1)]]
+    [0.0, 0.0, 0.0]
+    """
+    rows = [
+        (setting, opening) for setting in settings for opening in openings for _ in range(samples)
+    ]
+    sampler = _RowSampler([setting for setting, _ in rows], seed)
+    generations = model.generate_batch(
+        [opening for _, opening in rows],
+        max_new_tokens=length,
+        do_sample=False,
+        logits_processor=[sampler],
+    )
+    if not sampler.entropies:
+        raise BrokenModelError("generate calls no logits_processor that it is given")
+    entropies, likelihoods = torch.stack(sampler.entropies), torch.stack(sampler.log_likelihoods)
+    stories = [
+        Story(
+            generation.ids[0],
+            generation.text,
+            float(entropies[: len(generation.ids[0]), row].mean()),
+            float(likelihoods[: len(generation.ids[0]), row].mean()),
+        )
+        for row, generation in enumerate(generations)
+    ]
+    groups = iter(stories[at : at + samples] for at in range(0, len(stories), samples))
+    return {setting: [next(groups) for _ in openings] for setting in settings}
+
+
+class _RowSampler(LogitsProcessor):
+    """Samples every row's next token at its own setting, the only one it leaves to `generate`.
+
+    The largest sum of a log-probability and Gumbel noise is a sample of the distribution.
+    """
+
+    def __init__(self, settings: Sequence[Sampling], seed: int) -> None:
+        self.rows: dict[Sampling, list[int]] = {}
+        for row, setting in enumerate(settings):
+            self.rows.setdefault(setting, []).append(row)
+        tops = [LIBRARY_TOP_K if s.top_k is None else s.top_k for s in settings]
+        self.most = 0 if 0 in tops else max(tops)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.entropies: list[torch.Tensor] = []
+        self.log_likelihoods: list[torch.Tensor] = []
+
+    def __call__(self, _: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        logits, tokens = top_logits(scores.float().cpu(), self.most)
+        law = torch.empty_like(logits, dtype=torch.float64)
+        for setting, rows in self.rows.items():
+            law[rows] = reference.log_probabilities(logits[rows], setting)
+        noise = -torch.empty_like(law).exponential_(generator=self.generator).log()
+        place = (law + noise).argmax(dim=-1, keepdim=True)
+        chosen = tokens.gather(-1, place).to(scores.device)
+        self.entropies.append(reference.entropy(law))
+        whole = scores.float().logsumexp(dim=-1, keepdim=True)
+        self.log_likelihoods.append((scores.gather(-1, chosen) - whole)[:, 0].double().cpu())
+        return torch.full_like(scores, -torch.inf).scatter(-1, chosen, 0.0)
+
+
 @dataclass(frozen=True)
-class Variety:
-    """How much the stories at one setting vary.
+class StoryVariety:
+    """How much the stories of one setting vary.
 
     Attributes:
-        distinct_texts: share of an opening's stories that are different, mean over openings.
-        distinct_4_grams: share of their 4-grams that are different, those of an opening together.
+        distinct_texts: share of an opening's stories that differ, mean over openings.
+        distinct_4_grams: share of their 4-grams that differ, those of an opening together.
         self_bleu: mean BLEU-4 of a story against the others of its opening, between 0 and 1.
-        entropy: mean entropy of the distributions drawn from, in nats a token.
+        entropy: mean entropy of the distributions sampled from, in nats a token.
         log_likelihood: mean log-probability under the model at temperature 1, in nats a token.
         repeating: share of stories that end in a repeated phrase.
     """
@@ -165,110 +247,16 @@ class Variety:
     repeating: float
 
 
-Stories = dict[Sampling, list[list[Story]]]
-"""For each setting, and each opening, its stories."""
-
-
-@once_per_session
-def grid(
-    model: Model,
-    seed: int,
-    *,
-    openings: Sequence[Prompt] = STORIES,
-    settings: Sequence[Sampling] = GRID,
-    samples: int = SAMPLES,
-    length: int = LENGTH,
-) -> Stories:
-    """Draw stories after several openings at several settings, once a session.
-
-    One forward pass a token for all of them.
-
-    Args:
-        model: the target.
-        seed: of the draws.
-        openings: the prompts.
-        settings: how to draw.
-        samples: stories an opening and setting.
-        length: new tokens, unless an end comes first.
-
-    Raises:
-        BrokenModelError: if the library's `generate` leaves the draws out.
-
-    >>> from probes import load
-    >>> found = grid(load("embedded"), 0, settings=[Sampling(top_k=1)], samples=2, length=5)
-    >>> [stories[0].entropy for stories in found[Sampling(top_k=1)]]
-    [0.0, 0.0, 0.0]
-    """
-    each = [(setting, opening) for setting in settings for opening in openings]
-    rows = [cell for cell in each for _ in range(samples)]
-    drawer = _Drawer([setting for setting, _ in rows], seed)
-    generations = model.generate_batch(
-        [opening for _, opening in rows],
-        max_new_tokens=length,
-        do_sample=False,
-        logits_processor=[drawer],
-    )
-    if not drawer.entropies:
-        raise BrokenModelError("generate calls no logits_processor that it is given")
-    entropies, likelihoods = torch.stack(drawer.entropies), torch.stack(drawer.log_likelihoods)
-    stories = []
-    for row, generation in enumerate(generations):
-        new = generation.ids[0]
-        stories.append(
-            Story(
-                new,
-                generation.text,
-                float(entropies[: len(new), row].mean()),
-                float(likelihoods[: len(new), row].mean()),
-            )
-        )
-    groups = iter(stories[at : at + samples] for at in range(0, len(stories), samples))
-    return {setting: [next(groups) for _ in openings] for setting in settings}
-
-
-class _Drawer(LogitsProcessor):
-    """Draws every row's next token at its own setting; `generate` then takes the one it leaves.
-
-    Noise of Gumbel's law added to log-probabilities makes the largest a draw from them.
-    """
-
-    def __init__(self, settings: Sequence[Sampling], seed: int) -> None:
-        self.rows: dict[Sampling, list[int]] = {}
-        for row, setting in enumerate(settings):
-            self.rows.setdefault(setting, []).append(row)
-        tops = [LIBRARY_TOP_K if s.top_k is None else s.top_k for s in settings]
-        self.most = 0 if 0 in tops else max(tops)
-        self.chance = torch.Generator().manual_seed(seed)
-        self.entropies: list[torch.Tensor] = []
-        self.log_likelihoods: list[torch.Tensor] = []
-
-    def __call__(self, _: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        logits, tokens = likeliest(scores.float().cpu(), self.most)
-        law = torch.empty_like(logits, dtype=torch.float64)
-        for setting, rows in self.rows.items():
-            law[rows] = filters.log_probabilities(logits[rows], setting)
-        noise = -torch.empty_like(law).exponential_(generator=self.chance).log()
-        place = (law + noise).argmax(dim=-1, keepdim=True)
-        chosen = tokens.gather(-1, place).to(scores.device)
-        self.entropies.append(filters.entropy(law))
-        whole = scores.float().logsumexp(dim=-1, keepdim=True)
-        self.log_likelihoods.append((scores.gather(-1, chosen) - whole)[:, 0].double().cpu())
-        return torch.full_like(scores, -torch.inf).scatter(-1, chosen, 0.0)
-
-
-def variety(stories: Sequence[Sequence[Story]]) -> Variety:
-    """Measure how much stories vary.
-
-    Args:
-        stories: for each opening its stories, two or more.
+def measure_story_variety(stories: Sequence[Sequence[Story]]) -> StoryVariety:
+    """Measure how much stories vary: of each opening two or more.
 
     >>> same = [Story([1, 2, 3, 4, 5], "once upon a time there", 0.0, -1.0)] * 3
-    >>> found = variety([same])
+    >>> found = measure_story_variety([same])
     >>> round(found.distinct_texts, 2), round(found.distinct_4_grams, 2), round(found.self_bleu, 6)
     (0.33, 0.33, 1.0)
     """
     every = [story for group in stories for story in group]
-    return Variety(
+    return StoryVariety(
         distinct_texts=mean(len({tuple(s.ids) for s in group}) / len(group) for group in stories),
         distinct_4_grams=mean(
             share_of_distinct_ngrams([s.ids for s in group], N_GRAM) for group in stories
@@ -281,16 +269,15 @@ def variety(stories: Sequence[Sequence[Story]]) -> Variety:
 
 
 def self_bleu(texts: Sequence[str]) -> float:
-    """Mean BLEU-4 of each text against the others, by sacrebleu: 1 if they are all the same.
+    """Return the mean BLEU-4 of each of several texts against the others, by sacrebleu.
 
-    Args:
-        texts: two or more; of one that is longer than 10,000 characters, those alone count.
+    Of each text the first 10,000 characters count.
 
     >>> round(self_bleu(["a b c d e", "v w x y z"]), 2)
     0.0
     """
     bleu = BLEU(effective_order=True)
-    texts = [text[:COMPARED] for text in texts]
+    texts = [text[:MAX_CHARACTERS] for text in texts]
     scores = [
         bleu.sentence_score(text, [*texts[:place], *texts[place + 1 :]]).score
         for place, text in enumerate(texts)

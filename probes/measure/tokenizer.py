@@ -1,4 +1,4 @@
-"""Probes of the tokenizer: what encoding inserts, what decoding gives back."""
+"""Measure a tokenizer: what encoding inserts, and what decoding gives back."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ if TYPE_CHECKING:
 SPACE = "▁"
 """How SentencePiece writes a space."""
 
-
 _EAST_ASIAN = ("CJK UNIFIED", "CJK COMPATIBILITY IDEOGRAPH", "HIRAGANA", "KATAKANA")
 
 
-def encoding(model: Model, text: str) -> Encoding:
+def encode_to_pieces(model: Model, text: str) -> Encoding:
     """Encode a text and name the pieces.
 
     >>> from probes import load
-    >>> encoding(load("embedded"), "日本").pieces
+    >>> encode_to_pieces(load("embedded"), "日本").pieces
     ['<s>', '▁', '日', '本']
     """
     ids = model.encode(text)
@@ -30,7 +29,7 @@ def encoding(model: Model, text: str) -> Encoding:
 
 
 def pieces(model: Model, ids: list[int]) -> list[str]:
-    """The piece each id stands for.
+    """Return the piece of each id.
 
     >>> from probes import load
     >>> pieces(load("embedded"), [1, 415])
@@ -40,23 +39,15 @@ def pieces(model: Model, ids: list[int]) -> list[str]:
 
 
 def ordinary_pieces(model: Model, text: str) -> list[str]:
-    """A text's pieces, special tokens left out.
-
-    >>> from probes import load
-    >>> ordinary_pieces(load("embedded"), "日本")
-    ['▁', '日', '本']
-    """
+    """Return a text's pieces without special tokens."""
     special = set(model.tokenizer.all_special_ids)
     return pieces(model, [i for i in model.encode(text) if i not in special])
 
 
 def without_special_tokens(model: Model, text: str) -> tuple[list[int], list[int]]:
-    """Ids of a text with special tokens taken away in two ways.
+    """Return the ids of a text without special tokens, by flag and by removing them.
 
-    Returns:
-        What `add_special_tokens=False` gives, and what remains of the default's ids once the
-        special tokens around the text are cut off. The two are equal where the flag does just
-        what it says.
+    The two are equal where `add_special_tokens=False` does only what it says.
 
     >>> from probes import load
     >>> without_special_tokens(load("embedded"), "Hello world")
@@ -70,7 +61,7 @@ def without_special_tokens(model: Model, text: str) -> tuple[list[int], list[int
 
 
 def round_trip(model: Model, text: str) -> str:
-    r"""A text encoded and decoded, special tokens left out of both.
+    r"""Encode a text and decode it without special tokens.
 
     >>> from probes import load
     >>> round_trip(load("embedded"), "  two spaces,\n日本")
@@ -80,17 +71,12 @@ def round_trip(model: Model, text: str) -> str:
 
 
 def vocabulary(model: Model) -> list[str]:
-    """Every piece, in the order of ids.
-
-    >>> from probes import load
-    >>> vocabulary(load("embedded"))[415]
-    '▁The'
-    """
+    """Return every piece, in the order of ids."""
     return pieces(model, list(range(len(model.tokenizer))))
 
 
 def han_and_kana_pieces(model: Model) -> list[str]:
-    """Every piece with a Han, Hiragana or Katakana character, in the order of ids.
+    """Return every piece with a Han, Hiragana or Katakana character, in the order of ids.
 
     >>> from probes import load
     >>> "日" in han_and_kana_pieces(load("embedded"))

@@ -1,30 +1,59 @@
-"""How much sampled texts vary, and how likely the model finds them."""
+"""Measure how much sampled texts vary, and how likely the model finds them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from scipy import stats
 
-from probes.engines.base import Generation, Prompt
-from probes.engines.base import LogitsEngine as Model
 from probes.engines.session_cache import once_per_session
-from probes.measure.decoding import probability_of_greedy
+from probes.measure.greedy import probability_of_greedy
 from probes.schema.evidence.texts import SampleVariety
-from probes.schema.sampling import Sampling
-from probes.stats import sampling_reference as filters
+from probes.stats import sampling_reference as reference
 from probes.stats.goodness_of_fit import poisson_binomial_cdf
 from probes.stats.repetition import share_of_distinct_ngrams
+from probes.stats.text_probability import TextDistribution, enumerate_texts
+
+if TYPE_CHECKING:
+    from probes.engines.base import Generation, Prompt
+    from probes.engines.base import LogitsEngine as Model
+    from probes.schema.sampling import Sampling
 
 LOGITS_AT_ONCE = 5 * 2**22
-"""Most logits, over rows, steps and vocabulary, that a batch of samples keeps."""
+"""Most logits, over rows, steps and vocabulary, of a batch of samples."""
 
 ROWS_AT_ONCE = 64
-"""Most rows of a batch of which no logits are kept."""
+"""Most rows of a batch without logits."""
+
+
+@once_per_session
+def possible_texts(
+    model: Model, prompt: Prompt, sampling: Sampling, length: int, width: int = 64
+) -> TextDistribution:
+    """Compute the texts that sampling can give after a prompt, once a session.
+
+    One batched forward pass a token, over the `width` most likely prefixes.
+
+    >>> from probes import Sampling, load
+    >>> texts = possible_texts(load("embedded"), "The capital of Japan is", Sampling(top_k=1), 3)
+    >>> len(texts.ids), texts.rest
+    (1, 0.0)
+    """
+    ids = model.encode_prompt(prompt)
+
+    def step(prefixes: list[tuple[int, ...]]) -> torch.Tensor:
+        if prefixes == [()]:
+            logits = model.logits(ids)[-1:]
+        else:
+            logits = model.logits_after(ids, prefixes)[:, -1]
+        return reference.log_probabilities(logits, sampling)
+
+    return enumerate_texts(step, length, width=width, eos_token_ids=model.eos_token_ids)
 
 
 @dataclass(frozen=True)
@@ -33,10 +62,11 @@ class Variety:
 
     Attributes:
         texts: the samples, decoded.
-        entropies: of each sample the mean entropy of the distributions it was drawn from, in nats.
+        entropies: of each sample the mean entropy of the distributions it was sampled from, in
+            nats.
         log_likelihoods: of each sample the mean log-probability of a token under the model itself.
-        distinct_texts: how many of the samples are different.
-        distinct_4_grams: share of all samples' 4-grams that are different.
+        distinct_texts: number of different samples.
+        distinct_4_grams: share of all samples' 4-grams that differ.
     """
 
     texts: list[str]
@@ -55,7 +85,7 @@ class Variety:
 
 
 @once_per_session
-def of_samples(
+def measure_variety(
     model: Model,
     prompts: Sequence[Prompt],
     sampling: Sampling,
@@ -64,36 +94,35 @@ def of_samples(
     length: int,
     seed: int,
 ) -> list[Variety]:
-    """Draw samples of several prompts together and measure each prompt's, once a session.
+    """Sample several prompts together and measure each prompt's samples, once a session.
 
     >>> from probes import Sampling, load
-    >>> found = of_samples(
-    ...     load("embedded"), ["Once upon a time,"], Sampling(top_k=1), samples=3, length=8, seed=0
-    ... )
+    >>> greedy = Sampling(top_k=1)
+    >>> found = measure_variety(load("embedded"), ["Once"], greedy, samples=3, length=8, seed=0)
     >>> found[0].distinct_texts, max(found[0].entropies)
     (1, 0.0)
     """
     most = max(1, LOGITS_AT_ONCE // (len(prompts) * length * model.vocab_size))
 
-    def batch(first: int) -> list[list[Sample]]:
+    def sample_batch(first: int) -> list[list[Sample]]:
         generations = model.generate_batch(
             prompts,
             sampling=sampling,
-            seed=None if first else seed,  # the later batches go on with the same random numbers
+            seed=None if first else seed,  # later batches continue the random numbers
             num_return_sequences=min(most, samples - first),
             max_new_tokens=length,
             output_logits=True,
             output_scores=True,
         )
-        return [_measured(generation) for generation in generations]
+        return [_measure_samples(generation) for generation in generations]
 
-    batches = [batch(first) for first in range(0, samples, most)]
-    return [_together(list(chain.from_iterable(each))) for each in zip(*batches, strict=True)]
+    batches = [sample_batch(first) for first in range(0, samples, most)]
+    return [_combine(list(chain.from_iterable(each))) for each in zip(*batches, strict=True)]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample, measured while its logits are there."""
+    """One sample, measured before its logits are dropped."""
 
     ids: list[int]
     text: str
@@ -101,7 +130,7 @@ class Sample:
     log_likelihood: float
 
 
-def _measured(generation: Generation) -> list[Sample]:
+def _measure_samples(generation: Generation) -> list[Sample]:
     if generation.logits is None or generation.scores is None:
         raise ValueError("generate returned no logits or no scores")
     samples = []
@@ -110,12 +139,15 @@ def _measured(generation: Generation) -> list[Sample]:
     ):
         own = logits[: len(new)].log_softmax(dim=-1)
         likelihood = float(own.gather(-1, torch.tensor(new).unsqueeze(-1)).mean())
-        entropy = float(_entropy_of_kept(scores[: len(new)]).mean())
+        # Few tokens of a large vocabulary are kept by the filters.
+        filtered = scores[: len(new)]
+        kept = filtered.topk(int(reference.count_kept(filtered).max()), dim=-1).values
+        entropy = float(reference.entropy(reference.log_probabilities(kept)).mean())
         samples.append(Sample(new, text, entropy, likelihood))
     return samples
 
 
-def _together(samples: Sequence[Sample]) -> Variety:
+def _combine(samples: Sequence[Sample]) -> Variety:
     # One sequence with separators: a 4-gram that two samples share counts as repeated.
     together = [token for sample in samples for token in [*sample.ids, -1]]
     return Variety(
@@ -127,19 +159,11 @@ def _together(samples: Sequence[Sample]) -> Variety:
     )
 
 
-def _entropy_of_kept(scores: torch.Tensor) -> torch.Tensor:
-    """Entropy at each step, over the tokens that the filters left: few, of a large vocabulary."""
-    kept = scores.topk(int(filters.count_kept(scores).max()), dim=-1).values
-    return filters.entropy(filters.log_probabilities(kept))
-
-
 def p_value_of_larger(larger: Sequence[float], smaller: Sequence[float]) -> float:
-    """Probability of such a difference of means, or a larger one, if there were none (Welch).
+    """Return the p-value of a larger mean, by Welch's test.
 
     >>> p_value_of_larger([3.0, 3.1, 2.9, 3.0], [1.0, 1.1, 0.9, 1.0]) < 1e-6
     True
-    >>> p_value_of_larger([1.0, 1.0], [1.0, 1.0])
-    1.0
     """
     if len({*larger, *smaller}) == 1:  # the test divides by a spread that is 0
         return 1.0
@@ -147,14 +171,14 @@ def p_value_of_larger(larger: Sequence[float], smaller: Sequence[float]) -> floa
 
 
 @dataclass(frozen=True)
-class Reproduced:
-    """How many sampled runs gave the greedy text, against how many should.
+class Reproductions:
+    """How many sampled runs gave the greedy text, and how many should.
 
     Attributes:
         runs: runs of all prompts together.
         reproduced: those that gave their prompt's greedy text.
         expected: the sum of the exact probabilities.
-        p_value: probability of as few or fewer, if those are right.
+        p_value: probability of at most as many, if those are right.
     """
 
     runs: int
@@ -163,32 +187,27 @@ class Reproduced:
     p_value: float
 
 
-def runs_that_reproduce(
+def count_reproductions(
     model: Model, texts: Sequence[Generation], sampling: Sampling, *, runs: int, seed: int
-) -> Reproduced:
-    """Sample every prompt several times, in batches, and compare with its greedy text.
+) -> Reproductions:
+    """Sample every prompt `runs` times, in batches, and compare with its greedy text.
 
-    Args:
-        model: the target.
-        texts: greedy texts with their logits, all of one length.
-        sampling: how to draw.
-        runs: samples a prompt.
-        seed: of the draws.
+    The greedy texts are of one length and have their logits.
     """
     most = max(1, ROWS_AT_ONCE // len(texts))
     same = 0
     for first in range(0, runs, most):
-        drawn = model.generate_batch(
+        sampled = model.generate_batch(
             [text.prompt_ids for text in texts],
             sampling=sampling,
-            seed=None if first else seed,  # the later batches go on with the same random numbers
+            seed=None if first else seed,  # later batches continue the random numbers
             num_return_sequences=min(most, runs - first),
             max_new_tokens=max(len(text.ids[0]) for text in texts),
         )
-        for each, text in zip(drawn, texts, strict=True):
+        for each, text in zip(sampled, texts, strict=True):
             same += sum(new == text.ids[0] for new in each.ids)
     chances = [probability_of_greedy(text, sampling) for text in texts for _ in range(runs)]
-    return Reproduced(
+    return Reproductions(
         runs=runs * len(texts),
         reproduced=same,
         expected=sum(chances),

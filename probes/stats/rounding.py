@@ -1,4 +1,4 @@
-"""How far rounding may move a logit."""
+"""How far rounding moves logits."""
 
 from __future__ import annotations
 
@@ -22,3 +22,23 @@ def logit_tolerance(logits: Iterable[torch.Tensor], dtype: str) -> float:
     0.0007
     """
     return ROUNDING[dtype] * max(float(each.amax() - each.median()) for each in logits)
+
+
+def largest_change(logits: torch.Tensor, again: torch.Tensor, top: int = 5) -> float:
+    """Return the largest change of a logit among the `top` largest of each position.
+
+    Args:
+        logits: (positions, vocabulary).
+        again: the same logits computed in another way.
+        top: number of logits compared at each position.
+
+    Returns:
+        Infinite where a changed logit is not a number.
+
+    >>> largest_change(torch.tensor([[3.0, 2.0, 1.0]]), torch.tensor([[3.5, 2.0, 9.0]]), top=2)
+    0.5
+    """
+    best, ids = logits.topk(min(top, logits.shape[-1]), dim=-1)
+    changed = again.gather(1, ids)
+    change = torch.where(best == changed, 0.0, (best - changed).abs())
+    return float(change.nan_to_num(nan=torch.inf).max())

@@ -42,7 +42,7 @@ def assert_measured(rate: Rate) -> None:
 
 
 def test_memory_is_copied(model: Model, repeat: Repeat, rates: list[Rate]) -> None:
-    rates.append(throughput.copy(model, throughput.sizes_for(model), repeat))
+    rates.append(throughput.measure_copy(model, throughput.choose_workload(model), repeat))
     assert_measured(rates[0])
 
 
@@ -52,8 +52,8 @@ def test_a_prompt_is_read_and_continued(
     model: Model, repeat: Repeat, rates: list[Rate], batch: int, cache: str
 ) -> None:
     kind, compiled = CACHES[cache]
-    sizes = throughput.sizes_for(model)
-    rates += throughput.generation(
+    sizes = throughput.choose_workload(model)
+    rates += throughput.measure_generation(
         model, batch, sizes, cache=kind, compiled=compiled, repeat=repeat
     )
     assert [rate.what for rate in rates] == ["prefill", "decode"]
@@ -65,6 +65,6 @@ def test_a_prompt_is_read_and_continued(
 def test_one_prompt_is_continued_many_times(
     model: Model, repeat: Repeat, rates: list[Rate], way: str
 ) -> None:
-    sizes = throughput.sizes_for(model)
-    rates.append(throughput.continuations(model, way, sizes, repeat))
+    sizes = throughput.choose_workload(model)
+    rates.append(throughput.measure_continuations(model, way, sizes, repeat))
     assert_measured(rates[0])

@@ -9,7 +9,7 @@ import pytest
 
 from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, CAPITALS, PROMPTS
 from probes.errors import UserError
-from probes.measure import decoding
+from probes.measure.greedy import generate_greedy, truncate
 from probes.plugin import snapshots
 from probes.results.environment import describe_environment
 from probes.schema.recorded_output import describe_provenance
@@ -74,8 +74,8 @@ def greedy(model: Model) -> Callable[[int], list[Generation]]:
     def texts(length: int) -> list[Generation]:
         prompt = max(len(model.encode_prompt(prompt)) for prompt in PROMPTS)
         room = (model.context_length or prompt + LONGEST) - prompt
-        longest = decoding.greedy(model, PROMPTS, max(length, min(LONGEST, room)))
-        return [decoding.cut(text, length, model) for text in longest]
+        longest = generate_greedy(model, PROMPTS, max(length, min(LONGEST, room)))
+        return [truncate(text, length, model) for text in longest]
 
     return texts
 
@@ -89,8 +89,8 @@ def greedy_capitals(model: Model) -> Callable[[int], dict[str, tuple[Generation,
     ]
 
     def texts(length: int) -> dict[str, tuple[Generation, Generation]]:
-        longest = decoding.greedy(model, ids, 60)
-        short = [decoding.cut(text, length, model) for text in longest]
+        longest = generate_greedy(model, ids, 60)
+        short = [truncate(text, length, model) for text in longest]
         count = len(CAPITALS)
         return dict(zip(CAPITALS, zip(short[:count], short[count:], strict=True), strict=True))
 

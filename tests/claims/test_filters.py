@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, SPELLED_BOS, STORIES
 from probes.engines.transformers import warpers
-from probes.measure import decoding, distribution, temperature, token_trace
+from probes.measure import distribution, sampling_filters, token_trace
+from probes.measure.greedy import count_steps_without_tie, generate_greedy
 from probes.schema.evidence.distributions import Distributions, HiddenTopK, MostLikely
 from probes.schema.evidence.texts import SampledText, Trace
 from probes.schema.sampling import NARROW_HOT, NEAR_GREEDY, WIDE_HOT, Sampling
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from probes import Model
-    from probes.measure.decoding import FilterStep
+    from probes.measure.sampling_filters import FilterStep
 
 Evidence = dict[str, Any]
 
@@ -73,13 +74,13 @@ def as_the_settings_say(steps: Sequence[FilterStep], wanted: str = "asked for") 
     wrong = [number for number, step in enumerate(steps) if not step.as_expected]
     assert not wrong, (
         f"filtered otherwise than {wanted} at {len(wrong)} of {len(steps)} steps; "
-        f"at step {wrong[0]}: {steps[wrong[0]].in_words()}"
+        f"at step {wrong[0]}: {steps[wrong[0]].describe_errors()}"
     )
 
 
 @pytest.mark.claim("next-token")
 def test_tokyo_leads_a_distribution(model: Model, evidence: Evidence) -> None:
-    top = decoding.most_likely(model, CAPITAL_OF_JAPAN)
+    top = distribution.most_likely(model, CAPITAL_OF_JAPAN)
     logits = model.logits(CAPITAL_OF_JAPAN)[-1]
     total = float(sampling_reference.log_probabilities(logits).exp().sum())
     evidence.update(MostLikely(top_ten=top).as_evidence())
@@ -92,7 +93,7 @@ def test_tokyo_leads_a_distribution(model: Model, evidence: Evidence) -> None:
 def test_what_is_kept_of_a_distribution_is_the_whole_of_it(
     model: Model, evidence: Evidence
 ) -> None:
-    kept = [distribution.distribution(model, *each) for each in EXPLORED]
+    kept = [distribution.measure_distribution(model, *each) for each in EXPLORED]
     evidence.update(Distributions(distributions=kept).as_evidence())
     errors = {
         (each.prompt, setting): distribution.largest_error(model, each, sampling)
@@ -108,10 +109,10 @@ def test_what_is_kept_of_a_distribution_is_the_whole_of_it(
 def test_generate_divides_the_logits_by_the_temperature(
     model: Model, seed: int, evidence: Evidence, temperature: float
 ) -> None:
-    text = decoding.sampled(
+    text = sampling_filters.sample_with_scores(
         model, CAPITAL_OF_JAPAN, 1, seed, temperature=temperature, top_k=0, top_p=1.0
     )
-    steps = decoding.compare_filters(
+    steps = sampling_filters.compare_filters(
         text.logits, text.scores, Sampling(temperature=temperature, top_k=0)
     )
     evidence["temperature"] = temperature
@@ -141,7 +142,7 @@ def test_entropy_rises_and_the_ranking_stays(model: Model, evidence: Evidence, p
     logits = model.logits(prompt)[-1]
     if sampling_reference.is_uniform(logits):
         pytest.skip("to it all tokens are equally likely, at any temperature")
-    shape = temperature.shape(logits)
+    shape = sampling_filters.measure_temperature_effect(logits)
     evidence.update(shape.as_evidence())
     assert shape.rises_strictly, (
         "entropy does not rise with the temperature: "
@@ -178,10 +179,14 @@ def test_library_keeps_the_k_likeliest_and_their_ties_on_any_logits(
 def test_generate_keeps_the_k_likeliest(
     model: Model, seed: int, evidence: Evidence, k: int
 ) -> None:
-    text = decoding.sampled(model, CAPITAL_OF_JAPAN, 1, seed, temperature=1.4, top_k=k, top_p=1.0)
-    steps = decoding.compare_filters(text.logits, text.scores, Sampling(temperature=1.4, top_k=k))
+    text = sampling_filters.sample_with_scores(
+        model, CAPITAL_OF_JAPAN, 1, seed, temperature=1.4, top_k=k, top_p=1.0
+    )
+    steps = sampling_filters.compare_filters(
+        text.logits, text.scores, Sampling(temperature=1.4, top_k=k)
+    )
     evidence["k"], evidence["kept"] = k, steps[0].kept
-    evidence["probability_kept"] = decoding.mass_kept(text, 1.4)
+    evidence["probability_kept"] = sampling_filters.probability_kept(text, 1.4)
     as_the_settings_say(steps)
     kept, least = steps[0].kept, min(k, text.logits.shape[-1])
     assert kept >= least, f"top-k of {k} keeps {kept} tokens"
@@ -189,10 +194,10 @@ def test_generate_keeps_the_k_likeliest(
 
 @pytest.mark.claim("top-k")
 def test_k_of_one_is_greedy(model: Model, seed: int, evidence: Evidence) -> None:
-    greedy = decoding.greedy(model, [CAPITAL_OF_JAPAN], 20)[0]
-    sampled = decoding.sampled(model, CAPITAL_OF_JAPAN, 20, seed, top_k=1)
+    greedy = generate_greedy(model, [CAPITAL_OF_JAPAN], 20)[0]
+    sampled = sampling_filters.sample_with_scores(model, CAPITAL_OF_JAPAN, 20, seed, top_k=1)
     evidence["greedy"], evidence["top_k_1"] = greedy.text, sampled.text
-    alone = decoding.steps_without_tie(greedy)
+    alone = count_steps_without_tie(greedy)
     if alone == 0:
         pytest.skip("its two likeliest tokens are equally likely: top-k of 1 keeps both")
     assert sampled.ids[:alone] == greedy.ids[0][:alone], (
@@ -220,7 +225,7 @@ def test_library_nucleus_is_the_definition_on_any_logits(
     made = testing_logits.adversarial_logits(**logits)
     sampling = Sampling(top_k=0, top_p=p)
     theirs = warpers.apply(made, sampling)
-    as_the_settings_say(decoding.compare_filters(made, theirs, sampling))
+    as_the_settings_say(sampling_filters.compare_filters(made, theirs, sampling))
 
 
 @pytest.mark.claim("top-p-reference")
@@ -256,14 +261,14 @@ def test_nucleus_of_the_models_own_logits(
     logits = model.logits(prompt)
     sampling = Sampling(top_k=0, top_p=p)
     theirs = warpers.apply(logits, sampling)
-    steps = decoding.compare_filters(logits, theirs, sampling)
+    steps = sampling_filters.compare_filters(logits, theirs, sampling)
     evidence["p"], evidence["sizes"] = p, [step.kept for step in steps]
     as_the_settings_say(steps)
 
 
 @pytest.mark.claim("nucleus-adapts")
 def test_nucleus_grows_with_the_flatness(model: Model, evidence: Evidence) -> None:
-    nuclei = decoding.nuclei(model, [*PROMPTS], length=20, p=0.9)
+    nuclei = sampling_filters.measure_nuclei(model, [*PROMPTS], length=20, p=0.9)
     evidence.update(nuclei.as_evidence())
     if nuclei.entropy_range < 0.5:
         pytest.skip("its distributions are all about equally flat")
@@ -286,10 +291,10 @@ def test_generate_chooses_from_the_logits_filtered_in_order(
     model: Model, seed: int, evidence: Evidence, sampling: Sampling
 ) -> None:
     settings = {k: v for k, v in sampling.arguments().items() if k != "do_sample"}
-    text = decoding.sampled(model, STORIES[0], 12, seed, **settings)
-    steps = decoding.compare_filters(text.logits, text.scores, sampling)
+    text = sampling_filters.sample_with_scores(model, STORIES[0], 12, seed, **settings)
+    steps = sampling_filters.compare_filters(text.logits, text.scores, sampling)
     evidence["settings"], evidence["text"], evidence["steps"] = settings, text.text, steps
-    traced = token_trace.trace(
+    traced = token_trace.trace_text(
         model, text.ids, text.logits, text.scores, after=model.encode_prompt(STORIES[0])
     )
     trace = Trace(prompt=STORIES[0], steps=traced)
@@ -306,7 +311,9 @@ def test_library_min_p_is_the_definition_on_any_logits(
 ) -> None:
     made = testing_logits.adversarial_logits(**logits)
     theirs = warpers.min_p(made, share)
-    as_the_settings_say(decoding.compare_filters(made, theirs, Sampling(top_k=0, min_p=share)))
+    as_the_settings_say(
+        sampling_filters.compare_filters(made, theirs, Sampling(top_k=0, min_p=share))
+    )
 
 
 @pytest.mark.claim("filter-order")
@@ -320,7 +327,7 @@ def test_composition_is_the_librarys_on_any_logits(
     made = testing_logits.adversarial_logits(**logits)
     sampling = Sampling(temperature=temperature, top_k=k, top_p=p)
     theirs = warpers.apply(made, sampling)
-    as_the_settings_say(decoding.compare_filters(made, theirs, sampling))
+    as_the_settings_say(sampling_filters.compare_filters(made, theirs, sampling))
 
 
 @pytest.mark.claim("filter-order")
@@ -331,7 +338,7 @@ def test_another_order_would_be_seen(model: Model, evidence: Evidence) -> None:
     nucleus_first = warpers.apply(sampling_reference.top_p(logits, 0.9), last)
     if nucleus_first.equal(sampling_reference.apply_filters(logits, in_order)):
         pytest.skip("its distribution is so flat or so sharp that no order makes a difference")
-    step = decoding.compare_filters(logits, nucleus_first, in_order)[0]
+    step = sampling_filters.compare_filters(logits, nucleus_first, in_order)[0]
     evidence.update(asdict(step))
     assert not step.as_expected, "the nucleus taken first passes for the nucleus taken last"
 
@@ -339,15 +346,17 @@ def test_another_order_would_be_seen(model: Model, evidence: Evidence) -> None:
 @pytest.mark.claim("hidden-top-k")
 @pytest.mark.parametrize("prompt", PROMPTS)
 def test_top_k_50_applies_unasked(model: Model, seed: int, evidence: Evidence, prompt: str) -> None:
-    text = decoding.sampled(model, prompt, 4, seed, temperature=1.4, top_p=0.9)
-    unfiltered = decoding.sampled(model, prompt, 4, seed, temperature=1.4, top_p=0.9, top_k=0)
+    text = sampling_filters.sample_with_scores(model, prompt, 4, seed, temperature=1.4, top_p=0.9)
+    unfiltered = sampling_filters.sample_with_scores(
+        model, prompt, 4, seed, temperature=1.4, top_p=0.9, top_k=0
+    )
     sizes = [sampling_reference.count_kept(t.scores).tolist() for t in (text, unfiltered)]
     evidence.update(HiddenTopK(kept_by_default=sizes[0], kept_with_top_k_0=sizes[1]).as_evidence())
     evidence["text_by_default"], evidence["text_with_top_k_0"] = text.text, unfiltered.text
-    with_50 = decoding.compare_filters(
+    with_50 = sampling_filters.compare_filters(
         text.logits, text.scores, Sampling(temperature=1.4, top_p=0.9, top_k=50)
     )
-    without = decoding.compare_filters(
+    without = sampling_filters.compare_filters(
         unfiltered.logits, unfiltered.scores, Sampling(temperature=1.4, top_p=0.9, top_k=0)
     )
     as_the_settings_say(with_50, "by top-k 50 and top-p 0.9 together")

@@ -80,7 +80,7 @@ def close(found: npt.NDArray[Any], expected: npt.NDArray[Any]) -> bool:
 @pytest.mark.claim("word-vectors")
 def test_a_words_vector_is_the_mean_of_its_pieces_rows(model: Model, evidence: Evidence) -> None:
     words = [word for each in lists(model) for word in each.all]
-    stored = embeddings.storage(model.embedding())
+    stored = embeddings.describe_storage(model.embedding())
     evidence["embedding"] = stored
     assert not stored.quantized, kept_as(stored)
     vectors = embeddings.word_vectors(model, words)
@@ -93,7 +93,7 @@ def test_a_words_vector_is_the_mean_of_its_pieces_rows(model: Model, evidence: E
     assert vectors.dtype == np.float32, f"the vectors are {vectors.dtype}, not float32"
     for word, vector in zip(words, vectors, strict=True):
         _, ids = tokenizer.without_special_tokens(model, word)
-        rows = embeddings.looked_up(model, ids).double().cpu().numpy()
+        rows = embeddings.look_up(model, ids).double().cpu().numpy()
         special = set(ids) & set(model.tokenizer.all_special_ids)
         assert not special, f"{word!r} has special tokens among its pieces: ids {special}"
         assert close(vector, rows.mean(axis=0)), (
@@ -132,7 +132,7 @@ def test_the_published_words_are_one_piece_each_and_their_vector_is_its_row(
 def test_the_embedding_of_a_4_bit_model_is_not_quantized(
     in_nf4: Model, unquantized: Model, evidence: Evidence
 ) -> None:
-    stored = embeddings.storage(in_nf4.embedding())
+    stored = embeddings.describe_storage(in_nf4.embedding())
     evidence.update(asdict(stored))
     assert not stored.quantized, kept_as(stored)
     shape = [in_nf4.config.vocab_size, in_nf4.hidden_size]
@@ -305,7 +305,7 @@ def test_the_output_heads_rows_group_the_words(model: Model, evidence: Evidence)
     words = lists(model)[0]
     found = word_similarity.measure_groups(embeddings.head_vectors(model, words.all), words)
     similarities = HeadSimilarities(
-        **found.as_evidence(), tied_to_the_embedding=embeddings.tied(model)
+        **found.as_evidence(), tied_to_the_embedding=embeddings.is_tied(model)
     )
     evidence.update(similarities.as_evidence())
     groups_verdict(found)
@@ -329,7 +329,7 @@ def test_words_that_share_a_piece_are_closer_than_those_that_share_none(
 ) -> None:
     words = word_lists.built_in_word_lists()["japanese"].all
     cosines = similarity.cosine_matrix(embeddings.word_vectors(model, words))
-    shared = embeddings.shared_pieces(model, words)
+    shared = embeddings.find_shared_pieces(model, words)
     test = permutation.compare_pairs_with_chance(cosines, shared)
     pieces = {word: tokenizer.pieces(model, embeddings.word_ids(model, word)) for word in words}
     evidence["pairs_that_share"] = int(similarity.upper_triangle(shared).sum())

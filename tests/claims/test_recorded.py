@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from probes.data.tokenizer_texts import PROMPTS
-from probes.measure import decoding, recorded_outputs
+from probes.measure import recorded_outputs
+from probes.measure.greedy import step_logits
 from probes.schema.evidence.texts import KeptTexts
 from probes.schema.recorded_output import REMEDY, Recording, list_changes
 from probes.stats.near_tie import judge_number, judge_text
@@ -34,24 +35,24 @@ def test_greedy_texts_are_the_recorded_ones(
     model: Model, greedy: Greedy, recorded: Recorded, evidence: Evidence
 ) -> None:
     texts = dict(zip(PROMPTS, greedy(LENGTH), strict=True))
-    tolerance = logit_tolerance(map(decoding.step_logits, texts.values()), model.facts().dtype)
+    tolerance = logit_tolerance(map(step_logits, texts.values()), model.facts().dtype)
     evidence["tolerance"] = tolerance
 
     def noise() -> float:
-        evidence["noise"] = measured = recorded_outputs.noise(model, PROMPTS, LENGTH)
+        evidence["noise"] = measured = recorded_outputs.measure_noise(model, PROMPTS, LENGTH)
         return measured
 
     old = recorded.baseline.texts if recorded.baseline else {}
     findings = [
         judge_text(
-            recorded_outputs.compared(model, prompt, old[prompt], text),
+            recorded_outputs.compare_text(model, prompt, old[prompt], text),
             tolerance=tolerance,
             noise=noise,
         )
         for prompt, text in texts.items()
         if prompt in old
     ]
-    now = {prompt: recorded_outputs.recorded_text(text) for prompt, text in texts.items()}
+    now = {prompt: recorded_outputs.record_text(text) for prompt, text in texts.items()}
     evidence.update(KeptTexts(kept_texts=[*now.values()]).as_evidence())
     decide(recorded, Recording(made=recorded.made, texts=now), findings, evidence)
 
@@ -61,7 +62,7 @@ def test_numbers_are_the_recorded_ones(
     model: Model, greedy: Greedy, recorded: Recorded, evidence: Evidence
 ) -> None:
     texts = dict(zip(PROMPTS, greedy(LENGTH), strict=True))
-    now = recorded_outputs.recorded_numbers(model, texts)
+    now = recorded_outputs.record_numbers(model, texts)
     old = recorded.baseline.numbers if recorded.baseline else {}
     findings = [
         judge_number(name, old[name], number.value) for name, number in now.items() if name in old

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from probes import Model
     from probes.data.questions import Question
-    from probes.measure.knowledge import Accuracy
+    from probes.measure.knowledge import AnswerProbability
 
 Evidence = dict[str, Any]
 
@@ -43,9 +43,9 @@ def asked_questions(model: Model) -> tuple[Question, ...]:
     return questions.load_questions(model.target.questions)
 
 
-def accuracy(model: Model) -> Accuracy:
+def accuracy(model: Model) -> AnswerProbability:
     """How likely each is answered rightly: computed once a session."""
-    return knowledge.accuracy(model, asked_questions(model))
+    return knowledge.compute_accuracy(model, asked_questions(model))
 
 
 def named(sampling: Sampling) -> dict[str, float | None]:
@@ -64,7 +64,7 @@ def test_near_greedy_answers_most_questions_and_wide_hot_fewer(
     evidence["questions"] = len(asked_questions(model))
     evidence["right_within_tokens"] = knowledge.LENGTH
     evidence["near_greedy"], evidence["wide_hot"] = near, wide
-    test = knowledge.compared(model, asked_questions(model), NEAR_GREEDY, WIDE_HOT, seed)
+    test = knowledge.compare_settings(model, asked_questions(model), NEAR_GREEDY, WIDE_HOT, seed)
     evidence["compared_by_question"] = test
     evidence["each"] = [
         {
@@ -96,7 +96,7 @@ def test_near_greedy_answers_most_questions_and_wide_hot_fewer(
 def test_drawn_answers_are_right_as_often_as_computed(
     model: Model, seed: int, evidence: Evidence, sampling: Sampling
 ) -> None:
-    found = knowledge.drawn(model, asked_questions(model), sampling, seed)
+    found = knowledge.sample_answers(model, asked_questions(model), sampling, seed)
     evidence["questions"], evidence["right"] = len(found.right), sum(found.right)
     evidence["expected"] = found.expected
     evidence["p_of_so_few"], evidence["p_of_so_many"] = found.p_few, found.p_many
@@ -153,7 +153,9 @@ def test_accuracy_falls_as_temperature_rises(
         assert hotter.lower <= coolest + 1e-9, f"more are right at T = {TEMPERATURES[place]}"
     if top_p < max(NUCLEI):
         return  # a narrow nucleus may hold the answer alone at any temperature
-    test = knowledge.compared(model, asked_questions(model), settings[0], settings[-1], seed)
+    test = knowledge.compare_settings(
+        model, asked_questions(model), settings[0], settings[-1], seed
+    )
     evidence["coolest_against_hottest"] = test
     assert test.p_value < knowledge.ALPHA, (
         f"no clear fall: {test.difference:.3f}, p = {test.p_value:.2g}, by {test.by}"
@@ -172,7 +174,7 @@ def counted(different: Iterable[int]) -> str:
 
 @pytest.mark.claim("stories-greedy")
 def test_three_greedy_runs_are_the_same(model: Model, evidence: Evidence) -> None:
-    found = stories.greedy_runs(model, runs=RUNS)
+    found = stories.run_greedily(model, runs=RUNS)
     evidence["texts"] = {opening: runs.texts for opening, runs in zip(STORIES, found, strict=True)}
     different = counted(runs.distinct for runs in found)
     assert all(runs.distinct == 1 for runs in found), f"different texts of {RUNS}: {different}"
@@ -180,7 +182,7 @@ def test_three_greedy_runs_are_the_same(model: Model, evidence: Evidence) -> Non
 
 @pytest.mark.claim("stories-sampled")
 def test_three_wide_hot_runs_all_differ(model: Model, seed: int, evidence: Evidence) -> None:
-    found = stories.sampled_runs(model, WIDE_HOT, seed, runs=RUNS)
+    found = stories.run_by_sampling(model, WIDE_HOT, seed, runs=RUNS)
     evidence["texts"] = {opening: runs.texts for opening, runs in zip(STORIES, found, strict=True)}
     evidence["chance_of_a_repeat"] = chances = [runs.chance_of_repeat for runs in found]
     assert max(chances) < 0.01, f"a run repeats an earlier one with probability {max(chances):.2g}"
@@ -206,8 +208,8 @@ def test_facts_want_near_greedy_and_stories_want_sampling(
     model: Model, seed: int, evidence: Evidence
 ) -> None:
     facts = accuracy(model)
-    drawn = stories.grid(model, seed)
-    varieties = {setting: stories.variety(drawn[setting]) for setting in GRID}
+    drawn = stories.sample_grid(model, seed)
+    varieties = {setting: stories.measure_story_variety(drawn[setting]) for setting in GRID}
     settings = [
         TaskSetting(
             top_p=setting.top_p or 1,
@@ -228,7 +230,7 @@ def test_facts_want_near_greedy_and_stories_want_sampling(
         "figures": [*stories.GPT2_LARGE],
     }
     near, wide = varieties[NEAR_GREEDY], varieties[WIDE_HOT]
-    fewer = knowledge.compared(model, asked_questions(model), NEAR_GREEDY, WIDE_HOT, seed)
+    fewer = knowledge.compare_settings(model, asked_questions(model), NEAR_GREEDY, WIDE_HOT, seed)
     varies = variety.p_value_of_larger(
         *([s.entropy for told in drawn[at] for s in told] for at in (WIDE_HOT, NEAR_GREEDY))
     )

@@ -83,7 +83,7 @@ def came_back_otherwise(text: str, back: str) -> str:
 @pytest.mark.claim("bos-inserted")
 @each_text
 def test_bos_is_inserted_once_and_first(model: Model, evidence: Evidence, text: str) -> None:
-    found = tokenizer.encoding(model, text)
+    found = tokenizer.encode_to_pieces(model, text)
     evidence.update(found.as_evidence())
     bos = model.tokenizer.bos_token_id
     assert found.ids[:1] == [bos], f"{text!r} begins with {found.pieces[:1]}, not with BOS"
@@ -102,7 +102,7 @@ def test_bos_is_id_1(model: Model, evidence: Evidence) -> None:
 
 @pytest.mark.claim("ids-english")
 def test_english_prompt_has_its_ids(model: Model, evidence: Evidence) -> None:
-    found = tokenizer.encoding(model, CAPITAL_OF_JAPAN)
+    found = tokenizer.encode_to_pieces(model, CAPITAL_OF_JAPAN)
     evidence.update(found.as_evidence())
     expected = [1, 415, 5565, 302, 4720, 349]
     assert found.ids == expected, got_other_ids(found, expected)
@@ -112,7 +112,7 @@ def test_english_prompt_has_its_ids(model: Model, evidence: Evidence) -> None:
 
 @pytest.mark.claim("ids-japanese")
 def test_japanese_prompt_has_its_ids(model: Model, evidence: Evidence) -> None:
-    found = tokenizer.encoding(model, CAPITAL_OF_JAPAN_JA)
+    found = tokenizer.encode_to_pieces(model, CAPITAL_OF_JAPAN_JA)
     evidence.update(found.as_evidence())
     expected = [1, 28705, 29142, 29119, 28993, 29993, 29460, 29277]
     assert found.ids == expected, got_other_ids(found, expected)
@@ -156,7 +156,7 @@ def test_flag_removes_special_tokens_and_nothing_else_from_any_text(
 @pytest.mark.claim("prefix-space")
 @pytest.mark.parametrize("word", SINGLE_WORD_PIECES)
 def test_english_merges_the_space(model: Model, evidence: Evidence, word: str) -> None:
-    found = tokenizer.encoding(model, word)
+    found = tokenizer.encode_to_pieces(model, word)
     evidence.update(found.as_evidence())
     ordinary = tokenizer.ordinary_pieces(model, word)
     assert ordinary == ["▁" + word], no_space_first(word, ordinary)
@@ -167,7 +167,7 @@ def test_english_merges_the_space(model: Model, evidence: Evidence, word: str) -
 def test_text_without_such_a_piece_gets_the_space_alone(
     model: Model, evidence: Evidence, text: str
 ) -> None:
-    found = tokenizer.encoding(model, text)
+    found = tokenizer.encode_to_pieces(model, text)
     evidence.update(found.as_evidence())
     ordinary = tokenizer.ordinary_pieces(model, text)
     assert ordinary[0] == "▁", no_space_first(text, ordinary)
@@ -242,7 +242,7 @@ def test_any_text_comes_back(model: Model, text: str) -> None:
 @pytest.mark.claim("round-trip")
 @pytest.mark.needs("mistral-tokenizer")
 def test_256_byte_pieces_spell_what_has_no_piece(model: Model, evidence: Evidence) -> None:
-    evidence["pieces"] = spelled = tokenizer.encoding(model, "𠮷").pieces[-4:]
+    evidence["pieces"] = spelled = tokenizer.encode_to_pieces(model, "𠮷").pieces[-4:]
     all_bytes = [f"<0x{byte:02X}>" for byte in range(256)]
     own_bytes = [f"<0x{byte:02X}>" for byte in "𠮷".encode()]
     at_their_ids = tokenizer.pieces(model, list(range(3, 259)))
@@ -263,7 +263,7 @@ def test_a_spelled_special_token_and_a_spelled_space_are_the_exceptions(
 
 @pytest.mark.claim("double-bos")
 def test_a_spelled_bos_is_a_second_one(model: Model, evidence: Evidence) -> None:
-    found = tokenizer.encoding(model, SPELLED_BOS)
+    found = tokenizer.encode_to_pieces(model, SPELLED_BOS)
     decoded = model.decode(found.ids)
     evidence.update(DoubleBos(**found.as_evidence(), decoded=decoded).as_evidence())
     expected = [1, 1, 1824, 349, 272, 5565, 302, 2969, 3543, 28804, 28705]
@@ -283,15 +283,15 @@ def test_a_spelled_bos_is_a_second_one(model: Model, evidence: Evidence) -> None
 def test_ids_are_those_of_the_sentencepiece_model(
     model: Model, evidence: Evidence, texts: Any, count: int
 ) -> None:
-    reference = sentencepiece_reference.reference_of(model)
-    differing = sentencepiece_reference.disagreements(
+    reference = sentencepiece_reference.find_reference(model)
+    differing = sentencepiece_reference.find_disagreements(
         model, reference, [*texts(count, seed=20231010)]
     )
     evidence["texts"], evidence["disagreements"] = count, len(differing)
     evidence["examples"] = differing[:5]
     assert not differing, (
         f"{len(differing)} of {count} texts get other ids than the reference: "
-        f"{differing[0].in_words()}"
+        f"{differing[0].describe()}"
     )
 
 
@@ -300,7 +300,7 @@ def test_ids_are_those_of_the_sentencepiece_model(
 def test_ids_of_awkward_texts_are_those_of_the_sentencepiece_model(
     model: Model, evidence: Evidence, text: str
 ) -> None:
-    reference = sentencepiece_reference.reference_of(model)
+    reference = sentencepiece_reference.find_reference(model)
     evidence["text"], evidence["ids"] = text, model.encode(text)
-    differing = sentencepiece_reference.disagreements(model, reference, [text])
-    assert not differing, differing[0].in_words()
+    differing = sentencepiece_reference.find_disagreements(model, reference, [text])
+    assert not differing, differing[0].describe()

@@ -92,7 +92,7 @@ def test_whole_table_is_the_recorded_one(
 def test_embedding_has_a_row_a_token_and_a_column_a_dimension(
     model: Model, evidence: Evidence
 ) -> None:
-    shape = embeddings.shape_without_weights(model.config)
+    shape = embeddings.embedding_shape(model.config)
     evidence["shape"] = list(shape)
     evidence["vocabulary_in_the_configuration"] = model.vocab_size
     expected = model.vocab_size, model.hidden_size
@@ -123,10 +123,10 @@ def test_embedding_of_mistral_7b_is_32000_by_4096(model: Model, evidence: Eviden
 )
 def test_a_token_id_is_a_row_index(model: Model, evidence: Evidence, text: str) -> None:
     ids = model.encode(text)
-    found = embeddings.looked_up(model, ids)
+    found = embeddings.look_up(model, ids)
     evidence["ids"] = ids
     evidence["rows"] = list(found.shape)
-    wrong = embeddings.rows_that_differ(found, model.embedding(ids))
+    wrong = embeddings.find_different_rows(found, model.embedding(ids))
     assert not wrong, f"ids {[ids[i] for i in wrong]} do not find their rows"
 
 
@@ -134,8 +134,8 @@ def test_a_token_id_is_a_row_index(model: Model, evidence: Evidence, text: str) 
 def test_every_id_finds_its_own_row(model: Model, evidence: Evidence) -> None:
     matrix = model.embedding()
     evidence["rows"] = len(matrix)
-    found = embeddings.looked_up(model, range(len(matrix)))
-    wrong = embeddings.rows_that_differ(found, matrix)
+    found = embeddings.look_up(model, range(len(matrix)))
+    wrong = embeddings.find_different_rows(found, matrix)
     assert not wrong, f"{len(wrong)} of {len(matrix)} ids do not find their row, first {wrong[0]}"
 
 

@@ -182,7 +182,7 @@ def test_a_vector_that_is_no_mean_is_found(
     def first_piece(weight: Any, ids: list[list[int]]) -> Any:
         return np.stack([weight[each[0]].float().numpy() for each in ids])
 
-    monkeypatch.setattr(embeddings, "_means_of_rows", first_piece)
+    monkeypatch.setattr(embeddings, "_average_rows", first_piece)
     red(claims.test_a_words_vector_is_the_mean_of_its_pieces_rows, own_model, "王")
     red(claims.test_words_that_share_a_piece_are_closer_than_those_that_share_none, own_model)
 
@@ -193,7 +193,7 @@ def test_vectors_averaged_in_less_than_float32_are_found(
     def in_half(weight: Any, ids: list[list[int]]) -> Any:
         return np.stack([weight[each].half().mean(0).numpy() for each in ids])
 
-    monkeypatch.setattr(embeddings, "_means_of_rows", in_half)
+    monkeypatch.setattr(embeddings, "_average_rows", in_half)
     red(claims.test_a_words_vector_is_the_mean_of_its_pieces_rows, own_model, "float16")
 
 

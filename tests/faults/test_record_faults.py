@@ -11,7 +11,8 @@ import pytest
 import probes
 from probes.data import published
 from probes.data.tokenizer_texts import PROMPTS
-from probes.measure import decoding, determinism, embeddings, recorded_outputs
+from probes.measure import determinism, embeddings, recorded_outputs
+from probes.measure.greedy import generate_greedy, step_logits
 from probes.plugin import snapshots
 from probes.results.environment import describe_environment
 from probes.schema.recorded_output import Recording, describe_provenance, parse_recording
@@ -41,7 +42,7 @@ def own_model() -> Model:
 
 
 def texts(model: Model) -> list[Generation]:
-    return decoding.greedy(model, PROMPTS, claims.LENGTH)
+    return generate_greedy(model, PROMPTS, claims.LENGTH)
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +60,8 @@ def sound() -> Recording:
     facts = model.facts()
     return Recording(
         made=describe_provenance(facts, describe_environment(facts.device), batch=len(PROMPTS)),
-        texts={name: recorded_outputs.recorded_text(text) for name, text in found.items()},
-        numbers=recorded_outputs.recorded_numbers(model, found),
+        texts={name: recorded_outputs.record_text(text) for name, text in found.items()},
+        numbers=recorded_outputs.record_numbers(model, found),
     )
 
 
@@ -129,11 +130,11 @@ def test_in_bfloat16_texts_hold_by_margin_or_the_near_tie_is_named(
 ) -> None:
 
     found = texts(own_model.variant(dtype="bfloat16"))
-    tolerance = logit_tolerance(map(decoding.step_logits, found), "bfloat16")
-    (variation,) = determinism.half_precision(own_model, PROMPTS, claims.LENGTH)
+    tolerance = logit_tolerance(map(step_logits, found), "bfloat16")
+    (variation,) = determinism.vary_precision(own_model, PROMPTS, claims.LENGTH)
     for prompt, text in zip(PROMPTS, found, strict=True):
         finding = judge_text(
-            recorded_outputs.compared(own_model, prompt, sound.texts[prompt], text),
+            recorded_outputs.compare_text(own_model, prompt, sound.texts[prompt], text),
             tolerance=tolerance,
             noise=lambda: variation.noise,
         )
@@ -145,12 +146,12 @@ def test_in_bfloat16_texts_hold_by_margin_or_the_near_tie_is_named(
 def test_a_near_tie_turned_round_holds_and_is_named(own_model: Model) -> None:
     """Two tokens are equally likely at the last step: one was recorded, the other comes now."""
     text = texts(own_model)[0]
-    last = decoding.step_logits(text)[-1]
+    last = step_logits(text)[-1]
     first, second = last.topk(2).indices.tolist()
     last[second] = last[first]
-    recorded = recorded_outputs.recorded_text(text)
+    recorded = recorded_outputs.record_text(text)
     text.ids[0][-1] = second
-    compared = recorded_outputs.compared(own_model, "Japan", recorded, text)
+    compared = recorded_outputs.compare_text(own_model, "Japan", recorded, text)
     found = judge_text(compared, tolerance=1e-3, noise=lambda: 1e-5)
     assert (found.outcome.value, found.holds) == ("near-tie", True)
     assert f"token {claims.LENGTH - 1} is {own_model.decode([second])!r}" in found.reason
@@ -277,13 +278,13 @@ def test_what_changed_since_is_named(own_model: Model, sound: Recording) -> None
 def test_a_published_text_holds_and_another_is_caught_at_its_first_token(own_model: Model) -> None:
     expected = published.find_text("default-text")
     text = own_model.generate(expected.prompt, output_logits=True)
-    found = recorded_outputs.beside_published(own_model, expected, text)
+    found = recorded_outputs.judge_published_text(own_model, expected, text)
     assert found.outcome.value == "changed"
     assert found.reason.startswith(
         "after 'The capital of Japan is' token 9 is 'country', recorded 'world': their logits lie "
     )
     own = expected.model_copy(update={"text": text.text.strip().replace(". ", ".\n")})
-    assert recorded_outputs.beside_published(own_model, own, text).outcome.value == "same"
+    assert recorded_outputs.judge_published_text(own_model, own, text).outcome.value == "same"
 
 
 @pytest.mark.parametrize(
@@ -315,7 +316,7 @@ def test_a_published_text_that_differs_at_a_near_tie_holds(own_model: Model) -> 
     expected = published.find_text("default-text")
     text = own_model.generate(expected.prompt, output_logits=True)
     (world,) = own_model.encode("world", add_special_tokens=False)
-    logits = decoding.step_logits(text)[9]
+    logits = step_logits(text)[9]
     logits[world] = logits[text.ids[0][9]] - 1e-6
-    found = recorded_outputs.beside_published(own_model, expected, text)
+    found = recorded_outputs.judge_published_text(own_model, expected, text)
     assert (found.outcome.value, found.holds) == ("near-tie", True)

@@ -150,9 +150,9 @@ def test_answers_judged_without_their_key_in_the_computation_are_found(
     own_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is computed and what is drawn are held against each other."""
-    sound = knowledge.judge_of
+    sound = knowledge.make_match
     monkeypatch.setattr(
-        knowledge, "judge_of", lambda model, keys: sound(model, [*keys[1:], keys[0]])
+        knowledge, "make_match", lambda model, keys: sound(model, [*keys[1:], keys[0]])
     )
     red(drawn_near_greedy, own_model, "at most")
 
@@ -221,13 +221,13 @@ def test_mass_that_was_not_followed_counted_as_wrong_is_found(
     own_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bounds that exclude what is true: half of what is right is lost."""
-    sound = knowledge.follow
+    sound = knowledge.follow_continuations
 
     def losing(*args: Any, **arguments: Any) -> Any:
         found = sound(*args, **arguments)
         return replace(found, right=found.right / 2, wrong=1 - found.right / 2)
 
-    monkeypatch.setattr(knowledge, "follow", losing)
+    monkeypatch.setattr(knowledge, "follow_continuations", losing)
     asking(monkeypatch, questions.built_in_questions()[:30])
     red(drawn_near_greedy, own_model, "at most")
 
@@ -334,26 +334,26 @@ def test_samples_of_one_batch_that_are_copies_are_found(
 def test_stories_at_swapped_settings_are_found(
     own_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sound = stories.grid
+    sound = stories.sample_grid
 
     def exchanged(model: Model, seed: int) -> Any:
         found = sound(model, seed)
         return {setting: found[swapped(setting)] for setting in found}
 
-    monkeypatch.setattr(stories, "grid", exchanged)
+    monkeypatch.setattr(stories, "sample_grid", exchanged)
     red(both_tasks, own_model)
 
 
 def test_stories_all_drawn_at_one_setting_are_found(
     own_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sound = stories.grid
+    sound = stories.sample_grid
 
     def one(model: Model, seed: int) -> Any:
         found = sound(model, seed)
         return dict.fromkeys(found, found[WIDE_HOT])
 
-    monkeypatch.setattr(stories, "grid", one)
+    monkeypatch.setattr(stories, "sample_grid", one)
     red(both_tasks, own_model, "no flatter a law")
 
 
@@ -377,7 +377,7 @@ def test_draws_decide_where_bounds_are_too_wide(
 ) -> None:
     monkeypatch.setattr(knowledge, "WIDTH", 1)
     monkeypatch.setattr(knowledge, "RUNS", 4)
-    found = knowledge.compared(
+    found = knowledge.compare_settings(
         own_model, claims.asked_questions(own_model), NEAR_GREEDY, WIDE_HOT, SEED
     )
     assert (found.by, found.p_value < knowledge.ALPHA) == ("draws", True)
@@ -386,7 +386,7 @@ def test_draws_decide_where_bounds_are_too_wide(
 def test_draws_find_no_difference_where_there_is_none(
     own_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = knowledge.compared(
+    found = knowledge.compare_settings(
         own_model, claims.asked_questions(own_model), WIDE_HOT, WIDE_HOT, SEED
     )
     assert (found.by, found.p_value < knowledge.ALPHA) == ("draws", False)

@@ -25,7 +25,7 @@ def model() -> Model:
 @pytest.fixture
 def no_switch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks that cannot change their attention once they are loaded."""
-    monkeypatch.setattr("probes.measure.determinism._switches_attention", lambda _: False)
+    monkeypatch.setattr("probes.measure.determinism._can_switch_attention", lambda _: False)
 
 
 def test_logits_after_a_prompt_whose_cache_cannot_be_repeated(
@@ -42,7 +42,7 @@ def test_logits_after_a_prompt_whose_cache_cannot_be_repeated(
 
 
 def test_attention_is_compared_with_a_copys(model: Model, no_switch: None) -> None:
-    (variation,) = determinism.attention(model, [CAPITAL_OF_JAPAN], 5)
+    (variation,) = determinism.vary_attention(model, [CAPITAL_OF_JAPAN], 5)
     assert variation.name == "attention eager"
     assert 0 < variation.noise <= variation.tolerance
     assert not variation.differences
@@ -53,11 +53,11 @@ def test_no_copy_is_made_of_a_large_model(
     model: Model, no_switch: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("probes.measure.determinism.TWIN_LIMIT", 0)
-    assert list(determinism.attention(model, [CAPITAL_OF_JAPAN], 5)) == []
+    assert list(determinism.vary_attention(model, [CAPITAL_OF_JAPAN], 5)) == []
 
 
 def test_the_baseline_is_made_before_the_attention_is_switched() -> None:
     fresh = probes.load(probes.load("embedded").target.model_copy(update={"name": "fresh"}))
-    (variation,) = determinism.attention(fresh, [CAPITAL_OF_JAPAN], 5)
+    (variation,) = determinism.vary_attention(fresh, [CAPITAL_OF_JAPAN], 5)
     assert variation.noise > 0, "eager was compared with itself"
     assert fresh.network.config._attn_implementation == "sdpa"

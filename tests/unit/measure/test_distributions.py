@@ -1,24 +1,24 @@
-"""What is kept of a distribution, on logits written by hand."""
+"""The recorded form of a distribution, on logits written by hand."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch
+
+from probes.measure.distribution import largest_error, measure_distribution, most_likely
+from probes.schema.evidence.distributions import Token
+from probes.schema.sampling import Sampling
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import torch
 
-    from probes.engines.transformers.engine import TransformersEngine as Model
-
-
-def model(logits: torch.Tensor, encoded: Mapping[str, list[int]] | None = None) -> Model:
-    """As much of a model as a distribution asks of one: the last row of logits is the one."""
-    import torch
+def model(logits: torch.Tensor, encoded: Mapping[str, list[int]] | None = None) -> Any:
+    """A model whose last row of logits is the one that counts."""
 
     def encode(text: str, *, add_special_tokens: bool = True) -> list[int]:
         return [1] * add_special_tokens + (encoded or {})[text]
@@ -28,13 +28,11 @@ def model(logits: torch.Tensor, encoded: Mapping[str, list[int]] | None = None) 
         "decode": lambda ids: f"<{ids[0]}>",
         "encode": encode,
     }
-    return cast("Model", SimpleNamespace(**parts))
+    return SimpleNamespace(**parts)
 
 
 def falling(size: int) -> torch.Tensor:
-    """Logits that fall by less and less, in an order that is not that of the ids."""
-    import torch
-
+    """Logits that fall by less and less, in another order than the ids."""
     order = torch.randperm(size, generator=torch.Generator().manual_seed(0))
     return torch.arange(1.0, size + 1).log().neg()[order]
 
@@ -42,14 +40,10 @@ def falling(size: int) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("size", "step"), [(3, 1), (500, 1), (501, 1), (1000, 1), (1001, 2), (1500, 2), (1501, 3)]
 )
-def test_the_head_is_kept_whole_and_of_the_others_five_hundred_at_equal_steps(
-    size: int, step: int
-) -> None:
-    from probes.measure.distribution import distribution
-
+def test_head_is_whole_and_tail_in_equal_steps(size: int, step: int) -> None:
     logits = falling(size)
     in_order = np.sort(logits.double().numpy())[::-1]
-    found = distribution(model(logits), "P")
+    found = measure_distribution(model(logits), "P")
     assert (found.prompt, found.answer, found.vocabulary) == ("P", None, size)
     assert found.step == step
     assert found.head == pytest.approx(in_order[:500], abs=6e-5)
@@ -60,27 +54,18 @@ def test_the_head_is_kept_whole_and_of_the_others_five_hundred_at_equal_steps(
     assert found.logits() == pytest.approx(in_order, abs=1e-4)
 
 
-def test_the_two_hundred_most_likely_are_listed_and_of_equal_ones_the_lower_ids() -> None:
-    import torch
-
-    from probes.measure.distribution import distribution
-    from probes.schema.evidence.distributions import Token
-
+def test_most_likely_tokens_are_listed_by_logit_and_id() -> None:
     logits = falling(300)
-    found = distribution(model(logits), "P")
+    found = measure_distribution(model(logits), "P")
     ids = logits.argsort(descending=True)[:200].tolist()
     assert found.top == [Token(id=i, text=f"<{i}>", logit=round(float(logits[i]), 4)) for i in ids]
     assert found.head[1] == -0.6931  # four decimals
-    level = distribution(model(torch.arange(300.0) % 3), "P")
+    level = measure_distribution(model(torch.arange(300.0) % 3), "P")
     assert [token.id for token in level.top] == [*range(2, 300, 3), *range(1, 300, 3)]
 
 
-def test_tokens_that_never_come_are_no_part_of_it() -> None:
-    import torch
-
-    from probes.measure.distribution import distribution
-
-    found = distribution(model(torch.tensor([-torch.inf, 1.0, 2.0, -torch.inf])), "P")
+def test_impossible_tokens_are_left_out() -> None:
+    found = measure_distribution(model(torch.tensor([-torch.inf, 1.0, 2.0, -torch.inf])), "P")
     assert (found.vocabulary, found.head, found.tail) == (2, [2.0, 1.0], [])
     assert [token.id for token in found.top] == [2, 1]
 
@@ -93,20 +78,13 @@ def test_tokens_that_never_come_are_no_part_of_it() -> None:
     ],
     ids=["that follows the prompt's ids", "alone, where the prompt ends in the midst of a piece"],
 )
-def test_an_answers_first_token_is_the_one(encoded: dict[str, list[int]], first: int) -> None:
-    from probes.measure.distribution import distribution
-
-    assert distribution(model(falling(3), encoded), "P ", "Tokyo").answer == first
+def test_answer_is_its_first_token(encoded: dict[str, list[int]], first: int) -> None:
+    assert measure_distribution(model(falling(3), encoded), "P ", "Tokyo").answer == first
 
 
-def test_the_largest_error_is_that_of_the_listed_probability_that_is_furthest_off() -> None:
-    import torch
-
-    from probes.measure.distribution import distribution, largest_error
-    from probes.schema.sampling import Sampling
-
+def test_largest_error_is_over_listed_tokens() -> None:
     whole = model(torch.tensor([0.4, 0.1, 0.3, 0.2]).log())
-    kept = distribution(whole, "P")
+    kept = measure_distribution(whole, "P")
     assert largest_error(whole, kept, Sampling(top_k=0)) < 1e-4
     hot = Sampling(temperature=2.0, top_k=0)
     assert largest_error(whole, kept, hot) < 1e-4
@@ -117,3 +95,12 @@ def test_the_largest_error_is_that_of_the_listed_probability_that_is_furthest_of
     assert largest_error(whole, least, Sampling(top_k=3)) < 1e-4
     listed = even.model_copy(update={"top": even.top[1:3]})
     assert largest_error(whole, listed, Sampling(top_k=0)) == pytest.approx(0.05, abs=1e-4)
+
+
+def test_most_likely_tokens_come_in_order() -> None:
+    logits = torch.arange(20.0)
+    found = most_likely(model(logits), "P")
+    assert [(each.id, each.text) for each in found] == [(i, f"<{i}>") for i in range(19, 9, -1)]
+    chances = logits.double().softmax(-1).tolist()
+    assert [each.probability for each in found] == pytest.approx(chances[:9:-1])
+    assert [each.id for each in most_likely(model(logits[:3]), "P")] == [2, 1, 0]

@@ -20,38 +20,38 @@ import probes
 from probes.measure import sampling_fit as draws
 from probes.measure import knowledge
 from probes.measure import variety
-from probes.measure.decoding import greedy
+from probes.measure.greedy import generate_greedy
 from probes.data.questions import built_in_questions
 from probes.schema.sampling import NEAR_GREEDY, WIDE_HOT, Sampling
 
 model, story = probes.load("embedded"), "Once upon a time,"
 few = Sampling(temperature=1.4, top_k=5)
-texts = greedy(model, [story], 20)
+texts = generate_greedy(model, [story], 20)
 
 
 def first(count):
-    draws.first_tokens(model, story, WIDE_HOT, count=count, seed=1, likeliest=256)
+    draws.fit_first_tokens(model, story, WIDE_HOT, count=count, seed=1, most_likely=256)
 
 
 def whole(count):
-    draws.first_tokens(model, story, WIDE_HOT, count=count, seed=1)
+    draws.fit_first_tokens(model, story, WIDE_HOT, count=count, seed=1)
 
 
 def pairs(count):
-    draws.token_pairs(model, story, few, count=count, seed=1)
+    draws.fit_token_pairs(model, story, few, count=count, seed=1)
 
 
 def samples(count):
-    variety.of_samples(model, [story, "Once"], WIDE_HOT, samples=count, length=20, seed=1)
+    variety.measure_variety(model, [story, "Once"], WIDE_HOT, samples=count, length=20, seed=1)
 
 
 def runs(count):
-    variety.runs_that_reproduce(model, texts, NEAR_GREEDY, runs=count, seed=1)
+    variety.count_reproductions(model, texts, NEAR_GREEDY, runs=count, seed=1)
 
 
 def answers(count):
     for seed in range(count):
-        knowledge.drawn(model, built_in_questions(), WIDE_HOT, seed)
+        knowledge.sample_answers(model, built_in_questions(), WIDE_HOT, seed)
 
 
 def peak(draw, count):

@@ -1,0 +1,163 @@
+"""Generate greedy and beam-search texts, and measure how likely and how stable they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from probes.engines.session_cache import once_per_session
+from probes.schema.evidence.texts import BeamSearch
+from probes.schema.sampling import UNPENALIZED, Sampling
+from probes.stats.rounding import largest_change
+from probes.stats.sampling_reference import log_probabilities
+from probes.stats.text_probability import path_log_probability
+
+if TYPE_CHECKING:
+    from probes.engines.base import Generation, Prompt
+    from probes.engines.base import LogitsEngine as Model
+
+
+@once_per_session
+def generate_greedy(model: Model, prompts: Sequence[Prompt], length: int) -> list[Generation]:
+    """Generate greedy texts with the raw logits of each step in one batch, once a session.
+
+    >>> from probes import load
+    >>> generate_greedy(load("embedded"), ["The capital of Japan is"], 20)[0].logits.shape
+    torch.Size([1, 20, 32000])
+    """
+    return model.generate_batch(
+        prompts, max_new_tokens=length, do_sample=False, output_logits=True, **UNPENALIZED
+    )
+
+
+def truncate(generation: Generation, length: int, model: Model) -> Generation:
+    """Truncate a greedy text to what a shorter run gives.
+
+    >>> from probes import load
+    >>> model = load("embedded")
+    >>> truncate(generate_greedy(model, ["The capital of Japan is"], 20)[0], 2, model).text
+    'Tokyo.'
+    """
+    ids = [row[:length] for row in generation.ids]
+    return replace(
+        generation,
+        ids=ids,
+        texts=[model.decode(row, skip_special_tokens=True) for row in ids],
+        logits=None if generation.logits is None else generation.logits[:, :length],
+    )
+
+
+def step_logits(generation: Generation) -> torch.Tensor:
+    """Return the raw logits along the first text of a generation: (tokens, vocabulary), float32.
+
+    Raises:
+        ValueError: if the generation was made without `output_logits`.
+    """
+    if generation.logits is None:
+        raise ValueError("this generation was made without output_logits")
+    return generation.logits[0, : len(generation.ids[0])]
+
+
+def count_steps_without_tie(generation: Generation) -> int:
+    """Count the tokens of a greedy text before two first tie as the most likely."""
+    best = step_logits(generation).topk(2, dim=-1).values
+    ties = (best[:, 0] == best[:, 1]).nonzero()
+    return int(ties[0]) if len(ties) else len(best)
+
+
+def probability_of_greedy(generation: Generation, sampling: Sampling) -> float:
+    """Return the exact probability that sampling reproduces a greedy text.
+
+    >>> from probes import load
+    >>> text = generate_greedy(load("embedded"), ["The capital of Japan is"], 20)[0]
+    >>> probability_of_greedy(text, Sampling(temperature=0.01, top_k=1))
+    1.0
+    """
+    steps = log_probabilities(step_logits(generation), sampling)
+    return math.exp(path_log_probability(steps, generation.ids[0]))
+
+
+def log_likelihood(model: Model, prompt: Prompt, ids: Sequence[int]) -> float:
+    """Return the log-probability of a continuation under the model itself, in nats.
+
+    >>> from probes import load
+    >>> log_likelihood(load("embedded"), "The capital of Japan is", [11790]) < 0
+    True
+    """
+    return path_log_probability(log_probabilities(_logits_along(model, prompt, ids)), ids)
+
+
+@once_per_session
+def search_beams(model: Model, prompt: Prompt, beams: int, length: int) -> BeamSearch:
+    """Search for a likely text of exactly `length` tokens, once a session.
+
+    >>> from probes import load
+    >>> search_beams(load("embedded"), "The capital of Japan is", beams=1, length=4).rows
+    4
+    """
+    before = model.cost.rows
+    generation = model.generate(
+        prompt,
+        num_beams=beams,
+        do_sample=False,
+        max_new_tokens=length,
+        min_new_tokens=length,
+        **UNPENALIZED,
+    )
+    rows = model.cost.rows - before
+    return BeamSearch(
+        beams=beams,
+        text=generation.text,
+        log_probability=log_likelihood(model, generation.prompt_ids, generation.ids[0]),
+        rows=rows,
+    )
+
+
+@dataclass(frozen=True)
+class RecomputedText:
+    """How a greedy text's logits change when they are computed in one forward pass.
+
+    Attributes:
+        largest_change: largest change of a logit among each step's five most likely tokens.
+        smallest_margin: smallest distance of a step's two largest logits.
+        flips: steps whose most likely token changes.
+        near_ties: steps whose margin is within twice the largest change.
+    """
+
+    largest_change: float
+    smallest_margin: float
+    flips: int
+    near_ties: int
+
+
+def recompute_text(model: Model, generation: Generation) -> RecomputedText:
+    """Compute a greedy text's logits in one pass over prompt and text.
+
+    >>> from probes import load
+    >>> text = generate_greedy(load("embedded"), ["The capital of Japan is"], 20)[0]
+    >>> recompute_text(load("embedded"), text).flips
+    0
+    """
+    steps = step_logits(generation)
+    again = _logits_along(model, generation.prompt_ids, generation.ids[0])
+    change = largest_change(steps, again)
+    best = steps.topk(2, dim=-1).values
+    margins = best[:, 0] - best[:, 1]
+    return RecomputedText(
+        largest_change=change,
+        smallest_margin=float(margins.min()),
+        flips=int((steps.argmax(-1) != again.argmax(-1)).sum()),
+        near_ties=int((margins <= 2 * change).sum()),
+    )
+
+
+def _logits_along(model: Model, prompt: Prompt, ids: Sequence[int]) -> torch.Tensor:
+    """Return the logits that each token of a continuation is chosen from: (ids, vocabulary)."""
+    first = model.logits(prompt)[-1:]
+    if len(ids) < 2:
+        return first
+    return torch.cat([first, model.logits_after(prompt, [ids[:-1]])[0]])

@@ -1,0 +1,274 @@
+"""Compare the library's temperature, top-k, top-p and min-p with their reference definitions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from scipy import stats
+
+from probes.engines.session_cache import once_per_session
+from probes.engines.transformers import warpers
+from probes.measure.greedy import generate_greedy, step_logits
+from probes.schema.evidence.distributions import EntropyCurve, NucleusSizes
+from probes.schema.sampling import UNPENALIZED, Sampling
+from probes.stats import sampling_reference as reference
+
+if TYPE_CHECKING:
+    from probes.engines.base import LogitsEngine as Model
+    from probes.engines.base import Prompt
+
+EDGE = 1e-5
+"""How near to a filter's edge, in probability, float32 sums cannot tell the sides apart."""
+
+TEMPERATURES = (0.2, 0.4, 0.7, 1.0, 1.4, 1.6, 2.5, 4.0)
+
+
+# --- a sampled text and the filters that it was sampled through ----------------------------------
+
+
+@dataclass(frozen=True)
+class ScoredSample:
+    """A text sampled through `generate`, and what it was sampled from.
+
+    Attributes:
+        ids: new token ids.
+        text: those ids decoded.
+        logits: (tokens, vocabulary), float32, of the model.
+        scores: (tokens, vocabulary), float32, after the library's filters.
+    """
+
+    ids: list[int]
+    text: str
+    logits: torch.Tensor
+    scores: torch.Tensor
+
+
+@once_per_session
+def sample_with_scores(
+    model: Model, prompt: Prompt, length: int, seed: int, **arguments: Any
+) -> ScoredSample:
+    """Sample a text through `generate`, once a session.
+
+    Args:
+        model: the target.
+        prompt: the prompt.
+        length: new tokens, unless an end comes first.
+        seed: of the draw.
+        **arguments: sampling settings of `generate`; others keep its defaults.
+
+    >>> from probes import load
+    >>> prompt = "The capital of Japan is"
+    >>> text = sample_with_scores(load("embedded"), prompt, 3, seed=0, top_k=5)
+    >>> int(text.scores[0].isfinite().sum())
+    5
+    """
+    generation = model.generate(
+        prompt,
+        seed=seed,
+        max_new_tokens=length,
+        do_sample=True,
+        output_logits=True,
+        output_scores=True,
+        **(UNPENALIZED | arguments),
+    )
+    if generation.logits is None or generation.scores is None:
+        raise ValueError("generate returned no logits or no scores")
+    new = generation.ids[0]
+    logits, scores = (each[0, : len(new)] for each in (generation.logits, generation.scores))
+    return ScoredSample(new, generation.text, logits, scores)
+
+
+def probability_kept(sample: ScoredSample, temperature: float) -> float:
+    """Return the share of the tempered distribution that the filters kept at the first step."""
+    tempered = reference.temperature(sample.logits[0].double(), temperature)
+    return float(tempered.softmax(dim=-1)[sample.scores[0].isfinite()].sum())
+
+
+@dataclass(frozen=True)
+class FilterStep:
+    """What the library's filters kept of the logits at one step, and what they should.
+
+    Attributes:
+        kept: tokens the library kept.
+        fewest: tokens the reference keeps with top_p slightly lower and min_p slightly higher.
+        most: the same with top_p slightly higher and min_p slightly lower; between the two only
+            rounding decides.
+        likeliest: whether no dropped token is likelier than a kept one.
+        largest_error: largest difference between a kept score and the logit over the temperature,
+            relative to the largest of them.
+    """
+
+    kept: int
+    fewest: int
+    most: int
+    likeliest: bool
+    largest_error: float
+
+    @property
+    def as_expected(self) -> bool:
+        """Whether the library followed the settings, to within rounding."""
+        return not self.describe_errors()
+
+    def describe_errors(self) -> str:
+        """Describe where the library did not follow the settings; empty if it did.
+
+        >>> step = FilterStep(kept=6, fewest=5, most=5, likeliest=True, largest_error=0.0)
+        >>> step.describe_errors()
+        'tokens kept: 6, not 5'
+        """
+        right = str(self.fewest) if self.fewest == self.most else f"{self.fewest} to {self.most}"
+        wrong = []
+        if not self.fewest <= self.kept <= self.most:
+            wrong.append(f"tokens kept: {self.kept}, not {right}")
+        if not self.likeliest:
+            wrong.append("a dropped token is likelier than a kept one")
+        if not self.largest_error < EDGE:
+            wrong.append(f"a score is off by {self.largest_error:.2g} of the largest")
+        return "; ".join(wrong)
+
+
+def compare_filters(
+    logits: torch.Tensor, scores: torch.Tensor, sampling: Sampling
+) -> list[FilterStep]:
+    """Compare filtered scores with what the reference makes of the same logits.
+
+    Every filter keeps the most likely tokens and differs only in their number; so a step is
+    described by the number kept, whether they are the most likely, and whether their scores are
+    right. Which of two equally likely tokens is dropped is left to the library.
+
+    Args:
+        logits: (steps, vocabulary), of the model.
+        scores: (steps, vocabulary), after the library's filters; -inf where a token is dropped.
+        sampling: the settings they should follow.
+
+    >>> logits = torch.tensor([[3.0, 2.0, 1.0]])
+    >>> scores = torch.tensor([[3.0, 2.0, -torch.inf]])
+    >>> compare_filters(logits, scores, Sampling(top_k=2))[0].as_expected
+    True
+    """
+    tempered = reference.temperature(logits, sampling.temperature)
+    fewest, most = (
+        reference.count_kept(reference.apply_filters(logits, _move_edges(sampling, by)))
+        for by in (-EDGE, EDGE)
+    )
+    keep = scores.isfinite()
+    least_kept = tempered.masked_fill(~keep, torch.inf).amin(dim=-1)
+    most_dropped = tempered.masked_fill(keep, -torch.inf).amax(dim=-1)
+    scale = tempered.masked_fill(~keep, 0.0).abs().amax(dim=-1).clamp_min(1.0)
+    error = (scores - tempered).masked_fill(~keep, 0.0).abs().amax(dim=-1) / scale
+    columns = (keep.sum(dim=-1), fewest, most, least_kept >= most_dropped, error)
+    return [FilterStep(*step) for step in zip(*(each.tolist() for each in columns), strict=True)]
+
+
+def _move_edges(sampling: Sampling, by: float) -> Sampling:
+    """Move both masses slightly: fewer tokens are kept if negative."""
+    top_p, min_p = sampling.top_p, sampling.min_p
+    return replace(
+        sampling,
+        top_p=None if top_p is None else min(max(top_p + by, 1e-12), 1.0),
+        min_p=None if min_p is None else min(max(min_p - by, 0.0), 1.0),
+    )
+
+
+# --- top-p ---------------------------------------------------------------------------------------
+
+
+class Nuclei(NucleusSizes):
+    """Nucleus sizes and entropies of the steps of greedy texts, by the library's own filter."""
+
+    rank_correlation: float
+    """Spearman's, between the two."""
+
+    @property
+    def entropy_range(self) -> float:
+        """Interquartile range of the entropies, in nats: one odd step does not count."""
+        return float(stats.iqr(self.entropies))
+
+
+def measure_nuclei(model: Model, prompts: Sequence[Prompt], length: int, p: float) -> Nuclei:
+    """Measure nucleus sizes along greedy texts, from the lowest entropy to the highest.
+
+    >>> from probes import load
+    >>> measure_nuclei(load("embedded"), ["The capital of Japan is"], 20, 0.9).rank_correlation > 0
+    True
+    """
+    logits = torch.cat([step_logits(text) for text in generate_greedy(model, prompts, length)])
+    entropies = reference.entropy(reference.log_probabilities(logits))
+    order = entropies.argsort()
+    sizes = reference.count_kept(warpers.top_p(logits, p))[order]
+    correlation = stats.spearmanr(entropies[order].numpy(), sizes.numpy()).statistic
+    return Nuclei(
+        p=p,
+        entropies=entropies[order].tolist(),
+        sizes=sizes.tolist(),
+        rank_correlation=float(correlation),
+    )
+
+
+# --- temperature ---------------------------------------------------------------------------------
+
+
+class TemperatureEffect(EntropyCurve):
+    """How a distribution changes with the temperature, by the library's own filter."""
+
+    ranking_changes: int
+    """Tokens whose rank differs between the raw logits and any temperature, ties left out."""
+    cold: float
+    """A temperature so low that the second token is e^40 times less likely than the first."""
+    greedy_share_when_cold: float
+    """Probability of the most likely token, and its ties, there."""
+    hot: float
+    """A temperature a million times the logits' spread."""
+    distance_from_uniform_when_hot: float
+    """Largest deviation from 1 / vocabulary there, relative to it."""
+
+    @property
+    def rises_strictly(self) -> bool:
+        """Whether every entropy is larger than the one before.
+
+        The first ones of a very sharp distribution may round to 0.
+        """
+        steps = zip(self.entropies, self.entropies[1:], strict=False)
+        return self.entropies[-1] > 0 and all(a < b or a == b == 0 for a, b in steps)
+
+
+def measure_temperature_effect(logits: torch.Tensor) -> TemperatureEffect:
+    """Apply a grid of temperatures, a very low and a very high one to a distribution.
+
+    Args:
+        logits: (vocabulary,), not all equal; tokens at -inf are left out.
+
+    >>> found = measure_temperature_effect(torch.tensor([1.0, 2.0, 4.0]))
+    >>> found.rises_strictly, found.ranking_changes
+    (True, 0)
+    """
+    logits = logits[logits.isfinite()].double()
+    first = logits.max()
+    second = logits[logits < first].max()  # in half precision the two best may tie
+    cold = float(first - second) / 40
+    hot = 1e6 * float(first - logits.min())
+
+    def apply(temperature: float) -> torch.Tensor:
+        return warpers.temperature(logits.unsqueeze(0), temperature)[0]
+
+    tempered = [apply(temperature) for temperature in TEMPERATURES]
+    return TemperatureEffect(
+        temperatures=[*TEMPERATURES],
+        entropies=[float(reference.entropy(x.log_softmax(dim=-1))) for x in tempered],
+        ranking_changes=sum(_count_ranking_changes(logits, x) for x in tempered),
+        cold=cold,
+        greedy_share_when_cold=float(apply(cold).softmax(dim=-1)[logits == first].sum()),
+        hot=hot,
+        distance_from_uniform_when_hot=float(
+            (apply(hot).softmax(dim=-1) * len(logits) - 1).abs().max()
+        ),
+    )
+
+
+def _count_ranking_changes(logits: torch.Tensor, tempered: torch.Tensor) -> int:
+    """Count the tokens that rank below one that was less likely before."""
+    in_order = tempered[logits.argsort(descending=True, stable=True)]
+    return int((in_order[1:] > in_order[:-1]).sum())
