@@ -90,7 +90,9 @@ class AnswerProbability:
 
     def upper(self, sampling: Sampling) -> Floats:
         """Return the greatest probability of a right answer: (questions,)."""
-        return np.maximum(self.lower(sampling), 1 - self.wrong[self.settings.index(sampling)])
+        not_wrong = 1 - self.wrong[self.settings.index(sampling)]
+        found: Floats = np.maximum(self.lower(sampling), not_wrong)
+        return found
 
     def mean(self, sampling: Sampling) -> Bounds:
         """Return the expected share of right answers."""

@@ -22,7 +22,7 @@ from probes.stats import sampling_reference
 from probes.stats.answer_matching import MatchState
 
 if TYPE_CHECKING:
-    from probes.measure.knowledge import Prefix
+    from probes.measure.knowledge import Floats, Prefix
 
 VOCAB_SIZE, LENGTH, PROMPTS, END = 5, 4, 2, 3
 SETTINGS = (
@@ -67,12 +67,12 @@ def enumerate_right(sampling: Sampling, number: int) -> float:
 
 
 @pytest.fixture(scope="module")
-def truth() -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def truth() -> Floats:
     rows = [[enumerate_right(each, number) for number in range(PROMPTS)] for each in SETTINGS]
     return np.array(rows)
 
 
-def test_whole_tree_gives_the_exact_probability(truth: np.ndarray) -> None:  # type: ignore[type-arg]
+def test_whole_tree_gives_the_exact_probability(truth: Floats) -> None:
     found = follow_continuations(
         step, match, PROMPTS, SETTINGS, length=LENGTH, width=9999, min_probability=0.0
     )
@@ -82,7 +82,7 @@ def test_whole_tree_gives_the_exact_probability(truth: np.ndarray) -> None:  # t
 
 @pytest.mark.parametrize("width", [1, 2, 5, 20])
 @pytest.mark.parametrize("least", [0.0, 0.01])
-def test_bounds_of_a_cut_tree_enclose_it(width: int, least: float, truth: np.ndarray) -> None:  # type: ignore[type-arg]
+def test_bounds_of_a_cut_tree_enclose_it(width: int, least: float, truth: Floats) -> None:
     found = follow_continuations(
         step, match, PROMPTS, SETTINGS, length=LENGTH, width=width, min_probability=least
     )

@@ -54,8 +54,8 @@ def test_limit_is_bandwidth_over_bytes(model: Model, monkeypatch: pytest.MonkeyP
     assert prefill.bytes_per_token == weights / 12
     # For the second, third and fourth token the cache holds 7, 8 and 9 positions.
     assert decode.bytes_per_token == weights / 2 + 2048 * 8
-    assert decode.limit == pytest.approx(1e9 / decode.bytes_per_token)
-    assert decode.share == pytest.approx((decode.per_second or 0) / decode.limit)
+    assert decode.limit == pytest.approx(1e9 / (weights / 2 + 2048 * 8))
+    assert decode.share == pytest.approx((decode.per_second or 0) / (decode.limit or 0))
 
 
 def test_counted_cache_is_the_real_one(model: Model) -> None:
