@@ -1,4 +1,4 @@
-"""Throughput is measured where it is asked for: it takes the machine for itself."""
+"""Measure throughput only on request: it needs the machine for itself."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 
 
 def pytest_ignore_collect(config: pytest.Config) -> bool | None:
-    """Collect nothing here unless this folder is named, or the marker."""
+    """Collect these tests only if the folder or the marker is on the command line."""
     marked = re.search(r"\bthroughput\b", config.option.markexpr or "")
     places = [config.invocation_params.dir / arg.partition("::")[0] for arg in config.args]
     named = any(place.resolve().is_relative_to(HERE) for place in places)
@@ -30,7 +30,7 @@ def pytest_ignore_collect(config: pytest.Config) -> bool | None:
 
 @pytest.fixture
 def repeat(benchmark: BenchmarkFixture) -> Repeat:
-    """Repeats under pytest-benchmark's clock, so that its own table shows the same runs."""
+    """Repeat by pytest-benchmark, so that its table shows the same runs."""
     if benchmark.disabled:
         pytest.skip(
             "pytest-benchmark is switched off, as under pytest-xdist: nothing is measured; "

@@ -1,11 +1,10 @@
-"""How often a drawn claim fails although nothing is wrong: many runs, each under a fresh seed.
+"""Count how often checks that sample fail although nothing is wrong.
 
-    python -m tests.benchmarks.false_alarms 500
+    python -m tests.benchmarks.false_alarms [RUNS [FIRST_SEED]]
 
-decides every check that draws, each time in another order. Runs take turns at one thread and at
-all, and every twentieth is shared out to two workers of pytest-xdist, where that is installed. A
-second number is the first seed, so that several processes, or environments with another
-transformers, can share the work.
+Every check that samples is decided on the embedded model under a new seed each time, and in another
+order: with one thread and with all in turn, every twentieth time with two workers of pytest-xdist,
+where that is installed. With other first seeds, several processes can share the work.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import io
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,32 +29,27 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 WORKERS_EVERY = 20
-"""One run of so many is shared out to workers: each of those loads everything anew."""
+"""One run of so many uses workers, which load everything again."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """How one run is made.
-
-    Attributes:
-        threads: of torch.
-        workers: processes that share the checks; 0 for this one alone.
-    """
+    """How one run is made: threads of torch, and processes that share the checks."""
 
     threads: int
     workers: int = 0
 
     def __str__(self) -> str:
-        """In words."""
+        """Return a short description."""
         if self.workers:
             return f"{self.workers} workers"
         return f"{self.threads} thread{'s' * (self.threads > 1)}"
 
 
-def setup(number: int, all_threads: int) -> Setup:
-    """How the run of a number is made.
+def choose_setup(number: int, all_threads: int) -> Setup:
+    """Return the setup of a run.
 
-    >>> [str(setup(number, 2)) for number in (0, 1, 19)]
+    >>> [str(choose_setup(number, 2)) for number in (0, 1, 19)]
     ['1 thread', '2 threads', '2 workers']
     """
     if number % WORKERS_EVERY == WORKERS_EVERY - 1 and find_spec("xdist") is not None:
@@ -62,51 +57,53 @@ def setup(number: int, all_threads: int) -> Setup:
     return Setup((1, all_threads)[number % 2])
 
 
-def alarm(seed: int, how: Setup) -> str:
-    """What pytest printed, if a check failed under a seed; empty if all held.
+def find_alarm(seed: int, setup: Setup) -> str:
+    """Return what pytest printed if a check failed under a seed; empty if all held.
 
     Without workers the model stays loaded between calls.
     """
     arguments = [str(ROOT / "tests" / "claims"), "-q", "--no-header", "--no-report", "--tb=line"]
-    arguments += ["-p", "tests.benchmarks.drawn", "--seed", str(seed)]
+    arguments += ["-p", "tests.benchmarks.only_seeded", "--seed", str(seed)]
     arguments += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # probes is imported by then
-    code, output = _in_workers(arguments, how) if how.workers else _here(arguments, how)
+    run = _run_in_workers if setup.workers else _run_here
+    code, output = run(arguments, setup)
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        sys.exit(f"seed {seed}, {how}: the checks could not be run:\n{output}")
+        sys.exit(f"seed {seed}, {setup}: the checks could not be run:\n{output}")
     return output if code else ""
 
 
-def _here(arguments: Sequence[str], how: Setup) -> tuple[int, str]:
-    torch.set_num_threads(how.threads)
+def _run_here(arguments: Sequence[str], setup: Setup) -> tuple[int, str]:
+    torch.set_num_threads(setup.threads)
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
         code = pytest.main([*arguments])
     return int(code), output.getvalue()
 
 
-def _in_workers(arguments: Sequence[str], how: Setup) -> tuple[int, str]:
-    command = [sys.executable, "-m", "pytest", *arguments, "-n", str(how.workers)]
+def _run_in_workers(arguments: Sequence[str], setup: Setup) -> tuple[int, str]:
+    command = [sys.executable, "-m", "pytest", *arguments, "-n", str(setup.workers)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
 
 
 def main() -> None:
-    """Count the alarms, and print each one's seed and what failed."""
+    """Count the alarms, and print the seed and output of each."""
     runs = max(1, int(sys.argv[1])) if len(sys.argv) > 1 else 500
     first = int(sys.argv[2]) if len(sys.argv) > 2 else 0
     all_threads = torch.get_num_threads()
-    made, alarmed = dict[str, int](), dict[int, str]()
+    setups, alarms = Counter[str](), dict[int, str]()
     start = time.perf_counter()
     for number in range(runs):
-        how = setup(number, all_threads)
-        if output := alarm(first + number, how):
-            alarmed[first + number] = output
+        setup = choose_setup(number, all_threads)
+        if output := find_alarm(first + number, setup):
+            alarms[first + number] = output
             print(output, file=sys.stderr)
-        made[str(how)] = made.get(str(how), 0) + 1
-        shown = ", ".join(f"{count} with {name}" for name, count in made.items())
-        seconds = time.perf_counter() - start
-        line = f"transformers {transformers.__version__}, {number + 1} runs ({shown}): "
-        line += f"{len(alarmed)} alarms in {seconds:.0f} s, under seeds {[*alarmed]}"
+        setups[str(setup)] += 1
+        counts = ", ".join(f"{count} with {name}" for name, count in setups.items())
+        line = (
+            f"transformers {transformers.__version__}, {number + 1} runs ({counts}): "
+            f"{len(alarms)} alarms in {time.perf_counter() - start:.0f} s, under seeds {[*alarms]}"
+        )
         print(line, file=sys.stderr, flush=True)
     print(line)
 

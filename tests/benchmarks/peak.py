@@ -1,8 +1,8 @@
-"""The most memory that a command takes: deciding the claims takes less than 2 GB.
+"""Run a command and print its peak memory: deciding the claims takes less than 2 GB.
 
     python -m tests.benchmarks.peak pytest tests/claims
 
-ends with the command's exit code, or with 1 where it held 2 GB or more at once. POSIX alone tells.
+The exit code is the command's, or 1 if it took 2 GB or more at once. POSIX only.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ LIMIT = 2e9
 
 
 def main() -> int:
-    """Run a command, and say what it took."""
+    """Run a command, and print its peak memory."""
     code = subprocess.run(sys.argv[1:], check=False).returncode
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit

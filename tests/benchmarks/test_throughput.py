@@ -1,4 +1,4 @@
-"""How fast a target is: measured and recorded, never judged.
+"""Measure and record throughput; never judge it.
 
 pytest tests/benchmarks --report-dir throughput
 """
@@ -27,11 +27,11 @@ pytestmark = [
 
 BATCHES = (1, 8, 32, 128)
 CACHES = {"dynamic": ("dynamic", False), "static": ("static", False), "compiled": ("static", True)}
-WAYS = ("loop", "num_return_sequences", "continuous batching")
+METHODS = ("loop", "num_return_sequences", "continuous batching")
 
 
 def assert_measured(rate: Rate) -> None:
-    """Something was measured, or a reason says why not. How fast it was is nobody's fault."""
+    """Skip with the reason if there is no rate; any rate passes."""
     if rate.per_second is None:
         pytest.skip(rate.reason)
     assert rate.reason == ""
@@ -41,30 +41,30 @@ def assert_measured(rate: Rate) -> None:
     assert math.isfinite(rate.high)
 
 
-def test_memory_is_copied(model: Model, repeat: Repeat, rates: list[Rate]) -> None:
+def test_copy_is_measured(model: Model, repeat: Repeat, rates: list[Rate]) -> None:
     rates.append(throughput.measure_copy(model, throughput.choose_workload(model), repeat))
     assert_measured(rates[0])
 
 
 @pytest.mark.parametrize("cache", CACHES)
 @pytest.mark.parametrize("batch", BATCHES)
-def test_a_prompt_is_read_and_continued(
+def test_prefill_and_decode_are_measured(
     model: Model, repeat: Repeat, rates: list[Rate], batch: int, cache: str
 ) -> None:
     kind, compiled = CACHES[cache]
-    sizes = throughput.choose_workload(model)
+    workload = throughput.choose_workload(model)
     rates += throughput.measure_generation(
-        model, batch, sizes, cache=kind, compiled=compiled, repeat=repeat
+        model, batch, workload, cache=kind, compiled=compiled, repeat=repeat
     )
     assert [rate.what for rate in rates] == ["prefill", "decode"]
     for rate in rates:
         assert_measured(rate)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_one_prompt_is_continued_many_times(
-    model: Model, repeat: Repeat, rates: list[Rate], way: str
+@pytest.mark.parametrize("method", METHODS)
+def test_continuations_are_measured(
+    model: Model, repeat: Repeat, rates: list[Rate], method: str
 ) -> None:
-    sizes = throughput.choose_workload(model)
-    rates.append(throughput.measure_continuations(model, way, sizes, repeat))
+    workload = throughput.choose_workload(model)
+    rates.append(throughput.measure_continuations(model, method, workload, repeat))
     assert_measured(rates[0])
