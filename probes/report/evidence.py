@@ -1,12 +1,13 @@
-"""How a value is shown: decided here from its shape, drawn by the templates.
+"""How the page displays a value of evidence that has no picture.
 
-A number, a word, a long text, a row of pieces, a table, or, where nothing else fits, JSON.
+A number, a word, a long text, a row of pieces, a table, or else JSON.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from probes.schema.record import Verdict
@@ -25,49 +26,49 @@ LONG_LIST = 60
 """Items; a longer list or table is folded."""
 
 LARGE_NUMBER = 1_000_000
-"""From here on digits are grouped; below lie token ids, which are names more than numbers."""
+"""The first number with grouped digits; smaller ones may be token ids, which are names."""
 
 LARGEST_TABLE = 1000
-"""Rows; a longer table is shown as JSON, a line a row, so that the page stays quick."""
+"""Rows; a longer table is displayed as JSON, so that the page stays quick."""
 
-MOST_AT_A_GLANCE = 5
+MOST_SHORT_VALUES = 5
 """Values in a line."""
 
 BROKEN = (Verdict.FAILS, Verdict.ERROR)
-"""Verdicts that stand at the top of the page, with their evidence open."""
+"""Verdicts at the top of the page, with their evidence open."""
 
 Kind = Literal["number", "constant", "word", "key", "text", "list", "table", "json"]
 
 
 @dataclass(frozen=True)
-class Shown:
-    """One value, ready to be drawn."""
+class DisplayValue:
+    """One value, as the templates draw it."""
 
     kind: Kind
     text: str = ""
-    """The value, for all but lists and tables; of a constant its name: `yes`, `no` or `none`."""
+    """The value, unless it is a list or table; of a constant `yes`, `no` or `none`."""
     exact: str = ""
-    """Of a number shown shorter: all its digits."""
-    items: tuple[Shown, ...] = ()
-    """Of a list: its members."""
+    """All digits of a number that is shortened."""
+    items: tuple[DisplayValue, ...] = ()
+    """The members of a list."""
     header: tuple[str, ...] = ()
-    """Of a table: its columns' names, if they have any."""
-    rows: tuple[tuple[Shown, ...], ...] = ()
-    """Of a table: its cells."""
+    """The names of a table's columns, if they have any."""
+    rows: tuple[tuple[DisplayValue, ...], ...] = ()
+    """The cells of a table."""
     size: tuple[int, str] | None = None
-    """How much is folded: a number and what of; None for what is short enough to stand open."""
+    """How much is folded, a number and a noun; None for what is short enough to be open."""
 
 
 @dataclass(frozen=True)
-class Matrix:
-    """Checks with evidence of the same names and short values: one table, a check a row."""
+class CheckTable:
+    """Checks with evidence of the same names and short values: a check a row."""
 
     header: tuple[str, ...]
-    rows: tuple[tuple[Check, tuple[Shown, ...]], ...]
+    rows: tuple[tuple[Check, tuple[DisplayValue, ...]], ...]
 
 
-def show(value: JsonValue) -> Shown:
-    """How to show a value.
+def show(value: JsonValue) -> DisplayValue:
+    """Return how to display a value.
 
     >>> show(0.30000000000000004).text, show(["<s>", "▁The"]).kind, show([{"id": 1}]).header
     ('0.3', 'list', ('id',))
@@ -81,22 +82,22 @@ def show(value: JsonValue) -> Shown:
     return _scalar(value)
 
 
-def matrix(checks: Sequence[Check]) -> Matrix | None:
-    """Several checks as one table, if they are alike and their values short; else None."""
+def tabulate(checks: Sequence[Check]) -> CheckTable | None:
+    """Return several checks as one table; None if their evidence differs or is long."""
     if len(checks) < 2 or len({tuple(check.values) for check in checks}) != 1:
         return None
     rows = tuple((check, tuple(show(value) for value in check.values.values())) for check in checks)
     if any(not _is_short(cell) for _, cells in rows for cell in cells):
         return None
-    return Matrix(header=tuple(checks[0].values), rows=rows)
+    return CheckTable(header=tuple(checks[0].values), rows=rows)
 
 
-def glance(claim: ClaimRecord) -> tuple[tuple[str, Shown], ...]:
-    """What a broken claim rests on, in one line: the short values of its first broken check.
+def list_short_values(claim: ClaimRecord) -> tuple[tuple[str, DisplayValue], ...]:
+    """Return the short values of a claim's first broken check, for one line.
 
     >>> from probes.schema.record import Check, ClaimRecord, Verdict
     >>> wrong = Check(name="a", verdict=Verdict.FAILS, values={"new_tokens": 14, "table": [[1]]})
-    >>> [name for name, _ in glance(ClaimRecord(
+    >>> [name for name, _ in list_short_values(ClaimRecord(
     ...     id="a", section="A", title="A.", status="ours", evidence=(wrong,)))]
     ['new_tokens']
     """
@@ -104,43 +105,43 @@ def glance(claim: ClaimRecord) -> tuple[tuple[str, Shown], ...]:
     values = next((check.values for check in broken), {})
     shown = ((name, show(value)) for name, value in values.items())
     short = [(name, value) for name, value in shown if _is_short(value) and _fits(value)]
-    return tuple(short[:MOST_AT_A_GLANCE])
+    return tuple(short[:MOST_SHORT_VALUES])
 
 
-def is_told(claim: ClaimRecord) -> bool:
-    """Whether a claim's checks say nothing that the claim does not say itself."""
+def repeats_claim(claim: ClaimRecord) -> bool:
+    """Whether the checks say only what their claim says."""
     return all(not check.values and check.reason == claim.reason for check in claim.evidence)
 
 
-def _text(text: str) -> Shown:
+def _text(text: str) -> DisplayValue:
     if len(text) > LONG_TEXT or text.count("\n") > 3:
-        return Shown("text", text, size=(len(text), "character"))
-    return Shown("word", text)
+        return DisplayValue("text", text, size=(len(text), "character"))
+    return DisplayValue("word", text)
 
 
-def _scalar(value: JsonValue) -> Shown:
+def _scalar(value: JsonValue) -> DisplayValue:
     if isinstance(value, bool) or value is None:
-        return Shown("constant", {True: "yes", False: "no", None: "none"}[value])
+        return DisplayValue("constant", {True: "yes", False: "no", None: "none"}[value])
     if isinstance(value, float):
         short, exact = f"{value:.6g}", repr(value)
-        return Shown("number", short, exact=exact if exact != short else "")
+        return DisplayValue("number", short, exact=exact if exact != short else "")
     grouped = isinstance(value, int) and abs(value) >= LARGE_NUMBER
-    return Shown("number", f"{value:,}" if grouped else str(value))
+    return DisplayValue("number", f"{value:,}" if grouped else str(value))
 
 
-def _mapping(value: dict[str, JsonValue]) -> Shown:
-    """A dict as a table: of its keys and values, or of rows if its values are dicts."""
+def _mapping(value: dict[str, JsonValue]) -> DisplayValue:
+    """Return a table of keys and values, or of rows if the values are dicts."""
     inner = list(value.values())
     rows = [item for item in inner if isinstance(item, dict)]
     if inner and len(rows) == len(inner):
         return _table(rows, value, names=list(value))
     if _all_scalar(inner) or len(inner) <= LONG_LIST:
-        rows_of_two = tuple((Shown("key", key), show(item)) for key, item in value.items())
-        return Shown("table", rows=rows_of_two, size=_folded(len(inner), "entry"))
+        rows_of_two = tuple((DisplayValue("key", key), show(item)) for key, item in value.items())
+        return DisplayValue("table", rows=rows_of_two, size=_folded(len(inner), "entry"))
     return _json(value)
 
 
-def _sequence(value: list[JsonValue]) -> Shown:
+def _sequence(value: list[JsonValue]) -> DisplayValue:
     if not value or _all_scalar(value):
         return _list(value)
     rows = [item for item in value if isinstance(item, dict)]
@@ -151,54 +152,50 @@ def _sequence(value: list[JsonValue]) -> Shown:
     return _json(value)
 
 
-def _list(value: list[JsonValue]) -> Shown:
+def _list(value: list[JsonValue]) -> DisplayValue:
     if len(value) > LARGEST_TABLE:
         return _json(value)
-    return Shown(
+    return DisplayValue(
         "list", items=tuple(show(item) for item in value), size=_folded(len(value), "item")
     )
 
 
-def _table(rows: list[dict[str, JsonValue]], whole: JsonValue, names: Sequence[str] = ()) -> Shown:
-    """Dicts as rows, named or not; the columns are all their keys, in the order they are met."""
+def _table(
+    rows: list[dict[str, JsonValue]], whole: JsonValue, names: Sequence[str] = ()
+) -> DisplayValue:
+    """Return dicts as rows, named or not, with a column for each key."""
     header = tuple(dict.fromkeys(key for row in rows for key in row))
     if len(rows) > LARGEST_TABLE or len(header) > LONG_LIST:
         return _json(whole)
-    empty = Shown("word")
+    empty = DisplayValue("word")
     cells = [tuple(show(row[key]) if key in row else empty for key in header) for row in rows]
     if names:
         header = ("", *header)
-        cells = [(Shown("key", name), *row) for name, row in zip(names, cells, strict=True)]
-    return Shown("table", header=header, rows=tuple(cells), size=_folded(len(rows), "row"))
+        cells = [(DisplayValue("key", name), *row) for name, row in zip(names, cells, strict=True)]
+    return DisplayValue("table", header=header, rows=tuple(cells), size=_folded(len(rows), "row"))
 
 
-def _grid(rows: list[list[JsonValue]], whole: JsonValue) -> Shown:
-    """Lists as rows. Rows of unequal length are shown one below the other, as they are."""
+def _grid(rows: list[list[JsonValue]], whole: JsonValue) -> DisplayValue:
+    """Return lists as rows, the short ones filled up."""
     if len(rows) > LARGEST_TABLE or any(len(row) > LONG_LIST for row in rows):
         return _json(whole)
     width = max(len(row) for row in rows)
-    empty = Shown("word")
+    empty = DisplayValue("word")
     cells = tuple(tuple(show(item) for item in row) + (empty,) * (width - len(row)) for row in rows)
-    return Shown("table", rows=cells, size=_folded(len(rows), "row"))
+    return DisplayValue("table", rows=cells, size=_folded(len(rows), "row"))
 
 
-def _json(value: JsonValue) -> Shown:
-    """What has no simpler shape: JSON, a member a line."""
-    text = _lines(value)
-    return Shown("json", text, size=(len(text), "character"))
-
-
-def _lines(value: JsonValue) -> str:
+def _json(value: JsonValue) -> DisplayValue:
+    """Return JSON, a member a line."""
+    dump = partial(json.dumps, ensure_ascii=False)
     if isinstance(value, list):
-        return "[\n" + ",\n".join(f"  {_compact(item)}" for item in value) + "\n]"
-    if isinstance(value, dict):
-        members = (f"  {_compact(key)}: {_compact(item)}" for key, item in value.items())
-        return "{\n" + ",\n".join(members) + "\n}"
-    return _compact(value)
-
-
-def _compact(value: JsonValue) -> str:
-    return json.dumps(value, ensure_ascii=False)
+        text = "[\n" + ",\n".join(f"  {dump(item)}" for item in value) + "\n]"
+    elif isinstance(value, dict):
+        members = (f"  {dump(key)}: {dump(item)}" for key, item in value.items())
+        text = "{\n" + ",\n".join(members) + "\n}"
+    else:
+        text = dump(value)
+    return DisplayValue("json", text, size=(len(text), "character"))
 
 
 def _all_scalar(items: Sequence[JsonValue]) -> bool:
@@ -209,17 +206,17 @@ def _all_scalar(items: Sequence[JsonValue]) -> bool:
     )
 
 
-def _is_short(shown: Shown) -> bool:
+def _is_short(shown: DisplayValue) -> bool:
     return shown.kind in ("number", "constant", "word") or (
         shown.kind == "list" and len(shown.items) <= 24
     )
 
 
-def _fits(shown: Shown) -> bool:
-    """Whether a short value leaves room for others in a line."""
+def _fits(shown: DisplayValue) -> bool:
+    """Whether other values fit beside a short one in a line."""
     return len(shown.text) <= 80 and len(shown.items) <= 12
 
 
 def _folded(number: int, noun: str) -> tuple[int, str] | None:
-    """The size of what is too long to stand open."""
+    """Return the size of what is too long to be open."""
     return (number, noun) if number > LONG_LIST else None

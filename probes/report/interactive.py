@@ -62,45 +62,6 @@ class Explorer:
 
 
 @dataclass(frozen=True)
-class AlternativeView:
-    """A token that could have come."""
-
-    text: str
-    probability: float
-    chosen: bool
-
-    @property
-    def share(self) -> str:
-        """Its probability as text."""
-        return share(self.probability)
-
-
-@dataclass(frozen=True)
-class StepView:
-    """A token of a text."""
-
-    id: int
-    text: str
-    probability: float
-    rank: int
-    margin: float
-    near_tie: bool
-    entropy: float
-    kept: int
-    alternatives: tuple[AlternativeView, ...]
-
-    @property
-    def share(self) -> str:
-        """Its probability as text."""
-        return share(self.probability)
-
-    @property
-    def level(self) -> int:
-        """Its colour: 0 is likely, 4 is not."""
-        return sum(self.probability < least for least in LEVELS)
-
-
-@dataclass(frozen=True)
 class TraceView:
     """A text to follow token by token."""
 
@@ -113,7 +74,7 @@ class TraceView:
     settings: tuple[tuple[str, str], ...]
     """The sampling settings by name; empty for greedy text."""
     prompt: str
-    steps: tuple[StepView, ...]
+    steps: list[TraceStep]
 
 
 @dataclass(frozen=True)
@@ -157,7 +118,7 @@ def traces(record: Record) -> list[TraceView]:
                     check=check.name,
                     settings=tuple((name, f"{value:g}") for name, value in settings.items()),
                     prompt=shape.trace.prompt,
-                    steps=tuple(_step(step) for step in shape.trace.steps),
+                    steps=shape.trace.steps,
                 )
             )
     return sorted(found, key=lambda trace: bool(trace.settings))
@@ -217,11 +178,20 @@ def _size(table: VocabularyTable) -> int:
         return 0
 
 
-def share(probability: float) -> str:
+def level_of(probability: float) -> int:
+    """Return the colour of a token: 0 is likely, 4 is not.
+
+    >>> level_of(0.97), level_of(0.3), level_of(0.02)
+    (0, 2, 4)
+    """
+    return sum(probability < least for least in LEVELS)
+
+
+def format_share(probability: float) -> str:
     """Return a probability as text, with three digits.
 
-    >>> share(1), share(0.98765), share(0.0123), share(0.00000123), share(0)
-    ('100%', '98.8%', '1.23%', '0.00012%', '0%')
+    >>> format_share(1), format_share(0.0123), format_share(0.00000123), format_share(0)
+    ('100%', '1.23%', '0.00012%', '0%')
     """
     percent = probability * 100
     if percent == 0 or percent >= 99.95:
@@ -241,32 +211,15 @@ def _compact(found: Distribution) -> dict[str, object]:
         "prompt": found.prompt,
         "answer": None if found.answer is None else {"id": found.answer, "rank": rank},
         "vocabulary": found.vocabulary,
-        "tokens": [[token.id, _cut(token.text)] for token in found.top],
+        "tokens": [[token.id, cut_token(token.text)] for token in found.top],
         "head": found.head,
         "step": found.step,
         "tail": found.tail,
     }
 
 
-def _step(step: TraceStep) -> StepView:
-    alternatives = tuple(
-        AlternativeView(_cut(other.text), other.probability, chosen=rank == step.rank)
-        for rank, other in enumerate(step.alternatives, start=1)
-    )
-    return StepView(
-        id=step.id,
-        text=_cut(step.text),
-        probability=step.probability,
-        rank=step.rank,
-        margin=step.margin,
-        near_tie=step.near_tie,
-        entropy=max(0.0, step.entropy),  # rounding can make it negative
-        kept=step.kept,
-        alternatives=alternatives,
-    )
-
-
-def _cut(text: str) -> str:
+def cut_token(text: str) -> str:
+    """Return a token's text, cut if it is long."""
     return text if len(text) <= LONGEST_TOKEN else text[:LONGEST_TOKEN] + "…"
 
 

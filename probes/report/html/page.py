@@ -145,7 +145,8 @@ TRANSLATED = (
 PLAIN = (
     *(mark, make_visible, say, attributes),
     *(claims.statement, claims.heading, claims.introduction, claims.method, history.history),
-    *(evidence.show, evidence.matrix, evidence.glance, evidence.is_told),
+    *(interactive.cut_token, interactive.format_share, interactive.level_of),
+    *(evidence.show, evidence.tabulate, evidence.list_short_values, evidence.repeats_claim),
     *(phrases.verdict_key, phrases.format_key, phrases.shorten_test_name, phrases.format_loading),
     *(phrases.format_versions, phrases.format_command, phrases.format_rate_range),
     *(phrases.format_limit_share, phrases.format_ratio),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from probes.report.evidence import LARGEST_TABLE, glance, matrix, show
+from probes.report.evidence import LARGEST_TABLE, list_short_values, show, tabulate
 from probes.report.files import INDEX_FILE, refresh_index, write_report
 from probes.report.html.faults import faults_by_claim
 from probes.report.html.history import MOST_RUNS, history
@@ -192,7 +192,7 @@ def test_what_is_wrong_says_what_was_stated_found_and_measured() -> None:
     )
 
 
-def test_a_glance_at_the_evidence_shows_the_first_broken_check_and_only_what_is_short() -> None:
+def test_short_values_are_those_of_the_first_broken_check() -> None:
     values: dict[str, JsonValue] = {"long": "x" * 500, "table": [{"a": 1}], "ids": [1, 2]}
     claim = planned("pad-token").model_copy(
         update={
@@ -202,7 +202,7 @@ def test_a_glance_at_the_evidence_shows_the_first_broken_check_and_only_what_is_
             )
         }
     )
-    assert [name for name, _ in glance(claim)] == ["ids", "a", "b", "c", "d"]
+    assert [name for name, _ in list_short_values(claim)] == ["ids", "a", "b", "c", "d"]
 
 
 # --- languages -----------------------------------------------------------------------------------
@@ -359,10 +359,10 @@ def test_digits_are_grouped_beyond_token_ids(number: int, text: str) -> None:
 
 def test_checks_with_different_or_long_evidence_share_no_table() -> None:
     alike = [check("a", values={"x": 1}), check("b", values={"x": 2})]
-    assert matrix(alike) is not None
-    assert matrix(alike[:1]) is None
-    assert matrix([*alike, check("c", values={"y": 1})]) is None
-    assert matrix([*alike, check("c", values={"x": "long" * 100})]) is None
+    assert tabulate(alike) is not None
+    assert tabulate(alike[:1]) is None
+    assert tabulate([*alike, check("c", values={"y": 1})]) is None
+    assert tabulate([*alike, check("c", values={"x": "long" * 100})]) is None
 
 
 # --- text is data --------------------------------------------------------------------------------
