@@ -14,7 +14,7 @@ from probes.report.text.phrases import format_duration
 from probes.results.reading import read
 from probes.upgrade.cells import Cell, Pin
 from probes.upgrade.question import Finding, Question, find_claim, list_differences
-from probes.upgrade.run import decide, find_outcome
+from probes.upgrade.run import decide, find_attempts
 from probes.upgrade.search import Answer, Side, search
 
 if TYPE_CHECKING:
@@ -119,8 +119,8 @@ class Bisection:
         start = time.monotonic()
         pin = Pin(package=self.package, version=release)
         cell = Cell(python=self.python, pins=(pin, *self.pins))
-        known = find_outcome(self.plan, cell).attempts if self.plan.resume else ()
-        (attempt,) = known or decide(self.plan, cell).attempts
+        known = find_attempts(self.plan, cell)
+        (attempt,) = known or decide(self.plan, cell, show=lambda _: None).attempts
         if attempt.run is None:
             finding = Finding(None, f"{attempt.end.value}: {attempt.reason}")
         else:

@@ -18,16 +18,16 @@ from probes.errors import UserError
 from probes.upgrade import pool, ray, view
 from probes.upgrade.bisection import Bisection, parse_version, select_between
 from probes.upgrade.cells import LATEST, combine, parse_pins, parse_pythons, resolve_latest
-from probes.upgrade.options import Shared, with_shared_options
+from probes.upgrade.options import File, Shared, Texts, option, with_shared_options
 from probes.upgrade.question import Question, parse_measure
-from probes.upgrade.run import find_outcome, interruptible
+from probes.upgrade.run import Outcome, find_attempts, interruptible
 from probes.upgrade.table import build_tables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from probes.upgrade.cells import Pin
-    from probes.upgrade.run import Request
+    from probes.upgrade.run import Plan
 
 PAGE_FILE = "matrix.html"
 
@@ -36,38 +36,28 @@ PAGE_FILE = "matrix.html"
 def matrix(
     *,
     target: Annotated[
-        list[str] | None,
-        Option(
-            metavar="NAME|FOLDER|HUB-ID",
-            help="What to decide claims on; repeatable. [default: embedded]",
-        ),
+        Texts,
+        option("NAME|FOLDER|HUB-ID", "What to decide claims on; repeatable. [default: embedded]"),
     ] = None,
     claim: Annotated[
-        list[str] | None,
-        Option(metavar="ID", help="Decide this claim alone; repeatable. [default: all]"),
+        Texts, option("ID", "Decide this claim alone; repeatable. [default: all]")
     ] = None,
     jobs: Annotated[
-        int | None, Option(metavar="N", min=1, help="Cells at once. [default: what memory allows]")
+        int | None, option("N", "Cells at once. [default: what memory allows]", min=1)
     ] = None,
     on: Annotated[
-        str | None,
-        Option(metavar="ray|ray://ADDRESS", help="Run cells on a Ray cluster. [default: here]"),
+        str | None, option("ray|ray://ADDRESS", "Run cells on a Ray cluster. [default: here]")
     ] = None,
-    num_cpus: Annotated[float, Option(metavar="N", min=0, help="CPUs a cell, on Ray.")] = 1,
-    num_gpus: Annotated[float, Option(metavar="N", min=0, help="GPUs a cell, on Ray.")] = 0,
+    num_cpus: Annotated[float, option("N", "CPUs a cell, on Ray.", min=0)] = 1,
+    num_gpus: Annotated[float, option("N", "GPUs a cell, on Ray.", min=0)] = 0,
     resume: Annotated[
         bool, Option("--resume", help="Keep what the report folder holds decided.")
     ] = False,
     html: Annotated[
-        Path | None,
-        Option(metavar="FILE", help=f"The page. [default: {PAGE_FILE}, beside the records]"),
+        File, option("FILE", f"The page. [default: {PAGE_FILE}, beside the records]")
     ] = None,
-    summary: Annotated[
-        Path | None, Option(metavar="FILE", help="Write a summary in Markdown, too.")
-    ] = None,
-    page: Annotated[
-        Path | None, Option(metavar="FILE", help="Write a page such as docs/releases.md, too.")
-    ] = None,
+    summary: Annotated[File, option("FILE", "Write a summary in Markdown, too.")] = None,
+    page: Annotated[File, option("FILE", "Write a page such as docs/releases.md, too.")] = None,
     whole: Annotated[
         bool, Option("--whole", help="Show claims that are the same in every column, too.")
     ] = False,
@@ -81,18 +71,23 @@ def matrix(
         )
     resources = ray.Resources(ray.parse_address(on), num_cpus, num_gpus, jobs) if on else None
     plan = shared.make_plan("matrix", target or ["embedded"], claim or [], resume)
-    for option, file in (("html", html), ("summary", summary), ("page", page)):
+    for name, file in (("html", html), ("summary", summary), ("page", page)):
         if file is not None:
-            check_output(file, option.replace("html", "page"), f"--{option}")
+            check_output(file, name.replace("html", "page"), f"--{name}")
     pythons = parse_pythons(shared.python)
 
     def find_newest(package: str) -> str:
         return str(shared.list_releases(package, pythons[0])[-1])
 
     cells = combine([resolve_latest(each, find_newest) for each in pins], pythons)
-    known = {cell: find_outcome(plan, cell) for cell in cells if resume}
-    waiting = [cell for cell in cells if cell not in known or not known[cell].is_complete]
-    with interruptible(), view.Watch(len(waiting)) as watch:
+    known = {
+        cell: Outcome(cell=cell, request=plan.request, attempts=attempts)
+        for cell in cells
+        if len(attempts := find_attempts(plan, cell)) == len(plan.targets)
+    }
+    waiting = [cell for cell in cells if cell not in known]
+    watch = view.Watch(len(waiting))
+    with interruptible():
         if resources is not None:
             outcomes = ray.decide_all(plan, waiting, resources, watch.show_stage)
         else:
@@ -106,7 +101,7 @@ def matrix(
     if summary is not None:
         write_output(summary, view.render_summary(tables, str(html)), "summary", "--summary")
     if page is not None:
-        command = _format_command(shared.packages or [], plan.request)
+        command = _format_command(shared.packages or [], plan)
         write_output(page, view.render_releases(tables, command), "page", "--page")
     width = shutil.get_terminal_size((120, 24)).columns
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
@@ -120,27 +115,21 @@ def matrix(
 def bisect(
     *,
     package: Annotated[str, Argument(metavar="PACKAGE", help="Whose releases to search.")],
-    good: Annotated[str, Option(metavar="VERSION", help="A release that is as it should be.")],
-    bad: Annotated[str, Option(metavar="VERSION", help="A release that is not; older or newer.")],
-    claim: Annotated[
-        str | None, Option(metavar="ID", help="The claim whose verdict counts.")
-    ] = None,
+    good: Annotated[str, option("VERSION", "A release that is as it should be.")],
+    bad: Annotated[str, option("VERSION", "A release that is not; older or newer.")],
+    claim: Annotated[str | None, option("ID", "The claim whose verdict counts.")] = None,
     measure: Annotated[
         str | None,
-        Option(
-            metavar="CLAIM.KEY",
-            help="A number of a claim's evidence that counts instead: CLAIM[CHECK].KEY.KEY.",
+        option(
+            "CLAIM.KEY",
+            "A number of a claim's evidence that counts instead: CLAIM[CHECK].KEY.KEY.",
         ),
     ] = None,
-    threshold: Annotated[
-        float | None, Option(metavar="X", help="The good end says which side is good.")
-    ] = None,
+    threshold: Annotated[float | None, option("X", "The good end says which side is good.")] = None,
     target: Annotated[
-        str, Option(metavar="NAME|FOLDER|HUB-ID", help="What to decide the claim on.")
+        str, option("NAME|FOLDER|HUB-ID", "What to decide the claim on.")
     ] = "embedded",
-    more: Annotated[
-        int, Option(metavar="N", min=0, help="Releases judged besides, in the widest gaps.")
-    ] = 2,
+    more: Annotated[int, option("N", "Releases judged besides, in the widest gaps.", min=0)] = 2,
     check_all: Annotated[
         bool, Option("--check-all", help="Judge every release between the ends.")
     ] = False,
@@ -186,14 +175,14 @@ def _parse_exact_pin(text: str, bisected: str) -> Pin:
     return pin
 
 
-def _format_command(packages: Sequence[str], request: Request) -> str:
+def _format_command(packages: Sequence[str], plan: Plan) -> str:
     """Return the command as a page shows it: without options that concern only this machine."""
     targets = [
         f"path/to/{Path(target).name}" if Path(target).is_dir() else target
-        for target in request.targets
+        for target in plan.targets
     ]
     options = [("--with", each) for each in packages]
     options += [("--target", each) for each in targets]
-    options += [("--claim", each) for each in request.claims]
+    options += [("--claim", each) for each in plan.request.claims]
     words = [word for option in options for word in option]
     return shlex.join(["probes", "matrix", *words, "--page", "docs/releases.md"])

@@ -14,20 +14,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
-from probes._util.files import write_atomically
 from probes._util.text import shorten
 from probes.errors import UserError
 from probes.schema.base import Stored
-from probes.upgrade.cells import Cell
 from probes.upgrade.releases import INSTALL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-READY = "ready.json"
-"""In an environment's folder: what is installed. It is written last."""
+    from probes.upgrade.cells import Cell
 
 BOUNDS = {"UV_CONCURRENT_DOWNLOADS": "4", "UV_CONCURRENT_BUILDS": "1"}
 """How much uv does at once, unless the user has set these variables."""
@@ -55,34 +50,17 @@ class Sources(Stored):
         ['--find-links=wheels', '--torch-backend=cpu']
         """
         options = [("find-links", each) for each in self.find_links]
-        options += [("index-url", self.index_url)] if self.index_url else []
         options += [("extra-index-url", each) for each in self.extra_index_url]
+        options += [("index-url", self.index_url)] if self.index_url else []
         options += [("torch-backend", self.torch_backend)] if self.torch_backend else []
         return [f"--{name}={value}" for name, value in options]
 
 
-class Installation(Stored):
-    """What an environment holds, and what it cost."""
-
-    packages: dict[str, str]
-    """The installed versions by package."""
-    size: int
-    """Bytes of its files. Those shared with uv's cache take no extra space."""
-    seconds: float
-    """Time to make it."""
-    reused: bool = False
-    """Whether it existed already."""
-
-
 def default_folder() -> Path:
     """Return the folder of environments in the user's cache."""
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "probes" / "environments"
+    caches = {"win32": os.environ.get("LOCALAPPDATA"), "darwin": "~/Library/Caches"}
+    cache = caches.get(sys.platform) or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache).expanduser() / "probes" / "environments"
 
 
 def find_uv() -> str:
@@ -103,8 +81,8 @@ def find_uv() -> str:
 
 def make_environment(
     cell: Cell, package: Path, sources: Sources, folder: Path
-) -> tuple[Path, Installation]:
-    """Make a cell's environment unless it exists; return its Python and what it holds.
+) -> tuple[Path, float | None]:
+    """Make a cell's environment unless it exists.
 
     Args:
         cell: The versions; all others are for uv to choose.
@@ -112,20 +90,30 @@ def make_environment(
         sources: Where uv looks for packages.
         folder: The folder of all environments.
 
+    Returns:
+        The environment's Python, and the seconds that it took to make; None if it existed.
+
     Raises:
         NotInstallableError: uv finds no solution, or cannot install it.
         UserError: uv is not installed, or the folder cannot be written to.
     """
     uv = find_uv()
-    home = folder / f"{cell.name}-{_digest(cell, package, sources)}"
+    home = folder / f"{cell.name}-{_compute_digest(cell, package, sources)}"
     python = home / "venv" / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    ready = home / "ready"
     try:
         home.mkdir(parents=True, exist_ok=True)
         with _lock(home):
-            installation = _read_ready(home)
-            if installation is None or not python.exists():
-                installation = _make(uv, home, python, cell, package, sources)
-            return python, installation
+            if ready.exists() and python.exists():
+                return python, None
+            start = time.monotonic()
+            ready.unlink(missing_ok=True)
+            _run_uv(uv, "venv", "--clear", "--python", cell.python, str(home / "venv"))
+            packages = [*(["--editable"] if package.is_dir() else []), str(package)]
+            packages += map(str, cell.pins)
+            _run_uv(uv, "pip", "install", f"--python={python}", *sources.as_arguments(), *packages)
+            ready.touch()
+            return python, time.monotonic() - start
     except OSError as error:
         raise UserError(
             f"no environment can be made in '{folder}': {error.strerror or error}; "
@@ -133,7 +121,7 @@ def make_environment(
         ) from error
 
 
-def _digest(cell: Cell, package: Path, sources: Sources) -> str:
+def _compute_digest(cell: Cell, package: Path, sources: Sources) -> str:
     """Return a digest of all that decides what an environment holds."""
     source = str(package) if package.is_dir() else ""
     content = (package / "pyproject.toml" if source else package).read_bytes()
@@ -142,36 +130,7 @@ def _digest(cell: Cell, package: Path, sources: Sources) -> str:
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _read_ready(home: Path) -> Installation | None:
-    try:
-        text = (home / READY).read_bytes()
-        return Installation.model_validate_json(text).model_copy(update={"reused": True})
-    except (OSError, ValidationError):
-        return None
-
-
-def _make(
-    uv: str, home: Path, python: Path, cell: Cell, package: Path, sources: Sources
-) -> Installation:
-    start = time.monotonic()
-    (home / READY).unlink(missing_ok=True)
-    _run_uv(uv, "venv", "--clear", "--python", cell.python, str(home / "venv"))
-    editable = ["--editable"] if package.is_dir() else []
-    to_install = [*sources.as_arguments(), *editable, str(package), *map(str, cell.pins)]
-    _run_uv(uv, "pip", "install", "--python", str(python), *to_install)
-    listed = _run_uv(uv, "pip", "list", "--python", str(python), "--format", "json")
-    files = (Path(root, name) for root, _, names in os.walk(home / "venv") for name in names)
-    installation = Installation(
-        packages={each["name"]: each["version"] for each in json.loads(listed)},
-        size=sum(file.lstat().st_size for file in files),
-        seconds=time.monotonic() - start,
-    )
-    write_atomically(home / READY, installation.model_dump_json(indent=1) + "\n")
-    return installation
-
-
-def _run_uv(uv: str, *arguments: str) -> str:
-    """Run uv and return what it prints."""
+def _run_uv(uv: str, *arguments: str) -> None:
     environ = {**BOUNDS, **os.environ}
     environ.pop("VIRTUAL_ENV", None)  # the caller's environment
     try:
@@ -186,12 +145,10 @@ def _run_uv(uv: str, *arguments: str) -> str:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise NotInstallableError(
-            f"uv did not end within {INSTALL_LIMIT / 60:.0f} minutes"
-        ) from None
+        minutes = f"{INSTALL_LIMIT / 60:.0f} minutes"
+        raise NotInstallableError(f"uv did not end within {minutes}") from None
     if done.returncode:
         raise NotInstallableError(find_reason(done.stderr) or f"uv ended with {done.returncode}")
-    return done.stdout
 
 
 def find_reason(messages: str) -> str:

@@ -23,49 +23,42 @@ from probes.upgrade.run import Plan, Request
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
+"""The Python of this process."""
+
+Texts = list[str] | None
+File = Path | None
+
+
+def option(metavar: str, text: str, *names: str, **more: Any) -> Any:
+    """Declare an option with its value's name and its help text; the default is in brackets."""
+    return Option(*names, metavar=metavar, help=text, **more)
+
 
 @dataclass(frozen=True)
 class Shared:
     """The values of the shared options."""
 
-    targets_file: Annotated[
-        Path | None, Option(metavar="FILE", help="TOML file with targets of your own.")
-    ] = None
     packages: Annotated[
-        list[str] | None,
-        Option(
+        Texts,
+        option(
+            "PACKAGE==VERSION,…",
+            "Versions of a package, `latest` among them; a name alone is any version; repeatable.",
             "--with",
-            metavar="PACKAGE==VERSION,…",
-            help="Versions of a package, `latest` among them; a name alone is any version; "
-            "repeatable.",
         ),
     ] = None
-    python: Annotated[str, Option(metavar="VERSION,…", help="Versions of Python.")] = (
-        f"{sys.version_info.major}.{sys.version_info.minor}"
-    )
-    find_links: Annotated[
-        list[str] | None,
-        Option(metavar="FOLDER|URL", help="Passed on to uv; repeatable. [default: none]"),
-    ] = None
-    index_url: Annotated[
-        str | None, Option(metavar="URL", help="Passed on to uv. [default: uv's own]")
-    ] = None
-    extra_index_url: Annotated[
-        list[str] | None, Option(metavar="URL", help="Passed on to uv; repeatable.")
-    ] = None
-    torch_backend: Annotated[
-        str | None, Option(metavar="NAME", help="Passed on to uv: cpu, auto and others.")
-    ] = None
+    python: Annotated[str, option("VERSION,…", "Versions of Python.")] = HERE
+    targets_file: Annotated[File, option("FILE", "TOML file with targets of your own.")] = None
+    find_links: Annotated[Texts, option("FOLDER|URL", "Passed on to uv; repeatable.")] = None
+    index_url: Annotated[str | None, option("URL", "Passed on to uv. [default: uv's own]")] = None
+    extra_index_url: Annotated[Texts, option("URL", "Passed on to uv; repeatable.")] = None
+    torch_backend: Annotated[str | None, option("NAME", "Passed on to uv: cpu, auto, …")] = None
     environments: Annotated[
-        Path | None,
-        Option(metavar="FOLDER", help="Where to keep environments. [default: the user's cache]"),
+        File, option("FOLDER", "Where to keep environments. [default: the user's cache]")
     ] = None
-    timeout: Annotated[
-        float, Option(metavar="MINUTES", min=0.01, help="Ends a target's run after that.")
-    ] = 60
+    timeout: Annotated[float, option("MINUTES", "Ends a target's run after that.", min=0.01)] = 60
     report_dir: Annotated[
-        Path | None,
-        Option(metavar="FOLDER", help="Where to write records. [default: reports/COMMAND]"),
+        File, option("FOLDER", "Where to write records. [default: reports/COMMAND]")
     ] = None
 
     def make_plan(
@@ -88,15 +81,13 @@ class Shared:
                 hint = did_you_mean(claim, catalogue())
                 raise UserError(f"no claim '{claim}'{hint}; `probes claims` lists them")
         find_uv()
-        folder = (self.environments or default_folder()).resolve()
+        environments = (self.environments or default_folder()).resolve()
+        targets_file = str(self.targets_file.resolve()) if self.targets_file else None
         return Plan(
-            request=Request(
-                targets=tuple(map(_make_absolute, targets)),
-                claims=tuple(claims),
-                targets_file=str(self.targets_file.resolve()) if self.targets_file else None,
-            ),
-            package=find_package(folder),
-            environments=folder,
+            targets=tuple(map(_make_absolute, targets)),
+            request=Request(claims=tuple(claims), targets_file=targets_file),
+            package=find_package(environments),
+            environments=environments,
             report_dir=(self.report_dir or Path("reports", command)).resolve(),
             sources=Sources(
                 find_links=tuple(map(_make_absolute, self.find_links or ())),

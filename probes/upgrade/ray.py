@@ -130,9 +130,9 @@ def _decide_on_worker(plan_json: str, cell_json: str) -> tuple[str, dict[str, by
         if not plan.environments.is_dir():
             changes["environments"] = default_folder()
         try:
-            outcome = decide(plan.model_copy(update=changes), cell)
+            outcome = decide(plan.model_copy(update=changes), cell, show=lambda _: None)
         except UserError as error:  # such as: uv is not installed on this worker
-            outcome = Outcome.of_failure(plan, cell, End.NOT_INSTALLED, str(error))
+            outcome = plan.fail(cell, End.NOT_INSTALLED, str(error))
         kept = (RECORD_FILE, REPORT_FILE, RESULT_FILE)
         files = {
             path.relative_to(folder).as_posix(): path.read_bytes()
@@ -147,7 +147,7 @@ def _fetch(plan: Plan, cell: Cell, ray: Any, done: Any) -> Outcome:
     try:
         outcome, files = ray.get(done)
     except Exception as error:  # the worker died, or could not begin
-        return Outcome.of_failure(plan, cell, End.CRASHED, _first_line(error))
+        return plan.fail(cell, End.CRASHED, _first_line(error))
     for name, content in files.items():
         file = plan.report_dir / name
         if file.resolve().is_relative_to(plan.report_dir.resolve()):  # a worker writes only here

@@ -24,12 +24,7 @@ from probes.errors import UserError
 from probes.results.reading import RECORD_FILE, run_folders
 from probes.schema.base import Stored
 from probes.upgrade.cells import Cell
-from probes.upgrade.environments import (
-    Installation,
-    NotInstallableError,
-    Sources,
-    make_environment,
-)
+from probes.upgrade.environments import NotInstallableError, Sources, make_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,49 +62,26 @@ class End(str, Enum):
     TIMED_OUT = "timed out"
 
 
-class Request(Stored):
-    """What to decide in every cell."""
-
-    targets: tuple[str, ...]
-    """As `--target` takes them; folders by their absolute path."""
-    claims: tuple[str, ...] = ()
-    """Claim ids; all claims where it is empty."""
-    targets_file: str | None = None
-    """A file with the user's own targets."""
-    suite: str = __version__
-    """Version of this package."""
-
-
-class Plan(Stored):
-    """All that the cells of a command share."""
-
-    request: Request
-    package: Path
-    """What a cell installs of this package: the folder of its source, or a wheel."""
-    environments: Path
-    """The folder of environments."""
-    report_dir: Path
-    """Records and reports are written here, in a folder a cell."""
-    sources: Sources = Sources()
-    timeout: float = 3600.0
-    """Seconds after which a target's run is ended."""
-    resume: bool = False
-    """Whether to keep what was decided before."""
-    variables: dict[str, str] = Field(default_factory=dict)
-    """More environment variables for the runs."""
-
-
 class Attempt(Stored):
     """One target's run in one cell."""
 
     target: str
     end: End
     reason: str = ""
-    """Why it did not run to its end; empty if it did."""
+    """Why it did not run to its end."""
     run: str | None = None
     """Folder of its record, below the report folder; None where nothing was decided."""
     seconds: float = 0.0
-    """From the start of pytest to its end."""
+
+
+class Request(Stored):
+    """What to decide on each target."""
+
+    claims: tuple[str, ...] = ()
+    """Claim ids; all claims if empty."""
+    targets_file: str | None = None
+    suite: str = __version__
+    """Version of this package."""
 
 
 class Outcome(Stored):
@@ -118,28 +90,41 @@ class Outcome(Stored):
     cell: Cell
     request: Request
     attempts: tuple[Attempt, ...]
-    """One a target, in the same order."""
-    installation: Installation | None = None
-    """Its environment; None where none could be made."""
+    """One a target."""
+    setup_seconds: float | None = None
+    """Time to make its environment; None if it existed, or could not be made."""
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether every target has its attempt."""
-        return len(self.attempts) == len(self.request.targets)
 
-    @classmethod
-    def of_failure(cls, plan: Plan, cell: Cell, end: End, reason: str) -> Outcome:
+class Plan(Stored):
+    """All that the cells of a command share."""
+
+    targets: tuple[str, ...]
+    """As `--target` takes them; folders by their absolute path."""
+    request: Request
+    package: Path
+    """What a cell installs of this package: the folder of its source, or a wheel."""
+    environments: Path
+    report_dir: Path
+    """Each cell has a folder there for its records and reports."""
+    sources: Sources
+    timeout: float
+    """Seconds after which a target's run is ended."""
+    resume: bool
+    """Whether to keep what was decided before."""
+    variables: dict[str, str] = Field(default_factory=dict)
+    """Environment variables of the runs."""
+
+    def fail(self, cell: Cell, end: End, reason: str) -> Outcome:
         """Return the outcome of a cell in which no target could be run."""
         reason = Redactor.for_this_machine().redact_text(reason)
-        targets = plan.request.targets
-        attempts = tuple(Attempt(target=target, end=end, reason=reason) for target in targets)
-        return cls(cell=cell, request=plan.request, attempts=attempts)
+        attempts = (Attempt(target=each, end=end, reason=reason) for each in self.targets)
+        return Outcome(cell=cell, request=self.request, attempts=tuple(attempts))
 
 
 def decide(
     plan: Plan,
     cell: Cell,
-    show: Callable[[str], None] | None = None,
+    show: Callable[[str], object],
     installing: AbstractContextManager[object] | None = None,
     stopped: Event | None = None,
 ) -> Outcome:
@@ -159,26 +144,18 @@ def decide(
     folder = _make_folder(plan, cell)
     try:
         with installing or nullcontext():
-            if show:
-                show("installing")
-            python, installation = make_environment(
-                cell, plan.package, plan.sources, plan.environments
-            )
+            show("installing")
+            python, seconds = make_environment(cell, plan.package, plan.sources, plan.environments)
     except NotInstallableError as error:
-        outcome = Outcome.of_failure(plan, cell, End.NOT_INSTALLED, str(error))
+        outcome = plan.fail(cell, End.NOT_INSTALLED, str(error))
     else:
-        before = find_outcome(plan, cell).attempts if plan.resume else ()
-        known = {attempt.target: attempt for attempt in before}
-        attempts = []
-        for number, target in enumerate(plan.request.targets, start=1):
+        known = {each.target: each for each in find_attempts(plan, cell)}
+        for number, target in enumerate(plan.targets, start=1):
             if target not in known:
-                if show:
-                    show(f"deciding {number} of {len(plan.request.targets)}")
+                show(f"deciding {number} of {len(plan.targets)}")
                 known[target] = _attempt(plan, folder, python, number, stopped or Event())
-            attempts.append(known[target])
-        outcome = Outcome(
-            cell=cell, request=plan.request, attempts=tuple(attempts), installation=installation
-        )
+        attempts = tuple(known[target] for target in plan.targets)
+        outcome = Outcome(cell=cell, request=plan.request, attempts=attempts, setup_seconds=seconds)
     write_atomically(folder / RESULT_FILE, outcome.model_dump_json(indent=1) + "\n")
     return outcome
 
@@ -195,30 +172,31 @@ def _make_folder(plan: Plan, cell: Cell) -> Path:
     return folder
 
 
-def find_outcome(plan: Plan, cell: Cell) -> Outcome:
-    """Return what earlier commands decided to its end: the same claims under the same versions."""
-    kept: list[Attempt] = []
-    installation = None
-    with suppress(OSError, ValidationError):
+def find_attempts(plan: Plan, cell: Cell) -> tuple[Attempt, ...]:
+    """Return what earlier commands decided to its end, in the order of the targets.
+
+    They must have decided the same claims under the same versions; none counts without `resume`.
+    """
+    try:
         text = (plan.report_dir / cell.name / RESULT_FILE).read_bytes()
         before = Outcome.model_validate_json(text)
-        request = before.request.model_copy(update={"targets": plan.request.targets})
-        if (before.cell, request) == (cell, plan.request):
-            installation = before.installation
-            kept = [
-                attempt
-                for target in plan.request.targets
-                for attempt in before.attempts
-                if attempt.target == target
-                and attempt.end is End.RAN
-                and (plan.report_dir / (attempt.run or "") / RECORD_FILE).is_file()
-            ]
-    return Outcome(cell=cell, request=plan.request, attempts=tuple(kept), installation=installation)
+    except (OSError, ValidationError):
+        return ()
+    if not plan.resume or (before.cell, before.request) != (cell, plan.request):
+        return ()
+    return tuple(
+        attempt
+        for target in plan.targets
+        for attempt in before.attempts
+        if attempt.target == target
+        and attempt.end is End.RAN
+        and (plan.report_dir / (attempt.run or "") / RECORD_FILE).is_file()
+    )
 
 
 def _attempt(plan: Plan, folder: Path, python: Path, number: int, stopped: Event) -> Attempt:
     """Decide the claims on the target of this number, and keep the output of pytest in a log."""
-    target = plan.request.targets[number - 1]
+    target = plan.targets[number - 1]
     log = folder / LOG_FILE.format(number=number)
     before = _list_runs(folder)
     start = time.monotonic()

@@ -145,7 +145,7 @@ def build_tables(
     expectations = read_expectations() if expectations is None else expectations
     names = find_varying([outcome.cell for outcome in outcomes])
     found = []
-    for number, target in enumerate(outcomes[0].request.targets if outcomes else ()):
+    for number, target in enumerate(each.target for each in outcomes[0].attempts):
         columns = []
         for outcome in outcomes:
             attempt = outcome.attempts[number]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+import typer
 from rich.table import Table as Grid
 from rich.text import Text
 
@@ -20,7 +18,6 @@ from probes.report.locale.markup import translate
 from probes.report.text.console import create_console
 from probes.report.text.markdown import escape
 from probes.report.text.phrases import (
-    format_bytes,
     format_counts,
     format_duration,
     format_verdict,
@@ -79,23 +76,14 @@ def format_same(table: Table, language: str = "en") -> str:
 
 
 def format_cost(column: Column, language: str = "en") -> str:
-    """Return the size of a column's environment, and the time that it and the run took."""
-    made, seconds = column.outcome.installation, column.attempt.seconds
-    parts = []
-    if made is not None:
-        key = "reused" if made.reused else "made"
-        parts.append(
-            phrase(
-                f"matrix.{key}",
-                language,
-                size=format_bytes(made.size, language),
-                packages=len(made.packages),
-                time=format_duration(made.seconds, language),
-            )
-        )
-    if seconds:
-        parts.append(phrase("matrix.took", language, time=format_duration(seconds, language)))
-    return " ".join(parts)
+    """Return the time that a column's environment and its run took."""
+    setup, seconds = column.outcome.setup_seconds, column.attempt.seconds
+    parts = [("made", setup)] if setup else []
+    parts += [("took", seconds)] if seconds else []
+    return " ".join(
+        phrase(f"matrix.{key}", language, time=format_duration(time, language))
+        for key, time in parts
+    )
 
 
 def format_end(column: Column, language: str = "en") -> str:
@@ -278,29 +266,23 @@ def render_page(tables: Sequence[Table], report_dir: Path, page: Path) -> str:
 # --- progress ------------------------------------------------------------------------------------
 
 
-class Watch(Progress):
-    """Progress on standard error: a line an event, and on a terminal a bar over the cells."""
+class Watch:
+    """Progress on standard error: a line when a stage begins in a cell, and when the cell ends."""
 
     def __init__(self, cells: int) -> None:
         """Take the number of cells."""
-        console = Console(file=sys.stderr, highlight=False)
-        columns = (TextColumn("cells"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        hidden = not console.is_terminal
-        super().__init__(*columns, console=console, disable=hidden, transient=True)
-        self._bar = self.add_task("cells", total=cells)
-        self._started: dict[str, float] = {}
+        self._cells = cells
+        self._done = 0
+        self._start = time.monotonic()
 
     def show_stage(self, cell: Cell, stage: str) -> None:
-        """Show a stage that begins in a cell."""
-        self._started.setdefault(cell.name, time.monotonic())
-        self.console.print(Text(f"{cell.name}: {stage}"), soft_wrap=True)
+        """Print a stage that begins in a cell."""
+        typer.echo(f"{cell.name}: {stage}", err=True)
 
     def show_end(self, outcome: Outcome) -> None:
-        """Show how a cell ended, and how long it took."""
-        name = outcome.cell.name
-        seconds = time.monotonic() - self._started.get(name, time.monotonic())
+        """Print how a cell ended, and the time since the beginning."""
+        self._done += 1
         ends = [attempt.end for attempt in outcome.attempts]
         worst = next((end for end in ends if end is not End.RAN), End.RAN)
-        line = f"{name}: {worst.value} ({format_duration(seconds)})"
-        self.console.print(Text(line), soft_wrap=True)
-        self.advance(self._bar)
+        total = f"{self._done} of {self._cells}, {format_duration(time.monotonic() - self._start)}"
+        typer.echo(f"{outcome.cell.name}: {worst.value} ({total})", err=True)

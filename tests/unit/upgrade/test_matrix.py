@@ -20,7 +20,7 @@ from probes.upgrade.cells import (
     parse_pins,
     resolve_latest,
 )
-from probes.upgrade.environments import Installation, find_reason
+from probes.upgrade.environments import find_reason
 from probes.upgrade.expected import Expectation, read_expectations
 from probes.upgrade.pool import count_fitting
 from probes.upgrade.run import Attempt, End, Outcome, Request, classify_end
@@ -72,7 +72,7 @@ def build(tmp_path: Path) -> Build:
     def call(columns: dict[str, Content], *expectations: Expectation) -> Table:
         pins = [Pin(package="transformers", version=version) for version in columns]
         cells = combine([pins, parse_pins("torch==2.13.0")], ["3.11"])
-        request = Request(targets=("embedded",))
+        request = Request()
         outcomes = []
         for cell, (version, content) in zip(cells, columns.items(), strict=True):
             if isinstance(content, str):
@@ -83,9 +83,8 @@ def build(tmp_path: Path) -> Build:
             text = make_record(version, content).model_dump_json()
             (tmp_path / version / "record.json").write_text(text, encoding="utf-8")
             attempt = Attempt(target="embedded", end=End.RAN, run=version, seconds=61)
-            installed = Installation(packages={"a": "1"}, size=1_380_000_000, seconds=8)
             outcomes.append(
-                Outcome(cell=cell, request=request, attempts=(attempt,), installation=installed)
+                Outcome(cell=cell, request=request, attempts=(attempt,), setup_seconds=8)
             )
         (table,) = build_tables(outcomes, tmp_path, expectations)
         return table
@@ -289,10 +288,7 @@ def test_terminal_shows_a_table_and_reasons(mixed: Table) -> None:
     assert cells == ["default-length", "fails, expected", "·", "fails, unexpected"]
     assert "pad-token" not in text
     assert "default-length: fails with transformers 4.46.3: 14, not 20" in text
-    assert (
-        "transformers 4.46.3: Environment of 1.38 GB, 1 packages, made in 8.0 s. "
-        "Claims decided in 1 min 1 s."
-    ) in text
+    assert ("transformers 4.46.3: Environment made in 8.0 s. Claims decided in 1 min 1 s.") in text
     assert "\x1b" not in text
     assert "pad-token" in view.render_text([mixed], width=120, whole=True)
 
