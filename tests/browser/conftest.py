@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
+
+    from tests.support.browser_page import OpenPage, Theme
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 QUIET = (
@@ -34,3 +37,30 @@ def browser() -> Iterator[Browser]:
         started = playwright.chromium.launch(executable_path=path, args=list(QUIET))
         yield started
         started.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser, tmp_path: Path) -> Iterator[OpenPage]:
+    """Open HTML from a file; at the end, no error was logged and no other request was made."""
+    complaints: list[str] = []
+    requests: list[str] = []
+    file = tmp_path / "page.html"
+
+    def show(html: str, width: int = 1200, theme: Theme = "light", **options: Any) -> Page:
+        file.write_text(html, encoding="utf-8")
+        page = browser.new_page(
+            viewport={"width": width, "height": 900},
+            color_scheme=theme,
+            **{"locale": "en-GB", **options},
+        )
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(file.as_uri())
+        return page
+
+    yield show
+    for context in browser.contexts:
+        context.close()
+    assert complaints == []
+    assert {url for url in requests if not url.startswith("data:")} == {file.as_uri()}
