@@ -87,7 +87,7 @@ def test_the_terminal_says_what_differs_and_what_matters_first(found: Comparison
 TERMINAL = """\
 old: 23 November 2026, 07:51 UTC, suite 0.1.0
 new: 23 November 2026, 07:51 UTC, suite 0.1.0
-What is not the same in target and environment
+Differences in target and environment
 ┏━━━━━━━━━━━━━━━━━━━━━━┳━━━━━━━━┳━━━━━━━━┓
 ┃ fact                 ┃ old    ┃ new    ┃
 ┡━━━━━━━━━━━━━━━━━━━━━━╇━━━━━━━━╇━━━━━━━━┩

@@ -128,7 +128,7 @@ def test_checks_that_are_alike_share_a_table() -> None:
 
 
 def test_checks_left_out_by_the_command_line_are_mentioned() -> None:
-    assert "2 checks of it were left out by the command line." in shown(mixed()).text
+    assert "2 checks of it were deselected on the command line." in shown(mixed()).text
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_checks_left_out_by_the_command_line_are_mentioned() -> None:
 def test_an_incomplete_run_says_so(finished: str | None, words: str) -> None:
     part = record([("bos-inserted", check())], finished=finished)
     assert format_incomplete(part) == words
-    assert f"{words} What had been decided is all here." in shown(part).text
+    assert f"{words} Everything decided until then is shown." in shown(part).text
     assert "未完了: 実行は" in shown(part, "ja").text
     assert "<title>embedded: incomplete, 1 claim holds, 1 undecided</title>" in render(part)
 
@@ -526,7 +526,7 @@ def test_the_index_lists_broken_and_stopped_runs_as_such(tmp_path: Path) -> None
     text = index(tmp_path).text
     assert text.count("unreadable") == 5
     assert text.count("incomplete") == 1
-    assert "is not a record that this version can read" in text
+    assert "contains no record that this version can read" in text
     assert f"probes report on embedded/{stopped.folder.name} makes one" in text
     assert f"probes report on embedded/{whole.name} " not in text
 

@@ -171,7 +171,7 @@ def test_matrix_shows_each_cell_and_writes_its_pages(
     assert "made 0.5: refused: no target of that name, or 401 for <secret>" in lines
     assert any(line.startswith("made 9.9: not installed: Because ") for line in lines)
     assert any(line.startswith("made 2.3: Environment made in ") for line in lines)
-    assert lines[-2].startswith("Runs that did not come to their end: 2. Unexpected verdicts: 2.")
+    assert lines[-2].startswith("Runs that did not finish: 2. Unexpected verdicts: 2.")
     assert lines[-1] == "page: matrix.html"
     assert f"made-2.3_python-{PYTHON}: deciding 1 of 1\n" in err
     html = (tmp_path / "matrix.html").read_text(encoding="utf-8")

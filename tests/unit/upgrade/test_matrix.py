@@ -254,7 +254,7 @@ def test_column_that_did_not_run_is_skipped_in_comparisons(build: Build) -> None
     assert read_rows(table) == {"pad-token": ["holds", "·", "not applicable, unexpected flip"]}
     assert [column.label for column in table.failed] == ["transformers 9.9.9"]
     assert view.format_headline([table]) == (
-        "Runs that did not come to their end: 1. Unexpected verdicts: 1. "
+        "Runs that did not finish: 1. Unexpected verdicts: 1. "
         "Verdicts that differ from the column before: 1."
     )
 
@@ -311,7 +311,7 @@ def test_page_escapes_every_text_and_links_reports(mixed: Table, tmp_path: Path)
 def test_summary_holds_the_table_reasons_and_expectations(mixed: Table) -> None:
     text = view.render_summary([mixed], "matrix.html")
     assert text.startswith(
-        "## Runs that did not come to their end: 1. Unexpected verdicts: 1. "
+        "## Runs that did not finish: 1. Unexpected verdicts: 1. "
         "Verdicts that differ from the column before: 0.\n\n### embedded\n\n"
         "| claim | transformers 4.46.3 | transformers 9.9.9 | transformers 5.0.0 |\n"
         "| --- | --- | --- | --- |\n"
