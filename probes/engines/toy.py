@@ -78,7 +78,7 @@ class ToyEngine(EngineBase):
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
         """Return the vocabulary's own spelling of token ids."""
-        return [_spell(i) for i in ids]
+        return [TOKENS[i] for i in ids]
 
     def encode_prompt(self, prompt: Prompt) -> list[int]:
         """Return a prompt's token ids."""
@@ -150,7 +150,7 @@ class ToyEngine(EngineBase):
     def _prompt_ids(self, prompt: Prompt) -> list[int]:
         ids = [BOS, *_encode_letters(prompt)] if isinstance(prompt, str) else list(prompt)
         for i in ids:
-            if not 0 <= i < self._next_logits([BOS]).numel():
+            if not 0 <= i < len(TOKENS):
                 raise UnknownIdError(f"the id {i} is not in the vocabulary")
         return ids
 
@@ -169,11 +169,7 @@ def _encode_letters(text: str) -> list[int]:
 
 
 def _decode(ids: Sequence[int], skip_special_tokens: bool) -> str:
-    return "".join(map(_spell, (i for i in ids if not (skip_special_tokens and i in (BOS, EOS)))))
-
-
-def _spell(token: int) -> str:
-    return TOKENS[token] if token < len(TOKENS) else f"<{token}>"
+    return "".join(TOKENS[i] for i in ids if not (skip_special_tokens and i in (BOS, EOS)))
 
 
 def _choose(scores: torch.Tensor, random: torch.Generator | None) -> list[int]:

@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 import probes
 from probes.engines.base import ARGUMENTS, PROTOCOLS
-from probes.engines.toy import TOY_CAPABILITIES, ToyEngine
 from probes.errors import MissingCapabilityError
 from probes.schema.claim import CAPABILITIES, NEEDS, catalogue
 from probes.schema.record import TargetFacts
 from probes.schema.sampling import Sampling
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-OPTIONAL = sorted(TOY_CAPABILITIES - {"model"})
-ENGINES: dict[str, Callable[[], Any]] = {
-    "transformers": lambda: probes.load("embedded"),
-    "toy": ToyEngine,
-    **{f"toy without {name}": partial(ToyEngine, without=[name]) for name in OPTIONAL},
-}
+OPTIONAL = sorted({*CAPABILITIES} - {"model", "weights", "variants", "beam-search", "timing"})
+ENGINES = ["transformers", "toy", *(f"toy without {name}" for name in OPTIONAL)]
 TEXT = "abcdabcd"
 PROMPTS = ["a", TEXT]
 HOT = Sampling(temperature=2.0, top_k=0)
 
 
+def make_toy(*without: str) -> Any:
+    from probes.engines.toy import ToyEngine
+
+    return ToyEngine(without)
+
+
 @pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest) -> Any:
-    return ENGINES[request.param]()
+    if request.param == "transformers":
+        return probes.load("embedded")
+    return make_toy(*request.param.split()[2:])
 
 
 def need(engine: Any, *capabilities: str) -> None:
@@ -115,7 +114,7 @@ def test_generate_refuses_what_needs_a_missing_capability(engine: Any) -> None:
 
 @pytest.mark.parametrize("capability", OPTIONAL)
 def test_claims_are_not_applicable_without_their_capability(capability: str) -> None:
-    toy = ToyEngine(without=[capability])
+    toy = make_toy(capability)
     for claim in catalogue().values():
         reasons = [toy.explain_missing(each) for each in claim.needs]
         assert (capability in claim.needs) <= any(f"offer {capability}:" in str(r) for r in reasons)
