@@ -120,7 +120,9 @@ NOTHING_TO_VARY = {
         pytest.param("doubled", 20, marks=needs("token-ids")),
         pytest.param("caches", 20, marks=needs("variants")),
         pytest.param("attention", 20, marks=needs("variants", "weights")),
-        pytest.param("past_the_window", 4, marks=needs("token-ids", "config", "variants", "weights")),
+        pytest.param(
+            "past_the_window", 4, marks=needs("token-ids", "config", "variants", "weights")
+        ),
         pytest.param("threads", 20, marks=needs("weights")),
         pytest.param("half_precision", 20, marks=needs("variants", "weights")),
     ],

@@ -48,7 +48,6 @@ def catalogue_list(claims: Iterable[Claim] | None = None) -> str:
 
 
 def _introduction(claims: tuple[Claim, ...]) -> str:
-    used = [need for need in NEEDS if any(need in claim.needs for claim in claims)]
     statuses = [status for status in Status if any(claim.status is status for claim in claims)]
     return "\n".join(
         [
@@ -67,7 +66,7 @@ def _introduction(claims: tuple[Claim, ...]) -> str:
             "",
             "| need | requirement |",
             "|---|---|",
-            *(f"| `{need}` | {NEEDS[need]} |" for need in used),
+            *(f"| `{need}` | {words} |" for need, words in NEEDS.items()),
         ]
     )
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 
 from probes.engines.base import Generation
+from probes.engines.toy import EOS, TOKENS, ToyEngine, make_up_logits
 from probes.measure.greedy import (
     count_steps_without_tie,
     log_likelihood,
@@ -21,43 +21,25 @@ from probes.measure.greedy import (
     truncate,
 )
 from probes.measure.variety import possible_texts
+from probes.schema.record import Cost
 from probes.schema.sampling import Sampling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-VOCAB_SIZE, END = 6, 5
-PROMPT = (2, 3, 1)
-
-
-def next_logits(ids: Sequence[int]) -> torch.Tensor:
-    """Logits that depend on all tokens before and on their order."""
-    seed = sum((place + 1) * (token + 1) for place, token in enumerate(ids))
-    return 2 * torch.randn(VOCAB_SIZE, generator=torch.Generator().manual_seed(seed))
+VOCAB_SIZE = len(TOKENS)
+PROMPT = (2, 3, 4)
 
 
 def make_model(**more: Any) -> Any:
-    """A model with as much as measurements of texts need."""
-
-    def logits(prompt: Sequence[int]) -> torch.Tensor:
-        return torch.stack([next_logits(prompt[: n + 1]) for n in range(len(prompt))])
-
-    def logits_after(prompt: Sequence[int], continuations: Sequence[Sequence[int]]) -> torch.Tensor:
-        assert all(continuations)
-        return torch.stack([logits([*prompt, *each])[len(prompt) :] for each in continuations])
-
-    parts: dict[str, Any] = {
-        "logits": logits,
-        "logits_after": logits_after,
-        "encode_prompt": list,
-        "eos_token_ids": [END],
-        "decode": lambda ids, **_: " ".join(map(str, ids)),
-    }
-    return SimpleNamespace(**{**parts, **more})
+    """The toy engine, with other members."""
+    engine = ToyEngine()
+    vars(engine).update(more)
+    return engine
 
 
 def along(ids: Sequence[int]) -> torch.Tensor:
-    return torch.stack([next_logits([*PROMPT, *ids[:n]]) for n in range(len(ids))])
+    return torch.stack([make_up_logits([*PROMPT, *ids[:n]]) for n in range(len(ids))])
 
 
 def generation(ids: Sequence[int], logits: torch.Tensor | None = None) -> Generation:
@@ -88,7 +70,7 @@ def test_steps_are_counted_up_to_the_first_tie(rows: list[list[float]], steps: i
 def test_truncate_keeps_the_beginning_of_each_sample() -> None:
     whole = Generation([7], [[1, 4, 0], [2]], ["", ""], logits=torch.zeros(2, 3, VOCAB_SIZE))
     found = truncate(whole, 2, make_model())
-    assert (found.ids, found.texts) == ([[1, 4], [2]], ["1 4", "2"])
+    assert (found.ids, found.texts) == ([[1, 4], [2]], ["c", "a"])
     assert found.logits is not None
     assert found.logits.shape == (2, 2, VOCAB_SIZE)
 
@@ -112,7 +94,7 @@ def test_probability_of_a_text_is_the_product_of_its_steps() -> None:
 
 def test_every_possible_text_is_found() -> None:
     texts = {
-        ids[: ids.index(END) + 1] if END in ids else ids
+        ids[: ids.index(EOS) + 1] if EOS in ids else ids
         for ids in itertools.product(range(VOCAB_SIZE), repeat=3)
     }
     found = possible_texts(make_model(), PROMPT, Sampling(top_k=0), 3, width=1000)
@@ -123,13 +105,14 @@ def test_every_possible_text_is_found() -> None:
 
 
 def test_search_reports_likelihood_and_rows() -> None:
-    cost = SimpleNamespace(rows=3)
+    model = make_model()
 
     def generate(*_: Any, **__: Any) -> Generation:
-        cost.rows += 7
+        model.cost += Cost(rows=7)
         return generation((4, 1))
 
-    found = search_beams(make_model(generate=generate, cost=cost), PROMPT, 3, 2)
+    model.generate = generate
+    found = search_beams(model, PROMPT, 3, 2)
     assert (found.beams, found.text, found.rows) == (3, "?", 7)
     assert found.log_probability == pytest.approx(math.log(chance((4, 1))))
 
