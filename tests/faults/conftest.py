@@ -14,6 +14,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from probes import Model
+
 ROOT = Path(__file__).parents[2]
 
 Verdicts = dict[str, dict[str, list[str]]]
@@ -60,3 +62,13 @@ def decide_under(all_claims: bool) -> Iterator[Callable[[str], Verdicts]]:
     yield decide
     with process:
         questions.close()
+
+
+@pytest.fixture
+def own_model() -> Model:
+    """The embedded model, loaded for one test to break."""
+    import probes
+    from probes.targets.preflight import preflight
+    from probes.targets.resolve import resolve
+
+    return probes.Model(preflight(resolve("embedded")))

@@ -46,7 +46,7 @@ def outcomes(comparison: Comparison) -> dict[str, str]:
     return {claim.id: claim.outcome.value for claim in comparison.claims}
 
 
-def test_the_page_tells_of_every_run() -> None:
+def test_page_lists_every_comparison() -> None:
     from tests.faults.comparisons import CLAIMS, VARIATIONS
 
     assert {"base", *COMPARED} == {*VARIATIONS}
@@ -54,23 +54,21 @@ def test_the_page_tells_of_every_run() -> None:
 
 
 @pytest.mark.parametrize("name", ["again", "one-thread"])
-def test_what_changes_nothing_is_the_same(
-    name: str, against_base: Callable[[str], Comparison]
-) -> None:
+def test_unchanged_runs_are_the_same(name: str, against_base: Callable[[str], Comparison]) -> None:
     found = against_base(name)
     assert found.outcomes == {Outcome.SAME}, outcomes(found)
     assert found.drift is not None
     assert found.drift.prompts >= 50
 
 
-def test_another_number_of_threads_is_told(against_base: Callable[[str], Comparison]) -> None:
+def test_comparison_names_another_thread_count(against_base: Callable[[str], Comparison]) -> None:
     import torch
 
     names = [change.name for change in against_base("one-thread").environment]
     assert names == (["threads"] if torch.get_num_threads() > 1 else [])
 
 
-def test_half_precision_is_a_drift_of_every_distribution(
+def test_bfloat16_is_a_drift(
     against_base: Callable[[str], Comparison],
 ) -> None:
     found = against_base("bfloat16")
@@ -85,7 +83,7 @@ def test_half_precision_is_a_drift_of_every_distribution(
     assert Outcome.NEWLY_FAILING not in found.counts
 
 
-def test_weights_that_moved_by_half_a_percent_are_found(
+def test_noise_of_half_a_percent_is_found(
     against_base: Callable[[str], Comparison],
 ) -> None:
     found = against_base("noisy-weights")
@@ -96,7 +94,7 @@ def test_weights_that_moved_by_half_a_percent_are_found(
     assert outcomes(found)["recorded-texts"] == "newly failing"
 
 
-def test_filters_in_another_order_turn_their_claim_red_and_nothing_else(
+def test_filter_order_fails_alone(
     against_base: Callable[[str], Comparison],
 ) -> None:
     found = against_base("top-p-before-top-k")

@@ -39,12 +39,6 @@ SOUND: list[Check] = [
 ]
 
 
-@pytest.fixture
-def own_model() -> Model:
-    """The embedded model, loaded for one test to spoil."""
-    return probes.Model(preflight(resolve("embedded")))
-
-
 def red(check: Check, model: Model, match: str | None = None) -> None:
     """The check must fail."""
     with pytest.raises(AssertionError, match=match):
@@ -69,7 +63,7 @@ def replaced_embedding(model: Model, weight: Any) -> None:
 
 
 @pytest.mark.parametrize("check", SOUND, ids=lambda check: check.__name__)
-def test_the_sound_model_passes(own_model: Model, check: Check) -> None:
+def test_sound_model_passes_meaning_checks(own_model: Model, check: Check) -> None:
     check(own_model, {})
 
 
@@ -98,7 +92,7 @@ def test_shuffled_rows_are_found(own_model: Model, check: Check) -> None:
     red(check, own_model)
 
 
-def test_two_swapped_rows_are_found_and_named(own_model: Model) -> None:
+def test_swapped_rows_are_found_and_named(own_model: Model) -> None:
     move_rows(own_model, {"king": "dog", "dog": "king"})
     red(
         claims.test_words_are_closer_to_their_own_group_than_to_others,
@@ -112,7 +106,7 @@ def test_two_swapped_rows_are_found_and_named(own_model: Model) -> None:
     )
 
 
-def test_a_row_of_the_wrong_sign_is_found(own_model: Model) -> None:
+def test_negated_row_is_found(own_model: Model) -> None:
     (king,) = embeddings.word_ids(own_model, "king")
     own_model.embedding()[king] *= -1
     red(
@@ -123,14 +117,12 @@ def test_a_row_of_the_wrong_sign_is_found(own_model: Model) -> None:
     red(claims.test_words_lie_nearest_the_centroid_of_their_own_group, own_model, "centroid: king")
 
 
-def test_unrelated_words_that_are_a_group_are_found(own_model: Model) -> None:
+def test_unrelated_words_that_form_a_group_are_found(own_model: Model) -> None:
     move_rows(own_model, dict.fromkeys(claims.english().unrelated, "king"))
     red(claims.test_the_unrelated_words_are_not_a_group, own_model)
 
 
-def test_a_hidden_layer_that_forgets_the_word_is_found(
-    own_model: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rolled_hidden_states_are_found(own_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     sound = claims.hidden_vectors
 
     def forgetful(model: Model, words: Any) -> Any:
@@ -162,23 +154,21 @@ d = ["princess", "basketball", "lady", "fish"]
     ],
     ids=lambda check: check.__name__,
 )
-def test_a_wrong_list_of_words_is_found(tmp_path: Path, check: Check) -> None:
+def test_wrong_word_list_is_found(tmp_path: Path, check: Check) -> None:
     file = tmp_path / "words.toml"
     file.write_text(WRONG_WORDS, encoding="utf-8")
     model = probes.Model(preflight(resolve("embedded", overrides={"words": str(file)})))
     red(check, model)
 
 
-def test_special_tokens_among_the_pieces_are_found(
+def test_special_tokens_in_word_ids_are_found(
     own_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embeddings, "word_ids", lambda model, word: model.encode(word))
     red(claims.test_a_words_vector_is_the_mean_of_its_pieces_rows, own_model, "king")
 
 
-def test_a_vector_that_is_no_mean_is_found(
-    own_model: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_vector_that_is_no_mean_is_found(own_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     def first_piece(weight: Any, ids: list[list[int]]) -> Any:
         return np.stack([weight[each[0]].float().numpy() for each in ids])
 
@@ -187,7 +177,7 @@ def test_a_vector_that_is_no_mean_is_found(
     red(claims.test_words_that_share_a_piece_are_closer_than_those_that_share_none, own_model)
 
 
-def test_vectors_averaged_in_less_than_float32_are_found(
+def test_means_in_half_precision_are_found(
     own_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def in_half(weight: Any, ids: list[list[int]]) -> Any:
@@ -200,7 +190,7 @@ def test_vectors_averaged_in_less_than_float32_are_found(
 # --- a 4-bit embedding ---------------------------------------------------------------------------
 
 
-def test_an_embedding_packed_in_4_bits_is_found(own_model: Model) -> None:
+def test_packed_4_bit_embedding_is_found(own_model: Model) -> None:
     import torch
 
     rows = own_model.embedding()
@@ -210,7 +200,7 @@ def test_an_embedding_packed_in_4_bits_is_found(own_model: Model) -> None:
         claims.test_the_embedding_of_a_4_bit_model_is_not_quantized(own_model, own_model, {})
 
 
-def test_an_embedding_rounded_to_4_bits_is_found(own_model: Model, model: Model) -> None:
+def test_embedding_rounded_to_4_bits_is_found(own_model: Model, model: Model) -> None:
     """Unpacked again its dtype and shape are right: only its numbers tell."""
     rows = own_model.embedding()
     step = rows.abs().amax(dim=1, keepdim=True) / 7
@@ -250,7 +240,7 @@ def overstated(picture: Any) -> Any:
     ],
     ids=["flipped", "stretched", "turned", "overstated"],
 )
-def test_a_wrong_picture_is_found(
+def test_wrong_projection_is_found(
     own_model: Model,
     monkeypatch: pytest.MonkeyPatch,
     fault: Callable[[Any], Any],
@@ -268,7 +258,7 @@ def test_a_wrong_picture_is_found(
 # --- claims about the weights of Mistral-7B, decided here on rows made to fit ---------------------
 
 
-def test_the_exceptions_hold_where_dog_and_cat_are_nearest_and_fail_where_not(
+def test_cosine_exceptions_follow_the_rows(
     own_model: Model,
 ) -> None:
     animals = claims.english().groups["animals"]
@@ -282,7 +272,7 @@ def test_the_exceptions_hold_where_dog_and_cat_are_nearest_and_fail_where_not(
     red(check, own_model)
 
 
-def test_row_0_holds_where_it_is_the_published_one_and_fails_where_not(own_model: Model) -> None:
+def test_row_0_holds_only_when_published(own_model: Model) -> None:
     expected = published.load_outputs().embedding_row_0
     row = own_model.embedding()[0]
     red(vocabulary.test_row_0_is_the_published_one, own_model, "row 0 begins with")
@@ -292,7 +282,7 @@ def test_row_0_holds_where_it_is_the_published_one_and_fails_where_not(own_model
     red(vocabulary.test_row_0_is_the_published_one, own_model, "row 0 ends with")
 
 
-def test_the_odd_distance_is_decided_by_where_the_centroids_lie() -> None:
+def test_odd_distance_follows_the_centroids() -> None:
     words = claims.english()
     corners = {
         "royalty": (9, 0),

@@ -68,22 +68,22 @@ def test_fault_turns_its_claims_red(
             assert begins(found) == begins(quoted), f"regenerate them: {FINDINGS_COMMAND}"
 
 
-def test_every_decidable_claim_is_turned_red_by_a_fault() -> None:
+def test_every_decidable_claim_has_a_fault() -> None:
     caught = {claim for fault in CATALOGUE.values() for claim in fault.claims}
     assert caught == {*catalogue()} - UNDECIDABLE
     assert {*ON_STAND_INS} == UNDECIDABLE
 
 
-def test_findings_are_written_down_for_every_fault() -> None:
+def test_findings_cover_every_fault() -> None:
     found = {fault: {*claims} for fault, claims in WRITTEN.items()}
     expected = {fault.name: {*fault.claims} for fault in CATALOGUE.values()}
     assert found == expected, f"regenerate them: {FINDINGS_COMMAND}"
 
 
-def test_page_is_current() -> None:
+def test_page_of_faults_is_current() -> None:
     written = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
     assert written == page(), f"regenerate it: {COMMAND}"
 
 
-def test_what_the_report_shows_is_current() -> None:
+def test_faults_in_the_report_are_current() -> None:
     assert FILE.read_text(encoding="utf-8") == data(), f"regenerate it: {DATA_COMMAND}"

@@ -35,12 +35,6 @@ if TYPE_CHECKING:
 CHECKS = [claims.test_greedy_texts_are_the_recorded_ones, claims.test_numbers_are_the_recorded_ones]
 
 
-@pytest.fixture
-def own_model() -> Model:
-    """The embedded model, loaded for one test to spoil."""
-    return probes.Model(preflight(resolve("embedded")))
-
-
 def texts(model: Model) -> list[Generation]:
     return generate_greedy(model, PROMPTS, claims.LENGTH)
 
@@ -106,7 +100,7 @@ def two_threads() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("check", CHECKS)
-def test_what_one_thread_recorded_holds_with_two(
+def test_recording_of_one_thread_holds_with_two(
     own_model: Model, sound: Recording, two_threads: None, check: Callable[..., None]
 ) -> None:
     evidence = decided(check, own_model, sound)
@@ -114,7 +108,7 @@ def test_what_one_thread_recorded_holds_with_two(
     assert evidence["near_ties"] == []
 
 
-def test_what_this_repository_has_recorded_holds_where_it_was_recorded(sound: Recording) -> None:
+def test_shipped_recordings_hold_in_their_environment(sound: Recording) -> None:
     folder = Path(claims.__file__).parent / "__snapshots__" / "test_recorded"
     files = sorted(folder.glob(f"*[[]{sound.made.key}].json"))
     if not files:
@@ -125,9 +119,7 @@ def test_what_this_repository_has_recorded_holds_where_it_was_recorded(sound: Re
     assert model_files == {sound.made.circumstances["model files"]}
 
 
-def test_in_bfloat16_texts_hold_by_margin_or_the_near_tie_is_named(
-    own_model: Model, sound: Recording
-) -> None:
+def test_bfloat16_texts_hold_or_name_their_near_tie(own_model: Model, sound: Recording) -> None:
 
     found = texts(own_model.variant(dtype="bfloat16"))
     tolerance = logit_tolerance(map(step_logits, found), "bfloat16")
@@ -143,7 +135,7 @@ def test_in_bfloat16_texts_hold_by_margin_or_the_near_tie_is_named(
         assert (finding.recorded != finding.now) == ("a near-tie" in finding.reason)
 
 
-def test_a_near_tie_turned_round_holds_and_is_named(own_model: Model) -> None:
+def test_flipped_near_tie_holds_and_is_named(own_model: Model) -> None:
     """Two tokens are equally likely at the last step: one was recorded, the other comes now."""
     text = texts(own_model)[0]
     last = step_logits(text)[-1]
@@ -191,9 +183,7 @@ LAYERS = [f"layers.{number}." for number in range(4)]
     [*map(noisy, LAYERS), without_position],
     ids=[*LAYERS, "no positions"],
 )
-def test_changed_weights_are_caught_in_texts(
-    own_model: Model, sound: Recording, fault: Fault
-) -> None:
+def test_texts_catch_changed_weights(own_model: Model, sound: Recording, fault: Fault) -> None:
     fault(own_model)
     red(CHECKS[0], own_model, sound, "times what rounding explains")
 
@@ -203,16 +193,14 @@ def test_changed_weights_are_caught_in_texts(
     [noisy(LAYERS[0]), noisy(LAYERS[3]), without_position],
     ids=[LAYERS[0], LAYERS[3], "no positions"],
 )
-def test_changed_weights_are_caught_in_numbers(
-    own_model: Model, sound: Recording, fault: Fault
-) -> None:
+def test_numbers_catch_changed_weights(own_model: Model, sound: Recording, fault: Fault) -> None:
     """These are fewer and coarser: a layer whose noise leaves the first tokens alone passes."""
     fault(own_model)
     red(CHECKS[1], own_model, sound, "times the drift tolerated")
 
 
 @pytest.mark.parametrize("check", CHECKS)
-def test_logits_that_are_no_numbers_are_caught(
+def test_nan_logits_are_caught(
     own_model: Model, sound: Recording, check: Callable[..., None]
 ) -> None:
     broken_logits(own_model)
@@ -220,7 +208,7 @@ def test_logits_that_are_no_numbers_are_caught(
 
 
 @pytest.mark.parametrize("matrix", ["layers.1.mlp.up_proj", "layers.1.self_attn.k_proj"])
-def test_noise_on_the_least_telling_matrices_is_caught_in_texts(
+def test_texts_catch_noise_on_least_influential_matrices(
     own_model: Model, sound: Recording, matrix: str
 ) -> None:
     """Of the 28 matrices these move logits least: by 4 to 5 times what rounding explains."""
@@ -228,20 +216,20 @@ def test_noise_on_the_least_telling_matrices_is_caught_in_texts(
     red(CHECKS[0], own_model, sound, "times what rounding explains")
 
 
-def test_a_moved_row_is_caught_in_the_similarities(own_model: Model, sound: Recording) -> None:
+def test_similarities_catch_a_moved_row(own_model: Model, sound: Recording) -> None:
     (king,) = embeddings.word_ids(own_model, "king")
     own_model.embedding()[king] *= own_model.embedding().new_tensor([1.0, 1.01]).repeat(64)
     red(CHECKS[1], own_model, sound, "cosine of 'king' and 'queen' is .* times the drift tolerated")
 
 
-def test_another_token_is_caught_though_few_logits_move(own_model: Model, sound: Recording) -> None:
+def test_texts_catch_another_token(own_model: Model, sound: Recording) -> None:
     """A choice that is not the most likely: the logits are right, and the text is not."""
     text = texts(own_model)[0]
     text.ids[0][3] = sound.texts[PROMPTS[0]].top_ids[3][1]
     red(CHECKS[0], own_model, sound, "token 3 is .* no near-tie where noise moves each by")
 
 
-def test_a_text_that_goes_on_or_ends_early_is_caught(own_model: Model, sound: Recording) -> None:
+def test_texts_catch_another_length(own_model: Model, sound: Recording) -> None:
     name, last = PROMPTS[0], claims.LENGTH - 1
     old = sound.texts[name]
     shorter = old.model_copy(
@@ -251,19 +239,19 @@ def test_a_text_that_goes_on_or_ends_early_is_caught(own_model: Model, sound: Re
     red(CHECKS[0], own_model, ended, f"token {last} is 'Japan', recorded ''.* lie inf apart")
 
 
-def test_another_tokenization_of_a_prompt_is_caught(own_model: Model, sound: Recording) -> None:
+def test_texts_catch_other_prompt_ids(own_model: Model, sound: Recording) -> None:
     texts(own_model)[0].prompt_ids.insert(1, 28705)
     red(CHECKS[0], own_model, sound, "has other token ids than were recorded")
 
 
-def test_a_wrong_number_in_the_file_is_caught(own_model: Model, sound: Recording) -> None:
+def test_numbers_catch_a_wrong_recording(own_model: Model, sound: Recording) -> None:
     name = f"entropy after {PROMPTS[0]!r}"
     wrong = sound.numbers[name].model_copy(update={"value": sound.numbers[name].value + 0.1})
     numbers = sound.model_copy(update={"numbers": sound.numbers | {name: wrong}})
     red(CHECKS[1], own_model, numbers, "entropy after .* times the drift tolerated \\(rounding")
 
 
-def test_what_changed_since_is_named(own_model: Model, sound: Recording) -> None:
+def test_finding_names_what_changed_since_recording(own_model: Model, sound: Recording) -> None:
     then = sound.made.model_copy(
         update={"circumstances": sound.made.circumstances | {"transformers": "4.46.0"}}
     )
@@ -275,7 +263,7 @@ def test_what_changed_since_is_named(own_model: Model, sound: Recording) -> None
 # --- published texts -----------------------------------------------------------------------------
 
 
-def test_a_published_text_holds_and_another_is_caught_at_its_first_token(own_model: Model) -> None:
+def test_published_text_finding_names_first_difference(own_model: Model) -> None:
     expected = published.find_text("default-text")
     text = own_model.generate(expected.prompt, output_logits=True)
     found = recorded_outputs.judge_published_text(own_model, expected, text)
@@ -294,7 +282,7 @@ def test_a_published_text_holds_and_another_is_caught_at_its_first_token(own_mod
         (greedy.test_text_without_bos_is_the_published_one, "bos-recorded"),
     ],
 )
-def test_the_published_texts_hold_where_they_are_given_and_fail_where_not(
+def test_published_texts_hold_only_when_generated(
     own_model: Model,
     monkeypatch: pytest.MonkeyPatch,
     check: Callable[[Model, dict[str, Any]], None],
@@ -311,7 +299,7 @@ def test_the_published_texts_hold_where_they_are_given_and_fail_where_not(
         check(own_model, {})
 
 
-def test_a_published_text_that_differs_at_a_near_tie_holds(own_model: Model) -> None:
+def test_published_text_holds_at_a_near_tie(own_model: Model) -> None:
     """As by another kernel: the published token is all but as likely as the one chosen."""
     expected = published.find_text("default-text")
     text = own_model.generate(expected.prompt, output_logits=True)

@@ -7,13 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import probes
 from probes.data import published, questions
 from probes.measure import knowledge, stories
 from probes.schema.sampling import GRID, NEAR_GREEDY, WIDE_HOT, Sampling
 from probes.stats import answer_matching, sampling_reference
-from probes.targets.preflight import preflight
-from probes.targets.resolve import resolve
 from tests.claims import test_tasks as claims
 
 if TYPE_CHECKING:
@@ -73,12 +70,6 @@ SOUND: list[Check] = [
 ]
 
 
-@pytest.fixture
-def own_model() -> Model:
-    """The embedded model, loaded for one test to spoil."""
-    return probes.Model(preflight(resolve("embedded")))
-
-
 @pytest.fixture(autouse=True)
 def few_questions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask fewer questions and follow fewer continuations."""
@@ -98,7 +89,7 @@ def red(check: Check, model: Model, match: str | None = None) -> None:
 
 
 @pytest.mark.parametrize("check", SOUND, ids=lambda check: check.__name__)
-def test_the_sound_model_passes(own_model: Model, check: Check) -> None:
+def test_sound_model_passes_task_checks(own_model: Model, check: Check) -> None:
     check(own_model)
 
 
@@ -106,7 +97,7 @@ def test_the_sound_model_passes(own_model: Model, check: Check) -> None:
 
 
 @pytest.mark.parametrize("check", [near_against_wide, dose, both_tasks])
-def test_a_wrong_answer_key_is_found(
+def test_wrong_answer_key_is_found(
     own_model: Model, monkeypatch: pytest.MonkeyPatch, check: Check
 ) -> None:
     asked = questions.built_in_questions()[:ASKED]
@@ -131,7 +122,7 @@ def test_a_wrong_answer_key_is_found(
         (both_tasks, "does not answer clearly fewer"),
     ],
 )
-def test_a_matching_that_accepts_everything_is_found(
+def test_matching_that_accepts_everything_is_found(
     own_model: Model, monkeypatch: pytest.MonkeyPatch, check: Check, message: str
 ) -> None:
     monkeypatch.setattr(answer_matching, "_contain", lambda *_: True)
@@ -139,14 +130,14 @@ def test_a_matching_that_accepts_everything_is_found(
 
 
 @pytest.mark.parametrize("check", [near_against_wide, dose])
-def test_a_matching_that_accepts_nothing_is_found(
+def test_matching_that_accepts_nothing_is_found(
     own_model: Model, monkeypatch: pytest.MonkeyPatch, check: Check
 ) -> None:
     monkeypatch.setattr(answer_matching, "_contain", lambda *_: False)
     red(check, own_model)
 
 
-def test_answers_judged_without_their_key_in_the_computation_are_found(
+def test_computation_with_another_key_is_found(
     own_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is computed and what is drawn are held against each other."""
@@ -165,7 +156,7 @@ def swapped(sampling: Sampling) -> Sampling:
 
 
 @pytest.mark.parametrize("check", [near_against_wide, drawn_wide_hot, both_tasks])
-def test_settings_in_the_wrong_order_are_found(
+def test_reversed_settings_are_found(
     own_model: Model, monkeypatch: pytest.MonkeyPatch, check: Check
 ) -> None:
     sound = sampling_reference.log_probabilities
@@ -178,7 +169,7 @@ def test_settings_in_the_wrong_order_are_found(
     red(check, own_model)
 
 
-def test_draws_at_the_wrong_setting_are_found(
+def test_draws_at_another_setting_are_found(
     own_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sound = own_model.generate_batch
@@ -191,7 +182,7 @@ def test_draws_at_the_wrong_setting_are_found(
 
 
 @pytest.mark.parametrize("check", [near_against_wide, dose])
-def test_a_temperature_that_does_nothing_is_found(
+def test_ignored_temperature_is_found(
     own_model: Model, monkeypatch: pytest.MonkeyPatch, check: Check
 ) -> None:
     """Neither in what is computed nor in what is drawn."""
@@ -206,9 +197,7 @@ def test_a_temperature_that_does_nothing_is_found(
     red(check, own_model)
 
 
-def test_a_temperature_the_other_way_round_is_found(
-    own_model: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_inverted_temperature_is_found(own_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         sampling_reference,
         "temperature",
@@ -217,7 +206,7 @@ def test_a_temperature_the_other_way_round_is_found(
     red(dose, own_model, "more are right at T")
 
 
-def test_mass_that_was_not_followed_counted_as_wrong_is_found(
+def test_lost_probability_of_right_answers_is_found(
     own_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bounds that exclude what is true: half of what is right is lost."""
@@ -238,7 +227,7 @@ def test_mass_that_was_not_followed_counted_as_wrong_is_found(
 @pytest.mark.parametrize(
     ("check", "only_drawn"), [(near_against_wide, False), (drawn_near_greedy, True)]
 )
-def test_shuffled_rows_of_a_batch_are_found(
+def test_shuffled_batch_rows_are_found(
     own_model: Model, monkeypatch: pytest.MonkeyPatch, check: Check, only_drawn: bool
 ) -> None:
     sound = own_model.generate_batch
@@ -251,7 +240,7 @@ def test_shuffled_rows_of_a_batch_are_found(
     red(check, own_model)
 
 
-def test_a_model_whose_words_are_exchanged_knows_nothing(own_model: Model) -> None:
+def test_shuffled_output_rows_lose_the_answers(own_model: Model) -> None:
     """The head's rows, shuffled: what was learnt is there, under other tokens."""
     import torch
 
@@ -272,7 +261,7 @@ def test_a_model_whose_words_are_exchanged_knows_nothing(own_model: Model) -> No
     ],
     ids=["one BOS", "no space"],
 )
-def test_a_prompt_that_is_encoded_otherwise_is_found(
+def test_prompt_with_other_ids_is_found(
     own_model: Model,
     monkeypatch: pytest.MonkeyPatch,
     spoil: Callable[[list[int]], list[int]],
@@ -283,7 +272,7 @@ def test_a_prompt_that_is_encoded_otherwise_is_found(
     red(published_questions, own_model, message)
 
 
-def test_published_questions_spelled_otherwise_are_found(
+def test_published_questions_with_other_spelling_are_found(
     own_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tidy = [
@@ -316,7 +305,7 @@ def test_sampled_runs_that_are_greedy_are_found(
     red(sampled_stories, own_model, "repeats an earlier one with probability")
 
 
-def test_samples_of_one_batch_that_are_copies_are_found(
+def test_samples_that_are_copies_are_found(
     own_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sound = own_model.generate_batch
@@ -344,7 +333,7 @@ def test_stories_at_swapped_settings_are_found(
     red(both_tasks, own_model)
 
 
-def test_stories_all_drawn_at_one_setting_are_found(
+def test_stories_drawn_at_one_setting_are_found(
     own_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sound = stories.sample_grid
@@ -358,7 +347,7 @@ def test_stories_all_drawn_at_one_setting_are_found(
 
 
 @pytest.mark.parametrize("name", claims.STORIES_RECORDED)
-def test_the_recorded_stories_hold_where_they_are_told_and_fail_where_not(
+def test_recorded_stories_hold_only_when_generated(
     own_model: Model, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     expected = published.find_text(name)
@@ -372,7 +361,7 @@ def test_the_recorded_stories_hold_where_they_are_told_and_fail_where_not(
 # --- where bounds do not decide ------------------------------------------------------------------
 
 
-def test_draws_decide_where_bounds_are_too_wide(
+def test_draws_decide_when_bounds_are_wide(
     own_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(knowledge, "WIDTH", 1)
@@ -383,7 +372,7 @@ def test_draws_decide_where_bounds_are_too_wide(
     assert (found.by, found.p_value < knowledge.ALPHA) == ("draws", True)
 
 
-def test_draws_find_no_difference_where_there_is_none(
+def test_draws_find_no_difference_when_none_exists(
     own_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = knowledge.compare_settings(
