@@ -9,8 +9,15 @@ if TYPE_CHECKING:
 
 KEPT = """
 import math
+from dataclasses import dataclass
+
 import numpy
 import torch
+
+@dataclass
+class Answer:
+    text: str
+    probability: float
 
 @pytest.mark.claim("kept", title="Evidence is kept.")
 def test_kept(model, evidence):
@@ -28,6 +35,7 @@ def test_kept(model, evidence):
     evidence["gradient"] = torch.ones(1, requires_grad=True)
     evidence["scalar tensor"] = torch.tensor(3)
     evidence["empty"] = numpy.zeros((0, 4))
+    evidence["dataclass"] = [Answer("Tokyo", numpy.float32(0.5))]
 """
 
 VALUES: dict[str, Any] = {
@@ -45,6 +53,7 @@ VALUES: dict[str, Any] = {
     "gradient": [1.0],
     "scalar tensor": 3,
     "empty": [],
+    "dataclass": [{"text": "Tokyo", "probability": 0.5}],
 }
 
 
@@ -92,6 +101,27 @@ def test_refused(model, evidence, code):
     assert [check["reason"] for check in checks] == list(REFUSED.values())
     assert {check["verdict"] for check in checks} == {"error"}
     assert all(check["values"] == {"before": 1, "after": 2} for check in checks)
+
+
+def test_evidence_that_misfits_its_shape_is_an_error(warm_project: Project) -> None:
+    warm_project.test_file(
+        """
+@pytest.mark.claim("next-token")
+def test_built_in(model, evidence):
+    evidence["top_ten"] = 10
+
+@pytest.mark.claim("own", title="Names are free.")
+def test_own(model, evidence):
+    evidence["top_ten"] = 10
+"""
+    )
+    warm_project.run()
+    claims = warm_project.claims()
+    assert (claims["next-token"]["verdict"], claims["next-token"]["reason"]) == (
+        "error",
+        "evidence 'top_ten' does not fit MostLikely: Input should be a valid list",
+    )
+    assert claims["own"]["verdict"] == "holds"
 
 
 def test_a_failed_assertion_counts_before_evidence_that_cannot_be_kept(
