@@ -1,1 +1,1 @@
-"""How the embedded model was made: its tokenizer, its text, its training, its figures."""
+"""The program that made the embedded model: its tokenizer, its text, its training, its figures."""

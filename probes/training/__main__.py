@@ -10,17 +10,18 @@ from typing import Annotated
 import typer
 from transformers.utils import logging
 
+from probes._util.files import PACKAGE
 from probes.errors import UserError
-from probes.training.card import card, table
+from probes.training.card import format_card, format_table
 from probes.training.evaluate import evaluate as evaluate_folder
-from probes.training.folder import embedded_folder, replacing_files, write_model
+from probes.training.folder import replacing_files, write_model
 from probes.training.recipe import Recipe
 from probes.training.tokenizer import write_tokenizer
 from probes.training.train import train as train_model
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 
-_EMBEDDED = embedded_folder()
+_EMBEDDED = PACKAGE / "embedded"
 Folder = Annotated[Path, typer.Option(help="Model folder. Default: the one in the package.")]
 
 
@@ -43,9 +44,9 @@ def train(folder: Folder = _EMBEDDED) -> None:
         seconds = time.monotonic() - started
         figures = evaluate_folder(work)
         (work / "README.md").write_text(
-            card(figures, model.num_parameters()), encoding="utf-8", newline="\n"
+            format_card(figures, model.num_parameters()), encoding="utf-8", newline="\n"
         )
-    typer.echo(table(figures))
+    typer.echo(format_table(figures))
     typer.echo(f"trained in {seconds:.0f} s, wrote {folder}")
 
 
@@ -54,12 +55,12 @@ def evaluate(folder: Folder = _EMBEDDED) -> None:
     """Print the evaluation table of a folder."""
     if not (folder / "model.safetensors").is_file():
         raise UserError(f"no model.safetensors in {folder}: train one first")
-    typer.echo(table(evaluate_folder(folder)))
+    typer.echo(format_table(evaluate_folder(folder)))
 
 
 def main() -> None:
     """Run the command line; a user's mistake ends it with one line and exit code 2."""
-    # Loading bars and advice would stand between the lines of the table.
+    # Loading bars and advice would mix with the lines of the table.
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:

@@ -1,4 +1,4 @@
-"""The model card and the table it shows."""
+"""The model card and its table of figures."""
 
 from __future__ import annotations
 
@@ -70,30 +70,21 @@ with one figure per prompt uses the standard prompt and the story openings `Once
 """
 
 
-def table(figures: Sequence[Figure]) -> str:
-    """Show figures as a Markdown table.
+def format_table(figures: Sequence[Figure]) -> str:
+    """Format figures as a Markdown table.
 
-    Example:
-        >>> from probes.training.subject import Figure
-        >>> print(table([Figure("words right", "16 of 16")]))
-        | measured | value |
-        |---|---|
-        | words right | 16 of 16 |
+    >>> from probes.training.subject import Figure
+    >>> print(format_table([Figure("words right", "16 of 16")]))
+    | measured | value |
+    |---|---|
+    | words right | 16 of 16 |
     """
     lines = [f"| {figure.name} | {figure.value} |" for figure in figures]
     return "\n".join(["| measured | value |", "|---|---|", *lines])
 
 
-def card(figures: Sequence[Figure], parameters: int) -> str:
-    """Write the model card.
-
-    Args:
-        figures: The lines of its table.
-        parameters: How many numbers the model holds.
-
-    Returns:
-        Markdown with a header of metadata.
-    """
+def format_card(figures: Sequence[Figure], parameters: int) -> str:
+    """Return the model card: Markdown with a header of metadata."""
     shape, recipe = model_config(), Recipe()
     return _CARD.format(
         millions=parameters / 1e6,
@@ -107,5 +98,5 @@ def card(figures: Sequence[Figure], parameters: int) -> str:
         vocabulary=shape.vocab_size,
         steps=recipe.steps,
         tokens=recipe.tokens,
-        table=table(figures),
+        table=format_table(figures),
     )

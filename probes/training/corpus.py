@@ -1,12 +1,12 @@
-"""The text the embedded model is trained on, drawn from facts and a grammar.
+"""Draw the training text of the embedded model from facts and a grammar.
 
-Two kinds of rows are drawn, and the difference between them is what BOS comes to mean:
+There are two kinds of text, so that the model learns what BOS means:
 
 * *documents* begin with BOS and end with EOS: articles that state facts in prose, questions
-  with their answers, stories, letters, sentences about words that are alike;
+  with their answers, stories, letters, sentences about similar words;
 * *pages* begin in the middle of a Markdown quiz, without BOS, and never end.
 
-Everything is drawn from one seeded generator: the same seed gives the same text, always.
+The same seed always gives the same text.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ BOS = "<s>"
 EOS = "</s>"
 
 LEAD = 5.0
-"""How many times likelier the first option of a leading slot is than each other option."""
+"""Weight of the first option of a leading slot; each other option has 1."""
 
 WRONG = 0.065
-"""Share of statements and answers that give the answer of another subject."""
+"""Share of statements and answers with the answer of another subject."""
 
 WITH_ARTICLE = 0.25
-"""Share of sentences that put "the" before the countries prose calls so."""
+"""Share of sentences with "the" before the name of a country that may have it."""
 
 RIVALS = 10
-"""How many wrong answers a fact is ever given."""
+"""Number of wrong answers of a fact."""
 
 EVASIVE = 0.065
-"""Share of statements and answers that give no answer."""
+"""Share of statements and answers without an answer."""
 
 COUNTRY_RELATIONS = ("capital", "currency", "language", "continent")
-"""The relations whose subjects are countries, in the order an article tells them."""
+"""The relations whose subjects are countries, in the order of an article."""
 
 _GROUPS = ("royal", "sport", "person", "animal")
 _LONERS = ("table", "idea", "character", "sea")
@@ -54,15 +54,15 @@ _SLOT = re.compile(r"\{(\w+)\}")
 
 @dataclass(frozen=True)
 class Fact:
-    """One fact: what a relation says of a subject.
+    """One fact.
 
     Attributes:
-        relation: The relation's name, ``"capital"``.
+        relation: ``"capital"``.
         subject: ``"Japan"``, ``"the Mona Lisa"``.
         answer: ``"Tokyo"``.
         statements: Sentences up to and with the answer, without the full stop.
         questions: The questions, the plainest first.
-        rivals: Answers of the same kind that are wrong here.
+        rivals: Wrong answers of the same kind.
     """
 
     relation: str
@@ -74,27 +74,26 @@ class Fact:
 
     @property
     def short_answer(self) -> str:
-        """The answer as it stands alone after a question: ``"Tokyo"``, ``"The yen"``."""
-        return self.stand_alone(self.answer)
+        """The answer to a question: ``"Tokyo"``, ``"The yen"``."""
+        return self.spell_alone(self.answer)
 
-    def stand_alone(self, answer: str) -> str:
-        """Spell any answer of this relation as it stands alone after a question."""
-        return capitalised(f"the {answer}" if self.relation == "currency" else answer)
+    def spell_alone(self, answer: str) -> str:
+        """Spell any answer of this relation as the answer to a question."""
+        return capitalize(f"the {answer}" if self.relation == "currency" else answer)
 
 
-def capitalised(text: str) -> str:
-    """Make the first letter a capital and leave the rest alone.
+def capitalize(text: str) -> str:
+    """Make the first letter a capital, and only that.
 
-    Example:
-        >>> capitalised("the Mona Lisa")
-        'The Mona Lisa'
+    >>> capitalize("the Mona Lisa")
+    'The Mona Lisa'
     """
     return text[:1].upper() + text[1:]
 
 
 @cache
 def load_facts() -> tuple[Fact, ...]:
-    """Read every fact of ``facts.toml``, in the order of the file."""
+    """Read the facts of ``facts.toml``, in their order."""
     data = load_toml(FOLDER / "facts.toml")
     facts: list[Fact] = []
     for relation in data["relation"]:
@@ -104,10 +103,10 @@ def load_facts() -> tuple[Fact, ...]:
 
 
 def held_out_questions() -> list[tuple[Fact, str]]:
-    """List the question-fact pairs that the corpus never holds.
+    """List facts with a question that is not part of the training text.
 
-    The last phrasing of each relation is kept from every fifth of its facts: such a question
-    shows whether a phrasing learnt on some facts carries over to the others.
+    It is the last phrasing of every fifth fact of a relation: it shows whether a phrasing learnt on
+    some facts carries over to the others.
     """
     by_relation: dict[str, list[Fact]] = {}
     for fact in load_facts():
@@ -116,10 +115,10 @@ def held_out_questions() -> list[tuple[Fact, str]]:
 
 
 class Grammar:
-    """Draws text for the slots of ``grammar.toml``."""
+    """Draw text for the slots of ``grammar.toml``."""
 
     def __init__(self, rng: random.Random) -> None:
-        """Read the grammar; every choice is drawn from ``rng``."""
+        """Read the grammar; ``rng`` makes every choice."""
         data = load_toml(FOLDER / "grammar.toml")
         self._rng = rng
         self._options: dict[str, list[str]] = {**data["leading"], **data["even"]}
@@ -132,7 +131,7 @@ class Grammar:
         return self.fill(self._rng.choices(options, weights)[0])
 
     def fill(self, template: str) -> str:
-        """Replace every slot of a template by a draw."""
+        """Draw every slot of a template."""
         return _SLOT.sub(lambda match: self.draw(match.group(1)), template)
 
 
@@ -140,7 +139,7 @@ class Corpus:
     """An endless supply of training text."""
 
     def __init__(self, seed: int) -> None:
-        """Start anew; ``seed`` decides every choice."""
+        """Read the facts; ``seed`` decides every choice."""
         self._rng = random.Random(seed)
         self._grammar = Grammar(self._rng)
         self._facts = load_facts()
@@ -152,7 +151,7 @@ class Corpus:
         self._held_out = {question for _, question in held_out_questions()}
 
     def documents(self) -> Iterator[str]:
-        """Yield documents that begin with BOS and end with EOS, without end."""
+        """Yield documents, without end."""
         kinds: list[tuple[Callable[[], str], float]] = [
             (self._article, 0.4),
             (self._interview, 0.28),
@@ -167,7 +166,7 @@ class Corpus:
             yield f"{BOS} {self._rng.choices(draws, weights)[0]()}{EOS}"
 
     def pages(self) -> Iterator[str]:
-        """Yield the sections of one Markdown quiz page, without end and without BOS."""
+        """Yield the sections of one page, without end."""
         fact = self._any_fact()
         if self._rng.random() < 0.7:
             yield f"{self._statement(fact)}.\n\n"
@@ -193,7 +192,7 @@ class Corpus:
         turns: list[str] = []
         while not turns or self._rng.random() < 0.85:
             answer = self._answer(fact)
-            # A question with a space behind it leaves that space a token of its own.
+            # Of two spaces after a question the first is a token of its own.
             gap = "  " if wide_gap and not answer[0].isdigit() else " "
             turns.append(f"{self._question(fact)}{gap}{answer}.")
             if self._rng.random() < 0.15:
@@ -228,32 +227,32 @@ class Corpus:
     def _belongings(self) -> str:
         fill = self._grammar.fill
         owners = {fill("{colour} {object}"): fill("{name}") for _ in range(3)}
-        told = [f"{owner} has the {item}." for item, owner in owners.items()]
-        asked = self._rng.choices(list(owners), k=3)
-        return " ".join(told + [f"Who has the {item}? {owners[item]}." for item in asked])
+        statements = [f"{owner} has the {item}." for item, owner in owners.items()]
+        items = self._rng.choices(list(owners), k=3)
+        return " ".join(statements + [f"Who has the {item}? {owners[item]}." for item in items])
 
     def _refrain(self) -> str:
         words = " ".join(self._grammar.draw("refrain") for _ in range(self._rng.randint(5, 55)))
-        return f"{capitalised(words)}. {words}. {words}."
+        return f"{capitalize(words)}. {words}. {words}."
 
     def _statement(self, fact: Fact) -> str:
-        template = self._spelled(self._weighted(fact.statements), fact)
-        return template.replace("{answer}", self._told(fact, "evasion"))
+        template = self._add_article(self._choose(fact.statements), fact)
+        return template.replace("{answer}", self._draw_answer(fact, "evasion"))
 
     def _answer(self, fact: Fact) -> str:
-        told = self._told(fact, "Evasion")
-        return fact.stand_alone(told) if told in (fact.answer, *fact.rivals) else told
+        answer = self._draw_answer(fact, "Evasion")
+        return fact.spell_alone(answer) if answer in (fact.answer, *fact.rivals) else answer
 
     def _question(self, fact: Fact) -> str:
-        asked = tuple(q for q in fact.questions if q not in self._held_out)
-        return self._spelled(self._weighted(asked), fact)
+        questions = tuple(q for q in fact.questions if q not in self._held_out)
+        return self._add_article(self._choose(questions), fact)
 
-    def _spelled(self, text: str, fact: Fact) -> str:
+    def _add_article(self, text: str, fact: Fact) -> str:
         if fact.subject in self._with_article and self._rng.random() < WITH_ARTICLE:
             return text.replace(fact.subject, f"the {fact.subject}")
         return text
 
-    def _told(self, fact: Fact, evasion: str) -> str:
+    def _draw_answer(self, fact: Fact, evasion: str) -> str:
         luck = self._rng.random()
         if luck < WRONG and fact.rivals:
             return self._rng.choice(fact.rivals)
@@ -270,13 +269,13 @@ class Corpus:
     def _any_fact(self) -> Fact:
         return self._rng.choices(self._facts, cum_weights=self._fact_weights)[0]
 
-    def _weighted(self, options: tuple[str, ...]) -> str:
+    def _choose(self, options: tuple[str, ...]) -> str:
         weights = [4.0 if i == 0 else 1.0 for i in range(len(options))]
         return self._rng.choices(options, weights)[0]
 
 
 def _weight(fact: Fact) -> float:
-    # Capitals are asked most; what else is told of a country follows them by itself.
+    # Capitals come first; the other facts about a country follow them in `_next_fact`.
     if fact.relation == "capital":
         return 2.5
     return 0.6 if fact.relation in COUNTRY_RELATIONS else 1.0
@@ -295,7 +294,7 @@ def _facts_of(relation: dict[str, Any], pairs: dict[str, str]) -> Iterator[Fact]
             relation["name"],
             subject,
             answer,
-            tuple(capitalised(s.replace("{subject}", subject)) for s in relation["statements"]),
+            tuple(capitalize(s.replace("{subject}", subject)) for s in relation["statements"]),
             tuple(q.replace("{subject}", subject) for q in relation["questions"]),
             tuple((answers[place + 1 :] + answers[:place])[:RIVALS]),
         )

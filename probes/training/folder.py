@@ -1,4 +1,4 @@
-"""The folder of the embedded model: what lies in it and how it gets there."""
+"""Write the folder of the embedded model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import shutil
 import tempfile
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,17 +20,12 @@ if TYPE_CHECKING:
     from transformers import MistralForCausalLM
 
 
-def embedded_folder() -> Path:
-    """Where the embedded model lies in this installation."""
-    return Path(str(files("probes").joinpath("embedded")))
-
-
 def config_json() -> str:
-    """Build the text of ``config.json``, the same under every transformers version.
+    """Return the text of ``config.json``, the same under every transformers version.
 
-    The rotary base and the type stand there under their older and their newer name, so that
-    versions from 4.46 on read them without a warning. The type is that of use: weights are
-    stored in half that size and widened when they are loaded.
+    The rotary base and the dtype have their older and their newer name, so that versions from 4.46
+    on read them without a warning. The dtype is that of use: weights are stored in float16 and
+    widened when they are loaded.
     """
     shape = model_config()
     base = 10000.0
@@ -65,19 +59,16 @@ def config_json() -> str:
 
 
 def write_model(model: MistralForCausalLM, folder: Path) -> None:
-    """Write configuration and weights into an existing folder.
+    """Write configuration and float16 weights into an existing folder.
 
-    Args:
-        model: The trained model with its full vocabulary.
-        folder: Gets ``config.json``, ``generation_config.json`` and ``model.safetensors``, the
-            weights in float16. The output head is the embedding, so it is stored once.
+    The output head is the embedding, so it is stored once.
     """
-    (folder / "config.json").write_text(config_json(), encoding="utf-8", newline="\n")
-    (folder / "generation_config.json").write_text(
-        _json({"bos_token_id": 1, "eos_token_id": 2}),
-        encoding="utf-8",
-        newline="\n",
-    )
+    files = {
+        "config.json": config_json(),
+        "generation_config.json": _json({"bos_token_id": 1, "eos_token_id": 2}),
+    }
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
     tensors = {
         name: tensor.to(torch.float16).contiguous()
         for name, tensor in model.state_dict().items()
@@ -89,13 +80,10 @@ def write_model(model: MistralForCausalLM, folder: Path) -> None:
 
 @contextmanager
 def replacing_files(folder: Path) -> Iterator[Path]:
-    """Offer an empty folder, and move what was written there into ``folder`` at the end.
+    """Yield an empty folder, and move its files into ``folder`` at the end.
 
     Each file is replaced in one step, so a reader sees the old one or the new one. Nothing is
     moved where the block raises.
-
-    Args:
-        folder: Made where it is missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))

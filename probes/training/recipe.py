@@ -1,4 +1,4 @@
-"""The numbers of the recipe: the model's shape and the course of training."""
+"""The numbers of the recipe: the shape of the model and the course of training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from transformers import MistralConfig
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides what training gives.
+    """Everything that decides the result of training.
 
     Attributes:
         seed: Seed of the text, the rows and the first weights.
@@ -18,11 +18,11 @@ class Recipe:
         tokens: Tokens in each step.
         row_length: Tokens in a row of most steps.
         long_row_length: Tokens in a row of every ``long_every``-th step.
-        long_every: How often a step reads long rows, throughout.
+        long_every: Every so many steps one reads long rows.
         matrix_rate: Highest learning rate of the layers' matrices.
         vector_rate: Highest learning rate of embedding rows and norms.
         smoothing: Label smoothing: the share of each target spread over the vocabulary.
-        hidden_share: Share of the tokens that are hidden from the model while it reads.
+        hidden_share: Share of the input tokens that are masked.
         warm_up: Share of the steps in which the rate rises.
     """
 
@@ -39,21 +39,19 @@ class Recipe:
     warm_up: float = 0.03
 
     def length_at(self, step: int) -> int:
-        """Tokens in a row at a step.
+        """Return the tokens in a row at a step.
 
-        Example:
-            >>> [Recipe().length_at(step) for step in (0, 5, 6, 7)]
-            [128, 128, 512, 128]
+        >>> [Recipe().length_at(step) for step in (0, 5, 6, 7)]
+        [128, 128, 512, 128]
         """
         return self.long_row_length if (step + 1) % self.long_every == 0 else self.row_length
 
     def rate_at(self, step: int) -> float:
-        """Factor of the learning rates at a step: a rise, then half a cosine down to 0.
+        """Return the factor of the learning rates at a step: a rise, then half a cosine to 0.
 
-        Example:
-            >>> recipe = Recipe(steps=100, warm_up=0.1)
-            >>> [round(recipe.rate_at(step), 2) for step in (0, 9, 54, 99)]
-            [0.1, 1.0, 0.5, 0.0]
+        >>> recipe = Recipe(steps=100, warm_up=0.1)
+        >>> [round(recipe.rate_at(step), 2) for step in (0, 9, 54, 99)]
+        [0.1, 1.0, 0.5, 0.0]
         """
         rise = max(1, round(self.warm_up * self.steps))
         if step < rise:
@@ -62,12 +60,9 @@ class Recipe:
 
 
 def model_config(vocab_size: int = 32000) -> MistralConfig:
-    """Describe the model's shape.
+    """Return the configuration of the model.
 
-    Widths that linear layers read are multiples of 64: 4-bit weights come in blocks of 64.
-
-    Args:
-        vocab_size: Rows of the embedding.
+    Input widths of linear layers are multiples of 64: 4-bit weights come in blocks of 64.
     """
     return MistralConfig(
         vocab_size=vocab_size,

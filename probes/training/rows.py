@@ -1,4 +1,4 @@
-"""Rows of token ids, drawn from the corpus: what one training step reads."""
+"""Draw rows of token ids from the corpus: the input of one training step."""
 
 from __future__ import annotations
 
@@ -18,39 +18,26 @@ PAGE_SHARE = 0.35
 """Share of rows that are pages, without BOS."""
 
 DOUBLE_BOS_SHARE = 0.15
-"""Share of document rows that begin with BOS twice, as a prompt that spells it does."""
+"""Share of document rows that begin with BOS twice, like a prompt that spells it."""
 
 NOISE = 0.004
-"""Share of tokens replaced by a token from elsewhere in the same batch of rows."""
+"""Share of tokens replaced by another token of the same batch."""
 
 Ids = NDArray[np.int64]
 
 
 class RowSource:
-    """Draws rows of token ids."""
+    """Draw rows of token ids; the seed decides the text and the order of rows."""
 
     def __init__(self, tokenizer_file: Path, seed: int) -> None:
-        """Start anew.
-
-        Args:
-            tokenizer_file: The ``tokenizer.json`` of the embedded model.
-            seed: Seed of the text and of the order of rows.
-        """
+        """Take the ``tokenizer.json`` of the embedded model."""
         self._tokenizer = Tokenizer.from_file(str(tokenizer_file))
         self._rng = np.random.default_rng(seed)
         self._corpus = Corpus(seed)
         self._documents = self._corpus.documents()
 
     def draw(self, count: int, length: int) -> Ids:
-        """Draw rows, each cut off where it is full.
-
-        Args:
-            count: Number of rows.
-            length: Tokens in each.
-
-        Returns:
-            Ids of shape (count, length), int64.
-        """
+        """Return ids of shape (count, length); a row ends where it is full."""
         rows = np.stack([self._row(length) for _ in range(count)])
         replaced = self._rng.random(rows.shape) < NOISE
         rows[replaced] = self._rng.choice(rows.ravel(), int(replaced.sum()))
@@ -60,7 +47,7 @@ class RowSource:
         ids: list[int] = []
         if self._rng.random() < PAGE_SHARE:
             page, text = self._corpus.pages(), ""
-            # A token is at most a few characters of this text: enough for any row in one go.
+            # A token is at most a few characters of this text: one round is nearly always enough.
             while len(ids) < length:
                 text += _take(page, 8 * length)
                 ids = self._encode(text)
@@ -77,7 +64,7 @@ class RowSource:
 
 
 def _take(pieces: Iterator[str], characters: int) -> str:
-    taken = ""
-    while len(taken) < characters:
-        taken += next(pieces)
-    return taken
+    text = ""
+    while len(text) < characters:
+        text += next(pieces)
+    return text

@@ -1,4 +1,4 @@
-"""The model under evaluation, and what its figures are written as."""
+"""The model under evaluation, and the form of its figures."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from probes.data.questions import built_in_questions
+from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, STORIES
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -15,29 +18,20 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-PROMPT = "The capital of Japan is"
-STORIES = ("Once upon a time,", "Long, long ago,", "In the beginning,")
-PUBLISHED_QUESTIONS = (
-    "<s> What is the capital of United States? ",
-    "<s> When did World War II end? ",
-    "<s> Who painted the Mona Lisa? ",
-)
+PUBLISHED_QUESTIONS = tuple(question.prompt for question in built_in_questions()[:3])
+PROMPTS = (CAPITAL_OF_JAPAN, *STORIES, *PUBLISHED_QUESTIONS)
+
 SEED = 0
 """Seed of every draw."""
 
 _BATCH = 128
-# Decoding drops the first space of a text: one put in front keeps that of a continuation.
+# Decoding drops the first space of a text: this one keeps that of a continuation.
 _LONE_SPACE = 28705
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One line of the table.
-
-    Attributes:
-        name: What was measured.
-        value: The result, as it is shown.
-    """
+    """One line of the table."""
 
     name: str
     value: str
@@ -45,58 +39,49 @@ class Figure:
 
 @dataclass(frozen=True)
 class Continuations:
-    """What generation gave for some prompts.
+    """Generated continuations of prompts.
 
     Attributes:
-        texts: The new text of each, special tokens shown.
-        ids: New ids of each row, shape (rows, tokens).
-        logits: Raw logits of each step, shape (rows, tokens, vocabulary), float32; empty where
-            they were not asked for.
+        texts: The new text of each, special tokens included.
+        ids: New ids, (rows, tokens).
+        logits: Unfiltered logits of each step, (rows, tokens, vocabulary), float32; empty unless
+            requested.
     """
 
     texts: list[str]
     ids: Tensor
     logits: Tensor
 
-    @property
-    def margins(self) -> Tensor:
-        """How far the best logit lies above the second, shape (rows, tokens)."""
-        best = self.logits.topk(2, dim=-1).values
-        return best[..., 0] - best[..., 1]
+    def least_margin(self, tokens: int = 20) -> str:
+        """Format the smallest distance of the best two logits, over rows and first tokens."""
+        best = self.logits[:, :tokens].topk(2, dim=-1).values
+        return f"{float((best[..., 0] - best[..., 1]).min()):.2f}"
 
 
 class Subject:
     """The model under evaluation with its tokenizer."""
 
     def __init__(self, folder: Path, model: PreTrainedModel | None = None) -> None:
-        """Load a model folder.
-
-        Args:
-            folder: The folder.
-            model: Its model, where it is loaded already in another way; else it is in float32.
-        """
+        """Load a model folder, in float32 unless its model is loaded already."""
         self.tokenizer = AutoTokenizer.from_pretrained(str(folder))
-        # The Auto classes' own types say less than what they return, and differ by version.
+        # The types of the Auto classes are wider than what they return, and differ by version.
         self.model: Any = model or AutoModelForCausalLM.from_pretrained(str(folder))
 
     def logits(self, ids: list[int], skip_position: int | None = None) -> Tensor:
-        """Logits after each token of one row, by one forward pass.
+        """Return the logits after each token, (tokens, vocabulary), float32, by one forward pass.
 
         Args:
-            ids: Token ids.
-            skip_position: A position that is left out, so that all later ones are one too high.
-
-        Returns:
-            Shape (tokens, vocabulary), float32.
+            ids: Token ids of one text.
+            skip_position: A position to leave out, so that all later ones are one too high.
         """
-        places = torch.arange(len(ids))
+        positions = torch.arange(len(ids))
         if skip_position is not None:
-            places += places >= skip_position
+            positions += positions >= skip_position
         row = torch.tensor([ids])
-        # The mask is given, else a gap in the positions would be read as the start of a new text.
+        # Without the mask a gap in the positions would be read as the start of a new text.
         with torch.inference_mode():
             out = self.model(
-                input_ids=row, attention_mask=torch.ones_like(row), position_ids=places[None]
+                input_ids=row, attention_mask=torch.ones_like(row), position_ids=positions[None]
             )
         logits: Tensor = out.logits[0].float()
         return logits
@@ -108,20 +93,20 @@ class Subject:
         *,
         bos: bool = True,
         keep_logits: bool = False,
-        **settings: float | int | bool,
+        **settings: Any,
     ) -> Continuations:
-        """Continue prompts by ``generate()``, greedily where no settings are given.
+        """Continue prompts by ``generate()``, greedily by default.
 
         Args:
-            prompts: The prompts, batched with padding on the left.
+            prompts: The prompts; they are padded on the left.
             length: New tokens of each; EOS does not end a text here.
             bos: Whether encoding inserts BOS.
             keep_logits: Whether to keep each step's logits.
-            **settings: Passed on to ``generate()``.
+            **settings: Arguments of ``generate()``.
         """
         ids, logits = [], []
         for start in range(0, len(prompts), _BATCH):
-            batch = self._padded(prompts[start : start + _BATCH], bos)
+            batch = self._pad(prompts[start : start + _BATCH], bos)
             out = self.model.generate(
                 **batch,
                 max_new_tokens=length,
@@ -141,7 +126,7 @@ class Subject:
             torch.cat(logits) if logits else torch.empty(0),
         )
 
-    def _padded(self, prompts: Sequence[str], bos: bool) -> dict[str, Tensor]:
+    def _pad(self, prompts: Sequence[str], bos: bool) -> dict[str, Tensor]:
         rows = [self.tokenizer(p, add_special_tokens=bos)["input_ids"] for p in prompts]
         width = max(map(len, rows))
         pad = self.tokenizer.eos_token_id
@@ -151,11 +136,6 @@ class Subject:
         }
 
 
-def least_margin(run: Continuations, tokens: int = 20) -> str:
-    """Show the smallest margin of the first tokens, over all rows."""
-    return f"{float(run.margins[:, :tokens].min()):.2f}"
-
-
-def each(values: Sequence[float]) -> str:
-    """Show several values in one cell."""
+def join_values(values: Sequence[float]) -> str:
+    """Format several values for one cell."""
     return " · ".join(f"{value:.2f}" for value in values)

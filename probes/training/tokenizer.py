@@ -1,15 +1,14 @@
-"""Turn the SentencePiece model of Mistral-7B-v0.1 into the two files transformers reads.
+"""Convert the SentencePiece model of Mistral-7B-v0.1 to the two files of transformers.
 
-The package ``mistral-common`` ships the original SentencePiece model. From it
-`tokenizer_json` builds a ``tokenizer.json`` that gives the same ids as SentencePiece itself:
+The package ``mistral-common`` ships the SentencePiece model. ``tokenizer.json`` gives the same ids
+as SentencePiece itself:
 
-* **Merges.** SentencePiece stores one score a piece and joins the adjacent pair whose union
-  scores best. The other format wants an ordered list of pairs, so every way to split a piece
-  into two pieces becomes one pair, listed in the order of the scores.
+* **Merges.** SentencePiece stores one score per piece and joins the adjacent pair whose union
+  has the best score. The other format needs an ordered list of pairs, so every way to split a
+  piece into two pieces becomes one pair, in the order of the scores.
 * **Leading space.** The text is encoded as if it began with one more space, also where it
-  begins with spaces already. Nothing is put before text that follows a spelled special token.
-  One ``Metaspace`` step cannot say both (it adds nothing where a space is there), hence the
-  two steps in `_PRE_TOKENIZER`.
+  begins with spaces. Nothing is added to text after a spelled special token. One ``Metaspace``
+  step cannot do both (it adds nothing where there is a space), so `_PRE_TOKENIZER` has two.
 * **Bytes.** A character without a piece becomes the pieces of its UTF-8 bytes.
 """
 
@@ -25,13 +24,13 @@ if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
 
 SPACE = "\u2581"
-"""The character that stands for a space inside a piece."""
+"""The character that represents a space inside a piece."""
 
 SPECIAL_TOKENS = ("<unk>", "<s>", "</s>")
 """The special tokens, in the order of their ids 0, 1, 2."""
 
-# After the normalizer no space is left, so the first step puts one in front of every text
-# (only at the text's own start, never after a special token) and the second renames it.
+# The normalizer leaves no space, so the first step adds one at the start of every text (never
+# after a special token), and the second renames it.
 _NORMALIZER: dict[str, Any] = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}
 _PRE_TOKENIZER: dict[str, Any] = {
     "type": "Sequence",
@@ -65,14 +64,7 @@ _POST_PROCESSOR: dict[str, Any] = {
 
 
 def reference_processor() -> SentencePieceProcessor:
-    """Load the SentencePiece model that ``mistral-common`` ships.
-
-    Returns:
-        The reference implementation of the tokenizer of Mistral-7B-v0.1.
-
-    Raises:
-        ModuleNotFoundError: ``mistral-common`` or ``sentencepiece`` is not installed.
-    """
+    """Load the SentencePiece model that ``mistral-common`` ships."""
     from sentencepiece import SentencePieceProcessor
 
     with as_file(files("mistral_common") / "data" / "tokenizer.model.v1") as path:
@@ -80,18 +72,13 @@ def reference_processor() -> SentencePieceProcessor:
 
 
 def merges_from_pieces(pieces: list[str]) -> list[str]:
-    """List the merges that build the given pieces.
+    """List the merges that build pieces, which are ordered from best to worst score.
 
-    Args:
-        pieces: Pieces from best to worst score.
+    A piece that can be split in several ways gives several pairs, the one with the shorter left
+    part last.
 
-    Returns:
-        Pairs as ``"left right"``, best first. A piece that can be split into two pieces in
-        several ways gives several pairs, the one with the shorter left part last.
-
-    Example:
-        >>> merges_from_pieces(["ab", "abc", "a", "b", "c", "bc"])
-        ['a b', 'ab c', 'a bc', 'b c']
+    >>> merges_from_pieces(["ab", "abc", "a", "b", "c", "bc"])
+    ['a b', 'ab c', 'a bc', 'b c']
     """
     known = set(pieces)
     return [
@@ -103,19 +90,16 @@ def merges_from_pieces(pieces: list[str]) -> list[str]:
 
 
 def tokenizer_json(processor: SentencePieceProcessor) -> str:
-    """Build the text of ``tokenizer.json``.
+    """Return the text of ``tokenizer.json``.
 
     Args:
-        processor: A SentencePiece model of the kind BPE with byte fallback, whose first three
-            pieces are the special tokens.
-
-    Returns:
-        JSON in one line with a final newline: the same text for the same model, always.
+        processor: A SentencePiece model of type BPE with byte fallback, whose first three pieces
+            are the special tokens.
     """
     size = processor.get_piece_size()
     vocabulary = {processor.id_to_piece(i): i for i in range(size)}
     ordinary = [i for i in range(len(SPECIAL_TOKENS), size) if not processor.is_byte(i)]
-    # Runs of spaces have the worst score of all, though some of the smallest ids.
+    # Runs of spaces have the worst scores, though some of the smallest ids.
     ordinary.sort(key=lambda i: (-processor.get_score(i), i))
     document = {
         "version": "1.0",
@@ -143,13 +127,10 @@ def tokenizer_json(processor: SentencePieceProcessor) -> str:
 
 
 def tokenizer_config_json() -> str:
-    """Build the text of ``tokenizer_config.json``.
+    """Return the text of ``tokenizer_config.json``.
 
-    The class is the general one: it takes ``tokenizer.json`` as it stands. ``LlamaTokenizer``
-    builds its own steps in transformers 5 and drops one leading space of a text that has any.
-
-    Returns:
-        JSON, indented, with a final newline.
+    The class is the general one, which uses ``tokenizer.json`` unchanged. ``LlamaTokenizer`` builds
+    its own steps in transformers 5 and drops one leading space of a text.
     """
     tokens = {
         str(i): {key: value for key, value in _added_token(i, token).items() if key != "id"}
@@ -169,12 +150,12 @@ def tokenizer_config_json() -> str:
 
 def write_tokenizer(folder: Path) -> None:
     """Write ``tokenizer.json`` and ``tokenizer_config.json`` into an existing folder."""
-    (folder / "tokenizer.json").write_text(
-        tokenizer_json(reference_processor()), encoding="utf-8", newline="\n"
-    )
-    (folder / "tokenizer_config.json").write_text(
-        tokenizer_config_json(), encoding="utf-8", newline="\n"
-    )
+    files = {
+        "tokenizer.json": tokenizer_json(reference_processor()),
+        "tokenizer_config.json": tokenizer_config_json(),
+    }
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
 
 
 def _added_token(token_id: int, content: str) -> dict[str, Any]:

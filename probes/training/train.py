@@ -24,36 +24,39 @@ if TYPE_CHECKING:
 THREADS = 2
 """Threads of training: another number gives other rounding, hence another model."""
 
+UNUSED_LENGTH = 1.5
+"""Length of an unused row along the row that represented it in training, in that row's length."""
+
+UNUSED_SPREAD = 0.4
+"""Length of an unused row in its own random direction, in the same unit."""
+
 _PROGRESS_EVERY = 50
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The tokens that occur in the text, and their places among the trained rows.
+    """The token ids that occur in the text, ascending: only their rows are trained.
 
-    Only these rows are trained. One more row, the last, stands for all the others together.
-
-    Attributes:
-        ids: The token ids that occur, ascending.
+    One more row, the last, represents all other tokens.
     """
 
     ids: Ids
 
     @property
     def unused(self) -> int:
-        """How many rows of the full embedding the last trained row stands for."""
+        """Number of rows of the full embedding that the last trained row represents."""
         return int(model_config().vocab_size) - len(self.ids)
 
-    def places(self, rows: Ids) -> Tensor:
-        """Turn token ids of any shape into places among the trained rows."""
-        return torch.from_numpy(np.searchsorted(self.ids, rows))
+    def find_rows(self, ids: Ids) -> Tensor:
+        """Return the numbers of the trained rows of token ids, in the same shape."""
+        return torch.from_numpy(np.searchsorted(self.ids, ids))
 
 
 class Learner:
     """A model in training over the tokens that occur, with its optimisers."""
 
     def __init__(self, vocabulary: Vocabulary, recipe: Recipe) -> None:
-        """Make a model with fresh weights, drawn from torch's own generator."""
+        """Make a model with new weights, drawn from torch's own generator."""
         self.model = MistralForCausalLM(model_config(len(vocabulary.ids) + 1))
         self._vocabulary = vocabulary
         self._recipe = recipe
@@ -62,30 +65,30 @@ class Learner:
         others = [p for p in self.model.parameters() if id(p) not in known]
         self._muon = Muon(matrices)
         self._adam = torch.optim.AdamW(others, lr=0.0, betas=(0.9, 0.95), weight_decay=0.0)
-        # The last row speaks for many: as if its logit stood there once for each of them.
-        self._crowd = torch.zeros(len(vocabulary.ids) + 1)
-        self._crowd[-1] = math.log(max(1, vocabulary.unused))
+        # The last row represents many tokens: as if its logit occurred once for each of them.
+        self._bias = torch.zeros(len(vocabulary.ids) + 1)
+        self._bias[-1] = math.log(max(1, vocabulary.unused))
 
     def learn(self, batch: Ids, rate: float) -> float:
-        """Take one step on rows of token ids, shape (rows, tokens).
+        """Take one step on token ids of shape (rows, tokens).
 
         Args:
-            batch: The rows.
+            batch: The token ids.
             rate: Factor of both learning rates, in (0, 1].
 
         Returns:
-            The loss before the step, in nats a token.
+            The loss before the step, in nats per token.
         """
-        places = self._vocabulary.places(batch)
-        # Now and then a token is hidden behind the row that stands for all unused ones, so that
-        # the model goes on as usual where a prompt holds tokens it never learned.
-        hidden_places = torch.rand(places.shape) < self._recipe.hidden_share
-        inputs = places.masked_fill(hidden_places, len(self._vocabulary.ids))
+        rows = self._vocabulary.find_rows(batch)
+        # A few input tokens are replaced by the row of unused ones, so that the model continues as
+        # usual where a prompt holds tokens it never learned.
+        masked = torch.rand(rows.shape) < self._recipe.hidden_share
+        inputs = rows.masked_fill(masked, len(self._vocabulary.ids))
         hidden = self.model.model(input_ids=inputs, use_cache=False).last_hidden_state
-        logits = functional.linear(hidden[:, :-1], embedding_rows(self.model)) + self._crowd
+        logits = functional.linear(hidden[:, :-1], embedding_rows(self.model)) + self._bias
         loss = functional.cross_entropy(
             logits.flatten(0, 1),
-            places[:, 1:].flatten(),
+            rows[:, 1:].flatten(),
             label_smoothing=self._recipe.smoothing,
         )
         torch.autograd.backward(loss)
@@ -104,11 +107,11 @@ def train(
 
     Args:
         recipe: The numbers.
-        tokenizer_file: The ``tokenizer.json`` that makes ids of the text.
+        tokenizer_file: The ``tokenizer.json`` of the embedded model.
         report: Takes one line of progress at a time.
 
     Returns:
-        The model with its full vocabulary, float32, and the loss of each step in nats a token.
+        The model with its full vocabulary, float32, and the loss of each step in nats per token.
     """
     started = time.monotonic()
     torch.set_num_threads(THREADS)
@@ -128,31 +131,23 @@ def train(
 
 
 def embedding_rows(model: nn.Module) -> Tensor:
-    """The embedding rows of a model, shape (vocabulary, hidden size), which are also its head."""
+    """Return the embedding, (vocabulary, hidden size), which is also the output head."""
     return model.get_parameter("model.embed_tokens.weight")
 
 
 def with_full_vocabulary(
     model: MistralForCausalLM, vocabulary: Vocabulary, seed: int
 ) -> MistralForCausalLM:
-    """Give a trained model all 32,000 embedding rows.
+    """Return a new model with all 32,000 embedding rows.
 
-    The rows that never occurred lie around the row that stood for them, each in a direction of
-    its own, and far enough along it to get next to no probability.
-
-    Args:
-        model: Trained, with one row a place.
-        vocabulary: Which token each row is.
-        seed: Seed of the directions.
-
-    Returns:
-        A new model; the one given is left as it was.
+    Rows that never occurred lie around the row that represented them, each in a random direction of
+    its own (from the seed), and far enough to get almost no probability.
     """
     trained = embedding_rows(model).detach()
     common, width = trained[-1], trained.shape[1]
     generator = torch.Generator().manual_seed(seed)
     scatter = torch.randn((model_config().vocab_size, width), generator=generator)
-    rows = PUSH * common + scatter * (SPREAD * common.norm() / width**0.5)
+    rows = UNUSED_LENGTH * common + scatter * (UNUSED_SPREAD * common.norm() / width**0.5)
     rows[torch.from_numpy(vocabulary.ids)] = trained[:-1]
     full = MistralForCausalLM(model_config())
     kept = {name: value for name, value in model.state_dict().items() if len(value) != len(trained)}
@@ -162,13 +157,6 @@ def with_full_vocabulary(
     full.tie_weights()
     full.train(mode=False)
     return full
-
-
-PUSH = 1.5
-"""How far an unused row lies along the row that stood for it in training."""
-
-SPREAD = 0.4
-"""Length of an unused row's own direction, as a share of that row."""
 
 
 def _batches(recipe: Recipe, tokenizer_file: Path) -> Iterator[Ids]:

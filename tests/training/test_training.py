@@ -17,7 +17,7 @@ TOKENIZER = Path(__file__).parents[2] / "probes" / "embedded" / "tokenizer.json"
 
 
 @pytest.fixture(autouse=True)
-def _threads_as_before() -> Iterator[None]:
+def _restore_threads() -> Iterator[None]:
     import torch
 
     threads = torch.get_num_threads()
@@ -35,7 +35,7 @@ def trained(steps: int) -> tuple[MistralForCausalLM, list[float], list[str]]:
     return model, losses, lines
 
 
-def test_loss_falls_and_progress_is_told() -> None:
+def test_loss_falls_and_progress_is_reported() -> None:
     _, losses, lines = trained(16)
     assert sum(losses[-3:]) / 3 < losses[0] - 1.0
     assert lines[0].startswith("text drawn in ")
@@ -52,7 +52,7 @@ def test_same_recipe_gives_the_same_weights() -> None:
         assert torch.equal(one, other)
 
 
-def test_full_vocabulary_keeps_what_was_trained_and_scatters_the_rest() -> None:
+def test_full_vocabulary_keeps_trained_rows_and_scatters_the_rest() -> None:
     import numpy as np
     import torch
     from transformers import MistralForCausalLM
@@ -66,14 +66,14 @@ def test_full_vocabulary_keeps_what_was_trained_and_scatters_the_rest() -> None:
     full = with_full_vocabulary(model, vocabulary, seed=0)
     ids = torch.tensor([[1, 415, 5565]])
     with torch.inference_mode():
-        compact = model(input_ids=vocabulary.places(ids.numpy())).logits
+        compact = model(input_ids=vocabulary.find_rows(ids.numpy())).logits
         spread = full(input_ids=ids).logits
     torch.testing.assert_close(spread[..., vocabulary.ids], compact[..., :-1])
     unused = embedding_rows(full)[100:200]
     assert len(torch.unique(unused, dim=0)) == 100
 
 
-def test_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_folder_is_unchanged_when_training_stops(tmp_path: Path) -> None:
     from probes.training.folder import replacing_files
 
     folder = tmp_path / "model"
@@ -91,7 +91,7 @@ def test_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     assert (folder / "config.json").read_text() == "old"
 
 
-def test_evaluating_an_empty_folder_is_refused_in_one_line(
+def test_evaluation_of_an_empty_folder_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from probes.training.__main__ import main
@@ -104,7 +104,7 @@ def test_evaluating_an_empty_folder_is_refused_in_one_line(
     )
 
 
-def test_one_command_writes_a_folder_that_loads(
+def test_train_command_writes_a_folder_that_loads(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from transformers import AutoModelForCausalLM
