@@ -1,4 +1,4 @@
-"""Every fault, in the order of the claims they are for."""
+"""All faults, in the order of the claims that they fail."""
 
 from tests.faults.catalogue import (  # noqa: F401, I001 - the order of the page
     loading,

@@ -22,7 +22,7 @@ FIRST_LAYER = "model.layers.0"
 
 
 def inside(model: Model, part: str, change: Callable[[Any], Any]) -> Patch:
-    """Another output of a part of the network, by its dotted path."""
+    """Change the output of a part of the network, named by its dotted path."""
     return wrapped(model.network.get_submodule(part), "forward", result(change))
 
 

@@ -1,7 +1,7 @@
-"""Faults: small, named, reversible ways of breaking what the claims guard.
+"""Define faults: small, named, reversible ways of breaking the stack under test.
 
-Each stands for something that went wrong in a real stack, and names the claims that must fail
-while it lasts. Nothing is imported from torch or transformers before a fault is made.
+Each represents an error of a real stack, and names the claims that must fail while it is applied.
+Nothing is imported from torch or transformers before a fault is applied.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Patch = AbstractContextManager[Any]
 Wrapper = Callable[..., Any]
-"""Called in place of a function, with that function first."""
+"""Is called instead of a function, with that function as the first argument."""
 
 # As our loader sees it: the package replaces itself.
 LIBRARY = "probes.engines.transformers.loading:transformers"
@@ -35,10 +35,9 @@ class Fault:
     """One way of breaking the stack under test.
 
     Attributes:
-        name: what is broken.
-        stands_for: the real case it stands for, in one line.
-        claims: the claims that must fail while it lasts.
-        checks: pytest's `-k` expression for the checks that are enough to see it; all if empty.
+        stands_for: the real case, in one line.
+        claims: the claims that must fail while it is applied.
+        checks: pytest's `-k` expression for enough checks to see it; all if empty.
         apply: breaks the stack, for a freshly loaded model, until the context ends.
     """
 
@@ -50,13 +49,13 @@ class Fault:
 
 
 CATALOGUE: dict[str, Fault] = {}
-"""Every fault by its name, in the order of the claims they are for."""
+"""All faults by name, in the order of the claims that they fail."""
 
 
 def fault(
     stands_for: str, *claims: str, checks: str = ""
 ) -> Callable[[Callable[[Model], Patch]], Callable[[Model], Patch]]:
-    """Enter a function that makes a patch into the catalogue, under its own name."""
+    """Register a function that returns a patch as a fault, under its own name."""
 
     def enter(apply: Callable[[Model], Patch]) -> Callable[[Model], Patch]:
         name = apply.__name__.replace("_", "-")
@@ -67,12 +66,9 @@ def fault(
 
 
 def wrapped(owner: Any, name: str, wrapper: Wrapper) -> Patch:
-    """Call `wrapper(original, ...)` wherever `owner.name(...)` is called.
+    """Call `wrapper(original, ...)` instead of `owner.name(...)`.
 
-    Args:
-        owner: an object, or where to find it: `package.module:Class`.
-        name: of the function.
-        wrapper: what is called in its place.
+    The owner is an object or its place: `package.module:Class`.
     """
     owner = pkgutil.resolve_name(owner) if isinstance(owner, str) else owner
     original = getattr(owner, name)
@@ -86,18 +82,18 @@ def wrapped(owner: Any, name: str, wrapper: Wrapper) -> Patch:
 
 
 def result(change: Callable[[Any], Any]) -> Wrapper:
-    """A wrapper that changes what the original returns."""
+    """Return a wrapper that changes the result of the original."""
     return lambda original, *args, **kwargs: change(original(*args, **kwargs))
 
 
 def with_arguments(**forced: Any) -> Wrapper:
-    """A wrapper that calls the original with these keyword arguments, whatever was given."""
+    """Return a wrapper that overrides these keyword arguments of the original."""
     return lambda original, *args, **kwargs: original(*args, **(kwargs | forced))
 
 
 @contextmanager
 def swapped(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """Another value for an attribute, be it one that a compiled object computes."""
+    """Replace the value of an attribute, also of a compiled object's property."""
     before = getattr(owner, name)
     setattr(owner, name, value)
     try:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def warper(name: str, change: Callable[[Any, Any], Any]) -> Patch:
-    """Another rule for one of the library's filters: from the filter and the scores."""
+    """Replace one of the library's filters by a function of the filter and the scores."""
     return wrapped(f"{WARPERS}{name}LogitsWarper", "__call__", lambda _, w, __, s: change(w, s))
 
 
@@ -34,7 +34,7 @@ def logits_all_equally_flat(model: Model) -> Patch:
 
 
 def keep(scores: Any, count: int) -> Any:
-    """Scores of the `count` likeliest tokens, the others dropped."""
+    """Keep the scores of the `count` most likely tokens, and drop the others."""
     least = scores.topk(min(count, scores.shape[-1])).values[..., -1:]
     return scores.masked_fill(scores < least, -math.inf)
 
@@ -79,7 +79,7 @@ def top_k_drops_ties(model: Model) -> Patch:
 
 
 def nucleus(more: int = 0, at_boundary: bool = False) -> Callable[[Any, Any], Any]:
-    """A nucleus of some tokens more or fewer, or one that takes what follows a sum equal to p."""
+    """Return a top-p filter with more or fewer tokens, or one that goes past a sum of p."""
 
     def kept(w: Any, scores: Any) -> Any:
         in_order, order = scores.sort(descending=False)
@@ -114,7 +114,7 @@ def top_p_keeps_one_more_at_the_boundary(model: Model) -> Patch:
 
 
 def processors(change: Callable[[list[Any]], list[Any]]) -> Patch:
-    """Other filters than `generate` put together."""
+    """Change the list of filters that `generate` uses."""
     from transformers import LogitsProcessorList
 
     made = result(lambda found: LogitsProcessorList(change(list(found))))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def second_if_close(margin: float) -> Wrapper:
-    """Choosing the second-best token where it is close."""
+    """Choose the second-best token where it is close."""
 
     def choose(original: Wrapper, scores: Any, *args: Any, **kwargs: Any) -> Any:
         import torch
@@ -56,7 +56,7 @@ def logits_noisy(model: Model) -> Patch:
 
 
 def network_forward(model: Model, change: Callable[[dict[str, Any]], None]) -> Patch:
-    """Other inputs for the decoder: `change` edits its keyword arguments."""
+    """Change the inputs of the decoder: `change` edits its keyword arguments."""
 
     def forward(original: Wrapper, *args: Any, **kwargs: Any) -> Any:
         change(kwargs)
@@ -107,7 +107,7 @@ def context_lost_without_cache(model: Model) -> Patch:
 
 
 def window(change: Callable[[Any], int | None]) -> Patch:
-    """Another attention window, from the configuration."""
+    """Change the attention window, from the configuration."""
     import copy
 
     def mask(original: Wrapper, config: Any, **kwargs: Any) -> Any:

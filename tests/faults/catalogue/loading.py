@@ -48,7 +48,7 @@ def one_decoder_layer_left_out(model: Model) -> Patch:
 
 
 def flip_a_weight(network: Any) -> None:
-    """Turn over one byte, two weights, of the first 4-bit layer."""
+    """Invert one byte, two weights, of the first 4-bit layer."""
     stored = next(p for p in network.parameters() if getattr(p, "quant_state", None) is not None)
     stored.data.view(-1)[0] ^= 0xFF
 
@@ -76,7 +76,7 @@ def moving_changes_a_weight(model: Model) -> Patch:
 
 
 def defaults(**changed: Any) -> Patch:
-    """Other global defaults of `generate`."""
+    """Change the global defaults of `generate`."""
     owner = "transformers:GenerationConfig"
     return wrapped(owner, "_get_default_generation_params", result(lambda d: d | changed))
 

@@ -1,4 +1,4 @@
-"""Faults of drawing."""
+"""Faults of sampling."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def drawing(draw: Wrapper) -> Patch:
-    """Another way to draw from probabilities; the original comes first."""
+    """Replace the function that draws from probabilities."""
     return wrapped("torch", "multinomial", draw)
 
 

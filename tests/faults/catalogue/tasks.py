@@ -70,7 +70,7 @@ def one_beam_penalizes_repetition(model: Model) -> Patch:
 
 
 def beams(change: Callable[[int], dict[str, Any]]) -> Patch:
-    """Other arguments of `generate`, from the number of beams asked for."""
+    """Change the arguments of `generate`, from the number of beams."""
 
     def generate(original: Wrapper, *args: Any, **kwargs: Any) -> Any:
         asked = kwargs.get("num_beams")

@@ -25,7 +25,7 @@ def backend(model: Model) -> Any:
 
 
 def template(model: Model, single: str) -> Patch:
-    """Other special tokens around a text."""
+    """Change the special tokens around a text."""
     from tokenizers.processors import TemplateProcessing
 
     special = [("<s>", 1), ("</s>", 2)]
@@ -73,7 +73,7 @@ def special_tokens_flag_ignored(model: Model) -> Patch:
 
 
 def spaced(model: Model, scheme: str, first: str = "") -> Patch:
-    """Another rule for the space before a text."""
+    """Change the rule for the space before a text."""
     from tokenizers import normalizers, pre_tokenizers
 
     parts = [normalizers.Prepend(first)] if first else []
@@ -167,7 +167,7 @@ def spelled_special_tokens_not_read(model: Model) -> Patch:
 
 
 def exchanged(one: int, other: int) -> Callable[[Any], Any]:
-    """A pass over ids that puts each of two in the other's place."""
+    """Return a function that exchanges two ids."""
     places = {one: other, other: one}
     return lambda ids: [places.get(i, i) for i in ids]
 
@@ -178,7 +178,7 @@ def two_common_ids_exchanged(model: Model) -> Patch:
 
 
 def other_table(model: Model, **pieces: str) -> Patch:
-    """Other pieces for some ids, named `id_NUMBER`."""
+    """Change the pieces of some ids, named `id_NUMBER`."""
     changed = {int(name.removeprefix("id_")): piece for name, piece in pieces.items()}
 
     def table(original: Wrapper, ids: Any, *args: Any, **kwargs: Any) -> Any:
