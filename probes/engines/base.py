@@ -27,17 +27,13 @@ Prompt = str | Sequence[int]
 
 @dataclass(frozen=True)
 class TopLogprobs:
-    """The most likely tokens at one position, the likeliest first.
-
-    Attributes:
-        ids: their token ids.
-        logprobs: their log-probabilities at temperature 1, in nats, before any filter.
-        chosen: the log-probability of the token that follows.
-    """
+    """The most likely tokens at one position, the likeliest first."""
 
     ids: list[int]
     logprobs: list[float]
+    """In nats, at temperature 1, before any filter."""
     chosen: float
+    """The log-probability of the token that follows."""
 
 
 @dataclass(frozen=True)
@@ -96,15 +92,9 @@ class Engine(Protocol):
         max_new_tokens: int | None = None,
         **arguments: Any,
     ) -> list[Generation]:
-        """Continue several prompts.
+        """Continue several prompts; None is the engine's default.
 
-        Args:
-            prompts: what to continue.
-            sampling: how to draw; None is the engine's default.
-            seed: makes draws repeatable.
-            num_return_sequences: continuations of each prompt.
-            max_new_tokens: length; None is the engine's default.
-            **arguments: others, by transformers' names; those of `ARGUMENTS` need a capability.
+        Other arguments have transformers' names; those in `ARGUMENTS` need a capability.
         """
 
 
@@ -161,11 +151,7 @@ class FullLogits(Protocol):
         """Return the same of several prompts, computed in one batch."""
 
     def logits_after(self, prompt: Prompt, continuations: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Return the logits along continuations of one length.
-
-        Returns:
-            (continuations, length, vocabulary).
-        """
+        """Return the logits along continuations: (continuations, length, vocabulary)."""
 
 
 class Chat(Protocol):

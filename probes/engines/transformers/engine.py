@@ -1,40 +1,30 @@
-"""The transformers engine: a target's tokenizer and network, loaded when first used.
-
-A claim about the tokenizer never waits for weights.
-"""
+"""The transformers engine: tokenization, logits and generation of a loaded target."""
 
 from __future__ import annotations
 
 import copy
-import gc
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, cached_property, lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
 
 from probes._util.text import quote
-from probes.engines.base import EngineBase, Generation, Prompt, TopLogprobs
+from probes.engines.base import Generation, Prompt, TopLogprobs
 from probes.engines.logprobs import add_top_logprobs, list_top_logprobs
-from probes.engines.session_cache import forget_session
-from probes.engines.transformers import batching, hooks, loading, variants
-from probes.engines.transformers.facts import describe_network, describe_target
+from probes.engines.transformers import batching, hooks, variants
+from probes.engines.transformers.loaded import LoadedTarget
 from probes.errors import TokenizerFailedError, UserError
-from probes.schema.claim import CAPABILITIES
-from probes.targets.capabilities import explain_missing
 from probes.targets.preflight import UsableTarget, preflight
 from probes.targets.resolve import resolve
 from probes.targets.target import Target
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedTokenizerBase
-
-    from probes.schema.record import Cost, TargetFacts
     from probes.schema.sampling import Sampling
 
 DEFAULT_NEW_TOKENS = 20
@@ -46,18 +36,15 @@ KEPT_PROMPTS = 64
 
 @dataclass(frozen=True)
 class Prefill:
-    """A prompt's forward pass.
-
-    Attributes:
-        logits: (positions, vocabulary), float32, on the CPU.
-        key_values: the cache after the prompt; copied before it is used.
-    """
+    """A prompt's forward pass."""
 
     logits: torch.Tensor
+    """(positions, vocabulary), float32, on the CPU."""
     key_values: Any
+    """The cache after the prompt; copied before it is used."""
 
 
-class TransformersEngine(EngineBase):
+class TransformersEngine(LoadedTarget):
     """One target under test, computed by transformers.
 
     >>> model = load("embedded")
@@ -67,137 +54,11 @@ class TransformersEngine(EngineBase):
     False
     """
 
-    name: ClassVar[str] = "transformers"
-
     def __init__(self, usable: UsableTarget, counter: hooks.CostCounter | None = None) -> None:
-        """Take a target that passed the checks made before loading.
-
-        Args:
-            usable: the target.
-            counter: counts what measuring costs; a variant shares its original's.
-        """
-        self.target = usable.target
-        self.checkpoint = usable.checkpoint
-        self._usable = usable
-        self._counter = counter or hooks.CostCounter()
+        """Take a target that passed the checks made before loading; variants share a counter."""
+        super().__init__(usable, counter)
         self._variants: dict[Target, TransformersEngine] = {}
-        self._facts_as_loaded: dict[str, Any] = {}
         self._prefill_of_ids = lru_cache(KEPT_PROMPTS)(self._compute_prefill)
-
-    # --- facts -------------------------------------------------------------------------------
-
-    @cached_property
-    def capabilities(self) -> frozenset[str]:
-        """All there are; `chat` only where the folder has a chat template."""
-        missing = explain_missing("chat", self.target, self.checkpoint)
-        return frozenset(CAPABILITIES) - ({"chat"} if missing else set())
-
-    def explain_missing(self, need: str) -> str | None:
-        """Return why claims with a need cannot be decided here, in one line; None if they can."""
-        if need in CAPABILITIES and need != "chat":
-            return super().explain_missing(need)
-        return explain_missing(need, self.target, self.checkpoint)
-
-    @property
-    def cost(self) -> Cost:
-        """What measuring has cost so far, variants included."""
-        return self._counter.cost
-
-    @cached_property
-    def _fingerprint(self) -> str:
-        """Computed once: facts are asked for at every check."""
-        return self.checkpoint.fingerprint()
-
-    def facts(self) -> TargetFacts:
-        """State what is tested, for the record: as asked for, or as loaded once it is."""
-        loaded = self._facts_as_loaded
-        if "tokenizer" in self.__dict__:
-            loaded |= {"tokenizer": type(self.tokenizer).__name__}
-        if "network" in self.__dict__:
-            loaded |= describe_network(self.network)
-        return describe_target(self._usable, self._fingerprint).model_copy(update=loaded)
-
-    # --- parts -------------------------------------------------------------------------------
-
-    @cached_property
-    def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The tokenizer, as transformers loads it for this folder."""
-        return loading.load_tokenizer(self._usable)
-
-    @cached_property
-    def config(self) -> PretrainedConfig:
-        """The architecture's configuration."""
-        return loading.load_config(self._usable)
-
-    @cached_property
-    def network(self) -> Any:  # PreTrainedModel, whose published types leave out `generate`
-        """The network with its weights, in evaluation mode, its forward passes counted."""
-        network = loading.load_network(self._usable)
-        self._attach_hooks(network)
-        return network
-
-    def _attach_hooks(self, network: Any) -> None:
-        def decode(ids: list[int]) -> str:
-            return str(self.tokenizer.decode(ids, skip_special_tokens=True))
-
-        self._hooks = hooks.attach_hooks(network, self._counter, decode)
-
-    @contextmanager
-    def pause_counting(self) -> Iterator[None]:
-        """Leave forward passes uncounted for a while: while they are timed or compiled.
-
-        >>> model = load("embedded")
-        >>> before = model.cost
-        >>> with model.pause_counting():
-        ...     _ = model.generate("The capital of Japan is", max_new_tokens=1)
-        >>> model.cost == before
-        True
-        """
-        network = self.network
-        for hook in self._hooks:
-            hook.remove()
-        try:
-            yield
-        finally:
-            self._attach_hooks(network)
-
-    @property
-    def is_split(self) -> bool:
-        """Whether the weights are split over several devices, as one is too small for them."""
-        return self._usable.max_memory is not None
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network is; of one split over several devices, where it takes its input."""
-        return loading.resolve_device(self.target)
-
-    @property
-    def hidden_size(self) -> int:
-        """Width of the embedding rows."""
-        return int(self.config.get_text_config().hidden_size)
-
-    @property
-    def vocab_size(self) -> int:
-        """Rows of the embedding, as the configuration says."""
-        return int(self.config.get_text_config().vocab_size)
-
-    @property
-    def context_length(self) -> int | None:
-        """How many positions the network has; None where its configuration does not say."""
-        return hooks.context_length(self.config)
-
-    @property
-    def eos_token_ids(self) -> list[int]:
-        """Ids of the end-of-sequence tokens at which `generate` stops; empty if there are none."""
-        ends = self.network.generation_config.eos_token_id
-        if ends is None:
-            return []
-        return list(ends) if isinstance(ends, list) else [int(ends)]
-
-    @property
-    def special_token_ids(self) -> list[int]:
-        """Ids that stand for no text."""
-        return [int(i) for i in self.tokenizer.all_special_ids]
 
     def variant(
         self,
@@ -208,13 +69,10 @@ class TransformersEngine(EngineBase):
     ) -> TransformersEngine:
         """Return the same model loaded with other settings: itself if it has them, else a copy.
 
-        Args:
-            quantization: `none` or `nf4`; NF4 computes in float16 unless a dtype is named too.
-            dtype: of the weights, such as `bfloat16`.
-            attn_implementation: such as `eager`.
+        NF4 computes in float16 unless a dtype is named too.
 
         Raises:
-            UndecidableError: if there is no room for a copy.
+            UndecidableError: There is no room for a copy.
 
         >>> load("embedded").variant(dtype="bfloat16").network.dtype
         torch.bfloat16
@@ -228,18 +86,12 @@ class TransformersEngine(EngineBase):
         return self._variants[target]
 
     def unload(self) -> None:
-        """Release everything loaded; it is loaded again when next used."""
-        self.facts()  # keeps the facts as loaded
+        """Release everything loaded, variants included; it is loaded again when next used."""
         for each in self._variants.values():
             each.unload()
-        for part in ("tokenizer", "config", "network"):
-            self.__dict__.pop(part, None)
-        self._prefill_of_ids.cache_clear()
-        forget_session(self)
         self._variants.clear()
-        if self.device.type == "cuda":
-            gc.collect()
-            torch.cuda.empty_cache()
+        self._prefill_of_ids.cache_clear()
+        super().unload()
 
     # --- tokenization ------------------------------------------------------------------------
 
@@ -274,9 +126,6 @@ class TransformersEngine(EngineBase):
     def encode_prompt(self, prompt: Prompt) -> list[int]:
         """Return a prompt's token ids: a text's with special tokens, ids as they are.
 
-        Raises:
-            UnknownIdError: if the network's embedding has no row for one of them.
-
         >>> load("embedded").encode_prompt([1, 32000])
         Traceback (most recent call last):
         probes.errors.UnknownIdError: the id 32,000 has no row in the embedding, which has 32,000
@@ -284,11 +133,7 @@ class TransformersEngine(EngineBase):
         return self.check_ids(self.encode(prompt) if isinstance(prompt, str) else prompt)
 
     def check_ids(self, ids: Sequence[int], kind: str = "id") -> list[int]:
-        """Return the ids if the embedding has a row for each.
-
-        Raises:
-            UnknownIdError: if one has no row; the message calls it a `kind`.
-        """
+        """Return the ids if the embedding has a row for each, else raise UnknownIdError."""
         return batching.check_ids(ids, len(self.embedding()), kind)
 
     # --- weights and logits ------------------------------------------------------------------
@@ -298,9 +143,6 @@ class TransformersEngine(EngineBase):
 
         Returns:
             (len(ids) or vocabulary, hidden size), in the dtype of the weights, on their device.
-
-        Raises:
-            UnknownIdError: if there is no row for one of the ids.
 
         >>> load("embedded").embedding([1, 415]).shape[0]
         2
@@ -347,17 +189,12 @@ class TransformersEngine(EngineBase):
 
         The prompt's own pass is shared where the network's cache can be copied to several rows.
 
-        Args:
-            prompt: the common beginning.
-            continuations: token ids, all of one length of at least 1.
-
         Returns:
             (continuations, length, vocabulary), float32, on the CPU: the logits after each
             token of each continuation.
 
         Raises:
-            UserError: if the continuations differ in length or there are none.
-            UnknownIdError: if the network's embedding has no row for an id.
+            UserError: The continuations differ in length or there are none.
 
         >>> model = load("embedded")
         >>> model.logits_after("The capital of", [[4720, 349], [3658, 349]]).shape
@@ -429,12 +266,11 @@ class TransformersEngine(EngineBase):
             num_return_sequences: continuations of each prompt.
             max_new_tokens: length; None is the library's default.
             top_logprobs: how many of the most likely tokens to list at each step.
-            **arguments: anything else `generate` takes; `output_logits` keeps the raw logits of
-                each step, `output_scores` the scores it chose from.
+            **arguments: anything else `generate` takes.
 
         Raises:
-            UnknownIdError: if the network's embedding has no row for an id of a prompt, or for the
-                one that `generate` fills a row with which ends before others.
+            UnknownIdError: The embedding has no row for an id of a prompt, or for the one that
+                fills a row which ends before others.
 
         >>> two = load("embedded").generate_batch(["The capital of Japan is", "Once"])
         >>> [len(generation.ids[0]) for generation in two]
@@ -517,7 +353,7 @@ def load(target: str | Target, copies: int = 0) -> TransformersEngine:
             may be split over several devices.
 
     Raises:
-        UserError: if there is no such target, or it cannot be used here.
+        UserError: There is no such target, or it cannot be used here.
 
     >>> load("embedded").hidden_size in (64, 128)
     True

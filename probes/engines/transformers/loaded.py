@@ -1,0 +1,167 @@
+"""A target as transformers loads it: its tokenizer, configuration and network, and their facts.
+
+Each part is loaded when first used: a claim about the tokenizer never waits for weights.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+
+from probes.engines.base import EngineBase
+from probes.engines.session_cache import forget_session
+from probes.engines.transformers import hooks, loading
+from probes.engines.transformers.facts import describe_network, describe_target
+from probes.schema.claim import CAPABILITIES
+from probes.targets.capabilities import explain_missing
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+    from probes.schema.record import Cost, TargetFacts
+    from probes.targets.preflight import UsableTarget
+
+
+class LoadedTarget(EngineBase):
+    """A target's parts, loaded when first used, and the facts known of them."""
+
+    name: ClassVar[str] = "transformers"
+
+    def __init__(self, usable: UsableTarget, counter: hooks.CostCounter | None = None) -> None:
+        """Take a target that passed the checks made before loading; variants share a counter."""
+        self.target = usable.target
+        self.checkpoint = usable.checkpoint
+        self._usable = usable
+        self._counter = counter or hooks.CostCounter()
+        self._facts_as_loaded: dict[str, Any] = {}
+
+    # --- facts -------------------------------------------------------------------------------
+
+    @cached_property
+    def capabilities(self) -> frozenset[str]:
+        """All there are; `chat` only where the folder has a chat template."""
+        missing = explain_missing("chat", self.target, self.checkpoint)
+        return frozenset(CAPABILITIES) - ({"chat"} if missing else set())
+
+    def explain_missing(self, need: str) -> str | None:
+        """Return why claims with a need cannot be decided here, in one line; None if they can."""
+        if need in CAPABILITIES and need != "chat":
+            return super().explain_missing(need)
+        return explain_missing(need, self.target, self.checkpoint)
+
+    @property
+    def cost(self) -> Cost:
+        """What measuring has cost so far, variants included."""
+        return self._counter.cost
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        """Computed once: facts are asked for at every check."""
+        return self.checkpoint.fingerprint()
+
+    def facts(self) -> TargetFacts:
+        """State what is tested, for the record: as asked for, or as loaded once it is."""
+        loaded = self._facts_as_loaded
+        if "tokenizer" in self.__dict__:
+            loaded |= {"tokenizer": type(self.tokenizer).__name__}
+        if "network" in self.__dict__:
+            loaded |= describe_network(self.network)
+        return describe_target(self._usable, self._fingerprint).model_copy(update=loaded)
+
+    # --- parts -------------------------------------------------------------------------------
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer, as transformers loads it for this folder."""
+        return loading.load_tokenizer(self._usable)
+
+    @cached_property
+    def config(self) -> PretrainedConfig:
+        """The architecture's configuration."""
+        return loading.load_config(self._usable)
+
+    @cached_property
+    def network(self) -> Any:  # PreTrainedModel, whose published types leave out `generate`
+        """The network with its weights, in evaluation mode, its forward passes counted."""
+        network = loading.load_network(self._usable)
+        self._attach_hooks(network)
+        return network
+
+    def _attach_hooks(self, network: Any) -> None:
+        def decode(ids: list[int]) -> str:
+            return str(self.tokenizer.decode(ids, skip_special_tokens=True))
+
+        self._hooks = hooks.attach_hooks(network, self._counter, decode)
+
+    @contextmanager
+    def pause_counting(self) -> Iterator[None]:
+        """Leave forward passes uncounted for a while: while they are timed or compiled.
+
+        >>> from probes import load
+        >>> model = load("embedded")
+        >>> before = model.cost
+        >>> with model.pause_counting():
+        ...     _ = model.generate("The capital of Japan is", max_new_tokens=1)
+        >>> model.cost == before
+        True
+        """
+        network = self.network
+        for hook in self._hooks:
+            hook.remove()
+        try:
+            yield
+        finally:
+            self._attach_hooks(network)
+
+    @property
+    def is_split(self) -> bool:
+        """Whether the weights are split over several devices, as one is too small for them."""
+        return self._usable.max_memory is not None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is; of one split over several devices, where it takes its input."""
+        return loading.resolve_device(self.target)
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the embedding rows."""
+        return int(self.config.get_text_config().hidden_size)
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the embedding, as the configuration says."""
+        return int(self.config.get_text_config().vocab_size)
+
+    @property
+    def context_length(self) -> int | None:
+        """How many positions the network has; None where its configuration does not say."""
+        return hooks.context_length(self.config)
+
+    @property
+    def eos_token_ids(self) -> list[int]:
+        """Ids of the end-of-sequence tokens at which `generate` stops; empty if there are none."""
+        ends = self.network.generation_config.eos_token_id
+        if ends is None:
+            return []
+        return list(ends) if isinstance(ends, list) else [int(ends)]
+
+    @property
+    def special_token_ids(self) -> list[int]:
+        """Ids that stand for no text."""
+        return [int(i) for i in self.tokenizer.all_special_ids]
+
+    def unload(self) -> None:
+        """Release everything loaded; it is loaded again when next used."""
+        self.facts()  # keeps the facts as loaded
+        for part in ("tokenizer", "config", "network"):
+            self.__dict__.pop(part, None)
+        forget_session(self)
+        if self.device.type == "cuda":
+            gc.collect()
+            torch.cuda.empty_cache()
