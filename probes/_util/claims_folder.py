@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from probes._util.files import PACKAGE
 from probes.errors import UserError
 
-_PACKAGE = Path(__file__).parents[1]
+_INSTALLED = PACKAGE / "_claims"
 
 
 def claims_folder() -> Path:
@@ -15,9 +16,14 @@ def claims_folder() -> Path:
     Raises:
         UserError: The package was installed without them.
     """
-    for folder in (_PACKAGE / "_claims", _PACKAGE.parent / "tests" / "claims"):
+    for folder in (_INSTALLED, PACKAGE.parent / "tests" / "claims"):
         if (folder / "test_recorded.py").is_file():
             return folder
     raise UserError(
         "the tests that decide the claims are not installed with the package: install it again"
     )
+
+
+def is_installed(file: Path) -> bool:
+    """Return whether a file belongs to the installed claims, which no run may change."""
+    return file.is_relative_to(_INSTALLED)

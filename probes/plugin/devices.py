@@ -1,4 +1,4 @@
-"""One CUDA device for each worker: chosen before torch is there, from those the caller may use."""
+"""One CUDA device for each worker: chosen before torch is imported, among the visible ones."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ if TYPE_CHECKING:
     from probes.targets.target import Target
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-"""The environment variable by which a process sees some devices alone."""
+"""The environment variable that limits the devices a process sees."""
 
 
-def shared_out(targets: Iterable[Target], environ: Mapping[str, str]) -> list[str]:
-    """The devices to give to workers, one each; none where a target says itself which it takes.
+def list_devices(targets: Iterable[Target], environ: Mapping[str, str]) -> list[str]:
+    """Return the devices for workers, one each; none where a target names its device.
 
-    Args:
-        targets: what the workers are to load.
-        environ: the caller's environment: devices it hides stay hidden.
+    Devices that the environment hides stay hidden.
 
     >>> from probes.targets.target import Target
-    >>> shared_out([Target(name="t", folder="f", device="cuda")], {"CUDA_VISIBLE_DEVICES": "2,5"})
+    >>> visible = {"CUDA_VISIBLE_DEVICES": "2,5"}
+    >>> list_devices([Target(name="t", folder="f", device="cuda")], visible)
     ['2', '5']
-    >>> shared_out([Target(name="t", folder="f", device="cuda:1")], {"CUDA_VISIBLE_DEVICES": "2,5"})
+    >>> list_devices([Target(name="t", folder="f", device="cuda:1")], visible)
     []
     """
     asked = {target.device for target in targets}
@@ -37,18 +36,18 @@ def shared_out(targets: Iterable[Target], environ: Mapping[str, str]) -> list[st
 
 
 def copies(workers: int, targets: Iterable[Target], environ: Mapping[str, str]) -> int:
-    """How many copies of a target the fullest device has to hold; 0 without workers.
+    """Return how many copies of a target the fullest device has to hold; 0 without workers.
 
     >>> from probes.targets.target import Target
     >>> target = Target(name="t", folder="f", device="cuda")
     >>> copies(3, [target], {"CUDA_VISIBLE_DEVICES": "0,1"}), copies(0, [target], {})
     (2, 0)
     """
-    return -(-workers // (len(shared_out(targets, environ)) or 1))
+    return -(-workers // (len(list_devices(targets, environ)) or 1))
 
 
 def device_of(worker: str, devices: list[str]) -> str | None:
-    """The device of a worker by its name, `gw0` and so on; workers beyond the devices share them.
+    """Return the device of a worker, `gw0` and so on; workers beyond the devices share them.
 
     >>> device_of("gw1", ["2", "5"]), device_of("gw2", ["2", "5"]), device_of("gw0", [])
     ('5', '2', None)
@@ -58,7 +57,7 @@ def device_of(worker: str, devices: list[str]) -> str | None:
 
 
 def _count() -> int:
-    """How many devices the driver lists; asked of it, as torch is not to be imported yet."""
+    """Return how many devices the driver lists; torch is not to be imported yet."""
     command = shutil.which("nvidia-smi")
     if command is None:
         return 0

@@ -12,18 +12,17 @@ import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from probes._util.claims_folder import claims_folder
+from probes.plugin.controller import Controller
+from probes.plugin.options import OWN_FOLDER
 from probes.results.reading import RECORD_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-OWN_FOLDER = ".probes"
-"""The folder, in the user's project, of what a run leaves there besides reports."""
 
 _CONFIGURATION = Path(__file__).with_name("claims.ini")
 _IGNORED_VARIABLES = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")
@@ -90,9 +89,9 @@ class _Records:
         self.paths: list[Path] = []
 
     def pytest_unconfigure(self, config: pytest.Config) -> None:
-        controller: Any = config.pluginmanager.get_plugin("probes-controller")
-        if controller is not None:
-            self.paths += [folder / RECORD_FILE for folder in controller.folders.values()]
+        controller = config.pluginmanager.get_plugin(Controller.NAME)
+        if isinstance(controller, Controller):
+            self.paths += [folder / RECORD_FILE for folder in controller.run.folders.values()]
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What a test's markers say of it: the claim it decides, and what it needs beyond that."""
+"""The markers of a test: the claim that it decides, and what it needs beyond that."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-def stated_claim(args: Sequence[Any], fields: Mapping[str, Any]) -> Claim:
-    """The claim that a marker `claim(id)` names, or that `claim(id, title=...)` states.
+def read_claim(args: Sequence[Any], fields: Mapping[str, Any]) -> Claim:
+    """Return the claim that `claim(id)` names, or that `claim(id, title=...)` states.
 
     Raises:
         UserError: There is no such claim, or it is misstated.
 
-    >>> stated_claim(["bos-inserted"], {}).section
+    >>> read_claim(["bos-inserted"], {}).section
     'Tokenizer'
-    >>> stated_claim(["polite"], {"title": "It says please."}).needs
+    >>> read_claim(["polite"], {"title": "It says please."}).needs
     ('model',)
     """
     if len(args) != 1 or not isinstance(args[0], str):
@@ -37,13 +37,13 @@ def stated_claim(args: Sequence[Any], fields: Mapping[str, Any]) -> Claim:
     return catalogue()[claim_id]
 
 
-def stated_needs(args: Sequence[Any], fields: Mapping[str, Any]) -> tuple[str, ...]:
-    """The needs that a marker `needs(name, ...)` names.
+def read_needs(args: Sequence[Any], fields: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the needs that `needs(name, ...)` names.
 
     Raises:
         UserError: There is no such need, or no name.
 
-    >>> stated_needs(["bos"], {})
+    >>> read_needs(["bos"], {})
     ('bos',)
     """
     if not args or fields:
@@ -52,7 +52,7 @@ def stated_needs(args: Sequence[Any], fields: Mapping[str, Any]) -> tuple[str, .
 
 
 def refuse_two_meanings(claims: Sequence[Claim]) -> None:
-    """Make sure that tests which decide the same claim state it in the same words.
+    """Refuse two tests that state one claim in different words.
 
     Raises:
         UserError: Two do not.

@@ -1,7 +1,7 @@
 """A run in progress: what workers report, written down for each target as it comes.
 
-Workers turn each check into a `Message`; the controller (or the one process there is) takes
-messages in, keeps a journal a target, and makes the records at the end.
+Workers turn each check into a `Message`; the controller (or the only process) adds messages to the
+run, which keeps a journal a target and makes the records at the end.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from probes.errors import UserError
 from probes.results.folding import fold_record
 from probes.results.journal import Journal
 from probes.results.redact_record import redact_record
+from probes.schema.comparison import Outcome
 from probes.schema.record import (
     Check,
     Environment,
@@ -27,15 +28,17 @@ from probes.schema.record import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from probes.schema.comparison import Comparison
 
 
-class Plan(BaseModel):
-    """What is about to be decided on one target."""
-
+class _Sent(BaseModel):
     model_config = ConfigDict(frozen=True)
+
+
+class Plan(_Sent):
+    """What is about to be decided on one target."""
 
     header: Record
     """The record to be, with planned claims and no evidence."""
@@ -43,12 +46,10 @@ class Plan(BaseModel):
     """Where the target is loaded from, to be kept out of the record."""
 
 
-class Expected(BaseModel):
-    """One check about to be made: what there is to say of it if its process ends without a word."""
+class Expected(_Sent):
+    """One check about to be made: what is reported of it if its process dies."""
 
-    model_config = ConfigDict(frozen=True)
-
-    target: str
+    targets: tuple[str, ...]
     claim: str
     name: str
     place: int
@@ -61,17 +62,15 @@ LOST = (
 """Why a check ended in an error that its own process could not report."""
 
 
-class Message(BaseModel):
-    """What one test found, as it travels from its process to the one that writes it down."""
-
-    model_config = ConfigDict(frozen=True)
+class Message(_Sent):
+    """What one test found about one target, as it travels to the process that writes it down."""
 
     target: str
     claim: str = ""
     check: Check | None = None
     """Of a test that decides a claim: its check."""
     place: int = 0
-    """Where it stands among all checks as they were collected: workers finish in any order."""
+    """The check's place among all, in the order of collection: workers finish in any order."""
     rates: tuple[Rate, ...] = ()
     """Of a test that measures throughput: what it measured."""
     facts: tuple[TargetFacts, Environment] | None = None
@@ -79,9 +78,50 @@ class Message(BaseModel):
     plans: tuple[Plan, ...] = ()
     """In a worker's first message: all that it is about to decide."""
     expected: dict[str, Expected] = Field(default_factory=dict)
-    """In a worker's first message, by the test's id: the checks it may be given to make."""
+    """In a worker's first message, by the test's id: the checks that it may make."""
     unusable: str | None = None
     """Why nothing more can be decided on the target, if it could not be loaded."""
+
+
+class _TargetRun:
+    """What is known of a run on one target.
+
+    Attributes:
+        journal: where it is written; None if nothing is to be written.
+    """
+
+    def __init__(self, plan: Plan, report_dir: Path | None) -> None:
+        self.journal: Journal | None = None
+        if report_dir is not None:
+            self.journal = Journal.begin(report_dir, plan.header, plan.folder)
+        self._plan = plan
+        self._facts: list[tuple[TargetFacts, Environment]] = []
+        self._checks: list[tuple[int, str, Check]] = []
+        self._rates: list[Rate] = []
+
+    def add(self, message: Message) -> None:
+        if message.check is not None:
+            self._checks.append((message.place, message.claim, message.check))
+            if self.journal is not None:
+                self.journal.write_check(message.claim, message.check, message.place)
+        for rate in message.rates:
+            self._rates.append(rate)
+            if self.journal is not None:
+                self.journal.write_rate(rate)
+        if message.facts is not None:
+            self._facts.append(message.facts)
+            if self.journal is not None:
+                self.journal.write_facts(*message.facts)
+
+    def has_check(self, place: int) -> bool:
+        return any(known == place for known, _, _ in self._checks)
+
+    def record(self, finished: str) -> Record:
+        """Return the record of a run that is not written; a summary of it may be shared."""
+        checks = sorted(self._checks, key=lambda check: check[0])
+        named = [(claim_id, check) for _, claim_id, check in checks]
+        record = fold_record(self._plan.header, self._facts, named, finished, self._rates)
+        return redact_record(Redactor.for_this_machine(self._plan.folder), record)
 
 
 class Run:
@@ -89,123 +129,111 @@ class Run:
 
     Attributes:
         records: the finished records, in the order their targets came.
-        folders: where the records are written, by target; empty if nothing is to be written.
         comparisons: each record against its baseline, by target, where there is one.
     """
 
     def __init__(
         self, report_dir: Path | None, baselines: Mapping[str, Record] | None = None
     ) -> None:
-        """Write records below `report_dir`, or none if it is None.
-
-        Args:
-            report_dir: where to.
-            baselines: by target, an earlier run to compare its record with.
-        """
-        self.comparisons: dict[str, Comparison] = {}
-        self._baselines = baselines or {}
+        """Write records below `report_dir`, or none; compare them with earlier runs, by target."""
         self.records: list[Record] = []
-        self.folders: dict[str, Path] = {}
+        self.comparisons: dict[str, Comparison] = {}
         self._report_dir = report_dir
-        self._journals: dict[str, Journal] = {}
-        self._redactors: dict[str, Redactor] = {}
-        self._headers: dict[str, Record] = {}
-        self._facts: dict[str, list[tuple[TargetFacts, Environment]]] = {}
-        self._checks: dict[str, list[tuple[int, str, Check]]] = {}
-        self._rates: dict[str, list[Rate]] = {}
+        self._baselines = baselines or {}
+        self._targets: dict[str, _TargetRun] = {}
         self._expected: dict[str, Expected] = {}
-        self._lost: list[str] = []
+        self._crashed: list[str] = []
 
-    def take(self, message: Message) -> None:
-        """Write down what one message says, before anything else happens.
+    @property
+    def folders(self) -> dict[str, Path]:
+        """Where the records are written, by target; empty if nothing is to be written."""
+        return {
+            name: target.journal.folder
+            for name, target in self._targets.items()
+            if target.journal is not None
+        }
+
+    def uncompared(self) -> list[str]:
+        """Return the targets that have a baseline, and no record in this run."""
+        return [name for name in self._baselines if name not in self.comparisons]
+
+    def has_changed(self, outcomes: Collection[Outcome]) -> bool:
+        """Return whether the run differs from its baselines by one of these outcomes."""
+        missing = self.uncompared() and Outcome.NOT_COMPARABLE in outcomes
+        return bool(missing) or any(
+            comparison.outcomes & set(outcomes) for comparison in self.comparisons.values()
+        )
+
+    def add(self, message: Message) -> None:
+        """Write down what one message says.
 
         Raises:
-            UserError: if it cannot be written; what was written before is still there.
+            UserError: It cannot be written; what was written before is still there.
         """
         for plan in message.plans:
-            self._begin(plan)
-        journal = self._journals.get(message.target)
-        if message.check is not None:
-            self._checks[message.target].append((message.place, message.claim, message.check))
-            if journal is not None:
-                journal.write_check(message.claim, message.check, message.place)
-        for rate in message.rates:
-            self._rates[message.target].append(rate)
-            if journal is not None:
-                journal.write_rate(rate)
-        if message.facts is not None:
-            self._facts[message.target].append(message.facts)
-            if journal is not None:
-                journal.write_facts(*message.facts)
-        self._expected |= message.expected
+            name = plan.header.target.name
+            if name not in self._targets:  # else another worker was first
+                self._targets[name] = _TargetRun(plan, self._report_dir)
+        self._targets[message.target].add(message)
         if message.expected:
-            self._take_lost()
+            self._expected |= message.expected
+            self._add_known_crashes()
 
-    def lose(self, test: str) -> None:
-        """Write down as an error the check of a test whose worker died under it.
+    def add_crash(self, test: str) -> None:
+        """Write down the check of a test whose worker died as an error.
 
         Raises:
-            UserError: if it cannot be written; what was written before is still there.
+            UserError: It cannot be written; what was written before is still there.
         """
-        self._lost.append(test)
-        self._take_lost()
+        self._crashed.append(test)
+        self._add_known_crashes()
 
-    def _take_lost(self) -> None:
-        """The first worker to die may do so before any has said what it is about to decide."""
-        known = [self._expected[test] for test in self._lost if test in self._expected]
-        self._lost = [test for test in self._lost if test not in self._expected]
+    def _add_known_crashes(self) -> None:
+        """Add the crashed checks that are expected.
+
+        The first worker to die may do so before any has reported what it is about to decide.
+        """
+        known = [self._expected[test] for test in self._crashed if test in self._expected]
+        self._crashed = [test for test in self._crashed if test not in self._expected]
         for test in known:
-            told = self._checks[test.target]
-            if not any((place, claim) == (test.place, test.claim) for place, claim, _ in told):
-                check = Check(name=test.name, verdict=Verdict.ERROR, reason=LOST)
-                self.take(
-                    Message(target=test.target, claim=test.claim, check=check, place=test.place)
-                )
+            check = Check(name=test.name, verdict=Verdict.ERROR, reason=LOST)
+            for target in test.targets:
+                if not self._targets[target].has_check(test.place):
+                    self.add(
+                        Message(target=target, claim=test.claim, check=check, place=test.place)
+                    )
 
     def finish(self) -> None:
         """Close every journal and make the records.
 
         Raises:
-            UserError: if a record cannot be written, after all others were; its journal is still
+            UserError: A record cannot be written, after all others were; its journal is still
                 there.
         """
         finished = utc_now()
-        refusals = [self._finish(target, finished) for target in self._headers]
-        for refusal in refusals:
-            if refusal is not None:
-                raise refusal
+        errors = []
+        for target in self._targets.values():
+            try:
+                self.records.append(self._finish(target, finished))
+            except UserError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
-    def _finish(self, target: str, finished: str) -> UserError | None:
-        try:
-            self.records.append(self._finished(target, finished))
-        except UserError as error:
-            return error
-        return None
-
-    def _finished(self, target: str, finished: str) -> Record:
-        if target in self._journals:
-            return self._journals[target].finish(finished, self._publish)
-        checks = sorted(self._checks[target], key=lambda check: check[0])
-        record = fold_record(
-            self._headers[target],
-            self._facts[target],
-            [(claim_id, check) for _, claim_id, check in checks],
-            finished,
-            self._rates[target],
-        )
-        record = redact_record(
-            self._redactors[target], record
-        )  # a summary is stored, and shared, too
-        self._against_baseline(record)
+    def _finish(self, target: _TargetRun, finished: str) -> Record:
+        if target.journal is not None:
+            return target.journal.finish(finished, self._publish)
+        record = target.record(finished)
+        self._compare(record)
         return record
 
     def _publish(self, record: Record, folder: Path) -> None:
         from probes.report.files import write_report  # templates and charts take their time
 
-        write_report(record, folder, self._against_baseline(record))
+        write_report(record, folder, self._compare(record))
 
-    def _against_baseline(self, record: Record) -> Comparison | None:
-        """The record against its baseline, if it has one: of the claims that this run decides."""
+    def _compare(self, record: Record) -> Comparison | None:
+        """Compare a record with its baseline, if it has one: the claims that this run decides."""
         baseline = self._baselines.get(record.target.name)
         if baseline is None:
             return None
@@ -214,16 +242,3 @@ class Run:
         comparison = compare(baseline, record, decided_now=True)
         self.comparisons[record.target.name] = comparison
         return comparison
-
-    def _begin(self, plan: Plan) -> None:
-        target = plan.header.target.name
-        if target in self._headers:  # another worker was first
-            return
-        if self._report_dir is not None:
-            journal = Journal.begin(self._report_dir, plan.header, plan.folder)
-            self._journals[target] = journal
-            self.folders[target] = journal.folder
-        else:
-            self._redactors[target] = Redactor.for_this_machine(plan.folder)
-        self._headers[target] = plan.header
-        self._facts[target], self._checks[target], self._rates[target] = [], [], []

@@ -1,4 +1,4 @@
-"""What one process knows of a run: its targets, what it sets out to decide, what it has told.
+"""What one process knows of a run: its targets, what it is about to decide, what it reported.
 
 Under several workers each has a session of its own; what they find out travels as messages.
 """
@@ -9,9 +9,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from probes._util.version import __version__
 from probes.errors import NothingCanRunError, UserError
-from probes.plugin.run import Message, Plan
+from probes.plugin.run import Expected, Message, Plan
 from probes.results.environment import describe_environment
 from probes.schema.claim import catalogue
 from probes.schema.record import ClaimRecord, Cost, Record, TargetFacts, utc_now
@@ -36,10 +38,11 @@ class Session:
     Attributes:
         targets: what claims are to be decided on, by name.
         copies: of each that a CUDA device must hold: 1 in a worker; 0 in a process that is alone.
-        implied: the targets nobody named: left out where they cannot be used.
+        implied: the targets that `-m gpu` added: left out where they cannot be used.
         left_out: why an implied target is left out, by its name.
         weight_bytes: size of the weights as stored, of the targets found usable.
         deselected: how many checks of a claim the command line left out, by target and claim.
+        expected: the checks planned and not yet announced, by the test's id.
     """
 
     targets: Mapping[str, Target]
@@ -48,11 +51,12 @@ class Session:
     left_out: dict[str, str] = field(default_factory=dict)
     weight_bytes: dict[str, int] = field(default_factory=dict)
     deselected: Counter[tuple[str, str]] = field(default_factory=Counter)
+    expected: dict[str, Expected] = field(default_factory=dict)
     _plans: tuple[Plan, ...] = ()
-    _told: dict[str, TargetFacts] = field(default_factory=dict)
+    _reported: dict[str, TargetFacts] = field(default_factory=dict)
 
     def prepare(self, names: Iterable[str], copies: int = 0) -> None:
-        """Look at targets before anything is loaded.
+        """Check targets before anything is loaded.
 
         Args:
             names: of the targets.
@@ -77,7 +81,7 @@ class Session:
             self.weight_bytes[name] = usable.checkpoint.weight_bytes
 
     def refuse_nothing(self) -> None:
-        """Say what to do where every target had to be left out.
+        """Refuse a run whose every target is left out.
 
         Raises:
             NothingCanRunError: There are such targets.
@@ -86,7 +90,7 @@ class Session:
             raise NothingCanRunError([*self.left_out.values()])
 
     def plan(self, tests: Sequence[tuple[str, Claim | None]], workers: int) -> None:
-        """Set out to run these tests, each named by its target and the claim it decides, if any.
+        """Plan tests, each named by its target and the claim it decides, if any.
 
         Raises:
             UserError: A target cannot be used.
@@ -97,29 +101,31 @@ class Session:
         )
 
     def model(self, target: str) -> Model:
-        """A target's model; whatever is not used of it is not loaded."""
+        """Return a target's model; what is not used of it is not loaded."""
         from probes.engines.transformers.engine import load
 
         return load(self.targets[target], self.copies)
 
-    def lacking(self, target: str, needs: Iterable[str]) -> str | None:
-        """The first thing that a target lacks, in words; None if it lacks nothing."""
+    def missing(self, target: str, needs: Iterable[str]) -> str | None:
+        """Return why a target cannot decide a claim, by the first need it lacks; None if it can."""
         model = self.model(target)
         return next(
             (reason for need in needs if (reason := model.explain_missing(need)) is not None), None
         )
 
     def cost(self, target: str) -> Cost:
-        """What measuring a target has cost so far."""
+        """Return what measuring a target has cost so far."""
         return self.model(target).cost
 
     def message(self, target: str, **found: Any) -> Message:
-        """What a test found, by the fields of a message, with whatever else is not told yet."""
+        """Return a message with these fields, and all else that is not reported yet."""
         facts = self.model(target).facts()
         news = (
-            None if self._told.get(target) == facts else (facts, describe_environment(facts.device))
+            None
+            if self._reported.get(target) == facts
+            else (facts, describe_environment(facts.device))
         )
-        self._told[target] = facts
+        self._reported[target] = facts
         plans, self._plans = self._plans, ()
         return Message(target=target, facts=news, plans=plans, **found)
 
@@ -144,7 +150,15 @@ class Session:
         return Plan(header=header, folder=model.checkpoint.folder)
 
 
-def choose(
+SESSION = pytest.StashKey[Session]()
+
+
+def session_of(config: pytest.Config) -> Session:
+    """Return this process's part in the run."""
+    return config.stash[SESSION]
+
+
+def choose_targets(
     names: Collection[str],
     *,
     gpu_too: bool = False,
@@ -152,19 +166,19 @@ def choose(
     targets_file: Path | None = None,
     project: Path | None = None,
 ) -> Session:
-    """A session about the targets that a command line names, or else the embedded model.
+    """Return a session about the targets that a command line names, or the embedded model.
 
     Args:
         names: target names, folders or hub ids.
         gpu_too: whether to add every known target that asks for a CUDA device, if none is named.
-        overrides: the loading options given, for all targets.
+        overrides: the loading options, for all targets.
         targets_file: the user's own targets file.
         project: the folder whose `pyproject.toml` may define targets.
 
     Raises:
-        UserError: No such target, or an option that cannot be.
+        UserError: A name or an option is wrong.
 
-    >>> list(choose([]).targets)
+    >>> list(choose_targets([]).targets)
     ['embedded']
     """
     implied = []
@@ -185,11 +199,11 @@ def choose(
 
 
 def asks_for_cuda(target: Target) -> bool:
-    """Whether a target is to run on a CUDA device and nowhere else."""
+    """Return whether a target is to run on a CUDA device and nowhere else."""
     return target.device.startswith("cuda")
 
 
 def _in_reading_order(claims: Mapping[str, ClaimRecord]) -> tuple[ClaimRecord, ...]:
-    """Built-in claims as the catalogue has them, then an author's own as they were collected."""
+    """Sort built-in claims as in the catalogue; an author's own follow as they were collected."""
     own = [claim_id for claim_id in claims if claim_id not in catalogue()]
     return tuple(claims[i] for i in [*catalogue(), *own] if i in claims)

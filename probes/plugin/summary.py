@@ -1,4 +1,4 @@
-"""The end of a run in words: a table on the terminal, and what did not hold, a line each."""
+"""A run as text for the terminal: a table, and a line for each claim that did not hold."""
 
 from __future__ import annotations
 
@@ -24,13 +24,10 @@ _COLUMNS = (
 )
 
 
-def summary(record: Record, width: int = 80, colour: bool = False) -> str:
-    """A run as text: verdicts by section, every claim that did not hold, what else was measured.
+def format_run(record: Record, width: int = 80, colour: bool = False) -> str:
+    """Return verdicts by section, every claim that did not hold, and what else was measured.
 
-    Args:
-        record: the run.
-        width: columns of the terminal.
-        colour: whether to colour verdicts with terminal codes.
+    The width is in columns; colour is by terminal codes.
     """
     console = create_console(width, colour)
     with console.capture() as capture:
@@ -58,8 +55,8 @@ def summary(record: Record, width: int = 80, colour: bool = False) -> str:
     return capture.get()
 
 
-def decided(records: Sequence[Record]) -> bool:
-    """Whether any claim got a verdict other than not applicable, or throughput was measured."""
+def has_decided(records: Sequence[Record]) -> bool:
+    """Return whether any claim was decided, or throughput was measured."""
     return any(record.throughput for record in records) or any(
         claim.verdict not in (None, Verdict.NOT_APPLICABLE)
         for record in records

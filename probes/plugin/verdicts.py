@@ -1,4 +1,4 @@
-"""From what happened to one test to the verdict on it."""
+"""From the phases of a test to its verdict."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Phase:
 
     Attributes:
         when: which of the three.
-        outcome: what the test runner says came of it.
-        seconds: how long it took.
+        outcome: pytest's.
+        seconds: its duration.
         reason: why it was skipped, or why it failed where no exception was raised.
         error: the exception that ended it.
-        stated: whether that exception is an assertion, not a mishap.
-        expected: why its author expects it to fail; None where that is not so.
+        is_assertion: whether that exception is a failed assertion.
+        xfail: why its author expects it to fail; None where that is not so.
     """
 
     when: str
@@ -33,8 +33,8 @@ class Phase:
     seconds: float = 0.0
     reason: str = ""
     error: BaseException | None = None
-    stated: bool = False
-    expected: str | None = None
+    is_assertion: bool = False
+    xfail: str | None = None
 
 
 LONGEST_REASON = 2_000
@@ -44,12 +44,12 @@ NOT_RUN = "[NOTRUN] "
 """How pytest marks a test that is expected to fail and therefore not run."""
 
 
-def verdict(phases: Sequence[Phase]) -> tuple[Verdict, str]:
-    """What a test's phases amount to, with the reason: a failure counts before a skip.
+def decide(phases: Sequence[Phase]) -> tuple[Verdict, str]:
+    """Return the verdict and its reason: a failure counts before a skip.
 
-    >>> verdict([Phase("setup", "passed"), Phase("call", "skipped", reason="no BOS")])
+    >>> decide([Phase("setup", "passed"), Phase("call", "skipped", reason="no BOS")])
     (<Verdict.NOT_APPLICABLE: 'not applicable'>, 'no BOS')
-    >>> verdict([Phase("setup", "failed", error=OSError("disk full"))])
+    >>> decide([Phase("setup", "failed", error=OSError("disk full"))])
     (<Verdict.ERROR: 'error'>, 'OSError: disk full')
     """
     for phase in phases:
@@ -62,12 +62,12 @@ def verdict(phases: Sequence[Phase]) -> tuple[Verdict, str]:
 
 
 def seconds(phases: Sequence[Phase]) -> float:
-    """How long the test itself took, without what was set up and taken down around it."""
+    """Return how long the test itself took, without setup and teardown."""
     return max((phase.seconds for phase in phases if phase.when == "call"), default=0.0)
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:
-    """The exceptions in a group, however deep; an exception that is no group is its only leaf.
+    """Yield the exceptions in a group, however deep; of an exception that is no group itself.
 
     >>> [str(leaf) for leaf in leaves(KeyError("x"))]
     ["'x'"]
@@ -84,33 +84,33 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
 def _failed(phase: Phase) -> tuple[Verdict, str]:
     if phase.error is None:  # an author's expectation that it fails did not come true
         return Verdict.ERROR, phase.reason
-    # An assertion outside the test itself is a mishap, unless it is the model that is broken.
+    # An assertion outside the test itself is an error, unless it is the model that is broken.
     broken = all(isinstance(leaf, BrokenModelError) for leaf in leaves(phase.error))
-    failed = broken or (phase.stated and phase.when == "call")
-    return (Verdict.FAILS if failed else Verdict.ERROR), in_words(phase.error)
+    failed = broken or (phase.is_assertion and phase.when == "call")
+    return (Verdict.FAILS if failed else Verdict.ERROR), describe_error(phase.error)
 
 
 def _skipped(phase: Phase) -> tuple[Verdict, str]:
-    if phase.expected is None:
+    if phase.xfail is None:
         return Verdict.NOT_APPLICABLE, phase.reason
-    if phase.expected.startswith(NOT_RUN):
-        return Verdict.NOT_APPLICABLE, f"not run: {phase.expected.removeprefix(NOT_RUN)}"
-    why = phase.expected.removeprefix("reason: ")
+    if phase.xfail.startswith(NOT_RUN):
+        return Verdict.NOT_APPLICABLE, f"not run: {phase.xfail.removeprefix(NOT_RUN)}"
+    why = phase.xfail.removeprefix("reason: ")
     return Verdict.FAILS, f"expected to fail: {why}" if why else "expected to fail"
 
 
-def in_words(error: BaseException) -> str:
-    """An exception's message, its kind before it unless that is a failed assertion.
+def describe_error(error: BaseException) -> str:
+    """Return an exception's message, its type before it unless that is a failed assertion.
 
-    >>> in_words(AssertionError("the default is not greedy"))
+    >>> describe_error(AssertionError("the default is not greedy"))
     'the default is not greedy'
     """
-    return shorten("\n".join(_one_in_words(leaf) for leaf in leaves(error)), LONGEST_REASON)
+    return shorten("\n".join(_describe_leaf(leaf) for leaf in leaves(error)), LONGEST_REASON)
 
 
-def _one_in_words(error: BaseException) -> str:
-    words = "".join(format_exception_only(type(error), error)).strip()
+def _describe_leaf(error: BaseException) -> str:
+    text = "".join(format_exception_only(type(error), error)).strip()
     if isinstance(error, AssertionError):
-        kind, _, message = words.partition(": ")
+        kind, _, message = text.partition(": ")
         return message or kind
-    return words.removeprefix("Failed: ")
+    return text.removeprefix("Failed: ")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from syrupy.assertion import SnapshotAssertion
+from syrupy.location import PyTestLocation
 
 from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, CAPITALS, PROMPTS
 from probes.errors import UserError
@@ -17,37 +18,23 @@ from probes.schema.recorded_output import describe_provenance
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from _pytest.terminal import TerminalReporter
-    from syrupy.assertion import SnapshotAssertion
-
     from probes import Model
     from probes.engines.base import Generation
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Let every snapshot be one of ours: to syrupy's own kind, files of ours are unused."""
-    option = config.option
-    option.default_extension = option.default_extension or "probes.plugin.snapshots.TextFile"
-
-
-def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
-    """Name the recorded outputs that nothing can use any more."""
-    for file in snapshots.orphans(Path(__file__).parent):
-        terminalreporter.line(f"unused: {'/'.join(file.parts[-3:])}: its test is gone; delete it")
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A new library's warnings must not turn a claim red: only what the model does may."""
-    for item in items:
-        if item.get_closest_marker("claim") is not None:
-            item.add_marker(pytest.mark.filterwarnings("default"))
-
-
 @pytest.fixture
-def table_snapshot(snapshot: SnapshotAssertion) -> SnapshotAssertion:
-    """The recorded vocabulary table of Mistral-7B-v0.1."""
-    return snapshot(name="mistral-7b-v0.1-vocabulary", extension_class=snapshots.TextFile)
+def table_snapshot(request: pytest.FixtureRequest) -> SnapshotAssertion:
+    """The recorded vocabulary table of Mistral-7B-v0.1.
+
+    syrupy's own fixture would call our other files unused.
+    """
+    session: Any = request.session
+    return SnapshotAssertion(
+        session=session.config._syrupy,
+        extension_class=snapshots.TextFile,
+        test_location=PyTestLocation(request.node),
+        update_snapshots=request.config.option.update_snapshots,
+    )(name="mistral-7b-v0.1-vocabulary")
 
 
 @pytest.fixture
@@ -98,14 +85,12 @@ def greedy_capitals(model: Model) -> Callable[[int], dict[str, tuple[Generation,
 
 
 @pytest.fixture
-def recorded(model: Model, snapshot: SnapshotAssertion) -> snapshots.Recorded:
+def recorded(model: Model, request: pytest.FixtureRequest) -> snapshots.Recorded:
     """What is recorded of the target in this environment for the test that asks."""
     _ = model.network  # loaded, it knows its device, dtype and attention
     facts = model.facts()
+    made = describe_provenance(facts, describe_environment(facts.device), batch=len(PROMPTS))
     try:
-        return snapshots.recorded(
-            snapshot,
-            describe_provenance(facts, describe_environment(facts.device), batch=len(PROMPTS)),
-        )
+        return snapshots.open_recorded(request, made)
     except UserError as error:
         pytest.fail(str(error), pytrace=False)

@@ -47,12 +47,12 @@ class _Collector:
         self.verdicts: Verdicts = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        text = getattr(report, "probes_message", None)
-        message = None if text is None else Message.model_validate_json(text)
-        if message is not None and message.check is not None:
-            claim = self.verdicts.setdefault(message.claim, {})
-            reason = f"{message.check.name}: {message.check.reason}"
-            claim.setdefault(message.check.verdict.value, []).append(reason)
+        for text in getattr(report, "probes_messages", ()):
+            message = Message.model_validate_json(text)
+            if message.check is not None:
+                claim = self.verdicts.setdefault(message.claim, {})
+                reason = f"{message.check.name}: {message.check.reason}"
+                claim.setdefault(message.check.verdict.value, []).append(reason)
 
 
 def decide(claims: Sequence[str], checks: str) -> Verdicts:

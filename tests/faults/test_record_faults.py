@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,23 +58,12 @@ def sound() -> Recording:
     )
 
 
-@dataclass
-class Ledger:
-    """Stands for syrupy's fixture: what is compared is written nowhere."""
-
-    update_snapshots: bool = False
-    executions: dict[int, Any] = field(default_factory=dict)
-
-    def __call__(self, **_: Any) -> Ledger:
-        return self
-
-
 def decided(check: Callable[..., None], model: Model, sound: Recording) -> dict[str, Any]:
     """Decide a claim about recorded outputs against what the sound model gave."""
     part: dict[str, Any] = {"texts": {}} if "numbers" in check.__name__ else {"numbers": {}}
     baseline = sound.model_copy(update=part)
     now = describe_provenance(model.facts(), describe_environment(), batch=len(PROMPTS))
-    recorded = snapshots.Recorded(now, baseline, False, Ledger())  # type: ignore[arg-type]
+    recorded = snapshots.Recorded(now, baseline, updating=False, file=Path("never-written"))
     evidence: dict[str, Any] = {}
     check(model, lambda _: texts(model), recorded, evidence)
     return evidence

@@ -142,14 +142,6 @@ def test_an_unknown_need_in_a_claim_names_the_nearest(project: Project) -> None:
     )
 
 
-def test_a_claims_test_without_the_model_is_refused(project: Project) -> None:
-    project.test_file('@pytest.mark.claim("round-trip")\ndef test_it():\n    pass\n')
-    assert refusal(project.run("--collect-only")) == (
-        "test_mine.py::test_it: it decides a claim but does not take the fixture 'model': add it "
-        "to the arguments, so that the claim is decided on each target"
-    )
-
-
 def test_a_claim_stated_in_two_ways_is_refused(project: Project) -> None:
     project.test_file(
         '@pytest.mark.claim("mine", title="One.")\ndef test_one(model):\n    pass\n'

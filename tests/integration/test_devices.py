@@ -57,10 +57,10 @@ def test_the_driver_is_asked_where_the_caller_names_none(monkeypatch: pytest.Mon
         lambda *args, **_: subprocess.CompletedProcess(args, 0, stdout=listed, stderr=""),
     )
     target = Target(name="t", folder=Path(), device="cuda")
-    assert devices.shared_out([target], {}) == ["0", "1"]
-    assert devices.shared_out([target], {devices.VISIBLE: ""}) == []
+    assert devices.list_devices([target], {}) == ["0", "1"]
+    assert devices.list_devices([target], {devices.VISIBLE: ""}) == []
 
 
 def test_without_a_driver_there_is_nothing_to_share(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda _: None)
-    assert devices.shared_out([Target(name="t", folder=Path(), device="cuda")], {}) == []
+    assert devices.list_devices([Target(name="t", folder=Path(), device="cuda")], {}) == []

@@ -12,7 +12,7 @@ import pytest
 from typer.main import get_command
 
 from probes.cli import app
-from probes.plugin import REPORT_DIR
+from probes.plugin.options import REPORT_DIR
 from probes.report.locale import texts
 from probes.report.text.catalogue import catalogue_list, catalogue_page
 from probes.schema.claim import Claim, Status, catalogue

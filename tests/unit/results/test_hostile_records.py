@@ -18,7 +18,7 @@ import pytest
 from pydantic import ValidationError
 
 from probes.cli import main
-from probes.plugin.summary import summary
+from probes.plugin.summary import format_run
 from probes.report.text.markdown import summarize_run
 from probes.schema.record import Record, Verdict
 from tests.support.kept_prompts import prompt
@@ -321,9 +321,9 @@ def test_the_names_of_two_targets_reach_the_terminal_as_text(
 def test_the_summary_of_a_run_reaches_the_terminal_as_text(hostile: dict[str, Any]) -> None:
     record = Record.model_validate(hostile)
     for width in (40, 100):
-        said = summary(record, width)
+        said = format_run(record, width)
         assert not RAW & set(said)
-    assert "[red]x[/x]" in summary(record, 2000)
+    assert "[red]x[/x]" in format_run(record, 2000)
     assert not RAW & set(summarize_run(record, HOSTILE))
 
 

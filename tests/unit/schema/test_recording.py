@@ -11,7 +11,7 @@ import pytest
 from probes._util.files import PACKAGE
 from probes.data.published import load_outputs as published
 from probes.errors import UserError
-from probes.plugin.snapshots import orphans
+from probes.plugin.snapshots import list_orphans
 from probes.schema.recorded_output import (
     Provenance,
     RecordedNumber,
@@ -108,7 +108,7 @@ def test_a_recording_is_completed_and_never_replaced() -> None:
 
 def test_no_recorded_output_of_this_repository_is_unused() -> None:
     tests = PACKAGE.parent / "tests" / "claims"
-    assert orphans(tests) == []
+    assert list_orphans(tests / "__snapshots__") == []
     assert list(tests.glob("__snapshots__/test_recorded/*embedded*.json"))
 
 

@@ -1,4 +1,4 @@
-"""How a run is ended from outside: SIGTERM as Ctrl-C, and neither once records are written."""
+"""Shutdown by a signal: SIGTERM works as Ctrl-C does, and neither once records are written."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ PATIENCE = 1.0
 """The longest that an interrupt waits for a place where it does no harm, in seconds."""
 
 
-class Ending:
-    """What asks this process to end a run, and whether anything did.
+class Shutdown:
+    """The signals that end a run, and which of them came.
 
     Attributes:
         terminated: whether SIGTERM came.
@@ -29,7 +29,7 @@ class Ending:
     """
 
     def __init__(self, stop: Callable[[], None]) -> None:
-        """Call `stop` when SIGTERM comes: a test may catch the interrupt that it then raises."""
+        """Call `stop` when SIGTERM comes: a test may catch the interrupt that follows it."""
         self.terminated = self.interrupted = False
         self._stop = stop
         self._ending = self._raised = False
@@ -37,30 +37,27 @@ class Ending:
         self._again: Timer | None = None
 
     def watch(self) -> None:
-        """Take SIGTERM and Ctrl-C from now on, unless somebody else takes them already."""
+        """Handle SIGTERM and Ctrl-C from now on, unless another handler is set."""
         _replace(signal.SIGTERM, signal.SIG_DFL, self._on_terminate)
         _replace(signal.SIGINT, signal.default_int_handler, self._on_interrupt)
 
     def begin(self) -> None:
-        """From now on the run ends by itself: records are written, and nothing must cut in.
-
-        A second Ctrl-C is obeyed at once.
-        """
+        """Ignore signals while records are written, except for a second Ctrl-C."""
         self._ending = True
         _replace(signal.SIGINT, signal.default_int_handler, self._on_interrupt)
 
-    def obey(self) -> None:
-        """Raise the interrupt that waits, if one does: in a place that bears it, and no later.
+    def raise_pending(self) -> None:
+        """Raise the interrupt that waits, if one does, in a place where it does no harm.
 
         Raises:
-            KeyboardInterrupt: if SIGTERM came, and was not obeyed yet.
+            KeyboardInterrupt: SIGTERM came, and raised none yet.
         """
         __tracebackhide__ = True
         if self.terminated and not (self._ending or self._raised):
             self._raise("SIGTERM")
 
-    def forget(self) -> None:
-        """Leave signals to whoever comes next."""
+    def restore(self) -> None:
+        """Restore the signal handlers."""
         if self._again is not None:
             self._again.cancel()
             self._again.join()
@@ -71,7 +68,7 @@ class Ending:
         __tracebackhide__ = True
         self.terminated = True
         self._stop()
-        if not (self._ending or self._raised):  # some send it twice: to a process, and its group
+        if not (self._ending or self._raised):  # it may come twice: to a process, and its group
             self._interrupt(number, frame, "SIGTERM")
 
     def _on_interrupt(self, number: int, frame: FrameType | None) -> None:
@@ -87,7 +84,7 @@ class Ending:
         __tracebackhide__ = True  # pytest shows the line that was interrupted
         now = time.monotonic()
         self._asked = now if self._asked is None else self._asked
-        if _bears_interrupt(frame) or now > self._asked + PATIENCE:
+        if _can_interrupt(frame) or now > self._asked + PATIENCE:
             self._raise(*why)
         self._again = Timer(0.001, _send, [number])
         self._again.start()
@@ -99,12 +96,12 @@ class Ending:
         raise KeyboardInterrupt(*why)
 
 
-def _bears_interrupt(frame: FrameType | None) -> bool:
-    """Whether an interrupt in a frame leaves pytest able to end the run.
+def _can_interrupt(frame: FrameType | None) -> bool:
+    """Return whether pytest can end the run after an interrupt in a frame.
 
-    In the code of pytest itself, of its plugin manager, or of what this plugin's hooks call, it
-    leaves hooks half done, may lose the outcome of a test that had ended, or is taken for an error.
-    In an instruction that belongs to no line pytest fails to show it, and with that to exit.
+    In the code of pytest, of its plugin manager, or of what this plugin's hooks call, an interrupt
+    leaves hooks half done, may lose the outcome of a test that had ended, or counts as an error.
+    In an instruction that belongs to no line pytest fails to show it, and so to exit.
     """
     if frame is not None and frame.f_lineno is None:
         return False
@@ -132,6 +129,6 @@ def _send(number: int) -> None:
 def _replace(
     number: signal.Signals, old: object, new: signal.Handlers | Callable[..., None]
 ) -> None:
-    """Change what a signal does, if it does what is expected and may be changed from here."""
+    """Change a signal's handler, if it is the one expected and may be changed in this thread."""
     if current_thread() is main_thread() and signal.getsignal(number) == old:
         signal.signal(number, new)

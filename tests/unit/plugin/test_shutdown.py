@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from probes.plugin import ending
-from probes.plugin.ending import Ending
+from probes.plugin import shutdown
+from probes.plugin.shutdown import Shutdown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,15 +28,15 @@ def stops() -> list[None]:
 
 
 @pytest.fixture
-def run(stops: list[None]) -> Iterator[Ending]:
+def run(stops: list[None]) -> Iterator[Shutdown]:
     """A run that is watched."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    run = Ending(lambda: stops.append(None))
+    run = Shutdown(lambda: stops.append(None))
     run.watch()
     yield run
-    run.forget()
+    run.restore()
     for number, handler in before.items():
         signal.signal(number, handler)
 
@@ -61,7 +61,7 @@ def called(number: signal.Signals) -> str:
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_code_of_tests_is_interrupted_at_once(run: Ending, number: signal.Signals) -> None:
+def test_code_of_tests_is_interrupted_at_once(run: Shutdown, number: signal.Signals) -> None:
     with pytest.raises(KeyboardInterrupt) as caught:
         inside("test_mine")(number)
     place = caught.getrepr().reprcrash
@@ -82,15 +82,15 @@ def test_code_of_tests_is_interrupted_at_once(run: Ending, number: signal.Signal
     ],
 )
 def test_elsewhere_the_interrupt_waits_until_that_is_left(
-    run: Ending, number: signal.Signals, place: Callable[..., str]
+    run: Shutdown, number: signal.Signals, place: Callable[..., str]
 ) -> None:
     assert place(number) == "went on"
     with pytest.raises(KeyboardInterrupt):
         time.sleep(60)  # one call that waits: the interrupt ends it
 
 
-def test_the_wait_has_an_end(run: Ending, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ending, "PATIENCE", 0.05)
+def test_the_wait_has_an_end(run: Shutdown, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutdown, "PATIENCE", 0.05)
 
     def stay() -> None:
         signal.raise_signal(signal.SIGTERM)
@@ -106,7 +106,7 @@ def test_the_wait_has_an_end(run: Ending, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_sigterm_also_asks_the_run_to_stop_as_a_test_may_catch_the_interrupt(
-    run: Ending, stops: list[None]
+    run: Shutdown, stops: list[None]
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         interrupted(signal.SIGTERM)
@@ -114,14 +114,14 @@ def test_sigterm_also_asks_the_run_to_stop_as_a_test_may_catch_the_interrupt(
     assert interrupted(signal.SIGTERM) == "went on", "one is enough: some send two"
 
 
-def test_a_second_ctrl_c_is_obeyed_wherever_it_comes(run: Ending) -> None:
+def test_a_second_ctrl_c_is_obeyed_wherever_it_comes(run: Shutdown) -> None:
     with pytest.raises(KeyboardInterrupt):
         interrupted(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         inside("pluggy")(signal.SIGINT)
 
 
-def test_nothing_cuts_in_once_records_are_written(run: Ending) -> None:
+def test_nothing_cuts_in_once_records_are_written(run: Shutdown) -> None:
     run.begin()
     assert interrupted(signal.SIGTERM) == "went on"
     assert interrupted(signal.SIGINT) == "went on"
@@ -130,16 +130,16 @@ def test_nothing_cuts_in_once_records_are_written(run: Ending) -> None:
         interrupted(signal.SIGINT)
 
 
-def test_an_interrupt_that_still_waits_is_dropped_with_the_run(run: Ending) -> None:
+def test_an_interrupt_that_still_waits_is_dropped_with_the_run(run: Shutdown) -> None:
     assert inside("pluggy")(signal.SIGTERM) == "went on"
     run.begin()
-    run.forget()
+    run.restore()
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     time.sleep(0.05)  # were it sent now, it would end this process
 
 
-def test_a_handler_of_somebody_else_stays(run: Ending) -> None:
-    run.forget()
+def test_a_handler_of_somebody_else_stays(run: Shutdown) -> None:
+    run.restore()
 
     def mine(*_: object) -> None: ...
 
@@ -147,5 +147,5 @@ def test_a_handler_of_somebody_else_stays(run: Ending) -> None:
         signal.signal(number, mine)
     run.watch()
     run.begin()
-    run.forget()
+    run.restore()
     assert [signal.getsignal(number) for number in SIGNALS] == [mine, mine]

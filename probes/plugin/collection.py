@@ -1,0 +1,175 @@
+"""Which tests decide which claims on which targets, and which of them are run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from probes.errors import UserError, did_you_mean
+from probes.plugin import markers, options
+from probes.plugin.session import asks_for_cuda, session_of
+from probes.schema.claim import Claim, catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from probes.plugin.verdicts import Phase
+    from probes.schema.record import Cost, Rate
+
+
+@dataclass
+class TestState:
+    """What the plugin knows of one test.
+
+    Attributes:
+        targets: what it is about: one target where it takes `model`; every target of the run where
+            it decides a claim without; none where it neither decides a claim nor measures.
+        claim: the claim that it decides.
+        needs: what a target must have.
+        place: its number among the tests that decide claims, in the order of collection.
+        missing: by target, why the claim is not applicable there.
+        evidence: what the test attached.
+        rates: what the test measured.
+        cost_before: the target's cost before the test.
+        phases: what became of setup, call and teardown.
+    """
+
+    targets: tuple[str, ...] = ()
+    claim: Claim | None = None
+    needs: tuple[str, ...] = ()
+    place: int = 0
+    missing: dict[str, str] = field(default_factory=dict)
+    evidence: dict[str, Any] = field(default_factory=dict)
+    rates: list[Rate] = field(default_factory=list)
+    cost_before: Cost | None = None
+    phases: list[Phase] = field(default_factory=list)
+
+
+_STATE = pytest.StashKey[TestState]()
+
+
+def state_of(item: pytest.Item) -> TestState:
+    """Return what the plugin knows of a test."""
+    return item.stash.setdefault(_STATE, TestState())
+
+
+def target_parameter(item: pytest.Item) -> str | None:
+    """Return the target that a test's `model` is; None where it takes no model."""
+    parameters: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
+    return str(parameters["model"]) if "model" in parameters else None
+
+
+def name_of(item: pytest.Item) -> str:
+    """Return a test's name without its target's, so that runs on two targets have equal names."""
+    name, _, parameters = item.name.partition("[")
+    target = target_parameter(item) or ""
+    for spelled in (target, target.encode("unicode_escape").decode("ascii")):
+        if target and parameters.startswith(spelled):
+            rest = parameters.removeprefix(spelled).removesuffix("]").removeprefix("-")
+            return f"{name}[{rest}]" if rest else name
+    return item.name
+
+
+def parametrize_model(metafunc: pytest.Metafunc) -> None:
+    """Run a test of a claim or of throughput once for each target."""
+    marked = any(map(metafunc.definition.get_closest_marker, ("claim", "throughput")))
+    if marked and "model" in metafunc.fixturenames:
+        targets = [
+            pytest.param(name, marks=[pytest.mark.gpu] if asks_for_cuda(target) else [])
+            for name, target in session_of(metafunc.config).targets.items()
+        ]
+        metafunc.parametrize("model", targets, indirect=True, scope="session")
+
+
+def select_tests(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Find each test's claim, and keep the claims that `--claim` names.
+
+    Raises:
+        UserError: A marker is wrong, or no test decides a claim that is named.
+    """
+    for item in items:
+        item.stash[_STATE] = _read_markers(item)
+        _adjust_marks(item)
+    found = [claim for item in items if (claim := state_of(item).claim)]
+    markers.refuse_two_meanings(found)
+    if wanted := config.option.claim:
+        _refuse_unknown(wanted, {claim.id: None for claim in found})
+        _keep(config, items, lambda state: state.claim is not None and state.claim.id in wanted)
+    drop_left_out(config, items)
+    deciding = [state for item in items if (state := state_of(item)).claim is not None]
+    for place, state in enumerate(deciding):
+        state.place = place
+
+
+def drop_left_out(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Drop targets that are left out, and the tests that are about no others."""
+    left_out = session_of(config).left_out
+    idle = set()
+    for item in items:
+        state = state_of(item)
+        kept = tuple(target for target in state.targets if target not in left_out)
+        if state.targets and not kept:
+            idle.add(id(state))
+        elif state.targets != kept:
+            state.targets = kept
+    _keep(config, items, lambda state: id(state) not in idle)
+
+
+def count_deselected(items: Sequence[pytest.Item]) -> None:
+    """Remember how many checks of a claim are left out."""
+    for item in items:
+        state = state_of(item)
+        for target in state.targets if state.claim else ():
+            assert state.claim is not None
+            session_of(item.config).deselected[target, state.claim.id] += 1
+
+
+def _read_markers(item: pytest.Item) -> TestState:
+    target = target_parameter(item)
+    marker = item.get_closest_marker("claim")
+    if marker is None:
+        measures = target is not None and item.get_closest_marker("throughput") is not None
+        return TestState(targets=(target,) if target and measures else ())
+    try:
+        claim = markers.read_claim(marker.args, marker.kwargs)
+        more = [markers.read_needs(m.args, m.kwargs) for m in item.iter_markers("needs")]
+    except UserError as error:
+        raise UserError(f"{item.nodeid.partition('[')[0]}: {error}") from None
+    targets = (target,) if target is not None else _all_targets(item.config)
+    return TestState(targets=targets, claim=claim, needs=sum(more, claim.needs))
+
+
+def _all_targets(config: pytest.Config) -> tuple[str, ...]:
+    """Return the targets of a run: under `-m gpu` those on a CUDA device."""
+    targets = session_of(config).targets.items()
+    gpu = options.selects_gpu(config)
+    return tuple(name for name, target in targets if not gpu or asks_for_cuda(target))
+
+
+def _adjust_marks(item: pytest.Item) -> None:
+    state = state_of(item)
+    if state.claim is None:
+        return
+    if target_parameter(item) is None and options.selects_gpu(item.config):
+        item.add_marker(pytest.mark.gpu)
+    if state.claim.id in catalogue():  # a library's new warning must not turn a claim red
+        item.add_marker(pytest.mark.filterwarnings("default"), append=False)
+
+
+def _refuse_unknown(wanted: Sequence[str], known: dict[str, None]) -> None:
+    for claim_id in wanted:
+        if claim_id not in known:
+            raise UserError(
+                f"no claim {claim_id!r} among the collected tests{did_you_mean(claim_id, known)}"
+            )
+
+
+def _keep(
+    config: pytest.Config, items: list[pytest.Item], wanted: Callable[[TestState], bool]
+) -> None:
+    dropped = [item for item in items if not wanted(state_of(item))]
+    if dropped:
+        items[:] = [item for item in items if wanted(state_of(item))]
+        config.hook.pytest_deselected(items=dropped)

@@ -1,0 +1,133 @@
+"""One test: what is checked before it, and the message that it becomes."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from probes._util.text import shorten
+from probes.errors import UndecidableError, UnusableTargetError
+from probes.plugin import verdicts
+from probes.plugin.collection import name_of, state_of, target_parameter
+from probes.plugin.evidence import as_json
+from probes.plugin.session import session_of
+from probes.schema.record import Check, Cost, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from probes.plugin.collection import TestState
+    from probes.plugin.run import Message
+
+
+def skip_if_missing(item: pytest.Item) -> None:
+    """Skip a test of a claim that no target of it can decide, with the reason."""
+    state, session = state_of(item), session_of(item.config)
+    if state.claim is None:
+        return
+    if (target := target_parameter(item)) is not None:
+        state.cost_before = session.cost(target)
+    for target in state.targets:
+        reason = session.missing(target, state.needs)
+        if reason is not None:
+            state.missing[target] = reason
+    if state.missing.keys() >= set(state.targets):
+        reason = next(iter(state.missing.values()))
+        raise pytest.skip.Exception(reason, _use_item_location=True)
+
+
+@contextmanager
+def skip_undecidable() -> Iterator[None]:
+    """Skip where the model turns out to be unable to decide a claim, with the reason."""
+    try:
+        yield
+    except UndecidableError as error:
+        raise pytest.skip.Exception(str(error), _use_item_location=True) from error
+
+
+def attach_messages(
+    item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestReport
+) -> None:
+    """Attach to a phase's report what it is to tell the controller."""
+    state = state_of(item)
+    if not state.targets:
+        return
+    if call.excinfo is not None and isinstance(call.excinfo.value, UnusableTargetError):
+        report.longrepr = "the target cannot be loaded"
+    elif crash := getattr(report.longrepr, "reprcrash", None):
+        # On GitHub pytest shows all of it in one line, and a model may have written megabytes.
+        crash.message = shorten(crash.message, verdicts.LONGEST_REASON)
+    state.phases.append(_phase(report, call))
+    messages = _results(item) if report.when == "teardown" else _announcement(item)
+    report.probes_messages = [  # type: ignore[attr-defined]
+        message.model_dump_json() for message in messages
+    ]
+
+
+def _announcement(item: pytest.Item) -> list[Message]:
+    """Return what is about to be decided, before a process runs its first test.
+
+    By it a run that is killed in its first test is known, and a check that kills its worker.
+    """
+    session = session_of(item.config)
+    expected, session.expected = session.expected, {}
+    return [session.message(state_of(item).targets[0], expected=expected)] if expected else []
+
+
+def _results(item: pytest.Item) -> list[Message]:
+    """Return what a test found out, a message for each target; none if it found nothing."""
+    state, session = state_of(item), session_of(item.config)
+    errors = [p.error for p in state.phases if isinstance(p.error, UnusableTargetError)]
+    found: dict[str, Any] = {"unusable": str(errors[0]) if errors else None}
+    if state.rates:
+        found["rates"] = tuple(state.rates)
+    if state.claim is not None:
+        found |= {"claim": state.claim.id, "place": state.place}
+        checks = _checks(item, state)
+        return [session.message(name, check=check, **found) for name, check in checks.items()]
+    return [session.message(state.targets[0], **found)] if any(found.values()) else []
+
+
+def _checks(item: pytest.Item, state: TestState) -> dict[str, Check]:
+    """Return the check for each target's record; the first that was decided has the cost."""
+    verdict, reason = verdicts.decide(state.phases)
+    values, cost = as_json(state.evidence)[0], _cost(item, state)
+    checks = {}
+    for target in state.targets:
+        check = Check(name=name_of(item), verdict=verdict, reason=reason, values=values, cost=cost)
+        if target in state.missing:
+            check = Check(
+                name=check.name, verdict=Verdict.NOT_APPLICABLE, reason=state.missing[target]
+            )
+        else:
+            cost = Cost()
+        checks[target] = check
+    return checks
+
+
+def _cost(item: pytest.Item, state: TestState) -> Cost:
+    target = target_parameter(item)
+    cost = Cost()
+    if target is not None and state.cost_before is not None:
+        cost = session_of(item.config).cost(target) - state.cost_before
+    return cost.model_copy(update={"seconds": verdicts.seconds(state.phases)})
+
+
+def _phase(report: pytest.TestReport, call: pytest.CallInfo[Any]) -> verdicts.Phase:
+    error = None if call.excinfo is None else call.excinfo.value
+    # A skip is kept as file, line and reason.
+    skip = report.longrepr if isinstance(report.longrepr, tuple) else None
+    reason = str(skip[2]) if skip else report.longreprtext
+    kinds = (AssertionError, pytest.fail.Exception)
+    return verdicts.Phase(
+        when=report.when,
+        outcome=report.outcome,
+        seconds=report.duration,
+        reason=reason.removeprefix("Skipped: "),
+        error=error,
+        is_assertion=error is not None
+        and all(isinstance(e, kinds) for e in verdicts.leaves(error)),
+        xfail=getattr(report, "wasxfail", None),
+    )

@@ -1,0 +1,214 @@
+"""The command-line options, and the places that they name."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import traceback
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from probes.errors import UserError
+from probes.plugin.session import DEFAULT_TARGET
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+REPORT_DIR = "reports"
+OWN_FOLDER = ".probes"
+"""The folder, in the user's project, of what runs leave there besides reports."""
+
+RECORDED_OUTPUTS = f"{OWN_FOLDER}/recorded-outputs"
+DEFAULT_SEED = 20231010
+
+JOB_SUMMARY = "GITHUB_STEP_SUMMARY"
+"""The environment variable by which a job on GitHub names the file of its summary."""
+
+# Help texts: what it takes, what it does, then the default in brackets. Loading options apply to
+# every target of the run.
+_LOADING_OPTIONS = {
+    "quantization": "none or nf4: how the linear layers' weights are stored [the target's own]",
+    "dtype": "auto, float32, float16 or bfloat16; under nf4 the one computed in [the target's own]",
+    "device": "auto, cpu, cuda, cuda:N or mps: where the model runs [the target's own]",
+    "revision": "commit, branch or tag of a hub model [the target's own, else the main branch]",
+    "attention": "auto, eager, sdpa or another of transformers' names [the target's own]",
+}
+_FILES = ("words", "questions")
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Add the options."""
+    group = parser.getgroup("probes", "claims about language models")
+    group.addoption(
+        "--target",
+        action="append",
+        metavar="NAME|FOLDER|HUB-ID",
+        help=f"what to decide claims on; repeatable [{DEFAULT_TARGET}]",
+    )
+    group.addoption(
+        "--targets-file",
+        type=Path,
+        metavar="FILE",
+        help="TOML file with [targets.NAME] tables of your own "
+        "[the project's pyproject.toml, under tool.probes]",
+    )
+    for name, text in _LOADING_OPTIONS.items():
+        group.addoption(f"--{name}", metavar=name.upper(), help=text)
+    group.addoption(
+        "--words",
+        metavar="FILE",
+        help="TOML file with lists of words in groups, for the claims about meaning "
+        "[the target's own, else English and Japanese ones]",
+    )
+    group.addoption(
+        "--questions",
+        metavar="FILE",
+        help="TOML file with questions and answers, for the claims about knowledge "
+        "[the target's own, else 66 in English]",
+    )
+    group.addoption(
+        "--claim",
+        action="append",
+        metavar="ID",
+        help="decide this claim alone; repeatable [all]",
+    )
+    group.addoption(
+        "--seed",
+        type=int,
+        default=DEFAULT_SEED,
+        metavar="N",
+        help=f"seed of everything that is drawn; claims must hold under any [{DEFAULT_SEED}]",
+    )
+    group.addoption(
+        "--report-dir",
+        type=Path,
+        metavar="FOLDER",
+        help=f"where records and reports are written [{REPORT_DIR}, in the project's folder]",
+    )
+    group.addoption("--no-report", action="store_true", help="write no record and no report")
+    group.addoption(
+        "--summary",
+        type=Path,
+        metavar="FILE",
+        help=f"write a summary in Markdown there [none; a job's own, if {JOB_SUMMARY} names it]",
+    )
+    group.addoption(
+        "--baseline",
+        action="append",
+        type=Path,
+        metavar="RECORD",
+        help="compare the run with this one on the same target: a record.json or a folder of runs, "
+        "whose latest is taken; repeatable, one a target [none]",
+    )
+    group.addoption(
+        "--fail-on",
+        metavar="OUTCOMES",
+        help="what counts as a change from the baseline and ends with exit 1, with commas: "
+        "newly-failing, changed, drifted, fixed, added, removed, not-comparable; or any, none "
+        "[any]",
+    )
+    group.addoption(
+        "--recorded-outputs",
+        type=Path,
+        metavar="FOLDER",
+        help="where recorded outputs of your own targets are "
+        f"[{RECORDED_OUTPUTS}, in the project's folder]",
+    )
+
+
+# --- values --------------------------------------------------------------------------------------
+
+
+def overrides(config: pytest.Config) -> dict[str, str | None]:
+    """Return the options that change how every target is loaded or asked."""
+    return {name: getattr(config.option, name) for name in [*_LOADING_OPTIONS, *_FILES]}
+
+
+def selects_gpu(config: pytest.Config) -> bool:
+    """Return whether `-m` asks for the marker `gpu`."""
+    return re.search(r"(?<!not )\bgpu\b", config.option.markexpr or "") is not None
+
+
+def project_folder(config: pytest.Config) -> Path:
+    """Return the user's project: where pytest's configuration is, or else the current folder.
+
+    pytest's own root folder would not do: with `--target FOLDER` pytest takes FOLDER for one of
+    tests.
+    """
+    here, ini = config.invocation_params.dir, config.inipath
+    return ini.parent if ini is not None and here.is_relative_to(ini.parent) else here
+
+
+def report_dir(config: pytest.Config) -> Path | None:
+    """Return where records and reports are written; None under `--no-report`."""
+    return None if config.option.no_report else _place(config, "report_dir", REPORT_DIR)
+
+
+def recorded_outputs(config: pytest.Config) -> Path:
+    """Return where recorded outputs of the user's targets are."""
+    return _place(config, "recorded_outputs", RECORDED_OUTPUTS)
+
+
+def summary_file(config: pytest.Config) -> Path | None:
+    """Return the file that `--summary` names."""
+    named: Path | None = config.option.summary
+    return None if named is None else config.invocation_params.dir / named
+
+
+def _place(config: pytest.Config, option: str, default: str) -> Path:
+    """Return a path: of an option from the current folder, of a default from the project's."""
+    named: Path | None = getattr(config.option, option)
+    return (
+        project_folder(config) / default if named is None else config.invocation_params.dir / named
+    )
+
+
+# --- mistakes ------------------------------------------------------------------------------------
+
+
+@contextmanager
+def usage_errors() -> Iterator[None]:
+    """Turn a user's mistake into pytest's usage error: one line, and exit code 4."""
+    try:
+        yield
+    except UserError as error:
+        raise pytest.UsageError(*error.lines) from error
+
+
+@contextmanager
+def conflicts_refused(config: pytest.Config, parser: pytest.Parser) -> Iterator[None]:
+    """Refuse a conftest that defines one of our options, in one line that names both."""
+    try:
+        yield
+        parser.parse_known_args([])  # before version 9 pytest notices only here
+    except (ValueError, argparse.ArgumentError) as error:
+        option = next((name for name in _our_options() if _mentions(error, name)), None)
+        if option is None:
+            raise
+        raise pytest.UsageError(
+            f"{_definer(error, config)} defines the option {option}, which the plugin probes "
+            "defines too: rename it there, or run pytest without the plugin, with -p no:probes"
+        ) from error
+
+
+def _our_options() -> list[str]:
+    parser = pytest.Parser(_ispytest=True)
+    add_options(parser)
+    return [name for option in parser.getgroup("probes").options for name in option.names()]
+
+
+def _mentions(error: Exception, option: str) -> bool:
+    return re.search(rf"{option}(?![\w-])", str(error)) is not None
+
+
+def _definer(error: Exception, config: pytest.Config) -> str:
+    """Return the file that defined an option last."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.name == "pytest_addoption"]
+    if frames:
+        return frames[-1].filename
+    plugins = config.pluginmanager.get_plugins()
+    files = [str(getattr(each, "__file__", "")) for each in plugins]
+    return next((file for file in files if file.endswith("conftest.py")), "a conftest.py")

@@ -1,0 +1,108 @@
+"""Before the first test: targets are chosen and checked, and checks are planned."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from probes._util.files import check_output
+from probes.errors import UserError
+from probes.plugin import devices, options, workers
+from probes.plugin.collection import drop_left_out, name_of, state_of
+from probes.plugin.run import Expected
+from probes.plugin.session import SESSION, choose_targets, session_of
+from probes.results.journal import check_writable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    import pytest
+
+
+def choose_session(config: pytest.Config) -> None:
+    """Find out which targets the command line means.
+
+    Raises:
+        UserError: An option is wrong.
+    """
+    option = config.option
+    for claim_id in option.claim or []:
+        if not claim_id.strip():
+            raise UserError("--claim needs the id of a claim, not an empty text")
+    session = choose_targets(
+        option.target or [],
+        gpu_too=options.selects_gpu(config),
+        overrides=options.overrides(config),
+        targets_file=option.targets_file,
+        project=options.project_folder(config),
+    )
+    session.copies = int(workers.is_worker(config))
+    session.left_out.update(workers.left_out_targets(config))
+    config.stash[SESSION] = session
+
+
+def prepare_for_workers(config: pytest.Config) -> None:
+    """Check the targets, where workers are about to start."""
+    if workers.workers_to_start(config) and not config.option.collectonly:
+        with options.usage_errors():
+            _prepare(config, session_of(config).targets)
+
+
+def plan_tests(session: pytest.Session) -> bool | None:
+    """Plan the checks; True where no other loop may run, as a worker refuses.
+
+    A worker begins its first test in spite of `shouldstop`.
+    """
+    if session.config.option.collectonly:
+        return None
+    if not session.shouldstop:
+        refuse_or_run(session, _plan, session)
+    return True if workers.refusal_of(session.config) is not None else None
+
+
+def refuse_or_run(session: pytest.Session, function: Callable[..., None], *args: Any) -> None:
+    """Call a function; a worker leaves a user's mistake for the controller to show, and stops."""
+    if not workers.is_worker(session.config):
+        with options.usage_errors():
+            function(*args)
+        return
+    try:
+        function(*args)
+    except UserError as error:
+        workers.send_refusal(session.config, str(error))
+        session.shouldstop = "invalid command line"
+
+
+def _prepare(config: pytest.Config, targets: Iterable[str]) -> None:
+    session = session_of(config)
+    shared = devices.copies(workers.workers_to_start(config), session.targets.values(), os.environ)
+    session.prepare(targets, shared)
+    folder = options.report_dir(config)
+    if folder is not None:
+        check_writable(folder)
+    if (file := options.summary_file(config)) is not None:
+        check_output(file, "summary", "--summary")
+
+
+def _plan(session: pytest.Session) -> None:
+    config, items = session.config, session.items
+    if not workers.is_worker(config) and (targets := _targets_of(items)):
+        _prepare(config, targets)
+        drop_left_out(config, items)
+    states = {item.nodeid: state_of(item) for item in items}
+    ours = session_of(config)
+    ours.plan(
+        [(target, state.claim) for state in states.values() for target in state.targets],
+        workers=workers.running_workers(config),
+    )
+    ours.expected = {
+        item.nodeid: Expected(
+            targets=state.targets, claim=state.claim.id, name=name_of(item), place=state.place
+        )
+        for item in items
+        if (state := states[item.nodeid]).claim is not None
+    }
+
+
+def _targets_of(items: Iterable[pytest.Item]) -> list[str]:
+    return list(dict.fromkeys(target for item in items for target in state_of(item).targets))

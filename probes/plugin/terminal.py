@@ -1,0 +1,105 @@
+"""What a run shows on the terminal, besides what pytest itself shows."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING
+
+from probes._util.version import __version__
+from probes.plugin import options, workers
+from probes.plugin.session import session_of
+from probes.plugin.snapshots import list_orphans
+from probes.plugin.summary import format_run, has_decided
+from probes.report.locale import phrase
+from probes.report.text.console import format_comparison
+from probes.results.reading import REPORT_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import pytest
+    from _pytest.terminal import TerminalReporter
+
+    from probes.plugin.run import Run
+    from probes.schema.record import Record
+
+
+@contextmanager
+def show_step(config: pytest.Config, what: str) -> Iterator[None]:
+    """Show a step that takes long, and the libraries' own progress bars."""
+    terminal = config.pluginmanager.getplugin("terminalreporter")
+    capture = config.pluginmanager.getplugin("capturemanager")
+    if terminal is None:  # in a worker
+        yield
+        return
+    with capture.global_and_fixture_disabled() if capture else nullcontext():
+        terminal.write_line(f"\n{what} ...")
+        start = time.perf_counter()
+        yield
+        terminal.write_line(f"{what}: done in {time.perf_counter() - start:.0f} s")
+
+
+def header(config: pytest.Config) -> list[str]:
+    """Return the targets, and the memory that several workers take, as lines."""
+    session, count = session_of(config), workers.workers_to_start(config)
+    lines = [f"probes {__version__}: target {', '.join(session.targets)}"]
+    if count:
+        sizes = [
+            f"{count} × {size / 1e6:,.0f} MB of {name}"
+            for name, size in session.weight_bytes.items()
+        ]
+        lines.append(f"every worker loads the weights it needs: up to {', '.join(sizes)}")
+    return lines
+
+
+def report_path(config: pytest.Config, run: Run, record: Record) -> str:
+    """Return a report's path, short where it is below the current folder; empty without one."""
+    folder, here = run.folders.get(record.target.name), config.invocation_params.dir
+    if folder is None:
+        return ""
+    path = folder / REPORT_FILE
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def show_results(
+    terminal: TerminalReporter, run: Run, *, refusal: Sequence[str], stopped_by: str
+) -> None:
+    """Show verdicts, comparisons and reports, then why anything is missing.
+
+    Args:
+        terminal: where.
+        run: what was decided.
+        refusal: why the run could not go on; empty if it could.
+        stopped_by: what ended the run before its time; empty if nothing did.
+    """
+    for record in run.records:
+        _show_record(terminal, run, record)
+    for name in run.uncompared():
+        line = f"not compared with its baseline: {name}, on which no claim was decided"
+        terminal.write_line(line, red=True)
+    if run.records and not has_decided(run.records):
+        terminal.write_line("no claim was decided", red=True)
+    for line in refusal:
+        terminal.write_line(f"ERROR: {line}", red=True)
+    if refusal:
+        return
+    if stopped_by and not all(record.complete for record in run.records):
+        line = f"stopped by {stopped_by}: what was decided before is kept; run it again"
+        terminal.write_line(f"{line} for the rest", red=True)
+    for line in session_of(terminal.config).left_out.values():
+        terminal.write_line(f"left out: {line}", yellow=True)
+    folder = options.recorded_outputs(terminal.config)
+    for file in list_orphans(folder):
+        terminal.write_line(f"unused: {file.relative_to(folder)}: its test is gone; delete it")
+
+
+def _show_record(terminal: TerminalReporter, run: Run, record: Record) -> None:
+    width, colour = terminal._tw.fullwidth, terminal.hasmarkup
+    terminal.write_line("")
+    terminal.write(format_run(record, width, colour=colour))
+    if comparison := run.comparisons.get(record.target.name):
+        terminal.write_line(phrase("compare.from_baseline"))
+        terminal.write(format_comparison(comparison, width, colour=colour))
+    if report := report_path(terminal.config, run, record):
+        terminal.write_line(f"report: {report}")
