@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from probes._util.version import __version__
 from probes.plugin import options, workers
+from probes.plugin.recordings import list_orphans
 from probes.plugin.session import session_of
-from probes.plugin.snapshots import list_orphans
 from probes.plugin.summary import format_run, has_decided
 from probes.report.locale import phrase
 from probes.report.text.console import format_comparison

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from syrupy.assertion import SnapshotAssertion
-from syrupy.location import PyTestLocation
 
 from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, CAPITALS, PROMPTS
 from probes.errors import UserError
 from probes.measure.greedy import generate_greedy, truncate
-from probes.plugin import snapshots
+from probes.plugin import recordings
 from probes.results.environment import describe_environment
 from probes.schema.recorded_output import describe_provenance
 
@@ -23,18 +22,10 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def table_snapshot(request: pytest.FixtureRequest) -> SnapshotAssertion:
-    """The recorded vocabulary table of Mistral-7B-v0.1.
-
-    syrupy's own fixture would call our other files unused.
-    """
-    session: Any = request.session
-    return SnapshotAssertion(
-        session=session.config._syrupy,
-        extension_class=snapshots.TextFile,
-        test_location=PyTestLocation(request.node),
-        update_snapshots=request.config.option.update_snapshots,
-    )(name="mistral-7b-v0.1-vocabulary")
+def recorded_table() -> str:
+    """The recorded vocabulary table of Mistral-7B-v0.1."""
+    file = Path(__file__).parent / recordings.SHIPPED / "mistral-7b-v0.1-vocabulary.txt"
+    return file.read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -85,12 +76,12 @@ def greedy_capitals(model: Model) -> Callable[[int], dict[str, tuple[Generation,
 
 
 @pytest.fixture
-def recorded(model: Model, request: pytest.FixtureRequest) -> snapshots.Recorded:
+def recorded(model: Model, request: pytest.FixtureRequest) -> recordings.Recorded:
     """What is recorded of the target in this environment for the test that asks."""
     _ = model.network  # loaded, it knows its device, dtype and attention
     facts = model.facts()
     made = describe_provenance(facts, describe_environment(facts.device), batch=len(PROMPTS))
     try:
-        return snapshots.open_recorded(request, made)
+        return recordings.open_recorded(request, made)
     except UserError as error:
         pytest.fail(str(error), pytrace=False)

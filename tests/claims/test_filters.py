@@ -125,7 +125,7 @@ def test_generate_divides_the_logits_by_the_temperature(
 @given(logits=hard_logits, temperature=st.floats(1e-4, 1e4))
 @example(logits={"size": 2, "kind": "one-hot", "seed": 0, "dtype": "float32"}, temperature=1e-4)
 def test_library_temperature_is_the_formula_on_any_logits(
-    model: Model, logits: dict[str, Any], temperature: float
+    logits: dict[str, Any], temperature: float
 ) -> None:
     made = testing_logits.adversarial_logits(**logits)
     theirs = warpers.temperature(made, temperature)
@@ -160,7 +160,7 @@ def test_entropy_rises_and_the_ranking_stays(model: Model, evidence: Evidence, p
 @given(logits=hard_logits, k=st.integers(1, 60))
 @example(logits={"size": 40, "kind": "equal", "seed": 0, "dtype": "float32"}, k=3)
 def test_library_keeps_the_k_likeliest_and_their_ties_on_any_logits(
-    model: Model, logits: dict[str, Any], k: int
+    logits: dict[str, Any], k: int
 ) -> None:
     made = testing_logits.adversarial_logits(**logits)
     theirs, ours = (
@@ -219,9 +219,7 @@ def test_k_of_the_whole_vocabulary_changes_nothing(model: Model, evidence: Evide
 @example(logits={"size": 20, "kind": "powers of two", "seed": 0, "dtype": "float32"}, p=0.5)
 @example(logits={"size": 40, "kind": "equal", "seed": 0, "dtype": "float32"}, p=0.5)
 @example(logits={"size": 2, "kind": "one-hot", "seed": 0, "dtype": "float32"}, p=1e-6)
-def test_library_nucleus_is_the_definition_on_any_logits(
-    model: Model, logits: dict[str, Any], p: float
-) -> None:
+def test_library_nucleus_is_the_definition_on_any_logits(logits: dict[str, Any], p: float) -> None:
     made = testing_logits.adversarial_logits(**logits)
     sampling = Sampling(top_k=0, top_p=p)
     theirs = warpers.apply(made, sampling)
@@ -230,9 +228,7 @@ def test_library_nucleus_is_the_definition_on_any_logits(
 
 @pytest.mark.claim("top-p-reference")
 @pytest.mark.parametrize("size", [4, 64, 4096])
-def test_where_the_sum_meets_p_exactly_the_nucleus_ends(
-    model: Model, evidence: Evidence, size: int
-) -> None:
+def test_where_the_sum_meets_p_exactly_the_nucleus_ends(evidence: Evidence, size: int) -> None:
     # Equal probabilities of 1/size: every running sum is exact, from either end.
     logits = testing_logits.adversarial_logits(size, "equal", seed=0)
     sums = (1, size // 4, size // 2, size - 1)
@@ -307,7 +303,7 @@ def test_generate_chooses_from_the_logits_filtered_in_order(
 @given(logits=hard_logits, share=st.floats(1e-6, 1.0))
 @example(logits={"size": 40, "kind": "equal", "seed": 0, "dtype": "float32"}, share=1.0)
 def test_library_min_p_is_the_definition_on_any_logits(
-    model: Model, logits: dict[str, Any], share: float
+    logits: dict[str, Any], share: float
 ) -> None:
     made = testing_logits.adversarial_logits(**logits)
     theirs = warpers.min_p(made, share)
@@ -322,7 +318,7 @@ def test_library_min_p_is_the_definition_on_any_logits(
     logits=hard_logits, temperature=st.floats(0.1, 10), k=st.integers(2, 60), p=st.floats(0.05, 1)
 )
 def test_composition_is_the_librarys_on_any_logits(
-    model: Model, logits: dict[str, Any], temperature: float, k: int, p: float
+    logits: dict[str, Any], temperature: float, k: int, p: float
 ) -> None:
     made = testing_logits.adversarial_logits(**logits)
     sampling = Sampling(temperature=temperature, top_k=k, top_p=p)

@@ -99,7 +99,7 @@ def test_4_bit_weights_take_the_memory_arithmetic_says(
 
 
 @pytest.mark.claim("load-nf4")
-def test_mistral_7b_takes_4_45_gb_by_the_same_arithmetic(model: Model, evidence: Evidence) -> None:
+def test_mistral_7b_takes_4_45_gb_by_the_same_arithmetic(evidence: Evidence) -> None:
     memory = quantization.compute_mistral_7b_memory()
     evidence.update(memory.as_evidence())
     for name, found, known, rel in (

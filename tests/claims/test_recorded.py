@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from probes import Model
     from probes.engines.base import Generation
-    from probes.plugin.snapshots import Recorded
+    from probes.plugin.recordings import Recorded
     from probes.stats.near_tie import Finding
 
     Greedy = Callable[[int], list[Generation]]

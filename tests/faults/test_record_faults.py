@@ -12,7 +12,7 @@ from probes.data import published
 from probes.data.tokenizer_texts import PROMPTS
 from probes.measure import determinism, embeddings, recorded_outputs
 from probes.measure.greedy import generate_greedy, step_logits
-from probes.plugin import snapshots
+from probes.plugin import recordings
 from probes.results.environment import describe_environment
 from probes.schema.recorded_output import Recording, describe_provenance, parse_recording
 from probes.stats.near_tie import judge_text
@@ -63,7 +63,7 @@ def decided(check: Callable[..., None], model: Model, sound: Recording) -> dict[
     part: dict[str, Any] = {"texts": {}} if "numbers" in check.__name__ else {"numbers": {}}
     baseline = sound.model_copy(update=part)
     now = describe_provenance(model.facts(), describe_environment(), batch=len(PROMPTS))
-    recorded = snapshots.Recorded(now, baseline, updating=False, file=Path("never-written"))
+    recorded = recordings.Recorded(now, baseline, updating=False, file=Path("never-written"))
     evidence: dict[str, Any] = {}
     check(model, lambda _: texts(model), recorded, evidence)
     return evidence
@@ -97,7 +97,7 @@ def test_recording_of_one_thread_holds_with_two(
 
 
 def test_shipped_recordings_hold_in_their_environment(sound: Recording) -> None:
-    folder = Path(claims.__file__).parent / "__snapshots__" / "test_recorded"
+    folder = Path(claims.__file__).parent / recordings.SHIPPED / "test_recorded"
     files = sorted(folder.glob(f"*[[]{sound.made.key}].json"))
     if not files:
         pytest.skip(f"nothing is recorded for {sound.made.words}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from probes.plugin import snapshots
+from probes.plugin import recordings
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Project
@@ -30,7 +30,7 @@ def recording(warm_project: Project) -> Project:
 
 
 def files(project: Project) -> list[Path]:
-    return sorted((project.folder / "__snapshots__").glob("*/*"))
+    return sorted((project.folder / ".probes" / "recorded-outputs").glob("*/*"))
 
 
 def numbers(project: Project) -> Path:
@@ -53,9 +53,7 @@ def verdicts(project: Project, *arguments: str) -> dict[str, tuple[str, str]]:
 def test_the_first_run_records_and_says_so_and_the_next_compares(recording: Project) -> None:
     result = recording.run()
     assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED  # no claim was decided
-    result.stdout.fnmatch_lines(
-        ["*2 snapshots generated.*", f"not applicable: recorded-texts, recorded-numbers: {FIRST}*"]
-    )
+    result.stdout.fnmatch_lines([f"not applicable: recorded-texts, recorded-numbers: {FIRST}*"])
     written = {file: file.read_bytes() for file in files(recording)}
     assert len(written) == 2
     (check,) = recording.claims()["recorded-texts"]["evidence"]
@@ -85,7 +83,7 @@ def test_a_damaged_file_is_named_and_kept_until_it_is_updated(
     result = recording.run("-k", "numbers")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     (line,) = (line for line in result.outlines if line.startswith("error: recorded-numbers: "))
-    assert f"__snapshots__/test_recorded/{numbers(recording).name} " in line
+    assert f"recorded-outputs/test_recorded/{numbers(recording).name} " in line
     assert line.endswith(f": {UPDATE} records it again")
     result.stdout.no_fnmatch_line("*Traceback*")
     assert numbers(recording).read_bytes() == damage
@@ -118,7 +116,7 @@ def test_a_drift_fails_keeps_what_was_recorded_and_is_updated_on_demand(
     assert ": 2.5 times the drift tolerated (" in reason
     assert numbers(recording).read_bytes() == drifted
     verdict, reason = verdicts(recording, "-k", "numbers", UPDATE)["recorded-numbers"]
-    assert (verdict, reason) == ("not applicable", f"recorded anew, so not compared: {name}")
+    assert (verdict, reason) == ("not applicable", f"recorded again, so not compared: {name}")
     assert verdicts(recording, "-k", "numbers")["recorded-numbers"] == ("holds", "")
 
 
@@ -155,8 +153,7 @@ def test_only_files_whose_test_is_gone_are_called_unused(recording: Project) -> 
         result = recording.run(*arguments)
         unused = [line for line in result.outlines if "unused" in line and "rootdir" not in line]
         assert unused == [
-            "unused: __snapshots__/test_recorded/test_that_was[embedded--cpu].json: "
-            "its test is gone; delete it"
+            "unused: test_recorded/test_that_was[embedded--cpu].json: its test is gone; delete it"
         ]
     assert elsewhere.is_file()
     assert gone.is_file()
@@ -168,7 +165,7 @@ def test_where_nothing_can_be_written_the_outputs_are_in_the_record(
     def refuse(*_: object) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(snapshots, "write_atomically", refuse)
+    monkeypatch.setattr(recordings, "write_atomically", refuse)
     verdict, reason = verdicts(recording, "-k", "numbers")["recorded-numbers"]
     assert verdict == "not applicable"
     assert reason.startswith(

@@ -12,7 +12,7 @@ import probes
 from probes.errors import UserError
 from probes.measure import quantization, throughput
 from probes.measure.throughput import Workload, measure_continuations, measure_generation
-from probes.plugin.summary import summary
+from probes.plugin.summary import format_run
 from probes.report.html.page import render
 from probes.report.text import markdown
 from probes.stats import roofline
@@ -148,7 +148,7 @@ def test_bad_input_is_refused(model: Model) -> None:
 
 def test_run_of_rates_alone_shows_no_empty_table() -> None:
     alone = record(plan=header().model_copy(update={"claims": ()}), throughput=rates())
-    assert summary(alone) == "throughput on embedded: 14 of 15 rates measured\n"
+    assert format_run(alone) == "throughput on embedded: 14 of 15 rates measured\n"
     text = markdown.summarize_run(alone)
     assert "| section |" not in text
     assert "| new tokens, batch 1, dynamic cache | 130 tokens/s | 117 – 143 | 14 % |  |" in text

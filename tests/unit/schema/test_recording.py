@@ -11,7 +11,7 @@ import pytest
 from probes._util.files import PACKAGE
 from probes.data.published import load_outputs as published
 from probes.errors import UserError
-from probes.plugin.snapshots import list_orphans
+from probes.plugin.recordings import list_orphans
 from probes.schema.recorded_output import (
     Provenance,
     RecordedNumber,
@@ -108,8 +108,8 @@ def test_a_recording_is_completed_and_never_replaced() -> None:
 
 def test_no_recorded_output_of_this_repository_is_unused() -> None:
     tests = PACKAGE.parent / "tests" / "claims"
-    assert list_orphans(tests / "__snapshots__") == []
-    assert list(tests.glob("__snapshots__/test_recorded/*embedded*.json"))
+    assert list_orphans(tests / "recorded") == []
+    assert list(tests.glob("recorded/test_recorded/*embedded*.json"))
 
 
 def test_published_texts_have_the_tokens_asked_for_or_lost_a_blank_line_in_print() -> None:

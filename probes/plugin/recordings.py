@@ -1,8 +1,8 @@
 """Recorded outputs as files: where they are, and when they are written.
 
 The outputs of one test on one target in one environment are one file, TEST-FILE/TEST[KEY].json.
-Those of the targets that the project ships are in ``__snapshots__`` beside the test; all others in
-the user's project.
+Those of targets that the project ships are in ``recorded`` beside the test; all others are in the
+user's project.
 """
 
 from __future__ import annotations
@@ -11,9 +11,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from syrupy.data import SnapshotCollections
-from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 from probes._util.claims_folder import claims_folder, is_installed
 from probes._util.files import write_atomically
@@ -30,27 +27,9 @@ from probes.stats.near_tie import Finding, OutputStatus
 
 if TYPE_CHECKING:
     import pytest
-    from syrupy.location import PyTestLocation
-    from syrupy.types import SnapshotIndex
 
-SHIPPED = "__snapshots__"
-"""The folder of shipped files, beside the tests."""
-
-
-class TextFile(SingleFileSnapshotExtension):
-    """A text file of syrupy's for each test and name, the same for every target."""
-
-    _write_mode = WriteMode.TEXT
-    file_extension = "txt"
-
-    @classmethod
-    def get_snapshot_name(cls, *, test_location: PyTestLocation, index: SnapshotIndex = 0) -> str:
-        """Return the test's name and the snapshot's, without the target."""
-        return f"{test_location.methodname}[{index}]"
-
-    def discover_snapshots(self, **_: Any) -> SnapshotCollections:
-        """Return none: else syrupy calls unused, and deletes, what other runs use."""
-        return SnapshotCollections()
+SHIPPED = "recorded"
+"""The folder of shipped files, beside the tests: in `__snapshots__` syrupy would delete them."""
 
 
 def list_orphans(folder: Path) -> list[Path]:
@@ -97,7 +76,7 @@ class Recorded:
         other = [f.name for f in findings if f.outcome is not OutputStatus.SAME]
         other += sorted(now.names ^ old.names)
         if self.updating and other:
-            return f"{self._write(now, 'recorded anew')}, so not compared: {', '.join(other)}"
+            return f"{self._write(now, 'recorded again')}, so not compared: {', '.join(other)}"
         if now.names - old.names:
             self._write(old.completed_by(now), "recorded")
         return ""
@@ -124,7 +103,7 @@ def open_recorded(request: pytest.FixtureRequest, made: Provenance) -> Recorded:
     own = options.recorded_outputs(request.config) / name
     source = own if own.exists() or not shipped.exists() else shipped
     target = own if is_installed(shipped) else source
-    updating = bool(request.config.option.update_snapshots)
+    updating = getattr(request.config.option, "update_snapshots", False)  # syrupy's option
     try:
         baseline = _read(source, made)
     except UserError:
