@@ -1,11 +1,10 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import pytest
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Project
@@ -34,18 +33,11 @@ def test_collecting_claims_imports_neither_torch_nor_transformers(project: Proje
     assert done.stdout.splitlines()[-2:] == ["exit 0", "imported []"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "folders"),
-    [
-        (["-m", "gpu"], {"claims"}),
-        (["-m", "gpu", "tests/claims/test_tokenizer.py", "tests/unit/plugin"], {"claims", "unit"}),
-        (["tests/claims"], {"claims"}),
-    ],
-)
-def test_marker_gpu_collects_the_claims_alone(arguments: list[str], folders: set[str]) -> None:
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-v", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    lines = [line.strip() for line in done.stdout.splitlines()]
-    found = {line.removeprefix("<Dir ").rstrip(">") for line in lines if line.startswith("<Dir ")}
-    assert found & {"claims", "unit", "integration", "faults", "benchmarks"} == folders
-    assert "mistral-7b-nf4" in done.stdout or "gpu" not in arguments
+def test_marker_gpu_collects_the_claims_alone() -> None:
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-m", "gpu"]
+    both = [
+        subprocess.run([*command, *folder], cwd=ROOT, capture_output=True, text=True, check=True)
+        for folder in ([], ["tests/claims"])
+    ]
+    alone, named = (re.findall(r"^(\d+)/(\d+) tests", done.stdout, re.MULTILINE) for done in both)
+    assert alone == named != []

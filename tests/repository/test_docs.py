@@ -179,11 +179,13 @@ def test_pytest_knows_the_options_on_a_page(page: Path, pytest_help: str) -> Non
 
 
 @each_page
-def test_probes_knows_the_commands_on_a_page(page: Path) -> None:
+def test_probes_knows_the_commands_on_a_page(page: Path, pytest_help: str) -> None:
     group = get_command(app)
     for verb, *words in commands(read(page), "probes"):
         command = group if verb.startswith("-") else group.commands[verb]  # type: ignore[attr-defined]
         known = {name for parameter in command.params for name in parameter.opts}
+        if verb == "run":
+            known |= set(re.findall(r"(?<!\S)(--?[a-z][\w-]*)", pytest_help)) | {"-n"}
         assert options([verb, *words] if verb.startswith("-") else words) <= known
 
 
