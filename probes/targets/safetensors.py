@@ -67,9 +67,9 @@ def find_weight_files(folder: Path) -> tuple[Path, ...]:
     if (folder / SINGLE_FILE).is_file():
         return (folder / SINGLE_FILE,)
     if (folder / INDEX_FILE).is_file():
-        shards = sorted(set(_shard_names(folder / INDEX_FILE).values()))
-        return tuple(_shard(folder, name) for name in shards)
-    raise UserError(_no_weights(folder))
+        shards = sorted(set(_read_index(folder / INDEX_FILE).values()))
+        return tuple(_find_shard(folder, name) for name in shards)
+    raise UserError(_explain_missing(folder))
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
@@ -108,7 +108,7 @@ def read_header(file: Path) -> dict[str, Tensor]:
     if not entries:
         raise UserError(f"{file} holds no tensors")
     _refuse_gaps(file, entries, size - 8 - length)
-    return {name: _tensor(file, name, entry) for name, entry in entries.items()}
+    return {name: _check_tensor(file, name, entry) for name, entry in entries.items()}
 
 
 def _refuse_length(file: Path, length: int, size: int) -> None:
@@ -125,7 +125,7 @@ def _refuse_length(file: Path, length: int, size: int) -> None:
 
 
 def _refuse_gaps(file: Path, entries: Mapping[str, Any], data_bytes: int) -> None:
-    spans = sorted((*_offsets(file, name, entry), name) for name, entry in entries.items())
+    spans = sorted((*_read_offsets(file, name, entry), name) for name, entry in entries.items())
     end = 0
     for begin, stop, name in spans:
         if begin != end or stop < begin:
@@ -141,21 +141,21 @@ def _refuse_gaps(file: Path, entries: Mapping[str, Any], data_bytes: int) -> Non
         )
 
 
-def _offsets(file: Path, name: str, entry: Any) -> tuple[int, int]:
+def _read_offsets(file: Path, name: str, entry: Any) -> tuple[int, int]:
     offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
-    if not _are_sizes(offsets) or len(offsets) != 2:
+    if not _is_list_of_sizes(offsets) or len(offsets) != 2:
         raise UserError(f"{file} is corrupt: tensor {quote(name)} has no valid data_offsets")
     return offsets[0], offsets[1]
 
 
-def _tensor(file: Path, name: str, entry: dict[str, Any]) -> Tensor:
+def _check_tensor(file: Path, name: str, entry: dict[str, Any]) -> Tensor:
     dtype, shape = entry.get("dtype"), entry.get("shape")
     if not isinstance(dtype, str) or dtype not in _BITS:
         raise UserError(f"{file}: tensor {quote(name)} has the unknown type {quote(dtype)}")
-    if not _are_sizes(shape) or len(shape) > _MOST_DIMENSIONS:
+    if not _is_list_of_sizes(shape) or len(shape) > _MOST_DIMENSIONS:
         raise UserError(f"{file} is corrupt: tensor {quote(name)} has no valid shape")
     tensor = Tensor(dtype, tuple(shape))
-    begin, stop = _offsets(file, name, entry)
+    begin, stop = _read_offsets(file, name, entry)
     if (stop - begin) * 8 != tensor.elements * _BITS[dtype]:
         raise UserError(
             f"{file} is corrupt: tensor {quote(name)} takes {stop - begin:,} bytes, which do not "
@@ -164,13 +164,13 @@ def _tensor(file: Path, name: str, entry: dict[str, Any]) -> Tensor:
     return tensor
 
 
-def _are_sizes(values: Any) -> TypeGuard[list[int]]:
+def _is_list_of_sizes(values: Any) -> TypeGuard[list[int]]:
     return isinstance(values, list) and all(
         type(value) is int and 0 <= value < _LARGEST_DIMENSION for value in values
     )
 
 
-def _shard_names(index: Path) -> dict[str, str]:
+def _read_index(index: Path) -> dict[str, str]:
     names = read_object(index, limit=64 * MEBIBYTE).get("weight_map")
     if not isinstance(names, dict) or not names:
         raise UserError(f"{index} is corrupt: it has no weight_map from tensors to files")
@@ -180,7 +180,7 @@ def _shard_names(index: Path) -> dict[str, str]:
     return names
 
 
-def _shard(folder: Path, name: str) -> Path:
+def _find_shard(folder: Path, name: str) -> Path:
     if not name.isprintable() or any(part in name for part in ("/", "\\", ":")) or name == "..":
         raise UserError(
             f"{folder / INDEX_FILE} names the shard {quote(name)}, which would lie outside "
@@ -200,7 +200,7 @@ def _shard(folder: Path, name: str) -> Path:
 
 
 def _refuse_missing(index: Path, tensors: Mapping[str, Tensor]) -> None:
-    for name, shard in _shard_names(index).items():
+    for name, shard in _read_index(index).items():
         if name not in tensors:
             raise UserError(
                 f"{index} places tensor {quote(name)} in {quote(shard)}, where it is not; "
@@ -208,7 +208,7 @@ def _refuse_missing(index: Path, tensors: Mapping[str, Tensor]) -> None:
             )
 
 
-def _no_weights(folder: Path) -> str:
+def _explain_missing(folder: Path) -> str:
     pickles = sorted(file.name for pattern in _PICKLES for file in folder.glob(pattern))
     expected = f"expected {SINGLE_FILE}, or {INDEX_FILE} with its shards"
     if not pickles:

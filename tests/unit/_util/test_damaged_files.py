@@ -1,4 +1,4 @@
-"""Whatever a record, a journal or a file of targets holds: what it says, or one line, and soon."""
+"""Any record, journal or targets file is read or refused in one line, within seconds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SECONDS = 10.0
-"""Far more than any of these files may take, even on a busy machine."""
+"""More than any of these files may take, even on a busy machine."""
 
 ODD: tuple[Any, ...] = (
     *(None, True, -1, 0, 10**400, 1e308, float("nan"), float("inf"), "", "\0", "\ud800", "日本"),
@@ -40,22 +40,22 @@ JSON = st.recursive(
 )
 
 
-def outcome(read_it: Callable[[], object]) -> object:
-    """What came of reading; a refusal as its line."""
+def read_or_refuse(read_it: Callable[[], object]) -> object:
+    """Return the result, or the line of the refusal."""
     start = time.monotonic()
     try:
-        found = read_it()
+        result = read_it()
     except UserError as error:
-        found = str(error)
-        assert found.strip()
-        assert found.isprintable()
-        assert len(found) < 2000
+        result = str(error)
+        assert result.strip()
+        assert result.isprintable()
+        assert len(result) < 2000
     assert time.monotonic() - start < SECONDS
-    return found
+    return result
 
 
 def places(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Where something stands in a structure, by keys and numbers."""
+    """List the places in a structure, by keys and numbers."""
     inner: list[tuple[Any, Any]] = []
     if isinstance(value, dict):
         inner = list(value.items())
@@ -66,7 +66,7 @@ def places(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 @st.composite
 def changed(draw: st.DrawFn, valid: Any) -> Any:
-    """A valid structure in which a few things were replaced, left out or called otherwise."""
+    """Replace, drop or rename a few parts of a valid structure."""
     value = json.loads(json.dumps(valid))
     for _ in range(draw(st.integers(1, 3))):
         found = places(value)
@@ -88,7 +88,7 @@ def changed(draw: st.DrawFn, valid: Any) -> Any:
 
 @st.composite
 def damaged(draw: st.DrawFn, valid: bytes) -> bytes:
-    """Valid bytes, some of which were lost, replaced or put in."""
+    """Drop, replace or insert some bytes."""
     data = valid
     for _ in range(draw(st.integers(1, 3))):
         start = draw(st.integers(0, len(data)))
@@ -109,12 +109,12 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def reads_or_refuses(folder: Path, name: str, data: bytes) -> None:
-    """As one file, as a run's folder, and as one of the runs in a list."""
+def check_file(folder: Path, name: str, data: bytes) -> None:
+    """Read it as a run's folder, and as one of the runs in a list."""
     other = folder / (JOURNAL_FILE if name == RECORD_FILE else RECORD_FILE)
     other.unlink(missing_ok=True)
     (folder / name).write_bytes(data)
-    found = outcome(lambda: read(folder))
+    found = read_or_refuse(lambda: read(folder))
     assert isinstance(found, (Record, str))
     listed = list_runs(folder.parent.parent)  # one that has not begun is not listed
     assert isinstance(found, str) or [run.readable for run in listed] == [True]
@@ -133,10 +133,8 @@ RECORDS = (
 
 @settings(max_examples=150, deadline=None)
 @given(data=RECORDS)
-def test_whatever_a_record_holds_it_is_read_or_refused_in_one_line(
-    run_folder: Path, data: bytes
-) -> None:
-    reads_or_refuses(run_folder, RECORD_FILE, data)
+def test_any_record_is_read_or_refused_in_one_line(run_folder: Path, data: bytes) -> None:
+    check_file(run_folder, RECORD_FILE, data)
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +151,7 @@ def lines(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
 
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
-def test_whatever_a_journal_holds_it_is_read_or_refused_in_one_line(
+def test_any_journal_is_read_or_refused_in_one_line(
     run_folder: Path, lines: list[Any], data: st.DataObject
 ) -> None:
     def journal(values: list[Any]) -> bytes:
@@ -165,7 +163,7 @@ def test_whatever_a_journal_holds_it_is_read_or_refused_in_one_line(
         | damaged(journal(lines))
         | st.binary(max_size=60)
     )
-    reads_or_refuses(run_folder, JOURNAL_FILE, data.draw(strategy))
+    check_file(run_folder, JOURNAL_FILE, data.draw(strategy))
 
 
 # --- targets -------------------------------------------------------------------------------------
@@ -197,7 +195,7 @@ VALUES = {
 
 @settings(max_examples=150, deadline=None)
 @given(data=damaged(TOML) | damaged((DATA / "targets.toml").read_bytes()) | st.binary(max_size=60))
-def test_whatever_a_file_of_targets_holds_it_is_read_or_refused_in_one_line(
+def test_any_targets_file_is_read_or_refused_in_one_line(
     tmp_path_factory: pytest.TempPathFactory, data: bytes
 ) -> None:
     folder = tmp_path_factory.getbasetemp() / "project"
@@ -206,9 +204,9 @@ def test_whatever_a_file_of_targets_holds_it_is_read_or_refused_in_one_line(
     mine.write_bytes(data)
     project.write_bytes(data.replace(b"[targets", b"[tool.probes.targets"))
     for found in (
-        outcome(lambda: read_targets_file(mine)),
-        outcome(lambda: read_pyproject(project)),
-        outcome(lambda: list_targets(targets_file=mine, project=folder)),
+        read_or_refuse(lambda: read_targets_file(mine)),
+        read_or_refuse(lambda: read_pyproject(project)),
+        read_or_refuse(lambda: list_targets(targets_file=mine, project=folder)),
     ):
         assert isinstance(found, (dict, str))
         assert isinstance(found, str) or all(isinstance(t, Target) for t in found.values())
@@ -216,7 +214,7 @@ def test_whatever_a_file_of_targets_holds_it_is_read_or_refused_in_one_line(
 
 @settings(max_examples=150, deadline=None)
 @given(text=TEXTS, overrides=st.fixed_dictionaries({}, optional=VALUES))
-def test_whatever_a_command_line_names_is_a_target_or_refused_in_one_line(
+def test_any_command_line_gives_a_target_or_one_line(
     text: str, overrides: dict[str, str | None]
 ) -> None:
-    assert isinstance(outcome(lambda: resolve(text, overrides=overrides)), (Target, str))
+    assert isinstance(read_or_refuse(lambda: resolve(text, overrides=overrides)), (Target, str))

@@ -21,7 +21,7 @@ TOKEN = "hf_" + "abcDEF123" * 4
 
 @pytest.fixture
 def someone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A machine called mars where anna works in a folder of her home."""
+    """A machine named mars, where anna works in a folder of her home."""
     home = tmp_path / "homes" / "anna"
     (home / "work").mkdir(parents=True)
     monkeypatch.setenv("HOME", str(home))
@@ -32,64 +32,68 @@ def someone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return home
 
 
-def test_paths_are_named_by_what_they_are(someone: Path) -> None:
-    redactor = Redactor.for_this_machine(someone / "models" / "tiny", environ={})
-    for path, shown in {
-        someone / "models" / "tiny" / "config.json": "<folder>/config.json",
-        someone / "notes.txt": "<home>/notes.txt",
-        someone / "work" / "a.py": "<current folder>/a.py",
-        Path(sysconfig.get_paths()["purelib"]) / "torch" / "nn.py": "<site-packages>/torch/nn.py",
-        Path(tempfile.gettempdir()) / "x": "<temp>/x",
-    }.items():
-        assert redactor.redact_text(f"in '{path}', line 3") == f"in '{shown}', line 3"
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("in '{folder}/config.json', line 3", "in '<folder>/config.json', line 3"),
+        ("{home}/notes.txt", "<home>/notes.txt"),
+        ("{home}/work/a.py", "<current folder>/a.py"),
+        ("{packages}/torch/nn.py", "<site-packages>/torch/nn.py"),
+        ("{temp}/x", "<temp>/x"),
+        ("{home}bel/x", "{temp_of_test}/homes/annabel/x"),
+        ("see /home/bob/x and /Users/eve/y", "see <home>/x and <home>/y"),
+        (r"C:\Users\bob\x", r"<home>\x"),
+        ("mars.example.org: anna@mars", "<host>: <user>@<host>"),
+        ("marshmallow, Anna, mars-like", "marshmallow, Anna, mars-like"),
+        (f"Bearer {TOKEN}", "Bearer <secret>"),
+        ("https://me:pass@example.org/x", "https://<secret>@example.org/x"),
+    ],
+)
+def test_paths_names_and_secrets_are_redacted(text: str, redacted: str, someone: Path) -> None:
+    folder = someone / "models" / "tiny"
+    redactor = Redactor.for_this_machine(folder, environ={})
+    places = {
+        "folder": folder,
+        "home": someone,
+        "packages": sysconfig.get_paths()["purelib"],
+        "temp": tempfile.gettempdir(),
+        "temp_of_test": redactor.redact_text(str(someone.parents[1])),
+    }
+    assert redactor.redact_text(text.format(**places)) == redacted.format(**places)
 
 
-def test_another_persons_home_is_hidden_too() -> None:
-    redactor = Redactor.for_this_machine(environ={})
-    assert redactor.redact_text("see /home/bob/x and /Users/eve/y") == "see <home>/x and <home>/y"
-    assert redactor.redact_text(r"C:\Users\bob\x") == r"<home>\x"
-
-
-def test_a_path_that_only_begins_alike_is_another_path(someone: Path) -> None:
-    text = Redactor.for_this_machine(environ={}).redact_text(f"{someone}bel/x")
-    assert text.endswith("/homes/annabel/x")
-
-
-def test_host_and_user_are_replaced_as_whole_words(someone: Path) -> None:
-    redactor = Redactor.for_this_machine(environ={})
-    assert redactor.redact_text("mars.example.org: anna@mars") == "<host>: <user>@<host>"
-    assert redactor.redact_text("marshmallow, Anna, mars-like") == "marshmallow, Anna, mars-like"
-
-
-@pytest.mark.parametrize("name", ["localhost", "runner", "root"])
-def test_names_that_name_nobody_stay(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["localhost", "runner", "root", ""])
+def test_generic_names_are_kept(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "node", lambda: name)
     monkeypatch.setattr(getpass, "getuser", lambda: name)
     assert Redactor.for_this_machine(environ={}).redact_text(f"at {name}") == f"at {name}"
 
 
+def test_missing_user_name_is_not_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> str:
+        raise KeyError("getpwuid(): uid not found: 4242")
+
+    monkeypatch.setattr(getpass, "getuser", fail)
+    assert Redactor.for_this_machine(environ={}).redact_text("uid 4242") == "uid 4242"
+
+
 @pytest.mark.parametrize(
     "name", ["HF_TOKEN", "MY_API_KEY", "CLIENT_SECRET", "PGPASSWORD", "AWS_CREDENTIALS"]
 )
-def test_the_value_of_a_secret_variable_is_replaced_anywhere(name: str) -> None:
-    redactor = Redactor.for_this_machine(environ={name: "s3cr.t+value"})
-    assert redactor.redact_text("got s3cr.t+value!") == "got <secret>!"
+@pytest.mark.parametrize("written", ["s3cr.t+val ue", "s3cr.t%2Bval%20ue", "s3cr.t%2Bval+ue"])
+def test_value_of_a_secret_variable_is_redacted(name: str, written: str) -> None:
+    redactor = Redactor.for_this_machine(environ={name: "s3cr.t+val ue"})
+    assert redactor.redact_text(f"got {written}!") == "got <secret>!"
 
 
-def test_short_values_and_other_variables_are_no_secrets() -> None:
+def test_short_values_and_other_variables_are_kept() -> None:
     redactor = Redactor.for_this_machine(
         environ={"TOKENIZERS_PARALLELISM": "false", "LANGUAGE_OF_TEXT": "Japanese and more"}
     )
     assert redactor.redact_text("false: Japanese and more") == "false: Japanese and more"
 
 
-def test_tokens_of_known_shapes_and_passwords_in_addresses_are_replaced() -> None:
-    redactor = Redactor.for_this_machine(environ={})
-    assert redactor.redact_text(f"Bearer {TOKEN}") == "Bearer <secret>"
-    assert redactor.redact_text("https://me:pass@example.org/x") == "https://<secret>@example.org/x"
-
-
-def test_keys_that_become_alike_lose_no_value() -> None:
+def test_keys_that_become_equal_lose_no_value() -> None:
     redactor = Redactor.from_rules([("a|b", "<x>")])
     assert redactor.redact_value({"a": 1, "b": 2, "c": [{"a": "b"}]}) == {
         "<x>": 1,
@@ -98,17 +102,7 @@ def test_keys_that_become_alike_lose_no_value() -> None:
     }
 
 
-def test_a_users_name_is_not_searched_for_where_there_is_none(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def nobody() -> str:
-        raise KeyError("getpwuid(): uid not found: 4242")
-
-    monkeypatch.setattr(getpass, "getuser", nobody)
-    assert Redactor.for_this_machine(environ={}).redact_text("uid 4242") == "uid 4242"
-
-
-def test_no_planted_name_path_or_token_reaches_the_run_folder(
+def test_nothing_planted_reaches_the_run_folder(
     someone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planted = "planted-credential-0123"
@@ -121,9 +115,9 @@ def test_no_planted_name_path_or_token_reaches_the_run_folder(
     journal.write_check(
         "bos-inserted", check(text, reason=text, values={text: [text, {text: text}]})
     )
-    killed = (journal.folder / "journal.jsonl").read_text(encoding="utf-8")
+    stopped = (journal.folder / "journal.jsonl").read_text(encoding="utf-8")
     journal.finish(FINISHED, write_report)
-    written = [killed, *(p.read_text(encoding="utf-8") for p in journal.folder.iterdir())]
+    written = [stopped, *(p.read_text(encoding="utf-8") for p in journal.folder.iterdir())]
     assert len(written) == 3
     for content in written:
         for leak in [*leaks, json.dumps(str(someone))[1:-1]]:

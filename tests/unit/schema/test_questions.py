@@ -1,5 +1,3 @@
-"""Files of questions: the built-in one, one's own, and what is refused in one line."""
-
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -22,45 +20,43 @@ def content(count: int = FEWEST, *, first: str = '"Who? 0" = ["x"]') -> str:
     return head + "\n".join([first, *others]) + "\n"
 
 
-def written(folder: Path, text: str) -> Path:
+def write(folder: Path, text: str) -> Path:
     file = folder / "questions.toml"
     file.write_text(text, encoding="utf-8")
     return file
 
 
-def test_the_published_questions_come_first_spelled_as_published() -> None:
-    assert [question.prompt for question in built_in_questions()[:3]] == [
+def test_built_in_questions() -> None:
+    published, ours = built_in_questions()[:3], built_in_questions()[3:]
+    assert [question.prompt for question in published] == [
         "<s> What is the capital of United States? ",
         "<s> When did World War II end? ",
         "<s> Who painted the Mona Lisa? ",
     ]
-    assert all(question.origin.startswith("published") for question in built_in_questions()[:3])
+    assert all(question.origin.startswith("published") for question in published)
+    assert len({question.prompt for question in (*published, *ours)}) >= 63
+    assert all(question.origin.startswith("ours") for question in ours)
 
 
-def test_there_are_at_least_sixty_others_each_once_and_with_an_origin() -> None:
-    assert len(built_in_questions()) >= 63
-    assert len({question.prompt for question in built_in_questions()}) == len(built_in_questions())
-    assert all(question.origin.startswith("ours") for question in built_in_questions()[3:])
-
-
-def test_no_question_gives_its_answer_away() -> None:
+def test_no_question_contains_its_answer() -> None:
     assert [q.prompt for q in built_in_questions() if states_answer(q.prompt, q.forms)] == []
 
 
-def test_questions_are_put_together_from_what_stands_around_them(tmp_path: Path) -> None:
-    found = load_questions(written(tmp_path, content()))
-    assert len(found) == FEWEST
-    assert (found[0].prompt, found[0].accepted, found[0].origin) == ("Who? 0 ", ("x",), "ours")
+def test_prompt_is_built_from_before_question_and_after(tmp_path: Path) -> None:
+    questions = load_questions(write(tmp_path, content()))
+    assert len(questions) == FEWEST
+    first = questions[0]
+    assert (first.prompt, first.accepted, first.origin) == ("Who? 0 ", ("x",), "ours")
 
 
-def test_a_target_names_its_file_relative_to_the_targets_file(tmp_path: Path) -> None:
-    written(tmp_path, content())
+def test_questions_file_is_relative_to_the_targets_file(tmp_path: Path) -> None:
+    write(tmp_path, content())
     targets = tmp_path / "targets.toml"
     targets.write_text('[targets.mine]\nfolder = "m"\nquestions = "questions.toml"\n')
     assert read_targets_file(targets)["mine"].questions == tmp_path / "questions.toml"
 
 
-def test_a_target_whose_questions_cannot_be_used_is_refused_before_it_is_loaded(
+def test_preflight_refuses_unusable_questions(
     tmp_path: Path,
 ) -> None:
     target = resolve("embedded", overrides={"questions": str(tmp_path / "none.toml")})
@@ -88,9 +84,7 @@ def test_a_target_whose_questions_cannot_be_used_is_refused_before_it_is_loaded(
         ("[[group]", "is not valid TOML"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_refused_in_one_line(
-    tmp_path: Path, text: str, message: str
-) -> None:
+def test_unusable_file_is_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as raised:
-        read_questions(written(tmp_path, text))
+        read_questions(write(tmp_path, text))
     assert "\n" not in str(raised.value)

@@ -26,8 +26,6 @@ from tests.support.samples import (
     LOADED,
     check,
     header,
-    mixed,
-    planned,
     record,
 )
 
@@ -42,25 +40,25 @@ json_values = st.recursive(
 
 @settings(max_examples=50, deadline=None)
 @given(st.dictionaries(st.text(st.characters()), json_values))
-def test_any_evidence_survives_the_file_as_it_is_in_memory(values: dict[str, object]) -> None:
+def test_any_evidence_is_read_back_unchanged(values: dict[str, object]) -> None:
     before = record([("bos-inserted", check(values=values))])
     after = Record.model_validate_json(before.model_dump_json())
     assert after == before
 
 
-def test_numbers_that_are_not_finite_are_written_as_words_and_never_as_null() -> None:
+def test_non_finite_numbers_are_written_as_text() -> None:
     values = {"a": float("nan"), "b": [float("inf")], "c": {"d": float("-inf")}}
     text = record([("bos-inserted", check(values=values))]).model_dump_json()
     stored = json.loads(text, parse_constant=pytest.fail)["claims"][0]["evidence"][0]["values"]
     assert stored == {"a": "NaN", "b": ["Infinity"], "c": {"d": "-Infinity"}}
 
 
-def test_a_lone_surrogate_is_spelled_out() -> None:
+def test_lone_surrogate_is_escaped() -> None:
     stored = Check(name="a\udcff", verdict=Verdict.HOLDS, values={"text": "\ud800"})
     assert (stored.name, stored.values) == ("a\\udcff", {"text": "\\ud800"})
 
 
-def test_a_misspelt_key_is_refused() -> None:
+def test_misspelt_key_is_refused() -> None:
     with pytest.raises(ValidationError, match="tokeniser"):
         TargetFacts.model_validate({"name": "a", "source": "hub", "tokeniser": "b"})
 
@@ -78,14 +76,14 @@ def test_a_misspelt_key_is_refused() -> None:
         ([], 0, (Verdict.NOT_APPLICABLE, "no check was made")),
     ],
 )
-def test_a_claims_verdict_follows_from_its_checks(
+def test_verdict_follows_from_the_checks(
     verdicts: list[str], planned_checks: int, expected: tuple[Verdict | None, str]
 ) -> None:
     checks = [check(verdict=Verdict(v), reason=f"because {v}\nand more") for v in verdicts]
     assert decide_verdict(checks, planned_checks) == expected
 
 
-def test_a_finished_run_with_every_check_made_is_complete() -> None:
+def test_finished_run_with_all_checks_is_complete() -> None:
     whole = record()
     assert whole.complete
     assert count_verdicts(whole.claims) == {Verdict.HOLDS: 2}
@@ -93,45 +91,42 @@ def test_a_finished_run_with_every_check_made_is_complete() -> None:
 
 
 @pytest.mark.parametrize("finished", [FINISHED, None])
-def test_a_run_with_checks_left_over_is_incomplete(finished: str | None) -> None:
+def test_stopped_run_is_incomplete(finished: str | None) -> None:
     part = record([("bos-inserted", check())], finished=finished)
     assert not part.complete
     assert [claim.verdict for claim in part.claims] == [Verdict.HOLDS, None]
-
-
-def test_a_run_that_was_killed_after_its_last_check_is_incomplete() -> None:
     assert not record(finished=None).complete
 
 
-def test_a_check_of_a_claim_that_was_not_planned_is_kept() -> None:
+def test_check_of_an_unplanned_claim_is_kept() -> None:
     late = record([("bos-inserted", check()), ("surprise", check())]).claims[-1]
     assert (late.id, late.section, len(late.evidence)) == ("surprise", "Claims of your own", 1)
 
 
-def test_what_is_known_of_the_model_is_never_replaced_by_what_is_not() -> None:
+def test_unknown_facts_never_replace_known_ones() -> None:
     threads = ENVIRONMENT.model_copy(update={"threads": 2, "workers": 4})
     folded = fold_record(header(), [(LOADED, threads), (header().target, ENVIRONMENT)])
     assert folded.target == LOADED
     assert folded.environment == threads
 
 
-def test_workers_on_several_devices_have_them_all_listed() -> None:
+def test_all_devices_of_workers_are_listed() -> None:
     facts = [(LOADED.model_copy(update={"device": d}), ENVIRONMENT) for d in ("cuda:1", "cuda:0")]
     assert fold_record(header(), facts).target.device == "cuda:0, cuda:1"
 
 
-def test_costs_add_up_and_come_apart() -> None:
+def test_costs_are_added_and_subtracted() -> None:
     one, other = Cost(seconds=1, forward_passes=2, rows=3, tokens=4), Cost(seconds=0.5, tokens=1)
     assert (one + other) - other == one
 
 
-def test_the_time_is_utc_to_the_second() -> None:
+def test_time_is_utc_to_the_second() -> None:
     assert len(utc_now()) == len("2026-11-23T07:51:20Z")
     assert utc_now().endswith("Z")
 
 
 def without_enum_beside_const(node: Any) -> Any:
-    """The schema as newer versions of pydantic spell it; older ones say the same thing twice."""
+    """Return the schema as newer versions of pydantic write it; older ones repeat a constant."""
     if isinstance(node, list):
         return [without_enum_beside_const(item) for item in node]
     if not isinstance(node, dict):
@@ -143,24 +138,16 @@ def without_enum_beside_const(node: Any) -> Any:
     }
 
 
-def test_the_schema_in_the_docs_is_current() -> None:
+def test_schema_in_the_docs_is_current() -> None:
     stored = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
     made = without_enum_beside_const(json.loads(json.dumps(build_json_schema())))
     assert made == stored, "run: probes schema > docs/record.schema.json"
 
 
-def test_every_key_of_a_record_is_explained_in_the_schema_and_in_the_docs() -> None:
+def test_every_key_is_explained_in_schema_and_docs() -> None:
     page = SCHEMA_FILE.with_name("record.md").read_text(encoding="utf-8")
     models = {"Record": build_json_schema(), **build_json_schema()["$defs"]}  # type: ignore[dict-item]
     for name, model in models.items():
         for key, described in model.get("properties", {}).items():  # type: ignore[attr-defined]
             assert "description" in described, f"{name}.{key} has no description"
             assert f"`{key}`" in page, f"{name}.{key} is missing in docs/record.md"
-
-
-def test_the_sample_with_every_verdict_has_every_verdict() -> None:
-    assert set(count_verdicts(mixed().claims)) == {*Verdict, None}
-
-
-def test_a_planned_claim_has_no_verdict() -> None:
-    assert planned("bos-inserted").verdict is None

@@ -44,17 +44,17 @@ RECORDING = Recording(
 )
 
 
-def test_a_recording_comes_back_from_its_file() -> None:
+def test_recording_is_read_back_unchanged() -> None:
     text = dump_recording(RECORDING)
     assert parse_recording(text, "it") == RECORDING
     assert '"ids": [7, 2]' in text
 
 
-def test_every_part_of_the_environment_is_in_the_key_and_it_fits_a_file_name() -> None:
+def test_key_holds_the_environment_and_is_a_file_name() -> None:
     assert MADE.key == "org-model--cuda-NVIDIA-H100-80GB-HBM3--float16--nf4--sdpa"
 
 
-def test_versions_and_threads_part_no_recordings() -> None:
+def test_versions_and_threads_are_not_part_of_the_key() -> None:
     other = MADE.model_copy(update={"circumstances": {"torch": "2.5.0", "batch": "4"}})
     assert other.key == MADE.key
     assert list_changes(MADE, other) == [
@@ -89,16 +89,14 @@ def damaged(**changes: Any) -> str:
         ("[" * 100_000, "f.json is nested too deeply"),
     ],
 )
-def test_a_damaged_file_is_refused_in_one_line_that_says_what_to_do(
-    text: str, message: str
-) -> None:
+def test_damaged_file_is_refused_with_the_remedy(text: str, message: str) -> None:
     with pytest.raises(UserError) as caught:
         parse_recording(text, "f.json")
     assert str(caught.value).startswith(message)
     assert str(caught.value).endswith(": --snapshot-update records it again")
 
 
-def test_a_recording_is_completed_and_never_replaced() -> None:
+def test_recording_is_completed_and_never_replaced() -> None:
     newer = RecordedNumber(value=9.0, tolerance=1.0, origin="now")
     other = RECORDING.model_copy(update={"numbers": {"p": newer, "q": newer}})
     both = RECORDING.completed_by(other)
@@ -106,14 +104,14 @@ def test_a_recording_is_completed_and_never_replaced() -> None:
     assert both.names == {"P", "p", "q"}
 
 
-def test_no_recorded_output_of_this_repository_is_unused() -> None:
+def test_no_recorded_output_is_unused() -> None:
     tests = PACKAGE.parent / "tests" / "claims"
     assert list_orphans(tests / "recorded") == []
     assert list(tests.glob("recorded/test_recorded/*embedded*.json"))
 
 
-def test_published_texts_have_the_tokens_asked_for_or_lost_a_blank_line_in_print() -> None:
-    """So the token that differs can be found by encoding them anew."""
+def test_published_texts_have_their_tokens_but_for_blank_lines() -> None:
+    """So the token that differs can be found by encoding the texts."""
     import probes
 
     model = probes.load("embedded")
