@@ -18,7 +18,7 @@ import pytest
 from probes.errors import UserError
 from probes.report.files import write_report
 from probes.results.index import list_runs
-from probes.results.journal import Journal, check_writable, run_folder_name, target_folder_name
+from probes.results.journal import Journal, check_writable, target_folder_name
 from probes.results.reading import read
 from probes.schema.record import Environment, Rate, TargetFacts, Verdict
 from tests.support.samples import (
@@ -290,9 +290,7 @@ def nobody() -> Iterator[None]:
 @pytest.mark.parametrize(
     ("mode", "name"), [(0o555, "."), (0o000, "new")], ids=["read-only", "unsearchable"]
 )
-def test_report_folder_without_permission_is_refused(
-    use: object, mode: int, name: str
-) -> None:
+def test_report_folder_without_permission_is_refused(use: object, mode: int, name: str) -> None:
     with tempfile.TemporaryDirectory() as base:  # pytest's own lets nobody in
         Path(base).chmod(0o755)
         folder = Path(base) / "reports"

@@ -13,7 +13,7 @@ from probes.schema.record import SCHEMA_VERSION, Verdict
 from tests.support.samples import FINISHED, check, header, record
 
 
-def stored(path: Path, text: str | None = None) -> Path:
+def write(path: Path, text: str | None = None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(record().model_dump_json() if text is None else text, encoding="utf-8")
     return path
@@ -25,48 +25,44 @@ def refusal(path: Path) -> str:
     return str(refused.value)
 
 
-def test_a_record_its_folder_and_its_targets_folder_are_the_same_run(tmp_path: Path) -> None:
-    path = stored(tmp_path / "embedded" / "20261123T075120Z" / "record.json")
+def test_read_takes_record_run_or_target_folder(tmp_path: Path) -> None:
+    path = write(tmp_path / "embedded" / "20261123T075120Z" / "record.json")
     assert read(path) == read(path.parent) == read(path.parent.parent) == record()
 
 
-def test_a_targets_folder_means_its_latest_run(tmp_path: Path) -> None:
+def test_target_folder_means_its_latest_run(tmp_path: Path) -> None:
     for name in ("20261123T075120Z", "20261123T075120Z-2", "20261123T075120Z-10", "copy-of-mine"):
-        stored(tmp_path / name / "record.json")
-    stored(tmp_path / "20261124T000000Z" / "notes.txt")
+        write(tmp_path / name / "record.json")
+    write(tmp_path / "20261124T000000Z" / "notes.txt")
     assert locate(tmp_path).parent.name == "20261123T075120Z-10"
 
 
-def test_a_record_goes_before_a_journal(tmp_path: Path) -> None:
-    stored(tmp_path / "record.json")
-    stored(tmp_path / "journal.jsonl", "not read")
+def test_record_is_preferred_to_journal(tmp_path: Path) -> None:
+    write(tmp_path / "record.json")
+    write(tmp_path / "journal.jsonl", "not read")
     assert read(tmp_path).complete
 
 
-def test_a_byte_order_mark_is_no_obstacle(tmp_path: Path) -> None:
+def test_byte_order_mark_is_accepted(tmp_path: Path) -> None:
     text = "\ufeff" + record().model_dump_json()
-    assert read(stored(tmp_path / "record.json", text)) == record()
+    assert read(write(tmp_path / "record.json", text)) == record()
 
 
-def test_missing(tmp_path: Path) -> None:
-    path = tmp_path / "nowhere"
-    assert refusal(path) == (
-        f"no record at '{path}': name a record.json, a run's folder or a target's folder"
-    )
-
-
-def test_a_folder_without_runs(tmp_path: Path) -> None:
-    assert refusal(tmp_path) == (
-        f"no run in '{tmp_path}': it holds no record.json and no journal.jsonl, nor do its folders"
-    )
-
-
-def test_a_folder_of_several_targets(tmp_path: Path) -> None:
-    for target in ("embedded", "tiny"):
-        stored(tmp_path / target / "20261123T075120Z" / "record.json")
-    assert refusal(tmp_path) == (
-        f"'{tmp_path}' holds runs of several targets: name one of 'embedded', 'tiny'"
-    )
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        ([], "no run in '{}': it holds no record.json and no journal.jsonl, nor do its folders"),
+        (["b", "a"], "'{}' holds runs of several targets: name one of 'a', 'b'"),
+        (None, "no record at '{}': name a record.json, a run's folder or a target's folder"),
+    ],
+)
+def test_path_without_one_run_is_refused(
+    tmp_path: Path, folders: list[str] | None, message: str
+) -> None:
+    path = tmp_path if folders is not None else tmp_path / "nowhere"
+    for target in folders or []:
+        write(path / target / "20261123T075120Z" / "record.json")
+    assert refusal(path) == message.format(path)
 
 
 @pytest.mark.parametrize(
@@ -96,59 +92,57 @@ def test_a_folder_of_several_targets(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_is_not_a_record_is_refused_in_one_line(
-    tmp_path: Path, text: str, reason: str
-) -> None:
-    path = stored(tmp_path / "record.json", text)
+def test_file_that_is_no_record_is_refused(tmp_path: Path, text: str, reason: str) -> None:
+    path = write(tmp_path / "record.json", text)
     assert refusal(path) == f"'{path}' {reason}"
 
 
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.5, 0.9, 0.999])
-def test_a_truncated_record(tmp_path: Path, share: float) -> None:
+def test_truncated_record_is_refused(tmp_path: Path, share: float) -> None:
     text = record().model_dump_json()
-    path = stored(tmp_path / "record.json", text[: int(len(text) * share)])
+    path = write(tmp_path / "record.json", text[: int(len(text) * share)])
     assert refusal(path) == f"'{path}' is truncated: it ends in the middle of a record"
 
 
-def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+def test_binary_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "record.json"
     path.write_bytes(b"\x80\x02}q\x00")
     assert refusal(path) == f"'{path}' is not JSON: expected the record of a run"
 
 
-def test_a_misspelt_key_is_named(tmp_path: Path) -> None:
+def test_misspelt_key_is_named(tmp_path: Path) -> None:
     data = json.loads(record().model_dump_json())
     data["claims"][0]["verdickt"] = data["claims"][0].pop("verdict")
-    path = stored(tmp_path / "record.json", json.dumps(data))
+    path = write(tmp_path / "record.json", json.dumps(data))
     assert refusal(path) == (
         f"'{path}' is not the record of a run: claims.0.verdickt: Extra inputs are not permitted"
     )
 
 
 @pytest.mark.parametrize("depth", [150, 300, 900])
-def test_deep_evidence_never_ends_in_a_traceback(tmp_path: Path, depth: int) -> None:
+def test_deep_evidence_is_read_or_refused(tmp_path: Path, depth: int) -> None:
     data = json.loads(record().model_dump_json())
     inner: list[object] = []
     for _ in range(depth):
         inner = [inner]
     data["claims"][0]["evidence"][0]["values"] = {"deep": inner}
-    path = stored(tmp_path / "record.json", json.dumps(data))
+    path = write(tmp_path / "record.json", json.dumps(data))
     try:
         read(path)
     except UserError as refused:
         assert "the record of a run" in str(refused)  # noqa: PT017 - either outcome is right
 
 
-def test_a_file_beyond_the_limit_is_not_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_file_beyond_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "MAX_BYTES", 2**20)
-    path = stored(tmp_path / "record.json", " " * (3 * 2**20))
+    path = write(tmp_path / "record.json", " " * (3 * 2**20))
     assert refusal(path) == f"'{path}' has 3 MiB; a record of more than 1 MiB is not read"
 
 
-def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = stored(tmp_path / "record.json")
+def test_file_without_permission_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "record.json")
 
     def denied(self: Path) -> bytes:
         raise PermissionError(13, "Permission denied")
@@ -157,12 +151,12 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert refusal(path) == f"'{path}' cannot be read: Permission denied"
 
 
-def test_an_older_record_is_upgraded_one_step_at_a_time(
+def test_older_record_is_upgraded_step_by_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = json.loads(record().model_dump_json()) | {"schema_version": 1}
     data["writer"] = data.pop("suite")
-    path = stored(tmp_path / "record.json", json.dumps(data))
+    path = write(tmp_path / "record.json", json.dumps(data))
     steps = []
 
     def first(old: dict[str, object]) -> dict[str, object]:
@@ -179,12 +173,6 @@ def test_an_older_record_is_upgraded_one_step_at_a_time(
     assert steps == [1, 2]
 
 
-def test_a_record_of_format_1_has_no_throughput_and_all_else(tmp_path: Path) -> None:
-    data = json.loads(record().model_dump_json()) | {"schema_version": 1}
-    del data["throughput"]
-    assert read(stored(tmp_path / "record.json", json.dumps(data))) == record()
-
-
 def journal(folder: Path) -> Path:
     begun = Journal.begin(folder, header())
     begun.write_check("bos-inserted", check())
@@ -192,7 +180,7 @@ def journal(folder: Path) -> Path:
     return begun.folder / "journal.jsonl"
 
 
-def test_a_journal_whose_first_line_was_torn(tmp_path: Path) -> None:
+def test_journal_with_torn_first_line_is_refused(tmp_path: Path) -> None:
     path = journal(tmp_path)
     path.write_bytes(path.read_bytes()[:100])
     assert refusal(path) == (
@@ -208,7 +196,7 @@ def test_a_journal_whose_first_line_was_torn(tmp_path: Path) -> None:
         ('{"claim": "a", "place": 0, "check": {"name": "b"}}', "verdict: Field required"),
     ],
 )
-def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path, line: str, what: str) -> None:
+def test_damaged_journal_line_is_named(tmp_path: Path, line: str, what: str) -> None:
     path = journal(tmp_path)
     first, _, last = path.read_text(encoding="utf-8").splitlines()
     path.write_text(f"{first}\n{line}\n{last}\n", encoding="utf-8")
@@ -217,14 +205,16 @@ def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path, line: str, what: 
     )
 
 
-def test_a_journal_of_a_newer_version(tmp_path: Path) -> None:
+def test_journal_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     path = journal(tmp_path)
     text = path.read_text(encoding="utf-8").replace('"schema_version":2', '"schema_version":3', 1)
     path.write_text(text, encoding="utf-8")
     assert "was written by a newer version of probes" in refusal(path)
 
 
-def test_a_journal_of_an_older_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_journal_of_an_older_version_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = journal(tmp_path)
     monkeypatch.setattr(reading, "SCHEMA_VERSION", 3)
     assert refusal(path) == (
@@ -233,7 +223,7 @@ def test_a_journal_of_an_older_version(tmp_path: Path, monkeypatch: pytest.Monke
     )
 
 
-def test_a_finished_journal_is_a_complete_run(tmp_path: Path) -> None:
+def test_finished_journal_is_a_complete_run(tmp_path: Path) -> None:
     path = journal(tmp_path)
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps({"finished": FINISHED}) + "\n")
