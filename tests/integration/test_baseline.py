@@ -23,14 +23,14 @@ def first_run(project: Project, number: float = 0.5) -> str:
     return "first/embedded"
 
 
-def test_the_same_run_again_changed_nothing(warm_project: Project) -> None:
+def test_baseline_of_the_same_run_has_no_change(warm_project: Project) -> None:
     baseline = first_run(warm_project)
     result = warm_project.run("--baseline", baseline)
     assert result.ret == 0
     result.stdout.fnmatch_lines(["Against the baseline", "*", "Nothing changed (claims: 2)."])
 
 
-def test_a_change_is_shown_told_in_the_report_and_ends_with_exit_1(warm_project: Project) -> None:
+def test_baseline_change_is_reported_with_exit_1(warm_project: Project) -> None:
     baseline = first_run(warm_project)
     warm_project.test_file(NUMBER.format(number=0.7))
     result = warm_project.run("--baseline", baseline, "--summary", "s.md")
@@ -41,20 +41,20 @@ def test_a_change_is_shown_told_in_the_report_and_ends_with_exit_1(warm_project:
     assert "1 drifted" in (warm_project.folder / "s.md").read_text(encoding="utf-8")
 
 
-def test_fail_on_says_what_counts(warm_project: Project) -> None:
+def test_fail_on_selects_outcomes(warm_project: Project) -> None:
     baseline = first_run(warm_project)
     warm_project.test_file(NUMBER.format(number=0.7))
     assert warm_project.run("--baseline", baseline, "--fail-on", "newly-failing").ret == 0
 
 
-def test_claims_not_asked_for_are_not_missing(warm_project: Project) -> None:
+def test_baseline_ignores_claims_not_selected(warm_project: Project) -> None:
     baseline = first_run(warm_project)
     result = warm_project.run("--baseline", baseline, "--claim", "number")
     assert result.ret == 0
     result.stdout.fnmatch_lines(["Nothing changed (claims: 1)."])
 
 
-def test_the_latest_run_of_the_same_folder_is_the_one_before(warm_project: Project) -> None:
+def test_baseline_folder_means_its_latest_run(warm_project: Project) -> None:
     baseline = first_run(warm_project)
     warm_project.test_file(NUMBER.format(number=0.7))
     result = warm_project.run("--baseline", baseline, "--report-dir", "first")
@@ -62,7 +62,7 @@ def test_the_latest_run_of_the_same_folder_is_the_one_before(warm_project: Proje
     result.stdout.fnmatch_lines(["drifted: number: holds"])
 
 
-def test_without_a_report_it_is_compared_too(warm_project: Project) -> None:
+def test_baseline_is_compared_without_report(warm_project: Project) -> None:
     baseline = first_run(warm_project)
     warm_project.test_file(NUMBER.format(number=0.7))
     result = warm_project.run("--baseline", baseline, "--no-report")
@@ -70,7 +70,7 @@ def test_without_a_report_it_is_compared_too(warm_project: Project) -> None:
     result.stdout.fnmatch_lines(["drifted: number: holds"])
 
 
-def test_a_baseline_that_cannot_be_used_is_refused_before_anything_runs(
+def test_unusable_baseline_is_refused(
     warm_project: Project,
 ) -> None:
     baseline = first_run(warm_project)

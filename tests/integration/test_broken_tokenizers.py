@@ -63,7 +63,7 @@ def failures(record: dict[str, object]) -> dict[str, str]:
     return {claim["id"]: claim["reason"] for claim in claims if claim["verdict"] == "fails"}
 
 
-def test_each_damage_fails_the_claims_it_touches_and_no_others(
+def test_damaged_tokenizer_fails_the_claims_it_touches(
     warm_project: Project, tmp_path: Path
 ) -> None:
     from tests.support import model_folders as folders
@@ -82,7 +82,7 @@ def test_each_damage_fails_the_claims_it_touches_and_no_others(
             assert reason in found[claim]
 
 
-def test_a_sentencepiece_model_alone_fails_the_claims_where_the_library_gets_it_wrong(
+def test_sentencepiece_alone_fails_what_transformers_breaks(
     warm_project: Project, tmp_path: Path
 ) -> None:
     from packaging.version import Version

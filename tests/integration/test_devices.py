@@ -29,7 +29,7 @@ def seen(project: Project) -> dict[str, str | None]:
     return {value["worker"]: value["sees"] for value in values}
 
 
-def test_each_worker_sees_one_of_the_callers_devices(
+def test_worker_sees_one_of_the_visible_devices(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("xdist", reason="pytest-xdist is not installed")
@@ -39,9 +39,7 @@ def test_each_worker_sees_one_of_the_callers_devices(
     assert seen(project) == {"gw0": "3", "gw1": "5"}
 
 
-def test_a_target_on_the_cpu_leaves_the_devices_alone(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cpu_target_assigns_no_device(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("xdist", reason="pytest-xdist is not installed")
     monkeypatch.setenv(devices.VISIBLE, "3,5")
     project.test_file(SEEN)
@@ -49,7 +47,7 @@ def test_a_target_on_the_cpu_leaves_the_devices_alone(
     assert set(seen(project).values()) == {"3,5"}
 
 
-def test_the_driver_is_asked_where_the_caller_names_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_devices_come_from_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     listed = "GPU 0: A (UUID: GPU-1)\nGPU 1: A (UUID: GPU-2)\n"
     monkeypatch.setattr("shutil.which", lambda _: "/usr/bin/nvidia-smi")
     monkeypatch.setattr(
@@ -61,6 +59,6 @@ def test_the_driver_is_asked_where_the_caller_names_none(monkeypatch: pytest.Mon
     assert devices.list_devices([target], {devices.VISIBLE: ""}) == []
 
 
-def test_without_a_driver_there_is_nothing_to_share(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_devices_are_empty_without_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda _: None)
     assert devices.list_devices([Target(name="t", folder=Path(), device="cuda")], {}) == []

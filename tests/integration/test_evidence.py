@@ -57,7 +57,7 @@ VALUES: dict[str, Any] = {
 }
 
 
-def test_plain_values_arrays_and_tensors_are_kept(warm_project: Project) -> None:
+def test_evidence_keeps_values_arrays_and_tensors(warm_project: Project) -> None:
     warm_project.test_file(KEPT)
     assert warm_project.run().ret == 0
     assert warm_project.claims()["kept"]["evidence"][0]["values"] == VALUES
@@ -81,7 +81,7 @@ REFUSED = {
 }
 
 
-def test_what_cannot_be_kept_is_an_error_that_loses_nothing_else(warm_project: Project) -> None:
+def test_evidence_that_cannot_be_kept_is_an_error(warm_project: Project) -> None:
     warm_project.test_file(
         f"""
 import numpy
@@ -124,7 +124,7 @@ def test_own(model, evidence):
     assert claims["own"]["verdict"] == "holds"
 
 
-def test_a_failed_assertion_counts_before_evidence_that_cannot_be_kept(
+def test_failed_assertion_precedes_refused_evidence(
     warm_project: Project,
 ) -> None:
     warm_project.test_file(
@@ -140,7 +140,7 @@ def test_both(model, evidence):
     assert (claim["verdict"], claim["reason"]) == ("fails", "it fails")
 
 
-def test_texts_of_megabytes_are_cut_and_say_so(warm_project: Project) -> None:
+def test_evidence_cuts_texts_of_megabytes(warm_project: Project) -> None:
     warm_project.test_file(
         """
 @pytest.mark.claim("long", title="It writes much.")

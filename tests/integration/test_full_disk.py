@@ -53,7 +53,7 @@ def run(project: Project, limit: int, *arguments: str) -> str:
     [(10_000, 4, 9), (27_000, 20, 20)],
     ids=["under a check", "under the record"],
 )
-def test_a_full_disk_ends_the_run_in_one_line_and_keeps_what_was_decided(
+def test_full_disk_ends_the_run_and_keeps_verdicts(
     project: Project, limit: int, least: int, most: int
 ) -> None:
     from probes.results.reading import read
@@ -81,7 +81,7 @@ def test_gone(model, number):
 """
 
 
-def test_a_report_folder_that_vanishes_ends_the_run_in_one_line(warm_project: Project) -> None:
+def test_vanished_report_folder_ends_the_run(warm_project: Project) -> None:
     warm_project.test_file(GONE)
     result = warm_project.run()
     assert result.ret == pytest.ExitCode.USAGE_ERROR

@@ -46,17 +46,16 @@ def save_in_shards(folder: Path) -> None:
         shutil.copy(EMBEDDED_FOLDER / name, folder)
 
 
-def test_claims_hold_on_a_mistral_in_bf16_shards(warm_project: Project) -> None:
+def test_claims_hold_on_bf16_shards(warm_project: Project) -> None:
     save_in_shards(warm_project.folder / "sharded")
     index = warm_project.folder / "sharded" / "model.safetensors.index.json"
     shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
     assert len(shards) > 1
     (warm_project.folder / "targets.toml").write_text(TARGETS, encoding="utf-8")
-    shutil.copytree(CLAIMS, warm_project.folder / "claims")  # what is recorded stays there
     wanted = [part for claim in DECIDED for part in ("--claim", claim)]
     targets = ["--target", "sharded", "--target", "sharded-nf4"]
     warm_project.run(
-        "claims", "--import-mode=importlib", "-q", "--tb=no", "--targets-file", "targets.toml",
+        str(CLAIMS), "-q", "--tb=no", "--targets-file", "targets.toml",
         *targets, *wanted,
     )  # fmt: skip
     records = {record["target"]["name"]: record for record in warm_project.records()}
@@ -120,7 +119,7 @@ def test_split_weights_give_the_same_text(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.usefixtures("embedded_model_loaded")
-def test_weights_that_would_be_left_on_the_disk_are_refused() -> None:
+def test_weights_offloaded_to_disk_are_refused() -> None:
     from probes.errors import UnusableTargetError
 
     with pytest.raises(UnusableTargetError) as refused:
@@ -130,7 +129,7 @@ def test_weights_that_would_be_left_on_the_disk_are_refused() -> None:
 
 
 @pytest.mark.usefixtures("embedded_model_loaded")
-def test_weights_that_are_not_stored_are_refused_and_not_made_up(tmp_path: Path) -> None:
+def test_missing_weights_are_refused(tmp_path: Path) -> None:
     from probes.engines.transformers.engine import TransformersEngine as Model
     from probes.errors import UnusableTargetError
     from probes.targets.preflight import preflight
@@ -173,7 +172,7 @@ def test_it_loads(model):
 
 
 @pytest.mark.usefixtures("everything_is_large")
-def test_what_is_loaded_is_told_while_it_lasts(warm_project: Project) -> None:
+def test_loading_is_shown_while_it_lasts(warm_project: Project) -> None:
     import probes
 
     probes.load("embedded").unload()

@@ -20,7 +20,7 @@ def test_loads(model, evidence):
 """
 
 
-def test_no_connection_is_tried_where_no_hub_id_is_named(
+def test_folder_target_needs_no_network(
     warm_project: Project,
     copy_of_embedded: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,

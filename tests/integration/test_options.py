@@ -23,7 +23,7 @@ def test_empty(model, number):
 """
 
 
-def test_no_report_writes_nothing_and_still_sums_up(warm_project: Project) -> None:
+def test_no_report_writes_nothing(warm_project: Project) -> None:
     warm_project.test_file(TWO)
     result = warm_project.run("--no-report")
     assert result.ret == 0
@@ -32,7 +32,7 @@ def test_no_report_writes_nothing_and_still_sums_up(warm_project: Project) -> No
     assert not (warm_project.folder / "reports").exists()
 
 
-def test_report_dir_is_seen_from_where_the_user_stands(
+def test_report_dir_is_relative_to_current_folder(
     warm_project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     warm_project.pytester.makeini("[pytest]")
@@ -45,7 +45,7 @@ def test_report_dir_is_seen_from_where_the_user_stands(
     assert len(warm_project.records("inner/out/of/here")) == 1
 
 
-def test_reports_go_to_the_projects_folder_unless_told_otherwise(
+def test_report_dir_defaults_to_project_folder(
     warm_project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     warm_project.pytester.makeini("[pytest]")
@@ -57,7 +57,7 @@ def test_reports_go_to_the_projects_folder_unless_told_otherwise(
     assert len(warm_project.records()) == 1
 
 
-def test_every_run_writes_a_record_a_report_and_the_list_of_runs(warm_project: Project) -> None:
+def test_run_writes_record_report_and_index(warm_project: Project) -> None:
     warm_project.test_file(TWO)
     warm_project.run()
     (folder,) = (warm_project.folder / "reports" / "embedded").iterdir()
@@ -66,7 +66,7 @@ def test_every_run_writes_a_record_a_report_and_the_list_of_runs(warm_project: P
     assert f"embedded/{folder.name}/report.html" in listed
 
 
-def test_two_targets_give_two_records_whose_checks_have_the_same_names(
+def test_two_targets_give_records_with_equal_names(
     warm_project: Project, copy_of_embedded: Callable[..., Path]
 ) -> None:
     other = copy_of_embedded("modèle-[1]")
@@ -105,16 +105,14 @@ def test_summary_has_a_part_for_each_target(
     assert text.count("Report: reports/") == 2
 
 
-def test_without_a_report_the_summary_names_none(warm_project: Project) -> None:
+def test_summary_names_no_report_without_one(warm_project: Project) -> None:
     warm_project.test_file(TWO)
     warm_project.run("--no-report", "--summary", "summary.md")
     assert "Report" not in (warm_project.folder / "summary.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("place", ["missing/summary.md", "."])
-def test_a_summary_that_cannot_be_written_is_refused_before_anything_runs(
-    warm_project: Project, place: str
-) -> None:
+def test_unwritable_summary_is_refused(warm_project: Project, place: str) -> None:
     warm_project.test_file(TWO)
     result = warm_project.run("--summary", place)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -124,7 +122,7 @@ def test_a_summary_that_cannot_be_written_is_refused_before_anything_runs(
     assert warm_project.records() == []
 
 
-def test_a_job_of_githubs_gets_the_summary_after_what_it_has(
+def test_summary_is_appended_to_github_job(
     warm_project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = warm_project.folder / "job.md"
@@ -135,7 +133,7 @@ def test_a_job_of_githubs_gets_the_summary_after_what_it_has(
     assert job.read_text(encoding="utf-8").startswith("before\n## embedded: All 2 claims hold.\n")
 
 
-def test_a_jobs_summary_that_cannot_be_written_is_mentioned_and_fails_nothing(
+def test_unwritable_github_summary_is_mentioned(
     warm_project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(warm_project.folder / "missing" / "job.md"))
@@ -145,7 +143,7 @@ def test_a_jobs_summary_that_cannot_be_written_is_mentioned_and_fails_nothing(
     result.stdout.fnmatch_lines(["no summary in GITHUB_STEP_SUMMARY: No such file or directory"])
 
 
-def test_claim_keeps_one_claim_alone(warm_project: Project) -> None:
+def test_claim_option_keeps_one_claim(warm_project: Project) -> None:
     warm_project.test_file(TWO + "\ndef test_of_no_claim():\n    assert False\n")
     result = warm_project.run("--claim", "empty")
     assert result.ret == 0
@@ -153,7 +151,7 @@ def test_claim_keeps_one_claim_alone(warm_project: Project) -> None:
     assert list(warm_project.claims()) == ["empty"]
 
 
-def test_claim_can_be_repeated(warm_project: Project) -> None:
+def test_claim_option_can_be_repeated(warm_project: Project) -> None:
     warm_project.test_file(TWO)
     warm_project.run("--claim", "empty", "--claim", "hello")
     assert list(warm_project.claims()) == ["hello", "empty"]
@@ -190,7 +188,7 @@ def test_loaded(model):
     assert (target["dtype"], target["attention"], target["device"]) == ("bfloat16", "eager", "cpu")
 
 
-def test_gpu_marks_the_tests_of_targets_that_need_cuda(project: Project) -> None:
+def test_marker_gpu_adds_targets_that_need_cuda(project: Project) -> None:
     project.test_file(TWO)
     result = project.run("--collect-only", "-q", "-m", "gpu")
     assert result.ret == 0
@@ -205,7 +203,7 @@ def test_gpu_marks_the_tests_of_targets_that_need_cuda(project: Project) -> None
 
 
 @pytest.mark.parametrize("expression", ["not gpu", "not slow"])
-def test_other_marks_add_no_targets_to_run(warm_project: Project, expression: str) -> None:
+def test_other_marker_adds_no_targets(warm_project: Project, expression: str) -> None:
     warm_project.test_file(TWO)
     result = warm_project.run("-m", expression)
     assert result.ret == 0

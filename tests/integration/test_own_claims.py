@@ -1,4 +1,4 @@
-"""What the page on claims of one's own shows is run as it stands there."""
+"""The examples of the page on claims of your own, and of the README, run as they are printed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ if TYPE_CHECKING:
 
     from tests.integration.conftest import Project
 
-PAGE = (Path(__file__).parents[2] / "docs" / "own-claims.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "own-claims.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)
+def blocks(language: str, page: str = PAGE) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page, flags=re.DOTALL | re.MULTILINE)
 
 
-def test_the_first_example_is_ten_lines_and_gives_a_record(project: Project) -> None:
+def test_first_example_gives_a_record(project: Project) -> None:
     example, _ = blocks("python")
     assert len([line for line in example.splitlines() if line.strip()]) <= 10
     (project.folder / "test_mine.py").write_text(example, encoding="utf-8")
@@ -37,7 +38,7 @@ def test_the_first_example_is_ten_lines_and_gives_a_record(project: Project) -> 
     assert all(check["values"]["answer"] for check in claim["evidence"])
 
 
-def test_the_second_example_decides_one_claim_by_two_tests(warm_project: Project) -> None:
+def test_second_example_decides_one_claim(warm_project: Project) -> None:
     _, example = blocks("python")
     (warm_project.folder / "test_mine.py").write_text(example, encoding="utf-8")
     assert warm_project.run().ret == pytest.ExitCode.OK
@@ -45,7 +46,7 @@ def test_the_second_example_decides_one_claim_by_two_tests(warm_project: Project
     assert (claim["verdict"], claim["section"], claim["planned"]) == ("holds", "Answers", 2)
 
 
-def test_the_targets_shown_are_found(
+def test_example_targets_are_found(
     warm_project: Project, copy_of_embedded: Callable[..., Path]
 ) -> None:
     (toml,) = blocks("toml")
@@ -59,7 +60,7 @@ def test_the_targets_shown_are_found(
     assert (target["name"], target["dtype"]) == ("ours", "bfloat16")
 
 
-def test_a_test_of_ones_own_can_add_a_check_to_a_built_in_claim(warm_project: Project) -> None:
+def test_own_test_adds_check_to_built_in_claim(warm_project: Project) -> None:
     warm_project.test_file(
         """
 @pytest.mark.claim("round-trip")
@@ -71,9 +72,17 @@ def test_our_texts_come_back(model):
     assert warm_project.claims()["round-trip"]["section"] == "Tokenizer"
 
 
-def test_the_fields_of_a_claim_are_all_explained() -> None:
+def test_every_field_of_a_claim_is_documented() -> None:
     from probes.schema.claim import Claim
 
     documented = re.findall(r"^\| `(\w+)` \|", PAGE, flags=re.MULTILINE)
     assert documented[: len(Claim.model_fields)] == ["id", "title", "section", *documented[3:6]]
     assert set(documented) == set(Claim.model_fields)
+
+
+def test_readme_example_holds(warm_project: Project) -> None:
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    (example,) = (code for code in blocks("python", page) if "pytest.mark" in code)
+    (warm_project.folder / "test_mine.py").write_text(example, encoding="utf-8")
+    assert warm_project.run().ret == 0
+    assert warm_project.claims()["knows-tokyo"]["verdict"] == "holds"

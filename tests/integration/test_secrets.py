@@ -77,7 +77,7 @@ def nothing_leaks(found: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("report", [True, False], ids=["with a report", "without"])
-def test_no_secret_reaches_record_report_or_summary(
+def test_secrets_reach_no_file_of_a_run(
     warm_project: Project,
     copy_of_embedded: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
@@ -102,7 +102,7 @@ def test_no_secret_reaches_record_report_or_summary(
     nothing_leaks({"terminal": "\n".join(verdicts)})
 
 
-def test_no_secret_reaches_the_journal_of_a_run_that_cannot_load_its_model(
+def test_secrets_reach_no_journal(
     warm_project: Project, copy_of_embedded: Callable[..., Path], secrets: None
 ) -> None:
     config = json.loads((EMBEDDED_FOLDER / "config.json").read_text(encoding="utf-8"))

@@ -159,7 +159,7 @@ not applicable: not-run: not run: crashes
 )
 
 
-def test_every_outcome_has_its_verdict_its_reason_and_its_line(warm_project: Project) -> None:
+def test_every_outcome_has_verdict_reason_and_line(warm_project: Project) -> None:
     warm_project.test_file(SEVERAL)
     result = warm_project.run()
     assert result.ret == pytest.ExitCode.TESTS_FAILED
@@ -175,7 +175,7 @@ def test_every_outcome_has_its_verdict_its_reason_and_its_line(warm_project: Pro
     assert len(lines) == start + len(SUMMARY) + 2
 
 
-def test_each_check_is_kept_with_its_name_evidence_and_cost(warm_project: Project) -> None:
+def test_check_has_name_evidence_and_cost(warm_project: Project) -> None:
     warm_project.test_file(SEVERAL)
     warm_project.run("-k", "bad or mishap or lacking_more")
     claims = warm_project.claims()
@@ -189,7 +189,7 @@ def test_each_check_is_kept_with_its_name_evidence_and_cost(warm_project: Projec
     assert all(check["cost"]["forward_passes"] == 0 for check in checks)
 
 
-def test_a_forward_pass_is_counted_for_the_check_that_made_it(warm_project: Project) -> None:
+def test_cost_counts_forward_passes_of_a_check(warm_project: Project) -> None:
     warm_project.test_file(
         """
 @pytest.mark.claim("passes", title="It costs a pass.")
@@ -208,7 +208,7 @@ def test_passes(model, samples):
     assert record["cost"]["seconds"] == pytest.approx(sum(cost["seconds"] for cost in costs))
 
 
-def test_a_subset_says_what_was_left_out(warm_project: Project) -> None:
+def test_deselected_checks_are_counted(warm_project: Project) -> None:
     warm_project.test_file(SEVERAL)
     result = warm_project.run("-k", "test_bad and not 2")
     assert result.ret == 0
@@ -217,7 +217,7 @@ def test_a_subset_says_what_was_left_out(warm_project: Project) -> None:
     assert warm_project.record()["complete"] is True
 
 
-def test_a_run_stopped_at_the_first_failure_leaves_the_rest_undecided(
+def test_stopped_run_leaves_claims_undecided(
     warm_project: Project,
 ) -> None:
     warm_project.test_file(SEVERAL)
@@ -231,7 +231,7 @@ def test_a_run_stopped_at_the_first_failure_leaves_the_rest_undecided(
     assert warm_project.record()["complete"] is False
 
 
-def test_a_run_that_decided_nothing_exits_5_and_says_so(warm_project: Project) -> None:
+def test_run_that_decided_nothing_exits_5(warm_project: Project) -> None:
     warm_project.test_file(SEVERAL)
     result = warm_project.run("-k", "skipped and not breaks or test_lacking or test_of_no_claim")
     assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
@@ -239,12 +239,12 @@ def test_a_run_that_decided_nothing_exits_5_and_says_so(warm_project: Project) -
     assert {claim["verdict"] for claim in warm_project.record()["claims"]} == {"not applicable"}
 
 
-def test_a_run_where_all_hold_exits_0(warm_project: Project) -> None:
+def test_run_where_all_hold_exits_0(warm_project: Project) -> None:
     warm_project.test_file(SEVERAL)
     assert warm_project.run("-k", "good or half").ret == pytest.ExitCode.OK
 
 
-def test_a_run_without_claims_writes_nothing_and_says_nothing(project: Project) -> None:
+def test_run_without_claims_writes_nothing(project: Project) -> None:
     project.test_file("def test_of_no_claim():\n    pass\n")
     result = project.run("-q")
     assert result.ret == pytest.ExitCode.OK
@@ -252,7 +252,7 @@ def test_a_run_without_claims_writes_nothing_and_says_nothing(project: Project) 
     result.stdout.no_fnmatch_line("*claims on*")
 
 
-def test_one_subtest_that_fails_fails_the_claim(warm_project: Project) -> None:
+def test_failed_subtest_fails_the_claim(warm_project: Project) -> None:
     pytest.importorskip("_pytest.subtests", reason="this pytest has no subtests")
     warm_project.test_file(
         """
@@ -269,7 +269,7 @@ def test_parts(model, subtests):
     assert len(claim["evidence"]) == 1
 
 
-def test_hypothesis_failures_fail_the_claim_and_show_the_example(warm_project: Project) -> None:
+def test_hypothesis_failure_shows_the_example(warm_project: Project) -> None:
     warm_project.test_file(
         """
 from hypothesis import HealthCheck, given, settings, strategies as st
@@ -319,7 +319,7 @@ def test_mishap(model, mishap):
 """
 
 
-def test_what_a_fixture_finds_of_the_model_counts_as_in_the_test(warm_project: Project) -> None:
+def test_finding_in_a_fixture_counts_as_in_the_test(warm_project: Project) -> None:
     warm_project.test_file(IN_FIXTURES)
     warm_project.run("-q")
     found = {name: (c["verdict"], c["reason"]) for name, c in warm_project.claims().items()}

@@ -41,7 +41,7 @@ def without_times(record: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in record.items() if k not in ("started", "finished", "environment")}
 
 
-def test_two_workers_write_the_one_record_that_one_process_writes(warm_project: Project) -> None:
+def test_workers_write_the_record_of_one_process(warm_project: Project) -> None:
     warm_project.test_file(CLAIMS)
     plain = warm_project.run("--report-dir", "plain")
     spread = warm_project.run("--report-dir", "spread", "-n", "2")
@@ -83,7 +83,7 @@ def test_holds(model, number):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is a POSIX signal")
-def test_a_check_whose_worker_is_killed_is_an_error_and_the_others_are_decided(
+def test_check_of_killed_worker_is_an_error(
     warm_project: Project,
 ) -> None:
     warm_project.test_file(CRASHES)
@@ -103,7 +103,7 @@ def test_a_check_whose_worker_is_killed_is_an_error_and_the_others_are_decided(
     )
 
 
-def test_the_one_check_there_is_is_an_error_too_if_its_worker_dies(warm_project: Project) -> None:
+def test_only_check_of_killed_worker_is_an_error(warm_project: Project) -> None:
     warm_project.test_file(CRASHES)
     result = warm_project.run("-n", "1", "-k", "crashes and 1", "--max-worker-restart", "0")
     assert result.ret not in (pytest.ExitCode.OK, pytest.ExitCode.USAGE_ERROR)

@@ -32,7 +32,7 @@ def stored(tmp_path: Path) -> Path:
     return path
 
 
-def test_report_writes_beside_the_record_and_prints_the_path(
+def test_report_is_written_beside_the_record(
     stored: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("report", stored) == 0
@@ -41,7 +41,7 @@ def test_report_writes_beside_the_record_and_prints_the_path(
     assert "All 2 claims hold." in stored.with_name("report.html").read_text(encoding="utf-8")
 
 
-def test_report_writes_where_it_is_told(
+def test_report_writes_to_output(
     stored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = tmp_path / "page.html"
@@ -51,7 +51,7 @@ def test_report_writes_where_it_is_told(
     assert not stored.with_name("report.html").exists()
 
 
-def test_report_makes_a_page_of_a_stopped_run_and_says_that_it_is_incomplete(
+def test_report_of_stopped_run_is_incomplete(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = Journal.begin(tmp_path, header())
@@ -68,7 +68,7 @@ def test_report_makes_a_page_of_a_stopped_run_and_says_that_it_is_incomplete(
     assert f"{journal.folder.name}/report.html" in index
 
 
-def test_unusable_input_ends_with_two_and_one_line(
+def test_unusable_input_exits_2_with_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "nothing"
@@ -78,7 +78,7 @@ def test_unusable_input_ends_with_two_and_one_line(
     )
 
 
-def test_a_place_that_cannot_be_written_ends_with_two_and_one_line(
+def test_unwritable_report_exits_2_with_one_line(
     stored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = tmp_path / "missing" / "page.html"
@@ -89,7 +89,7 @@ def test_a_place_that_cannot_be_written_ends_with_two_and_one_line(
     )
 
 
-def test_report_writes_a_summary_where_it_is_told(
+def test_report_writes_summary(
     stored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "summary.md"
@@ -101,7 +101,7 @@ def test_report_writes_a_summary_where_it_is_told(
     assert text.endswith("report.html\n")
 
 
-def test_a_summary_that_cannot_be_written_ends_with_two_and_one_line(
+def test_unwritable_summary_exits_2_with_one_line(
     stored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "missing" / "summary.md"
@@ -112,7 +112,7 @@ def test_a_summary_that_cannot_be_written_ends_with_two_and_one_line(
     )
 
 
-def test_an_unknown_verb_ends_with_two(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_verb_exits_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("reprot") == 2
     assert "No such command 'reprot'" in capsys.readouterr().err
 
@@ -135,7 +135,7 @@ def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert "schema " in out
 
 
-def test_the_command_line_needs_neither_torch_nor_transformers_nor_pytest(stored: Path) -> None:
+def test_command_line_imports_no_torch_or_pytest(stored: Path) -> None:
     code = (
         "import sys\n"
         "for name in ('torch', 'transformers', 'pytest', 'numpy'):\n"
@@ -148,7 +148,7 @@ def test_the_command_line_needs_neither_torch_nor_transformers_nor_pytest(stored
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_python_m_probes_is_the_same_command() -> None:
+def test_python_m_probes_is_the_command() -> None:
     command = [sys.executable, "-m", "probes", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout == f"probes {__version__}\n"

@@ -61,7 +61,7 @@ def called(number: signal.Signals) -> str:
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_code_of_tests_is_interrupted_at_once(run: Shutdown, number: signal.Signals) -> None:
+def test_interrupt_in_a_test_is_immediate(run: Shutdown, number: signal.Signals) -> None:
     with pytest.raises(KeyboardInterrupt) as caught:
         inside("test_mine")(number)
     place = caught.getrepr().reprcrash
@@ -81,7 +81,7 @@ def test_code_of_tests_is_interrupted_at_once(run: Shutdown, number: signal.Sign
         pytest.param(inside("test_mine", lineless(interrupted.__code__)), id="no line"),
     ],
 )
-def test_elsewhere_the_interrupt_waits_until_that_is_left(
+def test_interrupt_waits_in_pytest_code(
     run: Shutdown, number: signal.Signals, place: Callable[..., str]
 ) -> None:
     assert place(number) == "went on"
@@ -89,7 +89,9 @@ def test_elsewhere_the_interrupt_waits_until_that_is_left(
         time.sleep(60)  # one call that waits: the interrupt ends it
 
 
-def test_the_wait_has_an_end(run: Shutdown, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupt_waits_no_longer_than_its_limit(
+    run: Shutdown, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(shutdown, "PATIENCE", 0.05)
 
     def stay() -> None:
@@ -105,23 +107,21 @@ def test_the_wait_has_an_end(run: Shutdown, monkeypatch: pytest.MonkeyPatch) -> 
     assert 0.05 < time.monotonic() - begun < 30
 
 
-def test_sigterm_also_asks_the_run_to_stop_as_a_test_may_catch_the_interrupt(
-    run: Shutdown, stops: list[None]
-) -> None:
+def test_sigterm_stops_the_run_once(run: Shutdown, stops: list[None]) -> None:
     with pytest.raises(KeyboardInterrupt):
         interrupted(signal.SIGTERM)
     assert stops
     assert interrupted(signal.SIGTERM) == "went on", "one is enough: some send two"
 
 
-def test_a_second_ctrl_c_is_obeyed_wherever_it_comes(run: Shutdown) -> None:
+def test_second_ctrl_c_is_immediate(run: Shutdown) -> None:
     with pytest.raises(KeyboardInterrupt):
         interrupted(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         inside("pluggy")(signal.SIGINT)
 
 
-def test_nothing_cuts_in_once_records_are_written(run: Shutdown) -> None:
+def test_signals_are_ignored_while_records_are_written(run: Shutdown) -> None:
     run.begin()
     assert interrupted(signal.SIGTERM) == "went on"
     assert interrupted(signal.SIGINT) == "went on"
@@ -130,7 +130,7 @@ def test_nothing_cuts_in_once_records_are_written(run: Shutdown) -> None:
         interrupted(signal.SIGINT)
 
 
-def test_an_interrupt_that_still_waits_is_dropped_with_the_run(run: Shutdown) -> None:
+def test_waiting_interrupt_is_dropped_at_the_end(run: Shutdown) -> None:
     assert inside("pluggy")(signal.SIGTERM) == "went on"
     run.begin()
     run.restore()
@@ -138,7 +138,7 @@ def test_an_interrupt_that_still_waits_is_dropped_with_the_run(run: Shutdown) ->
     time.sleep(0.05)  # were it sent now, it would end this process
 
 
-def test_a_handler_of_somebody_else_stays(run: Shutdown) -> None:
+def test_other_signal_handler_stays(run: Shutdown) -> None:
     run.restore()
 
     def mine(*_: object) -> None: ...

@@ -75,9 +75,7 @@ def report(project: Project) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_run_killed_at_any_moment_loses_no_verdict_that_was_reached(
-    project: Project, seed: int
-) -> None:
+def test_killed_run_loses_no_verdict(project: Project, seed: int) -> None:
     from probes.results.reading import read
 
     project.test_file(SLOW)
@@ -105,7 +103,7 @@ def test_a_run_killed_at_any_moment_loses_no_verdict_that_was_reached(
     assert project.records()[-1]["complete"] is True
 
 
-def test_an_interrupted_run_writes_an_incomplete_record_and_the_next_is_untouched(
+def test_interrupted_run_writes_incomplete_record(
     project: Project,
 ) -> None:
     project.test_file(SLOW)
@@ -146,7 +144,7 @@ ENDS = {signal.SIGINT: (2, "an interruption"), signal.SIGTERM: (143, "SIGTERM")}
 
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("number", ENDS)
-def test_a_run_asked_to_end_at_any_moment_writes_what_it_decided(
+def test_signal_at_any_moment_keeps_verdicts(
     project: Project, number: signal.Signals, seed: int
 ) -> None:
     project.test_file(SLOW)
@@ -168,7 +166,7 @@ def test_a_run_asked_to_end_at_any_moment_writes_what_it_decided(
 
 
 @pytest.mark.parametrize("number", ENDS)
-def test_whoever_asks_a_run_to_end_while_it_ends_gets_a_whole_record(
+def test_signal_during_shutdown_keeps_whole_record(
     project: Project, number: signal.Signals
 ) -> None:
     project.test_file(SLOW)
@@ -197,7 +195,7 @@ def test_deaf(model, number):
 """
 
 
-def test_a_test_that_catches_the_interrupt_is_the_last(project: Project) -> None:
+def test_caught_interrupt_ends_the_run(project: Project) -> None:
     project.test_file(IGNORES)
     assert start(project).wait(timeout=120) == 143
     assert [check["verdict"] for check in project.record()["claims"][0]["evidence"]] == ["holds"]
@@ -208,7 +206,7 @@ def test_a_test_that_catches_the_interrupt_is_the_last(project: Project) -> None
     [(signal.SIGTERM, False), (signal.SIGTERM, True), (signal.SIGKILL, False)],
     ids=["SIGTERM", "SIGTERM to its workers too", "SIGKILL"],
 )
-def test_a_run_of_two_workers_that_is_ended_keeps_what_they_told_and_leaves_no_process(
+def test_ended_workers_keep_verdicts_and_leave_no_process(
     project: Project, number: signal.Signals, group: bool
 ) -> None:
     from probes.results.reading import read
@@ -253,7 +251,7 @@ def pytest_runtest_call(item):
 
 
 @pytest.mark.parametrize("hook", ["pytest_testnodedown(node)", "pytest_handlecrashitem(crashitem)"])
-def test_a_worker_that_died_of_what_ended_the_run_is_no_error(project: Project, hook: str) -> None:
+def test_worker_killed_by_shutdown_is_no_error(project: Project, hook: str) -> None:
     from probes.results.reading import read
 
     pytest.importorskip("xdist")

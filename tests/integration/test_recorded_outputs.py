@@ -50,7 +50,7 @@ def verdicts(project: Project, *arguments: str) -> dict[str, tuple[str, str]]:
     return {name: (c["verdict"], c["reason"]) for name, c in project.claims().items()}
 
 
-def test_the_first_run_records_and_says_so_and_the_next_compares(recording: Project) -> None:
+def test_first_run_records_and_next_compares(recording: Project) -> None:
     result = recording.run()
     assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED  # no claim was decided
     result.stdout.fnmatch_lines([f"not applicable: recorded-texts, recorded-numbers: {FIRST}*"])
@@ -65,7 +65,7 @@ def test_the_first_run_records_and_says_so_and_the_next_compares(recording: Proj
     assert {file: file.read_bytes() for file in files(recording)} == written
 
 
-def test_two_workers_record_what_one_process_compares_with(recording: Project) -> None:
+def test_workers_record_outputs(recording: Project) -> None:
     pytest.importorskip("xdist")
     result = recording.run("-n", "2", "-k", "numbers")
     result.stdout.fnmatch_lines([f"not applicable: recorded-numbers: {FIRST}*"])
@@ -74,9 +74,7 @@ def test_two_workers_record_what_one_process_compares_with(recording: Project) -
 
 
 @pytest.mark.parametrize("damage", [b"{", b"\xff\xfe\x00", b'{"format": 1}'])
-def test_a_damaged_file_is_named_and_kept_until_it_is_updated(
-    recording: Project, damage: bytes
-) -> None:
+def test_damaged_recording_is_kept_until_updated(recording: Project, damage: bytes) -> None:
     recording.run("-k", "numbers")
     sound = numbers(recording).read_bytes()
     numbers(recording).write_bytes(damage)
@@ -92,7 +90,7 @@ def test_a_damaged_file_is_named_and_kept_until_it_is_updated(
     assert numbers(recording).read_bytes() == sound
 
 
-def test_a_file_of_another_target_is_named(recording: Project) -> None:
+def test_recording_of_another_target_is_refused(recording: Project) -> None:
     recording.run("-k", "numbers")
     made = json.loads(numbers(recording).read_text(encoding="utf-8"))["made"]
     change(numbers(recording), made=made | {"target": "other"})
@@ -101,7 +99,7 @@ def test_a_file_of_another_target_is_named(recording: Project) -> None:
     assert "holds outputs of other on cpu " in reason
 
 
-def test_a_drift_fails_keeps_what_was_recorded_and_is_updated_on_demand(
+def test_drift_fails_until_updated(
     recording: Project,
 ) -> None:
     recording.run("-k", "numbers")
@@ -120,14 +118,14 @@ def test_a_drift_fails_keeps_what_was_recorded_and_is_updated_on_demand(
     assert verdicts(recording, "-k", "numbers")["recorded-numbers"] == ("holds", "")
 
 
-def test_an_update_where_nothing_changed_compares_and_writes_nothing(recording: Project) -> None:
+def test_update_without_change_writes_nothing(recording: Project) -> None:
     recording.run("-k", "numbers")
     before = numbers(recording).stat().st_mtime_ns
     assert verdicts(recording, "-k", "numbers", UPDATE)["recorded-numbers"] == ("holds", "")
     assert numbers(recording).stat().st_mtime_ns == before
 
 
-def test_new_outputs_are_recorded_and_unused_ones_named_and_kept(recording: Project) -> None:
+def test_new_outputs_are_added_and_unused_kept(recording: Project) -> None:
     recording.run("-k", "numbers")
     whole = json.loads(numbers(recording).read_text(encoding="utf-8"))["numbers"]
     first, *rest = whole
@@ -142,7 +140,7 @@ def test_new_outputs_are_recorded_and_unused_ones_named_and_kept(recording: Proj
     assert set(after) == {*whole}
 
 
-def test_only_files_whose_test_is_gone_are_called_unused(recording: Project) -> None:
+def test_recording_without_test_is_named_unused(recording: Project) -> None:
     recording.run("-k", "numbers")
     used = numbers(recording)
     elsewhere = used.with_name(used.name.replace("cpu", "cuda"))
@@ -159,7 +157,7 @@ def test_only_files_whose_test_is_gone_are_called_unused(recording: Project) -> 
     assert gone.is_file()
 
 
-def test_where_nothing_can_be_written_the_outputs_are_in_the_record(
+def test_unwritable_recording_is_in_the_record(
     recording: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:

@@ -44,12 +44,12 @@ def pytest_here(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["-m", "throughput"], True),
     ],
 )
-def test_it_is_collected_where_it_is_asked_for(arguments: list[str], measured: bool) -> None:
+def test_throughput_is_collected_where_selected(arguments: list[str], measured: bool) -> None:
     done = pytest_here("--collect-only", *arguments)
     assert ("tests/benchmarks/test_throughput.py::" in done.stdout) == measured, done.stdout
 
 
-def test_the_embedded_model_is_measured_and_recorded(tmp_path: Path) -> None:
+def test_throughput_of_embedded_model_is_recorded(tmp_path: Path) -> None:
     chosen = "copied or (embedded-1-static) or num_return"
     done = pytest_here("tests/benchmarks", "-k", chosen, "--report-dir", str(tmp_path))
     assert done.returncode == 0, done.stdout
@@ -68,7 +68,7 @@ def test_the_embedded_model_is_measured_and_recorded(tmp_path: Path) -> None:
     assert 'id="throughput"' in file.with_name("report.html").read_text(encoding="utf-8")
 
 
-def test_under_xdist_nothing_is_measured_and_a_line_says_so(tmp_path: Path) -> None:
+def test_throughput_is_skipped_under_xdist(tmp_path: Path) -> None:
     pytest.importorskip("xdist")
     done = pytest_here("tests/benchmarks", "-n", "1", "--report-dir", str(tmp_path))
     assert done.returncode == 0, done.stdout
@@ -77,7 +77,7 @@ def test_under_xdist_nothing_is_measured_and_a_line_says_so(tmp_path: Path) -> N
     assert not [*tmp_path.iterdir()]
 
 
-def test_rates_travel_with_verdicts_and_a_test_that_measured_nothing_leaves_none(
+def test_rates_are_recorded_with_verdicts(
     warm_project: Project,
 ) -> None:
     claim = '\n@pytest.mark.claim("mine", title="It is.")\ndef test_it(model):\n    pass\n'
@@ -89,14 +89,14 @@ def test_rates_travel_with_verdicts_and_a_test_that_measured_nothing_leaves_none
     assert record["complete"]
 
 
-def test_rates_come_from_workers_too(project: Project) -> None:
+def test_rates_come_from_workers(project: Project) -> None:
     pytest.importorskip("xdist")
     project.test_file(MEASURES)
     assert project.run_apart("-n", "2").ret == 0
     assert [rate["what"] for rate in project.record()["throughput"]] == ["copy"]
 
 
-def test_a_run_that_measured_before_it_was_killed_keeps_its_rates(project: Project) -> None:
+def test_killed_run_keeps_its_rates(project: Project) -> None:
     from probes.results.reading import read
 
     killed = "\n@pytest.mark.throughput\ndef test_end(model):\n    import os\n    os._exit(9)\n"

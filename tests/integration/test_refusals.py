@@ -67,19 +67,19 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("arguments", OPTIONS)
-def test_an_option_that_cannot_be_followed_is_refused(project: Project, arguments: str) -> None:
+def test_invalid_option_is_refused(project: Project, arguments: str) -> None:
     project.test_file(ONE)
     expected = OPTIONS[arguments].replace("FOLDER", str(project.folder))
     assert refusal(project.run(*arguments.split())) == expected
 
 
-def test_an_unknown_target_or_folder_is_refused_under_workers_too(project: Project) -> None:
+def test_invalid_option_is_refused_under_workers(project: Project) -> None:
     project.test_file(ONE)
     for arguments in ("--target embeded", "--report-dir test_mine.py"):
         assert refusal(project.run("-n", "2", *arguments.split()))
 
 
-def test_a_claim_that_no_test_decides_is_refused_by_the_workers_too(project: Project) -> None:
+def test_unknown_claim_is_refused_by_workers(project: Project) -> None:
     project.test_file(ONE)
     result = project.run("-n", "2", "--claim", "mien")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -127,12 +127,12 @@ MARKERS = {
 
 
 @pytest.mark.parametrize("marker", MARKERS)
-def test_a_misstated_marker_is_refused(project: Project, marker: str) -> None:
+def test_invalid_marker_is_refused(project: Project, marker: str) -> None:
     project.test_file(f"{marker}\ndef test_it(model):\n    pass\n")
     assert refusal(project.run()) == f"test_mine.py::test_it: {MARKERS[marker]}"
 
 
-def test_an_unknown_need_in_a_claim_names_the_nearest(project: Project) -> None:
+def test_unknown_need_names_the_nearest(project: Project) -> None:
     project.test_file(
         '@pytest.mark.claim("mine", title="x", needs=("modle",))\ndef test_it(model):\n    pass\n'
     )
@@ -142,7 +142,7 @@ def test_an_unknown_need_in_a_claim_names_the_nearest(project: Project) -> None:
     )
 
 
-def test_a_claim_stated_in_two_ways_is_refused(project: Project) -> None:
+def test_claim_with_two_statements_is_refused(project: Project) -> None:
     project.test_file(
         '@pytest.mark.claim("mine", title="One.")\ndef test_one(model):\n    pass\n'
         '@pytest.mark.claim("mine", title="Two.")\ndef test_two(model):\n    pass\n'
@@ -209,7 +209,7 @@ FOLDERS = {
 
 @each_way
 @pytest.mark.parametrize("damage", FOLDERS)
-def test_a_folder_that_cannot_be_used_is_refused(
+def test_damaged_folder_is_refused(
     project: Project, copy_of_embedded: Callable[..., Path], damage: str, workers: tuple[str, ...]
 ) -> None:
     change, expected = FOLDERS[damage]
@@ -221,7 +221,7 @@ def test_a_folder_that_cannot_be_used_is_refused(
     assert not (project.folder / "reports").exists()
 
 
-def test_a_pickle_is_refused_with_the_reason(
+def test_pickle_is_refused_with_the_reason(
     project: Project, copy_of_embedded: Callable[..., Path]
 ) -> None:
     folder = copy_of_embedded()
@@ -231,7 +231,7 @@ def test_a_pickle_is_refused_with_the_reason(
 
 
 @each_way
-def test_a_cuda_device_that_is_not_there_is_refused(
+def test_missing_cuda_device_is_refused(
     warm_project: Project, monkeypatch: pytest.MonkeyPatch, workers: tuple[str, ...]
 ) -> None:
     import torch
@@ -249,7 +249,7 @@ GPU_TARGETS = ("mistral-7b-nf4", "mistral-7b-fp16", "gpt2-xl", "mistral-7b-rando
 
 
 @each_way
-def test_gpu_where_there_is_none_says_what_to_do(
+def test_marker_gpu_without_gpu_names_each_target(
     warm_project: Project, monkeypatch: pytest.MonkeyPatch, workers: tuple[str, ...]
 ) -> None:
     import torch
@@ -294,7 +294,7 @@ def small_gpu(project: Project, monkeypatch: pytest.MonkeyPatch) -> tuple[str, .
 
 
 @each_way
-def test_gpu_without_weights_says_what_each_target_lacks(
+def test_marker_gpu_without_weights_names_each_target(
     project: Project, small_gpu: tuple[str, ...], workers: tuple[str, ...]
 ) -> None:
     project.test_file(ONE)
@@ -319,7 +319,7 @@ def test_samples(model, seed):
 
 
 @pytest.mark.parametrize("arguments", [(), ("-m", "not gpu")], ids=["plain", "not gpu"])
-def test_other_runs_leave_the_gpu_alone(
+def test_run_on_cpu_does_not_touch_the_gpu(
     project: Project, small_gpu: tuple[str, ...], arguments: tuple[str, ...]
 ) -> None:
     project.test_file(SAMPLES)
@@ -340,7 +340,7 @@ def test_nf4_without_bitsandbytes_is_refused(
 
 
 @each_way
-def test_a_hub_model_is_refused_while_offline(
+def test_hub_model_is_refused_when_offline(
     project: Project, monkeypatch: pytest.MonkeyPatch, workers: tuple[str, ...]
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -366,7 +366,7 @@ huggingface_hub.get_token = lambda: None
 
 
 @each_way
-def test_a_gated_model_without_a_token_is_refused(
+def test_gated_model_without_token_is_refused(
     project: Project, monkeypatch: pytest.MonkeyPatch, workers: tuple[str, ...]
 ) -> None:
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
@@ -399,7 +399,7 @@ def test_after(model):
 
 
 @each_way
-def test_a_model_that_transformers_cannot_load_ends_the_run_and_keeps_what_was_decided(
+def test_unloadable_model_ends_the_run_and_keeps_verdicts(
     warm_project: Project, copy_of_embedded: Callable[..., Path], workers: tuple[str, ...]
 ) -> None:
     config = json.loads((EMBEDDED_FOLDER / "config.json").read_text(encoding="utf-8"))
@@ -418,7 +418,7 @@ def test_a_model_that_transformers_cannot_load_ends_the_run_and_keeps_what_was_d
         assert warm_project.record()["complete"] is False
 
 
-def test_a_disk_that_fills_up_ends_the_run_and_keeps_what_was_decided(
+def test_failing_journal_ends_the_run_and_keeps_verdicts(
     warm_project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from probes.errors import UserError

@@ -81,7 +81,7 @@ class Taken:
         return Path.touch, (self.marker,)
 
 
-def test_no_code_of_a_folder_is_run_whatever_names_it(folder: Path, tmp_path: Path) -> None:
+def test_code_of_a_folder_is_never_run(folder: Path, tmp_path: Path) -> None:
     marker = tmp_path / "taken"
     own = f"open({str(marker)!r}, 'w').close()\nclass Own: pass\n"
     for name in ("own.py", "setup.py", "conftest.py", "modeling_llama.py", "tokenization_llama.py"):
@@ -142,7 +142,7 @@ ABSURD: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("what", ABSURD)
-def test_absurd_sizes_are_refused_before_memory_is_taken(folder: Path, what: str) -> None:
+def test_absurd_size_is_refused_before_allocation(folder: Path, what: str) -> None:
     values, words = ABSURD[what]
     change(folder, "config.json", **values)
     assert words in loaded(folder)
@@ -171,7 +171,7 @@ TOKENIZERS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("what", TOKENIZERS)
-def test_a_hostile_tokenizer_is_refused_in_one_line(folder: Path, what: str) -> None:
+def test_hostile_tokenizer_is_refused(folder: Path, what: str) -> None:
     values, words = TOKENIZERS[what]
     change(folder, "tokenizer.json", **values)
     line = loaded(folder)
@@ -179,14 +179,12 @@ def test_a_hostile_tokenizer_is_refused_in_one_line(folder: Path, what: str) -> 
     assert not line.startswith("encoded ")
 
 
-def test_a_tokenizer_class_that_is_no_class_is_refused_in_one_line(folder: Path) -> None:
+def test_invalid_tokenizer_class_is_refused(folder: Path) -> None:
     change(folder, "tokenizer_config.json", tokenizer_class=7)
     assert "cannot load its tokenizer: AttributeError: " in loaded(folder)
 
 
-def test_links_are_followed_to_files_as_a_hub_cache_has_them_and_to_nothing_else(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_links_are_followed_to_files_only(folder: Path, tmp_path: Path) -> None:
     blobs = tmp_path / "blobs"
     blobs.mkdir()
     for number, file in enumerate(sorted(folder.iterdir())):
