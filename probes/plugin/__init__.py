@@ -5,29 +5,17 @@ Nothing here imports torch before a claim is about to run.
 
 from __future__ import annotations
 
-import os
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from probes._util import progress
-from probes.plugin import collection, devices, execution, options, startup, terminal, workers
-from probes.plugin.controller import Controller
+from probes.plugin import collection, execution, options, startup, terminal
 from probes.plugin.fixtures import evidence, model, rates, seed
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
 __all__ = ["evidence", "model", "rates", "seed"]
-
-_MARKERS = (
-    "claim(id, title=..., needs=..., section=...): this test decides the claim; "
-    "all but the id only for a claim of your own",
-    "needs(name, ...): what the target must have for this test, beyond the claim's needs",
-    "gpu: the claim is decided on a target that needs a CUDA device",
-    "throughput: this test measures how fast the target is, once a target",
-)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,16 +33,8 @@ def pytest_load_initial_conftests(
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the markers, and choose the targets."""
-    for line in _MARKERS:
-        config.addinivalue_line("markers", line)
-    if (device := workers.assigned_device(config)) is not None:
-        os.environ[devices.VISIBLE] = device
-    config.add_cleanup(progress.watch(partial(terminal.show_step, config)))
-    with options.usage_errors():
-        startup.choose_session(config)
-        if not workers.is_worker(config):
-            config.pluginmanager.register(Controller(config), Controller.NAME)
+    """Choose the targets, and register the controller."""
+    startup.configure(config)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -12,6 +12,14 @@ from probes.schema.claim import NEEDS, Claim, catalogue, check_need
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+HELP = (
+    "claim(id, title=..., needs=..., section=...): this test decides the claim; "
+    "all but the id only for a claim of your own",
+    "needs(name, ...): what the target must have for this test, beyond the claim's needs",
+    "gpu: the claim is decided on a target that needs a CUDA device",
+    "throughput: this test measures how fast the target is, once a target",
+)
+
 
 def read_claim(args: Sequence[Any], fields: Mapping[str, Any]) -> Claim:
     """Return the claim that `claim(id)` names, or that `claim(id, title=...)` states.

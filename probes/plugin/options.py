@@ -7,7 +7,7 @@ import re
 import traceback
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -27,8 +27,6 @@ DEFAULT_SEED = 20231010
 JOB_SUMMARY = "GITHUB_STEP_SUMMARY"
 """The environment variable by which a job on GitHub names the file of its summary."""
 
-# Help texts: what it takes, what it does, then the default in brackets. Loading options apply to
-# every target of the run.
 _LOADING_OPTIONS = {
     "quantization": "none or nf4: how the linear layers' weights are stored [the target's own]",
     "dtype": "auto, float32, float16 or bfloat16; under nf4 the one computed in [the target's own]",
@@ -36,87 +34,50 @@ _LOADING_OPTIONS = {
     "revision": "commit, branch or tag of a hub model [the target's own, else the main branch]",
     "attention": "auto, eager, sdpa or another of transformers' names [the target's own]",
 }
-_FILES = ("words", "questions")
+_FILE_OPTIONS = {
+    "words": "TOML file with lists of words in groups, for the claims about meaning "
+    "[the target's own, else English and Japanese ones]",
+    "questions": "TOML file with questions and answers, for the claims about knowledge "
+    "[the target's own, else 66 in English]",
+}
 
 
 def add_options(parser: pytest.Parser) -> None:
-    """Add the options."""
+    """Add the options.
+
+    A help text says what an option takes and does, then the default in brackets.
+    """
     group = parser.getgroup("probes", "claims about language models")
-    group.addoption(
-        "--target",
-        action="append",
-        metavar="NAME|FOLDER|HUB-ID",
-        help=f"what to decide claims on; repeatable [{DEFAULT_TARGET}]",
-    )
-    group.addoption(
-        "--targets-file",
-        type=Path,
-        metavar="FILE",
-        help="TOML file with [targets.NAME] tables of your own "
-        "[the project's pyproject.toml, under tool.probes]",
-    )
+
+    def add(name: str, metavar: str, text: str, **more: Any) -> None:
+        group.addoption(f"--{name}", metavar=metavar, help=text, **more)
+
+    text = f"what to decide claims on; repeatable [{DEFAULT_TARGET}]"
+    add("target", "NAME|FOLDER|HUB-ID", text, action="append")
+    text = "TOML file with [targets.NAME] tables of your own "
+    text += "[the project's pyproject.toml, under tool.probes]"
+    add("targets-file", "FILE", text, type=Path)
     for name, text in _LOADING_OPTIONS.items():
-        group.addoption(f"--{name}", metavar=name.upper(), help=text)
-    group.addoption(
-        "--words",
-        metavar="FILE",
-        help="TOML file with lists of words in groups, for the claims about meaning "
-        "[the target's own, else English and Japanese ones]",
-    )
-    group.addoption(
-        "--questions",
-        metavar="FILE",
-        help="TOML file with questions and answers, for the claims about knowledge "
-        "[the target's own, else 66 in English]",
-    )
-    group.addoption(
-        "--claim",
-        action="append",
-        metavar="ID",
-        help="decide this claim alone; repeatable [all]",
-    )
-    group.addoption(
-        "--seed",
-        type=int,
-        default=DEFAULT_SEED,
-        metavar="N",
-        help=f"seed of everything that is drawn; claims must hold under any [{DEFAULT_SEED}]",
-    )
-    group.addoption(
-        "--report-dir",
-        type=Path,
-        metavar="FOLDER",
-        help=f"where records and reports are written [{REPORT_DIR}, in the project's folder]",
-    )
+        add(name, name.upper(), text)
+    for name, text in _FILE_OPTIONS.items():
+        add(name, "FILE", text)
+    add("claim", "ID", "decide this claim alone; repeatable [all]", action="append")
+    text = f"seed of everything that is drawn; claims must hold under any [{DEFAULT_SEED}]"
+    add("seed", "N", text, type=int, default=DEFAULT_SEED)
+    text = f"where records and reports are written [{REPORT_DIR}, in the project's folder]"
+    add("report-dir", "FOLDER", text, type=Path)
     group.addoption("--no-report", action="store_true", help="write no record and no report")
-    group.addoption(
-        "--summary",
-        type=Path,
-        metavar="FILE",
-        help=f"write a summary in Markdown there [none; a job's own, if {JOB_SUMMARY} names it]",
-    )
-    group.addoption(
-        "--baseline",
-        action="append",
-        type=Path,
-        metavar="RECORD",
-        help="compare the run with this one on the same target: a record.json or a folder of runs, "
-        "whose latest is taken; repeatable, one a target [none]",
-    )
-    group.addoption(
-        "--fail-on",
-        metavar="OUTCOMES",
-        help="what counts as a change from the baseline and ends with exit 1, with commas: "
-        "newly-failing, changed, drifted, fixed, added, removed, not-comparable; or any, none "
-        "[any]",
-    )
-    group.addoption(
-        "--recorded-outputs",
-        type=Path,
-        metavar="FOLDER",
-        help="where recorded outputs of your own targets are "
-        f"[{RECORDED_OUTPUTS}, in the project's folder]",
-    )
+    text = f"write a summary in Markdown there [none; a job's own, if {JOB_SUMMARY} names it]"
+    add("summary", "FILE", text, type=Path)
+    text = "compare the run with this one on the same target: a record.json or a folder of runs, "
+    text += "whose latest is taken; repeatable, one a target [none]"
+    add("baseline", "RECORD", text, action="append", type=Path)
+    text = "what counts as a change from the baseline and ends with exit 1, with commas: "
+    text += "newly-failing, changed, drifted, fixed, added, removed, not-comparable; or any, none "
+    add("fail-on", "OUTCOMES", f"{text}[any]")
+    text = "where recorded outputs of your own targets are "
+    text += f"[{RECORDED_OUTPUTS}, in the project's folder]"
+    add("recorded-outputs", "FOLDER", text, type=Path)
 
 
 # --- values --------------------------------------------------------------------------------------
@@ -124,7 +85,7 @@ def add_options(parser: pytest.Parser) -> None:
 
 def overrides(config: pytest.Config) -> dict[str, str | None]:
     """Return the options that change how every target is loaded or asked."""
-    return {name: getattr(config.option, name) for name in [*_LOADING_OPTIONS, *_FILES]}
+    return {name: getattr(config.option, name) for name in [*_LOADING_OPTIONS, *_FILE_OPTIONS]}
 
 
 def selects_gpu(config: pytest.Config) -> bool:

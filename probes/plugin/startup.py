@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from probes._util import progress
 from probes._util.files import check_output
 from probes.errors import UserError
-from probes.plugin import devices, options, workers
+from probes.plugin import devices, markers, options, terminal, workers
 from probes.plugin.collection import drop_left_out, name_of, state_of
+from probes.plugin.controller import Controller
 from probes.plugin.run import Expected
 from probes.plugin.session import SESSION, choose_targets, session_of
 from probes.results.journal import check_writable
@@ -19,12 +22,20 @@ if TYPE_CHECKING:
     import pytest
 
 
-def choose_session(config: pytest.Config) -> None:
-    """Find out which targets the command line means.
+def configure(config: pytest.Config) -> None:
+    """Register the markers, choose the targets, and register the controller."""
+    for line in markers.HELP:
+        config.addinivalue_line("markers", line)
+    if (device := workers.assigned_device(config)) is not None:
+        os.environ[devices.VISIBLE] = device
+    config.add_cleanup(progress.watch(partial(terminal.show_step, config)))
+    with options.usage_errors():
+        _choose_targets(config)
+        if not workers.is_worker(config):
+            config.pluginmanager.register(Controller(config), Controller.NAME)
 
-    Raises:
-        UserError: An option is wrong.
-    """
+
+def _choose_targets(config: pytest.Config) -> None:
     option = config.option
     for claim_id in option.claim or []:
         if not claim_id.strip():
