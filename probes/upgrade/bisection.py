@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import typer
@@ -72,6 +72,8 @@ class Bisection:
         package: The name of the package.
         pins: The versions of other packages.
         python: The version of Python.
+        findings: The answers so far, by release.
+        runs: The folders of the records so far, by release.
     """
 
     plan: Plan
@@ -79,11 +81,8 @@ class Bisection:
     package: str
     pins: tuple[Pin, ...]
     python: str
-
-    def __post_init__(self) -> None:
-        """Begin without findings."""
-        self.findings: dict[str, Finding] = {}
-        self.runs: dict[str, str | None] = {}
+    findings: dict[str, Finding] = field(default_factory=dict)
+    runs: dict[str, str | None] = field(default_factory=dict)
 
     def run(self, releases: Sequence[str], more: int) -> bool:
         """Search and print; return whether two neighbours were found and nothing contradicts them.
@@ -93,7 +92,7 @@ class Bisection:
             more: How many releases to judge besides.
 
         Raises:
-            UserError: An end cannot be judged, or both ends are alike.
+            UserError: An end cannot be judged, or both have the same answer.
         """
         good, bad = releases[0], releases[-1]
         typer.echo(
@@ -162,14 +161,19 @@ class Bisection:
                 f"between them could not be judged: {', '.join(answer.skipped)}."
             )
         judged = sum(side is not Side.SKIPPED for side in answer.judged.values())
-        last = f"{judged} of the {count} releases from end to end were judged, and they show one "
-        last += "change alone" + ("." if judged == count else "; of the others nothing is known.")
+        rest = "." if judged == count else "; of the others nothing is known."
+        last = (
+            f"{judged} of the {count} releases from end to end were judged, and they show one "
+            f"change alone{rest}"
+        )
         if answer.contradictions:
-            pairs = [f"{one} is bad, and {other} beyond it good"
-                     for one, other in answer.contradictions]  # fmt: skip
-            last = f"Not the only change: {'; '.join(pairs)}. The one named is the one that this "
-            last += "search met" + (
-                "." if len(answer.judged) == count else "; --check-all finds all."
+            rest = "." if len(answer.judged) == count else "; --check-all finds all."
+            others = [
+                f"{one} is bad, and {two} beyond it good" for one, two in answer.contradictions
+            ]
+            last = (
+                f"Not the only change: {'; '.join(others)}. The one named is the one that this "
+                f"search met{rest}"
             )
         return [
             change,

@@ -49,8 +49,8 @@ class Expectation(Stored):
             raise ValueError(f"{text!r} names no versions: write such as '<4.47'") from None
         return text
 
-    def applies_to(self, record: Record) -> bool:
-        """Return whether a run has these versions, this target and this device."""
+    def applies_to(self, claim: str, record: Record) -> bool:
+        """Return whether it is about a claim and a run with its versions, target and device."""
         version = record.environment.packages.get(self.package, "")
         try:
             within = SpecifierSet(self.versions).contains(version, prereleases=True)
@@ -58,6 +58,7 @@ class Expectation(Stored):
             return False
         return (
             within
+            and claim in self.claims
             and self.target in (None, record.target.name)
             and record.target.device.startswith(self.device or "")
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING
 
 from probes.errors import UserError
@@ -23,15 +22,8 @@ BAD = (Verdict.FAILS, Verdict.ERROR, None)
 """Verdicts that are red unless they are expected; None is undecided."""
 
 
-class Surprise(str, Enum):
-    """Why an entry is red; the value is its key in the texts."""
-
-    UNEXPECTED = "unexpected"
-    """The claim fails, or ended without a verdict, and no verdict is expected."""
-    NOT_AS_EXPECTED = "not_as_expected"
-    """Another verdict is expected for these versions."""
-    UNEXPECTED_FLIP = "unexpected_flip"
-    """The verdict differs from the column before, and none is expected of either."""
+RED_MARKS = {"unexpected", "not_as_expected", "unexpected_flip"}
+"""Marks of entries that are red."""
 
 
 @dataclass(frozen=True)
@@ -39,19 +31,19 @@ class Entry:
     """One claim in one column."""
 
     claim: ClaimRecord
-    flipped: bool = False
-    """Whether the verdict differs from that of the last column before that decided the claim."""
-    expectation: Expectation | None = None
-    surprise: Surprise | None = None
-    """Why it is red; None if it is not."""
+    expectation: Expectation | None
+    marks: tuple[str, ...]
+    """What to say besides the verdict, as keys of the texts `matrix.mark`."""
 
     @property
-    def marks(self) -> tuple[str, ...]:
-        """What to say besides the verdict, as keys of the texts."""
-        expected = "expected" if self.expectation else ""
-        marks = [self.surprise.value if self.surprise else expected]
-        marks += ["flip"] if self.flipped and self.surprise is not Surprise.UNEXPECTED_FLIP else []
-        return tuple(filter(None, marks))
+    def is_red(self) -> bool:
+        """Whether it is unexpected."""
+        return bool(RED_MARKS & {*self.marks})
+
+    @property
+    def is_flip(self) -> bool:
+        """Whether the verdict differs from that of the last column before that decided it."""
+        return bool({"flip", "unexpected_flip"} & {*self.marks})
 
 
 @dataclass(frozen=True)
@@ -105,19 +97,19 @@ class Table:
         return [row for row in self.rows if row.is_notable]
 
     @property
-    def surprises(self) -> int:
+    def unexpected(self) -> int:
         """The number of unexpected entries."""
-        return sum(bool(entry and entry.surprise) for row in self.rows for entry in row.entries)
+        return sum(bool(entry and entry.is_red) for row in self.rows for entry in row.entries)
 
     @property
     def flips(self) -> int:
         """The number of verdicts that differ from the column before."""
-        return sum(bool(entry and entry.flipped) for row in self.rows for entry in row.entries)
+        return sum(bool(entry and entry.is_flip) for row in self.rows for entry in row.entries)
 
     @property
     def is_green(self) -> bool:
         """Whether all columns ran and nothing is unexpected."""
-        return not self.surprises and not self.failed
+        return not self.unexpected and not self.failed
 
     @property
     def expectations(self) -> dict[Expectation, list[str]]:
@@ -168,38 +160,32 @@ def _read_record(run: Path) -> Record | None:
 
 
 def _build_entries(
-    claim: str, columns: Sequence[Column], expectations: Sequence[Expectation]
+    claim_id: str, columns: Sequence[Column], expectations: Sequence[Expectation]
 ) -> tuple[Entry | None, ...]:
     """Compare a claim in each column with the last column before that decided it."""
     entries: list[Entry | None] = []
     before: Entry | None = None
     for column in columns:
-        entry = _build_entry(claim, column.record, before, expectations)
+        entry = None
+        claim = find_claim(column.record, claim_id) if column.record else None
+        if claim is not None and column.record is not None:
+            applying = (each for each in expectations if each.applies_to(claim_id, column.record))
+            expectation = next(applying, None)
+            entry = Entry(claim, expectation, _choose_marks(claim.verdict, expectation, before))
+            before = before if claim.verdict is None else entry
         entries.append(entry)
-        if entry and entry.claim.verdict is not None:
-            before = entry
     return tuple(entries)
 
 
-def _build_entry(
-    claim_id: str,
-    record: Record | None,
-    before: Entry | None,
-    expectations: Sequence[Expectation],
-) -> Entry | None:
-    claim = find_claim(record, claim_id) if record else None
-    if record is None or claim is None:
-        return None
-    expectation = next(
-        (each for each in expectations if claim_id in each.claims and each.applies_to(record)), None
-    )
-    flipped = before is not None and claim.verdict not in (None, before.claim.verdict)
-    surprise = None
+def _choose_marks(
+    verdict: Verdict | None, expectation: Expectation | None, before: Entry | None
+) -> tuple[str, ...]:
+    is_flip = before is not None and verdict not in (None, before.claim.verdict)
+    flip = ("flip",) if is_flip else ()
     if expectation is not None:
-        if claim.verdict is not expectation.verdict:
-            surprise = Surprise.NOT_AS_EXPECTED
-    elif claim.verdict in BAD:
-        surprise = Surprise.UNEXPECTED
-    elif flipped and before is not None and before.expectation is None:
-        surprise = Surprise.UNEXPECTED_FLIP
-    return Entry(claim, flipped, expectation, surprise)
+        return ("expected" if verdict is expectation.verdict else "not_as_expected", *flip)
+    if verdict in BAD:
+        return ("unexpected", *flip)
+    if is_flip and before is not None and before.expectation is None:
+        return ("unexpected_flip",)
+    return flip

@@ -59,8 +59,8 @@ def format_headline(tables: Sequence[Table]) -> str:
 def count_results(tables: Sequence[Table]) -> list[tuple[str, int]]:
     """Return the keys of the sentences on a matrix, the most important first, with numbers."""
     failed = ("failed", sum(len(table.failed) for table in tables))
-    surprises = ("surprises", sum(table.surprises for table in tables))
-    bad = [(key, number) for key, number in (failed, surprises) if number]
+    unexpected = ("unexpected", sum(table.unexpected for table in tables))
+    bad = [(key, number) for key, number in (failed, unexpected) if number]
     return [*(bad or [("green", 0)]), ("flips", sum(table.flips for table in tables))]
 
 
@@ -93,7 +93,7 @@ def format_end(column: Column, language: str = "en") -> str:
 
 
 def list_reasons(table: Table) -> list[str]:
-    """Return why columns did not run and claims do not hold; columns share a line if alike."""
+    """Return why columns did not run, then why claims do not hold, one line a reason."""
     lines = [
         f"{column.label}: {format_end(column)}: {column.attempt.reason}" for column in table.failed
     ]
@@ -135,7 +135,11 @@ def render_text(
     with console.capture() as capture:
         for table in tables:
             console.print(_build_grid(table, whole))
-            costs = [f"{column.label}: {format_cost(column)}" for column in table.columns]
+            costs = [
+                f"{column.label}: {cost}"
+                for column in table.columns
+                if (cost := format_cost(column))
+            ]
             for line in filter(None, [format_same(table), *list_reasons(table), *costs]):
                 console.print(Text(make_visible(line)), soft_wrap=True)
             console.print()
@@ -158,7 +162,7 @@ def _build_grid(table: Table, whole: bool) -> Grid:
 def _choose_style(entry: Entry | None) -> str:
     if entry is None:
         return "dim"
-    if entry.surprise is not None:
+    if entry.is_red:
         return "bold red"
     if entry.claim.verdict in BAD:
         return "yellow"

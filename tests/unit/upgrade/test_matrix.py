@@ -191,7 +191,8 @@ def test_expectation_applies_to_its_versions_target_and_device(
     version: str, fields: dict[str, str], applies: bool
 ) -> None:
     run = make_record(version, {"default-length": FAILS})
-    assert expect(**fields).applies_to(run) is applies
+    assert expect(**fields).applies_to("default-length", run) is applies
+    assert not expect(**fields).applies_to("pad-token", run)
 
 
 def test_expected_file_without_versions_is_refused(tmp_path: Path) -> None:
@@ -240,7 +241,7 @@ def test_unexpected_pass_is_as_red_as_a_failure(build: Build) -> None:
         "pad-token": ["fails, unexpected", "holds, unexpected flip"],
     }
     assert not table.is_green
-    assert table.surprises == 3
+    assert table.unexpected == 3
 
 
 def test_column_that_did_not_run_is_skipped_in_comparisons(build: Build) -> None:
