@@ -86,3 +86,24 @@ def test_readme_example_holds(warm_project: Project) -> None:
     (warm_project.folder / "test_mine.py").write_text(example, encoding="utf-8")
     assert warm_project.run().ret == 0
     assert warm_project.claims()["knows-tokyo"]["verdict"] == "holds"
+
+
+def test_claim_is_not_applicable_without_a_capability(warm_project: Project) -> None:
+    warm_project.test_file(
+        """
+messages = [{"role": "user", "content": "Hello"}]
+
+@pytest.mark.claim("declared", title="It answers.", needs=("model", "chat"))
+def test_answers(model):
+    assert model.chat(messages).text
+
+@pytest.mark.claim("undeclared", title="It answers, too.")
+def test_answers_too(model):
+    assert model.chat(messages).text
+"""
+    )
+    warm_project.run()
+    for claim in ("declared", "undeclared"):
+        record = warm_project.claims()[claim]
+        assert record["verdict"] == "not applicable"
+        assert record["reason"] == "its tokenizer has no chat template"
