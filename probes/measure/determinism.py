@@ -23,8 +23,7 @@ from probes.stats.rounding import largest_change, logit_tolerance
 from probes.targets.capabilities import TWIN_LIMIT
 
 if TYPE_CHECKING:
-    from probes.engines.base import Generation, Prompt
-    from probes.engines.base import LogitsEngine as Model
+    from probes.engines.base import Generation, LogitsEngine, Prompt
     from probes.engines.transformers.engine import TransformersEngine
 
 ROWS = (1, 4, 5, 8, 32, 1536)
@@ -95,7 +94,7 @@ class Variation:
 
 
 def compare_texts(
-    model: Model,
+    model: LogitsEngine,
     name: str,
     baseline: Sequence[Generation],
     varied: Sequence[Generation],
@@ -139,7 +138,7 @@ def count_common_start(one: Sequence[int], other: Sequence[int]) -> int:
 
 
 def repeat_batch(
-    model: Model, prompts: Sequence[Prompt], length: int, runs: int
+    model: LogitsEngine, prompts: Sequence[Prompt], length: int, runs: int
 ) -> list[Variation]:
     """Make the same batch several times: nothing may change at all."""
     again = partial(_generate, model, prompts, length)
@@ -147,7 +146,7 @@ def repeat_batch(
 
 
 def vary_to_batches_of_one(
-    model: Model, prompts: Sequence[Prompt], length: int
+    model: LogitsEngine, prompts: Sequence[Prompt], length: int
 ) -> Iterator[Variation]:
     """Continue each prompt in a batch of its own, without padding."""
 
@@ -158,7 +157,7 @@ def vary_to_batches_of_one(
 
 
 def vary_to_larger_batch(
-    model: Model, prompts: Sequence[Prompt], length: int
+    model: LogitsEngine, prompts: Sequence[Prompt], length: int
 ) -> Iterator[Variation]:
     """Continue every prompt twice in one batch with a longer one, which adds padding."""
     longer = max((model.encode_prompt(prompt) for prompt in prompts), key=len) * 2
@@ -256,7 +255,7 @@ VARIATIONS: dict[str, Callable[[Any, Sequence[Prompt], int], Iterator[Variation]
 
 @once_per_session
 def _vary(
-    model: Model,
+    model: LogitsEngine,
     name: str,
     prompts: Sequence[Prompt],
     length: int,
@@ -269,7 +268,7 @@ def _vary(
 
 
 def _generate(
-    model: Model, prompts: Sequence[Prompt], length: int, **arguments: Any
+    model: LogitsEngine, prompts: Sequence[Prompt], length: int, **arguments: Any
 ) -> list[Generation]:
     return model.generate_batch(
         prompts,
@@ -349,7 +348,9 @@ class RowCount:
 
 
 @torch.inference_mode()
-def compare_row_counts(model: Model, token: int, counts: Sequence[int] = ROWS) -> list[RowCount]:
+def compare_row_counts(
+    model: LogitsEngine, token: int, counts: Sequence[int] = ROWS
+) -> list[RowCount]:
     """Compute the logits after one token, the same in every row, at several numbers of rows.
 
     >>> from probes import load

@@ -16,8 +16,7 @@ from probes.schema.evidence.distributions import Candidate, Distribution, Token,
 from probes.stats.sampling_reference import log_probabilities
 
 if TYPE_CHECKING:
-    from probes.engines.base import LogitsEngine as Model
-    from probes.engines.base import Prompt
+    from probes.engines.base import LogitsEngine, Prompt
     from probes.schema.sampling import Sampling
 
 LISTED = 200
@@ -30,7 +29,7 @@ TAIL = 500
 """Most logits kept of the others, at equal steps of their rank."""
 
 
-def most_likely(model: Model, prompt: Prompt, count: int = 10) -> list[Candidate]:
+def most_likely(model: LogitsEngine, prompt: Prompt, count: int = 10) -> list[Candidate]:
     """Return the most likely next tokens after a prompt, in order.
 
     >>> from probes import load
@@ -45,7 +44,9 @@ def most_likely(model: Model, prompt: Prompt, count: int = 10) -> list[Candidate
     ]
 
 
-def measure_distribution(model: Model, prompt: str, answer: str | None = None) -> Distribution:
+def measure_distribution(
+    model: LogitsEngine, prompt: str, answer: str | None = None
+) -> Distribution:
     """Measure the next-token distribution after a prompt.
 
     Args:
@@ -77,7 +78,7 @@ def measure_distribution(model: Model, prompt: str, answer: str | None = None) -
     )
 
 
-def largest_error(model: Model, kept: Distribution, sampling: Sampling) -> float:
+def largest_error(model: LogitsEngine, kept: Distribution, sampling: Sampling) -> float:
     """Return the largest error of a listed token's probability, computed from what is kept."""
     ids = [token.id for token in kept.top]
     exact = log_probabilities(model.logits(kept.prompt)[-1], sampling)[ids].exp()
@@ -85,7 +86,7 @@ def largest_error(model: Model, kept: Distribution, sampling: Sampling) -> float
     return float((exact - again).abs().max())
 
 
-def _first_token(model: Model, prompt: str, answer: str) -> int:
+def _first_token(model: LogitsEngine, prompt: str, answer: str) -> int:
     """Return the first token of the answer where it follows the prompt.
 
     A piece may span the end of the prompt: then it is the first token of the answer alone.

@@ -16,7 +16,7 @@ from probes.errors import NotFiniteError, UndecidableError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from probes.engines.transformers.engine import TransformersEngine as Model
+    from probes.engines.transformers.engine import TransformersEngine
 
 Vectors = npt.NDArray[np.float32]
 
@@ -43,7 +43,7 @@ def mistral_7b_shape() -> tuple[int, int]:
 
 
 @torch.inference_mode()
-def look_up(model: Model, ids: Sequence[int]) -> torch.Tensor:
+def look_up(model: TransformersEngine, ids: Sequence[int]) -> torch.Tensor:
     """Return what the embedding layer gives for token ids: (ids, hidden size), in its dtype.
 
     >>> from probes import load
@@ -100,7 +100,7 @@ def describe_storage(weight: torch.Tensor) -> Storage:
 # --- the vectors of words ------------------------------------------------------------------------
 
 
-def word_ids(model: Model, word: str) -> list[int]:
+def word_ids(model: TransformersEngine, word: str) -> list[int]:
     """Return a word's token ids without special tokens.
 
     Raises:
@@ -117,7 +117,7 @@ def word_ids(model: Model, word: str) -> list[int]:
     return ids
 
 
-def word_vectors(model: Model, words: Sequence[str]) -> Vectors:
+def word_vectors(model: TransformersEngine, words: Sequence[str]) -> Vectors:
     """Return the vector of each word: the mean of its pieces' rows in the input embedding.
 
     Returns:
@@ -135,25 +135,27 @@ def word_vectors(model: Model, words: Sequence[str]) -> Vectors:
     return _check_finite(_average_rows(model.embedding(), _known_ids(model, words)), words)
 
 
-def head_vectors(model: Model, words: Sequence[str]) -> Vectors:
+def head_vectors(model: TransformersEngine, words: Sequence[str]) -> Vectors:
     """Return the same from the output head's rows, which hidden states are compared with."""
     weight = model.network.get_output_embeddings().weight.detach()
     return _check_finite(_average_rows(weight, _known_ids(model, words)), words)
 
 
-def is_tied(model: Model) -> bool:
+def is_tied(model: TransformersEngine) -> bool:
     """Return whether the output head's rows are those of the input embedding."""
     head: torch.Tensor = model.network.get_output_embeddings().weight
     return head.data_ptr() == model.embedding().data_ptr()
 
 
-def middle_layer(model: Model) -> int:
+def middle_layer(model: TransformersEngine) -> int:
     """Return the number of the middle layer, from 1; 0 is the embedding."""
     return max(1, int(model.config.get_text_config().num_hidden_layers) // 2)
 
 
 @torch.inference_mode()
-def hidden_vectors(model: Model, words: Sequence[str], layer: int | None = None) -> Vectors:
+def hidden_vectors(
+    model: TransformersEngine, words: Sequence[str], layer: int | None = None
+) -> Vectors:
     """Return the vector of each word in context: the mean of its pieces' hidden states.
 
     Each word follows the beginning-of-sequence token, if there is one: otherwise the first position
@@ -190,7 +192,7 @@ def hidden_vectors(model: Model, words: Sequence[str], layer: int | None = None)
     return _check_finite(torch.stack(means).numpy(), words)
 
 
-def find_shared_pieces(model: Model, words: Sequence[str]) -> npt.NDArray[np.bool_]:
+def find_shared_pieces(model: TransformersEngine, words: Sequence[str]) -> npt.NDArray[np.bool_]:
     """Return for every two words whether they share a piece that not all words have.
 
     >>> from probes import load
@@ -202,7 +204,7 @@ def find_shared_pieces(model: Model, words: Sequence[str]) -> npt.NDArray[np.boo
     return np.array([[bool((one & two) - common) for two in pieces] for one in pieces])
 
 
-def _known_ids(model: Model, words: Sequence[str]) -> list[list[int]]:
+def _known_ids(model: TransformersEngine, words: Sequence[str]) -> list[list[int]]:
     return [model.check_ids(word_ids(model, word)) for word in words]
 
 

@@ -11,7 +11,7 @@ from probes.measure.greedy import step_logits
 
 if TYPE_CHECKING:
     from probes.engines.base import Generation, Prompt
-    from probes.engines.transformers.engine import TransformersEngine as Model
+    from probes.engines.transformers.engine import TransformersEngine
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class DefaultGeneration:
         return len(self.generation.ids[0])
 
 
-def generate_by_default(model: Model, prompt: Prompt) -> DefaultGeneration:
+def generate_by_default(model: TransformersEngine, prompt: Prompt) -> DefaultGeneration:
     """Call `generate()` with a prompt and nothing else, and take the argmax of each step's logits.
 
     The logits are those it chose from: another pass rounds differently, and may flip near-ties.
@@ -52,7 +52,7 @@ def generate_by_default(model: Model, prompt: Prompt) -> DefaultGeneration:
     )
 
 
-def padding_ids(model: Model) -> tuple[int | None, int | None]:
+def padding_ids(model: TransformersEngine) -> tuple[int | None, int | None]:
     """Return the ids of the pad and the first end-of-sequence token that `generate` is set to use.
 
     Raises:
@@ -67,7 +67,7 @@ def padding_ids(model: Model) -> tuple[int | None, int | None]:
     return pad, model.check_ids(ends, "end id")[0] if ends else None
 
 
-def pad_after_end(model: Model, prompt: Prompt) -> list[int]:
+def pad_after_end(model: TransformersEngine, prompt: Prompt) -> list[int]:
     """Return the ids that fill a row which ended before the others of its batch.
 
     The first of two rows must end at once and may not end again; the second continues for three

@@ -17,12 +17,13 @@ from probes.stats.sampling_reference import log_probabilities
 from probes.stats.text_probability import path_log_probability
 
 if TYPE_CHECKING:
-    from probes.engines.base import Generation, Prompt
-    from probes.engines.base import LogitsEngine as Model
+    from probes.engines.base import Generation, LogitsEngine, Prompt
 
 
 @once_per_session
-def generate_greedy(model: Model, prompts: Sequence[Prompt], length: int) -> list[Generation]:
+def generate_greedy(
+    model: LogitsEngine, prompts: Sequence[Prompt], length: int
+) -> list[Generation]:
     """Generate greedy texts with the raw logits of each step in one batch, once a session.
 
     >>> from probes import load
@@ -34,7 +35,7 @@ def generate_greedy(model: Model, prompts: Sequence[Prompt], length: int) -> lis
     )
 
 
-def truncate(generation: Generation, length: int, model: Model) -> Generation:
+def truncate(generation: Generation, length: int, model: LogitsEngine) -> Generation:
     """Truncate a greedy text to what a shorter run gives.
 
     >>> from probes import load
@@ -81,7 +82,7 @@ def probability_of_greedy(generation: Generation, sampling: Sampling) -> float:
     return math.exp(path_log_probability(steps, generation.ids[0]))
 
 
-def log_likelihood(model: Model, prompt: Prompt, ids: Sequence[int]) -> float:
+def log_likelihood(model: LogitsEngine, prompt: Prompt, ids: Sequence[int]) -> float:
     """Return the log-probability of a continuation under the model itself, in nats.
 
     >>> from probes import load
@@ -92,7 +93,7 @@ def log_likelihood(model: Model, prompt: Prompt, ids: Sequence[int]) -> float:
 
 
 @once_per_session
-def search_beams(model: Model, prompt: Prompt, beams: int, length: int) -> BeamSearch:
+def search_beams(model: LogitsEngine, prompt: Prompt, beams: int, length: int) -> BeamSearch:
     """Search for a likely text of exactly `length` tokens, once a session.
 
     >>> from probes import load
@@ -134,7 +135,7 @@ class RecomputedText:
     near_ties: int
 
 
-def recompute_text(model: Model, generation: Generation) -> RecomputedText:
+def recompute_text(model: LogitsEngine, generation: Generation) -> RecomputedText:
     """Compute a greedy text's logits in one pass over prompt and text.
 
     >>> from probes import load
@@ -155,7 +156,7 @@ def recompute_text(model: Model, generation: Generation) -> RecomputedText:
     )
 
 
-def _logits_along(model: Model, prompt: Prompt, ids: Sequence[int]) -> torch.Tensor:
+def _logits_along(model: LogitsEngine, prompt: Prompt, ids: Sequence[int]) -> torch.Tensor:
     """Return the logits that each token of a continuation is chosen from: (ids, vocabulary)."""
     first = model.logits(prompt)[-1:]
     if len(ids) < 2:

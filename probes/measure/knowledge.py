@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from probes.data.questions import Question
-    from probes.engines.base import LogitsEngine as Model
+    from probes.engines.base import LogitsEngine
 
     Floats = npt.NDArray[np.float64]
 
@@ -166,7 +166,7 @@ class IncrementalDecoder:
         model: whose tokenizer decodes.
     """
 
-    model: Model
+    model: LogitsEngine
     _pieces: dict[int, str] = field(default_factory=dict)
     _texts: dict[tuple[int, ...], str] = field(default_factory=lambda: {(): ""})
 
@@ -196,7 +196,7 @@ class IncrementalDecoder:
         return self._pieces[token]
 
 
-def make_match(model: Model, keys: Sequence[Sequence[Form]], length: int = LENGTH) -> Match:
+def make_match(model: LogitsEngine, keys: Sequence[Sequence[Form]], length: int = LENGTH) -> Match:
     """Return a function that decides whether continuations answer their question rightly.
 
     Args:
@@ -214,7 +214,9 @@ def make_match(model: Model, keys: Sequence[Sequence[Form]], length: int = LENGT
     return match
 
 
-def make_step(model: Model, prompts: Sequence[Sequence[int]], settings: Sequence[Sampling]) -> Step:
+def make_step(
+    model: LogitsEngine, prompts: Sequence[Sequence[int]], settings: Sequence[Sampling]
+) -> Step:
     """Return a function that computes the largest next-token logits, as many as top-k can keep."""
     tops = [LIBRARY_TOP_K if s.top_k is None else s.top_k for s in settings]
 
@@ -225,7 +227,7 @@ def make_step(model: Model, prompts: Sequence[Sequence[int]], settings: Sequence
     return step
 
 
-def next_logits(model: Model, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+def next_logits(model: LogitsEngine, rows: Sequence[Sequence[int]]) -> torch.Tensor:
     """Return the next-token logits after each row of ids, in one forward pass.
 
     Returns:
@@ -249,7 +251,7 @@ def top_logits(logits: torch.Tensor, k: int) -> TopLogits:
 
 
 @once_per_session
-def compute_accuracy(model: Model, questions: Sequence[Question]) -> AnswerProbability:
+def compute_accuracy(model: LogitsEngine, questions: Sequence[Question]) -> AnswerProbability:
     """Compute the probability of a right answer over the grid of settings, once a session.
 
     >>> from probes import load
@@ -290,7 +292,7 @@ class SampledAnswers:
 
 @once_per_session
 def sample_answers(
-    model: Model, questions: Sequence[Question], sampling: Sampling, seed: int
+    model: LogitsEngine, questions: Sequence[Question], sampling: Sampling, seed: int
 ) -> SampledAnswers:
     """Sample an answer to every question in one batch and judge it, once a session.
 
@@ -395,7 +397,7 @@ def compare_paired(first: Floats, second: Floats, by: str = "bounds") -> PairedC
 
 
 def compare_settings(
-    model: Model, questions: Sequence[Question], first: Sampling, second: Sampling, seed: int
+    model: LogitsEngine, questions: Sequence[Question], first: Sampling, second: Sampling, seed: int
 ) -> PairedComparison:
     """Test whether the first setting answers better than the second; both are of the grid.
 

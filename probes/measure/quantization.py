@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from probes.engines.base import Prompt
-    from probes.engines.transformers.engine import TransformersEngine as Model
+    from probes.engines.transformers.engine import TransformersEngine
 
 NF4_BLOCK = 64
 """Weights that share one scale, bitsandbytes' default."""
@@ -48,7 +48,7 @@ class LinearLayer:
     expected_bytes: int
 
 
-def list_linear_layers(model: Model) -> list[LinearLayer]:
+def list_linear_layers(model: TransformersEngine) -> list[LinearLayer]:
     """Describe every linear layer of the network, in order.
 
     >>> from probes import load
@@ -84,7 +84,7 @@ class LinearMemory(WeightMemory):
     """`linear_bytes` by arithmetic."""
 
 
-def measure_memory(model: Model) -> LinearMemory:
+def measure_memory(model: TransformersEngine) -> LinearMemory:
     """Measure the bytes of a 4-bit model's weights, and compute them by arithmetic.
 
     >>> from probes import load
@@ -163,7 +163,9 @@ class LayerError:
 
 
 @torch.inference_mode()
-def measure_layer_errors(model: Model, original: Model) -> Iterator[LayerError]:
+def measure_layer_errors(
+    model: TransformersEngine, original: TransformersEngine
+) -> Iterator[LayerError]:
     """Compare every 4-bit layer with the same layer of the unquantized model."""
     for name, layer in model.network.named_modules():
         if getattr(getattr(layer, "weight", None), "quant_state", None) is None:
@@ -239,7 +241,9 @@ class LogitDistance:
     positions: int
 
 
-def measure_logit_distance(one: Model, other: Model, texts: Sequence[str]) -> LogitDistance:
+def measure_logit_distance(
+    one: TransformersEngine, other: TransformersEngine, texts: Sequence[str]
+) -> LogitDistance:
     """Compare two models' logits on the same texts.
 
     >>> from probes import load
@@ -280,7 +284,7 @@ class DeviceMove:
 
 
 @torch.inference_mode()
-def move_to_own_device(model: Model, prompt: Prompt) -> DeviceMove:
+def move_to_own_device(model: TransformersEngine, prompt: Prompt) -> DeviceMove:
     """Move a model to its own device, and compare weights and logits with those before.
 
     >>> from probes import load

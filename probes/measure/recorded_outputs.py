@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from probes.data.published import PublishedText
     from probes.engines.base import Generation, Prompt
-    from probes.engines.transformers.engine import TransformersEngine as Model
+    from probes.engines.transformers.engine import TransformersEngine
 
 TOP = 5
 """How many of a step's largest logits are recorded."""
@@ -50,7 +50,7 @@ def record_text(generation: Generation) -> RecordedText:
 
 
 def compare_text(
-    model: Model, prompt: str, recorded: RecordedText, generation: Generation
+    model: TransformersEngine, prompt: str, recorded: RecordedText, generation: Generation
 ) -> TextComparison:
     """Compare a greedy text, made with `output_logits`, with the recorded one.
 
@@ -88,7 +88,7 @@ def _measure_drift(recorded: RecordedText, logits: torch.Tensor) -> float:
     return max((math.inf if math.isnan(x) else x for x in changes), default=0.0)
 
 
-def measure_noise(model: Model, prompts: Sequence[Prompt], length: int) -> float:
+def measure_noise(model: TransformersEngine, prompts: Sequence[Prompt], length: int) -> float:
     """Measure how far logits move here when nothing that matters changes.
 
     The same greedy texts are made again, alone, in a larger batch, and by another attention
@@ -106,7 +106,9 @@ def measure_noise(model: Model, prompts: Sequence[Prompt], length: int) -> float
     return max(variation.noise for variation in variations)
 
 
-def judge_published_text(model: Model, published: PublishedText, generation: Generation) -> Finding:
+def judge_published_text(
+    model: TransformersEngine, published: PublishedText, generation: Generation
+) -> Finding:
     """Judge a greedy text, made with `output_logits`, by a published one without logits.
 
     Equal words hold: blank lines can get lost in print. Otherwise the first token that differs is
@@ -139,7 +141,9 @@ def judge_published_text(model: Model, published: PublishedText, generation: Gen
 # --- numbers -------------------------------------------------------------------------------------
 
 
-def record_numbers(model: Model, texts: Mapping[str, Generation]) -> dict[str, RecordedNumber]:
+def record_numbers(
+    model: TransformersEngine, texts: Mapping[str, Generation]
+) -> dict[str, RecordedNumber]:
     """Return numbers of a model, each with its tolerance, without a forward pass.
 
     Args:

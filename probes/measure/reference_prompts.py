@@ -19,7 +19,7 @@ from probes.stats.rounding import largest_change, logit_tolerance
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from probes.engines.base import LogitsEngine as Model
+    from probes.engines.base import LogitsEngine
 
 TOP = 24
 """How many of a position's largest logits are kept."""
@@ -58,7 +58,7 @@ def load_reference_prompts() -> dict[str, list[str]]:
     return prompts
 
 
-def measure_logprobs(model: Model, prompts: Sequence[str]) -> ReferenceLogprobs:
+def measure_logprobs(model: LogitsEngine, prompts: Sequence[str]) -> ReferenceLogprobs:
     """Compute the prompts in two ways of batching them, and keep the largest logits.
 
     >>> from probes import load
@@ -80,7 +80,7 @@ def measure_logprobs(model: Model, prompts: Sequence[str]) -> ReferenceLogprobs:
 
 
 def _compute_in_batches(
-    model: Model, ids: Sequence[list[int]], order: Sequence[int]
+    model: LogitsEngine, ids: Sequence[list[int]], order: Sequence[int]
 ) -> list[torch.Tensor]:
     """Compute the prompts' logits in this order, and return them in the prompts' own."""
     logits: dict[int, torch.Tensor] = {}
@@ -92,7 +92,7 @@ def _compute_in_batches(
 
 
 def _keep_largest(
-    model: Model, prompt: str, ids: list[int], logits: torch.Tensor
+    model: LogitsEngine, prompt: str, ids: list[int], logits: torch.Tensor
 ) -> PromptLogprobs:
     top = logits.topk(min(TOP, logits.shape[-1]), dim=-1)
     rest = logits.double().scatter(1, top.indices, -torch.inf).logsumexp(dim=-1)

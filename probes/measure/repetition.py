@@ -13,8 +13,7 @@ from probes.schema.sampling import Sampling
 from probes.stats.repetition import find_repeated_tail, share_of_distinct_ngrams
 
 if TYPE_CHECKING:
-    from probes.engines.base import Generation
-    from probes.engines.base import LogitsEngine as Model
+    from probes.engines.base import Generation, LogitsEngine
 
 
 class Repetition(GreedyRepetition):
@@ -31,7 +30,7 @@ class Repetition(GreedyRepetition):
 
 
 def compare_repetition(
-    model: Model, greedy: Sequence[Generation], *, samples: int, seed: int
+    model: LogitsEngine, greedy: Sequence[Generation], *, samples: int, seed: int
 ) -> Repetition:
     """Compare greedy texts of one length with `samples` unfiltered ones of each prompt."""
     sampled = model.generate_batch(

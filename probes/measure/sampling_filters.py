@@ -17,8 +17,7 @@ from probes.schema.sampling import UNPENALIZED, Sampling
 from probes.stats import sampling_reference as reference
 
 if TYPE_CHECKING:
-    from probes.engines.base import LogitsEngine as Model
-    from probes.engines.base import Prompt
+    from probes.engines.base import LogitsEngine, Prompt
 
 EDGE = 1e-5
 """How near to a filter's edge, in probability, float32 sums cannot tell the sides apart."""
@@ -48,7 +47,7 @@ class ScoredSample:
 
 @once_per_session
 def sample_with_scores(
-    model: Model, prompt: Prompt, length: int, seed: int, **arguments: Any
+    model: LogitsEngine, prompt: Prompt, length: int, seed: int, **arguments: Any
 ) -> ScoredSample:
     """Sample a text through `generate`, once a session.
 
@@ -188,7 +187,7 @@ class Nuclei(NucleusSizes):
         return float(stats.iqr(self.entropies))
 
 
-def measure_nuclei(model: Model, prompts: Sequence[Prompt], length: int, p: float) -> Nuclei:
+def measure_nuclei(model: LogitsEngine, prompts: Sequence[Prompt], length: int, p: float) -> Nuclei:
     """Measure nucleus sizes along greedy texts, from the lowest entropy to the highest.
 
     >>> from probes import load

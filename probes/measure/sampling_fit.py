@@ -24,7 +24,7 @@ from probes.stats.goodness_of_fit import Fit, goodness_of_fit
 
 if TYPE_CHECKING:
     from probes.engines.base import Prompt
-    from probes.engines.transformers.engine import TransformersEngine as Model
+    from probes.engines.transformers.engine import TransformersEngine
     from probes.schema.sampling import Sampling
 
 LOGITS_AT_ONCE = 2**23
@@ -47,7 +47,13 @@ class Draws:
 
 
 def fit_first_tokens(
-    model: Model, prompt: Prompt, sampling: Sampling, *, count: int, seed: int, most_likely: int = 0
+    model: TransformersEngine,
+    prompt: Prompt,
+    sampling: Sampling,
+    *,
+    count: int,
+    seed: int,
+    most_likely: int = 0,
 ) -> Draws:
     """Draw the first token `count` times through `generate`, and test the draws.
 
@@ -78,7 +84,7 @@ def fit_first_tokens(
 
 
 def fit_token_pairs(
-    model: Model, prompt: Prompt, sampling: Sampling, *, count: int, seed: int
+    model: TransformersEngine, prompt: Prompt, sampling: Sampling, *, count: int, seed: int
 ) -> Draws:
     """Draw the first two tokens `count` times, and test the draws against their joint distribution.
 
@@ -117,7 +123,7 @@ def _test(outcomes: torch.Tensor, probabilities: torch.Tensor) -> Draws:
 
 @torch.inference_mode()
 def _draw(
-    model: Model,
+    model: TransformersEngine,
     prompt: Prompt,
     table: torch.Tensor,
     sampling: Sampling,

@@ -15,7 +15,7 @@ from probes.data.tokenizer_texts import SPECIAL_PIECES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from probes.engines.transformers.engine import TransformersEngine as Model
+    from probes.engines.transformers.engine import TransformersEngine
 
 MISTRAL_V1 = Path(str(files("mistral_common") / "data" / "tokenizer.model.v1"))
 """The SentencePiece model of Mistral-7B-v0.1, as the package mistral-common ships it."""
@@ -108,7 +108,7 @@ class Reference:
         return list(self._processor.encode(_NO_PIECE_CROSSES + part)[len(leading) :])
 
 
-def find_reference(model: Model) -> Reference:
+def find_reference(model: TransformersEngine) -> Reference:
     """Return the SentencePiece model that a target's tokenizer was converted from.
 
     That of Mistral-7B-v0.1, if the checkpoint has none.
@@ -121,7 +121,7 @@ def find_reference(model: Model) -> Reference:
 
 
 def find_disagreements(
-    model: Model, reference: Reference, texts: Sequence[str]
+    model: TransformersEngine, reference: Reference, texts: Sequence[str]
 ) -> list[Disagreement]:
     """Return the texts whose ids differ between a target's tokenizer and its reference.
 

@@ -26,8 +26,7 @@ from probes.stats.repetition import find_repeated_tail, share_of_distinct_ngrams
 from probes.stats.text_probability import path_log_probability
 
 if TYPE_CHECKING:
-    from probes.engines.base import Generation, Prompt
-    from probes.engines.base import LogitsEngine as Model
+    from probes.engines.base import Generation, LogitsEngine, Prompt
 
 LENGTH = 30
 """New tokens of a story."""
@@ -87,7 +86,11 @@ class StoryRuns:
 
 
 def run_greedily(
-    model: Model, *, openings: Sequence[Prompt] = STORIES, runs: int = 3, length: int = LENGTH
+    model: LogitsEngine,
+    *,
+    openings: Sequence[Prompt] = STORIES,
+    runs: int = 3,
+    length: int = LENGTH,
 ) -> list[StoryRuns]:
     """Continue several openings greedily, several times.
 
@@ -105,7 +108,7 @@ def run_greedily(
 
 
 def run_by_sampling(
-    model: Model,
+    model: LogitsEngine,
     sampling: Sampling,
     seed: int,
     *,
@@ -152,7 +155,7 @@ Stories = dict[Sampling, list[list[Story]]]
 
 @once_per_session
 def sample_grid(
-    model: Model,
+    model: LogitsEngine,
     seed: int,
     *,
     openings: Sequence[Prompt] = STORIES,

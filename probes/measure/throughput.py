@@ -25,7 +25,7 @@ from probes.stats.roofline import bytes_per_token, kv_cache_bytes, max_tokens_pe
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from probes.engines.transformers.engine import TransformersEngine as Model
+    from probes.engines.transformers.engine import TransformersEngine
 
 T = TypeVar("T")
 
@@ -67,7 +67,7 @@ LARGE = Workload(prompt=512, new=129, samples=32, copied=2**32)
 """For a GPU."""
 
 
-def choose_workload(model: Model) -> Workload:
+def choose_workload(model: TransformersEngine) -> Workload:
     """Return the workload for a model's device."""
     return LARGE if model.device.type == "cuda" else SMALL
 
@@ -94,7 +94,9 @@ def repeat_runs(run: Callable[[], T], repetitions: int, warmups: int) -> list[T]
 # --- measurements --------------------------------------------------------------------------------
 
 
-def measure_copy(model: Model, workload: Workload, repeat: Repeat = repeat_runs) -> Rate:
+def measure_copy(
+    model: TransformersEngine, workload: Workload, repeat: Repeat = repeat_runs
+) -> Rate:
     """Measure the copy bandwidth of the model's device: each byte is read and written.
 
     >>> from probes import load
@@ -111,13 +113,13 @@ def measure_copy(model: Model, workload: Workload, repeat: Repeat = repeat_runs)
 
 
 @once_per_session
-def measure_bandwidth(model: Model, workload: Workload) -> float:
+def measure_bandwidth(model: TransformersEngine, workload: Workload) -> float:
     """Measure the copy bandwidth in bytes a second, once a session."""
     return cast("float", measure_copy(model, workload).per_second)
 
 
 def measure_generation(
-    model: Model,
+    model: TransformersEngine,
     batch: int,
     workload: Workload,
     *,
@@ -181,7 +183,7 @@ def measure_generation(
 
 
 def measure_continuations(
-    model: Model, method: str, workload: Workload, repeat: Repeat = repeat_runs
+    model: TransformersEngine, method: str, workload: Workload, repeat: Repeat = repeat_runs
 ) -> Rate:
     """Measure the samples a second of many continuations of one prompt, at temperature 1.
 
@@ -232,7 +234,7 @@ def measure_continuations(
 # --- bytes and limits ----------------------------------------------------------------------------
 
 
-def count_weight_bytes(model: Model) -> int:
+def count_weight_bytes(model: TransformersEngine) -> int:
     """Return the bytes of the weights that a forward pass reads, scales of quantized ones included.
 
     An embedding that is not also the output head is left out: only a few of its rows are read.
@@ -256,7 +258,7 @@ def _stored_bytes(weight: Any) -> int:
     return size if scales is None else size + int(scales.numel() * scales.element_size())
 
 
-def count_cache_bytes(model: Model) -> int:
+def count_cache_bytes(model: TransformersEngine) -> int:
     """Return the bytes of a model's key-value cache at one position of one sequence.
 
     >>> from probes import load
@@ -270,7 +272,7 @@ def count_cache_bytes(model: Model) -> int:
     return kv_cache_bytes(config.num_hidden_layers, kept, width, model.network.dtype.itemsize)
 
 
-def _read_per_token(model: Model, workload: Workload, batch: int) -> float:
+def _read_per_token(model: TransformersEngine, workload: Workload, batch: int) -> float:
     """Return the bytes read for each new token, with the cache as long as it is on average."""
     window = getattr(model.config.get_text_config(), "sliding_window", None) or float("inf")
     positions = statistics.mean(
@@ -279,7 +281,9 @@ def _read_per_token(model: Model, workload: Workload, batch: int) -> float:
     return bytes_per_token(count_weight_bytes(model), batch, count_cache_bytes(model), positions)
 
 
-def _add_limit(model: Model, workload: Workload, rate: Rate, read: float, tokens: int = 1) -> Rate:
+def _add_limit(
+    model: TransformersEngine, workload: Workload, rate: Rate, read: float, tokens: int = 1
+) -> Rate:
     """Add the limit to a rate; `tokens` is how many make one of its unit."""
     limit = max_tokens_per_second(measure_bandwidth(model, workload), read) / tokens
     share = None if rate.per_second is None else rate.per_second / limit
@@ -300,7 +304,7 @@ def _summarize(count: float, seconds: Sequence[float]) -> dict[str, Any]:
 # --- timing --------------------------------------------------------------------------------------
 
 
-def _now(model: Model) -> float:
+def _now(model: TransformersEngine) -> float:
     """Return seconds, once the device has finished its work."""
     if model.device.type == "cuda":
         torch.cuda.synchronize(model.device)
@@ -309,7 +313,7 @@ def _now(model: Model) -> float:
     return time.perf_counter()
 
 
-def _time(model: Model, run: Callable[[], object]) -> float:
+def _time(model: TransformersEngine, run: Callable[[], object]) -> float:
     start = _now(model)
     run()
     return _now(model) - start
@@ -319,7 +323,7 @@ def _time(model: Model, run: Callable[[], object]) -> float:
 class _Clock(StoppingCriteria):
     """Notes when the first and the last token of a generation exist; never stops it."""
 
-    model: Model
+    model: TransformersEngine
     last: int
     new: int = 0
     times: list[float] = field(default_factory=list)
@@ -333,7 +337,7 @@ class _Clock(StoppingCriteria):
 
 
 def _time_phases(
-    model: Model, prompts: Sequence[Sequence[int]], arguments: dict[str, Any]
+    model: TransformersEngine, prompts: Sequence[Sequence[int]], arguments: dict[str, Any]
 ) -> tuple[float, float]:
     """Return the seconds until the first token of a greedy batch, and from there to the last."""
     clock = _Clock(model, last=arguments["max_new_tokens"])
@@ -345,7 +349,7 @@ def _time_phases(
 
 
 @contextmanager
-def _record_peak_memory(model: Model) -> Iterator[dict[str, Any]]:
+def _record_peak_memory(model: TransformersEngine) -> Iterator[dict[str, Any]]:
     """Record the most memory that torch holds meanwhile; None where that is unknown."""
     found: dict[str, Any] = {"peak_bytes": None}
     on_cuda = model.device.type == "cuda"
@@ -360,7 +364,7 @@ def _record_peak_memory(model: Model) -> Iterator[dict[str, Any]]:
 # --- arguments of generate -----------------------------------------------------------------------
 
 
-def _make_prompt(model: Model, workload: Workload) -> list[int]:
+def _make_prompt(model: TransformersEngine, workload: Workload) -> list[int]:
     """Return a prompt of the workload's length; its tokens do not matter."""
     ids = model.encode_prompt("The capital of Japan is")
     return (ids * workload.prompt)[: workload.prompt]
@@ -370,7 +374,7 @@ def _fix_length(workload: Workload) -> dict[str, Any]:
     return {"max_new_tokens": workload.new, "min_new_tokens": workload.new, **UNPENALIZED}
 
 
-def _explain_uncompilable(model: Model, cache: str) -> str:
+def _explain_uncompilable(model: TransformersEngine, cache: str) -> str:
     """Return why the forward pass cannot be compiled; empty if it can."""
     if cache != "static":
         return "transformers compiles the forward pass with a static cache alone"
@@ -396,7 +400,7 @@ class UnavailableError(Exception):
 
 
 @contextmanager
-def _in_a_loop(model: Model, workload: Workload) -> Iterator[Callable[[], None]]:
+def _in_a_loop(model: TransformersEngine, workload: Workload) -> Iterator[Callable[[], None]]:
     prompt, arguments = _make_prompt(model, workload), _fix_length(workload)
 
     def run() -> None:
@@ -407,14 +411,16 @@ def _in_a_loop(model: Model, workload: Workload) -> Iterator[Callable[[], None]]
 
 
 @contextmanager
-def _in_one_call(model: Model, workload: Workload) -> Iterator[Callable[[], object]]:
+def _in_one_call(model: TransformersEngine, workload: Workload) -> Iterator[Callable[[], object]]:
     arguments = _fix_length(workload) | {"num_return_sequences": workload.samples}
     prompt = _make_prompt(model, workload)
     yield lambda: model.generate(prompt, sampling=UNFILTERED, seed=0, **arguments)
 
 
 @contextmanager
-def _by_continuous_batching(model: Model, workload: Workload) -> Iterator[Callable[[], None]]:
+def _by_continuous_batching(
+    model: TransformersEngine, workload: Workload
+) -> Iterator[Callable[[], None]]:
     network, prompt = model.network, _make_prompt(model, workload)
     if not hasattr(network, "continuous_batching_context_manager"):
         raise UnavailableError(

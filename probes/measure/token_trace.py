@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
     import torch
 
-    from probes.engines.base import LogitsEngine as Model
+    from probes.engines.base import LogitsEngine
 
 ALTERNATIVES = 5
 """Most likely tokens listed at each step."""
 
 
 def trace_text(
-    model: Model,
+    model: LogitsEngine,
     ids: Sequence[int],
     logits: torch.Tensor,
     scores: torch.Tensor | None = None,
@@ -72,7 +72,7 @@ def trace_text(
     return steps
 
 
-def _text_of_last(model: Model, ids: Sequence[int]) -> str:
+def _text_of_last(model: LogitsEngine, ids: Sequence[int]) -> str:
     """Return what the last token adds to the text before it: alone it may lose its space."""
     before, whole = model.decode(ids[:-1]), model.decode(ids)
     return whole[len(before) :] if whole.startswith(before) else model.decode(ids[-1:])

@@ -20,8 +20,7 @@ from probes.stats.repetition import share_of_distinct_ngrams
 from probes.stats.text_probability import TextDistribution, enumerate_texts
 
 if TYPE_CHECKING:
-    from probes.engines.base import Generation, Prompt
-    from probes.engines.base import LogitsEngine as Model
+    from probes.engines.base import Generation, LogitsEngine, Prompt
     from probes.schema.sampling import Sampling
 
 LOGITS_AT_ONCE = 5 * 2**22
@@ -33,7 +32,7 @@ ROWS_AT_ONCE = 64
 
 @once_per_session
 def possible_texts(
-    model: Model, prompt: Prompt, sampling: Sampling, length: int, width: int = 64
+    model: LogitsEngine, prompt: Prompt, sampling: Sampling, length: int, width: int = 64
 ) -> TextDistribution:
     """Compute the texts that sampling can give after a prompt, once a session.
 
@@ -86,7 +85,7 @@ class Variety:
 
 @once_per_session
 def measure_variety(
-    model: Model,
+    model: LogitsEngine,
     prompts: Sequence[Prompt],
     sampling: Sampling,
     *,
@@ -188,7 +187,7 @@ class Reproductions:
 
 
 def count_reproductions(
-    model: Model, texts: Sequence[Generation], sampling: Sampling, *, runs: int, seed: int
+    model: LogitsEngine, texts: Sequence[Generation], sampling: Sampling, *, runs: int, seed: int
 ) -> Reproductions:
     """Sample every prompt `runs` times, in batches, and compare with its greedy text.
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from probes.engines.transformers.engine import TransformersEngine as Model
+    from probes.engines.transformers.engine import TransformersEngine
     from probes.schema.claim import Claim
 
 DEFAULT_TARGET = "embedded"
@@ -100,7 +100,7 @@ class Session:
             for target in dict.fromkeys(name for name, _ in tests)
         )
 
-    def model(self, target: str) -> Model:
+    def model(self, target: str) -> TransformersEngine:
         """Return a target's model; what is not used of it is not loaded."""
         from probes.engines.transformers.engine import load
 
