@@ -109,6 +109,10 @@ class Tokenization(Protocol):
     def special_token_ids(self) -> list[int]:
         """Ids that stand for no text."""
 
+    @property
+    def token_count(self) -> int:
+        """Number of tokens it knows; the embedding may have more rows."""
+
     def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
         """Return the token ids of a text."""
 

@@ -57,6 +57,7 @@ class ToyEngine(EngineBase):
         self._next_logits = next_logits
         self.cost = Cost()
         self.vocab_size, self.hidden_size = len(next_logits([BOS])), 1
+        self.token_count = len(TOKENS)
         self.eos_token_ids, self.special_token_ids = [EOS], [BOS, EOS]
 
     @property

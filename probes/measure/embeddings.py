@@ -110,7 +110,7 @@ def word_ids(model: TransformersEngine, word: str) -> list[int]:
     >>> word_ids(load("embedded"), "女王")
     [28705, 29933, 29825]
     """
-    special = set(model.tokenizer.all_special_ids)
+    special = set(model.special_token_ids)
     ids = [i for i in model.encode(word, add_special_tokens=False) if i not in special]
     if not ids:
         raise UndecidableError(f"its tokenizer has no piece for the word {quote(word)}")

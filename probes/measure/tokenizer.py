@@ -9,7 +9,7 @@ from unicodedata import name
 from probes.schema.evidence.words import Encoding
 
 if TYPE_CHECKING:
-    from probes.engines.transformers.engine import TransformersEngine
+    from probes.engines.base import Tokenization
 
 SPACE = "▁"
 """How SentencePiece writes a space."""
@@ -17,7 +17,7 @@ SPACE = "▁"
 _EAST_ASIAN = ("CJK UNIFIED", "CJK COMPATIBILITY IDEOGRAPH", "HIRAGANA", "KATAKANA")
 
 
-def encode_to_pieces(model: TransformersEngine, text: str) -> Encoding:
+def encode_to_pieces(model: Tokenization, text: str) -> Encoding:
     """Encode a text and name the pieces.
 
     >>> from probes import load
@@ -25,26 +25,16 @@ def encode_to_pieces(model: TransformersEngine, text: str) -> Encoding:
     ['<s>', '▁', '日', '本']
     """
     ids = model.encode(text)
-    return Encoding(text=text, ids=ids, pieces=pieces(model, ids))
+    return Encoding(text=text, ids=ids, pieces=model.tokens(ids))
 
 
-def pieces(model: TransformersEngine, ids: list[int]) -> list[str]:
-    """Return the piece of each id.
-
-    >>> from probes import load
-    >>> pieces(load("embedded"), [1, 415])
-    ['<s>', '▁The']
-    """
-    return [str(piece) for piece in model.tokenizer.convert_ids_to_tokens(ids)]
-
-
-def ordinary_pieces(model: TransformersEngine, text: str) -> list[str]:
+def ordinary_pieces(model: Tokenization, text: str) -> list[str]:
     """Return a text's pieces without special tokens."""
-    special = set(model.tokenizer.all_special_ids)
-    return pieces(model, [i for i in model.encode(text) if i not in special])
+    special = set(model.special_token_ids)
+    return model.tokens([i for i in model.encode(text) if i not in special])
 
 
-def without_special_tokens(model: TransformersEngine, text: str) -> tuple[list[int], list[int]]:
+def without_special_tokens(model: Tokenization, text: str) -> tuple[list[int], list[int]]:
     """Return the ids of a text without special tokens, by flag and by removing them.
 
     The two are equal where `add_special_tokens=False` does only what it says.
@@ -60,7 +50,7 @@ def without_special_tokens(model: TransformersEngine, text: str) -> tuple[list[i
     return model.encode(text, add_special_tokens=False), ids[before : len(ids) - after]
 
 
-def round_trip(model: TransformersEngine, text: str) -> str:
+def round_trip(model: Tokenization, text: str) -> str:
     r"""Encode a text and decode it without special tokens.
 
     >>> from probes import load
@@ -70,12 +60,12 @@ def round_trip(model: TransformersEngine, text: str) -> str:
     return model.decode(model.encode(text), skip_special_tokens=True)
 
 
-def vocabulary(model: TransformersEngine) -> list[str]:
+def vocabulary(model: Tokenization) -> list[str]:
     """Return every piece, in the order of ids."""
-    return pieces(model, list(range(len(model.tokenizer))))
+    return model.tokens(range(model.token_count))
 
 
-def han_and_kana_pieces(model: TransformersEngine) -> list[str]:
+def han_and_kana_pieces(model: Tokenization) -> list[str]:
     """Return every piece with a Han, Hiragana or Katakana character, in the order of ids.
 
     >>> from probes import load

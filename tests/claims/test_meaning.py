@@ -85,16 +85,14 @@ def test_a_words_vector_is_the_mean_of_its_pieces_rows(model: Model, evidence: E
     assert not stored.quantized, kept_as(stored)
     vectors = embeddings.word_vectors(model, words)
     evidence["shape"], evidence["dtype"] = list(vectors.shape), vectors.dtype.name
-    evidence["pieces"] = {
-        word: tokenizer.pieces(model, embeddings.word_ids(model, word)) for word in words
-    }
+    evidence["pieces"] = {word: model.tokens(embeddings.word_ids(model, word)) for word in words}
     shape = (len(words), model.hidden_size)
     assert vectors.shape == shape, f"the vectors' shape is {vectors.shape}, not {shape}"
     assert vectors.dtype == np.float32, f"the vectors are {vectors.dtype}, not float32"
     for word, vector in zip(words, vectors, strict=True):
         _, ids = tokenizer.without_special_tokens(model, word)
         rows = embeddings.look_up(model, ids).double().cpu().numpy()
-        special = set(ids) & set(model.tokenizer.all_special_ids)
+        special = set(ids) & set(model.special_token_ids)
         assert not special, f"{word!r} has special tokens among its pieces: ids {special}"
         assert close(vector, rows.mean(axis=0)), (
             f"the vector of {word!r} is not the mean of its pieces' rows"
@@ -109,7 +107,7 @@ def test_the_published_words_are_one_piece_each_and_their_vector_is_its_row(
     words = english().all
     ids = [embeddings.word_ids(model, word) for word in words]
     evidence["ids"] = dict(zip(words, ids, strict=True))
-    found = [tokenizer.pieces(model, each) for each in ids]
+    found = [model.tokens(each) for each in ids]
     other = [
         f"{word!r} as {pieces}"
         for word, pieces in zip(words, found, strict=True)
@@ -331,7 +329,7 @@ def test_words_that_share_a_piece_are_closer_than_those_that_share_none(
     cosines = similarity.cosine_matrix(embeddings.word_vectors(model, words))
     shared = embeddings.find_shared_pieces(model, words)
     test = permutation.compare_pairs_with_chance(cosines, shared)
-    pieces = {word: tokenizer.pieces(model, embeddings.word_ids(model, word)) for word in words}
+    pieces = {word: model.tokens(embeddings.word_ids(model, word)) for word in words}
     evidence["pairs_that_share"] = int(similarity.upper_triangle(shared).sum())
     evidence["permutation_test"] = test
     evidence.update(

@@ -187,8 +187,8 @@ def test_first_ordinary_piece_of_any_text_begins_with_a_space(model: Model, text
 
 @pytest.mark.claim("prefix-space")
 def test_the_lone_space_is_an_ordinary_piece(model: Model, evidence: Evidence) -> None:
-    evidence["special_ids"] = special = sorted(model.tokenizer.all_special_ids)
-    evidence["piece_of_id_28705"] = piece = tokenizer.pieces(model, [28705])[0]
+    evidence["special_ids"] = special = sorted(model.special_token_ids)
+    evidence["piece_of_id_28705"] = piece = model.tokens([28705])[0]
     assert piece == "▁", f"id 28705 is the piece {piece!r}"
     assert 28705 not in special, f"id 28705 is among the special tokens: {special}"
 
@@ -245,7 +245,7 @@ def test_256_byte_pieces_spell_what_has_no_piece(model: Model, evidence: Evidenc
     evidence["pieces"] = spelled = tokenizer.encode_to_pieces(model, "𠮷").pieces[-4:]
     all_bytes = [f"<0x{byte:02X}>" for byte in range(256)]
     own_bytes = [f"<0x{byte:02X}>" for byte in "𠮷".encode()]
-    at_their_ids = tokenizer.pieces(model, list(range(3, 259)))
+    at_their_ids = model.tokens(list(range(3, 259)))
     assert at_their_ids == all_bytes, "ids 3 to 258 are not the pieces of the bytes in order"
     assert spelled == own_bytes, f"'𠮷' ends with {spelled}, not with its bytes {own_bytes}"
 

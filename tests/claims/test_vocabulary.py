@@ -32,7 +32,7 @@ PUBLISHED_PIECES = {
 
 @pytest.mark.claim("vocab-size")
 def test_vocabulary_has_32000_entries(model: Model, evidence: Evidence) -> None:
-    evidence["entries"] = entries = len(model.tokenizer)
+    evidence["entries"] = entries = model.token_count
     pieces = model.tokenizer.vocab_size
     assert entries == 32000, f"the tokenizer has {entries} entries, not 32000"
     assert pieces == 32000, f"the tokenizer's model has {pieces} pieces, not 32000"
@@ -43,7 +43,7 @@ def test_published_ids_stand_for_their_pieces(model: Model, evidence: Evidence) 
     found = dict(
         zip(
             PUBLISHED_PIECES,
-            tokenizer.pieces(model, [*PUBLISHED_PIECES]),
+            model.tokens([*PUBLISHED_PIECES]),
             strict=True,
         )
     )
@@ -95,7 +95,7 @@ def test_embedding_has_a_row_a_token_and_a_column_a_dimension(
     evidence["vocabulary_in_the_configuration"] = model.vocab_size
     expected = model.vocab_size, model.hidden_size
     assert shape == expected, f"the embedding's shape is {shape}, not {expected}"
-    assert shape[0] >= len(model.tokenizer), "a token has no row"
+    assert shape[0] >= model.token_count, "a token has no row"
 
 
 @pytest.mark.claim("embedding-shape")

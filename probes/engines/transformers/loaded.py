@@ -156,6 +156,11 @@ class LoadedTarget(EngineBase):
         """Ids that stand for no text."""
         return [int(i) for i in self.tokenizer.all_special_ids]
 
+    @property
+    def token_count(self) -> int:
+        """Number of tokens the tokenizer knows; the embedding may have more rows."""
+        return len(self.tokenizer)
+
     def unload(self) -> None:
         """Release everything loaded; it is loaded again when next used."""
         self.facts()  # keeps the facts as loaded
