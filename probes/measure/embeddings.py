@@ -70,13 +70,7 @@ def find_different_rows(found: torch.Tensor, expected: torch.Tensor) -> list[int
 
 @dataclass(frozen=True)
 class Storage:
-    """How a matrix of weights is stored.
-
-    Attributes:
-        dtype: type of its elements, torch's name.
-        shape: as stored; packed weights have another shape than the matrix they represent.
-        quantized: whether the rows cannot be read directly: packed, or not floating-point.
-    """
+    """How a matrix of weights is stored; `quantized` if its rows cannot be read directly."""
 
     dtype: str
     shape: list[int]
@@ -120,8 +114,7 @@ def word_ids(model: TransformersEngine, word: str) -> list[int]:
 def word_vectors(model: TransformersEngine, words: Sequence[str]) -> Vectors:
     """Return the vector of each word: the mean of its pieces' rows in the input embedding.
 
-    Returns:
-        (words, hidden size), averaged in float32 whatever the model's dtype.
+    The result is (words, hidden size), averaged in float32.
 
     Raises:
         UndecidableError: if a word has only special tokens.
@@ -159,15 +152,12 @@ def hidden_vectors(
     """Return the vector of each word in context: the mean of its pieces' hidden states.
 
     Each word follows the beginning-of-sequence token, if there is one: otherwise the first position
-    of many models has one large vector whatever the word. All words are one batch.
+    of many models has the same large vector for every word. All words are one batch.
 
     Args:
-        model: any target.
+        model: the target.
         words: as an author writes them.
         layer: the layer whose output is taken, from 1; the middle one if None.
-
-    Returns:
-        (words, hidden size), float32.
 
     >>> from probes import load
     >>> hidden_vectors(load("embedded"), ["king", "女王"]).shape

@@ -4,9 +4,9 @@ The network's logits do not depend on the sampling settings. So the continuation
 are followed once, in one tree: a forward pass takes prefixes of every question together, and each
 setting is then evaluated on the same logits.
 
-A continuation is right once its first sentence states an accepted answer, whatever follows. It is
-wrong once that sentence has ended, or has all its tokens, without one. What was not followed to
-either lies between the bounds.
+A continuation is right as soon as its first sentence states an accepted answer. It is wrong once
+that sentence has ended, or has all its tokens, without one. What was not followed to either lies
+between the bounds.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class AnswerProbability:
 
     Attributes:
         settings: the settings.
-        right: (settings, questions), float64, mass of the continuations that are right.
+        right: (settings, questions), mass of the continuations that are right.
         wrong: the same of those that are wrong; the rest of 1 was not followed.
     """
 
@@ -116,10 +116,10 @@ def follow_continuations(
     Args:
         step: most likely next tokens after prefixes, all that any setting keeps.
         match: decides a continuation; one of `length` tokens is not open.
-        prompts: their number.
+        prompts: their number; all are followed.
         settings: the settings.
         length: tokens of a continuation that has not ended.
-        width: most prefixes to follow a level; the prompts themselves are always followed.
+        width: most prefixes to follow a level.
         min_probability: continuations below it under every setting are not followed.
 
     >>> def coin(prefixes):
@@ -160,11 +160,7 @@ def follow_continuations(
 
 @dataclass
 class IncrementalDecoder:
-    """Decodes continuations token by token: decoding each of them whole is slow.
-
-    Attributes:
-        model: whose tokenizer decodes.
-    """
+    """Decodes continuations token by token: decoding each of them whole is slow."""
 
     model: LogitsEngine
     _pieces: dict[int, str] = field(default_factory=dict)
@@ -197,13 +193,7 @@ class IncrementalDecoder:
 
 
 def make_match(model: LogitsEngine, keys: Sequence[Sequence[Form]], length: int = LENGTH) -> Match:
-    """Return a function that decides whether continuations answer their question rightly.
-
-    Args:
-        model: whose tokenizer decodes.
-        keys: the accepted forms of each question, in the order of the prompts.
-        length: tokens at which a text is cut.
-    """
+    """Return a function that decides continuations by the accepted forms of each question."""
     decoder, ends = IncrementalDecoder(model), set(model.eos_token_ids)
 
     def match(prefix: Prefix) -> MatchState:
@@ -228,11 +218,7 @@ def make_step(
 
 
 def next_logits(model: LogitsEngine, rows: Sequence[Sequence[int]]) -> torch.Tensor:
-    """Return the next-token logits after each row of ids, in one forward pass.
-
-    Returns:
-        (rows, vocabulary), float32, on the CPU.
-    """
+    """Return the next-token logits after each row of ids, in one pass: (rows, vocabulary)."""
     found = model.generate_batch(rows, max_new_tokens=1, do_sample=False, output_logits=True)
     return torch.cat([each.logits for each in found if each.logits is not None])[:, 0]
 

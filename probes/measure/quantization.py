@@ -187,10 +187,8 @@ def measure_layer_errors(
 def effective_weight(layer: Any) -> torch.Tensor:
     """Return the weights that a 4-bit layer computes with: its output for the identity matrix.
 
-    bitsandbytes may repack stored weights for its kernels; the layer's output stays the same.
-
-    Returns:
-        (outputs, inputs), float32, on the CPU.
+    bitsandbytes may repack stored weights for its kernels; the layer's output stays the same. The
+    result is (outputs, inputs), float32, on the CPU.
     """
     identity = torch.eye(layer.in_features, dtype=layer.compute_dtype, device=layer.weight.device)
     return _apply_without_bias(layer, identity).T
@@ -272,12 +270,7 @@ def measure_logit_distance(
 
 @dataclass(frozen=True)
 class DeviceMove:
-    """What changes when a model is moved to the device it is on.
-
-    Attributes:
-        changed_weights: names of parameters whose stored bytes differ afterwards.
-        largest_logit_change: over the positions and tokens of one prompt.
-    """
+    """Names of the parameters that change with a move, and the largest change of a logit."""
 
     changed_weights: list[str]
     largest_logit_change: float

@@ -92,10 +92,8 @@ def measure_noise(model: TransformersEngine, prompts: Sequence[Prompt], length: 
     """Measure how far logits move here when nothing that matters changes.
 
     The same greedy texts are made again, alone, in a larger batch, and by another attention
-    implementation; what claims measured before is reused.
-
-    Returns:
-        The largest change of a logit among each step's five most likely tokens.
+    implementation; what claims measured before is reused. The noise is the largest change of a
+    logit among each step's five most likely tokens.
     """
     variations = chain(
         determinism.repeat_batch(model, prompts, length, runs=2),
@@ -144,15 +142,10 @@ def judge_published_text(
 def record_numbers(
     model: TransformersEngine, texts: Mapping[str, Generation]
 ) -> dict[str, RecordedNumber]:
-    """Return numbers of a model, each with its tolerance, without a forward pass.
+    """Return numbers of a model, each with its tolerance, from greedy texts with logits by prompt.
 
-    Args:
-        model: the target.
-        texts: greedy texts by prompt, made with `output_logits`.
-
-    Returns:
-        For each prompt the largest probability and the entropy (in nats) of the next token, and
-        cosines of words' embedding rows.
+    For each prompt the largest probability and the entropy (in nats) of the next token, and cosines
+    of words' embedding rows: no forward pass is made.
     """
     move = logit_tolerance(map(step_logits, texts.values()), model.facts().dtype)
     found = {}

@@ -49,14 +49,7 @@ class ScoredSample:
 def sample_with_scores(
     model: LogitsEngine, prompt: Prompt, length: int, seed: int, **arguments: Any
 ) -> ScoredSample:
-    """Sample a text through `generate`, once a session.
-
-    Args:
-        model: the target.
-        prompt: the prompt.
-        length: new tokens, unless an end comes first.
-        seed: of the draw.
-        **arguments: sampling settings of `generate`; others keep its defaults.
+    """Sample a text through `generate`, with its arguments for sampling, once a session.
 
     >>> from probes import load
     >>> prompt = "The capital of Japan is"
@@ -138,10 +131,7 @@ def compare_filters(
     described by the number kept, whether they are the most likely, and whether their scores are
     right. Which of two equally likely tokens is dropped is left to the library.
 
-    Args:
-        logits: (steps, vocabulary), of the model.
-        scores: (steps, vocabulary), after the library's filters; -inf where a token is dropped.
-        sampling: the settings they should follow.
+    Logits and scores are (steps, vocabulary); a dropped token has the score -inf.
 
     >>> logits = torch.tensor([[3.0, 2.0, 1.0]])
     >>> scores = torch.tensor([[3.0, 2.0, -torch.inf]])
@@ -237,8 +227,7 @@ class TemperatureEffect(EntropyCurve):
 def measure_temperature_effect(logits: torch.Tensor) -> TemperatureEffect:
     """Apply a grid of temperatures, a very low and a very high one to a distribution.
 
-    Args:
-        logits: (vocabulary,), not all equal; tokens at -inf are left out.
+    The logits, (vocabulary,), are not all equal; tokens at -inf are left out.
 
     >>> found = measure_temperature_effect(torch.tensor([1.0, 2.0, 4.0]))
     >>> found.rises_strictly, found.ranking_changes

@@ -57,13 +57,7 @@ def fit_first_tokens(
 ) -> Draws:
     """Draw the first token `count` times through `generate`, and test the draws.
 
-    Args:
-        model: the target.
-        prompt: the prompt.
-        sampling: the settings.
-        count: number of draws.
-        seed: of the draws.
-        most_likely: draw only from so many of the most likely tokens; 0 is the whole vocabulary.
+    Only so many of the `most_likely` tokens are drawn from; 0 is the whole vocabulary.
 
     >>> from probes import Sampling, load
     >>> top_3 = Sampling(top_k=3)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import statistics
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import torch
@@ -24,6 +25,7 @@ from probes.stats.roofline import bytes_per_token, kv_cache_bytes, max_tokens_pe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from probes.engines.transformers.engine import TransformersEngine
 
@@ -43,7 +45,7 @@ class Workload:
         samples: continuations of one prompt.
         copied: bytes of the tensor that is copied.
         repetitions: timed runs. With seven, their range covers the median of all such runs in
-            98 of 100 cases, whatever their distribution.
+            98 of 100 cases, for any distribution.
         warmups: runs before those.
     """
 
@@ -82,9 +84,8 @@ class Repeat(Protocol):
 def repeat_runs(run: Callable[[], T], repetitions: int, warmups: int) -> list[T]:
     """Run something several times, after the warm-up runs.
 
-    >>> runs = []
-    >>> len(repeat_runs(lambda: runs.append(1), repetitions=3, warmups=2)), len(runs)
-    (3, 5)
+    >>> repeat_runs(lambda: "run", repetitions=3, warmups=2)
+    ['run', 'run', 'run']
     """
     for _ in range(warmups):
         run()
@@ -136,9 +137,6 @@ def measure_generation(
         cache: `dynamic` or `static`, transformers' names.
         compiled: whether the forward pass is compiled: on a CUDA device, with a static cache.
         repeat: runs it several times.
-
-    Returns:
-        Rates of `prefill` and of `decode`, or the reasons why there are none.
 
     >>> from probes import load
     >>> tiny = Workload(prompt=4, new=3, samples=1, copied=2**20, repetitions=2, warmups=0)
@@ -194,12 +192,6 @@ def measure_continuations(
             scheduler, whose start is not timed.
         workload: their number and length.
         repeat: runs it several times.
-
-    Returns:
-        The rate, or the reason why there is none.
-
-    Raises:
-        UserError: there is no such method.
 
     >>> from probes import load
     >>> tiny = Workload(prompt=4, new=2, samples=2, copied=2**20, repetitions=2, warmups=0)
@@ -399,22 +391,24 @@ class UnavailableError(Exception):
     """The installed libraries cannot do it; the message says why."""
 
 
-@contextmanager
-def _in_a_loop(model: TransformersEngine, workload: Workload) -> Iterator[Callable[[], None]]:
+def _in_a_loop(
+    model: TransformersEngine, workload: Workload
+) -> AbstractContextManager[Callable[[], object]]:
     prompt, arguments = _make_prompt(model, workload), _fix_length(workload)
 
     def run() -> None:
         for seed in range(workload.samples):
             model.generate(prompt, sampling=UNFILTERED, seed=seed, **arguments)
 
-    yield run
+    return nullcontext(run)
 
 
-@contextmanager
-def _in_one_call(model: TransformersEngine, workload: Workload) -> Iterator[Callable[[], object]]:
+def _in_one_call(
+    model: TransformersEngine, workload: Workload
+) -> AbstractContextManager[Callable[[], object]]:
     arguments = _fix_length(workload) | {"num_return_sequences": workload.samples}
     prompt = _make_prompt(model, workload)
-    yield lambda: model.generate(prompt, sampling=UNFILTERED, seed=0, **arguments)
+    return nullcontext(partial(model.generate, prompt, sampling=UNFILTERED, seed=0, **arguments))
 
 
 @contextmanager

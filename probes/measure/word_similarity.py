@@ -73,11 +73,7 @@ class GroupSimilarity:
 
 
 def measure_groups(vectors: npt.NDArray[Any], words: WordList) -> GroupSimilarity:
-    """Measure how similar the words of groups are.
-
-    Args:
-        vectors: (words, dimensions), in the order of `words.all`.
-        words: the groups.
+    """Measure the similarity of vectors, (words, dimensions), in the order of `words.all`.
 
     >>> from probes.data.word_lists import built_in_word_lists
     >>> words = built_in_word_lists()["english"]
@@ -147,11 +143,7 @@ class WordProjection:
 
 
 def project_words(vectors: npt.NDArray[Any], words: WordList) -> WordProjection:
-    """Project words to their first two principal components.
-
-    Args:
-        vectors: (words, dimensions), in the order of `words.all`.
-        words: the groups.
+    """Project vectors, (words, dimensions), in the order of `words.all`.
 
     >>> from probes.data.word_lists import built_in_word_lists
     >>> words = built_in_word_lists()["english"]

@@ -106,13 +106,8 @@ def first_sentence(text: str) -> tuple[str, bool]:
 def match_answer(text: str, forms: Sequence[Form], *, ended: bool) -> MatchState:
     """Decide whether the first sentence of a text states an accepted answer.
 
-    A decision is final, whatever follows: a last word that may still grow, as `Au` into
+    A decision is final: a last word that may still grow, as `Au` into
     `Austria`, decides nothing.
-
-    Args:
-        text: the text so far.
-        forms: from `accepted_forms`.
-        ended: whether nothing follows.
 
     >>> tokyo, texts = accepted_forms(("Tokyo",)), ("It is Tokyo", "It is Tokyo,", "Osaka.")
     >>> [match_answer(text, tokyo, ended=False).value for text in texts]

@@ -75,11 +75,7 @@ def goodness_of_fit(
 ) -> Fit:
     """Test draws against probabilities.
 
-    Args:
-        counts: (outcomes,), how often each was drawn.
-        probabilities: (outcomes,), which sum to 1.
-        alpha: the error rate.
-        min_expected: outcomes that expect fewer draws are pooled into bins that expect more.
+    Outcomes that expect fewer draws than `min_expected` are pooled into bins that expect more.
 
     Raises:
         ValueError: if the two differ in length or the probabilities do not sum to 1.
@@ -117,13 +113,7 @@ def smallest_shift(expected: Floats, alpha: float, power: float = POWER) -> floa
     noncentral chi-squared law whose noncentrality is the sum of squared differences over the
     expected counts.
 
-    Args:
-        expected: (bins,), expected counts.
-        alpha: error rate of the test.
-        power: probability of detection.
-
-    Returns:
-        A probability; infinite where there is only one bin.
+    It is infinite where there is only one bin.
 
     >>> bool(0.04 < smallest_shift(np.array([2600.0, 2600.0]), alpha=1e-6) < 0.06)
     True

@@ -79,9 +79,9 @@ class Finding:
 def judge_text(text: TextComparison, *, tolerance: float, noise: Callable[[], float]) -> Finding:
     """Judge a text by the margin between the tokens that differ.
 
-    A logit that moves by more than the tolerance is a drift, whatever the text. Otherwise equal
-    tokens hold, and a first difference holds where the two tokens nearly tie: two logits that each
-    move by the noise can close a gap of twice that.
+    A logit that moves by more than the tolerance is a drift, even if the text is the same.
+    Otherwise equal tokens hold, and a first difference holds where the two tokens nearly tie: two
+    logits that each move by the noise can close a gap of twice that.
 
     Args:
         text: the text and the recorded one.

@@ -60,12 +60,7 @@ def compare_pairs_with_chance(similarity: Floats, related: Bools) -> Permutation
 
     The statistic is the mean similarity of related pairs minus that of all others.
 
-    Args:
-        similarity: (n, n), symmetric.
-        related: (n, n), symmetric; some pairs are related and some are not.
-
-    Raises:
-        ValueError: if all pairs are related, or none.
+    Both are (n, n) and symmetric. A ValueError if all pairs are related, or none.
 
     >>> matrix, group = np.kron(np.eye(2), np.ones((4, 4))), np.arange(8) // 4
     >>> found = compare_pairs_with_chance(matrix, group[:, None] == group)
@@ -90,11 +85,7 @@ def compare_pairs_with_chance(similarity: Floats, related: Bools) -> Permutation
 def compare_cohesion_with_chance(similarity: Floats, members: Sequence[int]) -> PermutationTest:
     """Test whether some items are more similar to each other than as many random ones.
 
-    The statistic is their mean similarity.
-
-    Args:
-        similarity: (n, n).
-        members: positions of two items or more; two or more are left.
+    The statistic is their mean similarity; two members or more, and two others or more.
 
     >>> matrix = np.kron(np.eye(2), np.ones((3, 3)))
     >>> compare_cohesion_with_chance(matrix, [0, 1, 2]).p_value
@@ -119,10 +110,6 @@ def compare_cohesion_with_chance(similarity: Floats, members: Sequence[int]) -> 
 def compare_silhouette_with_chance(distances: Floats, labels: Sequence[int]) -> PermutationTest:
     """Test whether groups of points lie further apart than chance, by their mean silhouette.
 
-    Args:
-        distances: (n, n).
-        labels: the group of each point, from 0; every group has two points or more.
-
     >>> distances = np.kron(1 - np.eye(2), np.ones((4, 4)))
     >>> found = compare_silhouette_with_chance(distances, [0] * 4 + [1] * 4)
     >>> found.statistic, round(found.p_value * 35, 6)
@@ -143,12 +130,7 @@ def mean_silhouettes(distances: Floats, labels: Ints) -> Floats:
     other group, b: (b - a) / max(a, b). scikit-learn computes one grouping a call, which takes
     minutes for the groupings of a test: this computes all of them together.
 
-    Args:
-        distances: (n, n).
-        labels: (..., n), each with the same groups of two points or more.
-
-    Returns:
-        (...), between -1 and 1.
+    Distances are (n, n) and labels (..., n), each with the same groups of two points or more.
 
     >>> line = abs(np.subtract.outer([0.0, 1, 10, 11], [0.0, 1, 10, 11]))
     >>> mean_silhouettes(line, np.array([[0, 0, 1, 1], [0, 1, 0, 1]])).round(3).tolist()

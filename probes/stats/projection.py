@@ -46,11 +46,8 @@ def project_2d(vectors: npt.NDArray[Any]) -> Projection:
     A component's direction is arbitrary: here its largest loading by magnitude is positive, so
     that the projection of the same vectors never flips.
 
-    Args:
-        vectors: (n, dimensions), three vectors or more of two dimensions or more.
-
     Raises:
-        ValueError: too few vectors or dimensions, or all vectors are equal.
+        ValueError: fewer than three vectors or two dimensions, or all vectors are equal.
 
     >>> found = project_2d(np.array([[-3.0, 0.0], [3.0, 0.0], [0.0, -1.0], [0.0, 1.0]]))
     >>> found.shares.round(2).tolist(), abs(found.coordinates).round(2).tolist()[0]
@@ -100,11 +97,7 @@ class Distortion:
 
 
 def measure_distortion(projected: Floats, full: Floats) -> Distortion:
-    """Compare projected distances with the full ones, over all pairs.
-
-    Args:
-        projected: (n, n), distances after the projection.
-        full: (n, n), distances before it.
+    """Compare distances after a projection with those before it, both (n, n), over all pairs.
 
     >>> full = distance_matrix(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 9.0]]))
     >>> found = measure_distortion(distance_matrix(np.array([[0.0], [1.0], [0.0]])), full)

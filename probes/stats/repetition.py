@@ -45,14 +45,7 @@ def _count_copies(ids: list[int], length: int) -> int:
 def share_of_distinct_ngrams(texts: Sequence[Sequence[int]], n: int) -> float:
     """Return the share of the n-grams of some texts that differ from one another.
 
-    No n-gram spans two texts.
-
-    Args:
-        texts: token ids of each.
-        n: tokens in an n-gram.
-
-    Returns:
-        Between 0 and 1; 1 if every text is shorter than n tokens.
+    No n-gram spans two texts; the share is 1 if every text is shorter than n tokens.
 
     >>> share_of_distinct_ngrams([[1, 2, 3], [1, 2, 4]], n=2)
     0.75

@@ -6,13 +6,7 @@ from probes.errors import UserError
 
 
 def kv_cache_bytes(layers: int, heads: int, head_dim: int, element: int) -> int:
-    """Return the bytes of the key-value cache at one position of one sequence.
-
-    Args:
-        layers: of the network.
-        heads: of keys and values, in each layer.
-        head_dim: numbers in a head.
-        element: bytes of a number.
+    """Return the bytes of the key-value cache at one position; `element` is bytes per number.
 
     >>> kv_cache_bytes(layers=32, heads=8, head_dim=128, element=2)  # Mistral-7B in fp16
     131072
@@ -26,13 +20,10 @@ def bytes_per_token(weights: int, batch: int, cache: int, positions: float) -> f
     The weights are read once for all sequences of a batch, each sequence's cache for it alone.
 
     Args:
-        weights: bytes of the weights that a forward pass reads.
-        batch: sequences computed together.
-        cache: bytes of the cache at one position of one sequence.
-        positions: positions in the cache, on average over the new tokens.
-
-    Raises:
-        UserError: the batch is below 1.
+        weights: bytes.
+        batch: sequences computed together; a UserError below 1.
+        cache: bytes at one position of one sequence.
+        positions: in the cache, on average over the new tokens.
 
     >>> bytes_per_token(weights=1000, batch=10, cache=2, positions=50)
     200.0
@@ -43,14 +34,7 @@ def bytes_per_token(weights: int, batch: int, cache: int, positions: float) -> f
 
 
 def max_tokens_per_second(bandwidth: float, read: float) -> float:
-    """Return the tokens a second where only reading takes time.
-
-    Args:
-        bandwidth: bytes a second.
-        read: bytes read a token.
-
-    Raises:
-        UserError: no bytes are read.
+    """Return the limit, from bytes a second and bytes per token; a UserError if these are 0.
 
     >>> max_tokens_per_second(bandwidth=3e12, read=15e9)
     200.0

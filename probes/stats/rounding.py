@@ -14,10 +14,6 @@ narrower dtype of two computations. A wrong mask, cache or position changes logi
 def logit_tolerance(logits: Iterable[torch.Tensor], dtype: str) -> float:
     """Return the largest change of a logit that rounding explains, from the logits' spread.
 
-    Args:
-        logits: each (positions, vocabulary).
-        dtype: what the network computes in.
-
     >>> logit_tolerance([torch.tensor([[0.0, 1.0, 8.0]])], "float32")
     0.0007
     """
@@ -27,13 +23,7 @@ def logit_tolerance(logits: Iterable[torch.Tensor], dtype: str) -> float:
 def largest_change(logits: torch.Tensor, again: torch.Tensor, top: int = 5) -> float:
     """Return the largest change of a logit among the `top` largest of each position.
 
-    Args:
-        logits: (positions, vocabulary).
-        again: the same logits computed in another way.
-        top: number of logits compared at each position.
-
-    Returns:
-        Infinite where a changed logit is not a number.
+    Both are (positions, vocabulary). It is infinite where a changed logit is not a number.
 
     >>> largest_change(torch.tensor([[3.0, 2.0, 1.0]]), torch.tensor([[3.5, 2.0, 9.0]]), top=2)
     0.5

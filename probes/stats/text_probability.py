@@ -13,11 +13,7 @@ import torch
 
 
 def path_log_probability(step_log_probs: torch.Tensor, ids: Sequence[int]) -> float:
-    """Return the log-probability that sampling follows one path.
-
-    Args:
-        step_log_probs: (steps, vocabulary), the distribution at each step of that path.
-        ids: the path's token at each step.
+    """Return the log-probability of a path of ids through steps, (steps, vocabulary).
 
     >>> steps = torch.tensor([[0.5, 0.5], [0.9, 0.1]]).double().log()
     >>> round(torch.tensor(path_log_probability(steps, [0, 0])).exp().item(), 3)

@@ -1,4 +1,4 @@
-"""Memory stays bounded however much is drawn, in a process of its own that tells its peaks."""
+"""Memory does not grow with the number of samples, measured in a separate process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ALLOWED = 160
-"""MiB by which more draws may raise the peak: what an allocator keeps, not what is drawn."""
+"""MiB by which more samples may raise the peak: what an allocator keeps."""
 
 MEASURE = """
 import json
@@ -75,8 +75,8 @@ print(json.dumps(peaks))
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux alone tells a peak")
-def test_more_draws_take_no_more_memory() -> None:
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux reports a peak")
+def test_memory_does_not_grow_with_samples() -> None:
     done = subprocess.run(
         [sys.executable, "-c", MEASURE],
         cwd=Path(__file__).parents[3],

@@ -1,4 +1,4 @@
-"""Ids that the embedding has no row for: refused in words, before the network is given them."""
+"""Ids without a row in the embedding are refused before the network gets them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 NO_ROW = "the id 32,000 has no row in the embedding, which has 32,000"
 KNOWN, UNKNOWN = [1, 415], [1, 32000]
 
-WAYS: dict[str, Callable[[Model], object]] = {
+CALLS: dict[str, Callable[[Model], object]] = {
     "embedding": lambda model: model.embedding(UNKNOWN),
     "logits": lambda model: model.logits(UNKNOWN),
     "logits_batch": lambda model: model.logits_batch([KNOWN, UNKNOWN]),
@@ -26,13 +26,13 @@ WAYS: dict[str, Callable[[Model], object]] = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_an_id_without_a_row_is_refused_before_the_network_is_given_it(way: str) -> None:
+@pytest.mark.parametrize("call", CALLS)
+def test_id_without_a_row_is_refused_before_the_network(call: str) -> None:
     model = probes.load("embedded")
     model.logits(KNOWN)
     before = model.cost.forward_passes
     with pytest.raises(UnknownIdError) as caught:
-        WAYS[way](model)
+        CALLS[call](model)
     assert str(caught.value) == NO_ROW
     assert model.cost.forward_passes == before
 
@@ -45,7 +45,7 @@ def test_an_id_without_a_row_is_refused_before_the_network_is_given_it(way: str)
         ({"eos_token_id": 32000}, "the padding id 32,000"),
     ],
 )
-def test_several_rows_are_not_generated_where_what_pads_has_no_row(
+def test_padding_id_without_a_row_is_refused(
     monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], kind: str
 ) -> None:
     model = probes.load("embedded")
@@ -57,7 +57,7 @@ def test_several_rows_are_not_generated_where_what_pads_has_no_row(
     assert len(model.generate(KNOWN, max_new_tokens=2).ids[0]) == 2
 
 
-def test_logits_are_computed_in_a_batch_whatever_ends_a_text(
+def test_logits_need_no_end_id(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model = probes.load("embedded")
