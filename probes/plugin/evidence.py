@@ -70,7 +70,7 @@ def find_problems(values: Mapping[str, Any], *, built_in: bool) -> list[str]:
 def _stored(value: Any) -> tuple[Any, str | None]:
     """Return a value as it is stored, or why it cannot be."""
     try:
-        return _within_limit(_fitting(to_storable(_plain(value)))), None
+        return _fit(to_storable(_plain(value))), None
     except RecursionError:
         return None, "is nested too deeply, or holds itself"
     except (TypeError, ValueError) as error:
@@ -80,7 +80,7 @@ def _stored(value: Any) -> tuple[Any, str | None]:
 def _plain(value: Any) -> Any:
     """Return the value made of None, bool, int, float, str, list and dict."""
     if hasattr(value, "tolist"):
-        return _plain(_small(value).tolist())
+        return _plain(_check_elements(value).tolist())
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (list, tuple)):
@@ -98,47 +98,44 @@ def _plain(value: Any) -> Any:
 
 
 def _key(key: Any) -> str:
-    """A dictionary's key; a token id, say, becomes its digits."""
+    """Return a dictionary's key as text: a token id becomes its digits."""
     if isinstance(key, (str, int)):
         return str(key)
     raise TypeError(f"holds a key that is a {type(key).__name__}: use texts or whole numbers")
 
 
-def _small(array: Any) -> Any:
-    """An array, unless its list would be too long to make."""
+def _check_elements(array: Any) -> Any:
+    """Return an array, unless its list would be too long to make."""
     elements = math.prod(getattr(array, "shape", ()))
     if elements * _SHORTEST_ELEMENT > LARGEST:
         raise ValueError(f"is an array of {elements:,} elements: attach a summary of it")
     return array
 
 
-def _fitting(value: Any) -> Any:
-    """A value whose long texts are cut, if it is too large and that is enough."""
-    if _size(value) <= LARGEST:
+def _fit(value: Any) -> Any:
+    """Return a value of allowed size; long texts are cut if that is necessary and enough."""
+    size = _size(value)
+    if size <= LARGEST:
         return value
-    shorter = (_with_texts_cut(value, length) for length in _LENGTHS)
-    return next((each for each in shorter if _size(each) <= LARGEST), value)
+    for length in _LENGTHS:
+        shorter = _cut_texts(value, length)
+        if _size(shorter) <= LARGEST:
+            return shorter
+    raise ValueError(
+        f"takes {size:,} bytes, more than the {LARGEST:,} that are kept: attach a summary of it"
+    )
 
 
-def _with_texts_cut(value: Any, length: int) -> Any:
+def _cut_texts(value: Any, length: int) -> Any:
     if isinstance(value, str):
         return shorten(value, length)
     if isinstance(value, list):
-        return [_with_texts_cut(item, length) for item in value]
+        return [_cut_texts(item, length) for item in value]
     if isinstance(value, dict):
-        return {key: _with_texts_cut(item, length) for key, item in value.items()}
+        return {key: _cut_texts(item, length) for key, item in value.items()}
     return value
 
 
 def _size(value: Any) -> int:
-    """Bytes that a value takes as JSON."""
+    """Return the bytes that a value takes as JSON."""
     return len(json.dumps(value, ensure_ascii=False).encode())
-
-
-def _within_limit(value: Any) -> Any:
-    size = _size(value)
-    if size > LARGEST:
-        raise ValueError(
-            f"takes {size:,} bytes, more than the {LARGEST:,} that are kept: attach a summary of it"
-        )
-    return value

@@ -133,21 +133,23 @@ def vocabulary(record: Record) -> Vocabulary | None:
     return None
 
 
-def without_handled(record: Record) -> Record:
+def without_interactive(record: Record) -> Record:
     """Return the record without what is shown here, and without what only comparisons read."""
     claims = [
-        claim.model_copy(update={"evidence": [_without_handled(each) for each in claim.evidence]})
+        claim.model_copy(
+            update={"evidence": [_without_interactive(each) for each in claim.evidence]}
+        )
         for claim in record.claims
     ]
     return record.model_copy(update={"claims": claims})
 
 
-def _without_handled(check: Check) -> Check:
-    handled = {*COMPARED_APART}
+def _without_interactive(check: Check) -> Check:
+    shown = {*COMPARED_APART}
     for shape in read_shapes(check.values):
         if _is_shown(shape):
-            handled |= {"distributions", "trace", "table"} & shape.model_fields_set
-    values = {name: value for name, value in check.values.items() if name not in handled}
+            shown |= {"distributions", "trace", "table"} & shape.model_fields_set
+    values = {name: value for name, value in check.values.items() if name not in shown}
     return check.model_copy(update={"values": values})
 
 

@@ -7,7 +7,13 @@ import pytest
 
 from probes.report.html.page import render
 from tests.support.browser_page import low_contrasts, misfits, open_details
-from tests.support.handled import LONG, PIECES, distributions, handled, hostile
+from tests.support.interactive_evidence import (
+    LONG,
+    PIECES,
+    hostile_record,
+    interactive_record,
+    make_distributions,
+)
 from tests.support.samples import HOSTILE
 
 if TYPE_CHECKING:
@@ -18,7 +24,7 @@ if TYPE_CHECKING:
     from probes.schema.record import Record
     from tests.support.browser_page import OpenPage, Theme
 
-HANDLED = render(handled())
+HANDLED = render(interactive_record())
 
 # What the page says of each setting, set as a reader's typing would.
 FIGURES = """settings => settings.map(one => {
@@ -83,7 +89,7 @@ def test_explorer_computes_what_python_computes(page: Page) -> None:
     from probes.schema.evidence.distributions import Distribution
 
     settings = some_settings(50)
-    for number, stored in enumerate(distributions()):
+    for number, stored in enumerate(make_distributions()):
         whole = Distribution.model_validate(stored)
         values = whole.logits() if whole.tail else whole.head
         logits = torch.as_tensor(values, dtype=torch.float64)
@@ -275,7 +281,9 @@ def test_language_changes_what_is_shown(page: Page) -> None:
     assert page.locator("[data-field=temperature]").input_value() == "1.4"
 
 
-@pytest.mark.parametrize("one", [handled(), hostile()], ids=["handled", "hostile"])
+@pytest.mark.parametrize(
+    "one", [interactive_record(), hostile_record()], ids=["handled", "hostile"]
+)
 def test_interactive_parts_fit_the_window(open_page: OpenPage, one: Record) -> None:
     page = open_page(render(one))
     look_up(page, "")
@@ -284,7 +292,7 @@ def test_interactive_parts_fit_the_window(open_page: OpenPage, one: Record) -> N
 
 
 def test_hostile_evidence_stays_text(open_page: OpenPage) -> None:
-    page = open_page(render(hostile()))
+    page = open_page(render(hostile_record()))
     title = page.title()
     open_details(page)
     for number in range(3):

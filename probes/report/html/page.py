@@ -55,7 +55,7 @@ def render(record: Record, comparison: Comparison | None = None) -> str:
         "traces": interactive.traces(record),
         "vocabulary": interactive.vocabulary(record),
     }
-    record = interactive.without_handled(record)
+    record = interactive.without_interactive(record)
     return fill(
         "report.html",
         **views,

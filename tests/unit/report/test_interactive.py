@@ -12,13 +12,20 @@ from probes.report.html.page import render
 from probes.report.locale import LANGUAGES, texts
 from probes.schema.evidence.words import VocabularyTable
 from probes.schema.sampling import LIBRARY_TOP_K
-from tests.support.handled import PIECES, distribution, distributions, handled, hostile, traced
+from tests.support.interactive_evidence import (
+    PIECES,
+    hostile_record,
+    interactive_record,
+    make_distribution,
+    make_distributions,
+    make_trace,
+)
 from tests.support.samples import HOSTILE, header, mixed, record
 
 if TYPE_CHECKING:
     from probes.schema.record import Record
 
-DISTRIBUTION = distributions()[0]
+DISTRIBUTION = make_distributions()[0]
 
 
 def packed(pieces: list[Any]) -> str:
@@ -32,7 +39,7 @@ def data(record: Record) -> Any:
 
 
 def test_explorer_holds_each_number_once() -> None:
-    first, *others = data(handled())["prompts"]
+    first, *others = data(interactive_record())["prompts"]
     for name in ("head", "step", "tail", "vocabulary"):
         assert first[name] == DISTRIBUTION[name]
     assert first["tokens"][0] == [100, "Tokyo"]
@@ -42,7 +49,7 @@ def test_explorer_holds_each_number_once() -> None:
 
 
 def test_presets_are_the_published_settings_with_default_top_k() -> None:
-    explorer = interactive.explorer(handled())
+    explorer = interactive.explorer(interactive_record())
     assert explorer is not None
     assert [(p.key, p.temperature, p.top_k, p.top_p) for p in explorer.presets] == [
         ("near_greedy", 0.2, LIBRARY_TOP_K, 0.2),
@@ -52,14 +59,14 @@ def test_presets_are_the_published_settings_with_default_top_k() -> None:
 
 
 def test_traces_begin_with_greedy_texts() -> None:
-    greedy, sampled = interactive.traces(handled())
+    greedy, sampled = interactive.traces(interactive_record())
     assert (greedy.claim, greedy.settings) == ("greedy", ())
     assert sampled.settings == (("temperature", "1.4"), ("top_p", "0.9"))
     assert greedy.name != sampled.name
 
 
 def test_vocabulary_is_the_recorded_table() -> None:
-    vocabulary = interactive.vocabulary(handled())
+    vocabulary = interactive.vocabulary(interactive_record())
     assert vocabulary is not None
     assert vocabulary.size == len(PIECES)
     assert json.loads(vocabulary.json)["table"] == packed(PIECES)
@@ -72,15 +79,15 @@ def test_nothing_is_interactive_without_evidence() -> None:
         assert interactive.vocabulary(one) is None
 
 
-def test_without_handled_leaves_out_what_is_shown_elsewhere() -> None:
-    one = interactive.without_handled(handled())
+def test_without_interactive_leaves_out_what_is_shown_elsewhere() -> None:
+    one = interactive.without_interactive(interactive_record())
     names = {name for claim in one.claims for check in claim.evidence for name in check.values}
     assert names == {"settings"}
 
 
 def is_plain(record: Record, name: str) -> bool:
     """Whether evidence is left among what is shown as it is."""
-    claims = interactive.without_handled(record).claims
+    claims = interactive.without_interactive(record).claims
     return any(name in check.values for claim in claims for check in claim.evidence)
 
 
@@ -106,14 +113,14 @@ def is_plain(record: Record, name: str) -> bool:
     ],
 )
 def test_damaged_distribution_is_plain_evidence(change: dict[str, Any]) -> None:
-    one = handled(distributions=[DISTRIBUTION | change, distributions()[3]])
+    one = interactive_record(distributions=[DISTRIBUTION | change, make_distributions()[3]])
     assert interactive.explorer(one) is None
     assert is_plain(one, "distributions")
 
 
 @pytest.mark.parametrize("value", [None, 3, "text", {}, [], [[]], [None], {"steps": []}])
 def test_evidence_of_another_type_is_plain(value: Any) -> None:
-    one = handled(distributions=value, trace=value, table=value)
+    one = interactive_record(distributions=value, trace=value, table=value)
     assert interactive.explorer(one) is None
     assert interactive.traces(one) == []
     assert interactive.vocabulary(one) is None
@@ -125,9 +132,9 @@ def test_evidence_of_another_type_is_plain(value: Any) -> None:
     [{"probability": "NaN"}, {"rank": -1}, {"rank": 10**5000}, {"near_tie": 1}, {"text": None}],
 )
 def test_damaged_trace_is_plain_evidence(change: dict[str, Any]) -> None:
-    trace = traced("a", "b")
+    trace = make_trace("a", "b")
     trace["steps"][-1] |= change
-    one = handled(trace=trace)
+    one = interactive_record(trace=trace)
     assert interactive.traces(one) == []
     assert is_plain(one, "trace")
 
@@ -143,18 +150,21 @@ NOT_PIECES: list[list[Any]] = [[1, 2], [[]], [None]]
     ],
 )
 def test_damaged_vocabulary_is_plain_evidence(table: str) -> None:
-    one = handled(table=table)
+    one = interactive_record(table=table)
     assert interactive.vocabulary(one) is None
     assert is_plain(one, "table")
 
 
 def test_vocabulary_that_unpacks_to_too_much_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interactive, "LARGEST_TABLE", 1000)
-    assert interactive.vocabulary(handled()) is None
+    assert interactive.vocabulary(interactive_record()) is None
 
 
 def test_data_is_ascii_that_cannot_end_or_open_an_element() -> None:
-    explorer, vocabulary = interactive.explorer(hostile()), interactive.vocabulary(hostile())
+    explorer, vocabulary = (
+        interactive.explorer(hostile_record()),
+        interactive.vocabulary(hostile_record()),
+    )
     assert explorer is not None
     assert vocabulary is not None
     for block in (explorer.json, vocabulary.json):
@@ -164,8 +174,9 @@ def test_data_is_ascii_that_cannot_end_or_open_an_element() -> None:
 
 
 def test_long_tokens_are_cut() -> None:
-    one = handled(
-        distributions=[distribution(np.zeros(10), texts=["語" * 1000])], trace=traced("語" * 1000)
+    one = interactive_record(
+        distributions=[make_distribution(np.zeros(10), texts=["語" * 1000])],
+        trace=make_trace("語" * 1000),
     )
     assert data(one)["prompts"][0]["tokens"][0][1] == "語" * interactive.LONGEST_TOKEN + "…"
     assert "語" * (interactive.LONGEST_TOKEN + 1) not in render(one)

@@ -24,7 +24,7 @@ PIECES += [f"piece{number}" for number in range(len(PIECES), 1000)]
 LONG = "語" * 100_000
 
 
-def distribution(
+def make_distribution(
     logits: npt.NDArray[np.float64],
     prompt: str = "The capital of Japan is",
     answer: int | None = None,
@@ -50,21 +50,21 @@ def distribution(
     ).as_evidence()
 
 
-def distributions() -> list[dict[str, Any]]:
+def make_distributions() -> list[dict[str, Any]]:
     """Return a steep one, a flat one, one with ties, and two of which every logit is kept."""
     rng = np.random.default_rng(5)
     steep = np.concatenate([rng.normal(-2, 2, 31_990), rng.normal(9, 3, 10)])
     ties = np.repeat(rng.normal(0, 2, 160), 25)
     return [
-        distribution(steep, answer=102, step=63, texts=["Tokyo", "", " Kyoto", "日本"]),
-        distribution(rng.normal(0, 2, 32_000), "Once upon a time", answer=31_000, step=63),
-        distribution(ties, "日本の首都は"),
-        distribution(rng.normal(0, 3, 40), "Small", answer=101),
-        distribution(np.zeros(60), "All alike"),
+        make_distribution(steep, answer=102, step=63, texts=["Tokyo", "", " Kyoto", "日本"]),
+        make_distribution(rng.normal(0, 2, 32_000), "Once upon a time", answer=31_000, step=63),
+        make_distribution(ties, "日本の首都は"),
+        make_distribution(rng.normal(0, 3, 40), "Small", answer=101),
+        make_distribution(np.zeros(60), "All alike"),
     ]
 
 
-def step(text: str, probability: float = 0.9, rank: int = 1, **more: Any) -> TraceStep:
+def make_step(text: str, probability: float = 0.9, rank: int = 1, **more: Any) -> TraceStep:
     """Return one token of a text."""
     usual: dict[str, Any] = {"margin": 0.5, "near_tie": False, "entropy": 1.25, "kept": 12}
     return TraceStep(
@@ -79,23 +79,23 @@ def step(text: str, probability: float = 0.9, rank: int = 1, **more: Any) -> Tra
     )
 
 
-def traced(*texts: str, prompt: str = "Once upon a time") -> dict[str, Any]:
+def make_trace(*texts: str, prompt: str = "Once upon a time") -> dict[str, Any]:
     """Return a trace of a likely token, a less likely one, a near-tie, and the given texts."""
     steps = [
-        step(" there", 0.97),
-        step(" was", 0.3, rank=2),
-        step("\n", 0.02, near_tie=True, kept=31_000),
-        *(step(text) for text in texts),
+        make_step(" there", 0.97),
+        make_step(" was", 0.3, rank=2),
+        make_step("\n", 0.02, near_tie=True, kept=31_000),
+        *(make_step(text) for text in texts),
     ]
     return Trace(prompt=prompt, steps=steps).as_evidence()
 
 
-def handled(**evidence: Any) -> Record:
+def interactive_record(**evidence: Any) -> Record:
     """Return a run with evidence for every interactive part; `evidence` replaces some of it."""
     usual = {
-        "distributions": distributions(),
+        "distributions": make_distributions(),
         "table": VocabularyTable.pack(PIECES).table,
-        "trace": traced(),
+        "trace": make_trace(),
     }
     values = usual | evidence
     claims = ("vocab-table", "next-token", "filter-order", "greedy")
@@ -111,15 +111,15 @@ def handled(**evidence: Any) -> Record:
     )
 
 
-def hostile() -> Record:
+def hostile_record() -> Record:
     """Return the same with texts that a careless page would obey."""
     texts = [HOSTILE, LONG, "<!--<script>", "\u2028\u2029", "&lt;b&gt;", '"', "\\ud800"]
     logits = np.random.default_rng(1).normal(0, 1, 300)
-    return handled(
+    return interactive_record(
         distributions=[
-            distribution(logits, prompt, answer=100, texts=texts, head=200)
+            make_distribution(logits, prompt, answer=100, texts=texts, head=200)
             for prompt in (HOSTILE, LONG, "<!--<script>")
         ],
-        trace=traced(*texts, prompt=HOSTILE),
+        trace=make_trace(*texts, prompt=HOSTILE),
         table=VocabularyTable.pack([*texts, *PIECES, "\ud800"]).table,
     )
