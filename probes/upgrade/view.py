@@ -12,7 +12,6 @@ import typer
 from rich.table import Table as Grid
 from rich.text import Text
 
-from probes.report.html.page import fill
 from probes.report.locale import phrase
 from probes.report.locale.markup import translate
 from probes.report.text.console import create_console
@@ -255,6 +254,8 @@ def render_page(tables: Sequence[Table], report_dir: Path, page: Path) -> str:
             return quote(os.path.relpath(report, page.resolve().parent).replace(os.sep, "/"))
         except ValueError:  # another drive
             return None
+
+    from probes.report.html.page import fill  # templates take their time
 
     return fill(
         "matrix.html",

@@ -55,8 +55,8 @@ def _introduction(claims: tuple[Claim, ...]) -> str:
             "",
             f"<!-- Made by: {COMMAND} -->",
             "",
-            f"The suite decides {len(claims)} claims. Each has an id: `pytest tests/claims --claim "
-            "ID` decides one claim. Most come from a published experiment on Mistral-7B-v0.1, "
+            f"The suite decides {len(claims)} claims. Each has an id: `probes run --claim ID` "
+            "decides one claim. Most come from a published experiment on Mistral-7B-v0.1, "
             "loaded in 4 bits; the column *published* shows the relation to its text:",
             "",
             *(f"- *{status.value}*: {_STATUS[status]}." for status in statuses),

@@ -271,12 +271,17 @@ def format_versions(environment: Environment) -> str:
 
 
 def format_command(claim: ClaimRecord, target: TargetFacts) -> str:
-    """Return the command that decides this claim alone on this target."""
-    words = ["pytest"]
+    """Return the command that decides this claim alone on this target.
+
+    >>> from probes.schema.claim import Status
+    >>> mine = ClaimRecord(id="mine", section="Mine", title="It is so.", status=Status.OURS)
+    >>> format_command(mine, TargetFacts(name="org/model", source="hub"))
+    'pytest --target org/model --claim mine'
+    """
+    name = f"path/to/{target.name}" if target.source == "folder" else target.name
+    is_default = target.source == "embedded" and name == "embedded"
     if claim.id in catalogue():
-        words.append("tests/claims")
-    if target.source == "folder":
-        words += ["--target", f"path/to/{target.name}"]
-    elif target.source == "hub" or target.name != "embedded":
-        words += ["--target", target.name]
+        words = ["probes", "run", *([] if is_default else [name])]
+    else:
+        words = ["pytest", *([] if is_default else ["--target", name])]
     return shlex.join([*words, "--claim", claim.id])

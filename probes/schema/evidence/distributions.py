@@ -5,12 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 from pydantic import ConfigDict, Field, JsonValue, model_validator
 
 from probes.schema.evidence.shape import Count, Shape
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
     from typing_extensions import Self
 
@@ -74,6 +74,8 @@ class Distribution(Shape):
         ... ).logits()
         array([4. , 2. , 1.5, 1. ])
         """
+        import numpy as np  # a report needs none
+
         if not self.tail:
             return np.asarray(self.head, dtype=np.float64)
         first = len(self.head)

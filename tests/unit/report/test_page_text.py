@@ -97,7 +97,7 @@ def test_claim_shows_all_that_is_known_of_it() -> None:
         "not applicable load-nf4 refined What load-nf4 states. the target is not quantized "
         "Differs from the published text. Adds the numbers. "
         f"How it is decided. {texts('en')['method.load-nf4']} "
-        "Decide it alone pytest tests/claims --claim load-nf4" in text
+        "Decide it alone probes run --claim load-nf4" in text
     )
     assert "expected 20 new tokens, got 14↵ assert 14 == 20" in text  # a check's whole reason
     assert "2 checks of it were deselected on the command line." in text
@@ -132,17 +132,17 @@ def test_run_without_claims_has_a_page() -> None:
 @pytest.mark.parametrize(
     ("claim_id", "target", "line"),
     [
-        ("pad-token", TARGET, "pytest tests/claims --claim pad-token"),
+        ("pad-token", TARGET, "probes run --claim pad-token"),
         ("my-claim", TARGET, "pytest --claim my-claim"),
         (
             "pad-token",
             TargetFacts(name="org/tiny", source="hub"),
-            "pytest tests/claims --target org/tiny --claim pad-token",
+            "probes run org/tiny --claim pad-token",
         ),
         (
             "pad-token",
             TargetFacts(name="my model", source="folder"),
-            "pytest tests/claims --target 'path/to/my model' --claim pad-token",
+            "probes run 'path/to/my model' --claim pad-token",
         ),
     ],
 )
@@ -229,7 +229,7 @@ def test_japanese_page_has_no_english_of_its_own() -> None:
     words = set(re.findall(r"[A-Za-z]{4,}", text))
     assert words <= {
         *("English", "embedded", "float", "transformers", "torch", "Linux", "Python", "probes"),
-        *("MistralForCausalLM", "sdpa", "none", "pytest", "tests", "claims", "claim", "vocab"),
+        *("MistralForCausalLM", "sdpa", "none", "claim", "vocab"),
         *("size", "test", "record", "json"),
     }
 
