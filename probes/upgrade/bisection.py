@@ -67,11 +67,7 @@ class Bisection:
     """The search for the release of a package at which an answer changes.
 
     Attributes:
-        plan: What all cells share; with `resume`, records of an earlier search are used.
-        question: What to ask of each release.
-        package: The name of the package.
         pins: The versions of other packages.
-        python: The version of Python.
         findings: The answers so far, by release.
         runs: The folders of the records so far, by release.
     """
@@ -86,10 +82,6 @@ class Bisection:
 
     def run(self, releases: Sequence[str], more: int) -> bool:
         """Search and print; return whether two neighbours were found and nothing contradicts them.
-
-        Args:
-            releases: From the good end to the bad one.
-            more: How many releases to judge besides.
 
         Raises:
             UserError: An end cannot be judged, or both have the same answer.

@@ -37,12 +37,9 @@ def list_indexes(
 
 
 def list_releases(package: str, python: str, urls: Sequence[str]) -> tuple[Version, ...]:
-    """Return the stable releases of a package, oldest first.
+    """Return the stable releases of a package for a version of Python, oldest first.
 
-    Args:
-        package: Its name.
-        python: The version of Python that they must support.
-        urls: The indexes; as in uv, the first that has the package is the only one used.
+    As in uv, only the first index that has the package is used.
 
     Raises:
         UserError: No index has the package, or an index cannot be reached.

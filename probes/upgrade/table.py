@@ -127,13 +127,7 @@ def build_tables(
     report_dir: Path,
     expectations: Sequence[Expectation] | None = None,
 ) -> tuple[Table, ...]:
-    """Build the tables of a matrix, one a target.
-
-    Args:
-        outcomes: The cells' outcomes, in the order of the columns.
-        report_dir: The folder of their records.
-        expectations: Expected verdicts; those of the package by default.
-    """
+    """Build the tables of a matrix, one a target, with the outcomes of its cells as columns."""
     expectations = read_expectations() if expectations is None else expectations
     names = find_varying([outcome.cell for outcome in outcomes])
     found = []

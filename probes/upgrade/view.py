@@ -122,14 +122,7 @@ def _list_totals(table: Table) -> list[str]:
 def render_text(
     tables: Sequence[Table], width: int = 120, colour: bool = False, whole: bool = False
 ) -> str:
-    """Return the matrix as text for a terminal.
-
-    Args:
-        tables: One a target.
-        width: Columns of the terminal.
-        colour: Whether to colour verdicts with terminal codes.
-        whole: Whether to show also claims that are the same in every column.
-    """
+    """Return the matrix as text for a terminal, with the claims that are the same if `whole`."""
     console = create_console(width, colour)
     with console.capture() as capture:
         for table in tables:
@@ -237,13 +230,7 @@ def _format_list(heading: str, lines: Sequence[str]) -> str:
 
 
 def render_page(tables: Sequence[Table], report_dir: Path, page: Path) -> str:
-    """Return the matrix as a self-contained page, with every text escaped.
-
-    Args:
-        tables: One a target.
-        report_dir: The folder of the records.
-        page: Where the page will be; its links lead from there to the reports.
-    """
+    """Return the matrix as a page; its links lead from its place `page` to the reports."""
 
     def link(column: Column) -> str | None:
         """Return the path of a column's report from the page, if there is one."""
