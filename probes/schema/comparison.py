@@ -16,16 +16,19 @@ FORMAT: Literal[1] = 1
 
 
 class Outcome(str, Enum):
-    """The result for a claim, or for a part of its evidence, from one run to another."""
+    """The result for a claim, or for a part of its evidence, from one run to another.
 
-    SAME = "same"
-    DRIFTED = "drifted"
-    CHANGED = "changed"
+    They are shown in this order: what needs attention comes first.
+    """
+
     NEWLY_FAILING = "newly failing"
-    FIXED = "fixed"
-    ADDED = "added"
+    CHANGED = "changed"
+    DRIFTED = "drifted"
     REMOVED = "removed"
     NOT_COMPARABLE = "not comparable"
+    FIXED = "fixed"
+    ADDED = "added"
+    SAME = "same"
 
     @property
     def option(self) -> str:

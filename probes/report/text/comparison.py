@@ -30,18 +30,6 @@ if TYPE_CHECKING:
         Run,
     )
 
-ORDER = (
-    Outcome.NEWLY_FAILING,
-    Outcome.CHANGED,
-    Outcome.DRIFTED,
-    Outcome.REMOVED,
-    Outcome.NOT_COMPARABLE,
-    Outcome.FIXED,
-    Outcome.ADDED,
-    Outcome.SAME,
-)
-"""Outcomes as they are shown: what needs attention comes first."""
-
 MOST_LINES = 5
 """Differences of a claim, or flips, that are listed where space is short."""
 
@@ -66,7 +54,7 @@ def format_outcomes(comparison: Comparison, language: str = "en") -> str:
     counts = comparison.counts
     if not set(counts) - {Outcome.SAME}:
         return phrase("compare.all_same", language, n=f"{counts.total():,}")
-    numbers = {outcome: counts[outcome] for outcome in ORDER if counts[outcome]}
+    numbers = {outcome: counts[outcome] for outcome in Outcome if counts[outcome]}
     parts = [
         phrase("compare.claims", language, n=f"{n:,}", outcome=format_outcome(outcome, language))
         for outcome, n in numbers.items()
@@ -89,7 +77,7 @@ def format_run(run: Run, which: str, language: str = "en") -> str:
 def list_changed_claims(comparison: Comparison) -> list[ClaimComparison]:
     """Return the claims that are not the same, those that need attention first."""
     differing = [claim for claim in comparison.claims if claim.outcome is not Outcome.SAME]
-    return sorted(differing, key=lambda claim: ORDER.index(claim.outcome))
+    return sorted(differing, key=lambda claim: [*Outcome].index(claim.outcome))
 
 
 def format_verdicts(claim: ClaimComparison, language: str = "en") -> str:

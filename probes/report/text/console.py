@@ -16,16 +16,7 @@ from probes.schema.comparison import Comparison, Outcome
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-STYLES = {
-    Outcome.NEWLY_FAILING: "bold red",
-    Outcome.CHANGED: "yellow",
-    Outcome.DRIFTED: "yellow",
-    Outcome.REMOVED: "yellow",
-    Outcome.NOT_COMPARABLE: "yellow",
-    Outcome.FIXED: "green",
-    Outcome.ADDED: "green",
-    Outcome.SAME: "green",
-}
+GOOD = (Outcome.FIXED, Outcome.ADDED, Outcome.SAME)
 
 
 def create_console(width: int, colour: bool) -> Console:
@@ -74,7 +65,11 @@ def _print(console: Console, text: str, style: str = "") -> None:
 
 
 def _print_part(console: Console, outcome: Outcome, title: str, lines: Iterable[str]) -> None:
-    word = (phrases.format_outcome(outcome), STYLES[outcome])
+    style = "green" if outcome in GOOD else "yellow"
+    word = (
+        phrases.format_outcome(outcome),
+        "bold red" if outcome is Outcome.NEWLY_FAILING else style,
+    )
     console.print(Text.assemble(word, f": {make_visible(title)}"), soft_wrap=True)
     for line in lines:
         _print(console, f"  {line}")

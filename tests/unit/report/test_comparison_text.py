@@ -13,8 +13,7 @@ from probes.cli import main
 from probes.compare.records import compare
 from probes.report.html.page import render, render_comparison
 from probes.report.text import markdown
-from probes.report.text.comparison import ORDER
-from probes.report.text.console import STYLES, format_comparison
+from probes.report.text.console import format_comparison
 from probes.results.reading import read
 from probes.schema.comparison import Comparison, Outcome
 from probes.schema.record import SCHEMA_VERSION, Verdict
@@ -66,12 +65,8 @@ def found() -> Comparison:
     return compare(claims(new=False), claims(new=True))
 
 
-def test_the_sample_has_every_outcome(found: Comparison) -> None:
-    assert set(found.counts) == set(Outcome) == set(ORDER) == set(STYLES)
-
-
 @pytest.mark.parametrize("version", range(1, SCHEMA_VERSION + 1))
-def test_frozen_records_of_every_format_have_every_outcome(version: int) -> None:
+def test_frozen_records_of_every_format_are_compared(version: int) -> None:
     old, new = (read(FROZEN / f"format-{version}-{which}.json") for which in ("old", "new"))
     found = compare(old, new)
     assert set(found.counts) == set(Outcome)
@@ -80,7 +75,8 @@ def test_frozen_records_of_every_format_have_every_outcome(version: int) -> None
     assert bool(found.throughput) == (version > 1)
 
 
-def test_the_terminal_says_what_differs_and_what_matters_first(found: Comparison) -> None:
+def test_terminal_shows_every_outcome_in_order_of_attention(found: Comparison) -> None:
+    assert set(found.counts) == {*Outcome}
     assert format_comparison(found, width=100) == TERMINAL
 
 
@@ -118,21 +114,21 @@ drifted: Next-token distributions on the shared prompts
 """
 
 
-def test_nothing_changed_is_said_in_one_line() -> None:
-    said = format_comparison(compare(record(), record()), width=80)
-    assert said.splitlines()[-2:] == [
+def test_equal_records_give_two_lines() -> None:
+    text = format_comparison(compare(record(), record()), width=80)
+    assert text.splitlines()[-2:] == [
         "Target and environment are the same.",
         "Nothing changed (claims: 2).",
     ]
 
 
-def test_throughput_is_told_as_ratios_everywhere_and_fails_nothing() -> None:
+def test_throughput_is_shown_as_ratios_and_is_no_change() -> None:
     found = compare(record(throughput=rates()), record(throughput=rates(faster=1.5)))
     assert found.outcomes == {Outcome.SAME}
-    told = "new tokens, batch 8, static cache"
-    said = format_comparison(found, width=200)
-    assert f"  {told}: 1.50 times the old rate (1.23 – 1.83): 453 tokens/s then, 679" in said
-    assert f"| {told} | 453 tokens/s | 679 tokens/s | 1.50 | 1.23 – 1.83 |" in (
+    name = "new tokens, batch 8, static cache"
+    text = format_comparison(found, width=200)
+    assert f"  {name}: 1.50 times the old rate (1.23 – 1.83): 453 tokens/s then, 679" in text
+    assert f"| {name} | 453 tokens/s | 679 tokens/s | 1.50 | 1.23 – 1.83 |" in (
         markdown.summarize_comparison(found)
     )
     page = render_comparison(found)
@@ -145,26 +141,26 @@ def test_throughput_is_told_as_ratios_everywhere_and_fails_nothing() -> None:
     assert 'id="compared-throughput"' not in render_comparison(without)
 
 
-def test_markdown_has_the_same_in_tables(found: Comparison) -> None:
-    said = markdown.summarize_comparison(found)
-    assert said.startswith("## embedded: 1 newly failing, 1 changed, 1 drifted")
-    assert "| package transformers | 4.46.3 | 5.23.0 |" in said
+def test_markdown_has_tables(found: Comparison) -> None:
+    text = markdown.summarize_comparison(found)
+    assert text.startswith("## embedded: 1 newly failing, 1 changed, 1 drifted")
+    assert "| package transformers | 4.46.3 | 5.23.0 |" in text
     broke = (
         "| broke | newly failing | holds then, fails now | now: expected 20 new tokens, got 14<br>"
     )
-    assert broke in said
-    assert "| KL divergence, mean, nats | 0.0261 | 0.0261 – 0.0261 |" in said
+    assert broke in text
+    assert "| KL divergence, mean, nats | 0.0261 | 0.0261 – 0.0261 |" in text
 
 
-def test_the_page_has_a_place_for_everything_in_both_languages(found: Comparison) -> None:
+def test_page_has_both_languages(found: Comparison) -> None:
     page = render_comparison(found)
-    for said in ("newly failing", "新たに不成立", "Kyoto is", "4.46.3", "KL divergence", "尤度"):
-        assert (said in page) == (said != "尤度")
+    for text in ("newly failing", "新たに不成立", "Kyoto is", "4.46.3", "KL divergence"):
+        assert text in page
     assert "<script>" in page
     assert "default-src 'none'" in page
 
 
-def test_hostile_evidence_is_shown_and_obeyed_nowhere() -> None:
+def test_hostile_evidence_stays_text() -> None:
     plan = header(planned("c", title=HOSTILE))
     runs = [record([("c", check(HOSTILE, values={HOSTILE: t}))], plan) for t in ("a", HOSTILE)]
     found = compare(*runs)
@@ -172,12 +168,12 @@ def test_hostile_evidence_is_shown_and_obeyed_nowhere() -> None:
     assert "<img" not in page
     assert page.count("<script>") == 1
     assert "<img" not in re.sub(r"\\<", "", markdown.summarize_comparison(found))
-    said = format_comparison(found)
-    assert "\x1b" not in said
-    assert "\u202e" not in said
+    text = format_comparison(found)
+    assert "\x1b" not in text
+    assert "\u202e" not in text
 
 
-def test_a_report_shows_its_baseline_with_links_to_its_claims(found: Comparison) -> None:
+def test_report_links_its_baseline_to_claims(found: Comparison) -> None:
     page = render(claims(new=True), found)
     assert 'id="baseline"' in page
     assert '<a href="#claim-broke">' in page
@@ -205,7 +201,7 @@ def run(*arguments: str | Path) -> int:
     return ended.value.code
 
 
-def test_exit_codes(runs: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_compare_exit_codes(runs: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     old, new = runs
     assert run(old, old) == 0
     assert run(old, new) == 1
@@ -215,7 +211,7 @@ def test_exit_codes(runs: tuple[Path, Path], capsys: pytest.CaptureFixture[str])
     assert "1 newly failing" in capsys.readouterr().out
 
 
-def test_files_are_written(runs: tuple[Path, Path], tmp_path: Path) -> None:
+def test_compare_writes_files(runs: tuple[Path, Path], tmp_path: Path) -> None:
     page, summary, data = (tmp_path / name for name in ("c.html", "c.md", "c.json"))
     assert run(*runs, "--html", page, "--summary", summary, "--json", data) == 1
     assert "newly failing" in page.read_text(encoding="utf-8")
@@ -226,45 +222,14 @@ def test_files_are_written(runs: tuple[Path, Path], tmp_path: Path) -> None:
     assert Comparison.model_validate(stored) == compare(claims(new=False), claims(new=True))
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        (
-            '{"schema_version": 3}',
-            "was written by a newer version of probes (format 3, this one reads up to 2): upgrade "
-            "probes to read it",
-        ),
-        ('{"schema_version": 1, "suite"', "is truncated: it ends in the middle of a record"),
-        ('{"name": "x"}', "is not the record of a run: it states no schema_version"),
-        ("<html>", "is not JSON: expected the record of a run"),
-    ],
-)
-def test_unusable_input_ends_with_two_and_one_line(
-    runs: tuple[Path, Path],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    text: str,
-    said: str,
-) -> None:
-    other = tmp_path / "other.json"
-    other.write_text(text, encoding="utf-8")
-    for arguments in ((other, runs[1]), (runs[0], other)):
-        assert run(*arguments) == 2
-        out, err = capsys.readouterr()
-        assert (out, err) == ("", f"probes: '{other}' {said}\n")
-
-
-def test_another_target_and_another_outcome_are_refused(
+def test_wrong_targets_and_outcomes_are_refused(
     runs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = tmp_path / "other.json"
     gpt2 = record(target=LOADED.model_copy(update={"name": "gpt2-xl"}))
     other.write_text(gpt2.model_dump_json(), encoding="utf-8")
     assert run(runs[0], other) == 2
-    assert capsys.readouterr().err == (
-        "probes: the records are of two targets, 'embedded' and 'gpt2-xl': compare runs on one "
-        "target, or allow it with --across-targets\n"
-    )
+    assert "allow it with --across-targets" in capsys.readouterr().err
     assert run(runs[0], other, "--across-targets") == 1
     capsys.readouterr()
     assert run(*runs, "--fail-on", "newly-faling") == 2

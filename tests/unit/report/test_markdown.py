@@ -23,7 +23,7 @@ def read_back(text: str) -> str:
     return "".join(t.content for b in blocks for t in b.children or () if t.type.startswith("text"))
 
 
-def test_a_summary_says_what_became_of_the_run() -> None:
+def test_summary_has_verdict_table_and_reasons() -> None:
     text = summarize_run(mixed(), "reports/embedded/20261123T075120Z/report.html")
     assert text.splitlines()[0] == (
         "## embedded: 3 claims hold, 1 fails, 1 ended in an error, 1 not applicable, 1 undecided."
@@ -42,7 +42,7 @@ def test_a_summary_says_what_became_of_the_run() -> None:
         assert line in text.splitlines()
 
 
-def test_a_run_without_faults_and_without_a_report_says_no_more_than_that() -> None:
+def test_summary_of_a_green_run_is_short() -> None:
     text = summarize_run(record())
     assert text.startswith("## embedded: All 2 claims hold.\n")
     assert "wrong" not in text
@@ -51,7 +51,7 @@ def test_a_run_without_faults_and_without_a_report_says_no_more_than_that() -> N
 
 
 @pytest.mark.parametrize("text", [MARKUP, HOSTILE.replace("  ", " ").strip(), "▁The 日本の首都は"])
-def test_a_text_is_shown_character_by_character(text: str) -> None:
+def test_escape_shows_text_character_by_character(text: str) -> None:
     assert set(parsed(f"x {escape(text)}")) == {
         *("paragraph_open", "paragraph_close", "inline", "text"),
     }
@@ -59,14 +59,14 @@ def test_a_text_is_shown_character_by_character(text: str) -> None:
         assert read_back(f"x {escape(text)}") == f"x {MARKUP}"
 
 
-def test_what_a_page_would_make_links_or_mentions_of_is_broken_up() -> None:
+def test_escape_breaks_links_and_mentions() -> None:
     assert escape("http://example.com") == "http\\://example.com"
     assert "www." not in escape("WWW.example.com www.example.com").lower()
     assert escape("@user") == "\\@user"
     assert escape("of: this") == "of: this"
 
 
-def test_a_long_text_is_cut_before_it_is_escaped() -> None:
+def test_escape_cuts_a_long_text_first() -> None:
     assert escape("|" * 1000) == "\\|" * (LONGEST - 1) + "…"
 
 
@@ -86,7 +86,7 @@ def hostile() -> Record:
     )
 
 
-def test_hostile_text_makes_no_markup_and_no_new_line() -> None:
+def test_summary_of_hostile_text_has_no_other_markup() -> None:
     text = summarize_run(hostile(), HOSTILE)
     found = parsed(text)
     assert set(found) <= {
