@@ -1,1 +1,28 @@
-"""Measurements: each takes an engine and returns plain data."""
+"""Measurements: each takes an engine and returns plain data. Most need torch."""
+
+from typing import TYPE_CHECKING
+
+from probes._util.lazy import import_on_use
+
+if TYPE_CHECKING:
+    from probes.measure import determinism as determinism
+    from probes.measure import distribution as distribution
+    from probes.measure import embeddings as embeddings
+    from probes.measure import generation_defaults as generation_defaults
+    from probes.measure import greedy as greedy
+    from probes.measure import knowledge as knowledge
+    from probes.measure import quantization as quantization
+    from probes.measure import recorded_outputs as recorded_outputs
+    from probes.measure import reference_prompts as reference_prompts
+    from probes.measure import repetition as repetition
+    from probes.measure import sampling_filters as sampling_filters
+    from probes.measure import sampling_fit as sampling_fit
+    from probes.measure import sentencepiece_reference as sentencepiece_reference
+    from probes.measure import stories as stories
+    from probes.measure import throughput as throughput
+    from probes.measure import token_trace as token_trace
+    from probes.measure import tokenizer as tokenizer
+    from probes.measure import variety as variety
+    from probes.measure import word_similarity as word_similarity
+else:
+    __getattr__ = import_on_use(__name__)

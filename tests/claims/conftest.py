@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from probes import measure
 from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, CAPITALS, PROMPTS
 from probes.errors import UserError
-from probes.measure.greedy import generate_greedy, truncate
 from probes.plugin import recordings
 from probes.results.environment import describe_environment
 from probes.schema.recorded_output import describe_provenance
@@ -52,8 +52,8 @@ def greedy(model: Model) -> Callable[[int], list[Generation]]:
     def texts(length: int) -> list[Generation]:
         prompt = max(len(model.encode_prompt(prompt)) for prompt in PROMPTS)
         room = (model.context_length or prompt + LONGEST) - prompt
-        longest = generate_greedy(model, PROMPTS, max(length, min(LONGEST, room)))
-        return [truncate(text, length, model) for text in longest]
+        longest = measure.greedy.generate_greedy(model, PROMPTS, max(length, min(LONGEST, room)))
+        return [measure.greedy.truncate(text, length, model) for text in longest]
 
     return texts
 
@@ -67,8 +67,8 @@ def greedy_capitals(model: Model) -> Callable[[int], dict[str, tuple[Generation,
     ]
 
     def texts(length: int) -> dict[str, tuple[Generation, Generation]]:
-        longest = generate_greedy(model, ids, 60)
-        short = [truncate(text, length, model) for text in longest]
+        longest = measure.greedy.generate_greedy(model, ids, 60)
+        short = [measure.greedy.truncate(text, length, model) for text in longest]
         count = len(CAPITALS)
         return dict(zip(CAPITALS, zip(short[:count], short[count:], strict=True), strict=True))
 

@@ -9,14 +9,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from probes import measure, stats
 from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, SPELLED_BOS, STORIES
-from probes.engines.transformers import warpers
-from probes.measure import distribution, sampling_filters, token_trace
-from probes.measure.greedy import count_steps_without_tie, generate_greedy
+from probes.engines import transformers as library
 from probes.schema.evidence.distributions import Distributions, HiddenTopK, MostLikely
 from probes.schema.evidence.texts import SampledText, Trace
 from probes.schema.sampling import NARROW_HOT, NEAR_GREEDY, WIDE_HOT, Sampling
-from probes.stats import sampling_reference, testing_logits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +57,7 @@ any_logits = settings(
 def described(draw: Any) -> dict[str, Any]:
     return {
         "size": draw(st.one_of(st.integers(2, 40), st.sampled_from([1000, 32000, 50000]))),
-        "kind": draw(st.sampled_from(testing_logits.KINDS)),
+        "kind": draw(st.sampled_from(stats.testing_logits.KINDS)),
         "seed": draw(st.integers(0, 2**16)),
         "dtype": draw(st.sampled_from(["float32", "float16", "bfloat16"])),
     }
@@ -80,9 +78,9 @@ def as_the_settings_say(steps: Sequence[FilterStep], wanted: str = "asked for") 
 
 @pytest.mark.claim("next-token")
 def test_tokyo_leads_a_distribution(model: Model, evidence: Evidence) -> None:
-    top = distribution.most_likely(model, CAPITAL_OF_JAPAN)
+    top = measure.distribution.most_likely(model, CAPITAL_OF_JAPAN)
     logits = model.logits(CAPITAL_OF_JAPAN)[-1]
-    total = float(sampling_reference.log_probabilities(logits).exp().sum())
+    total = float(stats.sampling_reference.log_probabilities(logits).exp().sum())
     evidence.update(MostLikely(top_ten=top).as_evidence())
     evidence["sum_of_probabilities"] = total
     assert total == pytest.approx(1, abs=1e-9), f"the probabilities sum to {total}"
@@ -93,10 +91,10 @@ def test_tokyo_leads_a_distribution(model: Model, evidence: Evidence) -> None:
 def test_what_is_kept_of_a_distribution_is_the_whole_of_it(
     model: Model, evidence: Evidence
 ) -> None:
-    kept = [distribution.measure_distribution(model, *each) for each in EXPLORED]
+    kept = [measure.distribution.measure_distribution(model, *each) for each in EXPLORED]
     evidence.update(Distributions(distributions=kept).as_evidence())
     errors = {
-        (each.prompt, setting): distribution.largest_error(model, each, sampling)
+        (each.prompt, setting): measure.distribution.largest_error(model, each, sampling)
         for each in kept
         for setting, sampling in SETTINGS.items()
     }
@@ -109,10 +107,10 @@ def test_what_is_kept_of_a_distribution_is_the_whole_of_it(
 def test_generate_divides_the_logits_by_the_temperature(
     model: Model, seed: int, evidence: Evidence, temperature: float
 ) -> None:
-    text = sampling_filters.sample_with_scores(
+    text = measure.sampling_filters.sample_with_scores(
         model, CAPITAL_OF_JAPAN, 1, seed, temperature=temperature, top_k=0, top_p=1.0
     )
-    steps = sampling_filters.compare_filters(
+    steps = measure.sampling_filters.compare_filters(
         text.logits, text.scores, Sampling(temperature=temperature, top_k=0)
     )
     evidence["temperature"] = temperature
@@ -127,9 +125,9 @@ def test_generate_divides_the_logits_by_the_temperature(
 def test_library_temperature_is_the_formula_on_any_logits(
     logits: dict[str, Any], temperature: float
 ) -> None:
-    made = testing_logits.adversarial_logits(**logits)
-    theirs = warpers.temperature(made, temperature)
-    ours = sampling_reference.temperature(made, temperature)
+    made = stats.testing_logits.adversarial_logits(**logits)
+    theirs = library.warpers.temperature(made, temperature)
+    ours = stats.sampling_reference.temperature(made, temperature)
     wrong = (~theirs.isclose(ours, rtol=1e-6)).flatten().nonzero().flatten().tolist()
     assert not wrong, "at temperature {:.6g} a logit of {:.9g} becomes {:.9g}, not {:.9g}".format(
         temperature, *(float(scores.flatten()[wrong[0]]) for scores in (made, theirs, ours))
@@ -140,9 +138,9 @@ def test_library_temperature_is_the_formula_on_any_logits(
 @pytest.mark.parametrize("prompt", PROMPTS)
 def test_entropy_rises_and_the_ranking_stays(model: Model, evidence: Evidence, prompt: str) -> None:
     logits = model.logits(prompt)[-1]
-    if sampling_reference.is_uniform(logits):
+    if stats.sampling_reference.is_uniform(logits):
         pytest.skip("to it all tokens are equally likely, at any temperature")
-    shape = sampling_filters.measure_temperature_effect(logits)
+    shape = measure.sampling_filters.measure_temperature_effect(logits)
     evidence.update(shape.as_evidence())
     assert shape.rises_strictly, (
         "entropy does not rise with the temperature: "
@@ -162,12 +160,14 @@ def test_entropy_rises_and_the_ranking_stays(model: Model, evidence: Evidence, p
 def test_library_keeps_the_k_likeliest_and_their_ties_on_any_logits(
     logits: dict[str, Any], k: int
 ) -> None:
-    made = testing_logits.adversarial_logits(**logits)
+    made = stats.testing_logits.adversarial_logits(**logits)
     theirs, ours = (
-        warpers.top_k(made, k),
-        sampling_reference.top_k(made, k),
+        library.warpers.top_k(made, k),
+        stats.sampling_reference.top_k(made, k),
     )
-    found, expected = (int(sampling_reference.count_kept(scores)) for scores in (theirs, ours))
+    found, expected = (
+        int(stats.sampling_reference.count_kept(scores)) for scores in (theirs, ours)
+    )
     assert found == expected, (
         f"top-k of {k} keeps {found} of {made.shape[-1]} tokens; with its ties it is {expected}"
     )
@@ -179,14 +179,14 @@ def test_library_keeps_the_k_likeliest_and_their_ties_on_any_logits(
 def test_generate_keeps_the_k_likeliest(
     model: Model, seed: int, evidence: Evidence, k: int
 ) -> None:
-    text = sampling_filters.sample_with_scores(
+    text = measure.sampling_filters.sample_with_scores(
         model, CAPITAL_OF_JAPAN, 1, seed, temperature=1.4, top_k=k, top_p=1.0
     )
-    steps = sampling_filters.compare_filters(
+    steps = measure.sampling_filters.compare_filters(
         text.logits, text.scores, Sampling(temperature=1.4, top_k=k)
     )
     evidence["k"], evidence["kept"] = k, steps[0].kept
-    evidence["probability_kept"] = sampling_filters.probability_kept(text, 1.4)
+    evidence["probability_kept"] = measure.sampling_filters.probability_kept(text, 1.4)
     as_the_settings_say(steps)
     kept, least = steps[0].kept, min(k, text.logits.shape[-1])
     assert kept >= least, f"top-k of {k} keeps {kept} tokens"
@@ -194,10 +194,12 @@ def test_generate_keeps_the_k_likeliest(
 
 @pytest.mark.claim("top-k")
 def test_k_of_one_is_greedy(model: Model, seed: int, evidence: Evidence) -> None:
-    greedy = generate_greedy(model, [CAPITAL_OF_JAPAN], 20)[0]
-    sampled = sampling_filters.sample_with_scores(model, CAPITAL_OF_JAPAN, 20, seed, top_k=1)
+    greedy = measure.greedy.generate_greedy(model, [CAPITAL_OF_JAPAN], 20)[0]
+    sampled = measure.sampling_filters.sample_with_scores(
+        model, CAPITAL_OF_JAPAN, 20, seed, top_k=1
+    )
     evidence["greedy"], evidence["top_k_1"] = greedy.text, sampled.text
-    alone = count_steps_without_tie(greedy)
+    alone = measure.greedy.count_steps_without_tie(greedy)
     if alone == 0:
         pytest.skip("its two likeliest tokens are equally likely: top-k of 1 keeps both")
     assert sampled.ids[:alone] == greedy.ids[0][:alone], (
@@ -209,7 +211,7 @@ def test_k_of_one_is_greedy(model: Model, seed: int, evidence: Evidence) -> None
 def test_k_of_the_whole_vocabulary_changes_nothing(model: Model, evidence: Evidence) -> None:
     logits = model.logits(CAPITAL_OF_JAPAN)[-1:]
     evidence["k"] = k = logits.shape[-1]
-    theirs = warpers.top_k(logits, k)
+    theirs = library.warpers.top_k(logits, k)
     assert theirs.equal(logits), f"top-k of all {k} tokens changes the logits"
 
 
@@ -220,22 +222,26 @@ def test_k_of_the_whole_vocabulary_changes_nothing(model: Model, evidence: Evide
 @example(logits={"size": 40, "kind": "equal", "seed": 0, "dtype": "float32"}, p=0.5)
 @example(logits={"size": 2, "kind": "one-hot", "seed": 0, "dtype": "float32"}, p=1e-6)
 def test_library_nucleus_is_the_definition_on_any_logits(logits: dict[str, Any], p: float) -> None:
-    made = testing_logits.adversarial_logits(**logits)
+    made = stats.testing_logits.adversarial_logits(**logits)
     sampling = Sampling(top_k=0, top_p=p)
-    theirs = warpers.apply(made, sampling)
-    as_the_settings_say(sampling_filters.compare_filters(made, theirs, sampling))
+    theirs = library.warpers.apply(made, sampling)
+    as_the_settings_say(measure.sampling_filters.compare_filters(made, theirs, sampling))
 
 
 @pytest.mark.claim("top-p-reference")
 @pytest.mark.parametrize("size", [4, 64, 4096])
 def test_where_the_sum_meets_p_exactly_the_nucleus_ends(evidence: Evidence, size: int) -> None:
     # Equal probabilities of 1/size: every running sum is exact, from either end.
-    logits = testing_logits.adversarial_logits(size, "equal", seed=0)
+    logits = stats.testing_logits.adversarial_logits(size, "equal", seed=0)
     sums = (1, size // 4, size // 2, size - 1)
     kept = {
         number: (
-            int(sampling_reference.count_kept(sampling_reference.top_p(logits, number / size))),
-            int(sampling_reference.count_kept(warpers.top_p(logits, number / size))),
+            int(
+                stats.sampling_reference.count_kept(
+                    stats.sampling_reference.top_p(logits, number / size)
+                )
+            ),
+            int(stats.sampling_reference.count_kept(library.warpers.top_p(logits, number / size))),
         )
         for number in sums
     }
@@ -256,15 +262,15 @@ def test_nucleus_of_the_models_own_logits(
 ) -> None:
     logits = model.logits(prompt)
     sampling = Sampling(top_k=0, top_p=p)
-    theirs = warpers.apply(logits, sampling)
-    steps = sampling_filters.compare_filters(logits, theirs, sampling)
+    theirs = library.warpers.apply(logits, sampling)
+    steps = measure.sampling_filters.compare_filters(logits, theirs, sampling)
     evidence["p"], evidence["sizes"] = p, [step.kept for step in steps]
     as_the_settings_say(steps)
 
 
 @pytest.mark.claim("nucleus-adapts")
 def test_nucleus_grows_with_the_flatness(model: Model, evidence: Evidence) -> None:
-    nuclei = sampling_filters.measure_nuclei(model, [*PROMPTS], length=20, p=0.9)
+    nuclei = measure.sampling_filters.measure_nuclei(model, [*PROMPTS], length=20, p=0.9)
     evidence.update(nuclei.as_evidence())
     if nuclei.entropy_range < 0.5:
         pytest.skip("its distributions are all about equally flat")
@@ -287,10 +293,10 @@ def test_generate_chooses_from_the_logits_filtered_in_order(
     model: Model, seed: int, evidence: Evidence, sampling: Sampling
 ) -> None:
     settings = {k: v for k, v in sampling.arguments().items() if k != "do_sample"}
-    text = sampling_filters.sample_with_scores(model, STORIES[0], 12, seed, **settings)
-    steps = sampling_filters.compare_filters(text.logits, text.scores, sampling)
+    text = measure.sampling_filters.sample_with_scores(model, STORIES[0], 12, seed, **settings)
+    steps = measure.sampling_filters.compare_filters(text.logits, text.scores, sampling)
     evidence["settings"], evidence["text"], evidence["steps"] = settings, text.text, steps
-    traced = token_trace.trace_text(
+    traced = measure.token_trace.trace_text(
         model, text.ids, text.logits, text.scores, after=model.encode_prompt(STORIES[0])
     )
     trace = Trace(prompt=STORIES[0], steps=traced)
@@ -305,10 +311,10 @@ def test_generate_chooses_from_the_logits_filtered_in_order(
 def test_library_min_p_is_the_definition_on_any_logits(
     logits: dict[str, Any], share: float
 ) -> None:
-    made = testing_logits.adversarial_logits(**logits)
-    theirs = warpers.min_p(made, share)
+    made = stats.testing_logits.adversarial_logits(**logits)
+    theirs = library.warpers.min_p(made, share)
     as_the_settings_say(
-        sampling_filters.compare_filters(made, theirs, Sampling(top_k=0, min_p=share))
+        measure.sampling_filters.compare_filters(made, theirs, Sampling(top_k=0, min_p=share))
     )
 
 
@@ -320,10 +326,10 @@ def test_library_min_p_is_the_definition_on_any_logits(
 def test_composition_is_the_librarys_on_any_logits(
     logits: dict[str, Any], temperature: float, k: int, p: float
 ) -> None:
-    made = testing_logits.adversarial_logits(**logits)
+    made = stats.testing_logits.adversarial_logits(**logits)
     sampling = Sampling(temperature=temperature, top_k=k, top_p=p)
-    theirs = warpers.apply(made, sampling)
-    as_the_settings_say(sampling_filters.compare_filters(made, theirs, sampling))
+    theirs = library.warpers.apply(made, sampling)
+    as_the_settings_say(measure.sampling_filters.compare_filters(made, theirs, sampling))
 
 
 @pytest.mark.claim("filter-order")
@@ -331,10 +337,10 @@ def test_another_order_would_be_seen(model: Model, evidence: Evidence) -> None:
     logits = model.logits(STORIES[0])[-1:]
     last = Sampling(temperature=3.0, top_k=0)
     in_order = replace(last, top_p=0.9)
-    nucleus_first = warpers.apply(sampling_reference.top_p(logits, 0.9), last)
-    if nucleus_first.equal(sampling_reference.apply_filters(logits, in_order)):
+    nucleus_first = library.warpers.apply(stats.sampling_reference.top_p(logits, 0.9), last)
+    if nucleus_first.equal(stats.sampling_reference.apply_filters(logits, in_order)):
         pytest.skip("its distribution is so flat or so sharp that no order makes a difference")
-    step = sampling_filters.compare_filters(logits, nucleus_first, in_order)[0]
+    step = measure.sampling_filters.compare_filters(logits, nucleus_first, in_order)[0]
     evidence.update(asdict(step))
     assert not step.as_expected, "the nucleus taken first passes for the nucleus taken last"
 
@@ -342,17 +348,19 @@ def test_another_order_would_be_seen(model: Model, evidence: Evidence) -> None:
 @pytest.mark.claim("hidden-top-k")
 @pytest.mark.parametrize("prompt", PROMPTS)
 def test_top_k_50_applies_unasked(model: Model, seed: int, evidence: Evidence, prompt: str) -> None:
-    text = sampling_filters.sample_with_scores(model, prompt, 4, seed, temperature=1.4, top_p=0.9)
-    unfiltered = sampling_filters.sample_with_scores(
+    text = measure.sampling_filters.sample_with_scores(
+        model, prompt, 4, seed, temperature=1.4, top_p=0.9
+    )
+    unfiltered = measure.sampling_filters.sample_with_scores(
         model, prompt, 4, seed, temperature=1.4, top_p=0.9, top_k=0
     )
-    sizes = [sampling_reference.count_kept(t.scores).tolist() for t in (text, unfiltered)]
+    sizes = [stats.sampling_reference.count_kept(t.scores).tolist() for t in (text, unfiltered)]
     evidence.update(HiddenTopK(kept_by_default=sizes[0], kept_with_top_k_0=sizes[1]).as_evidence())
     evidence["text_by_default"], evidence["text_with_top_k_0"] = text.text, unfiltered.text
-    with_50 = sampling_filters.compare_filters(
+    with_50 = measure.sampling_filters.compare_filters(
         text.logits, text.scores, Sampling(temperature=1.4, top_p=0.9, top_k=50)
     )
-    without = sampling_filters.compare_filters(
+    without = measure.sampling_filters.compare_filters(
         unfiltered.logits, unfiltered.scores, Sampling(temperature=1.4, top_p=0.9, top_k=0)
     )
     as_the_settings_say(with_50, "by top-k 50 and top-p 0.9 together")

@@ -7,20 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from probes import measure, stats
 from probes.data import published
 from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, CAPITALS, PROMPTS, STORIES
-from probes.measure import (
-    determinism,
-    recorded_outputs,
-    reference_prompts,
-    repetition,
-    token_trace,
-)
-from probes.measure.greedy import generate_greedy, recompute_text, search_beams, step_logits
 from probes.schema.evidence.distributions import KeptPrompts
 from probes.schema.evidence.texts import BeamComparison, Trace, TracedText
-from probes.stats import goodness_of_fit
-from probes.stats.rounding import logit_tolerance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -46,7 +37,7 @@ def test_greedy_takes_the_most_likely_token_at_every_step(
     texts = greedy(length)
     evidence["texts"] = [text.text for text in texts]
     for text in texts:
-        steps = step_logits(text)
+        steps = measure.greedy.step_logits(text)
         likeliest = steps.argmax(dim=-1).tolist()
         wrong = [n for n, token in enumerate(text.ids[0]) if likeliest[n : n + 1] != [token]]
         assert not wrong, (
@@ -60,16 +51,18 @@ def test_what_greedy_chose_is_the_argmax_of_a_forward_pass_of_its_own(
     model: Model, greedy: Greedy, evidence: Evidence
 ) -> None:
     text = greedy(20)[0]
-    again = recompute_text(model, text)
+    again = measure.greedy.recompute_text(model, text)
     evidence["text"] = text.text
     evidence.update(asdict(again))
-    logits = step_logits(text)
-    traced = token_trace.trace_text(
+    logits = measure.greedy.step_logits(text)
+    traced = measure.token_trace.trace_text(
         model, text.ids[0], logits, after=text.prompt_ids, noise=again.largest_change
     )
     trace = Trace(prompt=PROMPTS[0], steps=traced)
     evidence.update(TracedText(trace=trace).as_evidence())
-    tolerance = logit_tolerance([step_logits(text)], model.facts().dtype)
+    tolerance = stats.rounding.logit_tolerance(
+        [measure.greedy.step_logits(text)], model.facts().dtype
+    )
     assert again.largest_change <= tolerance, (
         f"in a pass of its own a logit changes by {again.largest_change:.2g}, where rounding "
         f"explains {tolerance:.2g}"
@@ -94,8 +87,8 @@ def differences(evidence: Evidence, variations: Iterable[Variation]) -> list[Var
 
 @pytest.mark.claim("greedy-deterministic")
 def test_five_runs_of_five_are_the_same(model: Model, evidence: Evidence) -> None:
-    runs = differences(evidence, determinism.repeat_batch(model, PROMPTS, 20, runs=5))
-    evidence["text"] = generate_greedy(model, PROMPTS, 20)[0].text
+    runs = differences(evidence, measure.determinism.repeat_batch(model, PROMPTS, 20, runs=5))
+    evidence["text"] = measure.greedy.generate_greedy(model, PROMPTS, 20)[0].text
     assert len(runs) == 4, f"{len(runs)} runs were compared with the first, not 4"
     other = [found for run in runs for found in run.differences]
     assert not other, f"a run gives another text: {other[0].describe()}"
@@ -130,7 +123,7 @@ NOTHING_TO_VARY = {
 def test_greedy_text_is_the_same_however_it_is_made(
     model: Model, evidence: Evidence, variation: str, length: int
 ) -> None:
-    made = determinism.VARIATIONS[variation](model, PROMPTS, length)
+    made = measure.determinism.VARIATIONS[variation](model, PROMPTS, length)
     found = differences(evidence, made)
     if not found:
         pytest.skip(NOTHING_TO_VARY[variation])
@@ -145,7 +138,7 @@ def test_greedy_text_is_the_same_however_it_is_made(
 @pytest.mark.claim("greedy-deterministic")
 def test_logits_are_the_same_in_any_number_of_rows(model: Model, evidence: Evidence) -> None:
     token = model.encode(CAPITAL_OF_JAPAN, add_special_tokens=False)[0]
-    found = determinism.compare_row_counts(model, token)
+    found = measure.determinism.compare_row_counts(model, token)
     evidence["rows"] = found
     for each in found:
         assert each.explained, (
@@ -158,9 +151,9 @@ def test_logits_are_the_same_in_any_number_of_rows(model: Model, evidence: Evide
 
 @pytest.mark.claim("greedy-deterministic")
 def test_logits_are_the_same_in_any_batch(model: Model, evidence: Evidence) -> None:
-    groups = reference_prompts.load_reference_prompts().values()
+    groups = measure.reference_prompts.load_reference_prompts().values()
     prompts = [prompt for group in groups for prompt in group]
-    kept = reference_prompts.measure_logprobs(model, prompts)
+    kept = measure.reference_prompts.measure_logprobs(model, prompts)
     evidence["prompts"], evidence["positions"] = len(prompts), sum(len(p.ids) for p in kept.prompts)
     evidence.update(
         KeptPrompts(
@@ -196,8 +189,8 @@ def test_bos_changes_the_text_and_not_the_answer(
 def test_text_without_bos_is_the_published_one(model: Model, evidence: Evidence) -> None:
     expected = published.find_text("bos-recorded")
     ids = model.encode(expected.prompt, add_special_tokens=expected.special_tokens)
-    (text,) = generate_greedy(model, [ids], expected.tokens)
-    finding = recorded_outputs.judge_published_text(model, expected, text)
+    (text,) = measure.greedy.generate_greedy(model, [ids], expected.tokens)
+    finding = measure.recorded_outputs.judge_published_text(model, expected, text)
     evidence.update(asdict(finding), source=published.load_outputs().source)
     assert finding.holds, finding.reason
 
@@ -220,13 +213,13 @@ def test_long_greedy_text_repeats_itself_more_than_sampled_text(
         pytest.skip(
             f"none of its greedy texts is longer than {longest}: too short to repeat itself"
         )
-    found = repetition.compare_repetition(model, stories, samples=8, seed=seed)
+    found = measure.repetition.compare_repetition(model, stories, samples=8, seed=seed)
     evidence.update(found.as_evidence())
     assert found.greedy_distinct < found.sampled_distinct, (
         f"greedy text repeats itself no more: {found.greedy_distinct:.1%} of its 4-grams are "
         f"distinct, of sampled text {found.sampled_distinct:.1%}"
     )
-    assert found.p_value < goodness_of_fit.DIFFERENCE_ALPHA, (
+    assert found.p_value < stats.goodness_of_fit.DIFFERENCE_ALPHA, (
         f"greedy text repeats itself hardly more: p = {found.p_value:.2g}"
     )
 
@@ -234,7 +227,7 @@ def test_long_greedy_text_repeats_itself_more_than_sampled_text(
 @pytest.mark.claim("beam-one")
 @pytest.mark.parametrize("number", SEARCHED)
 def test_one_beam_is_greedy(model: Model, greedy: Greedy, evidence: Evidence, number: int) -> None:
-    one = search_beams(model, PROMPTS[number], beams=1, length=20)
+    one = measure.greedy.search_beams(model, PROMPTS[number], beams=1, length=20)
     text = greedy(20)[number]
     evidence["one_beam"], evidence["greedy"] = one.text, text.text
     assert one.text.startswith(text.text), (
@@ -247,10 +240,12 @@ def test_one_beam_is_greedy(model: Model, greedy: Greedy, evidence: Evidence, nu
 def test_best_of_four_beams_is_no_less_likely_than_greedy(
     model: Model, greedy: Greedy, evidence: Evidence, prompt: str
 ) -> None:
-    one = search_beams(model, prompt, beams=1, length=20)
+    one = measure.greedy.search_beams(model, prompt, beams=1, length=20)
     text = greedy(20)[PROMPTS.index(prompt)]
-    rounding = 20 * logit_tolerance([step_logits(text)], model.facts().dtype)
-    beams = search_beams(model, prompt, beams=4, length=20)
+    rounding = 20 * stats.rounding.logit_tolerance(
+        [measure.greedy.step_logits(text)], model.facts().dtype
+    )
+    beams = measure.greedy.search_beams(model, prompt, beams=4, length=20)
     evidence.update(BeamComparison(greedy=one, four_beams=beams).as_evidence())
     assert beams.log_probability >= one.log_probability - rounding, (
         f"the best of four beams has a log-probability of {beams.log_probability:.2f}: "

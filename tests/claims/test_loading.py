@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from probes import measure
 from probes.data import published
 from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, SCRIPTS
-from probes.measure import generation_defaults, quantization, recorded_outputs
 
 if TYPE_CHECKING:
     from probes import Model
@@ -24,7 +24,7 @@ PROMPTS = (CAPITAL_OF_JAPAN, "Once upon a time,", "What is the capital of United
 def test_generate_with_no_arguments_is_greedy_and_adds_20_tokens(
     model: Model, evidence: Evidence, prompt: str
 ) -> None:
-    found = generation_defaults.generate_by_default(model, prompt)
+    found = measure.generation_defaults.generate_by_default(model, prompt)
     evidence["prompt"] = prompt
     evidence["text"] = found.generation.text
     evidence["prompt_tokens"] = len(found.generation.prompt_ids)
@@ -43,7 +43,7 @@ def test_generate_with_no_arguments_is_greedy_and_adds_20_tokens(
 def test_default_continuation_is_the_published_one(model: Model, evidence: Evidence) -> None:
     expected = published.find_text("default-text")
     text = model.generate(expected.prompt, output_logits=True)
-    finding = recorded_outputs.judge_published_text(model, expected, text)
+    finding = measure.recorded_outputs.judge_published_text(model, expected, text)
     evidence.update(asdict(finding), source=published.load_outputs().source)
     assert finding.holds, finding.reason
 
@@ -58,13 +58,15 @@ def test_tokenizer_has_no_pad_token(model: Model, evidence: Evidence) -> None:
 @pytest.mark.claim("pad-token")
 @pytest.mark.needs("model", "weights")
 def test_open_ended_generation_pads_with_the_end_token(model: Model, evidence: Evidence) -> None:
-    pad, end = generation_defaults.padding_ids(model)
+    pad, end = measure.generation_defaults.padding_ids(model)
     if pad is not None:
         pytest.skip(f"its generation settings name a pad token of their own, id {pad}")
     if end is None:
         pytest.skip("it has no end-of-sequence token to pad with")
     evidence["end_id"] = end
-    evidence["padding"] = filled = generation_defaults.pad_after_end(model, CAPITAL_OF_JAPAN)
+    evidence["padding"] = filled = measure.generation_defaults.pad_after_end(
+        model, CAPITAL_OF_JAPAN
+    )
     assert filled == [end] * 3, f"a row that ended is filled with {filled}, not with id {end}"
 
 
@@ -72,7 +74,7 @@ def test_open_ended_generation_pads_with_the_end_token(model: Model, evidence: E
 def test_decoder_linear_layers_are_4_bit_and_no_others(
     model: Model, in_nf4: Model, evidence: Evidence
 ) -> None:
-    layers = quantization.list_linear_layers(in_nf4)
+    layers = measure.quantization.list_linear_layers(in_nf4)
     evidence["layers"] = layers
     wrong = [x.name for x in layers if x.four_bit is not (x.role == "decoder")]
     assert any(layer.four_bit for layer in layers), "no layer is 4-bit"
@@ -91,7 +93,7 @@ def test_embedding_rows_are_not_quantized(model: Model, in_nf4: Model, evidence:
 def test_4_bit_weights_take_the_memory_arithmetic_says(
     model: Model, in_nf4: Model, evidence: Evidence
 ) -> None:
-    memory = quantization.measure_memory(in_nf4)
+    memory = measure.quantization.measure_memory(in_nf4)
     evidence.update(memory.as_evidence())
     assert memory.linear_bytes == memory.expected_linear_bytes, (
         f"the 4-bit layers take {memory.linear_bytes:,} bytes, not {memory.expected_linear_bytes:,}"
@@ -100,7 +102,7 @@ def test_4_bit_weights_take_the_memory_arithmetic_says(
 
 @pytest.mark.claim("load-nf4")
 def test_mistral_7b_takes_4_45_gb_by_the_same_arithmetic(evidence: Evidence) -> None:
-    memory = quantization.compute_mistral_7b_memory()
+    memory = measure.quantization.compute_mistral_7b_memory()
     evidence.update(memory.as_evidence())
     for name, found, known, rel in (
         ("parameters in linear layers", memory.linear_parameters, 6.979e9, 1e-3),
@@ -114,7 +116,7 @@ def test_mistral_7b_takes_4_45_gb_by_the_same_arithmetic(evidence: Evidence) -> 
 def test_4_bit_weights_are_the_nearest_levels(
     model: Model, in_nf4: Model, unquantized: Model, evidence: Evidence
 ) -> None:
-    errors = list(quantization.measure_layer_errors(in_nf4, unquantized))
+    errors = list(measure.quantization.measure_layer_errors(in_nf4, unquantized))
     evidence["layers"] = errors
     worst = max(error.worst for error in errors)
     one_row = max(error.one_row for error in errors)
@@ -131,7 +133,9 @@ def test_4_bit_weights_are_the_nearest_levels(
 def test_4_bit_logits_stay_close(
     model: Model, in_nf4: Model, unquantized: Model, evidence: Evidence
 ) -> None:
-    distance = quantization.measure_logit_distance(unquantized, in_nf4, list(SCRIPTS.values()))
+    distance = measure.quantization.measure_logit_distance(
+        unquantized, in_nf4, list(SCRIPTS.values())
+    )
     evidence.update(asdict(distance))
     assert distance.cosine > 0.8, f"the cosine of the logits is only {distance.cosine:.3g}"
     assert distance.kl < 1.0, f"the distributions are {distance.kl:.3g} nats apart (KL)"
@@ -143,7 +147,7 @@ def test_moving_to_its_own_device_changes_nothing(
 ) -> None:
     if in_nf4.is_split:
         pytest.skip("its weights are split over several devices: none of them is its own")
-    moved = quantization.move_to_own_device(in_nf4, CAPITAL_OF_JAPAN)
+    moved = measure.quantization.move_to_own_device(in_nf4, CAPITAL_OF_JAPAN)
     evidence.update(asdict(moved))
     assert not moved.changed_weights, f"weights changed: {moved.changed_weights}"
     change = moved.largest_logit_change

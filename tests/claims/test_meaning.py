@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from probes import measure, stats
 from probes.data import word_lists
 from probes.engines.session_cache import once_per_session
-from probes.measure import embeddings, tokenizer, word_similarity
 from probes.schema.evidence.words import (
     EmbeddingPlane,
     EmbeddingSimilarities,
@@ -20,7 +20,6 @@ from probes.schema.evidence.words import (
     WordPlane,
     WordSimilarities,
 )
-from probes.stats import permutation, similarity
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -49,19 +48,21 @@ def lists(model: Model) -> tuple[WordList, ...]:
 @once_per_session
 def measure_groups(model: Model, words: WordList) -> GroupSimilarity:
     """How alike the words are by their embedding rows: measured once a session."""
-    return word_similarity.measure_groups(embeddings.word_vectors(model, words.all), words)
+    return measure.word_similarity.measure_groups(
+        measure.embeddings.word_vectors(model, words.all), words
+    )
 
 
 @once_per_session
 def measure_projection(model: Model, words: WordList) -> WordProjection:
     """The words' embedding rows in two principal components: measured once a session."""
-    vectors = embeddings.word_vectors(model, words.all)
+    vectors = measure.embeddings.word_vectors(model, words.all)
     assert np.ptp(vectors, axis=0).any(), "all words have one and the same vector"
-    return word_similarity.project_words(vectors, words)
+    return measure.word_similarity.project_words(vectors, words)
 
 
 def hidden_vectors(model: Model, words: WordList) -> npt.NDArray[np.float32]:
-    return embeddings.hidden_vectors(model, words.all)
+    return measure.embeddings.hidden_vectors(model, words.all)
 
 
 def kept_as(stored: Storage) -> str:
@@ -80,18 +81,20 @@ def close(found: npt.NDArray[Any], expected: npt.NDArray[Any]) -> bool:
 @pytest.mark.claim("word-vectors")
 def test_a_words_vector_is_the_mean_of_its_pieces_rows(model: Model, evidence: Evidence) -> None:
     words = [word for each in lists(model) for word in each.all]
-    stored = embeddings.describe_storage(model.embedding())
+    stored = measure.embeddings.describe_storage(model.embedding())
     evidence["embedding"] = stored
     assert not stored.quantized, kept_as(stored)
-    vectors = embeddings.word_vectors(model, words)
+    vectors = measure.embeddings.word_vectors(model, words)
     evidence["shape"], evidence["dtype"] = list(vectors.shape), vectors.dtype.name
-    evidence["pieces"] = {word: model.tokens(embeddings.word_ids(model, word)) for word in words}
+    evidence["pieces"] = {
+        word: model.tokens(measure.embeddings.word_ids(model, word)) for word in words
+    }
     shape = (len(words), model.hidden_size)
     assert vectors.shape == shape, f"the vectors' shape is {vectors.shape}, not {shape}"
     assert vectors.dtype == np.float32, f"the vectors are {vectors.dtype}, not float32"
     for word, vector in zip(words, vectors, strict=True):
-        _, ids = tokenizer.without_special_tokens(model, word)
-        rows = embeddings.look_up(model, ids).double().cpu().numpy()
+        _, ids = measure.tokenizer.without_special_tokens(model, word)
+        rows = measure.embeddings.look_up(model, ids).double().cpu().numpy()
         special = set(ids) & set(model.special_token_ids)
         assert not special, f"{word!r} has special tokens among its pieces: ids {special}"
         assert close(vector, rows.mean(axis=0)), (
@@ -105,16 +108,16 @@ def test_the_published_words_are_one_piece_each_and_their_vector_is_its_row(
     model: Model, evidence: Evidence
 ) -> None:
     words = english().all
-    ids = [embeddings.word_ids(model, word) for word in words]
+    ids = [measure.embeddings.word_ids(model, word) for word in words]
     evidence["ids"] = dict(zip(words, ids, strict=True))
     found = [model.tokens(each) for each in ids]
     other = [
         f"{word!r} as {pieces}"
         for word, pieces in zip(words, found, strict=True)
-        if pieces != [tokenizer.SPACE + word]
+        if pieces != [measure.tokenizer.SPACE + word]
     ]
     assert not other, f"words are not one piece with a space first: {', '.join(other)}"
-    vectors = embeddings.word_vectors(model, words)
+    vectors = measure.embeddings.word_vectors(model, words)
     rows = model.embedding([i for each in ids for i in each]).float().cpu().numpy()
     evidence["shape"] = list(vectors.shape)
     shape = (20, model.hidden_size)
@@ -130,7 +133,7 @@ def test_the_published_words_are_one_piece_each_and_their_vector_is_its_row(
 def test_the_embedding_of_a_4_bit_model_is_not_quantized(
     in_nf4: Model, unquantized: Model, evidence: Evidence
 ) -> None:
-    stored = embeddings.describe_storage(in_nf4.embedding())
+    stored = measure.embeddings.describe_storage(in_nf4.embedding())
     evidence.update(asdict(stored))
     assert not stored.quantized, kept_as(stored)
     shape = [in_nf4.config.vocab_size, in_nf4.hidden_size]
@@ -151,7 +154,7 @@ def groups_verdict(found: GroupSimilarity) -> None:
     """What must be so for words to be in groups by cosine."""
     test, inside = found.test, np.diag(found.means)
     across = np.where(np.eye(len(inside), dtype=bool), -np.inf, found.means).max(axis=1)
-    assert test.p_value < permutation.ALPHA, (
+    assert test.p_value < stats.permutation.ALPHA, (
         f"{test.p_value:.1%} of random groupings are as clear: inside groups the cosine is "
         f"{test.statistic:.2g} above that across"
     )
@@ -204,7 +207,7 @@ def test_fish_and_cow_are_the_animals_least_like_dog_and_cat(
     model: Model, evidence: Evidence
 ) -> None:
     animals = english().groups["animals"]
-    cosines = similarity.cosine_matrix(embeddings.word_vectors(model, animals))
+    cosines = stats.similarity.cosine_matrix(measure.embeddings.word_vectors(model, animals))
     evidence["words"] = [*animals]
     evidence["cosine_matrix"] = cosines.round(4).tolist()
     dog, cat, *least = (animals.index(word) for word in ("dog", "cat", "cow", "fish"))
@@ -226,7 +229,7 @@ def test_words_lie_nearest_the_centroid_of_their_own_group(
     other_lists = {words.name: plane(measure_projection(model, words)) for words in others}
     evidence.update(plane(found).as_evidence())
     evidence.update(EmbeddingPlane(**evidence, other_lists=other_lists).as_evidence())
-    assert found.test.p_value < permutation.ALPHA, (
+    assert found.test.p_value < stats.permutation.ALPHA, (
         f"{found.test.p_value:.1%} of random groupings lie as clearly apart: the silhouette is "
         f"{found.test.statistic:.3f}"
     )
@@ -267,7 +270,7 @@ def test_two_components_keep_a_part_and_disagree_with_the_full_distances(
     assert 0 < projection.share < 1 - 1e-6, (
         f"two components keep {projection.share:.1%} of the variance"
     )
-    shares = variance_shares(embeddings.word_vectors(model, words.all))
+    shares = variance_shares(measure.embeddings.word_vectors(model, words.all))
     assert projection.shares == pytest.approx(shares[:2], rel=1e-6), "not the first components"
     spread = projection.coordinates.var(axis=0)
     parts, stated = spread / spread.sum(), projection.shares / projection.share
@@ -290,7 +293,7 @@ def test_royalty_is_farther_from_people_than_people_from_the_unrelated(
     people = centroids["people"]
     evidence["royalty_to_people"] = far = float(np.linalg.norm(centroids["royalty"] - people))
     evidence["people_to_unrelated"] = near = float(
-        np.linalg.norm(centroids[word_similarity.UNRELATED] - people)
+        np.linalg.norm(centroids[measure.word_similarity.UNRELATED] - people)
     )
     assert far > near, f"royalty is {far:.3f} from people, the unrelated words are {near:.3f}"
 
@@ -301,9 +304,11 @@ def test_royalty_is_farther_from_people_than_people_from_the_unrelated(
 @pytest.mark.claim("other-vectors")
 def test_the_output_heads_rows_group_the_words(model: Model, evidence: Evidence) -> None:
     words = lists(model)[0]
-    found = word_similarity.measure_groups(embeddings.head_vectors(model, words.all), words)
+    found = measure.word_similarity.measure_groups(
+        measure.embeddings.head_vectors(model, words.all), words
+    )
     similarities = HeadSimilarities(
-        **found.as_evidence(), tied_to_the_embedding=embeddings.is_tied(model)
+        **found.as_evidence(), tied_to_the_embedding=measure.embeddings.is_tied(model)
     )
     evidence.update(similarities.as_evidence())
     groups_verdict(found)
@@ -312,8 +317,10 @@ def test_the_output_heads_rows_group_the_words(model: Model, evidence: Evidence)
 @pytest.mark.claim("other-vectors")
 def test_hidden_states_of_a_middle_layer_group_the_words(model: Model, evidence: Evidence) -> None:
     words = lists(model)[0]
-    found = word_similarity.measure_groups(hidden_vectors(model, words), words)
-    similarities = LayerSimilarities(**found.as_evidence(), layer=embeddings.middle_layer(model))
+    found = measure.word_similarity.measure_groups(hidden_vectors(model, words), words)
+    similarities = LayerSimilarities(
+        **found.as_evidence(), layer=measure.embeddings.middle_layer(model)
+    )
     evidence.update(similarities.as_evidence())
     evidence["mean_inside_minus_across_in_the_embedding"] = measure_groups(
         model, words
@@ -326,16 +333,16 @@ def test_words_that_share_a_piece_are_closer_than_those_that_share_none(
     model: Model, evidence: Evidence
 ) -> None:
     words = word_lists.built_in_word_lists()["japanese"].all
-    cosines = similarity.cosine_matrix(embeddings.word_vectors(model, words))
-    shared = embeddings.find_shared_pieces(model, words)
-    test = permutation.compare_pairs_with_chance(cosines, shared)
-    pieces = {word: model.tokens(embeddings.word_ids(model, word)) for word in words}
-    evidence["pairs_that_share"] = int(similarity.upper_triangle(shared).sum())
+    cosines = stats.similarity.cosine_matrix(measure.embeddings.word_vectors(model, words))
+    shared = measure.embeddings.find_shared_pieces(model, words)
+    test = stats.permutation.compare_pairs_with_chance(cosines, shared)
+    pieces = {word: model.tokens(measure.embeddings.word_ids(model, word)) for word in words}
+    evidence["pairs_that_share"] = int(stats.similarity.upper_triangle(shared).sum())
     evidence["permutation_test"] = test
     evidence.update(
         SharedPieces(pieces=pieces, cosine_matrix=cosines.round(4).tolist()).as_evidence()
     )
-    assert test.p_value < permutation.ALPHA, (
+    assert test.p_value < stats.permutation.ALPHA, (
         f"{test.p_value:.1%} of random choices of pairs are as clear: of words that share a piece "
         f"the cosine is {test.statistic:.2g} above that of others"
     )
@@ -346,10 +353,10 @@ def test_the_same_pieces_in_another_order_have_the_same_vector(
     model: Model, evidence: Evidence
 ) -> None:
     words = ("女王", "王女")
-    one, two = (embeddings.word_ids(model, word) for word in words)
+    one, two = (measure.embeddings.word_ids(model, word) for word in words)
     evidence["ids"] = {words[0]: one, words[1]: two}
     assert sorted(one) == sorted(two), f"{words[0]} and {words[1]} have other pieces: {one}, {two}"
     assert one != two, f"{words[0]} and {words[1]} have the same ids: {one}"
-    first, second = embeddings.word_vectors(model, words)
+    first, second = measure.embeddings.word_vectors(model, words)
     evidence["largest_difference"] = apart = float(np.abs(first - second).max())
     assert close(first, second), f"their vectors are {apart:.2g} apart"

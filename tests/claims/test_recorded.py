@@ -7,13 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from probes import measure, stats
 from probes.data.tokenizer_texts import PROMPTS
-from probes.measure import recorded_outputs
-from probes.measure.greedy import step_logits
 from probes.schema.evidence.texts import KeptTexts
 from probes.schema.recorded_output import REMEDY, Recording, list_changes
-from probes.stats.near_tie import judge_number, judge_text
-from probes.stats.rounding import logit_tolerance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,24 +32,28 @@ def test_greedy_texts_are_the_recorded_ones(
     model: Model, greedy: Greedy, recorded: Recorded, evidence: Evidence
 ) -> None:
     texts = dict(zip(PROMPTS, greedy(LENGTH), strict=True))
-    tolerance = logit_tolerance(map(step_logits, texts.values()), model.facts().dtype)
+    tolerance = stats.rounding.logit_tolerance(
+        map(measure.greedy.step_logits, texts.values()), model.facts().dtype
+    )
     evidence["tolerance"] = tolerance
 
     def noise() -> float:
-        evidence["noise"] = measured = recorded_outputs.measure_noise(model, PROMPTS, LENGTH)
+        evidence["noise"] = measured = measure.recorded_outputs.measure_noise(
+            model, PROMPTS, LENGTH
+        )
         return measured
 
     old = recorded.baseline.texts if recorded.baseline else {}
     findings = [
-        judge_text(
-            recorded_outputs.compare_text(model, prompt, old[prompt], text),
+        stats.near_tie.judge_text(
+            measure.recorded_outputs.compare_text(model, prompt, old[prompt], text),
             tolerance=tolerance,
             noise=noise,
         )
         for prompt, text in texts.items()
         if prompt in old
     ]
-    now = {prompt: recorded_outputs.record_text(text) for prompt, text in texts.items()}
+    now = {prompt: measure.recorded_outputs.record_text(text) for prompt, text in texts.items()}
     evidence.update(KeptTexts(kept_texts=[*now.values()]).as_evidence())
     decide(recorded, Recording(made=recorded.made, texts=now), findings, evidence)
 
@@ -62,10 +63,12 @@ def test_numbers_are_the_recorded_ones(
     model: Model, greedy: Greedy, recorded: Recorded, evidence: Evidence
 ) -> None:
     texts = dict(zip(PROMPTS, greedy(LENGTH), strict=True))
-    now = recorded_outputs.record_numbers(model, texts)
+    now = measure.recorded_outputs.record_numbers(model, texts)
     old = recorded.baseline.numbers if recorded.baseline else {}
     findings = [
-        judge_number(name, old[name], number.value) for name, number in now.items() if name in old
+        stats.near_tie.judge_number(name, old[name], number.value)
+        for name, number in now.items()
+        if name in old
     ]
     decide(recorded, Recording(made=recorded.made, numbers=now), findings, evidence)
 

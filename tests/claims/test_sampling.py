@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from probes import measure, stats
 from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, CAPITALS, STORIES
-from probes.measure import sampling_fit, variety
-from probes.measure.greedy import probability_of_greedy
 from probes.schema.evidence.texts import Collapse, HotSamples, Reproduction
 from probes.schema.sampling import GRID, NARROW_HOT, NEAR_GREEDY, WIDE_HOT, Sampling
-from probes.stats import goodness_of_fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,10 +42,12 @@ def test_near_greedy_sampling_reproduces_the_greedy_text(
     model: Model, greedy_capitals: Capitals, evidence: Evidence, country: str
 ) -> None:
     text, _ = greedy_capitals(20)[country]
-    evidence["probability"] = p = probability_of_greedy(text, NEAR_GREEDY)
+    evidence["probability"] = p = measure.greedy.probability_of_greedy(text, NEAR_GREEDY)
     evidence["probability_that_five_agree"] = p**RUNS
     grid = [
-        Reproduction(**asdict(sampling), probability=probability_of_greedy(text, sampling))
+        Reproduction(
+            **asdict(sampling), probability=measure.greedy.probability_of_greedy(text, sampling)
+        )
         for sampling in GRID
     ]
     evidence.update(Collapse(greedy=text.text, grid=grid).as_evidence())
@@ -59,9 +59,9 @@ def test_five_near_greedy_runs_agree_with_the_probability(
     model: Model, seed: int, greedy_capitals: Capitals, evidence: Evidence
 ) -> None:
     texts = [text for text, _ in greedy_capitals(20).values()]
-    found = variety.count_reproductions(model, texts, NEAR_GREEDY, runs=RUNS, seed=seed)
+    found = measure.variety.count_reproductions(model, texts, NEAR_GREEDY, runs=RUNS, seed=seed)
     evidence.update(asdict(found))
-    assert found.p_value >= goodness_of_fit.ALPHA, (
+    assert found.p_value >= stats.goodness_of_fit.ALPHA, (
         f"{found.reproduced} of {found.runs} runs give the greedy text, "
         f"{found.expected:.1f} are expected"
     )
@@ -73,7 +73,7 @@ def test_five_hot_runs_differ_though_the_nucleus_is_narrow(
     model: Model, evidence: Evidence, prompt: str
 ) -> None:
     # Texts that differ within ten tokens differ within twenty.
-    texts = variety.possible_texts(model, prompt, NARROW_HOT, 10)
+    texts = measure.variety.possible_texts(model, prompt, NARROW_HOT, 10)
     all_agree = texts.agreement(runs=RUNS)
     evidence["probability_that_five_agree"] = all_agree
     evidence["probability_that_two_agree"] = texts.agreement()
@@ -93,19 +93,19 @@ def test_wide_hot_texts_vary_more_and_are_less_likely(
     model: Model, seed: int, evidence: Evidence, prompt: str
 ) -> None:
     narrow, wide = (
-        variety.measure_variety(model, HOT_PROMPTS, sampling, samples=48, length=20, seed=seed)[
-            HOT_PROMPTS.index(prompt)
-        ]
+        measure.variety.measure_variety(
+            model, HOT_PROMPTS, sampling, samples=48, length=20, seed=seed
+        )[HOT_PROMPTS.index(prompt)]
         for sampling in (NARROW_HOT, WIDE_HOT)
     )
     evidence.update(HotSamples(narrow_hot=narrow.summary(), wide_hot=wide.summary()).as_evidence())
-    flatter = variety.p_value_of_larger(wide.entropies, narrow.entropies)
-    less_likely = variety.p_value_of_larger(narrow.log_likelihoods, wide.log_likelihoods)
+    flatter = measure.variety.p_value_of_larger(wide.entropies, narrow.entropies)
+    less_likely = measure.variety.p_value_of_larger(narrow.log_likelihoods, wide.log_likelihoods)
     evidence["p_value_of_entropy"], evidence["p_value_of_log_likelihood"] = flatter, less_likely
-    assert flatter < goodness_of_fit.DIFFERENCE_ALPHA, (
+    assert flatter < stats.goodness_of_fit.DIFFERENCE_ALPHA, (
         f"wide-hot texts are drawn from no flatter a law: p = {flatter:.2g}"
     )
-    assert less_likely < goodness_of_fit.DIFFERENCE_ALPHA, (
+    assert less_likely < stats.goodness_of_fit.DIFFERENCE_ALPHA, (
         f"wide-hot texts are as likely: p = {less_likely:.2g}"
     )
     assert wide.distinct_4_grams >= narrow.distinct_4_grams, (
@@ -129,7 +129,7 @@ def verdict_of(evidence: Evidence, drawn: Draws) -> None:
 def test_first_tokens_follow_the_distribution(
     model: Model, seed: int, evidence: Evidence, prompt: str, sampling: Sampling
 ) -> None:
-    drawn = sampling_fit.fit_first_tokens(
+    drawn = measure.sampling_fit.fit_first_tokens(
         model, prompt, sampling, count=DRAWS, seed=seed, most_likely=256
     )
     verdict_of(evidence, drawn)
@@ -139,7 +139,7 @@ def test_first_tokens_follow_the_distribution(
 def test_two_million_draws_from_few_tokens_follow_it_closely(
     model: Model, seed: int, evidence: Evidence
 ) -> None:
-    drawn = sampling_fit.fit_first_tokens(
+    drawn = measure.sampling_fit.fit_first_tokens(
         model, STORIES[0], Sampling(top_k=0), count=2_000_000, seed=seed, most_likely=16
     )
     verdict_of(evidence, drawn)
@@ -150,7 +150,9 @@ def test_pairs_of_tokens_follow_their_joint_distribution(
     model: Model, seed: int, evidence: Evidence
 ) -> None:
     sampling = Sampling(temperature=1.4, top_k=5)
-    drawn = sampling_fit.fit_token_pairs(model, STORIES[0], sampling, count=DRAWS, seed=seed)
+    drawn = measure.sampling_fit.fit_token_pairs(
+        model, STORIES[0], sampling, count=DRAWS, seed=seed
+    )
     verdict_of(evidence, drawn)
 
 
@@ -158,7 +160,9 @@ def test_pairs_of_tokens_follow_their_joint_distribution(
 def test_draws_from_the_whole_vocabulary_follow_it_too(
     model: Model, seed: int, evidence: Evidence
 ) -> None:
-    drawn = sampling_fit.fit_first_tokens(model, STORIES[0], WIDE_HOT, count=1_000, seed=seed)
+    drawn = measure.sampling_fit.fit_first_tokens(
+        model, STORIES[0], WIDE_HOT, count=1_000, seed=seed
+    )
     verdict_of(evidence, drawn)
 
 
@@ -168,7 +172,7 @@ def test_a_million_draws_in_half_precision_follow_it_and_drop_what_is_dropped(
 ) -> None:
     if model.device.type != "cuda" or model.network.dtype.itemsize > 2:
         pytest.skip("it does not compute in half precision on a CUDA device")
-    drawn = sampling_fit.fit_first_tokens(
+    drawn = measure.sampling_fit.fit_first_tokens(
         model, STORIES[0], WIDE_HOT, count=1_000_000, seed=seed, most_likely=4_096
     )
     verdict_of(evidence, drawn)
@@ -182,10 +186,10 @@ def test_a_seed_decides_the_sample(model: Model, seed: int, evidence: Evidence) 
         ).texts
         for seed in (seed, seed, seed + 1)
     ]
-    chance = variety.possible_texts(model, STORIES[0], WIDE_HOT, 3).agreement().upper
+    chance = measure.variety.possible_texts(model, STORIES[0], WIDE_HOT, 3).agreement().upper
     evidence["first"], evidence["same_seed"], evidence["other_seed"] = texts
     evidence["probability_that_other_seed_agrees"] = at_most = chance**4
     assert texts[0] == texts[1], "the same seed gave another sample"
-    if at_most >= goodness_of_fit.ALPHA:
+    if at_most >= stats.goodness_of_fit.ALPHA:
         pytest.skip("too few texts are possible to tell seeds apart")
     assert texts[0] != texts[2], "another seed gave the same sample"

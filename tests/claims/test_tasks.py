@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from probes import measure, stats
 from probes.data import published, questions
 from probes.data.tokenizer_texts import STORIES
-from probes.measure import knowledge, stories, variety
 from probes.schema.evidence.texts import AnswerBounds, TaskSetting, TaskSettings
 from probes.schema.sampling import GRID, NEAR_GREEDY, NUCLEI, TEMPERATURES, WIDE_HOT, Sampling
-from probes.stats import goodness_of_fit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,7 +44,7 @@ def asked_questions(model: Model) -> tuple[Question, ...]:
 
 def accuracy(model: Model) -> AnswerProbability:
     """How likely each is answered rightly: computed once a session."""
-    return knowledge.compute_accuracy(model, asked_questions(model))
+    return measure.knowledge.compute_accuracy(model, asked_questions(model))
 
 
 def named(sampling: Sampling) -> dict[str, float | None]:
@@ -62,9 +61,11 @@ def test_near_greedy_answers_most_questions_and_wide_hot_fewer(
     found = accuracy(model)
     near, wide = found.mean(NEAR_GREEDY), found.mean(WIDE_HOT)
     evidence["questions"] = len(asked_questions(model))
-    evidence["right_within_tokens"] = knowledge.LENGTH
+    evidence["right_within_tokens"] = measure.knowledge.LENGTH
     evidence["near_greedy"], evidence["wide_hot"] = near, wide
-    test = knowledge.compare_settings(model, asked_questions(model), NEAR_GREEDY, WIDE_HOT, seed)
+    test = measure.knowledge.compare_settings(
+        model, asked_questions(model), NEAR_GREEDY, WIDE_HOT, seed
+    )
     evidence["compared_by_question"] = test
     evidence["each"] = [
         {
@@ -84,7 +85,7 @@ def test_near_greedy_answers_most_questions_and_wide_hot_fewer(
         )
     ]
     assert near.lower > 0.5, f"near-greedy answers only {near.lower:.0%} rightly"
-    assert test.p_value < knowledge.ALPHA, (
+    assert test.p_value < measure.knowledge.ALPHA, (
         f"wide-hot does not answer clearly fewer: the difference is {test.difference:.3f}, "
         f"p = {test.p_value:.2g}, by {test.by}"
     )
@@ -96,7 +97,7 @@ def test_near_greedy_answers_most_questions_and_wide_hot_fewer(
 def test_drawn_answers_are_right_as_often_as_computed(
     model: Model, seed: int, evidence: Evidence, sampling: Sampling
 ) -> None:
-    found = knowledge.sample_answers(model, asked_questions(model), sampling, seed)
+    found = measure.knowledge.sample_answers(model, asked_questions(model), sampling, seed)
     evidence["questions"], evidence["right"] = len(found.right), sum(found.right)
     evidence["expected"] = found.expected
     evidence["p_of_so_few"], evidence["p_of_so_many"] = found.p_few, found.p_many
@@ -108,7 +109,7 @@ def test_drawn_answers_are_right_as_often_as_computed(
         )
         if not right
     }
-    alpha = goodness_of_fit.ALPHA
+    alpha = stats.goodness_of_fit.ALPHA
     assert found.p_few >= alpha, (
         f"{sum(found.right)} of {len(found.right)} are right, at least {found.expected.lower:.1f} "
         "are expected"
@@ -153,11 +154,11 @@ def test_accuracy_falls_as_temperature_rises(
         assert hotter.lower <= coolest + 1e-9, f"more are right at T = {TEMPERATURES[place]}"
     if top_p < max(NUCLEI):
         return  # a narrow nucleus may hold the answer alone at any temperature
-    test = knowledge.compare_settings(
+    test = measure.knowledge.compare_settings(
         model, asked_questions(model), settings[0], settings[-1], seed
     )
     evidence["coolest_against_hottest"] = test
-    assert test.p_value < knowledge.ALPHA, (
+    assert test.p_value < measure.knowledge.ALPHA, (
         f"no clear fall: {test.difference:.3f}, p = {test.p_value:.2g}, by {test.by}"
     )
 
@@ -174,7 +175,7 @@ def counted(different: Iterable[int]) -> str:
 
 @pytest.mark.claim("stories-greedy")
 def test_three_greedy_runs_are_the_same(model: Model, evidence: Evidence) -> None:
-    found = stories.run_greedily(model, runs=RUNS)
+    found = measure.stories.run_greedily(model, runs=RUNS)
     evidence["texts"] = {opening: runs.texts for opening, runs in zip(STORIES, found, strict=True)}
     different = counted(runs.distinct for runs in found)
     assert all(runs.distinct == 1 for runs in found), f"different texts of {RUNS}: {different}"
@@ -182,7 +183,7 @@ def test_three_greedy_runs_are_the_same(model: Model, evidence: Evidence) -> Non
 
 @pytest.mark.claim("stories-sampled")
 def test_three_wide_hot_runs_all_differ(model: Model, seed: int, evidence: Evidence) -> None:
-    found = stories.run_by_sampling(model, WIDE_HOT, seed, runs=RUNS)
+    found = measure.stories.run_by_sampling(model, WIDE_HOT, seed, runs=RUNS)
     evidence["texts"] = {opening: runs.texts for opening, runs in zip(STORIES, found, strict=True)}
     evidence["chance_of_a_repeat"] = chances = [runs.chance_of_repeat for runs in found]
     assert max(chances) < 0.01, f"a run repeats an earlier one with probability {max(chances):.2g}"
@@ -208,8 +209,8 @@ def test_facts_want_near_greedy_and_stories_want_sampling(
     model: Model, seed: int, evidence: Evidence
 ) -> None:
     facts = accuracy(model)
-    drawn = stories.sample_grid(model, seed)
-    varieties = {setting: stories.measure_story_variety(drawn[setting]) for setting in GRID}
+    drawn = measure.stories.sample_grid(model, seed)
+    varieties = {setting: measure.stories.measure_story_variety(drawn[setting]) for setting in GRID}
     settings = [
         TaskSetting(
             top_p=setting.top_p or 1,
@@ -226,12 +227,14 @@ def test_facts_want_near_greedy_and_stories_want_sampling(
         for name, s in DRAWN.items()
     }
     evidence["published_for_gpt2_large"] = {
-        "source": stories.GPT2_LARGE_SOURCE,
-        "figures": [*stories.GPT2_LARGE],
+        "source": measure.stories.GPT2_LARGE_SOURCE,
+        "figures": [*measure.stories.GPT2_LARGE],
     }
     near, wide = varieties[NEAR_GREEDY], varieties[WIDE_HOT]
-    fewer = knowledge.compare_settings(model, asked_questions(model), NEAR_GREEDY, WIDE_HOT, seed)
-    varies = variety.p_value_of_larger(
+    fewer = measure.knowledge.compare_settings(
+        model, asked_questions(model), NEAR_GREEDY, WIDE_HOT, seed
+    )
+    varies = measure.variety.p_value_of_larger(
         *([s.entropy for told in drawn[at] for s in told] for at in (WIDE_HOT, NEAR_GREEDY))
     )
     evidence["fewer_right_at_wide_hot"] = fewer
@@ -239,7 +242,7 @@ def test_facts_want_near_greedy_and_stories_want_sampling(
     most = facts.mean(NEAR_GREEDY).upper
     better = [named(s) for s in GRID if facts.mean(s).lower > most + 1e-9]
     assert not better, f"more answers are right elsewhere: {better}"
-    assert fewer.p_value < knowledge.ALPHA, (
+    assert fewer.p_value < measure.knowledge.ALPHA, (
         f"wide-hot does not answer clearly fewer: p = {fewer.p_value:.2g}"
     )
     least = min(each.entropy for each in varieties.values())
@@ -247,7 +250,7 @@ def test_facts_want_near_greedy_and_stories_want_sampling(
         f"near-greedy stories are drawn with an entropy of {near.entropy:.6g}, others with "
         f"{least:.6g}"
     )
-    assert varies < knowledge.ALPHA, (
+    assert varies < measure.knowledge.ALPHA, (
         f"wide-hot stories are drawn from no flatter a law: p = {varies:.2g}"
     )
     assert wide.self_bleu < near.self_bleu, (

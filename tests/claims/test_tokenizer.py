@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
+from probes import measure
 from probes.data.tokenizer_texts import (
     AWKWARD,
     CAPITAL_OF_JAPAN,
@@ -21,7 +22,6 @@ from probes.data.tokenizer_texts import (
     fuzz_texts,
     fuzz_texts_with_special_tokens,
 )
-from probes.measure import sentencepiece_reference, tokenizer
 from probes.schema.evidence.words import DoubleBos, Encoding
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def came_back_otherwise(text: str, back: str) -> str:
 @pytest.mark.claim("bos-inserted")
 @each_text
 def test_bos_is_inserted_once_and_first(model: Model, evidence: Evidence, text: str) -> None:
-    found = tokenizer.encode_to_pieces(model, text)
+    found = measure.tokenizer.encode_to_pieces(model, text)
     evidence.update(found.as_evidence())
     bos = model.tokenizer.bos_token_id
     assert found.ids[:1] == [bos], f"{text!r} begins with {found.pieces[:1]}, not with BOS"
@@ -102,7 +102,7 @@ def test_bos_is_id_1(model: Model, evidence: Evidence) -> None:
 
 @pytest.mark.claim("ids-english")
 def test_english_prompt_has_its_ids(model: Model, evidence: Evidence) -> None:
-    found = tokenizer.encode_to_pieces(model, CAPITAL_OF_JAPAN)
+    found = measure.tokenizer.encode_to_pieces(model, CAPITAL_OF_JAPAN)
     evidence.update(found.as_evidence())
     expected = [1, 415, 5565, 302, 4720, 349]
     assert found.ids == expected, got_other_ids(found, expected)
@@ -112,7 +112,7 @@ def test_english_prompt_has_its_ids(model: Model, evidence: Evidence) -> None:
 
 @pytest.mark.claim("ids-japanese")
 def test_japanese_prompt_has_its_ids(model: Model, evidence: Evidence) -> None:
-    found = tokenizer.encode_to_pieces(model, CAPITAL_OF_JAPAN_JA)
+    found = measure.tokenizer.encode_to_pieces(model, CAPITAL_OF_JAPAN_JA)
     evidence.update(found.as_evidence())
     expected = [1, 28705, 29142, 29119, 28993, 29993, 29460, 29277]
     assert found.ids == expected, got_other_ids(found, expected)
@@ -137,7 +137,7 @@ def test_flag_removes_bos_from_the_published_example(model: Model, evidence: Evi
 def test_flag_removes_special_tokens_and_nothing_else(
     model: Model, evidence: Evidence, text: str
 ) -> None:
-    flagged, cut = tokenizer.without_special_tokens(model, text)
+    flagged, cut = measure.tokenizer.without_special_tokens(model, text)
     evidence["text"], evidence["flag"], evidence["cut_off_by_hand"] = text, flagged, cut
     assert flagged == cut, flag_does_more(text, flagged, cut)
 
@@ -149,16 +149,16 @@ def test_flag_removes_special_tokens_and_nothing_else(
 def test_flag_removes_special_tokens_and_nothing_else_from_any_text(
     model: Model, text: str
 ) -> None:
-    flagged, cut = tokenizer.without_special_tokens(model, text)
+    flagged, cut = measure.tokenizer.without_special_tokens(model, text)
     assert flagged == cut, flag_does_more(text, flagged, cut)
 
 
 @pytest.mark.claim("prefix-space")
 @pytest.mark.parametrize("word", SINGLE_WORD_PIECES)
 def test_english_merges_the_space(model: Model, evidence: Evidence, word: str) -> None:
-    found = tokenizer.encode_to_pieces(model, word)
+    found = measure.tokenizer.encode_to_pieces(model, word)
     evidence.update(found.as_evidence())
-    ordinary = tokenizer.ordinary_pieces(model, word)
+    ordinary = measure.tokenizer.ordinary_pieces(model, word)
     assert ordinary == ["▁" + word], no_space_first(word, ordinary)
 
 
@@ -167,9 +167,9 @@ def test_english_merges_the_space(model: Model, evidence: Evidence, word: str) -
 def test_text_without_such_a_piece_gets_the_space_alone(
     model: Model, evidence: Evidence, text: str
 ) -> None:
-    found = tokenizer.encode_to_pieces(model, text)
+    found = measure.tokenizer.encode_to_pieces(model, text)
     evidence.update(found.as_evidence())
-    ordinary = tokenizer.ordinary_pieces(model, text)
+    ordinary = measure.tokenizer.ordinary_pieces(model, text)
     assert ordinary[0] == "▁", no_space_first(text, ordinary)
     assert 28705 in found.ids, f"{text!r} gives {found.ids}, without id 28705"
 
@@ -181,7 +181,7 @@ def test_text_without_such_a_piece_gets_the_space_alone(
 @example(text="\n")
 def test_first_ordinary_piece_of_any_text_begins_with_a_space(model: Model, text: str) -> None:
     assume(not is_an_exception(model, text))
-    ordinary = tokenizer.ordinary_pieces(model, text)
+    ordinary = measure.tokenizer.ordinary_pieces(model, text)
     assert ordinary[0].startswith("▁"), no_space_first(text, ordinary)
 
 
@@ -195,7 +195,7 @@ def test_the_lone_space_is_an_ordinary_piece(model: Model, evidence: Evidence) -
 
 @pytest.mark.claim("prefix-space")
 def test_no_japanese_or_chinese_piece_begins_with_a_space(model: Model, evidence: Evidence) -> None:
-    east_asian = tokenizer.han_and_kana_pieces(model)
+    east_asian = measure.tokenizer.han_and_kana_pieces(model)
     with_space = [piece for piece in east_asian if piece.startswith("▁")]
     evidence["han_and_kana_pieces"] = len(east_asian)
     evidence["of_them_with_a_space_first"] = with_space
@@ -224,7 +224,7 @@ def test_decoding_shows_bos_and_skips_it_when_asked(
 )
 def test_text_comes_back(model: Model, evidence: Evidence, text: str) -> None:
     evidence["text"] = text
-    evidence["came_back"] = back = tokenizer.round_trip(model, text)
+    evidence["came_back"] = back = measure.tokenizer.round_trip(model, text)
     assert back == text, came_back_otherwise(text, back)
 
 
@@ -235,14 +235,14 @@ def test_text_comes_back(model: Model, evidence: Evidence, text: str) -> None:
 @example(text="\n\n\t\r\n")
 def test_any_text_comes_back(model: Model, text: str) -> None:
     assume(not is_an_exception(model, text))
-    back = tokenizer.round_trip(model, text)
+    back = measure.tokenizer.round_trip(model, text)
     assert back == text, came_back_otherwise(text, back)
 
 
 @pytest.mark.claim("round-trip")
 @pytest.mark.needs("mistral-tokenizer")
 def test_256_byte_pieces_spell_what_has_no_piece(model: Model, evidence: Evidence) -> None:
-    evidence["pieces"] = spelled = tokenizer.encode_to_pieces(model, "𠮷").pieces[-4:]
+    evidence["pieces"] = spelled = measure.tokenizer.encode_to_pieces(model, "𠮷").pieces[-4:]
     all_bytes = [f"<0x{byte:02X}>" for byte in range(256)]
     own_bytes = [f"<0x{byte:02X}>" for byte in "𠮷".encode()]
     at_their_ids = model.tokens(list(range(3, 259)))
@@ -257,13 +257,13 @@ def test_a_spelled_special_token_and_a_spelled_space_are_the_exceptions(
     model: Model, evidence: Evidence, text: str, expected: str
 ) -> None:
     evidence["text"] = text
-    evidence["came_back"] = back = tokenizer.round_trip(model, text)
+    evidence["came_back"] = back = measure.tokenizer.round_trip(model, text)
     assert back == expected, f"{text!r} comes back as {back!r}, not {expected!r}"
 
 
 @pytest.mark.claim("double-bos")
 def test_a_spelled_bos_is_a_second_one(model: Model, evidence: Evidence) -> None:
-    found = tokenizer.encode_to_pieces(model, SPELLED_BOS)
+    found = measure.tokenizer.encode_to_pieces(model, SPELLED_BOS)
     decoded = model.decode(found.ids)
     evidence.update(DoubleBos(**found.as_evidence(), decoded=decoded).as_evidence())
     expected = [1, 1, 1824, 349, 272, 5565, 302, 2969, 3543, 28804, 28705]
@@ -283,8 +283,8 @@ def test_a_spelled_bos_is_a_second_one(model: Model, evidence: Evidence) -> None
 def test_ids_are_those_of_the_sentencepiece_model(
     model: Model, evidence: Evidence, texts: Any, count: int
 ) -> None:
-    reference = sentencepiece_reference.find_reference(model)
-    differing = sentencepiece_reference.find_disagreements(
+    reference = measure.sentencepiece_reference.find_reference(model)
+    differing = measure.sentencepiece_reference.find_disagreements(
         model, reference, [*texts(count, seed=20231010)]
     )
     evidence["texts"], evidence["disagreements"] = count, len(differing)
@@ -300,7 +300,7 @@ def test_ids_are_those_of_the_sentencepiece_model(
 def test_ids_of_awkward_texts_are_those_of_the_sentencepiece_model(
     model: Model, evidence: Evidence, text: str
 ) -> None:
-    reference = sentencepiece_reference.find_reference(model)
+    reference = measure.sentencepiece_reference.find_reference(model)
     evidence["text"], evidence["ids"] = text, model.encode(text)
-    differing = sentencepiece_reference.find_disagreements(model, reference, [text])
+    differing = measure.sentencepiece_reference.find_disagreements(model, reference, [text])
     assert not differing, differing[0].describe()

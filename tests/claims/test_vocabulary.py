@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from probes import measure
 from probes.data import published
 from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, CAPITAL_OF_JAPAN_JA
-from probes.measure import embeddings, sentencepiece_reference, tokenizer
 from probes.schema.evidence.words import VocabularyTable
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def test_published_ids_stand_for_their_pieces(model: Model, evidence: Evidence) 
 
 @pytest.mark.claim("vocab-table")
 def test_every_piece_is_found_under_its_own_id(model: Model, evidence: Evidence) -> None:
-    table = tokenizer.vocabulary(model)
+    table = measure.tokenizer.vocabulary(model)
     evidence["entries"] = len(table)
     back: Any = model.tokenizer.convert_tokens_to_ids(table)
     wrong = [i for i in range(len(table)) if back[i : i + 1] != [i]]
@@ -72,10 +72,12 @@ def test_every_piece_is_found_under_its_own_id(model: Model, evidence: Evidence)
 def test_whole_table_is_the_recorded_one(
     model: Model, evidence: Evidence, recorded_table: str
 ) -> None:
-    table = tokenizer.vocabulary(model)
+    table = measure.tokenizer.vocabulary(model)
     evidence["entries"] = len(table)
     evidence.update(VocabularyTable.pack(table).as_evidence())
-    reference = sentencepiece_reference.Reference(sentencepiece_reference.MISTRAL_V1).pieces()
+    reference = measure.sentencepiece_reference.Reference(
+        measure.sentencepiece_reference.MISTRAL_V1
+    ).pieces()
     other = [i for i, (a, b) in enumerate(zip(table, reference, strict=False)) if a != b]
     evidence["ids_of_other_pieces"] = other[:100]
     assert not other, (
@@ -90,7 +92,7 @@ def test_whole_table_is_the_recorded_one(
 def test_embedding_has_a_row_a_token_and_a_column_a_dimension(
     model: Model, evidence: Evidence
 ) -> None:
-    shape = embeddings.embedding_shape(model.config)
+    shape = measure.embeddings.embedding_shape(model.config)
     evidence["shape"] = list(shape)
     evidence["vocabulary_in_the_configuration"] = model.vocab_size
     expected = model.vocab_size, model.hidden_size
@@ -110,7 +112,7 @@ def test_loaded_embedding_has_the_shape_its_configuration_says(
 
 @pytest.mark.claim("embedding-shape")
 def test_embedding_of_mistral_7b_is_32000_by_4096(evidence: Evidence) -> None:
-    shape = embeddings.mistral_7b_shape()
+    shape = measure.embeddings.mistral_7b_shape()
     evidence["shape"] = list(shape)
     assert shape == (32000, 4096), f"the embedding of Mistral-7B has the shape {shape}"
 
@@ -121,10 +123,10 @@ def test_embedding_of_mistral_7b_is_32000_by_4096(evidence: Evidence) -> None:
 )
 def test_a_token_id_is_a_row_index(model: Model, evidence: Evidence, text: str) -> None:
     ids = model.encode(text)
-    found = embeddings.look_up(model, ids)
+    found = measure.embeddings.look_up(model, ids)
     evidence["ids"] = ids
     evidence["rows"] = list(found.shape)
-    wrong = embeddings.find_different_rows(found, model.embedding(ids))
+    wrong = measure.embeddings.find_different_rows(found, model.embedding(ids))
     assert not wrong, f"ids {[ids[i] for i in wrong]} do not find their rows"
 
 
@@ -132,8 +134,8 @@ def test_a_token_id_is_a_row_index(model: Model, evidence: Evidence, text: str) 
 def test_every_id_finds_its_own_row(model: Model, evidence: Evidence) -> None:
     matrix = model.embedding()
     evidence["rows"] = len(matrix)
-    found = embeddings.look_up(model, range(len(matrix)))
-    wrong = embeddings.find_different_rows(found, matrix)
+    found = measure.embeddings.look_up(model, range(len(matrix)))
+    wrong = measure.embeddings.find_different_rows(found, matrix)
     assert not wrong, f"{len(wrong)} of {len(matrix)} ids do not find their row, first {wrong[0]}"
 
 

@@ -1,1 +1,10 @@
 """The transformers engine."""
+
+from typing import TYPE_CHECKING
+
+from probes._util.lazy import import_on_use
+
+if TYPE_CHECKING:
+    from probes.engines.transformers import warpers as warpers
+else:
+    __getattr__ = import_on_use(__name__)
