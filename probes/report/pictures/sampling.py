@@ -35,19 +35,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from probes.schema.evidence.distributions import (
-        Distribution,
-        EntropyCurve,
-        HiddenTopK,
-        MostLikely,
-        NucleusSizes,
-    )
-    from probes.schema.evidence.texts import (
-        BeamComparison,
-        Collapse,
-        HotSamples,
-        SampledText,
-    )
+    from probes.schema.evidence import distributions, texts
 
 TEMPERATURES = (0.4, 1.0, 1.6)
 """Those of the published experiment."""
@@ -64,7 +52,7 @@ MOST_STEPS = 500
 _COUNTS = alt.Axis(values=[1, 10, 100, 1000, 10_000, 100_000], format=",", grid=True)
 
 
-def top_ten(found: MostLikely) -> Chart:
+def top_ten(found: distributions.MostLikely) -> Chart:
     """Draw the most likely tokens, each with its probability."""
     check_size(found.top_ten, 1, 20)
     rows = [
@@ -79,7 +67,7 @@ def top_ten(found: MostLikely) -> Chart:
     return bars(rows, longest=1, width=330)
 
 
-def temperatures(found: Distribution) -> Chart:
+def temperatures(found: distributions.Distribution) -> Chart:
     """Draw one distribution at three temperatures: the same tokens, and all others together."""
     logits, listed = found.logits(), found.top[:LISTED]
     check_size(listed, 1, LISTED)
@@ -103,7 +91,7 @@ def temperatures(found: Distribution) -> Chart:
     return alt.hconcat(*panels, spacing=12)
 
 
-def lead(found: Distribution) -> float:
+def lead(found: distributions.Distribution) -> float:
     """Return how far the largest logit is above the second: little where a distribution is flat."""
     check_size(found.head, 1, found.vocabulary)
     first, second = [*found.head, found.head[0]][:2]
@@ -121,7 +109,7 @@ def softmax(logits: npt.NDArray[np.float64], temperature: float) -> npt.NDArray[
     return shares
 
 
-def entropy_by_temperature(found: Sequence[tuple[str, EntropyCurve]]) -> Chart:
+def entropy_by_temperature(found: Sequence[tuple[str, distributions.EntropyCurve]]) -> Chart:
     """Draw entropy against temperature, a line a prompt."""
     rows = [
         {
@@ -145,7 +133,7 @@ def entropy_by_temperature(found: Sequence[tuple[str, EntropyCurve]]) -> Chart:
     return alt.layer(line, dots(base), *key(names, 370, 220), width=370, height=220)
 
 
-def nuclei(found: NucleusSizes) -> Chart:
+def nuclei(found: distributions.NucleusSizes) -> Chart:
     """Draw the size of the nucleus against the entropy, a point a step of a text."""
     check_size(found.sizes, 2, MOST_STEPS)
     rows = [
@@ -160,7 +148,7 @@ def nuclei(found: NucleusSizes) -> Chart:
     return points
 
 
-def kept_along(found: Sequence[SampledText]) -> Chart:
+def kept_along(found: Sequence[texts.SampledText]) -> Chart:
     """Draw texts downwards, beside each token how many could have come in its place."""
     most = math.log10(max(step.kept for text in found for step in text.trace.steps[:STEPS])) + 0.12
     panels = []
@@ -183,7 +171,7 @@ def kept_along(found: Sequence[SampledText]) -> Chart:
     return alt.hconcat(*panels, spacing=14)
 
 
-def hidden_top_k(found: Sequence[tuple[str, HiddenTopK]]) -> Chart:
+def hidden_top_k(found: Sequence[tuple[str, distributions.HiddenTopK]]) -> Chart:
     """Draw the tokens kept at each step, with the library's default top-k and without it."""
     most = max(max(kept.kept_with_top_k_0 + kept.kept_by_default) for _, kept in found)
     scale = _log_scale(most)
@@ -222,7 +210,7 @@ def hidden_top_k(found: Sequence[tuple[str, HiddenTopK]]) -> Chart:
     return alt.vconcat(*panels, spacing=14)
 
 
-def collapse(found: Collapse) -> Chart:
+def collapse(found: texts.Collapse) -> Chart:
     """Draw how likely each setting gives the greedy text: a cell a setting."""
     check_size(found.grid, 2, 100)
     rows = [
@@ -249,7 +237,7 @@ def collapse(found: Collapse) -> Chart:
     return alt.layer(cells, text, width=alt.Step(70), height=alt.Step(38))
 
 
-def beams(found: Sequence[tuple[str, BeamComparison]]) -> Chart:
+def beams(found: Sequence[tuple[str, texts.BeamComparison]]) -> Chart:
     """Draw the log-probability and the rows of greedy decoding and of beam search."""
     searches = [(p, search) for p, pair in found for search in (pair.greedy, pair.four_beams)]
     lowest = min(search.log_probability for _, search in searches)
@@ -273,7 +261,7 @@ def beams(found: Sequence[tuple[str, BeamComparison]]) -> Chart:
     return alt.vconcat(*panels, spacing=14)
 
 
-def hot_samples(found: Sequence[tuple[str, HotSamples]]) -> Chart:
+def hot_samples(found: Sequence[tuple[str, texts.HotSamples]]) -> Chart:
     """Draw what hot texts gain in variety and lose in likelihood as the nucleus widens."""
     panels = []
     across = alt.X(
