@@ -1,5 +1,5 @@
-// What a reader can handle: distributions to filter, texts to follow, a vocabulary to search.
-// Data stands on the page as JSON; whatever is shown of it goes in as text, never as markup.
+// The interactive parts: distributions to filter, texts token by token, a vocabulary to search.
+// The page holds the data as JSON; it is inserted as text, never as markup.
 (() => {
   const root = document.documentElement;
 
@@ -18,7 +18,7 @@
   };
   const short = number => Number(number.toPrecision(3)).toString();
 
-  // --- text in which nothing is unseen: as marking.py does it -------------------------------------
+  // --- text with visible characters only, as in visible.py ----------------------------------------
 
   const SPECIAL = new RegExp(
     "(?<whole>\\u{1F3F4}[\\u{E0020}-\\u{E007F}]+)|(?<line>\\r\\n|\\n)|(?<spaces>^ +| +$| {2,})|(?<control>[" +
@@ -70,7 +70,7 @@
   };
 
   // Temperature, top-k, top-p, min-p, as probes/stats/sampling_reference.py defines them. The logits are in order,
-  // and so each filter keeps a beginning of them: three numbers say which.
+  // and so each filter keeps the first ones: three numbers say how many.
   const filtered = (logits, { temperature, top_k, top_p, min_p }) => {
     const size = logits.length, largest = logits[0] / temperature;
     const mass = logits.map(logit => Math.exp(logit / temperature - largest));
@@ -104,7 +104,7 @@
     };
   };
 
-  // The bars' right end: the next round number above what they show.
+  // The right end of the bars: the next round number above the largest.
   const round = value => {
     for (let unit = 1; unit > 1e-9; unit /= 10) {
       for (const part of [0.15, 0.2, 0.3, 0.5, 0.75, 1]) if (value > unit / 10 && value <= unit * part) return unit * part;
@@ -180,7 +180,7 @@
         const same = preset === [settings.temperature, settings.top_k, settings.top_p, settings.min_p].join(" ");
         if (same) node.setAttribute("aria-current", "true"); else node.removeAttribute("aria-current");
       });
-      // Said once the hand rests, not at every move.
+      // Announced after a pause, not at every move.
       clearTimeout(pending);
       pending = setTimeout(() => {
         live.textContent = say("said", { kept, all, nats: top.nats, greedy }) +
@@ -247,7 +247,7 @@
     place.hidden = false;
   };
 
-  // --- the trace view: what is told of a token is copied from its row of the table -------------------
+  // --- the trace view: details of a token are copied from its row of the table ------------------------
 
   const follow = place => {
     const tokens = [...place.querySelectorAll("button.token")], step = place.querySelector(".step");
@@ -295,7 +295,7 @@
     let pieces;
     const found = () => {
       const wanted = search.value.replaceAll(" ", "▁");
-      // The id asked for, then the piece itself, then whatever has it within.
+      // The piece with this id, then the piece itself, then pieces that contain the text.
       const first = /^\d+$/.test(wanted) ? [Number(wanted)].filter(id => id < pieces.length) : [];
       const ids = [...pieces.keys()].filter(id => pieces[id].includes(wanted) && !first.includes(id));
       return [...first, ...ids.filter(id => pieces[id] === wanted), ...ids.filter(id => pieces[id] !== wanted)];

@@ -1,5 +1,5 @@
 "use strict";
-// What every page does: its language, its light.
+// Every page: choose the language, and light or dark colours.
 (() => {
   const root = document.documentElement;
   const keep = (key, value) => { try { localStorage.setItem(key, value); } catch { /* a file may not */ } };
@@ -44,7 +44,7 @@
   });
   system.addEventListener("change", () => light());
 
-  // What is wide enough to scroll can be reached by the keyboard.
+  // Make regions that scroll reachable by keyboard.
   const wide = [...document.querySelectorAll(".scroll:not([tabindex]), .again code")];
   const reach = node => {
     if (node.scrollWidth > node.clientWidth) node.tabIndex = 0; else node.removeAttribute("tabindex");
