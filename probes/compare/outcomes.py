@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from probes.schema.comparison import Outcome
-from probes.schema.record import Verdict
+from probes.schema.record import BROKEN, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from probes.schema.record import ClaimRecord
 
-BROKEN = (Verdict.FAILS, Verdict.ERROR)
 UNDECIDED = (None, Verdict.NOT_APPLICABLE)
 
 

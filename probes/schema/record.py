@@ -37,6 +37,10 @@ class Verdict(str, Enum):
     NOT_APPLICABLE = "not applicable"
 
 
+BROKEN = (Verdict.FAILS, Verdict.ERROR)
+"""Verdicts that need attention."""
+
+
 def to_storable(value: object) -> object:
     r"""Convert a value to what strict JSON in UTF-8 can hold, so that memory and file never differ.
 

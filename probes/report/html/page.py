@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from probes.report import evidence, interactive
-from probes.report.evidence import BROKEN
-from probes.report.html import claims, faults, history
+from probes.report import interactive
+from probes.report.html import claims, evidence, faults, history
 from probes.report.locale import LANGUAGES
 from probes.report.locale.markup import attributes, in_every_language, say, translate
 from probes.report.pictures import draw, draw_throughput
 from probes.report.text import comparison as compared
 from probes.report.text import phrases
 from probes.report.visible import make_visible, mark
-from probes.schema.record import count_verdicts
+from probes.schema.record import BROKEN, count_verdicts
 
 if TYPE_CHECKING:
     from collections import Counter

@@ -9,12 +9,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from probes.report.evidence import BROKEN
 from probes.report.locale import phrase
 from probes.report.text import comparison as compared
 from probes.report.text import phrases
 from probes.report.visible import make_visible
-from probes.schema.record import Record, Verdict, count_verdicts, group_inapplicable
+from probes.schema.record import BROKEN, Record, Verdict, count_verdicts, group_inapplicable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from probes.report.evidence import LARGEST_TABLE, list_short_values, show, tabulate
+from probes.report.html.evidence import LARGEST_TABLE, list_short_values, show, tabulate
 from probes.report.html.faults import faults_by_claim
 from probes.report.html.page import render
 from probes.report.locale import LANGUAGES, texts

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from probes.schema.record import Verdict
+from probes.schema.record import BROKEN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,9 +33,6 @@ LARGEST_TABLE = 1000
 
 MOST_SHORT_VALUES = 5
 """Values in a line."""
-
-BROKEN = (Verdict.FAILS, Verdict.ERROR)
-"""Verdicts at the top of the page, with their evidence open."""
 
 Kind = Literal["number", "constant", "word", "key", "text", "list", "table", "json"]
 
