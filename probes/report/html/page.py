@@ -124,11 +124,12 @@ def _source(name: str) -> str:
 
 def _describe_drift(drift: Drift) -> list[Markup]:
     """Return the sentences about drift, each in every language."""
-    sentences = {code: compared.describe_drift(drift, code) for code in LANGUAGES}
-    return [
-        in_every_language(lambda code, place=place: mark(sentences[code][place]))  # type: ignore[misc]
-        for place in range(len(next(iter(sentences.values()))))
-    ]
+    languages = [compared.describe_drift(drift, code) for code in LANGUAGES]
+    found = []
+    for sentences in zip(*languages, strict=True):
+        by_language = dict(zip(LANGUAGES, map(mark, sentences), strict=True))
+        found.append(in_every_language(by_language.__getitem__))
+    return found
 
 
 TRANSLATED = (
