@@ -1,9 +1,10 @@
-"""Greedy and beam-search texts, on a model whose every distribution can be enumerated."""
+"""Greedy and beam-search texts, on an engine whose every distribution can be enumerated."""
 
 from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,7 @@ from probes.engines.base import Generation
 from probes.engines.toy import EOS, TOKENS, ToyEngine, make_up_logits
 from probes.measure.greedy import (
     count_steps_without_tie,
+    generate_greedy,
     log_likelihood,
     probability_of_greedy,
     recompute_text,
@@ -21,37 +23,27 @@ from probes.measure.greedy import (
     truncate,
 )
 from probes.measure.variety import possible_texts
-from probes.schema.record import Cost
 from probes.schema.sampling import Sampling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-VOCAB_SIZE = len(TOKENS)
-PROMPT = (2, 3, 4)
-
-
-def make_model(**more: Any) -> Any:
-    """The toy engine, with other members."""
-    engine = ToyEngine()
-    vars(engine).update(more)
-    return engine
+PROMPT = "bca"
+TOY: Any = ToyEngine()
+PROMPT_IDS = TOY.encode(PROMPT)
 
 
 def along(ids: Sequence[int]) -> torch.Tensor:
-    return torch.stack([make_up_logits([*PROMPT, *ids[:n]]) for n in range(len(ids))])
-
-
-def generation(ids: Sequence[int], logits: torch.Tensor | None = None) -> Generation:
-    """A text with its logits, and those of one step more than it is long."""
-    steps = along(ids) if logits is None else logits
-    padded = torch.cat([steps, torch.full((1, VOCAB_SIZE), torch.nan)])
-    return Generation([*PROMPT], [[*ids]], ["?"], logits=padded[None])
+    return torch.stack([make_up_logits([*PROMPT_IDS, *ids[:n]]) for n in range(len(ids))])
 
 
 def chance(ids: Sequence[int]) -> float:
     steps = along(ids).double().softmax(-1)
     return math.prod(float(step[token]) for step, token in zip(steps, ids, strict=True))
+
+
+def greedy_text(length: int) -> Generation:
+    return generate_greedy(TOY, [PROMPT], length)[0]
 
 
 @pytest.mark.parametrize(
@@ -67,62 +59,61 @@ def test_steps_are_counted_up_to_the_first_tie(rows: list[list[float]], steps: i
     assert count_steps_without_tie(text) == steps
 
 
-def test_truncate_keeps_the_beginning_of_each_sample() -> None:
-    whole = Generation([7], [[1, 4, 0], [2]], ["", ""], logits=torch.zeros(2, 3, VOCAB_SIZE))
-    found = truncate(whole, 2, make_model())
-    assert (found.ids, found.texts) == ([[1, 4], [2]], ["c", "a"])
-    assert found.logits is not None
-    assert found.logits.shape == (2, 2, VOCAB_SIZE)
+def test_truncated_text_is_that_of_a_shorter_run() -> None:
+    found, short = truncate(greedy_text(6), 3, TOY), greedy_text(3)
+    assert (found.ids, found.texts) == (short.ids, short.texts)
+    assert step_logits(found).equal(step_logits(short))
 
 
 def test_step_logits_are_those_of_the_text() -> None:
-    assert step_logits(generation((1, 4))).equal(along((1, 4)))
+    text = greedy_text(4)
+    assert step_logits(text).equal(along(text.ids[0]))
     with pytest.raises(ValueError, match=r"^this generation was made without output_logits$"):
         step_logits(Generation([7], [[1]], [""]))
 
 
-def test_probability_of_a_text_is_the_product_of_its_steps() -> None:
-    for ids in ((4,), (4, 1), (0, 3, 3, 1)):
-        assert math.exp(log_likelihood(make_model(), PROMPT, ids)) == pytest.approx(chance(ids))
-        text = generation(ids)
-        assert probability_of_greedy(text, Sampling(top_k=0)) == pytest.approx(chance(ids))
-    cold = along((4, 1)).double().mul(2).softmax(-1)
-    assert probability_of_greedy(
-        generation((4, 1)), Sampling(temperature=0.5, top_k=0)
-    ) == pytest.approx(float(cold[0, 4] * cold[1, 1]))
+@pytest.mark.parametrize("length", [1, 2, 4])
+def test_probability_of_a_text_is_the_product_of_its_steps(length: int) -> None:
+    text = greedy_text(length)
+    ids = text.ids[0]
+    assert math.exp(log_likelihood(TOY, PROMPT, ids)) == pytest.approx(chance(ids))
+    assert probability_of_greedy(text, Sampling(top_k=0)) == pytest.approx(chance(ids))
+    cold = along(ids).double().mul(2).softmax(-1)
+    assert probability_of_greedy(text, Sampling(temperature=0.5, top_k=0)) == pytest.approx(
+        math.prod(float(step[token]) for step, token in zip(cold, ids, strict=True))
+    )
 
 
 def test_every_possible_text_is_found() -> None:
     texts = {
         ids[: ids.index(EOS) + 1] if EOS in ids else ids
-        for ids in itertools.product(range(VOCAB_SIZE), repeat=3)
+        for ids in itertools.product(range(len(TOKENS)), repeat=3)
     }
-    found = possible_texts(make_model(), PROMPT, Sampling(top_k=0), 3, width=1000)
+    found = possible_texts(TOY, PROMPT, Sampling(top_k=0), 3, width=1000)
     got = dict(zip(found.ids, found.probabilities.tolist(), strict=True))
     assert got == pytest.approx({ids: chance(ids) for ids in texts}, rel=1e-6)
-    assert len(possible_texts(make_model(), PROMPT, Sampling(top_k=1), 3).ids) == 1
-    assert possible_texts(make_model(), PROMPT, Sampling(top_k=0), 3, width=2).rest > 0
+    assert len(possible_texts(TOY, PROMPT, Sampling(top_k=1), 3).ids) == 1
+    assert possible_texts(TOY, PROMPT, Sampling(top_k=0), 3, width=2).rest > 0
 
 
 def test_search_reports_likelihood_and_rows() -> None:
-    model = make_model()
+    class Searching(ToyEngine):
+        def generate(self, prompt: Any, **_: Any) -> Generation:
+            self.cost = self.cost.model_copy(update={"rows": self.cost.rows + 7})
+            return Generation(self.encode_prompt(prompt), [[4, 2]], ["ca"])
 
-    def generate(*_: Any, **__: Any) -> Generation:
-        model.cost += Cost(rows=7)
-        return generation((4, 1))
-
-    model.generate = generate
+    model: Any = Searching()
     found = search_beams(model, PROMPT, 3, 2)
-    assert (found.beams, found.text, found.rows) == (3, "?", 7)
-    assert found.log_probability == pytest.approx(math.log(chance((4, 1))))
+    assert (found.beams, found.text, found.rows) == (3, "ca", 7)
+    assert found.log_probability == pytest.approx(math.log(chance((4, 2))))
 
 
-def test_recomputed_text_is_unchanged_by_equal_arithmetic() -> None:
-    for ids in ((4,), (0, 3, 3, 1)):
-        found = recompute_text(make_model(), generation(ids))
-        margins = along(ids).topk(2).values
-        assert found.smallest_margin == pytest.approx(float((margins[:, 0] - margins[:, 1]).min()))
-        assert (found.largest_change, found.flips, found.near_ties) == (0, 0, 0)
+@pytest.mark.parametrize("length", [1, 4])
+def test_recomputed_text_is_unchanged_by_equal_arithmetic(length: int) -> None:
+    found = recompute_text(TOY, greedy_text(length))
+    two = along(greedy_text(length).ids[0]).topk(2).values
+    assert found.smallest_margin == pytest.approx(float((two[:, 0] - two[:, 1]).min()))
+    assert (found.largest_change, found.flips, found.near_ties) == (0, 0, 0)
 
 
 def test_recomputed_text_ignores_logits_below_the_top_five() -> None:
@@ -131,10 +122,15 @@ def test_recomputed_text_ignores_logits_below_the_top_five() -> None:
     again[:, 5] -= 3
     again[0, 0] -= 0.5
     again[1, 4] += 0.25
-    model = make_model(logits=lambda _: again[:1], logits_after=lambda *_: again[None, 1:])
-    found = recompute_text(model, generation((0, 0), before))
+
+    def next_logits(ids: Sequence[int]) -> torch.Tensor:
+        return again[int(len(ids) > len(PROMPT_IDS))]
+
+    model: Any = ToyEngine(next_logits=next_logits)
+    text = replace(greedy_text(2), ids=[[2, 2]], logits=before[None])
+    found = recompute_text(model, text)
     assert (found.largest_change, found.smallest_margin) == (0.5, 1.0)
     assert (found.flips, found.near_ties) == (0, 1)  # a margin of twice the change is near
     again[0, 0] -= 1
-    found = recompute_text(model, generation((0, 0), before))
+    found = recompute_text(model, text)
     assert (found.largest_change, found.flips, found.near_ties) == (1.5, 1, 2)

@@ -67,16 +67,6 @@ def test_smallest_shift_has_the_stated_power(expected: list[float], power: float
     assert stats.ncx2.sf(stats.chi2.isf(ALPHA, df), df, noncentrality) == pytest.approx(power)
 
 
-@pytest.mark.parametrize("counts", [[10_100, 9_900], [8_200, 5_900, 3_900, 2_000]])
-def test_statistic_is_twice_the_log_likelihood_ratio(counts: list[int]) -> None:
-    even = [1 / len(counts)] * len(counts)
-    fit = goodness_of_fit(counts, even)
-    g = 2 * sum(n * math.log(n * len(counts) / 20_000) for n in counts)
-    assert (fit.draws, fit.bins) == (20_000, len(counts))
-    assert fit.statistic == pytest.approx(g)
-    assert fit.p_value == pytest.approx(stats.chi2.sf(g, len(counts) - 1))
-
-
 @pytest.mark.parametrize(
     ("expected", "starts"),
     [
