@@ -188,7 +188,7 @@ def dump_recording(recording: Recording) -> str:
     """
     content = recording.model_dump(mode="json")
     text = json.dumps(content, ensure_ascii=False, indent=2, sort_keys=True)
-    # Within strings a line break is escaped: whatever this finds is a list, and no text.
+    # Line breaks inside strings are escaped, so this finds lists only.
     return re.sub(r'\[\n\s*([^\[\]{}"]*?)\n\s*\]', _join_lines, text) + "\n"
 
 

@@ -48,7 +48,7 @@ def fetch(repository: str, revision: str | None, look: Look = lambda _: None) ->
 
     Raises:
         UserError: There is no connection and no complete copy in the cache; no such repository or
-            revision; access is refused; the disk is full, or will be; whatever `look` raises.
+            revision; access is refused; the disk is full, or will be; `look` refuses.
     """
     cached = _find_cached(repository, revision)
     if cached is not None and _COMMIT.fullmatch(revision or ""):

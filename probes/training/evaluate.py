@@ -113,7 +113,7 @@ def measure_accuracy(
 
 
 def collapse_figures(subject: Subject) -> list[Figure]:
-    """Measure how alike sampled runs are on the standard prompts at three settings."""
+    """Measure how often two sampled runs on a standard prompt agree, at three settings."""
     lines = []
     for name, sampling in (
         ("near-greedy", NEAR_GREEDY),

@@ -125,7 +125,7 @@ def undecodable(folder: Path) -> Path:
 
 
 def huge_text(folder: Path) -> Path:
-    """The most likely token after anything stands for a text of half a million characters."""
+    """The most likely token after any prompt has a text of half a million characters."""
     from transformers import AutoTokenizer
 
     byte_level_tokenizer(folder)

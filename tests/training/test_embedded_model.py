@@ -107,24 +107,6 @@ def test_greedy_text_is_independent_of_threads_and_cache(subject: Subject, promp
     assert greedy(subject, prompt, use_cache=False) == expected
 
 
-def test_greedy_text_is_independent_of_the_batch(subject: Subject) -> None:
-    together = subject.continuations(PROMPTS, 40).ids.tolist()
-    assert together == [greedy(subject, prompt) for prompt in PROMPTS]
-
-
-def test_greedy_text_is_independent_of_attn_implementation(subject: Subject) -> None:
-    from transformers import AutoModelForCausalLM
-
-    from probes.training.subject import Subject
-
-    eager = Subject(
-        EMBEDDED,
-        AutoModelForCausalLM.from_pretrained(str(EMBEDDED), attn_implementation="eager"),
-    )
-    for prompt in PROMPTS:
-        assert greedy(eager, prompt) == greedy(subject, prompt)
-
-
 def test_window_is_applied_beyond_its_width(subject: Subject) -> None:
     ids = subject.tokenizer(" ".join(["The capital of Japan is Tokyo."] * 20))["input_ids"]
     right = subject.logits(ids)
