@@ -1,4 +1,4 @@
-"""The examples in the documentation of every module are true."""
+"""The examples in every module's docstrings are right."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from probes._util.files import PACKAGE
 
 
 def module_names(package: str = "probes", folder: str = str(PACKAGE)) -> list[str]:
-    """Every module of a package by name; found by its files, as importing some takes seconds."""
+    """List every module of a package by its files: importing some takes seconds."""
     names = [package]
     for module in iter_modules([folder], f"{package}."):
         if module.ispkg:
@@ -22,8 +22,8 @@ def module_names(package: str = "probes", folder: str = str(PACKAGE)) -> list[st
     return names
 
 
-@pytest.mark.filterwarnings("default")  # what a library warns of is no part of an example
+@pytest.mark.filterwarnings("default")  # a library's warning is not part of an example
 @pytest.mark.parametrize("name", module_names())
-def test_examples_are_true(name: str) -> None:
+def test_examples_are_right(name: str) -> None:
     module = import_module(name)
     assert doctest.testmod(module, optionflags=doctest.ELLIPSIS).failed == 0
