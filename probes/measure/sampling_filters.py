@@ -85,9 +85,9 @@ class FilterStep:
 
     Attributes:
         kept: tokens the library kept.
-        fewest: tokens the reference keeps with top_p slightly lower and min_p slightly higher.
-        most: the same with top_p slightly higher and min_p slightly lower; between the two only
-            rounding decides.
+        fewest: tokens the reference keeps with top_p lower and min_p higher, by what rounding
+            explains.
+        most: the same with top_p higher and min_p lower; between the two only rounding decides.
         likeliest: whether no dropped token is likelier than a kept one.
         largest_error: largest difference between a kept score and the logit over the temperature,
             relative to the largest of them.
@@ -129,7 +129,9 @@ def compare_filters(
 
     Every filter keeps the most likely tokens and differs only in their number; so a step is
     described by the number kept, whether they are the most likely, and whether their scores are
-    right. Which of two equally likely tokens is dropped is left to the library.
+    right. Which of two equally likely tokens is dropped is left to the library. The edges move by
+    EDGE and by the error of a float32 sum of these probabilities, measured against float64: over
+    thousands of equal tokens it exceeds the probability of one.
 
     Logits and scores are (steps, vocabulary); a dropped token has the score -inf.
 
@@ -139,9 +141,10 @@ def compare_filters(
     True
     """
     tempered = reference.temperature(logits, sampling.temperature)
+    edge = EDGE + _measure_summation_error(logits, sampling)
     fewest, most = (
         reference.count_kept(reference.apply_filters(logits, _move_edges(sampling, by)))
-        for by in (-EDGE, EDGE)
+        for by in (-edge, edge)
     )
     keep = scores.isfinite()
     least_kept = tempered.masked_fill(~keep, torch.inf).amin(dim=-1)
@@ -150,6 +153,15 @@ def compare_filters(
     error = (scores - tempered).masked_fill(~keep, 0.0).abs().amax(dim=-1) / scale
     columns = (keep.sum(dim=-1), fewest, most, least_kept >= most_dropped, error)
     return [FilterStep(*step) for step in zip(*(each.tolist() for each in columns), strict=True)]
+
+
+def _measure_summation_error(logits: torch.Tensor, sampling: Sampling) -> float:
+    """Measure how far float32 sums of the probabilities that top-p adds up are from float64's."""
+    before = reference.apply_filters(logits, replace(sampling, top_p=None, min_p=None))
+    ascending = before.float().sort(dim=-1).values
+    sums = ascending.softmax(dim=-1).cumsum(dim=-1)
+    exact = ascending.double().softmax(dim=-1).cumsum(dim=-1)
+    return float((sums - exact).abs().amax())
 
 
 def _move_edges(sampling: Sampling, by: float) -> Sampling:
