@@ -120,7 +120,7 @@ def test_checks_are_sorted_by_place(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is a POSIX signal")
-@pytest.mark.parametrize("seconds", [0, 0.01, 0.03, 0.07, 0.13, 0.25])
+@pytest.mark.parametrize("seconds", [0, 0.05, 0.25])
 def test_killed_run_loses_no_verdict(tmp_path: Path, seconds: float) -> None:
     command = [sys.executable, "-c", WRITER, str(tmp_path)]
     root = Path(__file__).parents[3]
