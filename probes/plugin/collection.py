@@ -106,24 +106,19 @@ def select_tests(config: pytest.Config, items: list[pytest.Item]) -> None:
 def drop_left_out(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Drop targets that are left out, and the tests that are about no others."""
     left_out = session_of(config).left_out
-    idle = set()
+    _keep(config, items, lambda state: not state.targets or not left_out.keys() >= {*state.targets})
     for item in items:
         state = state_of(item)
-        kept = tuple(target for target in state.targets if target not in left_out)
-        if state.targets and not kept:
-            idle.add(id(state))
-        elif state.targets != kept:
-            state.targets = kept
-    _keep(config, items, lambda state: id(state) not in idle)
+        state.targets = tuple(target for target in state.targets if target not in left_out)
 
 
 def count_deselected(items: Sequence[pytest.Item]) -> None:
     """Remember how many checks of a claim are left out."""
     for item in items:
         state = state_of(item)
-        for target in state.targets if state.claim else ():
-            assert state.claim is not None
-            session_of(item.config).deselected[target, state.claim.id] += 1
+        if state.claim is not None:
+            keys = [(target, state.claim.id) for target in state.targets]
+            session_of(item.config).deselected.update(keys)
 
 
 def _read_markers(item: pytest.Item) -> TestState:

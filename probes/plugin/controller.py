@@ -76,7 +76,7 @@ class Controller:
     def pytest_handlecrashitem(self, crashitem: str) -> None:
         """Record the test under which a worker died as an error.
 
-        During shutdown the signal killed it: whoever ends a run ends its workers too.
+        During shutdown the signal killed it: a run is ended together with its workers.
         """
         self._shutdown.raise_pending()
         self._refuse_if(self.run.add_crash, crashitem)

@@ -77,7 +77,7 @@ def test_unusable_baseline_is_refused(
     text = next((warm_project.folder / baseline).glob("*/record.json")).read_text(encoding="utf-8")
     other = warm_project.folder / "other.json"
     other.write_text(text.replace('"name": "embedded"', '"name": "gpt2-xl"'), encoding="utf-8")
-    for arguments, said in (
+    for arguments, line in (
         (("--baseline", "nowhere"), "ERROR: no record at *nowhere*"),
         (
             ("--baseline", "other.json"),
@@ -99,4 +99,4 @@ def test_unusable_baseline_is_refused(
     ):
         result = warm_project.run(*arguments)
         assert result.ret == 4
-        result.stderr.fnmatch_lines([said])
+        result.stderr.fnmatch_lines([line])

@@ -1,4 +1,4 @@
-"""A tokenizer that a library or a file got wrong fails its claims, and they say what is wrong."""
+"""A wrong tokenizer fails its claims, and they say what is wrong."""
 
 from __future__ import annotations
 

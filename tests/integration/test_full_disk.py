@@ -1,4 +1,4 @@
-"""A disk that takes no more: one line, exit 4, and all that was decided before is there."""
+"""A full disk ends a run with one line and exit 4; what was decided before is kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model's folder that somebody made to do harm: nothing of it is run, and no memory taken first.
+"""Malicious model folders: no code of one is run, and no memory is allocated before a check.
 
 Each is loaded in a process of its own, which has little memory to give and says how it ended.
 """

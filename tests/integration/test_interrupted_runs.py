@@ -1,4 +1,4 @@
-"""A run that is stopped, however it is stopped, keeps every verdict it had reached."""
+"""A run that is killed or interrupted keeps every verdict it had reached."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_slow(model, evidence, number):
 def start(project: Project, *arguments: str) -> subprocess.Popen[bytes]:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as for a job in the background
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    with (project.folder / "said").open("wb") as output:
+    with (project.folder / "output").open("wb") as output:
         return subprocess.Popen(
             [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
             cwd=project.folder,
@@ -133,8 +133,8 @@ def test_interrupted_run_writes_incomplete_record(
     )
 
 
-def said(project: Project) -> list[str]:
-    return (project.folder / "said").read_text(encoding="utf-8").splitlines()
+def output_lines(project: Project) -> list[str]:
+    return (project.folder / "output").read_text(encoding="utf-8").splitlines()
 
 
 STOPPED = "stopped by {}: what was decided before is kept; run it again for the rest"
@@ -161,8 +161,8 @@ def test_signal_at_any_moment_keeps_verdicts(
     assert kept[: len(reached)] == reached
     assert len(kept) <= len(reached) + 1
     assert (record["complete"], record["claims"][0]["verdict"]) == (False, None)
-    assert said(project).count(STOPPED.format(by)) == 1
-    assert not [line for line in said(project) if "Traceback" in line]
+    assert output_lines(project).count(STOPPED.format(by)) == 1
+    assert not [line for line in output_lines(project) if "Traceback" in line]
 
 
 @pytest.mark.parametrize("number", ENDS)
@@ -176,7 +176,7 @@ def test_signal_during_shutdown_keeps_whole_record(
         process.send_signal(number)
         number = signal.SIGTERM  # Ctrl-C once: a second is obeyed at once
         time.sleep(0.002)
-    assert "Traceback" not in "\n".join(said(project))
+    assert "Traceback" not in "\n".join(output_lines(project))
     assert len(project.claims()["slow"]["evidence"]) >= CHECKS - 1
     (folder,) = (project.folder / "reports" / "embedded").iterdir()
     assert sorted(path.name for path in folder.iterdir()) == ["record.json", "report.html"]
@@ -213,7 +213,7 @@ def test_ended_workers_keep_verdicts_and_leave_no_process(
 
     pytest.importorskip("xdist")
     project.test_file(SLOW)
-    # Other plugins warn that workers told them nothing, and a user may make warnings errors.
+    # Other plugins warn of workers that reported nothing, and a user may make warnings errors.
     (project.folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
     process = start(project, "-n", "2")
     while len(begun(project.folder)) < 20:
@@ -226,7 +226,7 @@ def test_ended_workers_keep_verdicts_and_leave_no_process(
     assert not record.complete
     assert len(record.claims[0].evidence) >= 10
     assert {check.verdict.value for check in record.claims[0].evidence} == {"holds"}
-    assert not [line for line in said(project) if "Traceback" in line]
+    assert not [line for line in output_lines(project) if "Traceback" in line]
     deadline = time.monotonic() + 60
     while _lives(process.pid):
         assert time.monotonic() < deadline, "a worker outlives its run"
@@ -262,7 +262,7 @@ def test_worker_killed_by_shutdown_is_no_error(project: Project, hook: str) -> N
     numbers = [check.values["number"] for check in record.claims[0].evidence]
     assert numbers == list(range(7))
     assert {check.verdict.value for check in record.claims[0].evidence} == {"holds"}
-    assert not [line for line in said(project) if "Traceback" in line]
+    assert not [line for line in output_lines(project) if "Traceback" in line]
 
 
 def _lives(group: int) -> bool:

@@ -1,4 +1,4 @@
-"""Loading what is large: from shards, over several devices, told while it lasts."""
+"""Loading large models: from shards, over several devices, with the progress shown."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_missing_weights_are_refused(tmp_path: Path) -> None:
     )
 
 
-# --- told while it lasts -------------------------------------------------------------------------
+# --- progress ------------------------------------------------------------------------------------
 
 
 @pytest.fixture

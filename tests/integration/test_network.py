@@ -1,4 +1,4 @@
-"""A run on a folder asks nothing of the network, though it loads the folder's every part."""
+"""A run on a folder opens no network connection."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""The claims on odd models: each holds, fails, or is not applicable, for a reason one understands.
+"""The claims on odd models: each holds, fails, or is not applicable, for a clear reason.
 
-A claim about a network that gives no distribution fails; none holds of it for want of anything to
-compare.
+A claim about a network that gives no distribution fails.
 """
 
 from __future__ import annotations

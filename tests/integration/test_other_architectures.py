@@ -1,4 +1,4 @@
-"""The claims on other models: each is decided, or not applicable for a reason that makes sense."""
+"""The claims on other architectures: each is decided, or not applicable for a reason."""
 
 from __future__ import annotations
 

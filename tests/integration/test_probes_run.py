@@ -1,4 +1,4 @@
-"""`probes run` decides the claims from an installed package, whatever the folder holds."""
+"""`probes run` decides the claims from an installed package, in any folder."""
 
 from __future__ import annotations
 

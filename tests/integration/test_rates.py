@@ -1,4 +1,4 @@
-"""Throughput is measured where it is asked for, and then it is in the record."""
+"""Throughput is measured where it is selected, and is then in the record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recorded outputs from run to run: what is written when, and what a user reads."""
+"""Recorded outputs over several runs: when they are written, and what a user reads."""
 
 from __future__ import annotations
 

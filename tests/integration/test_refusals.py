@@ -1,4 +1,4 @@
-"""Whatever is wrong with the input: exit 4, and one line that says what and what to do."""
+"""Wrong input ends with exit 4, and one line that says what is wrong and what to do."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_unknown_claim_is_refused_by_workers(project: Project) -> None:
     )
 
 
-# --- what a test's markers say -------------------------------------------------------------------
+# --- markers -------------------------------------------------------------------------------------
 
 NEEDS = (
     "model, tokenizer, config, token-ids, logprobs, prompt-logprobs, logits, processors, "
@@ -381,7 +381,7 @@ def test_gated_model_without_token_is_refused(
     )
 
 
-# --- what only loading can tell ------------------------------------------------------------------
+# --- found while loading -------------------------------------------------------------------------
 
 TWO = """
 @pytest.mark.claim("before", title="It needs no weights.")

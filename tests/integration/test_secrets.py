@@ -1,4 +1,4 @@
-"""A secret of the environment reaches nothing that a run leaves, whatever way it takes."""
+"""A secret of the environment reaches no file that a run leaves."""
 
 from __future__ import annotations
 

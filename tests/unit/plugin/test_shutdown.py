@@ -1,4 +1,4 @@
-"""An interrupt that is raised where pytest can bear it, and only there."""
+"""An interrupt is raised only where pytest can end the run."""
 
 from __future__ import annotations
 
