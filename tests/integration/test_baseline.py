@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from tests.integration.conftest import Project
 
@@ -41,33 +43,24 @@ def test_baseline_change_is_reported_with_exit_1(warm_project: Project) -> None:
     assert "1 drifted" in (warm_project.folder / "s.md").read_text(encoding="utf-8")
 
 
-def test_fail_on_selects_outcomes(warm_project: Project) -> None:
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        (("--fail-on", "newly-failing"), 0),
+        (("--claim", "other"), 0),  # a claim that is not selected is not missing
+        (("--report-dir", "first"), 1),  # the latest run of the folder is the one before
+        (("--no-report",), 1),
+    ],
+)
+def test_baseline_follows_other_options(
+    warm_project: Project, options: tuple[str, ...], code: int
+) -> None:
     baseline = first_run(warm_project)
     warm_project.test_file(NUMBER.format(number=0.7))
-    assert warm_project.run("--baseline", baseline, "--fail-on", "newly-failing").ret == 0
-
-
-def test_baseline_ignores_claims_not_selected(warm_project: Project) -> None:
-    baseline = first_run(warm_project)
-    result = warm_project.run("--baseline", baseline, "--claim", "number")
-    assert result.ret == 0
-    result.stdout.fnmatch_lines(["Nothing changed (claims: 1)."])
-
-
-def test_baseline_folder_means_its_latest_run(warm_project: Project) -> None:
-    baseline = first_run(warm_project)
-    warm_project.test_file(NUMBER.format(number=0.7))
-    result = warm_project.run("--baseline", baseline, "--report-dir", "first")
-    assert result.ret == 1
-    result.stdout.fnmatch_lines(["drifted: number: holds"])
-
-
-def test_baseline_is_compared_without_report(warm_project: Project) -> None:
-    baseline = first_run(warm_project)
-    warm_project.test_file(NUMBER.format(number=0.7))
-    result = warm_project.run("--baseline", baseline, "--no-report")
-    assert result.ret == 1
-    result.stdout.fnmatch_lines(["drifted: number: holds"])
+    result = warm_project.run("--baseline", baseline, *options)
+    assert result.ret == code
+    changed = "drifted: number: holds" in result.outlines
+    assert changed == ("--claim" not in options)
 
 
 def test_unusable_baseline_is_refused(

@@ -25,36 +25,38 @@ def test_empty(model, number):
 
 def test_no_report_writes_nothing(warm_project: Project) -> None:
     warm_project.test_file(TWO)
-    result = warm_project.run("--no-report")
+    result = warm_project.run("--no-report", "--summary", "summary.md")
     assert result.ret == 0
     result.stdout.fnmatch_lines(["claims on embedded*", "│ Claims of your own │      2 │    2 │"])
     result.stdout.no_fnmatch_line("report: *")
     assert not (warm_project.folder / "reports").exists()
+    assert "Report" not in (warm_project.folder / "summary.md").read_text(encoding="utf-8")
 
 
-def test_report_dir_is_relative_to_current_folder(
-    warm_project: Project, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("options", "report", "place"),
+    [
+        (("--report-dir", "out/of/here"), "out/of/here", "inner/out/of/here"),
+        ((), "FOLDER/reports", "reports"),
+    ],
+    ids=["from the current folder", "in the project"],
+)
+def test_report_dir_is_below_the_right_folder(
+    warm_project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    report: str,
+    place: str,
 ) -> None:
     warm_project.pytester.makeini("[pytest]")
     (warm_project.folder / "inner").mkdir()
     warm_project.test_file(TWO, name="inner/test_inner.py")
     monkeypatch.chdir(warm_project.folder / "inner")
-    result = warm_project.run("--report-dir", "out/of/here")
+    result = warm_project.run(*options)
     assert result.ret == 0
-    result.stdout.fnmatch_lines(["report: out/of/here/embedded/*Z/report.html"])
-    assert len(warm_project.records("inner/out/of/here")) == 1
-
-
-def test_report_dir_defaults_to_project_folder(
-    warm_project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    warm_project.pytester.makeini("[pytest]")
-    (warm_project.folder / "inner").mkdir()
-    warm_project.test_file(TWO, name="inner/test_inner.py")
-    monkeypatch.chdir(warm_project.folder / "inner")
-    result = warm_project.run()
-    result.stdout.fnmatch_lines([f"report: {warm_project.folder}/reports/embedded/*Z/report.html"])
-    assert len(warm_project.records()) == 1
+    shown = report.replace("FOLDER", str(warm_project.folder))
+    result.stdout.fnmatch_lines([f"report: {shown}/embedded/*Z/report.html"])
+    assert len(warm_project.records(place)) == 1
 
 
 def test_run_writes_record_report_and_index(warm_project: Project) -> None:
@@ -105,12 +107,6 @@ def test_summary_has_a_part_for_each_target(
     assert text.count("Report: reports/") == 2
 
 
-def test_summary_names_no_report_without_one(warm_project: Project) -> None:
-    warm_project.test_file(TWO)
-    warm_project.run("--no-report", "--summary", "summary.md")
-    assert "Report" not in (warm_project.folder / "summary.md").read_text(encoding="utf-8")
-
-
 @pytest.mark.parametrize("place", ["missing/summary.md", "."])
 def test_unwritable_summary_is_refused(warm_project: Project, place: str) -> None:
     warm_project.test_file(TWO)
@@ -127,34 +123,27 @@ def test_summary_is_appended_to_github_job(
 ) -> None:
     job = warm_project.folder / "job.md"
     job.write_text("before\n", encoding="utf-8")
-    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(job))
     warm_project.test_file(TWO)
-    assert warm_project.run().ret == 0
+    for file, line in (
+        (job, "report: *"),
+        (job / "missing", "no summary in GITHUB_STEP_SUMMARY: *"),
+    ):
+        monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(file))
+        result = warm_project.run()
+        assert result.ret == 0
+        result.stdout.fnmatch_lines([line])
     assert job.read_text(encoding="utf-8").startswith("before\n## embedded: All 2 claims hold.\n")
 
 
-def test_unwritable_github_summary_is_mentioned(
-    warm_project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(warm_project.folder / "missing" / "job.md"))
-    warm_project.test_file(TWO)
-    result = warm_project.run()
-    assert result.ret == 0
-    result.stdout.fnmatch_lines(["no summary in GITHUB_STEP_SUMMARY: No such file or directory"])
-
-
-def test_claim_option_keeps_one_claim(warm_project: Project) -> None:
+def test_claim_option_keeps_the_claims_named(warm_project: Project) -> None:
     warm_project.test_file(TWO + "\ndef test_of_no_claim():\n    assert False\n")
     result = warm_project.run("--claim", "empty")
     assert result.ret == 0
     result.assert_outcomes(passed=2, deselected=2)
     assert list(warm_project.claims()) == ["empty"]
-
-
-def test_claim_option_can_be_repeated(warm_project: Project) -> None:
-    warm_project.test_file(TWO)
-    warm_project.run("--claim", "empty", "--claim", "hello")
-    assert list(warm_project.claims()) == ["hello", "empty"]
+    warm_project.run("--claim", "empty", "--claim", "hello", "--report-dir", "both")
+    (record,) = warm_project.records("both")
+    assert [claim["id"] for claim in record["claims"]] == ["hello", "empty"]
 
 
 def test_targets_file_and_project_define_targets(

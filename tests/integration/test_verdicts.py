@@ -239,11 +239,6 @@ def test_run_that_decided_nothing_exits_5(warm_project: Project) -> None:
     assert {claim["verdict"] for claim in warm_project.record()["claims"]} == {"not applicable"}
 
 
-def test_run_where_all_hold_exits_0(warm_project: Project) -> None:
-    warm_project.test_file(SEVERAL)
-    assert warm_project.run("-k", "good or half").ret == pytest.ExitCode.OK
-
-
 def test_run_without_claims_writes_nothing(project: Project) -> None:
     project.test_file("def test_of_no_claim():\n    pass\n")
     result = project.run("-q")

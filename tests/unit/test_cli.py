@@ -41,14 +41,17 @@ def test_report_is_written_beside_the_record(
     assert "All 2 claims hold." in stored.with_name("report.html").read_text(encoding="utf-8")
 
 
-def test_report_writes_to_output(
+def test_report_writes_output_and_summary(
     stored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    page = tmp_path / "page.html"
-    assert run("report", stored.parent, "--output", page) == 0
+    page, summary = tmp_path / "page.html", tmp_path / "summary.md"
+    assert run("report", stored.parent, "--output", page, "--summary", summary) == 0
     assert capsys.readouterr().out == f"{page}\n"
     assert page.is_file()
     assert not stored.with_name("report.html").exists()
+    text = summary.read_text(encoding="utf-8")
+    assert text.startswith("## embedded: All 2 claims hold.\n")
+    assert text.endswith("page.html\n")
 
 
 def test_report_of_stopped_run_is_incomplete(
@@ -78,37 +81,15 @@ def test_unusable_input_exits_2_with_one_line(
     )
 
 
-def test_unwritable_report_exits_2_with_one_line(
-    stored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("what", "option"), [("report", "--output"), ("summary", "--summary")])
+def test_unwritable_file_exits_2_with_one_line(
+    stored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], what: str, option: str
 ) -> None:
-    page = tmp_path / "missing" / "page.html"
-    assert run("report", stored, "-o", page) == 2
+    file = tmp_path / "missing" / "file"
+    assert run("report", stored, option, file) == 2
     assert capsys.readouterr().err == (
-        f"probes: the report cannot be written to '{page}': No such file or directory; "
-        "name another file with --output\n"
-    )
-
-
-def test_report_writes_summary(
-    stored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = tmp_path / "summary.md"
-    assert run("report", stored, "--summary", file) == 0
-    page = stored.with_name("report.html")
-    assert capsys.readouterr().out == f"{page}\n"
-    text = file.read_text(encoding="utf-8")
-    assert text.startswith("## embedded: All 2 claims hold.\n")
-    assert text.endswith("report.html\n")
-
-
-def test_unwritable_summary_exits_2_with_one_line(
-    stored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = tmp_path / "missing" / "summary.md"
-    assert run("report", stored, "--summary", file) == 2
-    assert capsys.readouterr().err == (
-        f"probes: the summary cannot be written to '{file}': No such file or directory; "
-        "name another file with --summary\n"
+        f"probes: the {what} cannot be written to '{file}': No such file or directory; "
+        f"name another file with {option}\n"
     )
 
 
