@@ -18,11 +18,9 @@ CONFIDENCE = 0.95
 
 
 def estimate(size: int, statistic: Callable[[npt.NDArray[np.int64]], float]) -> Estimate:
-    """Return a statistic of `size` items with its bootstrap interval.
+    """Return a statistic with its bootstrap interval.
 
-    Args:
-        size: number of items to draw from.
-        statistic: of the items with these indices.
+    `statistic` takes the indices of drawn items, out of `size`.
 
     >>> values = np.array([1.0, 2.0, 3.0])
     >>> estimate(3, lambda indices: float(values[indices].mean())).value

@@ -1,4 +1,4 @@
-"""Measure how far the next-token distributions of two runs are apart, from what records keep.
+"""Measure how far the next-token distributions of two records are apart.
 
 The measures are llama.cpp's for two models on one text: KL divergence, RMS of the change in a
 probability, share of positions with the same most likely token; each with its uncertainty.
@@ -133,7 +133,7 @@ def _compare_position(
 
 
 def _at_most(log_probs: dict[int, float], token: int) -> float:
-    """Return a token's log-probability; of one not kept that of the least likely one kept."""
+    """Return a token's log-probability; if it is not kept, that of the least likely kept token."""
     return log_probs.get(token, min(log_probs.values()))
 
 
@@ -150,11 +150,9 @@ def log_probabilities(
 
 
 def divergence(old: Sequence[float], new: Sequence[float]) -> float:
-    """Return the KL divergence in nats over some tokens and all others as one.
+    """Return the KL divergence in nats from `old` to `new`, log-probabilities of some tokens.
 
-    Args:
-        old: log-probabilities of the tokens in the distribution the divergence is from.
-        new: those in the other.
+    All other tokens count as one.
 
     >>> half, quarter = [float(np.log(0.5))], [float(np.log(0.25))]
     >>> divergence(half, half), round(divergence(half, quarter), 4)

@@ -62,12 +62,7 @@ SHOWN = 300
 
 @dataclass(frozen=True)
 class Rounding:
-    """What rounding explains between two runs.
-
-    Attributes:
-        noise: how far it moves a logit.
-        texts: the greedy texts whose logits the two records keep.
-    """
+    """What rounding explains: it moves a logit by `noise`. Both records keep logits of `texts`."""
 
     noise: float
     texts: tuple[Sequence[RecordedText], Sequence[RecordedText]] = ((), ())
@@ -76,8 +71,8 @@ class Rounding:
     def share(self) -> float:
         """How far it moves any number of evidence, as a share of the number.
 
-        The longest product is of sixty probabilities, each of which moves by a factor of at most
-        e^(2 x noise).
+        The longest product is of sixty probabilities; each moves by a factor of at most e^(2 x
+        noise).
 
         >>> round(Rounding(noise=1e-6).share, 6)
         0.00012

@@ -31,13 +31,9 @@ NOISIER = 4
 
 @dataclass(frozen=True)
 class KeptLogits:
-    """What one record keeps.
+    """The logits that one record keeps.
 
-    Attributes:
-        prompts: by prompt.
-        texts: greedy texts of the standard prompts.
-        noise: how far another batch moved a logit.
-        tolerance: how far rounding can move a logit.
+    Another batch moved a logit by `noise`; rounding can move one by `tolerance`.
     """
 
     prompts: dict[str, PromptLogprobs] = field(default_factory=dict)
@@ -48,12 +44,7 @@ class KeptLogits:
 
 @dataclass(frozen=True)
 class Noise:
-    """What rounding explains between two runs.
-
-    Attributes:
-        noise: how far it was seen to move a logit.
-        tolerance: how far it can move one.
-    """
+    """What rounding explains: it moved a logit by `noise`, and can move one by `tolerance`."""
 
     noise: float
     tolerance: float
@@ -62,9 +53,8 @@ class Noise:
     def change(self) -> float:
         """The largest change of a log-probability that rounding explains.
 
-        Another kernel may round more than another batch does: four times what the batch does, for
-        the logit and for the sum of all, but no more than is possible at all. The record's own
-        rounding is added.
+        Another kernel may round more than another batch: four times what the batch does, for the
+        logit and for the sum of all, up to what is possible. The record's own rounding is added.
 
         >>> round(Noise(noise=1e-4, tolerance=1.0).change, 6)
         0.001
@@ -92,7 +82,7 @@ def read_kept_logits(record: Record) -> KeptLogits:
 
 
 def combine_noise(old: KeptLogits, new: KeptLogits, *, same_dtype: bool) -> Noise:
-    """Return what rounding explains; between two dtypes, what it explains in the more precise.
+    """Return what rounding explains; between two dtypes, that of the more precise one.
 
     If only one run measured it, that holds for both.
 
@@ -113,11 +103,7 @@ def find_first_token(
 ) -> FirstToken | None:
     """Return the first token that differs between two greedy texts, if their logits are kept.
 
-    Args:
-        old: the old text; it may be longer than the one whose logits are kept.
-        new: the new text.
-        texts: the greedy texts that the two records keep.
-        noise: how far rounding moves a logit.
+    `old` may be longer than its text in `texts`; rounding moves a logit by `noise`.
     """
     for before in texts[0]:
         if not before.text or not old.startswith(before.text):

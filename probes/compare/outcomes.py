@@ -18,17 +18,10 @@ UNDECIDED = (None, Verdict.NOT_APPLICABLE)
 def decide_outcome(
     old: ClaimRecord | None, new: ClaimRecord | None, evidence: Collection[Outcome] = ()
 ) -> Outcome:
-    """Return a claim's outcome from one run to another.
+    """Return a claim's outcome from one run to another; None is a run without the claim.
 
-    A claim that is broken now and was not broken before is newly failing, whatever it was before.
-
-    Args:
-        old: the claim in the old run; None if that had no such claim.
-        new: the claim in the new run.
-        evidence: the outcomes of its evidence.
-
-    Raises:
-        ValueError: neither run has the claim.
+    A claim that is broken now and was not broken before is newly failing, also if it was undecided.
+    `evidence` has the outcomes of its evidence. Raises ValueError if neither run has the claim.
 
     >>> from probes.schema.claim import Status
     >>> from probes.schema.record import ClaimRecord

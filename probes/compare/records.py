@@ -21,16 +21,10 @@ UNKNOWN = (None, "auto")
 def compare(
     old: Record, new: Record, *, across_targets: bool = False, decided_now: bool = False
 ) -> Comparison:
-    """Compare two records of one target.
+    """Compare two records of one target; raise UserError for two targets.
 
-    Args:
-        old: the earlier, or the one trusted.
-        new: the later, or the one in question.
-        across_targets: whether they may be of two targets.
-        decided_now: whether to leave out claims that the new run did not set out to decide.
-
-    Raises:
-        UserError: they are of two targets.
+    With `across_targets` two targets are allowed. With `decided_now` claims that the new run did
+    not plan to decide are left out.
     """
     if old.target.name != new.target.name and not across_targets:
         raise UserError(
@@ -82,10 +76,7 @@ def _claim(old: ClaimRecord | None, new: ClaimRecord | None, rounding: Rounding)
 
 
 def _environment_changes(old: Record, new: Record) -> list[Change]:
-    """Return what differs in target and environment.
-
-    A fact that one of the runs did not know, as where it loaded no weights, is no difference.
-    """
+    """Return what differs in target and environment, of the facts that both runs know."""
     before, after = _facts(old), _facts(new)
     return [
         Change(name=name, old=before.get(name, "absent"), new=after.get(name, "absent"))

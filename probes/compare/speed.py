@@ -19,10 +19,10 @@ SHORTEST = 0.02
 
 
 def compare_times(old: Record, new: Record) -> Estimate | None:
-    """Return the seconds of the new run as a share of the old one's; None of fewer than 3 checks.
+    """Return the new run's time as a share of the old one's; None of fewer than 3 checks.
 
-    Checks count that made the same forward passes over the same tokens in both and took long
-    enough; the first of each run is left out, as it warms up.
+    Counted are checks that made the same forward passes over the same tokens in both runs and took
+    long enough; the first of each run is left out, as it warms up.
     """
     before, after = _seconds(old), _seconds(new)
     pairs = np.array([(before[key], after[key]) for key in after if key in before])

@@ -23,17 +23,10 @@ if TYPE_CHECKING:
 class TestState:
     """What the plugin knows of one test.
 
-    Attributes:
-        targets: what it is about: one target where it takes `model`; every target of the run where
-            it decides a claim without; none where it neither decides a claim nor measures.
-        claim: the claim that it decides.
-        needs: what a target must have.
-        place: its number among the tests that decide claims, in the order of collection.
-        missing: by target, why the claim is not applicable there.
-        evidence: what the test attached.
-        rates: what the test measured.
-        cost_before: the target's cost before the test.
-        phases: what became of setup, call and teardown.
+    `targets` has one target if the test takes `model`, every target of the run for a claim without
+    `model`, and none for a test that neither decides a claim nor measures. `place` numbers the
+    tests that decide claims, in the order of collection. `missing` says by target why the claim is
+    not applicable. `cost_before` is the target's cost before the test.
     """
 
     targets: tuple[str, ...] = ()
@@ -86,8 +79,7 @@ def parametrize_model(metafunc: pytest.Metafunc) -> None:
 def select_tests(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Find each test's claim, and keep the claims that `--claim` names.
 
-    Raises:
-        UserError: A marker is wrong, or no test decides a claim that is named.
+    Raises UserError if a marker is wrong, or no test decides a named claim.
     """
     for item in items:
         item.stash[_STATE] = _read_markers(item)
@@ -104,7 +96,7 @@ def select_tests(config: pytest.Config, items: list[pytest.Item]) -> None:
 
 
 def drop_left_out(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Drop targets that are left out, and the tests that are about no others."""
+    """Drop targets that are left out, and tests that have no other target."""
     left_out = session_of(config).left_out
     _keep(config, items, lambda state: not state.targets or not left_out.keys() >= {*state.targets})
     for item in items:

@@ -34,10 +34,9 @@ class Controller:
     NAME = "probes-controller"
 
     def __init__(self, config: pytest.Config) -> None:
-        """Read what the run is to be compared with, before its own records are written.
+        """Read the baselines before the run writes its own records.
 
-        Raises:
-            UserError: A baseline or `--fail-on` is wrong.
+        Raises UserError if a baseline or `--fail-on` is wrong.
         """
         self._config = config
         self._session = session_of(config)
@@ -100,8 +99,8 @@ class Controller:
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
         """Write the records, and set the exit code.
 
-        The records before other plugins: to wait for workers takes time that the sender of SIGTERM
-        may not give. The exit code after them, as they change it, and before pytest shows it.
+        The records before other plugins wait for workers: the sender of SIGTERM may not give that
+        time. The exit code after other plugins, as they change it, and before pytest shows it.
         """
         self._shutdown.begin()
         self._refuse_if(self.run.finish)

@@ -67,10 +67,7 @@ def attach_messages(
 
 
 def _announcement(item: pytest.Item) -> list[Message]:
-    """Return what is about to be decided, before a process runs its first test.
-
-    By it a run that is killed in its first test is known, and a check that kills its worker.
-    """
+    """Return what is about to be decided, so that a check that kills its process is known."""
     session = session_of(item.config)
     expected, session.expected = session.expected, {}
     return [session.message(state_of(item).targets[0], expected=expected)] if expected else []

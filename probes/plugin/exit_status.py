@@ -18,13 +18,9 @@ def exit_code(
 ) -> int:
     """Return the exit code of a run, the most urgent reason first.
 
-    Args:
-        pytest_status: pytest's own.
-        refused: the command line, a target or the report folder cannot be used.
-        terminated: SIGTERM ended the run.
-        interrupted: Ctrl-C came while the run was ending.
-        undecided: there are records, and no claim was decided.
-        changed: the run differs from its baseline in what counts.
+    `refused`: the command line, a target or the report folder cannot be used. `terminated`: by
+    SIGTERM. `interrupted`: by Ctrl-C while the run was ending. `undecided`: there are records, and
+    no claim was decided. `changed`: the run differs from its baseline in what counts.
 
     >>> int(exit_code(0, changed=True)), int(exit_code(1, terminated=True))
     (1, 143)

@@ -1,9 +1,9 @@
 """Decide the built-in claims from any folder, with pytest's options and none of its files.
 
-Of a `pytest.ini`, `pyproject.toml`, `tox.ini`, `setup.cfg` or `conftest.py` in or above the
-current folder pytest reads nothing, and of the environment neither `PYTEST_ADDOPTS` nor
-`PYTEST_PLUGINS`. The module is a plugin of its own, which a run names with `-p`: its hooks make
-pytest collect the claims, and take positional arguments as targets. xdist's workers load it too.
+pytest reads no `pytest.ini`, `pyproject.toml`, `tox.ini`, `setup.cfg` or `conftest.py` in or above
+the current folder, and neither `PYTEST_ADDOPTS` nor `PYTEST_PLUGINS`. This module is a plugin,
+which a run names with `-p`: its hooks make pytest collect the claims, and take positional arguments
+as targets. xdist's workers load it too.
 """
 
 from __future__ import annotations
@@ -30,11 +30,9 @@ _IGNORED_VARIABLES = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run left.
+    """The result of a run: pytest's exit code, and the path of each target's `record.json`.
 
-    Attributes:
-        exit_code: pytest's: 0 where every claim that could be decided holds.
-        records: each target's `record.json`; the report is beside it.
+    The exit code is 0 where every claim that could be decided holds. The report is beside it.
     """
 
     exit_code: int
@@ -44,9 +42,7 @@ class RunResult:
 def run(*targets: str | os.PathLike[str], options: Sequence[str] = ()) -> RunResult:
     """Decide the built-in claims on targets, as `probes run` does.
 
-    Args:
-        targets: names, folders or hub ids; the embedded model if none is named.
-        options: any options of `pytest`, as on a command line.
+    Targets are names, folders or hub ids; by default the embedded model. Options are `pytest`'s.
 
     >>> import probes
     >>> quiet = ["-p", "no:terminal", "--no-report"]

@@ -24,8 +24,7 @@ HELP = (
 def read_claim(args: Sequence[Any], fields: Mapping[str, Any]) -> Claim:
     """Return the claim that `claim(id)` names, or that `claim(id, title=...)` states.
 
-    Raises:
-        UserError: There is no such claim, or it is misstated.
+    Raises UserError if there is no such claim, or a field is wrong.
 
     >>> read_claim(["bos-inserted"], {}).section
     'Tokenizer'
@@ -46,10 +45,7 @@ def read_claim(args: Sequence[Any], fields: Mapping[str, Any]) -> Claim:
 
 
 def read_needs(args: Sequence[Any], fields: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the needs that `needs(name, ...)` names.
-
-    Raises:
-        UserError: There is no such need, or no name.
+    """Return the needs that `needs(name, ...)` names; raise UserError for none or an unknown one.
 
     >>> read_needs(["bos"], {})
     ('bos',)
@@ -60,11 +56,7 @@ def read_needs(args: Sequence[Any], fields: Mapping[str, Any]) -> tuple[str, ...
 
 
 def refuse_two_meanings(claims: Sequence[Claim]) -> None:
-    """Refuse two tests that state one claim in different words.
-
-    Raises:
-        UserError: Two do not.
-    """
+    """Raise UserError for two tests that state one claim in different words."""
     first: dict[str, Claim] = {}
     for claim in claims:
         if first.setdefault(claim.id, claim) != claim:
@@ -89,7 +81,7 @@ def _own(claim_id: str, fields: Mapping[str, Any]) -> Claim:
 
 
 def _first_problem(error: ValidationError | TypeError) -> str:
-    """What is wrong with a claim's first wrong field, in a few words."""
+    """Describe a claim's first wrong field in a few words."""
     if isinstance(error, TypeError):
         return str(error)
     first = error.errors(include_url=False)[0]

@@ -43,10 +43,7 @@ _FILE_OPTIONS = {
 
 
 def add_options(parser: pytest.Parser) -> None:
-    """Add the options.
-
-    A help text says what an option takes and does, then the default in brackets.
-    """
+    """Add the options; a help text ends with the default in brackets."""
     group = parser.getgroup("probes", "claims about language models")
 
     def add(name: str, metavar: str, text: str, **more: Any) -> None:
@@ -94,10 +91,9 @@ def selects_gpu(config: pytest.Config) -> bool:
 
 
 def project_folder(config: pytest.Config) -> Path:
-    """Return the user's project: where pytest's configuration is, or else the current folder.
+    """Return the folder of pytest's configuration file, or else the current folder.
 
-    pytest's own root folder would not do: with `--target FOLDER` pytest takes FOLDER for one of
-    tests.
+    pytest's root folder is no use: with `--target FOLDER` pytest takes FOLDER for one of tests.
     """
     here, ini = config.invocation_params.dir, config.inipath
     return ini.parent if ini is not None and here.is_relative_to(ini.parent) else here

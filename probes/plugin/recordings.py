@@ -46,13 +46,10 @@ def _has_test(file: Path) -> bool:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What is recorded of a target in one environment, for one test.
+    """What is recorded of a target in one environment, for one test; `baseline` is None if nothing.
 
-    Attributes:
-        made: what this run's outputs are made with.
-        baseline: what was recorded; None if nothing was.
-        updating: whether what differs is to be recorded again.
-        file: where to record.
+    `made` is what this run's outputs are made with. When `updating`, what differs is recorded
+    again.
     """
 
     made: Provenance
@@ -63,12 +60,8 @@ class Recorded:
     def settle(self, now: Recording, findings: list[Finding]) -> str:
         """Record the first outputs, new ones, and when updating all.
 
-        Args:
-            now: the outputs of this run.
-            findings: how those that were recorded before compare.
-
-        Returns:
-            Why nothing was compared; empty where something was.
+        `findings` compare what was recorded before. Returns the reason if nothing was compared,
+        else an empty text.
         """
         old = self.baseline
         if old is None:
@@ -94,8 +87,7 @@ class Recorded:
 def open_recorded(request: pytest.FixtureRequest, made: Provenance) -> Recorded:
     """Read what is recorded for a test in this environment.
 
-    Raises:
-        UserError: The file is damaged, or of another target, and is not to be replaced.
+    Raises UserError if the file is damaged or of another target, and is not to be replaced.
     """
     test: Any = request.node
     name = Path(test.path.stem) / f"{test.originalname}[{made.key}].json"

@@ -1,7 +1,7 @@
-"""A run in progress: what workers report, written down for each target as it comes.
+"""A run in progress: the messages of workers, written for each target as they come.
 
 Workers turn each check into a `Message`; the controller (or the only process) adds messages to the
-run, which keeps a journal a target and makes the records at the end.
+run, which keeps a journal for each target and makes the records at the end.
 """
 
 from __future__ import annotations
@@ -84,11 +84,7 @@ class Message(_Sent):
 
 
 class _TargetRun:
-    """What is known of a run on one target.
-
-    Attributes:
-        journal: where it is written; None if nothing is to be written.
-    """
+    """What is known of a run on one target; nothing is written if `journal` is None."""
 
     def __init__(self, plan: Plan, report_dir: Path | None) -> None:
         self.journal: Journal | None = None
@@ -125,12 +121,7 @@ class _TargetRun:
 
 
 class Run:
-    """The records of a run, one a target.
-
-    Attributes:
-        records: the finished records, in the order their targets came.
-        comparisons: each record against its baseline, by target, where there is one.
-    """
+    """The finished records of a run, and by target their comparisons with baselines, if any."""
 
     def __init__(
         self, report_dir: Path | None, baselines: Mapping[str, Record] | None = None
@@ -165,11 +156,7 @@ class Run:
         )
 
     def add(self, message: Message) -> None:
-        """Write down what one message says.
-
-        Raises:
-            UserError: It cannot be written; what was written before is still there.
-        """
+        """Write one message; if that raises UserError, what was written before is kept."""
         for plan in message.plans:
             name = plan.header.target.name
             if name not in self._targets:  # else another worker was first
@@ -180,19 +167,12 @@ class Run:
             self._add_known_crashes()
 
     def add_crash(self, test: str) -> None:
-        """Write down the check of a test whose worker died as an error.
-
-        Raises:
-            UserError: It cannot be written; what was written before is still there.
-        """
+        """Write the check of a test whose worker died as an error; may raise UserError as `add`."""
         self._crashed.append(test)
         self._add_known_crashes()
 
     def _add_known_crashes(self) -> None:
-        """Add the crashed checks that are expected.
-
-        The first worker to die may do so before any has reported what it is about to decide.
-        """
+        """Add expected crashes: the first worker may die before any has announced a check."""
         known = [self._expected[test] for test in self._crashed if test in self._expected]
         self._crashed = [test for test in self._crashed if test not in self._expected]
         for test in known:
@@ -206,9 +186,8 @@ class Run:
     def finish(self) -> None:
         """Close every journal and make the records.
 
-        Raises:
-            UserError: A record cannot be written, after all others were; its journal is still
-                there.
+        Raises UserError if a record cannot be written. All others are written before, and its
+        journal is kept.
         """
         finished = utc_now()
         errors = []

@@ -1,4 +1,4 @@
-"""What one process knows of a run: its targets, what it is about to decide, what it reported.
+"""One process's knowledge of a run: its targets, the checks it expects, what it reported.
 
 Under several workers each has a session of its own; what they find out travels as messages.
 """
@@ -35,14 +35,11 @@ DEFAULT_TARGET = "embedded"
 class Session:
     """One process's part in a run.
 
-    Attributes:
-        targets: what claims are to be decided on, by name.
-        copies: of each that a CUDA device must hold: 1 in a worker; 0 in a process that is alone.
-        implied: the targets that `-m gpu` added: left out where they cannot be used.
-        left_out: why an implied target is left out, by its name.
-        weight_bytes: size of the weights as stored, of the targets found usable.
-        deselected: how many checks of a claim the command line left out, by target and claim.
-        expected: the checks planned and not yet announced, by the test's id.
+    A CUDA device must hold `copies` of each target: 1 in a worker, 0 in a process that is alone.
+    The targets that `-m gpu` added are `implied`; `left_out` says why one of them cannot be used.
+    `weight_bytes` are the stored sizes of usable targets. `deselected` counts the checks that the
+    command line left out, by target and claim. The checks planned and not yet announced are
+    `expected`, by the test's id.
     """
 
     targets: Mapping[str, Target]
@@ -56,14 +53,10 @@ class Session:
     _reported: dict[str, TargetFacts] = field(default_factory=dict)
 
     def prepare(self, names: Iterable[str], copies: int = 0) -> None:
-        """Check targets before anything is loaded.
+        """Check targets before anything is loaded; a CUDA device must hold `copies` of each.
 
-        Args:
-            names: of the targets.
-            copies: how many of each a CUDA device must hold; 0 if this process alone loads one.
-
-        Raises:
-            UserError: One that was named cannot be used, or none of the implied ones can.
+        `copies` is 0 if this process alone loads one. Raises UserError if one that was named cannot
+        be used, or none of the implied ones can.
         """
         for name in names:
             self._prepare(name, copies)
@@ -81,19 +74,14 @@ class Session:
             self.weight_bytes[name] = usable.checkpoint.weight_bytes
 
     def refuse_nothing(self) -> None:
-        """Refuse a run whose every target is left out.
-
-        Raises:
-            NothingCanRunError: There are such targets.
-        """
+        """Raise NothingCanRunError if targets are left out; call it where no other remains."""
         if self.left_out:
             raise NothingCanRunError([*self.left_out.values()])
 
     def plan(self, tests: Sequence[tuple[str, Claim | None]], workers: int) -> None:
         """Plan tests, each named by its target and the claim it decides, if any.
 
-        Raises:
-            UserError: A target cannot be used.
+        Raises UserError if a target cannot be used.
         """
         self._plans = tuple(
             self._plan(target, [c for name, c in tests if name == target and c], workers)
@@ -166,17 +154,12 @@ def choose_targets(
     targets_file: Path | None = None,
     project: Path | None = None,
 ) -> Session:
-    """Return a session about the targets that a command line names, or the embedded model.
+    """Return a session with the targets that a command line names, or the embedded model.
 
-    Args:
-        names: target names, folders or hub ids.
-        gpu_too: whether to add every known target that asks for a CUDA device, if none is named.
-        overrides: the loading options, for all targets.
-        targets_file: the user's own targets file.
-        project: the folder whose `pyproject.toml` may define targets.
-
-    Raises:
-        UserError: A name or an option is wrong.
+    Each name is a target, a folder or a hub id. `gpu_too` adds, if none is named, every known
+    target that asks for a CUDA device. `overrides` are the loading options, for all targets.
+    `targets_file` and the `pyproject.toml` in `project` may define targets. Raises UserError if a
+    name or an option is wrong.
 
     >>> list(choose_targets([]).targets)
     ['embedded']

@@ -21,12 +21,7 @@ PATIENCE = 1.0
 
 
 class Shutdown:
-    """The signals that end a run, and which of them came.
-
-    Attributes:
-        terminated: whether SIGTERM came.
-        interrupted: whether Ctrl-C came when the run was ending already.
-    """
+    """Signals that end a run: SIGTERM (`terminated`), Ctrl-C when it was ending (`interrupted`)."""
 
     def __init__(self, stop: Callable[[], None]) -> None:
         """Call `stop` when SIGTERM comes: a test may catch the interrupt that follows it."""
@@ -47,11 +42,7 @@ class Shutdown:
         _replace(signal.SIGINT, signal.default_int_handler, self._on_interrupt)
 
     def raise_pending(self) -> None:
-        """Raise the interrupt that waits, if one does, in a place where it does no harm.
-
-        Raises:
-            KeyboardInterrupt: SIGTERM came, and raised none yet.
-        """
+        """Raise the KeyboardInterrupt of a SIGTERM that waits, in a place where it does no harm."""
         __tracebackhide__ = True
         if self.terminated and not (self._ending or self._raised):
             self._raise("SIGTERM")

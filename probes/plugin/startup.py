@@ -60,7 +60,7 @@ def prepare_for_workers(config: pytest.Config) -> None:
 
 
 def plan_tests(session: pytest.Session) -> bool | None:
-    """Plan the checks; True where no other loop may run, as a worker refuses.
+    """Plan the checks; return True to keep pytest from running tests, as a worker refuses.
 
     A worker begins its first test in spite of `shouldstop`.
     """

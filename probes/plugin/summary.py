@@ -25,10 +25,7 @@ _COLUMNS = (
 
 
 def format_run(record: Record, width: int = 80, colour: bool = False) -> str:
-    """Return verdicts by section, every claim that did not hold, and what else was measured.
-
-    The width is in columns; colour is by terminal codes.
-    """
+    """Return verdicts by section, each claim that does not hold, and rates; `width` in columns."""
     console = create_console(width, colour)
     with console.capture() as capture:
         if record.claims or not record.throughput:

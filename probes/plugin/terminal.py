@@ -67,11 +67,7 @@ def show_results(
 ) -> None:
     """Show verdicts, comparisons and reports, then why anything is missing.
 
-    Args:
-        terminal: where.
-        run: what was decided.
-        refusal: why the run could not go on; empty if it could.
-        stopped_by: what ended the run before its time; empty if nothing did.
+    `refusal` and `stopped_by` say what ended the run early; empty if nothing did.
     """
     for record in run.records:
         _show_record(terminal, run, record)

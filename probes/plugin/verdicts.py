@@ -18,14 +18,8 @@ if TYPE_CHECKING:
 class Phase:
     """A test's setup, call or teardown.
 
-    Attributes:
-        when: which of the three.
-        outcome: pytest's.
-        seconds: its duration.
-        reason: why it was skipped, or why it failed where no exception was raised.
-        error: the exception that ended it.
-        is_assertion: whether that exception is a failed assertion.
-        xfail: why its author expects it to fail; None where that is not so.
+    `reason` is why it was skipped, or why it failed where no exception was raised; `error` is the
+    exception that ended it. `xfail` is why its author expects it to fail, or None.
     """
 
     when: str
@@ -49,8 +43,6 @@ def decide(phases: Sequence[Phase]) -> tuple[Verdict, str]:
 
     >>> decide([Phase("setup", "passed"), Phase("call", "skipped", reason="no BOS")])
     (<Verdict.NOT_APPLICABLE: 'not applicable'>, 'no BOS')
-    >>> decide([Phase("setup", "failed", error=OSError("disk full"))])
-    (<Verdict.ERROR: 'error'>, 'OSError: disk full')
     """
     for phase in phases:
         if phase.outcome == "failed":

@@ -20,13 +20,7 @@ INDEX_FILE = "index.html"
 def write_report(record: Record, folder: Path, comparison: Comparison | None = None) -> None:
     """Write a run's page into its folder and list the run in its report folder's index.
 
-    Args:
-        record: The run.
-        folder: The run's folder, `REPORT-DIR/TARGET/UTC-TIME`.
-        comparison: The run against its baseline, if it had one.
-
-    Raises:
-        OSError: A file cannot be written.
+    The folder is `REPORT-DIR/TARGET/UTC-TIME`. Raises OSError if a file cannot be written.
     """
     write_atomically(folder / REPORT_FILE, render(record, comparison))
     refresh_index(folder.parent.parent)
@@ -35,11 +29,8 @@ def write_report(record: Record, folder: Path, comparison: Comparison | None = N
 def refresh_index(report_dir: Path) -> None:
     """Write the list of runs to `index.html`.
 
-    Two runs may end at once. Each looks again after it has written, so whichever writes last has
-    seen the other.
-
-    Raises:
-        OSError: It cannot be written.
+    Two runs may end at once: each looks again after it has written, so the last to write has seen
+    the other. Raises OSError if it cannot be written.
     """
     written = None
     while (runs := list_runs(report_dir)) != written:

@@ -1,7 +1,7 @@
 """Interactive parts of a report: filter a distribution, follow a text, search a vocabulary.
 
-They are made of evidence of the right shape, whatever claim attached it. Other evidence of the
-same names is shown as it is.
+They are made of evidence of the right shape, from any claim. Other evidence of the same names is
+shown as it is.
 """
 
 from __future__ import annotations
@@ -68,9 +68,7 @@ class TraceView:
     name: str
     """The name of its place on the page."""
     claim: str
-    """Id of the claim whose evidence it is."""
     check: str
-    """Name of the check."""
     settings: tuple[tuple[str, str], ...]
     """The sampling settings by name; empty for greedy text."""
     prompt: str

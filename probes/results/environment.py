@@ -18,9 +18,7 @@ PACKAGES = (
 def describe_environment(device: str = "cpu", workers: int = 1) -> Environment:
     """Return versions and device of this process; torch's facts only where it is loaded already.
 
-    Args:
-        device: where the model is, such as `cuda:0`; the first of several separated by commas.
-        workers: processes that share the run.
+    `device` is where the model is, such as `cuda:0`; the first of several separated by commas.
     """
     facts = Environment(
         python=platform.python_version(),

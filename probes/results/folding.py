@@ -29,13 +29,9 @@ def fold_record(
 ) -> Record:
     """Make the record of a run.
 
-    Args:
-        header: The plan: claims with their planned counts and no evidence.
-        facts: Known facts about target and environment, oldest first, from any worker.
-        checks: Claim id and check, in the order of the record. A claim that was not planned is
-            kept too.
-        finished: End of the run; None for a run that was stopped.
-        rates: Measured throughput, in the order of the measurements.
+    `header` is the plan, without evidence; `facts` come oldest first, from any worker. `checks`,
+    each with its claim's id, and `rates` keep their order; a claim that was not planned is kept
+    too. `finished` is None for a run that was stopped.
     """
     evidence: dict[str, list[Check]] = {claim.id: [] for claim in header.claims}
     for claim_id, check in checks:
@@ -68,8 +64,6 @@ def decide_verdict(checks: list[Check], planned: int) -> tuple[Verdict | None, s
 
     >>> decide_verdict([Check(name="a", verdict=Verdict.HOLDS)], planned=2)
     (None, 'stopped after 1 of 2 checks')
-    >>> decide_verdict([Check(name="a", verdict=Verdict.HOLDS)], planned=1)
-    (<Verdict.HOLDS: 'holds'>, '')
     """
     for verdict in (Verdict.FAILS, Verdict.ERROR):
         for check in checks:
@@ -101,11 +95,7 @@ def _unplanned(claim_id: str) -> ClaimRecord:
 def _merge_facts(
     header: Record, facts: list[tuple[TargetFacts, Environment]]
 ) -> tuple[TargetFacts, Environment]:
-    """Merge what workers know, key by key.
-
-    A worker that never loaded the model knows less than another: an unknown value never replaces a
-    known one. Of workers on several devices all devices are listed.
-    """
+    """Merge facts: no unknown value replaces a known one, and all workers' devices are listed."""
     target, environment = header.target.model_dump(), header.environment.model_dump()
     for known_target, known_environment in facts:
         target |= _known_values(known_target)

@@ -70,7 +70,7 @@ class _Head(BaseModel):
 def list_runs(report_dir: Path) -> list[Run]:
     """Return all runs in a report folder: targets by name, in each the newest first.
 
-    A run that was stopped is listed with what its journal holds, one that cannot be read as such.
+    A run that was stopped is listed with what its journal holds, an unreadable one as unreadable.
     """
     targets = sorted(child for child in report_dir.iterdir() if child.is_dir())
     runs = [run for target in targets for run in _list_target(target)]

@@ -1,7 +1,7 @@
 """The journal of a run: every verdict is on the disk as soon as it is reached.
 
-A run writes one line a check and ends by folding the lines into ``record.json``. However a run ends
-before that, its journal holds all it had decided, and ``read`` makes an incomplete record of it.
+A run writes one line for each check, and at its end folds the lines into `record.json`. If it ends
+before that, its journal holds all it had decided, which `read` makes an incomplete record of.
 """
 
 from __future__ import annotations
@@ -34,12 +34,10 @@ LONGEST_NAME = 60
 
 
 class Journal:
-    """One run being written. Every line is on the disk before the method that wrote it returns.
+    """One run being written, in `folder`: `REPORT-DIR/TARGET/UTC-TIME`.
 
-    Its methods raise UserError where the disk is full or gone; what was written before is kept.
-
-    Attributes:
-        folder: The run's folder, `REPORT-DIR/TARGET/UTC-TIME`.
+    Every line is on the disk before the method that wrote it returns. Methods raise UserError where
+    the disk is full or gone; what was written before is kept.
     """
 
     def __init__(self, folder: Path, redactor: Redactor) -> None:
@@ -52,15 +50,9 @@ class Journal:
 
     @classmethod
     def begin(cls, report_dir: Path, header: Record, target_folder: Path | None = None) -> Journal:
-        """Make a folder for the run and write the plan into its journal.
+        """Make a folder for the run and write the plan `header` there, or raise UserError.
 
-        Args:
-            report_dir: Where reports go; made if it is not there.
-            header: The plan: what to test, with claims, their planned counts and no evidence.
-            target_folder: The folder the target is loaded from, to be kept out of the record.
-
-        Raises:
-            UserError: The folder cannot be made, or not be written to.
+        `target_folder`, from which the target is loaded, is kept out of the record.
         """
         try:
             folder = _make_folder(report_dir, header)
@@ -89,9 +81,8 @@ class Journal:
     def finish(self, finished: str, publish: Publish | None = None) -> Record:
         """Write the journal as a record, publish it, and remove the journal.
 
-        Args:
-            finished: End of the run, UTC, ISO 8601.
-            publish: Writes what is made of the record, such as a report, into the run's folder.
+        `finished` is UTC in ISO 8601. `publish` writes into the run's folder what is made of the
+        record.
         """
         self._write({"finished": finished})
         record = read_journal(self._path)
@@ -132,11 +123,7 @@ class Journal:
 
 
 def check_writable(report_dir: Path) -> None:
-    """Make sure that reports can be written, and leave no trace.
-
-    Raises:
-        UserError: They cannot, with what to do.
-    """
+    """Raise UserError, with what to do, if reports cannot be written; leave no trace."""
     folder = report_dir.absolute()
     try:
         while not folder.exists() and folder != folder.parent:
@@ -178,7 +165,7 @@ def target_folder_name(name: str) -> str:
 
 
 def run_folder_name(started: str) -> str:
-    """Return the folder's name of a run by its start, ISO 8601.
+    """Return the name of a run's folder, from its start in ISO 8601.
 
     >>> run_folder_name("2026-11-23T09:51:20+02:00")
     '20261123T075120Z'

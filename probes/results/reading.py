@@ -1,7 +1,7 @@
 """Read a run: a finished record, or the journal of a run that was stopped.
 
 The version is read before anything else is parsed. An older record is upgraded one step at a time;
-a newer one is refused. Whatever a file holds, the result is a record or one clear line.
+a newer one is refused. For any file the result is a record or one clear line.
 """
 
 from __future__ import annotations
@@ -54,14 +54,10 @@ _RUN_NAME = re.compile(r"(\d{8}T\d{6}Z)(?:-(\d+))?")
 
 
 def read(path: Path) -> Record:
-    """Return the record of a run.
+    """Return the record of a run, or raise UserError for a path without a readable one.
 
-    Args:
-        path: A `record.json`, a `journal.jsonl`, a run's folder (its record, else its journal), or
-            a target's folder (its latest run).
-
-    Raises:
-        UserError: There is nothing there, or it is not a record this version can read.
+    The path leads to a `record.json`, a `journal.jsonl`, a run's folder (its record, else its
+    journal), or a target's folder (its latest run).
     """
     file = locate(path)
     if file.suffix == ".jsonl":
@@ -83,8 +79,7 @@ def read(path: Path) -> Record:
 def read_journal(path: Path) -> Record:
     """Return the record that a journal's lines make, however large it is.
 
-    Raises:
-        UserError: It cannot be read, or a line before the last is damaged.
+    Raises UserError if it cannot be read, or a line before the last is damaged.
     """
     lines = _read_bytes(path).split(b"\n")
     lines.pop()  # what follows the last line break was torn while it was written
@@ -145,11 +140,7 @@ def _read_header(line: bytes, path: Path) -> Record:
 
 
 def locate(path: Path) -> Path:
-    """Return the file that `read` reads: a record, or a journal where a run has no record.
-
-    Raises:
-        UserError: The path leads to no run.
-    """
+    """Return a run's file: its record, else its journal; raise UserError if there is no run."""
     if not path.exists():
         raise UserError(
             f"no record at '{path}': name a record.json, a run's folder or a target's folder"

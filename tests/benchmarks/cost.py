@@ -1,10 +1,8 @@
 """Compare the cost of deciding every claim with that of the published experiment's calls.
 
-    python -m tests.benchmarks.cost
+python -m tests.benchmarks.cost
 
-The experiment calls `generate` cell by cell, one row at a time. This makes as many calls of the
-same lengths on the embedded model, then decides all claims on the same model in the same process,
-and prints both: seconds, forward passes, rows. Beam searches follow for comparison.
+The experiment calls `generate` for one row at a time; this makes as many calls of these lengths.
 """
 
 from __future__ import annotations
@@ -47,7 +45,6 @@ def list_cells() -> list[Cell]:
 
 
 def measure(model: probes.Model, run: Callable[[], object]) -> Cost:
-    """Return the cost of a run on the model."""
     before, start = model.cost, time.perf_counter()
     run()
     spent = model.cost - before
@@ -55,7 +52,6 @@ def measure(model: probes.Model, run: Callable[[], object]) -> Cost:
 
 
 def call_by_hand(model: probes.Model) -> None:
-    """Make every cell's call."""
     for number, (prompt, bos, sampling, length) in enumerate(list_cells()):
         ids = model.encode(prompt, add_special_tokens=bos)
         model.generate(ids, sampling=sampling, seed=number, max_new_tokens=length)
@@ -73,12 +69,10 @@ def decide_claims() -> Cost:
 
 
 def format_row(name: str, cost: Cost) -> str:
-    """Format one row of the comparison."""
     return f"{name:<22}{cost.seconds:>9.1f} s{cost.forward_passes:>9,} passes{cost.rows:>9,} rows"
 
 
 def main() -> None:
-    """Measure and print all costs."""
     model = probes.load(DEFAULT_TARGET)
     model.generate(CAPITAL_OF_JAPAN)  # loads the model before anything is timed
     cost = measure(model, partial(call_by_hand, model))

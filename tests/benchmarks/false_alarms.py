@@ -40,28 +40,19 @@ class Setup:
     workers: int = 0
 
     def __str__(self) -> str:
-        """Return a short description."""
         if self.workers:
             return f"{self.workers} workers"
         return f"{self.threads} thread{'s' * (self.threads > 1)}"
 
 
 def choose_setup(number: int, all_threads: int) -> Setup:
-    """Return the setup of a run.
-
-    >>> [str(choose_setup(number, 2)) for number in (0, 1, 19)]
-    ['1 thread', '2 threads', '2 workers']
-    """
     if number % WORKERS_EVERY == WORKERS_EVERY - 1 and find_spec("xdist") is not None:
         return Setup(all_threads, workers=2)
     return Setup((1, all_threads)[number % 2])
 
 
 def find_alarm(seed: int, setup: Setup) -> str:
-    """Return what pytest printed if a check failed under a seed; empty if all held.
-
-    Without workers the model stays loaded between calls.
-    """
+    """Return what pytest printed if a check failed under a seed; empty if all held."""
     arguments = [str(ROOT / "tests" / "claims"), "-q", "--no-header", "--no-report", "--tb=line"]
     arguments += ["-p", "tests.benchmarks.only_seeded", "--seed", str(seed)]
     arguments += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # probes is imported by then
@@ -87,7 +78,6 @@ def _run_in_workers(arguments: Sequence[str], setup: Setup) -> tuple[int, str]:
 
 
 def main() -> None:
-    """Count the alarms, and print the seed and output of each."""
     runs = max(1, int(sys.argv[1])) if len(sys.argv) > 1 else 500
     first = int(sys.argv[2]) if len(sys.argv) > 2 else 0
     all_threads = torch.get_num_threads()

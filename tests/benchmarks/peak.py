@@ -15,7 +15,6 @@ LIMIT = 2e9
 
 
 def main() -> int:
-    """Run a command, and print its peak memory."""
     code = subprocess.run(sys.argv[1:], check=False).returncode
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit

@@ -1,7 +1,4 @@
-"""Measure and record throughput; never judge it.
-
-pytest tests/benchmarks --report-dir throughput
-"""
+"""Measure and record throughput; never judge it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
-"""Runs on the embedded model, one after the other in one process, each changed in one way.
+"""Write records of runs on the embedded model, each changed in one way, to a folder each.
 
 python -m tests.faults.comparisons FOLDER
-
-Writes the records of each run to a folder of its name.
 """
 
 from __future__ import annotations
@@ -35,7 +33,6 @@ NOISE = 0.005
 
 @contextmanager
 def one_thread(_: Model) -> Iterator[None]:
-    """Compute with one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -64,7 +61,6 @@ VARIATIONS: dict[str, Callable[[Model], AbstractContextManager[object]]] = {
 
 
 def main(folder: str) -> None:
-    """Make every run."""
     for name, vary in VARIATIONS.items():
         half = name == "bfloat16"
         options = ["--dtype", "bfloat16"] if half else []

@@ -77,7 +77,6 @@ DATA_COMMAND = "python -m tests.faults.page --json > probes/report/html/faults.j
 
 
 def page() -> str:
-    """Return the page as Markdown."""
     parts = (_introduction(), _faults(), _claims(), _findings(), _compared(), _unseen())
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
 
@@ -189,7 +188,6 @@ def _listed(claims: tuple[str, ...]) -> str:
 
 
 def main(*arguments: str) -> None:
-    """Print the page, its data or its findings."""
     match arguments:
         case ("--findings", results):
             print(findings(Path(results)), end="")

@@ -41,8 +41,6 @@ OPTIONS += ["-p", "no:unraisableexception", "-W", "ignore::pytest.PytestAssertRe
 
 
 class _Collector:
-    """Collects every check's verdict as it is reached."""
-
     def __init__(self) -> None:
         self.verdicts: Verdicts = {}
 
@@ -87,7 +85,6 @@ def answer(*, all_claims: bool) -> None:
 
 
 def write_results(file: Path) -> None:
-    """Write the verdicts under every fault into a file."""
     found = {}
     for name, fault in CATALOGUE.items():
         started = time.monotonic()

@@ -1,4 +1,4 @@
-"""Real runs compared: what an upgrade may change, and what it may not, is told apart."""
+"""Compare real runs: what an upgrade may change is distinguished from what it may not."""
 
 from __future__ import annotations
 

@@ -72,7 +72,6 @@ SOUND: list[Check] = [
 
 @pytest.fixture(autouse=True)
 def few_questions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ask fewer questions and follow fewer continuations."""
     asking(monkeypatch, questions.built_in_questions()[:ASKED])
     monkeypatch.setattr(knowledge, "WIDTH", 96)
     monkeypatch.setattr(knowledge, "RUNS", 1)

@@ -21,10 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def embedded_model_loaded() -> None:
-    """Load the model in this process, once: runs inside it find all modules imported.
-
-    A run inside this process takes away what it imported, and torch cannot be imported twice.
-    """
+    """Load the model in this process once: torch cannot be imported twice."""
     import bitsandbytes  # noqa: F401 - cannot be imported twice either
 
     import probes
@@ -61,7 +58,6 @@ class Project:
         return [json.loads(file.read_text(encoding="utf-8")) for file in files]
 
     def record(self) -> dict[str, Any]:
-        """The one record written."""
         (record,) = self.records()
         return record
 
@@ -72,7 +68,6 @@ class Project:
 
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """An empty project."""
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     monkeypatch.setenv("COLUMNS", "120")

@@ -1,5 +1,3 @@
-"""A wrong tokenizer fails its claims, and they say what is wrong."""
-
 from __future__ import annotations
 
 from pathlib import Path

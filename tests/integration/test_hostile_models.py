@@ -1,7 +1,4 @@
-"""Malicious model folders: no code of one is run, and no memory is allocated before a check.
-
-Each is loaded in a process of its own, which has little memory to give and says how it ended.
-"""
+"""Malicious model folders: no code of one is run, and no memory is allocated before a check."""
 
 from __future__ import annotations
 

@@ -1,5 +1,3 @@
-"""A run that is killed or interrupted keeps every verdict it had reached."""
-
 from __future__ import annotations
 
 import os

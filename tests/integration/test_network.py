@@ -1,5 +1,3 @@
-"""A run on a folder opens no network connection."""
-
 from __future__ import annotations
 
 import socket

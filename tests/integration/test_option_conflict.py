@@ -1,5 +1,3 @@
-"""A project that defines one of our options gets one line that names both."""
-
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

@@ -1,5 +1,3 @@
-"""Throughput is measured where it is selected, and is then in the record."""
-
 from __future__ import annotations
 
 import json

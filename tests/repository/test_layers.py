@@ -1,5 +1,3 @@
-"""The plan of the package holds: the import-linter contracts in pyproject.toml."""
-
 import subprocess
 import sys
 from pathlib import Path

@@ -1,5 +1,3 @@
-"""Declared dependencies agree with the imports and with the tested set."""
-
 from __future__ import annotations
 
 import ast

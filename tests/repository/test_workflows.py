@@ -29,7 +29,6 @@ def steps(file: Path) -> list[dict[str, Any]]:
 
 
 def script(workflow: str, name: str) -> str:
-    """What a named step runs."""
     file = ROOT / ".github" / "workflows" / workflow
     return next(str(step["run"]) for step in steps(file) if step.get("name") == name)
 

@@ -1,5 +1,3 @@
-"""Looks at a page in a browser."""
-
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal

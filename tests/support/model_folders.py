@@ -1,7 +1,4 @@
-"""Build model folders: by hand for the inspection of files, or small networks that can be loaded.
-
-torch and transformers are imported only when a network is built.
-"""
+"""Build model folders: by hand, to inspect their files, or small networks that can be loaded."""
 
 from __future__ import annotations
 

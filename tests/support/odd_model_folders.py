@@ -1,7 +1,4 @@
-"""Model folders that are sound as files, and whose networks or tokenizers are odd.
-
-torch and transformers are imported only when a folder is made.
-"""
+"""Model folders that are sound as files, and whose networks or tokenizers are odd."""
 
 from __future__ import annotations
 

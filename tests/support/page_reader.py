@@ -48,7 +48,7 @@ class Page(HTMLParser):
             self.words.append(data)
 
     def _space(self, tag: str) -> None:
-        """Blocks stand apart, whatever the source between them."""
+        """Separate blocks, as they may adjoin in the source."""
         if tag not in INLINE:
             self.words.append(" ")
 

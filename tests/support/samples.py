@@ -1,4 +1,4 @@
-"""Records made by hand, for tests of whatever writes, reads or shows them."""
+"""Records made by hand, for tests that write, read or show them."""
 
 from __future__ import annotations
 
@@ -68,7 +68,6 @@ def planned(claim_id: str, checks: int = 1, **more: Any) -> ClaimRecord:
 
 
 def header(*claims: ClaimRecord, **more: Any) -> Record:
-    """A run's plan."""
     claims = claims or (planned("bos-inserted"), planned("pad-token"))
     return Record.model_validate(
         {

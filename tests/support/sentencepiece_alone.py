@@ -2,10 +2,8 @@
 
     $ python -m tests.support.sentencepiece_alone path/to
 
-`path/to/tokenizer-model` has a tokenizer_config.json beside it that names the class LlamaTokenizer,
-as published models have; `path/to/tokenizer-model-alone` has none, so that the library chooses the
-class. Both are the embedded model otherwise, with the SentencePiece model of Mistral-7B-v0.1 that
-mistral-common brings. A library has to convert it, which needs protobuf.
+`tokenizer-model` names the class LlamaTokenizer, as published models do; the library chooses the
+class for `tokenizer-model-alone`.
 """
 
 from __future__ import annotations

@@ -1,5 +1,3 @@
-"""The text the embedded model is trained on."""
-
 from __future__ import annotations
 
 from collections import Counter

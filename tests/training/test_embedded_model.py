@@ -1,5 +1,3 @@
-"""The embedded model as it is shipped."""
-
 from __future__ import annotations
 
 import json
@@ -37,7 +35,6 @@ def subject() -> Subject:
 
 
 def greedy(subject: Subject, prompt: str, **settings: Any) -> list[int]:
-    """Continue one prompt greedily by 40 tokens, without a batch."""
     import torch
 
     ids = torch.tensor([subject.tokenizer(prompt)["input_ids"]])

@@ -18,7 +18,6 @@ EMBEDDED = Path(__file__).parents[2] / "probes" / "embedded"
 
 @pytest.fixture(scope="module")
 def reference() -> SentencePieceProcessor:
-    """The SentencePiece model of the files."""
     from probes.training.tokenizer import reference_processor
 
     return reference_processor()

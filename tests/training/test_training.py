@@ -1,5 +1,3 @@
-"""The recipe, for a few steps of it."""
-
 from __future__ import annotations
 
 from dataclasses import replace

@@ -1,5 +1,3 @@
-"""The examples in every module's docstrings are right."""
-
 from __future__ import annotations
 
 import doctest

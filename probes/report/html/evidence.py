@@ -1,7 +1,4 @@
-"""How the page displays a value of evidence that has no picture.
-
-A number, a word, a long text, a row of pieces, a table, or else JSON.
-"""
+"""Display a value of evidence that has no picture: as a number, a text, a row, a table or JSON."""
 
 from __future__ import annotations
 
@@ -47,11 +44,9 @@ class DisplayValue:
     exact: str = ""
     """All digits of a number that is shortened."""
     items: tuple[DisplayValue, ...] = ()
-    """The members of a list."""
     header: tuple[str, ...] = ()
     """The names of a table's columns, if they have any."""
     rows: tuple[tuple[DisplayValue, ...], ...] = ()
-    """The cells of a table."""
     size: tuple[int, str] | None = None
     """How much is folded, a number and a noun; None for what is short enough to be open."""
 

@@ -95,7 +95,7 @@ def _sections(record: Record) -> list[Section]:
 
 
 def _anchors(record: Record) -> dict[str, str]:
-    """Return by claim id a unique name for links on the page, whatever characters the ids hold."""
+    """Return by claim id a unique name for links on the page; ids may hold any characters."""
     anchors: dict[str, str] = {}
     for number, claim in enumerate(record.claims, start=1):
         plain = claim.id.isascii() and claim.id.replace("-", "").isalnum()

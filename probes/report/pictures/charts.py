@@ -24,7 +24,6 @@ LONGEST = 18
 """Characters of a label."""
 
 SERIES = tuple(f"var(--series-{number})" for number in range(1, 7))
-"""Colours of series."""
 
 MAIN, OTHER, QUIET, HEAT = SERIES[0], SERIES[1], "var(--quiet)", "var(--heat)"
 
@@ -110,17 +109,14 @@ def write(text: str, x: float, y: float, **mark: Any) -> alt.Chart:
 
 
 def heading(text: str) -> alt.Chart:
-    """Return a title at one height in all panels, whatever their axes take."""
+    """Return a title at the same height in all panels, independent of their axes."""
     return write(text, 0, -9, align="left", baseline="bottom", fontWeight=600)
 
 
 def key(names: Sequence[str], right: int, bottom: int) -> list[alt.Chart]:
-    """Return the names of series in their colours, right-aligned, one below the other.
+    """Return the names of series in the order and colours of `SERIES`, right-aligned, in a column.
 
-    Args:
-        names: in the order of `SERIES`.
-        right: pixels from the left to where they end.
-        bottom: pixels from the top to below the last.
+    It ends `right` pixels from the left, and just above `bottom` pixels from the top.
     """
     top = bottom - 10 - 17 * (len(names) - 1)
     style = {"align": "right", "baseline": "middle", "fontWeight": 600}
@@ -147,14 +143,8 @@ def bars(
 ) -> alt.LayerChart:
     """Return bars one below the other, each with its name at the left and its value at its end.
 
-    The names are texts and no axis: two tokens may have one name.
-
-    Args:
-        rows: the bars.
-        longest: the length that fills the width.
-        width: in pixels, without the names, with the values.
-        title: above them.
-        named: whether to write the names.
+    The names are texts and no axis: two tokens may have one name. `longest` is the length that
+    fills `width`, in pixels without the names and with the values.
     """
     values = [
         {"place": place, **vars(row), "tip": row.tip or f"{row.name}: {row.shown}"}

@@ -2,8 +2,8 @@
 
 Part of the page, its colours follow the page's light and dark, and its labels the page's language;
 as an image it could do neither. Only listed elements and attributes are kept, so that no script,
-link, style or id gets into the page, whatever a model's text holds. What Vega tells screen readers
-of a mark becomes the mark's title, which browsers also show when it is pointed at.
+link, style or id gets into the page from a model's text. The text that Vega gives a mark for screen
+readers becomes the mark's title, which browsers also show when it is pointed at.
 """
 
 from __future__ import annotations
@@ -89,19 +89,16 @@ _DEFAULTS = {
 def draw(chart: altair.TopLevelMixin, key: str) -> tuple[Markup, tuple[str, ...]]:
     """Return a chart as SVG and the texts of its marks.
 
-    Args:
-        chart: with its data: nothing is fetched.
-        key: of the picture's texts; their title names the picture.
+    The chart holds its data: nothing is fetched. `key` is of its texts, whose title names it.
     """
     spec = chart.to_dict(validate=False)
     return clean(vl_convert.vegalite_to_svg(spec, config=CONFIG, allowed_base_urls=[]), key)
 
 
 def clean(source: str, key: str) -> tuple[Markup, tuple[str, ...]]:
-    """Return an SVG document of Vega's with what is allowed in it alone, and its marks' texts.
+    """Return an SVG document of Vega's with only what is allowed in it, and its marks' texts.
 
-    Raises:
-        ValueError: it cannot be read, or holds an element or a value that is not allowed.
+    Raises ValueError if it cannot be read, or holds an element or a value that is not allowed.
     """
     if "<!" in source or "<?" in source:
         raise ValueError("a declaration in a picture")

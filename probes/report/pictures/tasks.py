@@ -155,11 +155,7 @@ def _temperature(values: Iterable[float]) -> alt.X:
 
 
 def _between(least: float, most: float) -> str:
-    """Return a share that is known exactly, or its bounds.
-
-    >>> _between(0.5, 0.5), _between(0.5, 0.75)
-    ('50.0 %', '50.0 % – 75.0 %')
-    """
+    """Return a share that is known exactly, or its bounds."""
     if percent(least) == percent(most):
         return percent(least)
     return f"{percent(least)} – {percent(most)}"

@@ -107,11 +107,7 @@ def colours_of(groups: Sequence[str]) -> dict[str, str]:
 
 
 def _starts(groups: Sequence[str]) -> tuple[list[int], int]:
-    """Return where each word's cells begin, with a gap between groups, and where the last end.
-
-    >>> _starts(["a", "a", "b"])
-    ([0, 16, 35], 51)
-    """
+    """Return where each word's cells begin, with gaps between groups, and where the last end."""
     starts, at = [], 0
     for place, group in enumerate(groups):
         if place and group != groups[place - 1]:

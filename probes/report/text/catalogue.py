@@ -85,9 +85,5 @@ def _section(title: str, claims: list[Claim]) -> str:
 
 
 def _escaped(text: str) -> str:
-    r"""Escape a text so that Markdown shows each of its characters.
-
-    >>> _escaped("<s> and ▁, a|b")
-    '\\<s\\> and ▁, a\\|b'
-    """
+    r"""Escape a text so that Markdown shows each of its characters."""
     return re.sub(r"([\\`*<>|\[\]])", r"\\\1", text)

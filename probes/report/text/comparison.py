@@ -246,7 +246,7 @@ def format_number(number: float) -> str:
 
 
 def format_signed(number: float) -> str:
-    """Return the same with its sign.
+    """Return three significant digits with their sign.
 
     >>> format_signed(-0.5), format_signed(0.25), format_signed(0.0)
     ('−0.5', '+0.25', '0')

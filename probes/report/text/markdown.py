@@ -53,9 +53,7 @@ def _join(parts: Iterable[str]) -> str:
 def summarize_run(record: Record, report: str = "") -> str:
     """Return a run in Markdown: verdict, a table by section, and what is wrong with reasons.
 
-    Args:
-        record: the run.
-        report: the path of its report, as it is to be shown; empty where there is none.
+    `report` is the path of its report as shown; empty if there is none.
     """
     headline = phrases.format_headline(count_verdicts(record.claims))
     return _join(

@@ -51,8 +51,6 @@ def format_counts(counts: Counter[Verdict | None], language: str = "en") -> str:
     >>> from collections import Counter
     >>> format_counts(Counter({Verdict.HOLDS: 17, Verdict.FAILS: 1, Verdict.NOT_APPLICABLE: 1}))
     '17 claims hold, 1 fails, 1 not applicable'
-    >>> format_counts(Counter({Verdict.HOLDS: 19}))
-    'all 19 claims hold'
     """
     present = [(verdict, counts[verdict]) for verdict in ORDER if counts[verdict]]
     if not present:
@@ -69,7 +67,7 @@ def format_counts(counts: Counter[Verdict | None], language: str = "en") -> str:
 
 
 def format_headline(counts: Counter[Verdict | None], language: str = "en") -> str:
-    """Return the same as a whole sentence.
+    """Return the number of claims by verdict as a whole sentence.
 
     >>> from collections import Counter
     >>> format_headline(Counter({Verdict.HOLDS: 19}), "ja")
@@ -160,8 +158,6 @@ def format_rate_name(rate: Rate | RateRatio, language: str = "en") -> str:
     >>> from probes.schema.record import Rate
     >>> format_rate_name(Rate(what="decode", unit="tokens", batch=8, cache="static", compiled=True))
     'new tokens, batch 8, static cache, compiled'
-    >>> format_rate_name(Rate(what="speculative", unit="tokens"))
-    'speculative'
     """
     parts = [_phrase_or(rate.what, f"throughput.{rate.what.replace(' ', '-')}", language)]
     if rate.cache != "none":
@@ -222,7 +218,7 @@ def _format_figure(number: float) -> str:
 
 
 def format_key(key: str) -> str:
-    """Return a key of the evidence as a reader would say it.
+    """Return a key of the evidence as words.
 
     >>> format_key("new_tokens")
     'new tokens'

@@ -34,11 +34,8 @@ CACHES = "transformers.cache_utils:"
 class Fault:
     """One way of breaking the stack under test.
 
-    Attributes:
-        stands_for: the real case, in one line.
-        claims: the claims that must fail while it is applied.
-        checks: pytest's `-k` expression for enough checks to see it; all if empty.
-        apply: breaks the stack, for a freshly loaded model, until the context ends.
+    The `claims` must fail while it is applied; `checks` is pytest's `-k` expression for enough
+    checks to see it, all if empty.
     """
 
     name: str

@@ -55,7 +55,6 @@ def read_or_refuse(read_it: Callable[[], object]) -> object:
 
 
 def places(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """List the places in a structure, by keys and numbers."""
     inner: list[tuple[Any, Any]] = []
     if isinstance(value, dict):
         inner = list(value.items())
@@ -88,7 +87,6 @@ def changed(draw: st.DrawFn, valid: Any) -> Any:
 
 @st.composite
 def damaged(draw: st.DrawFn, valid: bytes) -> bytes:
-    """Drop, replace or insert some bytes."""
     data = valid
     for _ in range(draw(st.integers(1, 3))):
         start = draw(st.integers(0, len(data)))

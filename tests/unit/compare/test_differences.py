@@ -1,5 +1,3 @@
-"""What differs between the evidence of two runs."""
-
 from __future__ import annotations
 
 import math
@@ -26,7 +24,6 @@ def claim(**values: Any) -> ClaimRecord:
 
 
 def between(old: Any, new: Any, noise: float = LEAST_NOISE) -> list[Difference]:
-    """The differences of one value."""
     return find_differences(claim(x=old), claim(x=new), Rounding(noise))
 
 

@@ -1,5 +1,3 @@
-"""How far the next-token distributions of two runs are apart."""
-
 from __future__ import annotations
 
 import math

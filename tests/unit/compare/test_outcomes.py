@@ -1,5 +1,3 @@
-"""The outcome of each claim, the environment and the speed of two runs."""
-
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any

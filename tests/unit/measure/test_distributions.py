@@ -1,5 +1,3 @@
-"""The recorded form of a distribution, on logits written by hand."""
-
 from __future__ import annotations
 
 from types import SimpleNamespace

@@ -1,5 +1,3 @@
-"""Stories sampled at many settings in one batch, and measures of how much they vary."""
-
 from __future__ import annotations
 
 import math

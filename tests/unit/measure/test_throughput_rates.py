@@ -1,5 +1,3 @@
-"""Throughput: bytes, limits, and what is counted in what time."""
-
 from __future__ import annotations
 
 from types import SimpleNamespace

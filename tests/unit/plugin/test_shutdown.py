@@ -29,7 +29,6 @@ def stops() -> list[None]:
 
 @pytest.fixture
 def run(stops: list[None]) -> Iterator[Shutdown]:
-    """A run that is watched."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,5 +1,3 @@
-"""What a comparison says: on the terminal, in Markdown, on a page, as JSON, by its exit code."""
-
 from __future__ import annotations
 
 import json

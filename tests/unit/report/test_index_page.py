@@ -1,5 +1,3 @@
-"""The list of runs, and each claim's history in it."""
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -116,7 +114,6 @@ def test_index_of_no_runs_says_so(tmp_path: Path) -> None:
 
 
 def write_runs(report_dir: Path, verdicts: str) -> list[Run]:
-    """Runs an hour apart."""
     for hour, letter in enumerate(verdicts):
         write_run(report_dir, started=f"2026-11-23T{hour:02}:00:00Z", pad_token=letter)
     return list_runs(report_dir)

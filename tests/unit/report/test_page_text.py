@@ -1,5 +1,3 @@
-"""What a run's page says, in each language."""
-
 from __future__ import annotations
 
 import re
@@ -358,7 +356,6 @@ def test_spaces_that_matter_are_marked() -> None:
 
 
 def hostile() -> Record:
-    """A record whose every text is hostile."""
     claim = planned(
         HOSTILE,
         checks=2,

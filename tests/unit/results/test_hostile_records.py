@@ -1,8 +1,4 @@
-"""A record made to do harm, given to the commands that read records.
-
-`probes report` and `probes compare` show it as text or refuse it in one line: no page and no
-terminal obeys it, and it is refused before it takes memory.
-"""
+"""A record made to do harm: `probes report` and `probes compare` show it as text or refuse it."""
 
 from __future__ import annotations
 
@@ -59,7 +55,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
 
 
 def refused_by_both(capsys: pytest.CaptureFixture[str], path: Path) -> str:
-    """The line that report and compare refuse a file with, whichever of the two runs it is."""
+    """The line that both commands refuse a file with; compare reads it as either run."""
     lines = {
         refusal(capsys, "report", path),
         refusal(capsys, "compare", path, PLAIN),
@@ -183,7 +179,7 @@ def sample() -> dict[str, Any]:
 
 
 def strings(part: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """Where a text stands, in lists and dictionaries however deep."""
+    """The paths of all texts in nested lists and dictionaries."""
     if isinstance(part, str):
         yield path
     items = (

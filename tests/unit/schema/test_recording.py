@@ -1,5 +1,3 @@
-"""The format of recorded outputs."""
-
 from __future__ import annotations
 
 import json

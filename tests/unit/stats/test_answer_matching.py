@@ -1,5 +1,3 @@
-"""Whether a text states an answer: every rule of matching."""
-
 from __future__ import annotations
 
 import pytest

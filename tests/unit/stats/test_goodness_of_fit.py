@@ -1,5 +1,3 @@
-"""The error rate and the power of the G-test."""
-
 from __future__ import annotations
 
 import itertools

@@ -1,5 +1,3 @@
-"""The rule that recorded outputs are judged by."""
-
 from __future__ import annotations
 
 import math

@@ -1,5 +1,3 @@
-"""Similarities and their permutation tests, against sums over all pairs and all arrangements."""
-
 from __future__ import annotations
 
 import itertools

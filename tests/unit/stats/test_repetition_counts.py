@@ -1,5 +1,3 @@
-"""Counts of repetition."""
-
 from __future__ import annotations
 
 import pytest

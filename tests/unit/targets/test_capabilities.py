@@ -22,8 +22,6 @@ OTHER = {f"piece {i}": i for i in range(100)}
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Callable[..., Checkpoint]:
-    """Make a checkpoint in memory: pieces, weights and files as given."""
-
     def make(
         pieces: Mapping[str, int] = OTHER,
         config: Mapping[str, Any] | None = None,

@@ -1,5 +1,3 @@
-"""Bisection without running anything: the search, and how a record answers the question."""
-
 from __future__ import annotations
 
 import random

@@ -1,7 +1,6 @@
-"""Both commands from end to end by the real uv, with a made-up index and package.
+"""Both commands from end to end with the real uv.
 
-The made-up package is installed in the place of this one, and decides a claim by the version of a
-made-up library: so a whole matrix takes a second or two.
+A made-up package in the place of this one decides a claim by the version of a made-up library.
 """
 
 from __future__ import annotations

@@ -1,5 +1,3 @@
-"""A matrix without running anything: cells, expected verdicts, tables and what is shown."""
-
 from __future__ import annotations
 
 import json
