@@ -52,16 +52,11 @@ def accepted_forms(accepted: tuple[str, ...]) -> tuple[Form, ...]:
     """Return the sequences of words that state an accepted answer.
 
     A leading article is left out. Initials count written apart and together, and a date of day,
-    month and year in the usual orders.
+    month and year in the usual orders. Raises UserError if there is no answer, or one has no letter
+    and no digit: every text would state it.
 
-    Raises:
-        UserError: if there is no answer, or one has no letter and no digit: every text would
-            state it.
-
-    >>> accepted_forms(("the yen",))
-    (('yen',),)
-    >>> accepted_forms(("Washington, D.C.",))
-    (('Washington', 'D', 'C'), ('Washington', 'DC'))
+    >>> accepted_forms(("the yen", "Washington, D.C."))
+    (('yen',), ('Washington', 'D', 'C'), ('Washington', 'DC'))
     """
     forms: list[Form] = []
     for answer in accepted:
@@ -84,8 +79,6 @@ def states_answer(text: str, forms: Sequence[Form]) -> bool:
 
     >>> states_answer("It ended on September 2nd, 1945.", accepted_forms(("2 September 1945",)))
     True
-    >>> states_answer("Austria", accepted_forms(("Au",)))
-    False
     """
     return _contain(_words(_normalize(text)), forms)
 
@@ -106,8 +99,7 @@ def first_sentence(text: str) -> tuple[str, bool]:
 def match_answer(text: str, forms: Sequence[Form], *, ended: bool) -> MatchState:
     """Decide whether the first sentence of a text states an accepted answer.
 
-    A decision is final: a last word that may still grow, as `Au` into
-    `Austria`, decides nothing.
+    A decision is final: a last word that may still grow, as `Au` into `Austria`, decides nothing.
 
     >>> tokyo, texts = accepted_forms(("Tokyo",)), ("It is Tokyo", "It is Tokyo,", "Osaka.")
     >>> [match_answer(text, tokyo, ended=False).value for text in texts]

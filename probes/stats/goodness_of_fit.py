@@ -42,24 +42,17 @@ POWER = 0.99
 class Fit:
     """The result of a G-test of draws against probabilities.
 
-    Attributes:
-        draws: number of draws.
-        bins: number of bins after pooling.
-        statistic: G, twice the log-likelihood ratio, in nats.
-        p_value: probability of a G as large or larger if the draws follow the distribution.
-        alpha: the p-value below which the test fails.
-        smallest_shift: the least probability moved from the most likely bin to the others in
-            proportion that the test detects with probability 0.99.
-        outside: draws of outcomes whose probability is 0; one is enough to fail.
+    `smallest_shift` is the least probability moved from the most likely bin to the others, in
+    proportion, that the test detects with probability `POWER`.
     """
 
-    draws: int
-    bins: int
-    statistic: float
-    p_value: float
-    alpha: float
+    draws: int  # number of draws
+    bins: int  # number of bins after pooling
+    statistic: float  # G, twice the log-likelihood ratio, in nats
+    p_value: float  # probability of a G as large or larger if the draws follow the distribution
+    alpha: float  # the p-value below which the test fails
     smallest_shift: float
-    outside: int
+    outside: int  # draws of outcomes whose probability is 0; one is enough to fail
 
     @property
     def good(self) -> bool:
@@ -76,14 +69,10 @@ def goodness_of_fit(
     """Test draws against probabilities.
 
     Outcomes that expect fewer draws than `min_expected` are pooled into bins that expect more.
+    Raises ValueError if the two differ in length or the probabilities do not sum to 1.
 
-    Raises:
-        ValueError: if the two differ in length or the probabilities do not sum to 1.
-
-    >>> goodness_of_fit([5020, 4980], [0.5, 0.5]).good
-    True
-    >>> goodness_of_fit([5500, 4500], [0.5, 0.5]).good
-    False
+    >>> [goodness_of_fit(counts, [0.5, 0.5]).good for counts in ([5020, 4980], [5500, 4500])]
+    [True, False]
     """
     observed = np.asarray(counts, dtype=np.float64)
     chances = np.asarray(probabilities, dtype=np.float64)
@@ -109,11 +98,9 @@ def goodness_of_fit(
 def smallest_shift(expected: Floats, alpha: float, power: float = POWER) -> float:
     """Return the least mass moved away from the most likely bin that the test detects.
 
-    The mass goes to the other bins in proportion to theirs. Under such a shift G follows a
-    noncentral chi-squared law whose noncentrality is the sum of squared differences over the
-    expected counts.
-
-    It is infinite where there is only one bin.
+    The mass goes to the other bins in proportion to theirs; it is infinite where there are none.
+    Under such a shift G follows a noncentral chi-squared law whose noncentrality is the sum of
+    squared differences over the expected counts.
 
     >>> bool(0.04 < smallest_shift(np.array([2600.0, 2600.0]), alpha=1e-6) < 0.06)
     True
