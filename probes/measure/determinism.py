@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 ROWS = (1, 4, 5, 8, 32, 1536)
 """Numbers of rows at once: on both sides of where libraries are known to change kernels."""
 
-WIDEST_WINDOW = 4096
-"""The widest attention window, in tokens, beyond which a prompt is tried: Mistral-7B's."""
+WIDEST_WINDOW = 4096  # widest attention window, in tokens, that a prompt exceeds: Mistral-7B's
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,9 @@ if TYPE_CHECKING:
     from probes.engines.base import LogitsEngine, Prompt
     from probes.schema.sampling import Sampling
 
-LISTED = 200
-"""Tokens kept one by one, the most likely first."""
-
-HEAD = 500
-"""Ranks of which every logit is kept: the first ones fall steeply."""
-
-TAIL = 500
-"""Most logits kept of the others, at equal steps of their rank."""
+LISTED = 200  # tokens kept one by one, the most likely first
+HEAD = 500  # ranks of which every logit is kept: the first ones fall steeply
+TAIL = 500  # most logits kept of the others, at equal steps of their rank
 
 
 def most_likely(model: LogitsEngine, prompt: Prompt, count: int = 10) -> list[Candidate]:

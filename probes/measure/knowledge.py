@@ -34,29 +34,15 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-LENGTH = 12
-"""Tokens within which an answer must be stated: enough for a sentence that leads up to it."""
+LENGTH = 12  # tokens to state an answer in: enough for a sentence that leads up to it
+WIDTH = 256  # most prefixes followed a level, over all questions: the rows of a forward pass
+MIN_PROBABILITY = 1e-6  # continuations less likely than this under every setting are not followed
+RESAMPLES = 9999  # of permutation tests and intervals; the least p-value is 1 / (RESAMPLES + 1)
+ALPHA = 0.001  # the p-value below which two settings count as different
+RUNS = 8  # answers sampled to each question where bounds do not decide which setting answers better
+SEED = 20231010  # of permutation tests and intervals: equal data give equal p-values
 
-WIDTH = 256
-"""Most prefixes followed a level, over all questions: the rows of a forward pass."""
-
-MIN_PROBABILITY = 1e-6
-"""Continuations less likely than this under every setting are not followed."""
-
-RESAMPLES = 9999
-"""Of permutation tests and intervals; the least p-value is 1 / (RESAMPLES + 1)."""
-
-ALPHA = 0.001
-"""The p-value below which two settings count as different."""
-
-RUNS = 8
-"""Answers sampled to each question where bounds do not decide which setting answers better."""
-
-SEED = 20231010
-"""Of permutation tests and intervals: the same probabilities always give the same p-value."""
-
-Prefix = tuple[int, tuple[int, ...]]
-"""The number of a prompt, and token ids that continue it."""
+Prefix = tuple[int, tuple[int, ...]]  # the number of a prompt, and token ids that continue it
 
 TopLogits = tuple[torch.Tensor, torch.Tensor]
 """Logits, (prefixes, kept), and the tokens they belong to; -inf fills the shorter rows."""

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from probes.engines.base import Prompt
     from probes.engines.transformers.engine import TransformersEngine
 
-NF4_BLOCK = 64
-"""Weights that share one scale, bitsandbytes' default."""
+NF4_BLOCK = 64  # weights that share one scale, bitsandbytes' default
 
 NF4_WIDEST_GAP = 1.0 - 0.6961928009986877
 """Largest distance between neighbouring NF4 levels, for a block scaled to 1."""

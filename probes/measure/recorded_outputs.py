@@ -23,14 +23,12 @@ if TYPE_CHECKING:
     from probes.engines.base import Generation, Prompt
     from probes.engines.transformers.engine import TransformersEngine
 
-TOP = 5
-"""How many of a step's largest logits are recorded."""
+TOP = 5  # how many of a step's largest logits are recorded
 
 WORDS = (("king", "queen"), ("king", "dog"), ("dog", "cat"), ("man", "woman"))
 """Pairs of words whose embedding rows are compared."""
 
-DECIMALS = 6
-"""Decimal places of what is recorded."""
+DECIMALS = 6  # decimal places of what is recorded
 
 
 # --- texts ---------------------------------------------------------------------------------------

@@ -21,14 +21,9 @@ if TYPE_CHECKING:
 
     from probes.engines.base import LogitsEngine
 
-TOP = 24
-"""How many of a position's largest logits are kept."""
-
-BATCH = 10
-"""Prompts computed at once."""
-
-DECIMALS = 4
-"""Decimal places of a logit: a probability moves by a share of 0.00005 at most."""
+TOP = 24  # how many of a position's largest logits are kept
+BATCH = 10  # prompts computed at once
+DECIMALS = 4  # decimal places of a logit: a probability moves by a share of 0.00005 at most
 
 
 @dataclass(frozen=True)

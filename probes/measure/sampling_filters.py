@@ -19,8 +19,7 @@ from probes.stats import sampling_reference as reference
 if TYPE_CHECKING:
     from probes.engines.base import LogitsEngine, Prompt
 
-EDGE = 1e-5
-"""How near to a filter's edge, in probability, float32 sums cannot tell the sides apart."""
+EDGE = 1e-5  # how near to a filter's edge, in probability, float32 sums cannot tell the sides apart
 
 TEMPERATURES = (0.2, 0.4, 0.7, 1.0, 1.4, 1.6, 2.5, 4.0)
 
@@ -77,8 +76,8 @@ class FilterStep:
     """What the library's filters kept of the logits at one step, and what they should."""
 
     kept: int  # tokens the library kept
-    fewest: int  # the reference keeps with top_p lower and min_p higher, by what rounding explains
-    most: int  # the same with top_p higher and min_p lower
+    fewest: int  # fewest the reference keeps: top_p lower, min_p higher, by what rounding explains
+    most: int  # most it keeps: top_p higher, min_p lower, by the same
     likeliest: bool  # whether no dropped token is likelier than a kept one
     largest_error: float  # of a kept score, relative to the largest tempered logit
 

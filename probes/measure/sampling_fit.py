@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from probes.engines.transformers.engine import TransformersEngine
     from probes.schema.sampling import Sampling
 
-LOGITS_AT_ONCE = 2**23
-"""Most logits, rows times tokens, of one call: memory does not grow with the draws."""
+LOGITS_AT_ONCE = 2**23  # most logits, rows times tokens, of one call, to limit memory
 
 
 @dataclass(frozen=True)

@@ -28,17 +28,10 @@ from probes.stats.text_probability import path_log_probability
 if TYPE_CHECKING:
     from probes.engines.base import Generation, LogitsEngine, Prompt
 
-LENGTH = 30
-"""New tokens of a story."""
-
-SAMPLES = 3
-"""Stories for each opening and setting."""
-
-MAX_CHARACTERS = 10_000
-"""Characters of a story that are compared with others: a token can represent any text."""
-
-N_GRAM = 4
-"""Tokens of the n-grams that are counted."""
+LENGTH = 30  # new tokens of a story
+SAMPLES = 3  # stories for each opening and setting
+MAX_CHARACTERS = 10_000  # characters of a story that are compared: a token can represent any text
+N_GRAM = 4  # tokens of the n-grams that are counted
 
 GPT2_LARGE = (
     {"decoding": "human text", "perplexity": 12.38, "self_bleu_4": 0.31, "repeating_percent": 0.28},
@@ -57,7 +50,7 @@ GPT2_LARGE_SOURCE = 'Holtzman et al. (2019), "The Curious Case of Neural Text De
 class Story:
     """A text sampled after an opening."""
 
-    ids: list[int]  # without the opening's
+    ids: list[int]  # new tokens only
     text: str
     entropy: float  # mean of the distributions it was sampled from, in nats
     log_likelihood: float  # mean over its tokens under the model at temperature 1, in nats
@@ -136,8 +129,7 @@ def _probabilities(generation: Generation) -> list[float]:
     ]
 
 
-Stories = dict[Sampling, list[list[Story]]]
-"""For each setting, and each opening, its stories."""
+Stories = dict[Sampling, list[list[Story]]]  # for each setting, and each opening, its stories
 
 
 @once_per_session
@@ -186,7 +178,7 @@ def sample_grid(
 
 
 class _RowSampler(LogitsProcessor):
-    """Samples rows at their own settings: the largest log-probability plus Gumbel noise wins."""
+    """Samples rows at their own settings: the largest log-probability plus Gumbel noise is taken."""
 
     def __init__(self, settings: Sequence[Sampling], seed: int) -> None:
         self.rows: dict[Sampling, list[int]] = {}

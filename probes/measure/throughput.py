@@ -43,7 +43,7 @@ class Workload:
     new: int  # tokens added to each; at least 2, as decoding is timed after the first
     samples: int  # continuations of one prompt
     copied: int  # bytes of the tensor that is copied
-    repetitions: int = 7  # of any law, the range of 7 covers the median in 98 of 100 cases
+    repetitions: int = 7  # the range of 7 covers the true median in 98 of 100 cases, for any law
     warmups: int = 2  # untimed runs before those
 
     def __post_init__(self) -> None:
@@ -52,11 +52,8 @@ class Workload:
             raise UserError(f"too little to time: {self}; new must be at least 2, others 1")
 
 
-SMALL = Workload(prompt=32, new=17, samples=8, copied=2**28)
-"""For a CPU: seconds on a small model."""
-
-LARGE = Workload(prompt=512, new=129, samples=32, copied=2**32)
-"""For a GPU."""
+SMALL = Workload(prompt=32, new=17, samples=8, copied=2**28)  # for a CPU: seconds on a small model
+LARGE = Workload(prompt=512, new=129, samples=32, copied=2**32)  # for a GPU
 
 
 def choose_workload(model: TransformersEngine) -> Workload:

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
     from probes.engines.base import LogitsEngine
 
-ALTERNATIVES = 5
-"""Most likely tokens listed at each step."""
+ALTERNATIVES = 5  # most likely tokens listed at each step
 
 
 def trace_text(

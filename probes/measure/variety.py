@@ -23,11 +23,8 @@ if TYPE_CHECKING:
     from probes.engines.base import Generation, LogitsEngine, Prompt
     from probes.schema.sampling import Sampling
 
-LOGITS_AT_ONCE = 5 * 2**22
-"""Most logits, over rows, steps and vocabulary, of a batch of samples."""
-
-ROWS_AT_ONCE = 64
-"""Most rows of a batch without logits."""
+LOGITS_AT_ONCE = 5 * 2**22  # most logits, over rows, steps and vocabulary, of a batch of samples
+ROWS_AT_ONCE = 64  # most rows of a batch without logits
 
 
 @once_per_session

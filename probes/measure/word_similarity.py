@@ -19,11 +19,8 @@ if TYPE_CHECKING:
     from probes.stats.projection import Distortion, Projection
     from probes.stats.similarity import Floats
 
-UNRELATED = "(unrelated)"
-"""The name in evidence of the words outside any group."""
-
-DECIMALS = 4
-"""Decimals of a similarity or a coordinate in evidence."""
+UNRELATED = "(unrelated)"  # the name in evidence of the words outside any group
+DECIMALS = 4  # decimals of a similarity or a coordinate in evidence
 
 
 @dataclass(frozen=True)

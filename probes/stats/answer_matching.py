@@ -14,11 +14,8 @@ from functools import lru_cache
 
 from probes.errors import UserError
 
-CASE_SENSITIVE_LETTERS = 2
-"""An answer of at most so many letters needs its capitals: `Au` is gold, `au` is not."""
-
-MAX_CHARACTERS = 1_000
-"""Characters of a text that are read to find its first sentence, even one that never ends."""
+CASE_SENSITIVE_LETTERS = 2  # answers this short need their capitals: `Au` is gold, `au` is not
+MAX_CHARACTERS = 1_000  # characters read to find the first sentence, even one that never ends
 
 _WORD_EACH = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 """Kana and Han: each character counts as a word, as there are no spaces between words."""
@@ -35,8 +32,7 @@ _MONTHS = re.findall(
     "january february march april may june july august september october november december",
 )
 
-Form = tuple[str, ...]
-"""An accepted answer as a sequence of words."""
+Form = tuple[str, ...]  # an accepted answer as a sequence of words
 
 
 class MatchState(Enum):

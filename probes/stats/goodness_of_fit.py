@@ -18,24 +18,16 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-ERROR_BUDGET = 1e-6
-"""Probability that any test of draws in a run fails although everything is right."""
-
-TESTS_PER_RUN = 40
-"""How many tests share the budget: at least as many as a run on one target makes."""
-
-ALPHA = ERROR_BUDGET / TESTS_PER_RUN
-"""Probability that one test of draws fails although everything is right."""
-
-MIN_EXPECTED = 100.0
-"""Least expected draws of a bin: so far out in its tail the chi-squared law needs many."""
+ERROR_BUDGET = 1e-6  # probability that any test of draws in a run fails although all is right
+TESTS_PER_RUN = 40  # how many tests share the budget: at least as many as a run on one target makes
+ALPHA = ERROR_BUDGET / TESTS_PER_RUN  # the same probability for one test of draws
+MIN_EXPECTED = 100.0  # least expected draws of a bin: the far tail of chi-squared needs many
 
 DIFFERENCE_ALPHA = 1e-3
 """The p-value below which an expected difference counts as found. A correct model fails such a
 claim only if the draws miss the difference: they must be enough for one of many standard errors."""
 
-POWER = 0.99
-"""The probability with which `smallest_shift` is detected."""
+POWER = 0.99  # the probability with which `smallest_shift` is detected
 
 
 @dataclass(frozen=True)

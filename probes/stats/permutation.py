@@ -19,16 +19,12 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 
-ARRANGEMENTS = 100_000
-"""How many random arrangements a test draws where there are more than that."""
-
-ALPHA = 0.001
-"""The p-value below which groups count as real; clear groups reach about 1e-5."""
+ARRANGEMENTS = 100_000  # how many random arrangements a test draws where there are more than that
+ALPHA = 0.001  # the p-value below which groups count as real; clear groups reach about 1e-5
 
 SEED = 20231010
 
-_DECIMALS = 12
-"""Equal statistics of different arrangements differ by rounding: this makes them equal."""
+_DECIMALS = 12  # equal statistics of different arrangements differ by rounding
 
 _NUMBERS_AT_ONCE = 2_000_000
 
@@ -40,7 +36,7 @@ class PermutationTest:
     statistic: float  # of the data as they are
     expected: float  # its mean over all arrangements
     effect_size: float  # statistic minus mean, in standard deviations over the arrangements
-    p_value: float  # share of arrangements as large or larger; with random ones the data count, too
+    p_value: float  # share with a statistic as large or larger, the data's own included
     arrangements: int  # how many were computed
     exact: bool  # whether those are all there are
 

@@ -16,8 +16,7 @@ from probes.stats.similarity import upper_triangle
 
 Floats = npt.NDArray[np.float64]
 
-_TOLERANCE = 1e-9
-"""Distances that differ by less count as equal."""
+_TOLERANCE = 1e-9  # distances that differ by less count as equal
 
 
 @dataclass(frozen=True)

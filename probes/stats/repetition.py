@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-MIN_PHRASE_LENGTH = 3
-"""Tokens of the shortest phrase whose repetition counts."""
-
-MANY_COPIES = 50
-"""A shorter phrase counts, too, if it is repeated more often than this."""
+MIN_PHRASE_LENGTH = 3  # tokens of the shortest phrase whose repetition counts
+MANY_COPIES = 50  # a shorter phrase counts, too, if it is repeated more often than this
 
 
 def find_repeated_tail(ids: Sequence[int]) -> tuple[int, int]:
