@@ -145,8 +145,8 @@ def hidden_vectors(
     """Return the vector of each word in context: the mean of its pieces' hidden states.
 
     Each word follows the beginning-of-sequence token, if there is one: otherwise the first position
-    of many models has the same large vector for every word. Layers count from 1; None is the middle
-    one.
+    of many models has the same large vector for every word. Layers count from 1; None is the
+    middle one, 0 the embedding.
 
     >>> from probes import load
     >>> hidden_vectors(load("embedded"), ["king", "女王"]).shape

@@ -178,7 +178,7 @@ def sample_grid(
 
 
 class _RowSampler(LogitsProcessor):
-    """Samples rows at their own settings: the largest log-probability plus Gumbel noise is taken."""
+    """Samples each row at its own setting, by adding Gumbel noise to the log-probabilities."""
 
     def __init__(self, settings: Sequence[Sampling], seed: int) -> None:
         self.rows: dict[Sampling, list[int]] = {}

@@ -43,7 +43,7 @@ class Workload:
     new: int  # tokens added to each; at least 2, as decoding is timed after the first
     samples: int  # continuations of one prompt
     copied: int  # bytes of the tensor that is copied
-    repetitions: int = 7  # the range of 7 covers the true median in 98 of 100 cases, for any law
+    repetitions: int = 7  # in 98 of 100 cases, the range of 7 covers the median of all runs
     warmups: int = 2  # untimed runs before those
 
     def __post_init__(self) -> None:

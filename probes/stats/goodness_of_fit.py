@@ -122,13 +122,10 @@ def poisson_binomial_cdf(successes: int, chances: Sequence[float]) -> float:
 
 
 def _pool(observed: Floats, expected: Floats, least: float) -> tuple[Floats, Floats]:
-    """Pool outcomes into bins of at least `least` expected draws; common outcomes stay alone.
-
-    The rare ones are pooled in order of their probability, a twentieth of all draws in each bin:
-    a single bin could not detect draws that move among them.
-    """
+    """Pool outcomes into bins of at least `least` expected draws; common outcomes stay alone."""
     order = np.argsort(-expected, kind="stable")
     observed, expected = observed[order], expected[order]
+    # Rare outcomes share bins of a twentieth of all draws: one bin would hide moves among them.
     together = max(least, expected.sum() / 20)
     number, mass = np.zeros(len(expected), dtype=np.int64), 0.0
     for place, mean in enumerate(expected[:-1]):
