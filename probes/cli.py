@@ -48,14 +48,10 @@ app.command("bisect")(bisect)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; the entry point of the `probes` script.
+    """Run the command line on the arguments after its name; the process's own unless given.
 
-    Args:
-        arguments: What follows the command's name; taken from the process unless given.
-
-    Raises:
-        SystemExit: Always: 0, 1 where runs differ or something is unexpected, 2 where input cannot
-            be used.
+    It always raises SystemExit: 0, 1 where runs differ or something is unexpected, 2 where input
+    cannot be used.
     """
     try:
         app(arguments, prog_name="probes")
@@ -137,7 +133,6 @@ def report(
 
 
 def _list_again(report_file: Path) -> None:
-    """Bring the list of runs up to date, where the report lies in a folder that has one."""
     from probes.report.files import INDEX_FILE, refresh_index
 
     report_dir = report_file.absolute().parent.parent.parent

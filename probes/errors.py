@@ -60,10 +60,7 @@ class UnknownIdError(BrokenModelError):
 
 
 class UndecidableError(Exception):
-    """The model cannot be asked what would decide a claim, which is then not applicable.
-
-    Its message is the reason, for a reader.
-    """
+    """The model cannot be asked what would decide a claim, which is then not applicable."""
 
 
 class MissingCapabilityError(UndecidableError, AttributeError):
@@ -75,8 +72,6 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
     >>> did_you_mean("embeded", ["embedded", "gpt2-xl"])
     "; did you mean 'embedded'?"
-    >>> did_you_mean("llama", ["embedded", "gpt2-xl"])
-    ''
     """
     by_lower = {each.lower(): each for each in known}
     match = difflib.get_close_matches(word.lower()[:200], by_lower, n=1)

@@ -11,11 +11,7 @@ _INSTALLED = PACKAGE / "_claims"
 
 
 def claims_folder() -> Path:
-    """Return the folder of the claims' tests: in an installed package, or in the clone.
-
-    Raises:
-        UserError: The package was installed without them.
-    """
+    """Return the folder of the claims' tests: in an installed package, or in the clone."""
     for folder in (_INSTALLED, PACKAGE.parent / "tests" / "claims"):
         if (folder / "test_recorded.py").is_file():
             return folder

@@ -12,18 +12,13 @@ from pathlib import Path
 from probes.errors import UserError
 
 PACKAGE = Path(__file__).parents[1]
-"""The folder of this package."""
 
 DATA = PACKAGE / "data"
 """The data files that claims are stated and decided with."""
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a text file whole or not at all; an older one is kept until then.
-
-    Raises:
-        OSError: The folder is not writable, or the disk is full.
-    """
+    """Write a text file whole or not at all; an older one is kept until then."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with temporary.open("x", encoding="utf-8", newline="\n") as file:
@@ -39,11 +34,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def write_output(path: Path, text: str, what: str, option: str) -> None:
-    """Write a file that the user names with an option.
-
-    Raises:
-        UserError: It cannot be written.
-    """
+    """Write a file that the user names with an option; UserError if it cannot be written."""
     try:
         write_atomically(path, text)
     except OSError as error:
@@ -51,11 +42,7 @@ def write_output(path: Path, text: str, what: str, option: str) -> None:
 
 
 def check_output(path: Path, what: str, option: str) -> None:
-    """Make sure, before any work, that a file the user names with an option can be written.
-
-    Raises:
-        UserError: It cannot.
-    """
+    """Make sure, before any work, that a file the user names with an option can be written."""
     try:
         check_can_write(path)
     except OSError as error:
@@ -70,11 +57,7 @@ def _unwritable(path: Path, what: str, option: str, error: OSError) -> UserError
 
 
 def check_can_write(path: Path) -> None:
-    """Make sure that a file can be written, and leave no trace.
-
-    Raises:
-        OSError: It is a folder, or its folder is missing or not writable.
-    """
+    """Make sure that a file can be written, or raise OSError; leave no trace."""
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     tempfile.TemporaryFile(dir=path.parent).close()

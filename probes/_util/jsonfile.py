@@ -14,12 +14,9 @@ MEBIBYTE = 1024 * 1024
 
 
 def read_object(file: Path, *, limit: int = 16 * MEBIBYTE) -> dict[str, Any]:
-    """Read the JSON object in a file of at most `limit` bytes.
+    """Read the JSON object in a file of at most `limit` bytes, or raise UserError.
 
     A pipe or device is refused: reading one could wait for ever.
-
-    Raises:
-        UserError: The file is missing, too large, truncated, not JSON, or not an object.
     """
     try:
         if not file.is_file():
@@ -38,11 +35,6 @@ def read_object(file: Path, *, limit: int = 16 * MEBIBYTE) -> dict[str, Any]:
 def parse_object(data: bytes, *, what: str) -> dict[str, Any]:
     """Parse the JSON object in UTF-8 encoded bytes; `what` names them in a refusal.
 
-    Raises:
-        UserError: The bytes are not JSON, or not an object.
-
-    >>> parse_object(b'{"vocab_size": 32000}', what="config.json")
-    {'vocab_size': 32000}
     >>> parse_object(b'{"vocab_size": 32', what="config.json")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     probes.errors.UserError: config.json is truncated or not JSON: Expecting ',' delimiter: ...

@@ -20,8 +20,7 @@ def step(what: str, size: int) -> AbstractContextManager[object]:
     >>> lines = []
     >>> unwatch = watch(lambda what: nullcontext(lines.append(what)))
     >>> with step("fetching 14.5 GB", 14_500_000_000), step("fetching 9 MB", 9_000_000):
-    ...     pass
-    >>> unwatch()
+    ...     unwatch()
     >>> lines
     ['fetching 14.5 GB']
     """

@@ -76,12 +76,7 @@ class Redactor:
     def for_this_machine(
         cls, folder: Path | None = None, environ: Mapping[str, str] | None = None
     ) -> Redactor:
-        """Redact secrets, paths and names of this machine.
-
-        Args:
-            folder: The target's folder, for a target loaded from one.
-            environ: The environment variables; by default those of this process.
-        """
+        """Redact secrets, paths and names of this machine, and the folder of a target if given."""
         secrets = _secret_rules(os.environ if environ is None else environ)
         rules = [*secrets, *_path_rules(folder), *_ANY_HOME, *_SECRET_FORMS, *_name_rules()]
         return cls.from_rules(rules)
@@ -101,10 +96,7 @@ class Redactor:
         return self.pattern.sub(lambda match: self.marks[(match.lastindex or 1) - 1], text)
 
     def redact_value(self, value: JsonValue) -> JsonValue:
-        """Redact every string of a JSON value, keys included.
-
-        Keys that become equal are numbered, so that no value is lost.
-        """
+        """Redact every string of a JSON value; number keys that become equal, so none is lost."""
         if isinstance(value, str):
             return self.redact_text(value)
         if isinstance(value, list):

@@ -20,21 +20,15 @@ else:
 
 
 def load_toml(file: Path) -> dict[str, Any]:
-    """Read a TOML file that is known to be right, such as one of this package."""
+    """Read a TOML file of this package, known to be right."""
     content: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
     return content
 
 
 def read_toml(file: Path, name: str, holds: str) -> dict[str, Any]:
-    """Read a user's TOML file of at most 1 MiB.
+    """Read a user's TOML file of at most 1 MiB, or raise UserError.
 
-    Args:
-        file: The file.
-        name: Its name in messages: "words" is "a words file".
-        holds: What it should hold, for messages.
-
-    Raises:
-        UserError: The file cannot be read, is too large, or is not TOML.
+    The message calls it a `name` file, and says what it `holds`.
     """
     try:
         if file.stat().st_size > MEBIBYTE:

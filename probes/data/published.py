@@ -48,18 +48,10 @@ class Published(Stored):
 
 @cache
 def load_outputs() -> Published:
-    """Read all published outputs.
-
-    >>> load_outputs().source
-    'published'
-    """
+    """Read all published outputs."""
     return Published.model_validate(load_toml(DATA / "published.toml"))
 
 
 def find_text(name: str) -> PublishedText:
-    """Return a published text by its id.
-
-    >>> find_text("default-text").text[:6]
-    'Tokyo.'
-    """
+    """Return a published text by its id."""
     return {each.id: each for each in load_outputs().text}[name]

@@ -1,7 +1,6 @@
 """Questions of fact with their accepted answers, for the claims about knowledge.
 
-The built-in ones are in ``questions.toml`` beside this module; a user names a file of their own
-with ``--questions`` or with the key ``questions`` of a target.
+The built-in ones are in ``questions.toml``; a target or ``--questions`` names another file.
 """
 
 from __future__ import annotations
@@ -70,24 +69,12 @@ def built_in_questions() -> tuple[Question, ...]:
 
 
 def load_questions(file: Path | None = None) -> tuple[Question, ...]:
-    """Return the questions of a target's own file, or the built-in ones.
-
-    Raises:
-        UserError: The file cannot be used.
-
-    >>> load_questions() == built_in_questions()
-    True
-    """
+    """Return the questions of a target's own file, or the built-in ones."""
     return built_in_questions() if file is None else read_questions(file)
 
 
 def read_questions(file: Path) -> tuple[Question, ...]:
-    """Read the questions of a file, in its order.
-
-    Raises:
-        UserError: The file cannot be read, is not TOML, or holds a question that cannot be asked
-            or judged, one twice, or too few of them.
-    """
+    """Read the questions of a file, in its order; refuse bad ones, repeated ones and too few."""
     content = read_toml(file, "questions", "questions and answers")
     refuse_unknown(content, ["group"], f"{file}")
     groups = content.get("group", [])

@@ -32,13 +32,11 @@ SCRIPTS = {
     "Burmese": "ဂျပန်နိုင်ငံ၏ မြို့တော်မှာ တိုကျိုဖြစ်သည်။",
     "emoji": "🗼🇯🇵👩‍👩‍👧‍👦",
 }
-"""One sentence in each of many scripts."""
 
 STORIES = ("Once upon a time,", "Long, long ago,", "In the beginning,")
 """Openings that many texts can follow."""
 
 PROMPTS = (CAPITAL_OF_JAPAN, SPELLED_BOS, *STORIES)
-"""The standard prompts: a fact to state, a question, and openings."""
 
 CAPITALS = {
     "Japan": "Tokyo",
@@ -50,7 +48,6 @@ CAPITALS = {
     "Canada": "Ottawa",
     "Peru": "Lima",
 }
-"""Countries with their capitals."""
 
 AWKWARD = {
     "one space": " ",
@@ -73,7 +70,6 @@ AWKWARD = {
 """Texts that tokenizers are known to get wrong."""
 
 SINGLE_WORD_PIECES = ("The", "Hello", "king", "What", "capital")
-"""English words that have a piece with the space before them."""
 
 NO_SPACE_PIECE = {
     "Japanese": "日本",
@@ -131,13 +127,7 @@ _SNIPPETS = (
 
 
 def fuzz_texts(count: int, seed: int) -> Iterator[str]:
-    """Yield texts of 1 to 12 parts, each a run of one script, a snippet or mixed characters.
-
-    They hold no surrogates: every text is valid Unicode.
-
-    >>> list(fuzz_texts(3, seed=0)) == list(fuzz_texts(3, seed=0))
-    True
-    """
+    """Yield valid Unicode texts of 1 to 12 parts: runs of one script, snippets, mixed text."""
     draw = random.Random(seed)  # noqa: S311 - texts to try, nothing secret
     for _ in range(count):
         yield "".join(_part(draw) for _ in range(draw.randint(1, 12)))

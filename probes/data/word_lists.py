@@ -1,7 +1,6 @@
 """Lists of words in groups, for the claims about meaning.
 
-The built-in lists are in ``words.toml`` beside this module; a user names a file of their own with
-``--words`` or with the key ``words`` of a target.
+The built-in ones are in ``words.toml``; a target or ``--words`` names another file.
 """
 
 from __future__ import annotations
@@ -125,24 +124,12 @@ def built_in_word_lists() -> Mapping[str, WordList]:
 
 
 def load_word_lists(file: Path | None = None) -> tuple[WordList, ...]:
-    """Return the lists of a target's own file, or the built-in ones; claims use the first.
-
-    Raises:
-        UserError: The file cannot be used.
-
-    >>> load_word_lists()[0].name
-    'english'
-    """
+    """Return the lists of a target's own file, or the built-in ones; claims use the first."""
     return tuple(built_in_word_lists().values()) if file is None else read_word_lists(file)
 
 
 def read_word_lists(file: Path) -> tuple[WordList, ...]:
-    """Read the lists of a file, in its order.
-
-    Raises:
-        UserError: The file cannot be read, is not TOML, holds no list, or one with an unknown key,
-            a repeated word or too few words.
-    """
+    """Read the lists of a file, in its order; refuse one that repeats words or has too few."""
     tables = read_toml(file, "words", "lists of words")
     if not tables:
         raise UserError(f"{file} holds no list of words: it needs a table, such as [english]")

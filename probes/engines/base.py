@@ -40,13 +40,9 @@ class TopLogprobs:
 class Generation:
     """What `generate` added to one prompt.
 
-    Attributes:
-        prompt_ids: token ids of the prompt.
-        ids: new token ids of each sample; an end-of-sequence token is the last, if one came.
-        texts: those ids decoded, special tokens left out.
-        logits: (samples, steps, vocabulary), float32, on the CPU, if `output_logits` asked.
-        scores: the same after the filters that `generate` applied, if `output_scores` asked.
-        top_logprobs: of each sample's steps, if `top_logprobs` asked.
+    An end-of-sequence token is the last of `ids`, if one came; `texts` leave special tokens out.
+    The tensors are (samples, steps, vocabulary), float32, on the CPU, or None if not asked for;
+    `scores` are the logits after the filters that `generate` applied.
     """
 
     prompt_ids: list[int]
@@ -232,7 +228,6 @@ class EngineBase:
     """What engines share: one text at a time, and a one-line refusal of what they lack."""
 
     name: ClassVar[str]
-    """The engine's name in messages."""
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -248,11 +243,7 @@ class EngineBase:
             return super().__getattribute__(name)
 
     def require(self, capability: str) -> None:
-        """Refuse what needs a capability that this engine lacks.
-
-        Raises:
-            MissingCapabilityError: It lacks it; the claim is then not applicable.
-        """
+        """Raise MissingCapabilityError where this engine lacks a capability."""
         if capability not in self.capabilities:
             raise MissingCapabilityError(self.explain_missing(capability))
 
@@ -265,7 +256,7 @@ class EngineBase:
                 self.require(ARGUMENTS[name])
 
     def explain_missing(self, need: str) -> str | None:
-        """Return why claims with a need cannot be decided here, in one line; None if they can."""
+        """Return why claims with a need cannot be decided here; None if they can."""
         if need in self.capabilities:
             return None
         return f"its engine, {self.name}, does not offer {need}: {NEEDS.get(need, need)}"

@@ -14,12 +14,7 @@ if TYPE_CHECKING:
 
 
 def list_top_logprobs(logits: torch.Tensor, chosen: Sequence[int], count: int) -> list[TopLogprobs]:
-    """List the most likely tokens at each step of a text.
-
-    Args:
-        logits: (steps or more, vocabulary).
-        chosen: the token at each step.
-        count: how many tokens to list.
+    """List the `count` most likely tokens at each step of a text; logits are (steps, vocabulary).
 
     >>> import torch
     >>> [step] = list_top_logprobs(torch.tensor([[0.5, 0.25, 0.25]]).log(), [1], 1)

@@ -11,7 +11,8 @@ from probes.schema.evidence.words import Encoding
 if TYPE_CHECKING:
     from probes.engines.base import Tokenization
 
-SPACE = "▁"  # how SentencePiece writes a space
+SPACE = "▁"
+"""How SentencePiece writes a space."""
 
 _EAST_ASIAN = ("CJK UNIFIED", "CJK COMPATIBILITY IDEOGRAPH", "HIRAGANA", "KATAKANA")
 

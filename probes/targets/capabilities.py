@@ -25,16 +25,7 @@ _NF4_WITHOUT_CUDA = Version("4.53")
 
 
 def explain_missing(need: str, target: Target, checkpoint: Checkpoint) -> str | None:
-    """Return why claims with this need cannot be decided on the target, in one line.
-
-    Args:
-        need: a fact about the target, or `chat`; other capabilities are the engine's.
-        target: as it is declared.
-        checkpoint: what its folder holds.
-
-    Returns:
-        The reason, shown beside the claim; None where they can be decided.
-    """
+    """Return why a target cannot decide claims with a need, a fact or `chat`; None if it can."""
     if need in target.provides:
         return None
     if need in _UNDECLARED:
@@ -128,12 +119,9 @@ _CHECKS: dict[str, Callable[[Target, Checkpoint], str | None]] = {
 
 
 def nf4_is_beyond_transformers() -> str | None:
-    """Why the installed transformers cannot load NF4 weights on this machine; None if it can.
+    """Return why the installed transformers cannot load NF4 weights here; None if it can.
 
     An older one asks for CUDA, though bitsandbytes may not.
-
-    >>> nf4_is_beyond_transformers() is None
-    True
     """
     installed = version("transformers")
     if Version(installed) >= _NF4_WITHOUT_CUDA:

@@ -50,26 +50,18 @@ class Checkpoint:
 
     folder: Path
     config: Mapping[str, Any]
-    """The content of `config.json`."""
     pieces: Mapping[str, int]
     """Every piece of the tokenizer with its id, from the tokenizer's own file."""
     tensors: Mapping[str, Tensor]
-    """Every stored tensor by name."""
     random: Path | None = None
     """Configuration of a network with random weights; the folder then has its tokenizer only."""
 
     @classmethod
     def inspect(cls, folder: Path, random: Path | None = None) -> Checkpoint:
-        """Read a folder's configuration, tokenizer and the headers of its weights.
+        """Read a folder's configuration and tokenizer, and the headers of its weights.
 
-        Args:
-            folder: The model's folder.
-            random: A configuration whose network gets random weights, in place of the folder's own.
-
-        Raises:
-            UserError: The folder cannot be a causal language model that is safe to load: a file
-                is missing, truncated or corrupt, the weights are pickled, sizes are absurd, or
-                the tokenizer and the embedding do not belong together.
+        A UserError refuses pickled weights, absurd sizes, files that are missing or damaged, and
+        parts that do not belong together. `random` configures a network with random weights.
         """
         if not folder.is_dir():
             raise UserError(f"no folder {folder}")

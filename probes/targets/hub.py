@@ -40,15 +40,9 @@ _TRANSPORTS = {"requests", "urllib3", "httpx", "httpx2", "httpcore", "httpcore2"
 def fetch(repository: str, revision: str | None, look: Look = lambda _: None) -> tuple[Path, str]:
     """Return the local folder of a model on the hub, downloaded if needed, and its commit.
 
-    Args:
-        repository: The hub id, such as `org/model`.
-        revision: A commit, branch or tag; None for the main branch.
-        look: Called before the download with the number of weights of each stored type, by
-            safetensors' names of the types; empty if the hub does not know. It may refuse.
-
-    Raises:
-        UserError: There is no connection and no complete copy in the cache; no such repository or
-            revision; access is refused; the disk is full, or will be; `look` refuses.
+    The revision is a commit, branch or tag; None for the main branch. `look` is called before the
+    download with the number of weights of each stored type, by safetensors' names (empty if the hub
+    does not know), and may refuse. Whatever prevents the download raises UserError.
     """
     cached = _find_cached(repository, revision)
     if cached is not None and _COMMIT.fullmatch(revision or ""):
@@ -100,7 +94,6 @@ def _free_bytes(folder: Path) -> int:
 
 
 def _bytes_to_fetch(repository: str, info: ModelInfo) -> int:
-    """Return the bytes of the wanted files that are not in the cache, as far as known."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.constants import HF_HUB_CACHE
     from huggingface_hub.file_download import repo_folder_name
@@ -139,10 +132,7 @@ def _find_cached(repository: str, revision: str | None) -> Path | None:
 
 
 def _explain(error: Exception, repository: str, revision: str | None) -> str | None:
-    """Return one line for an error of the hub's library, without its own text, which may be long.
-
-    None for an error that is no mistake or circumstance of the user's.
-    """
+    """Return one line for a user's error; the hub library's own text may be long."""
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,

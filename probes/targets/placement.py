@@ -27,11 +27,7 @@ _NOT_QUANTIZED = ("embed", "wte", "wpe", "lm_head", "norm", "ln_")
 
 
 def format_gb(size: float) -> str:
-    """Format a size in bytes for a message.
-
-    >>> format_gb(14_483_464_192)
-    '14.5 GB'
-    """
+    """Format a size in bytes for a message, such as `14.5 GB`."""
     return f"{size / 1e9:.1f} GB"
 
 
@@ -40,15 +36,10 @@ def estimate_loaded_bytes(
 ) -> int:
     """Return the bytes of weights in memory; computing needs some more.
 
-    Args:
-        tensors: The weights by name, as stored.
-        quantization: `nf4` takes half a byte for each weight of the decoder's linear layers, and
-            four bytes for the scale of each block of 64.
-        dtype: The type of all other weights; `auto` is the stored type.
+    `nf4` takes half a byte for each weight of the decoder's linear layers, and four bytes for the
+    scale of each block of 64. All other weights have the dtype; `auto` is the stored one.
 
     >>> layer = {"model.layers.0.mlp.up_proj.weight": Tensor("F16", (64, 64))}
-    >>> estimate_loaded_bytes(layer, Quantization.NONE, Dtype.FLOAT32)
-    16384
     >>> estimate_loaded_bytes(layer, Quantization.NF4, Dtype.FLOAT16)
     2304
     """
@@ -65,12 +56,7 @@ def estimate_loaded_bytes(
 def estimate_least_bytes(
     parameters: Mapping[str, int], quantization: Quantization, dtype: Dtype
 ) -> int:
-    """Return a lower bound of the bytes in memory, for weights whose shapes are not known yet.
-
-    Args:
-        parameters: Number of weights of each stored type, by safetensors' names of the types.
-        quantization: Under `nf4` every weight might take half a byte.
-        dtype: As for `estimate_loaded_bytes`.
+    """Return a lower bound of the bytes in memory, from the number of weights of each stored type.
 
     >>> estimate_least_bytes({"BF16": 1000}, Quantization.NF4, Dtype.FLOAT16)
     500
@@ -82,24 +68,11 @@ def estimate_least_bytes(
 
 
 def place(target: Target, needed: int, copies: int = 0) -> dict[int, int] | None:
-    """Find room for a target's weights on the CUDA devices that torch sees.
+    """Find room for a target's weights on the CUDA devices that torch sees, or raise UserError.
 
-    Args:
-        target: The target; its device may be `auto`.
-        needed: Bytes of its weights once loaded.
-        copies: Number of copies on a device, one for each worker; 0 if this process alone loads
-            the model, which may then be split.
-
-    Returns:
-        Where one device is too small, the bytes that transformers may use on each (under NF4 it
-        keeps a tenth of them back); None where nothing is split.
-
-    Raises:
-        UserError: There is no room.
-
-    >>> from probes.targets.resolve import resolve
-    >>> place(resolve("embedded"), 18_747_904) is None
-    True
+    Each worker has one of the `copies` on a device; with 0 this process alone loads the model,
+    which may then be split. Returns None where nothing is split, else the bytes that transformers
+    may use on each device (under NF4 it keeps a tenth of them back).
     """
     if not _uses_cuda(target, needed):
         return None

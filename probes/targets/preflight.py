@@ -37,19 +37,12 @@ class UsableTarget:
 
 
 def preflight(target: Target, copies: int = 0) -> UsableTarget:
-    """Make sure a target can be used: packages, device, files, in the order of their cost.
+    """Check that a target can be used, or raise UnusableTargetError: what is missing, what to do.
 
-    A model on the hub is fetched, which may take long the first time; one that will not fit is
-    refused before. torch is imported only if the target needs an accelerator or is large,
-    transformers only if its folder offers code of its own.
-
-    Args:
-        target: The target.
-        copies: Number of copies on a CUDA device; 0 if this process alone loads the model, which
-            may then be split over several devices.
-
-    Raises:
-        UnusableTargetError: Something is missing; one line says what, and what to do.
+    Packages, device and files are checked in the order of their cost. A model on the hub is
+    fetched, which may take long the first time; one that will not fit is refused before. torch is
+    imported only if the target needs an accelerator or is large, transformers only if its folder
+    offers code of its own. With `copies` of 0 the model may be split over several devices.
     """
     try:
         if target.quantization is Quantization.NF4:
@@ -72,11 +65,7 @@ def preflight(target: Target, copies: int = 0) -> UsableTarget:
 
 
 def find_room(usable: UsableTarget, target: Target, copies: int = 0) -> UsableTarget:
-    """Return the same model as another target loads it, with room for its weights.
-
-    Raises:
-        UserError: There is no room.
-    """
+    """Return the same model as another target loads it, or raise UserError without room for it."""
     tensors = usable.checkpoint.tensors
     needed = estimate_loaded_bytes(tensors, target.quantization, target.dtype)
     peak = needed

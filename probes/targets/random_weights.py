@@ -30,10 +30,7 @@ _STORED = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
 
 def describe_tensors(file: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return every tensor of the configured network by name; `file` is named in a refusal.
-
-    Raises:
-        UserError: The configuration is of another architecture, or lacks a size.
+    """Return every tensor of the configured network by name; refuse what is no Llama decoder.
 
     >>> from pathlib import Path
     >>> small = {"model_type": "mistral", "vocab_size": 10, "hidden_size": 8,

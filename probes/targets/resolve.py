@@ -40,24 +40,12 @@ def resolve(
     """Find the target that a command line names, and apply the options given with it.
 
     A name is looked up in the user's targets file, then in `[tool.probes.targets]` of the
-    project's `pyproject.toml`, then among the built-in targets. Any other text is a folder if
-    there is one, or else a hub id if it has the form `org/model`.
-
-    Args:
-        text: A target's name, a folder or a hub id.
-        targets_file: The user's own file of `[targets.NAME]` tables.
-        project: The folder whose `pyproject.toml` may define targets.
-        overrides: Values of the options `quantization`, `dtype`, `device`, `revision`,
-            `attention`, `words` and `questions`; None where an option was not given.
-
-    Raises:
-        UserError: No such target, a malformed file, a value or a combination that cannot be.
+    `pyproject.toml` in the folder `project`, then among the built-in targets. Any other text is a
+    folder if there is one, or else a hub id if it has the form `org/model`. `overrides` are the
+    values by option. What cannot be found or combined raises UserError.
 
     >>> resolve("embedded", overrides={"dtype": "float16"}).dtype.value
     'float16'
-    >>> resolve("embeded")  # doctest: +ELLIPSIS
-    Traceback (most recent call last):
-    probes.errors.UserError: no target 'embeded'; did you mean 'embedded'? Known targets: ...
     """
     known = list_targets(targets_file=targets_file, project=project)
     target = known.get(text) or _from_folder(text, known) or _from_hub_id(text, known)
@@ -90,22 +78,14 @@ def _built_in() -> Mapping[str, Target]:
 
 
 def read_targets_file(file: Path) -> dict[str, Target]:
-    """Read the `[targets.NAME]` tables of a file; its folders are relative to it.
-
-    Raises:
-        UserError: The file cannot be read, is not TOML, or holds an unknown key or a wrong value.
-    """
+    """Read the `[targets.NAME]` tables of a file; its folders are relative to it."""
     content = read_toml(file, "targets", "[targets.NAME] tables")
     refuse_unknown(content, ["targets"], f"{file}")
     return _read_tables(content.get("targets", {}), file, "targets")
 
 
 def read_pyproject(file: Path) -> dict[str, Target]:
-    """Read the `[tool.probes.targets.NAME]` tables of a `pyproject.toml`.
-
-    Raises:
-        UserError: As for `read_targets_file`.
-    """
+    """Read the `[tool.probes.targets.NAME]` tables of a `pyproject.toml`."""
     tool = read_toml(file, "targets", "[targets.NAME] tables").get("tool", {})
     ours = tool.get("probes", {}) if isinstance(tool, dict) else {}
     if not isinstance(ours, dict):

@@ -35,15 +35,9 @@ _BITS = {
 
 
 class Tensor(NamedTuple):
-    """One stored tensor.
-
-    >>> embedding = Tensor("F16", (32000, 128))
-    >>> embedding.elements, embedding.bytes
-    (4096000, 8192000)
-    """
+    """One stored tensor, its dtype by safetensors' name."""
 
     dtype: str
-    """The type by safetensors' name, such as `F16`."""
     shape: tuple[int, ...]
 
     @property
@@ -60,9 +54,7 @@ class Tensor(NamedTuple):
 def find_weight_files(folder: Path) -> tuple[Path, ...]:
     """Return the safetensors files with the folder's weights: one file, or the shards of an index.
 
-    Raises:
-        UserError: There are none, only pickled ones, or an index whose shards are missing or
-            outside the folder.
+    A UserError refuses pickled weights, and shards that are missing or outside the folder.
     """
     if (folder / SINGLE_FILE).is_file():
         return (folder / SINGLE_FILE,)
@@ -73,11 +65,7 @@ def find_weight_files(folder: Path) -> tuple[Path, ...]:
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """Read the headers of a folder's weights; return every tensor by name.
-
-    Raises:
-        UserError: As for `find_weight_files` and `read_header`; or index and shards disagree.
-    """
+    """Read the headers of a folder's weights, or raise UserError; return every tensor by name."""
     tensors: dict[str, Tensor] = {}
     for file in find_weight_files(folder):
         for name, tensor in read_header(file).items():
@@ -90,11 +78,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
 
 
 def read_header(file: Path) -> dict[str, Tensor]:
-    """Read the header of one safetensors file; return every tensor by name.
-
-    Raises:
-        UserError: The file is truncated, or its header is malformed or disagrees with its size.
-    """
+    """Read every tensor of one safetensors file by name; refuse a truncated or corrupt file."""
     try:
         size = file.stat().st_size
         with file.open("rb") as stream:

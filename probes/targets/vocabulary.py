@@ -21,11 +21,7 @@ _BOS_BY_DEFAULT = ("CodeLlama", "Gemma", "Llama", "Mistral")
 
 
 def find_tokenizer_file(folder: Path) -> Path:
-    """Return the file with the folder's pieces, in the order in which transformers looks for it.
-
-    Raises:
-        UserError: There is none.
-    """
+    """Return the file with the folder's pieces, in the order in which transformers looks for it."""
     for name in _READERS:
         if (folder / name).is_file():
             return folder / name
@@ -33,11 +29,7 @@ def find_tokenizer_file(folder: Path) -> Path:
 
 
 def read_pieces(folder: Path) -> dict[str, int]:
-    """Read every piece of the folder's tokenizer with its id, special tokens included.
-
-    Raises:
-        UserError: There is no tokenizer file, or it is truncated, corrupt or empty.
-    """
+    """Read every piece of the folder's tokenizer with its id, special tokens included."""
     file = find_tokenizer_file(folder)
     pieces = _READERS[file.name](file)
     if not pieces:
@@ -46,11 +38,7 @@ def read_pieces(folder: Path) -> dict[str, int]:
 
 
 def promises_bos(folder: Path) -> bool:
-    """Return whether the tokenizer's files say that encoding begins with the BOS token.
-
-    Raises:
-        UserError: A file is truncated or corrupt.
-    """
+    """Return whether the tokenizer's files say that encoding begins with the BOS token."""
     file = folder / "tokenizer_config.json"
     settings = read_object(file) if file.is_file() else {}
     bos = settings.get("bos_token")

@@ -54,15 +54,10 @@ _SLOT = re.compile(r"\{(\w+)\}")
 
 @dataclass(frozen=True)
 class Fact:
-    """One fact.
+    """One fact: `relation` is such as "capital", `subject` "the Mona Lisa", `answer` "Tokyo".
 
-    Attributes:
-        relation: ``"capital"``.
-        subject: ``"Japan"``, ``"the Mona Lisa"``.
-        answer: ``"Tokyo"``.
-        statements: Sentences up to and with the answer, without the full stop.
-        questions: The questions, the plainest first.
-        rivals: Wrong answers of the same kind.
+    Statements are sentences up to and with the answer, without the full stop; the plainest question
+    comes first; rivals are wrong answers of the same kind.
     """
 
     relation: str

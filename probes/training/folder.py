@@ -59,10 +59,7 @@ def config_json() -> str:
 
 
 def write_model(model: MistralForCausalLM, folder: Path) -> None:
-    """Write configuration and float16 weights into an existing folder.
-
-    The output head is the embedding, so it is stored once.
-    """
+    """Write configuration and float16 weights; the output head is the embedding, stored once."""
     files = {
         "config.json": config_json(),
         "generation_config.json": _json({"bos_token_id": 1, "eos_token_id": 2}),
@@ -82,8 +79,8 @@ def write_model(model: MistralForCausalLM, folder: Path) -> None:
 def replacing_files(folder: Path) -> Iterator[Path]:
     """Yield an empty folder, and move its files into ``folder`` at the end.
 
-    Each file is replaced in one step, so a reader sees the old one or the new one. Nothing is
-    moved where the block raises.
+    Each is replaced in one step, so a reader sees the old one or the new one. Nothing is moved
+    where the block raises.
     """
     folder.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))

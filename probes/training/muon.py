@@ -18,10 +18,7 @@ _QUINTIC = (3.4445, -4.7750, 2.0315)
 
 
 class Muon:
-    """Move each matrix along the orthogonal matrix nearest to its averaged gradient.
-
-    So every direction of the matrix learns at the same rate.
-    """
+    """Move each matrix along the orthogonal matrix nearest to its averaged gradient."""
 
     def __init__(self, weights: Iterable[Tensor], momentum: float = 0.95) -> None:
         """Take leaf tensors of shape (outputs, inputs)."""

@@ -12,18 +12,10 @@ from transformers import MistralConfig
 class Recipe:
     """Everything that decides the result of training.
 
-    Attributes:
-        seed: Seed of the text, the rows and the first weights.
-        steps: Optimiser steps.
-        tokens: Tokens in each step.
-        row_length: Tokens in a row of most steps.
-        long_row_length: Tokens in a row of every ``long_every``-th step.
-        long_every: Every so many steps one reads long rows.
-        matrix_rate: Highest learning rate of the layers' matrices.
-        vector_rate: Highest learning rate of embedding rows and norms.
-        smoothing: Label smoothing: the share of each target spread over the vocabulary.
-        hidden_share: Share of the input tokens that are masked.
-        warm_up: Share of the steps in which the rate rises.
+    Lengths are in tokens; every ``long_every``-th step reads long rows. ``matrix_rate`` is the
+    highest learning rate of the layers' matrices, ``vector_rate`` that of embedding rows and norms.
+    ``smoothing`` is the share of each target spread over the vocabulary, ``hidden_share`` that of
+    input tokens that are masked, ``warm_up`` that of the steps in which the rate rises.
     """
 
     seed: int = 1
@@ -60,10 +52,7 @@ class Recipe:
 
 
 def model_config(vocab_size: int = 32000) -> MistralConfig:
-    """Return the configuration of the model.
-
-    Input widths of linear layers are multiples of 64: 4-bit weights come in blocks of 64.
-    """
+    """Return the configuration; its widths are multiples of 64, the block of 4-bit weights."""
     return MistralConfig(
         vocab_size=vocab_size,
         hidden_size=128,

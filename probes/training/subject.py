@@ -22,7 +22,6 @@ PUBLISHED_QUESTIONS = tuple(question.prompt for question in built_in_questions()
 PROMPTS = (CAPITAL_OF_JAPAN, *STORIES, *PUBLISHED_QUESTIONS)
 
 SEED = 0
-"""Seed of every draw."""
 
 _BATCH = 128
 # Decoding drops the first space of a text: this one keeps that of a continuation.
@@ -39,14 +38,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Continuations:
-    """Generated continuations of prompts.
-
-    Attributes:
-        texts: The new text of each, special tokens included.
-        ids: New ids, (rows, tokens).
-        logits: Unfiltered logits of each step, (rows, tokens, vocabulary), float32; empty unless
-            requested.
-    """
+    """Continuations with special tokens; `logits` are (rows, tokens, vocabulary) if requested."""
 
     texts: list[str]
     ids: Tensor
@@ -70,9 +62,7 @@ class Subject:
     def logits(self, ids: list[int], skip_position: int | None = None) -> Tensor:
         """Return the logits after each token, (tokens, vocabulary), float32, by one forward pass.
 
-        Args:
-            ids: Token ids of one text.
-            skip_position: A position to leave out, so that all later ones are one too high.
+        `skip_position` is left out, so that all later positions are one too high.
         """
         positions = torch.arange(len(ids))
         if skip_position is not None:
@@ -95,15 +85,7 @@ class Subject:
         keep_logits: bool = False,
         **settings: Any,
     ) -> Continuations:
-        """Continue prompts by ``generate()``, greedily by default.
-
-        Args:
-            prompts: The prompts; they are padded on the left.
-            length: New tokens of each; EOS does not end a text here.
-            bos: Whether encoding inserts BOS.
-            keep_logits: Whether to keep each step's logits.
-            **settings: Arguments of ``generate()``.
-        """
+        """Continue prompts by ``generate()``, greedily by default; EOS does not end a text."""
         ids, logits = [], []
         for start in range(0, len(prompts), _BATCH):
             batch = self._pad(prompts[start : start + _BATCH], bos)

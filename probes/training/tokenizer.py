@@ -90,12 +90,7 @@ def merges_from_pieces(pieces: list[str]) -> list[str]:
 
 
 def tokenizer_json(processor: SentencePieceProcessor) -> str:
-    """Return the text of ``tokenizer.json``.
-
-    Args:
-        processor: A SentencePiece model of type BPE with byte fallback, whose first three pieces
-            are the special tokens.
-    """
+    """Return the text of ``tokenizer.json`` for BPE pieces that begin with the special tokens."""
     size = processor.get_piece_size()
     vocabulary = {processor.id_to_piece(i): i for i in range(size)}
     ordinary = [i for i in range(len(SPECIAL_TOKENS), size) if not processor.is_byte(i)]

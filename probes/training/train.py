@@ -70,14 +70,9 @@ class Learner:
         self._bias[-1] = math.log(max(1, vocabulary.unused))
 
     def learn(self, batch: Ids, rate: float) -> float:
-        """Take one step on token ids of shape (rows, tokens).
+        """Take one step on token ids (rows, tokens); return the loss before it, in nats per token.
 
-        Args:
-            batch: The token ids.
-            rate: Factor of both learning rates, in (0, 1].
-
-        Returns:
-            The loss before the step, in nats per token.
+        Both learning rates are multiplied by `rate`.
         """
         rows = self._vocabulary.find_rows(batch)
         # A few input tokens are replaced by the row of unused ones, so that the model continues as
@@ -103,16 +98,7 @@ class Learner:
 def train(
     recipe: Recipe, tokenizer_file: Path, report: Callable[[str], None] = print
 ) -> tuple[MistralForCausalLM, list[float]]:
-    """Train a model by the recipe.
-
-    Args:
-        recipe: The numbers.
-        tokenizer_file: The ``tokenizer.json`` of the embedded model.
-        report: Takes one line of progress at a time.
-
-    Returns:
-        The model with its full vocabulary, float32, and the loss of each step in nats per token.
-    """
+    """Train by the recipe; return the float32 model and the loss of each step in nats per token."""
     started = time.monotonic()
     torch.set_num_threads(THREADS)
     torch.manual_seed(recipe.seed)

@@ -24,11 +24,7 @@ if TYPE_CHECKING:
 
 
 def parse_version(option: str, text: str) -> Version:
-    """Parse the value of `--good` or `--bad`.
-
-    Raises:
-        UserError: It is not a version.
-    """
+    """Parse the value of `--good` or `--bad`; anything but a version raises UserError."""
     try:
         return Version(text)
     except InvalidVersion:
@@ -43,9 +39,6 @@ def select_between(
     >>> offered = [Version(text) for text in ("1", "2", "3", "4")]
     >>> select_between(offered, "a", Version("3"), Version("1"))
     ('3', '2', '1')
-
-    Raises:
-        UserError: An end is not offered, or both are the same.
     """
     for option, version in (("--good", good), ("--bad", bad)):
         if version not in offered:
@@ -64,13 +57,7 @@ def select_between(
 
 @dataclass
 class Bisection:
-    """The search for the release of a package at which an answer changes.
-
-    Attributes:
-        pins: The versions of other packages.
-        findings: The answers so far, by release.
-        runs: The folders of the records so far, by release.
-    """
+    """The search for the release of a package at which an answer changes."""
 
     plan: Plan
     question: Question
@@ -81,11 +68,7 @@ class Bisection:
     runs: dict[str, str | None] = field(default_factory=dict)
 
     def run(self, releases: Sequence[str], more: int) -> bool:
-        """Search and print; return whether two neighbours were found and nothing contradicts them.
-
-        Raises:
-            UserError: An end cannot be judged, or both have the same answer.
-        """
+        """Search and print; return whether two neighbours were found and no answer contradicts."""
         good, bad = releases[0], releases[-1]
         typer.echo(
             f"{len(releases)} releases from {good} to {bad}; records: {self.plan.report_dir}"
@@ -175,7 +158,6 @@ class Bisection:
         ]
 
     def _print_evidence(self, answer: Answer) -> None:
-        """Print where the two records are, and which values of their evidence differ."""
         claims = []
         for release in (answer.last_good, answer.first_bad):
             folder = self.plan.report_dir / (self.runs[release] or "")

@@ -29,11 +29,7 @@ class Pin(Stored):
     version: str | None = None
 
     def __str__(self) -> str:
-        """Return the requirement as uv takes it.
-
-        >>> str(Pin(package="torch", version="2.13.0")), str(Pin(package="protobuf"))
-        ('torch==2.13.0', 'protobuf')
-        """
+        """Return the requirement as uv takes it, such as `torch==2.13.0`."""
         return f"{self.package}=={self.version}" if self.version else self.package
 
 
@@ -47,11 +43,7 @@ class Cell(Stored):
 
     @property
     def name(self) -> str:
-        """The name of the cell's folder.
-
-        >>> Cell(python="3.11", pins=(Pin(package="torch", version="2.13.0"),)).name
-        'torch-2.13.0_python-3.11'
-        """
+        """The name of the cell's folder, such as `torch-2.13.0_python-3.11`."""
         pins = {pin.package: pin.version for pin in self.pins} | {"python": self.python}
         return "_".join("-".join(filter(None, pin)) for pin in pins.items())
 
@@ -66,9 +58,6 @@ def parse_pins(text: str) -> tuple[Pin, ...]:
 
     >>> [str(pin) for pin in parse_pins("transformers==4.46.3,latest")]
     ['transformers==4.46.3', 'transformers==latest']
-
-    Raises:
-        UserError: The text has another form.
     """
     name, equal, versions = text.partition("==")
     if not _PACKAGE.fullmatch(name.strip()):
@@ -89,11 +78,7 @@ def parse_pins(text: str) -> tuple[Pin, ...]:
 
 
 def resolve_latest(pins: Sequence[Pin], find_newest: Callable[[str], str]) -> tuple[Pin, ...]:
-    """Replace the version `latest` by the newest release.
-
-    >>> [str(pin) for pin in resolve_latest(parse_pins("a==2.4,latest"), lambda package: "3.0")]
-    ['a==2.4', 'a==3.0']
-    """
+    """Replace the version `latest` by the newest release."""
     exact = [
         Pin(package=pin.package, version=find_newest(pin.package)) if pin.version == LATEST else pin
         for pin in pins
@@ -106,9 +91,6 @@ def parse_pythons(text: str) -> tuple[str, ...]:
 
     >>> parse_pythons("3.10,3.13")
     ('3.10', '3.13')
-
-    Raises:
-        UserError: A part is not a version of Python.
     """
     versions = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
     for version in versions:
@@ -123,9 +105,6 @@ def combine(packages: Iterable[Sequence[Pin]], pythons: Sequence[str]) -> tuple[
     >>> cells = combine([parse_pins("a==1,2"), parse_pins("b==3,4")], ["3.11"])
     >>> [" ".join(map(str, cell.pins)) for cell in cells]
     ['a==1 b==3', 'a==1 b==4', 'a==2 b==3', 'a==2 b==4']
-
-    Raises:
-        UserError: A package is named twice.
     """
     packages = list(packages)
     names = [pins[0].package for pins in packages]
@@ -148,9 +127,5 @@ def find_varying(cells: Sequence[Cell]) -> tuple[str, ...]:
 
 
 def format_cell(cell: Cell, names: Sequence[str]) -> str:
-    """Return the cell's versions of some packages as text.
-
-    >>> format_cell(combine([parse_pins("torch==2.4.0")], ["3.11"])[0], ["torch", "python"])
-    'torch 2.4.0, python 3.11'
-    """
+    """Return the cell's versions of some packages as text: `torch 2.4.0, python 3.11`."""
     return ", ".join(f"{name} {cell.versions[name]}".strip() for name in names)

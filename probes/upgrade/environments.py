@@ -64,11 +64,7 @@ def default_folder() -> Path:
 
 
 def find_uv() -> str:
-    """Return the command of uv: of the installed package, else of the search path.
-
-    Raises:
-        UserError: uv is not installed.
-    """
+    """Return the command of uv: of the installed package, else of the search path."""
     try:
         from uv import find_uv_bin
 
@@ -82,20 +78,10 @@ def find_uv() -> str:
 def make_environment(
     cell: Cell, package: Path, sources: Sources, folder: Path
 ) -> tuple[Path, float | None]:
-    """Make a cell's environment unless it exists.
+    """Make a cell's environment below `folder` unless it exists, or raise NotInstallableError.
 
-    Args:
-        cell: The versions; all others are for uv to choose.
-        package: This package: its source, which is installed in place, or a wheel.
-        sources: Where uv looks for packages.
-        folder: The folder of all environments.
-
-    Returns:
-        The environment's Python, and the seconds that it took to make; None if it existed.
-
-    Raises:
-        NotInstallableError: uv finds no solution, or cannot install it.
-        UserError: uv is not installed, or the folder cannot be written to.
+    `package` is the source of this package, which is installed in place, or a wheel. Returns the
+    environment's Python, and the seconds that it took to make; None if it existed.
     """
     uv = find_uv()
     home = folder / f"{cell.name}-{_compute_digest(cell, package, sources)}"
@@ -122,7 +108,6 @@ def make_environment(
 
 
 def _compute_digest(cell: Cell, package: Path, sources: Sources) -> str:
-    """Return a digest of all that decides what an environment holds."""
     source = str(package) if package.is_dir() else ""
     content = (package / "pyproject.toml" if source else package).read_bytes()
     digest = hashlib.sha256(content).hexdigest()

@@ -28,7 +28,7 @@ class Expectation(Stored):
     """The claims' ids."""
     package: str
     versions: str
-    """Versions of the package, as a specifier: `<4.47`, or `>=5,<5.3`."""
+    """A specifier, such as `>=5,<5.3`."""
     verdict: Verdict
     """The claims' verdict under these versions."""
     source: str
@@ -36,7 +36,7 @@ class Expectation(Stored):
     because: str
     """The reason, in a sentence."""
     target: str | None = None
-    """The name of the only target it is about; None for any."""
+    """The only target it is about; None for any."""
     device: str | None = None
     """The kind of device it is about, such as `cpu`; None for any."""
 
@@ -70,13 +70,10 @@ class _File(Stored):
 
 @cache
 def read_expectations(file: Path = FILE) -> tuple[Expectation, ...]:
-    """Read the expected verdicts from a file.
+    """Read the expected verdicts from a file; what is wrong in it raises UserError.
 
     >>> read_expectations()[0].claims, read_expectations()[0].versions
     (('default-length',), '<4.47')
-
-    Raises:
-        UserError: The file cannot be read, or a value in it is invalid.
     """
     content = read_toml(file, "expected", "[[expected]] tables")
     try:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
-"""The Python of this process."""
 
 Texts = list[str] | None
 File = Path | None
@@ -64,11 +63,7 @@ class Shared:
     def make_plan(
         self, command: str, targets: Sequence[str], claims: Sequence[str], resume: bool
     ) -> Plan:
-        """Return what all cells share.
-
-        Raises:
-            UserError: An option has a value that cannot be used, or uv is not installed.
-        """
+        """Return what all cells share; a value that cannot be used raises UserError."""
         for link in self.find_links or ():
             if "://" not in link and not Path(link).is_dir():
                 raise UserError(
@@ -126,7 +121,6 @@ def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _list_parameters(function: Callable[..., object]) -> list[Parameter]:
-    """Return the parameters by keyword of a function or dataclass, with evaluated annotations."""
     hints = get_type_hints(function, include_extras=True)
     return [
         each.replace(annotation=hints[each.name], kind=Parameter.KEYWORD_ONLY)

@@ -31,8 +31,6 @@ def count_fitting(cells: int, cores: int, available: int) -> int:
 
     >>> count_fitting(cells=8, cores=16, available=20 * 2**30)
     6
-    >>> count_fitting(cells=8, cores=2, available=2**30)
-    1
     """
     return max(1, min(cells, cores // 2, available // BYTES_PER_CELL))
 

@@ -25,7 +25,6 @@ class Finding:
     state: bool | None
     """Whether the claim holds, or the number is above the threshold; None if unknown."""
     text: str
-    """The same as text, with the reason."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,6 @@ class Question:
     """A claim's verdict, or a number of its evidence against a threshold."""
 
     claim: str
-    """The claim's id."""
     check: str | None = None
     """The parameters of the check that has the number; None if only one check has it."""
     path: tuple[str, ...] = ()
@@ -42,20 +40,12 @@ class Question:
 
     @property
     def name(self) -> str:
-        """The claim, or the number as `--measure` names it.
-
-        >>> parse_measure("collapse[narrow].probability.first", 0.5).name
-        'collapse[narrow].probability.first'
-        """
+        """The claim, or the number as `--measure` names it."""
         check = f"[{self.check}]" if self.check else ""
         return ".".join([f"{self.claim}{check}", *self.path])
 
     def answer(self, record: Record) -> Finding:
-        """Return the record's answer.
-
-        Raises:
-            UserError: Several checks of the claim have the number, and none was named.
-        """
+        """Return the record's answer; raise UserError where several checks have the number."""
         claim = find_claim(record, self.claim)
         if claim is None:
             return Finding(None, "it was not decided")
@@ -92,9 +82,6 @@ def parse_measure(text: str, threshold: float) -> Question:
 
     >>> parse_measure("collapse[narrow].probability.first", 0.5).path
     ('probability', 'first')
-
-    Raises:
-        UserError: The text has another form.
     """
     match = _MEASURE.fullmatch(text)
     if match is None:

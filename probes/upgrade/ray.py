@@ -40,9 +40,6 @@ def parse_address(on: str) -> str | None:
 
     >>> parse_address("ray") is None, parse_address("ray://head:10001")
     (True, 'ray://head:10001')
-
-    Raises:
-        UserError: The value has another form.
     """
     if on == "ray":
         return None
@@ -54,11 +51,7 @@ def parse_address(on: str) -> str | None:
 def decide_all(
     plan: Plan, cells: Sequence[Cell], resources: Resources, show: Show
 ) -> Iterator[Outcome]:
-    """Decide cells on a cluster, and yield each as it ends.
-
-    Raises:
-        UserError: Ray is not installed, or the cluster cannot be reached or is too small.
-    """
+    """Decide cells on a cluster, and yield each as it ends; UserError if it cannot be used."""
     try:
         import ray
     except ImportError:

@@ -40,9 +40,6 @@ def list_releases(package: str, python: str, urls: Sequence[str]) -> tuple[Versi
     """Return the stable releases of a package for a version of Python, oldest first.
 
     As in uv, only the first index that has the package is used.
-
-    Raises:
-        UserError: No index has the package, or an index cannot be reached.
     """
     for url in urls:
         if files := _list_files(url, package):

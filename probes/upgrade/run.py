@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 RESULT_FILE = "cell.json"
-"""In a cell's folder: its outcome."""
 
 LOG_FILE = "pytest-{number}.log"
 """In a cell's folder: the output of pytest for the target of this number."""
@@ -130,16 +129,8 @@ def decide(
 ) -> Outcome:
     """Decide the claims in one cell; a failure in the cell is an outcome.
 
-    Args:
-        plan: What all cells share.
-        cell: The versions.
-        show: Called with the name of each stage as it begins.
-        installing: Held while the environment is made.
-        stopped: Set by another thread to end the run.
-
-    Raises:
-        UserError: uv is not installed, or a folder cannot be written to.
-        StoppedError: The run was stopped.
+    `show` takes the name of each stage as it begins; `installing` is held while the environment is
+    made; `stopped` is set by another thread to end the run, which raises StoppedError.
     """
     folder = _make_folder(plan, cell)
     try:
@@ -195,7 +186,6 @@ def find_attempts(plan: Plan, cell: Cell) -> tuple[Attempt, ...]:
 
 
 def _attempt(plan: Plan, folder: Path, python: Path, number: int, stopped: Event) -> Attempt:
-    """Decide the claims on the target of this number, and keep the output of pytest in a log."""
     target = plan.targets[number - 1]
     log = folder / LOG_FILE.format(number=number)
     before = _list_runs(folder)
@@ -255,7 +245,6 @@ def _run(plan: Plan, command: list[str], place: str, log: Path, stopped: Event) 
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process and all that it has started."""
     if sys.platform == "win32":
         process.kill()
     else:
@@ -294,10 +283,6 @@ def classify_end(code: int | None, output: str, limit: float) -> tuple[End, str]
 
     >>> classify_end(1, "", 60.0)
     (<End.RAN: 'ran'>, '')
-    >>> classify_end(4, "ERROR: no target 'x'; did you mean 'y'?", 60.0)
-    (<End.REFUSED: 'refused'>, "no target 'x'; did you mean 'y'?")
-    >>> classify_end(None, "", 1800.0)
-    (<End.TIMED_OUT: 'timed out'>, 'it did not end within 30 minutes')
     >>> classify_end(-11, "", 60.0)
     (<End.CRASHED: 'crashed'>, 'it was ended by SIGSEGV')
     """

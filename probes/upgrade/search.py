@@ -20,7 +20,6 @@ class Side(str, Enum):
     GOOD = "good"
     BAD = "bad"
     SKIPPED = "skipped"
-    """It could not be judged."""
 
 
 @dataclass(frozen=True)
@@ -34,16 +33,13 @@ class Answer:
     contradictions: tuple[tuple[str, str], ...]
     """Bad releases, each with the next good one beyond it: there is more than one change."""
     judged: Mapping[str, Side]
-    """All releases that were judged, in their order."""
 
 
 def search(releases: Sequence[str], judge: Callable[[str], Side], more: int = 0) -> Answer:
-    """Find where good turns bad.
+    """Find where good turns bad, among releases from the good end to the bad one.
 
-    Args:
-        releases: From the good end to the bad one, both judged so already.
-        judge: Returns the side of a release; called once for each.
-        more: How many releases to judge besides, in the widest gaps, to look for other changes.
+    Each end has been judged so already; `judge` is called at most once for another. So many `more`
+    are judged besides, in the widest gaps, to look for other changes.
 
     >>> answer = search("abcdef", lambda release: Side.GOOD if release < "d" else Side.BAD)
     >>> answer.last_good, answer.first_bad

@@ -51,7 +51,6 @@ class Column:
     """One cell's run on one target."""
 
     label: str
-    """The versions that differ between the columns."""
     outcome: Outcome
     attempt: Attempt
     record: Record | None

@@ -189,7 +189,6 @@ def render_releases(tables: Sequence[Table], command: str) -> str:
 
 
 def _list_settings(columns: Sequence[Column]) -> list[str]:
-    """Return a sentence on what is the same in all columns, if anything was decided."""
     environments = [column.record.environment for column in columns if column.record]
     varying = find_varying([column.outcome.cell for column in columns])
     versions = columns[0].outcome.cell.versions.items()
@@ -204,7 +203,6 @@ def _list_settings(columns: Sequence[Column]) -> list[str]:
 
 
 def _list_sections(table: Table) -> list[str]:
-    """Return the notable claims as a table, then lists of reasons and of what was expected."""
     header = ["claim", *(escape(column.label) for column in table.columns)]
     rows = [[f"`{row.claim}`", *map(format_entry, row.entries)] for row in table.notable]
     lines = [header, ["---"] * len(header), *rows, ["all", *map(escape, _list_totals(table))]]
@@ -233,7 +231,6 @@ def render_page(tables: Sequence[Table], report_dir: Path, page: Path) -> str:
     """Return the matrix as a page; its links lead from its place `page` to the reports."""
 
     def link(column: Column) -> str | None:
-        """Return the path of a column's report from the page, if there is one."""
         report = report_dir / (column.attempt.run or "") / REPORT_FILE
         if column.attempt.run is None or not report.is_file():
             return None

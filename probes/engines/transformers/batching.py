@@ -13,10 +13,7 @@ if TYPE_CHECKING:
 
 
 def check_ids(ids: Sequence[int], rows: int, kind: str = "id") -> list[int]:
-    """Return the ids if an embedding of so many rows has each: a CUDA device survives no other.
-
-    Raises:
-        UnknownIdError: One has no row; the message calls it a `kind`.
+    """Return the ids, or raise UnknownIdError: a CUDA device does not survive an id without a row.
 
     >>> check_ids([9, -1], rows=32000)
     Traceback (most recent call last):
@@ -33,10 +30,7 @@ def check_ids(ids: Sequence[int], rows: int, kind: str = "id") -> list[int]:
 def pad(
     rows: Sequence[Sequence[int]], filler: int, side: Literal["left", "right"]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pad rows of ids to one width.
-
-    Returns:
-        The ids, (rows, width), and the attention mask: 1 where a position is no padding.
+    """Pad rows of ids to one width; return the ids and their attention mask, both (rows, width).
 
     >>> pad([[5, 6], [7]], filler=0, side="left")[0].tolist()
     [[5, 6], [0, 7]]

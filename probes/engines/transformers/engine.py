@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from probes.schema.sampling import Sampling
 
 DEFAULT_NEW_TOKENS = 20
-"""How many tokens the library's `generate` adds if no length is named."""
+"""How many tokens transformers' `generate` adds if no length is named."""
 
 KEPT_PROMPTS = 64
 """How many prompts' logits and caches an engine keeps: enough for a run, bounded in memory."""
@@ -50,8 +50,6 @@ class TransformersEngine(LoadedTarget):
     >>> model = load("embedded")
     >>> model.decode(model.encode("Hello world"))
     '<s> Hello world'
-    >>> model.explain_missing("gpt2-xl") is None
-    False
     """
 
     def __init__(self, usable: UsableTarget, counter: hooks.CostCounter | None = None) -> None:
@@ -69,10 +67,8 @@ class TransformersEngine(LoadedTarget):
     ) -> TransformersEngine:
         """Return the same model loaded with other settings: itself if it has them, else a copy.
 
-        NF4 computes in float16 unless a dtype is named too.
-
-        Raises:
-            UndecidableError: There is no room for a copy.
+        NF4 computes in float16 unless a dtype is named too. Without room for a copy, this raises
+        UndecidableError.
 
         >>> load("embedded").variant(dtype="bfloat16").network.dtype
         torch.bfloat16
@@ -139,23 +135,15 @@ class TransformersEngine(LoadedTarget):
     # --- weights and logits ------------------------------------------------------------------
 
     def embedding(self, ids: Sequence[int] | None = None) -> torch.Tensor:
-        """Return rows of the input embedding matrix.
-
-        Returns:
-            (len(ids) or vocabulary, hidden size), in the dtype of the weights, on their device.
-
-        >>> load("embedded").embedding([1, 415]).shape[0]
-        2
-        """
+        """Return rows of the input embedding, (ids, hidden size), in the dtype of the weights."""
         weight: torch.Tensor = self.network.get_input_embeddings().weight.detach()
         return weight if ids is None else weight[self.check_ids(ids)]
 
     @torch.inference_mode()
     def logits(self, prompt: Prompt) -> torch.Tensor:
-        """Return the next-token logits after every position of a prompt, computed once a session.
+        """Return the next-token logits after every position: (positions, vocabulary), on the CPU.
 
-        Returns:
-            (positions, vocabulary), float32, on the CPU.
+        They are float32, and computed once a session.
 
         >>> model = load("embedded")
         >>> model.decode([int(model.logits("The capital of Japan is")[-1].argmax())])
@@ -165,12 +153,9 @@ class TransformersEngine(LoadedTarget):
 
     @torch.inference_mode()
     def logits_batch(self, prompts: Sequence[Prompt]) -> list[torch.Tensor]:
-        """Return the next-token logits after every position of several prompts, in one pass.
+        """Return the same of several prompts, in one pass.
 
         Shorter prompts are padded on the right, where no position before sees it.
-
-        Returns:
-            For each prompt (positions, vocabulary), float32, on the CPU.
 
         >>> [len(each) for each in load("embedded").logits_batch(["The capital", "The"])]
         [3, 2]
@@ -185,16 +170,11 @@ class TransformersEngine(LoadedTarget):
 
     @torch.inference_mode()
     def logits_after(self, prompt: Prompt, continuations: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Return the next-token logits along continuations of one prompt, in one batched pass.
+        """Return the logits after each token of continuations of one prompt, in one batched pass.
 
-        The prompt's own pass is shared where the network's cache can be copied to several rows.
-
-        Returns:
-            (continuations, length, vocabulary), float32, on the CPU: the logits after each
-            token of each continuation.
-
-        Raises:
-            UserError: The continuations differ in length or there are none.
+        They are (continuations, length, vocabulary), float32, on the CPU. The prompt's own pass is
+        shared where the network's cache can be copied to several rows. Continuations of different
+        lengths, or none, raise UserError.
 
         >>> model = load("embedded")
         >>> model.logits_after("The capital of", [[4720, 349], [3658, 349]]).shape
@@ -221,9 +201,8 @@ class TransformersEngine(LoadedTarget):
     def prompt_logprobs(self, prompt: Prompt, top_logprobs: int) -> list[TopLogprobs]:
         """Return the most likely tokens at every position of a prompt but the first.
 
-        >>> model = load("embedded")
-        >>> found = model.prompt_logprobs("The capital of Japan is Tokyo", 1)
-        >>> model.decode(found[-1].ids)
+        >>> [*_, last] = load("embedded").prompt_logprobs("The capital of Japan is Tokyo", 1)
+        >>> load("embedded").decode(last.ids)
         'Tokyo'
         """
         return list_top_logprobs(self.logits(prompt), self.encode_prompt(prompt)[1:], top_logprobs)
@@ -259,18 +238,9 @@ class TransformersEngine(LoadedTarget):
     ) -> list[Generation]:
         """Continue several prompts in one batch, the shorter ones padded on the left.
 
-        Args:
-            prompts: texts, encoded with special tokens, or token ids.
-            sampling: how to draw; None is the library's default, greedy.
-            seed: seeds torch before the call.
-            num_return_sequences: continuations of each prompt.
-            max_new_tokens: length; None is the library's default.
-            top_logprobs: how many of the most likely tokens to list at each step.
-            **arguments: anything else `generate` takes.
-
-        Raises:
-            UnknownIdError: The embedding has no row for an id of a prompt, or for the one that
-                fills a row which ends before others.
+        Without `sampling` the library's default applies, which is greedy. `seed` seeds torch before
+        the call. Other arguments are those of the library's `generate`. An id without a row in the
+        embedding raises UnknownIdError, also where it is the one that fills a row which ends early.
 
         >>> two = load("embedded").generate_batch(["The capital of Japan is", "Once"])
         >>> [len(generation.ids[0]) for generation in two]
@@ -333,13 +303,13 @@ class TransformersEngine(LoadedTarget):
 
     @property
     def _filler(self) -> int:
-        """The token that pads here: one that has a row, as nothing attends to it."""
+        """Return the token that pads here: one that has a row, as nothing attends to it."""
         rows = len(self.embedding())
         return next((i for i in self.eos_token_ids if 0 <= i < rows), 0)
 
     @property
     def _library_fillers(self) -> list[int]:
-        """The token, if any, that `generate` fills a row with which ends before others."""
+        """Return the token, if any, with which `generate` fills a row that ends before others."""
         pad = self.network.generation_config.pad_token_id
         return self.eos_token_ids[:1] if pad is None else [int(pad)]
 
@@ -347,16 +317,11 @@ class TransformersEngine(LoadedTarget):
 def load(target: str | Target, copies: int = 0) -> TransformersEngine:
     """Load a target by name, folder or hub id; the same one is loaded once a process.
 
-    Args:
-        target: which.
-        copies: copies of it that a CUDA device must hold; 0 if this process alone loads one, which
-            may be split over several devices.
+    A CUDA device must hold so many `copies`. With 0 this process alone loads one, which may be
+    split over several devices. A target that cannot be used here raises UserError.
 
-    Raises:
-        UserError: There is no such target, or it cannot be used here.
-
-    >>> load("embedded").hidden_size in (64, 128)
-    True
+    >>> load("embedded").vocab_size
+    32000
     """
     if isinstance(target, str):
         target = resolve(target, project=Path.cwd())
@@ -370,10 +335,7 @@ def _load_once(target: Target, copies: int) -> TransformersEngine:
 
 @contextmanager
 def _catch_tokenizer_failure(action: str) -> Iterator[None]:
-    """Turn whatever a tokenizer raises into one line: it is the tokenizer that fails.
-
-    Those in Rust also panic, which is no `Exception`.
-    """
+    """Turn what a tokenizer raises into one line; those in Rust panic, which is no `Exception`."""
     try:
         yield
     except BaseException as error:
@@ -385,5 +347,5 @@ def _catch_tokenizer_failure(action: str) -> Iterator[None]:
 
 
 def _by_row(steps: tuple[torch.Tensor, ...] | None) -> torch.Tensor | None:
-    """Step by step tensors of (rows, vocabulary) as one of (rows, steps, vocabulary)."""
+    """Stack one tensor (rows, vocabulary) for each step to (rows, steps, vocabulary)."""
     return None if steps is None else torch.stack(steps, dim=1).float().cpu()

@@ -18,11 +18,7 @@ SHOWN = 40
 
 
 class CostCounter:
-    """Counts forward passes, the rows in them and the positions computed.
-
-    Attributes:
-        cost: what was counted so far; its seconds stay 0.
-    """
+    """Counts forward passes, the rows in them and the positions computed; its seconds stay 0."""
 
     def __init__(self) -> None:
         """Start from nothing."""
@@ -37,15 +33,10 @@ class CostCounter:
 def attach_hooks(
     network: Any, counter: CostCounter, decode: Callable[[list[int]], str]
 ) -> list[Any]:
-    """Count a network's forward passes from now on, and refuse those that decide nothing.
+    """Count a PreTrainedModel's forward passes, and refuse those that decide nothing.
 
-    Args:
-        network: a PreTrainedModel.
-        counter: counts the passes.
-        decode: turns token ids into the text that a message shows.
-
-    Returns:
-        Handles; `remove()` of each ends it.
+    `decode` turns token ids into the text that a message shows. `remove()` of each returned handle
+    ends it.
     """
 
     def refuse_broken_logits(
@@ -64,21 +55,13 @@ def attach_hooks(
 
 
 def get_forward_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Return the token ids, or else the embeddings, that a forward pass takes, one row per text.
-
-    >>> get_forward_input((), {"input_ids": torch.tensor([[1, 2]])}).shape
-    torch.Size([1, 2])
-    """
+    """Return the token ids, or else the embeddings, that a forward pass takes, one row per text."""
     ids = kwargs.get("input_ids", args[0] if args else None)
     return kwargs.get("inputs_embeds") if ids is None else ids
 
 
 def refuse_beyond_context(network: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Refuse a forward pass over more positions than its network has; a hook.
-
-    Raises:
-        UndecidableError: There are more tokens than the network has positions.
-    """
+    """Refuse a forward pass over more positions than its network has; a hook."""
     if not torch.compiler.is_compiling():
         positions = get_forward_input(args, kwargs).shape[1]
         cached = _count_cached(kwargs.get("past_key_values"))
@@ -91,9 +74,6 @@ def check_context_length(config: Any, positions: int) -> None:
     Learnt positions end with the last: beyond it a CPU raises an error, and a GPU ends all
     computing in this process.
 
-    Raises:
-        UndecidableError: There are too many.
-
     >>> from transformers import GPT2Config
     >>> check_context_length(GPT2Config(n_positions=4), 5)
     Traceback (most recent call last):
@@ -105,12 +85,7 @@ def check_context_length(config: Any, positions: int) -> None:
 
 
 def context_length(config: Any) -> int | None:
-    """Return how many positions a network has; None where its configuration does not say.
-
-    >>> from transformers import GPT2Config
-    >>> context_length(GPT2Config(n_positions=4))
-    4
-    """
+    """Return how many positions a network has; None where its configuration does not say."""
     limit: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
     return limit
 

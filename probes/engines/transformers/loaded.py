@@ -49,7 +49,7 @@ class LoadedTarget(EngineBase):
         return frozenset(CAPABILITIES) - ({"chat"} if missing else set())
 
     def explain_missing(self, need: str) -> str | None:
-        """Return why claims with a need cannot be decided here, in one line; None if they can."""
+        """Return why claims with a need cannot be decided here; None if they can."""
         if need in CAPABILITIES and need != "chat":
             return super().explain_missing(need)
         return explain_missing(need, self.target, self.checkpoint)
@@ -61,7 +61,7 @@ class LoadedTarget(EngineBase):
 
     @cached_property
     def _fingerprint(self) -> str:
-        """Computed once: facts are asked for at every check."""
+        """Compute it once: facts are asked for at every check."""
         return self.checkpoint.fingerprint()
 
     def facts(self) -> TargetFacts:
@@ -100,16 +100,7 @@ class LoadedTarget(EngineBase):
 
     @contextmanager
     def pause_counting(self) -> Iterator[None]:
-        """Leave forward passes uncounted for a while: while they are timed or compiled.
-
-        >>> from probes import load
-        >>> model = load("embedded")
-        >>> before = model.cost
-        >>> with model.pause_counting():
-        ...     _ = model.generate("The capital of Japan is", max_new_tokens=1)
-        >>> model.cost == before
-        True
-        """
+        """Leave forward passes uncounted for a while: while they are timed or compiled."""
         network = self.network
         for hook in self._hooks:
             hook.remove()
@@ -125,7 +116,7 @@ class LoadedTarget(EngineBase):
 
     @property
     def device(self) -> torch.device:
-        """Where the network is; of one split over several devices, where it takes its input."""
+        """Where the network is, or where one that is split over several devices takes its input."""
         return loading.resolve_device(self.target)
 
     @property

@@ -48,11 +48,7 @@ def load_config(usable: UsableTarget) -> PretrainedConfig:
 
 
 def load_network(usable: UsableTarget) -> Any:
-    """Load the network with its weights, in evaluation mode, onto its device.
-
-    Returns:
-        A PreTrainedModel, whose published types leave out `generate`.
-    """
+    """Load the network with its weights onto its device: a PreTrainedModel, in evaluation mode."""
     target, device = usable.target, resolve_device(usable.target)
     arguments = _folder_arguments(usable) | {
         "use_safetensors": True,
@@ -100,7 +96,7 @@ def _folder_arguments(usable: UsableTarget) -> dict[str, Any]:
 
 
 def _placement(usable: UsableTarget, device: torch.device) -> dict[str, Any]:
-    """Say where weights go that must not pass through the host's memory first."""
+    """Return where weights go that must not pass through the host's memory first."""
     target = usable.target
     if usable.max_memory is not None:
         # In the order in which room was found; "auto" would balance, and need more of the last.
@@ -171,7 +167,6 @@ def _load_part(usable: UsableTarget, part: str, load: Any, **arguments: Any) -> 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep transformers' notices and progress bars off the terminal while a part is loaded."""
     log = transformers.utils.logging
     verbosity, bar = log.get_verbosity(), log.is_progress_bar_enabled()
     log.set_verbosity_error()

@@ -19,11 +19,7 @@ def create_random_weights(
 ) -> dict[str, torch.Tensor]:
     """Create a network's weights by name: the same again on the same device.
 
-    Args:
-        tensors: their shapes.
-        scale: standard deviation of a matrix's elements; those of a vector, a norm's, are 1.
-        dtype: their type.
-        device: where they are created; another device gives other weights.
+    `scale` is the standard deviation of a matrix's elements; those of a vector, a norm's, are 1.
 
     >>> from probes.targets.safetensors import Tensor
     >>> shapes = {"a": Tensor("F16", (2, 3)), "norm": Tensor("F16", (2,))}

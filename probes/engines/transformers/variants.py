@@ -38,11 +38,7 @@ def change_settings(
 
 
 def find_room(usable: UsableTarget, target: Target) -> UsableTarget:
-    """Place a copy with other settings beside a loaded target.
-
-    Raises:
-        UndecidableError: There is no room.
-    """
+    """Place a copy with other settings beside a loaded target, or raise UndecidableError."""
     try:
         return preflight.find_room(usable, target)
     except UserError as error:

@@ -9,7 +9,7 @@ from probes.schema.sampling import Sampling
 
 
 def temperature(logits: torch.Tensor, value: float) -> torch.Tensor:
-    """The library's temperature.
+    """Divide logits by a temperature.
 
     >>> temperature(torch.tensor([[1.0, 2.0]]), 0.5)
     tensor([[2., 4.]])
@@ -18,7 +18,7 @@ def temperature(logits: torch.Tensor, value: float) -> torch.Tensor:
 
 
 def top_k(logits: torch.Tensor, k: int) -> torch.Tensor:
-    """The library's top-k, for a k of at least 1.
+    """Keep the k highest logits, for a k of at least 1.
 
     >>> top_k(torch.tensor([[1.0, 3.0, 2.0]]), 1)
     tensor([[-inf, 3., -inf]])
@@ -27,7 +27,7 @@ def top_k(logits: torch.Tensor, k: int) -> torch.Tensor:
 
 
 def top_p(logits: torch.Tensor, p: float) -> torch.Tensor:
-    """The library's nucleus.
+    """Keep the nucleus: the fewest tokens whose probabilities reach p.
 
     >>> top_p(torch.tensor([[0.5, 0.3, 0.2]]).log(), 0.6).isfinite()
     tensor([[ True,  True, False]])
@@ -36,7 +36,7 @@ def top_p(logits: torch.Tensor, p: float) -> torch.Tensor:
 
 
 def min_p(logits: torch.Tensor, share: float) -> torch.Tensor:
-    """The library's min-p.
+    """Keep the tokens with at least this share of the highest probability.
 
     >>> min_p(torch.tensor([[0.6, 0.3, 0.1]]).log(), 0.4).isfinite()
     tensor([[ True,  True, False]])
@@ -53,7 +53,7 @@ def _applied(processor: logits_process.LogitsProcessor, logits: torch.Tensor) ->
 
 
 def apply(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
-    """One filter or several in the library's order; what is None or has no effect is left out.
+    """Apply one filter or several in the library's order, without those that have no effect.
 
     >>> apply(torch.tensor([[1.0, 3.0, 2.0]]), Sampling(temperature=0.5, top_k=2))
     tensor([[-inf, 6., 4.]])
