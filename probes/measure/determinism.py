@@ -29,26 +29,17 @@ if TYPE_CHECKING:
 ROWS = (1, 4, 5, 8, 32, 1536)
 """Numbers of rows at once: on both sides of where libraries are known to change kernels."""
 
-WIDEST_WINDOW = 4096
-"""The widest attention window, in tokens, beyond which a prompt is tried: Mistral-7B's."""
+WIDEST_WINDOW = 4096  # widest attention window, in tokens, that a prompt exceeds: Mistral-7B's
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Where a greedy text first differs from the baseline.
-
-    Attributes:
-        prompt: the prompt, decoded.
-        step: number of the token, from 0.
-        margin: distance of the baseline's two largest logits at that step.
-        tokens: the baseline's token there and the variation's, decoded.
-        texts: both texts.
-    """
+    """Where a greedy text first differs from the baseline."""
 
     prompt: str
-    step: int
-    margin: float
-    tokens: tuple[str, str]
+    step: int  # number of the token, from 0
+    margin: float  # distance of the baseline's two largest logits at that step
+    tokens: tuple[str, str]  # the baseline's token there and the variation's, decoded
     texts: tuple[str, str]
 
     def describe(self) -> str:
@@ -66,22 +57,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class Variation:
-    """How the same texts, made in another way, differ.
+    """How the same texts, made in another way, differ."""
 
-    Attributes:
-        name: what was varied.
-        texts: number of texts.
-        noise: largest change of a logit among the baseline's five most likely tokens, over all
-            steps up to the first difference: so far both continue the same text.
-        tolerance: the largest noise that rounding explains.
-        differences: first differences, at most one a text.
-    """
-
-    name: str
-    texts: int
-    noise: float
-    tolerance: float
-    differences: list[Difference]
+    name: str  # what was varied
+    texts: int  # their number
+    noise: float  # largest change of a logit of the five most likely, up to the first difference
+    tolerance: float  # the largest noise that rounding explains
+    differences: list[Difference]  # at most one a text
 
     @property
     def explained(self) -> bool:
@@ -186,7 +168,7 @@ def vary_attention(
 ) -> Iterator[Variation]:
     """Use each other attention implementation.
 
-    Where the library cannot switch a loaded network, it is loaded again, if it is small enough.
+    Where the library cannot switch a loaded network, it is loaded again if it is small enough.
     """
     if not _can_switch_attention(model) and model.checkpoint.weight_bytes > TWIN_LIMIT:
         return
@@ -325,21 +307,13 @@ def _use_threads(count: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class RowCount:
-    """How logits change when several equal rows are computed at once.
+    """How logits change when several equal rows are computed at once."""
 
-    Attributes:
-        rows: their number: kernels are chosen by it, those of 4-bit weights above all.
-        noise: largest change of a logit among the five most likely of one row alone.
-        tolerance: the largest noise that rounding explains.
-        flips: rows with another most likely token than one row alone.
-        margin: distance of the two largest logits of one row alone.
-    """
-
-    rows: int
-    noise: float
-    tolerance: float
-    flips: int
-    margin: float
+    rows: int  # kernels are chosen by their number, those of 4-bit weights above all
+    noise: float  # largest change of a logit among the five most likely of one row alone
+    tolerance: float  # the largest noise that rounding explains
+    flips: int  # rows with another most likely token than one row alone
+    margin: float  # distance of the two largest logits of one row alone
 
     @property
     def explained(self) -> bool:

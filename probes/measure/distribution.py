@@ -19,14 +19,9 @@ if TYPE_CHECKING:
     from probes.engines.base import LogitsEngine, Prompt
     from probes.schema.sampling import Sampling
 
-LISTED = 200
-"""Tokens kept one by one, the most likely first."""
-
-HEAD = 500
-"""Ranks of which every logit is kept: the first ones fall steeply."""
-
-TAIL = 500
-"""Most logits kept of the others, at equal steps of their rank."""
+LISTED = 200  # tokens kept one by one, the most likely first
+HEAD = 500  # ranks of which every logit is kept: the first ones fall steeply
+TAIL = 500  # most logits kept of the others, at equal steps of their rank
 
 
 def most_likely(model: LogitsEngine, prompt: Prompt, count: int = 10) -> list[Candidate]:
@@ -49,10 +44,7 @@ def measure_distribution(
 ) -> Distribution:
     """Measure the next-token distribution after a prompt.
 
-    Args:
-        model: the target.
-        prompt: encoded with special tokens.
-        answer: the beginning of a right answer, as text; its first token is looked up.
+    The `answer` is the beginning of a right answer, as text; its first token is looked up.
 
     >>> from probes import load
     >>> found = measure_distribution(load("embedded"), "The capital of Japan is", "Tokyo")
@@ -87,10 +79,7 @@ def largest_error(model: LogitsEngine, kept: Distribution, sampling: Sampling) -
 
 
 def _first_token(model: LogitsEngine, prompt: str, answer: str) -> int:
-    """Return the first token of the answer where it follows the prompt.
-
-    A piece may span the end of the prompt: then it is the first token of the answer alone.
-    """
+    """Return the answer's first token after the prompt, or alone where a piece spans both."""
     ids = model.encode(prompt)
     together = model.encode(f"{prompt.rstrip()} {answer}")
     if together[: len(ids)] == ids:

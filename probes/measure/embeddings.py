@@ -95,10 +95,7 @@ def describe_storage(weight: torch.Tensor) -> Storage:
 
 
 def word_ids(model: TransformersEngine, word: str) -> list[int]:
-    """Return a word's token ids without special tokens.
-
-    Raises:
-        UndecidableError: if nothing remains.
+    """Return a word's token ids without special tokens; raise UndecidableError if there are none.
 
     >>> from probes import load
     >>> word_ids(load("embedded"), "女王")
@@ -112,14 +109,10 @@ def word_ids(model: TransformersEngine, word: str) -> list[int]:
 
 
 def word_vectors(model: TransformersEngine, words: Sequence[str]) -> Vectors:
-    """Return the vector of each word: the mean of its pieces' rows in the input embedding.
+    """Return each word's vector, (words, hidden size): its pieces' mean row in the input embedding.
 
-    The result is (words, hidden size), averaged in float32.
-
-    Raises:
-        UndecidableError: if a word has only special tokens.
-        UnknownIdError: if the embedding has no row for a piece.
-        NotFiniteError: if a vector is not finite.
+    Rows are averaged in float32. Raises UndecidableError for a word of special tokens alone,
+    UnknownIdError for a piece without a row, and NotFiniteError for a vector with NaN or infinity.
 
     >>> from probes import load
     >>> word_vectors(load("embedded"), ["king", "女王"]).shape
@@ -152,12 +145,8 @@ def hidden_vectors(
     """Return the vector of each word in context: the mean of its pieces' hidden states.
 
     Each word follows the beginning-of-sequence token, if there is one: otherwise the first position
-    of many models has the same large vector for every word. All words are one batch.
-
-    Args:
-        model: the target.
-        words: as an author writes them.
-        layer: the layer whose output is taken, from 1; the middle one if None.
+    of many models has the same large vector for every word. Layers count from 1; None is the
+    middle one, 0 the embedding.
 
     >>> from probes import load
     >>> hidden_vectors(load("embedded"), ["king", "女王"]).shape

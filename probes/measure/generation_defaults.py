@@ -16,17 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DefaultGeneration:
-    """What `generate()` did without arguments.
-
-    Attributes:
-        generation: prompt, new ids and text.
-        greedy_ids: the most likely token at each step of that text.
-        ended: whether it stopped at an end-of-sequence token.
-    """
+    """What `generate()` did without arguments."""
 
     generation: Generation
-    greedy_ids: list[int]
-    ended: bool
+    greedy_ids: list[int]  # the most likely token at each step of that text
+    ended: bool  # whether it stopped at an end-of-sequence token
 
     @property
     def new_tokens(self) -> int:
@@ -55,8 +49,7 @@ def generate_by_default(model: TransformersEngine, prompt: Prompt) -> DefaultGen
 def padding_ids(model: TransformersEngine) -> tuple[int | None, int | None]:
     """Return the ids of the pad and the first end-of-sequence token that `generate` is set to use.
 
-    Raises:
-        UnknownIdError: if the network's embedding has no row for one of them.
+    Raises UnknownIdError if the network's embedding has no row for one of them.
 
     >>> from probes import load
     >>> padding_ids(load("embedded"))
@@ -71,10 +64,7 @@ def pad_after_end(model: TransformersEngine, prompt: Prompt) -> list[int]:
     """Return the ids that fill a row which ended before the others of its batch.
 
     The first of two rows must end at once and may not end again; the second continues for three
-    tokens more.
-
-    Raises:
-        LookupError: if the model has no end-of-sequence token.
+    tokens more. Raises LookupError if the model has no end-of-sequence token.
 
     >>> from probes import load
     >>> pad_after_end(load("embedded"), "The capital of Japan is")

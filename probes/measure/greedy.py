@@ -53,11 +53,7 @@ def truncate(generation: Generation, length: int, model: LogitsEngine) -> Genera
 
 
 def step_logits(generation: Generation) -> torch.Tensor:
-    """Return the raw logits along the first text of a generation: (tokens, vocabulary), float32.
-
-    Raises:
-        ValueError: if the generation was made without `output_logits`.
-    """
+    """Return the raw logits along a generation's first text: (tokens, vocabulary), float32."""
     if generation.logits is None:
         raise ValueError("this generation was made without output_logits")
     return generation.logits[0, : len(generation.ids[0])]
@@ -120,19 +116,12 @@ def search_beams(model: LogitsEngine, prompt: Prompt, beams: int, length: int) -
 
 @dataclass(frozen=True)
 class RecomputedText:
-    """How a greedy text's logits change when they are computed in one forward pass.
+    """How a greedy text's logits change when they are computed in one forward pass."""
 
-    Attributes:
-        largest_change: largest change of a logit among each step's five most likely tokens.
-        smallest_margin: smallest distance of a step's two largest logits.
-        flips: steps whose most likely token changes.
-        near_ties: steps whose margin is within twice the largest change.
-    """
-
-    largest_change: float
-    smallest_margin: float
-    flips: int
-    near_ties: int
+    largest_change: float  # of a logit among each step's five most likely tokens
+    smallest_margin: float  # distance between a step's two largest logits
+    flips: int  # steps whose most likely token changes
+    near_ties: int  # steps whose margin is within twice the largest change
 
 
 def recompute_text(model: LogitsEngine, generation: Generation) -> RecomputedText:

@@ -1,8 +1,7 @@
 """Compute the probability that sampling answers a question rightly, with bounds.
 
-The network's logits do not depend on the sampling settings. So the continuations of all questions
-are followed once, in one tree: a forward pass takes prefixes of every question together, and each
-setting is then evaluated on the same logits.
+Logits do not depend on the sampling settings: the continuations of all questions are followed once,
+in one tree, and each setting is evaluated on the same logits.
 
 A continuation is right as soon as its first sentence states an accepted answer. It is wrong once
 that sentence has ended, or has all its tokens, without one. What was not followed to either lies
@@ -35,29 +34,15 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-LENGTH = 12
-"""Tokens within which an answer must be stated: enough for a sentence that leads up to it."""
+LENGTH = 12  # tokens to state an answer in: enough for a sentence that leads up to it
+WIDTH = 256  # most prefixes followed a level, over all questions: the rows of a forward pass
+MIN_PROBABILITY = 1e-6  # continuations less likely than this under every setting are not followed
+RESAMPLES = 9999  # of permutation tests and intervals; the least p-value is 1 / (RESAMPLES + 1)
+ALPHA = 0.001  # the p-value below which two settings count as different
+RUNS = 8  # answers sampled to each question where bounds do not decide which setting answers better
+SEED = 20231010  # of permutation tests and intervals: equal data give equal p-values
 
-WIDTH = 256
-"""Most prefixes followed a level, over all questions: the rows of a forward pass."""
-
-MIN_PROBABILITY = 1e-6
-"""Continuations less likely than this under every setting are not followed."""
-
-RESAMPLES = 9999
-"""Of permutation tests and intervals; the least p-value is 1 / (RESAMPLES + 1)."""
-
-ALPHA = 0.001
-"""The p-value below which two settings count as different."""
-
-RUNS = 8
-"""Answers sampled to each question where bounds do not decide which setting answers better."""
-
-SEED = 20231010
-"""Of permutation tests and intervals: the same probabilities always give the same p-value."""
-
-Prefix = tuple[int, tuple[int, ...]]
-"""The number of a prompt, and token ids that continue it."""
+Prefix = tuple[int, tuple[int, ...]]  # the number of a prompt, and token ids that continue it
 
 TopLogits = tuple[torch.Tensor, torch.Tensor]
 """Logits, (prefixes, kept), and the tokens they belong to; -inf fills the shorter rows."""
@@ -71,17 +56,11 @@ Match = Callable[[Prefix], MatchState]
 
 @dataclass(frozen=True)
 class AnswerProbability:
-    """The probability of a right answer to each question under each of several settings.
-
-    Attributes:
-        settings: the settings.
-        right: (settings, questions), mass of the continuations that are right.
-        wrong: the same of those that are wrong; the rest of 1 was not followed.
-    """
+    """The probability of a right answer to each question under each of several settings."""
 
     settings: tuple[Sampling, ...]
-    right: Floats
-    wrong: Floats
+    right: Floats  # (settings, questions), mass of the continuations that are right
+    wrong: Floats  # the same of those that are wrong; the rest of 1 was not followed
 
     def lower(self, sampling: Sampling) -> Floats:
         """Return the least probability of a right answer: (questions,)."""
@@ -100,12 +79,12 @@ class AnswerProbability:
 
 
 def follow_continuations(
-    step: Step,
-    match: Match,
-    prompts: int,
+    step: Step,  # returns the most likely next tokens: all that any setting keeps
+    match: Match,  # decides a continuation; one of `length` tokens must not be open
+    prompts: int,  # their number
     settings: Sequence[Sampling],
     *,
-    length: int,
+    length: int,  # tokens of a continuation that has not ended
     width: int,
     min_probability: float = MIN_PROBABILITY,
 ) -> AnswerProbability:
@@ -113,21 +92,11 @@ def follow_continuations(
 
     At each level the `width` prefixes with the most mass under any setting are followed.
 
-    Args:
-        step: most likely next tokens after prefixes, all that any setting keeps.
-        match: decides a continuation; one of `length` tokens is not open.
-        prompts: their number; all are followed.
-        settings: the settings.
-        length: tokens of a continuation that has not ended.
-        width: most prefixes to follow a level.
-        min_probability: continuations below it under every setting are not followed.
-
     >>> def coin(prefixes):
     ...     return torch.zeros(len(prefixes), 2), torch.tensor([[0, 1]] * len(prefixes))
     >>> heads = lambda prefix: MatchState.RIGHT if prefix[1][-1] == 1 else MatchState.OPEN
-    >>> found = follow_continuations(coin, heads, 1, [Sampling()], length=3, width=9)
-    >>> found.right.tolist(), found.upper(Sampling()).tolist()
-    ([[0.875]], [1.0])
+    >>> follow_continuations(coin, heads, 1, [Sampling()], length=3, width=9).mean(Sampling())
+    Bounds(lower=0.875, upper=1.0)
     """
     sums = {state: torch.zeros(len(settings), prompts, dtype=torch.float64) for state in MatchState}
     prefixes: list[Prefix] = [(number, ()) for number in range(prompts)]
@@ -257,33 +226,21 @@ def compute_accuracy(model: LogitsEngine, questions: Sequence[Question]) -> Answ
 
 @dataclass(frozen=True)
 class SampledAnswers:
-    """Answers sampled through `generate`, one a question, and what was computed.
-
-    Attributes:
-        texts: the answers.
-        right: whether each states an accepted answer in its first sentence.
-        by_other_keys: share that would be right by the answers to other questions.
-        expected: bounds of the number of right ones.
-        p_few: probability of at most as many right ones, at most.
-        p_many: probability of at least as many right ones, at most.
-    """
+    """Answers sampled through `generate`, one a question, and what was computed."""
 
     texts: list[str]
-    right: list[bool]
-    by_other_keys: float
-    expected: Bounds
-    p_few: float
-    p_many: float
+    right: list[bool]  # whether each states an accepted answer in its first sentence
+    by_other_keys: float  # share that would be right by the answers to other questions
+    expected: Bounds  # bounds of the number of right ones
+    p_few: float  # probability of at most as many right ones, at most
+    p_many: float  # probability of at least as many right ones, at most
 
 
 @once_per_session
 def sample_answers(
     model: LogitsEngine, questions: Sequence[Question], sampling: Sampling, seed: int
 ) -> SampledAnswers:
-    """Sample an answer to every question in one batch and judge it, once a session.
-
-    The setting must be one of the grid.
-    """
+    """Sample an answer to every question at a setting of the grid, and judge it, once a session."""
     generations = model.generate_batch(
         [question.prompt for question in questions],
         sampling=sampling,
@@ -324,25 +281,14 @@ def is_right(text: str, forms: Sequence[Form]) -> bool:
 
 @dataclass(frozen=True)
 class PairedComparison:
-    """Two settings compared question by question.
+    """Two settings compared question by question."""
 
-    Attributes:
-        by: `bounds`, if they decide; otherwise `draws`.
-        difference: mean over questions of the first's probability less the second's, at least.
-        low: lower end of the 99 % interval of that mean, for other questions of the kind.
-        high: its upper end.
-        p_value: probability of such a difference or a larger one if the setting had no effect, by a
-            permutation test that swaps the two of a question.
-        better: questions answered better under the first.
-        worse: questions answered worse under it.
-    """
-
-    by: str
-    difference: float
-    low: float
-    high: float
-    p_value: float
-    better: int
+    by: str  # `bounds`, if they decide; otherwise `draws`
+    difference: float  # least mean of the first's probability minus the second's
+    low: float  # lower end of the 99 % interval of that mean, for other questions of the kind
+    high: float  # its upper end
+    p_value: float  # of a permutation test that swaps the two probabilities of a question
+    better: int  # questions answered better under the first
     worse: int
 
 
@@ -387,8 +333,8 @@ def compare_settings(
 ) -> PairedComparison:
     """Test whether the first setting answers better than the second; both are of the grid.
 
-    By bounds: the least that the first can answer against the most that the second can. Where
-    these do not decide, answers are sampled from the seed on.
+    The least that the first can answer is compared with the most that the second can. Where this
+    does not decide, answers are sampled from the seed on.
     """
     computed = compute_accuracy(model, questions)
     found = compare_paired(computed.lower(first), computed.upper(second))

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from probes.engines.base import Prompt
     from probes.engines.transformers.engine import TransformersEngine
 
-NF4_BLOCK = 64
-"""Weights that share one scale, bitsandbytes' default."""
+NF4_BLOCK = 64  # weights that share one scale, bitsandbytes' default
 
 NF4_WIDEST_GAP = 1.0 - 0.6961928009986877
 """Largest distance between neighbouring NF4 levels, for a block scaled to 1."""
@@ -28,24 +27,14 @@ NF4_WIDEST_GAP = 1.0 - 0.6961928009986877
 
 @dataclass(frozen=True)
 class LinearLayer:
-    """One linear layer and how its weight is stored.
+    """One linear layer and how its weight is stored."""
 
-    Attributes:
-        name: dotted path in the network.
-        role: `decoder` or `output head`.
-        four_bit: whether the weight is stored in 4 bits.
-        parameters: number of weights, before packing.
-        bytes: bytes of weight and scales in memory, without the bias.
-        expected_bytes: by arithmetic: of 4-bit weights half a byte each and an unquantized scale
-            for each block of 64, otherwise the size of the dtype.
-    """
-
-    name: str
-    role: str
+    name: str  # dotted path in the network
+    role: str  # `decoder` or `output head`
     four_bit: bool
-    parameters: int
-    bytes: int
-    expected_bytes: int
+    parameters: int  # number of weights, before packing
+    bytes: int  # of weight and scales in memory, without the bias
+    expected_bytes: int  # by arithmetic, from `four_bit_bytes` or the size of the dtype
 
 
 def list_linear_layers(model: TransformersEngine) -> list[LinearLayer]:
@@ -145,21 +134,12 @@ def four_bit_bytes(parameters: int, scale_bytes: int = 4) -> int:
 
 @dataclass(frozen=True)
 class LayerError:
-    """How a 4-bit layer differs from the unquantized one.
+    """How a 4-bit layer differs from the unquantized one."""
 
-    Attributes:
-        name: dotted path in the network.
-        worst: largest distance between a weight and its original, as a share of the largest that
-            rounding to the nearest level allows: about 1 or less for a correct NF4 weight.
-        relative: root of the mean squared distance over that of the original weights.
-        one_row: largest distance between the layer's output for one row and the product of that
-            row with the weights that many rows see, over the output's largest magnitude.
-    """
-
-    name: str
-    worst: float
-    relative: float
-    one_row: float
+    name: str  # dotted path in the network
+    worst: float  # largest error of a weight over that of correct NF4 rounding: about 1 or less
+    relative: float  # root mean square of the errors over that of the original weights
+    one_row: float  # largest error of the output for a single row, over the largest output
 
 
 @torch.inference_mode()
@@ -195,7 +175,7 @@ def effective_weight(layer: Any) -> torch.Tensor:
 
 
 def _one_row_error(layer: Any, effective: torch.Tensor) -> float:
-    """Return the error of the kernel for one row, another than that for many."""
+    """Return the error of the kernel for one row, which differs from the kernel for many."""
     generator = torch.Generator().manual_seed(0)
     row = torch.randn(1, layer.in_features, generator=generator).to(layer.compute_dtype)
     got = _apply_without_bias(layer, row.to(layer.weight.device))
@@ -224,18 +204,11 @@ def block_maxima(weight: torch.Tensor, block: int = NF4_BLOCK) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class LogitDistance:
-    """How far two models' next-token logits differ over the positions of some texts.
+    """How far two models' next-token logits differ over the positions of some texts."""
 
-    Attributes:
-        cosine: smallest cosine between the two logit vectors of a position, each centred.
-        kl: mean Kullback-Leibler divergence of the second from the first, in nats.
-        same_top: share of positions with the same most likely token.
-        positions: number of positions.
-    """
-
-    cosine: float
-    kl: float
-    same_top: float
+    cosine: float  # smallest cosine of a position's two logit vectors, each centred
+    kl: float  # mean Kullback-Leibler divergence of the second from the first, in nats
+    same_top: float  # share of positions with the same most likely token
     positions: int
 
 

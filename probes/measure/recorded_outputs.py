@@ -23,14 +23,12 @@ if TYPE_CHECKING:
     from probes.engines.base import Generation, Prompt
     from probes.engines.transformers.engine import TransformersEngine
 
-TOP = 5
-"""How many of a step's largest logits are recorded."""
+TOP = 5  # how many of a step's largest logits are recorded
 
 WORDS = (("king", "queen"), ("king", "dog"), ("dog", "cat"), ("man", "woman"))
 """Pairs of words whose embedding rows are compared."""
 
-DECIMALS = 6
-"""Decimal places of what is recorded."""
+DECIMALS = 6  # decimal places of what is recorded
 
 
 # --- texts ---------------------------------------------------------------------------------------
@@ -89,11 +87,11 @@ def _measure_drift(recorded: RecordedText, logits: torch.Tensor) -> float:
 
 
 def measure_noise(model: TransformersEngine, prompts: Sequence[Prompt], length: int) -> float:
-    """Measure how far logits move here when nothing that matters changes.
+    """Measure how far logits move between computations that should agree.
 
-    The same greedy texts are made again, alone, in a larger batch, and by another attention
-    implementation; what claims measured before is reused. The noise is the largest change of a
-    logit among each step's five most likely tokens.
+    The same greedy texts are generated alone, in a larger batch, and by another attention
+    implementation, once a session. The noise is the largest change of a logit among each step's
+    five most likely tokens.
     """
     variations = chain(
         determinism.repeat_batch(model, prompts, length, runs=2),
@@ -109,8 +107,8 @@ def judge_published_text(
 ) -> Finding:
     """Judge a greedy text, made with `output_logits`, by a published one without logits.
 
-    Equal words hold: blank lines can get lost in print. Otherwise the first token that differs is
-    judged by its margin.
+    Equal words hold, as print can lose blank lines. Otherwise the first different token is judged
+    by its margin.
 
     >>> from probes import load
     >>> from probes.data.published import find_text
@@ -144,8 +142,8 @@ def record_numbers(
 ) -> dict[str, RecordedNumber]:
     """Return numbers of a model, each with its tolerance, from greedy texts with logits by prompt.
 
-    For each prompt the largest probability and the entropy (in nats) of the next token, and cosines
-    of words' embedding rows: no forward pass is made.
+    They are the largest probability and the entropy (in nats) of each prompt's next token, and
+    cosines of words' embedding rows: no forward pass is made.
     """
     move = logit_tolerance(map(step_logits, texts.values()), model.facts().dtype)
     found = {}

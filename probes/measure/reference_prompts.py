@@ -21,29 +21,18 @@ if TYPE_CHECKING:
 
     from probes.engines.base import LogitsEngine
 
-TOP = 24
-"""How many of a position's largest logits are kept."""
-
-BATCH = 10
-"""Prompts computed at once."""
-
-DECIMALS = 4
-"""Decimal places of a logit: a probability moves by a share of 0.00005 at most."""
+TOP = 24  # how many of a position's largest logits are kept
+BATCH = 10  # prompts computed at once
+DECIMALS = 4  # decimal places of a logit: a probability moves by a share of 0.00005 at most
 
 
 @dataclass(frozen=True)
 class ReferenceLogprobs:
-    """The largest logits of the reference prompts, and how far rounding moves them.
-
-    Attributes:
-        prompts: the largest logits of each prompt.
-        noise: the largest change of one of them where the prompts are batched in another way.
-        tolerance: the largest change that rounding explains.
-    """
+    """The largest logits of the reference prompts, and how far rounding moves them."""
 
     prompts: list[PromptLogprobs]
-    noise: float
-    tolerance: float
+    noise: float  # the largest change of one where the prompts are batched in another way
+    tolerance: float  # the largest change that rounding explains
 
 
 @cache
@@ -65,8 +54,6 @@ def measure_logprobs(model: LogitsEngine, prompts: Sequence[str]) -> ReferenceLo
     >>> found = measure_logprobs(load("embedded"), ["The capital of Japan is", "Once upon a time"])
     >>> found.prompts[0].likeliest[-1], len(found.prompts[0].top_ids[-1])
     ('Tokyo', 24)
-    >>> found.noise <= found.tolerance
-    True
     """
     ids = [model.encode_prompt(prompt) for prompt in prompts]
     first = _compute_in_batches(model, ids, range(len(ids)))
@@ -82,7 +69,7 @@ def measure_logprobs(model: LogitsEngine, prompts: Sequence[str]) -> ReferenceLo
 def _compute_in_batches(
     model: LogitsEngine, ids: Sequence[list[int]], order: Sequence[int]
 ) -> list[torch.Tensor]:
-    """Compute the prompts' logits in this order, and return them in the prompts' own."""
+    """Compute the logits in this order of prompts, and return them in the prompts' own."""
     logits: dict[int, torch.Tensor] = {}
     for start in range(0, len(order), BATCH):
         places = order[start : start + BATCH]

@@ -19,8 +19,7 @@ from probes.stats import sampling_reference as reference
 if TYPE_CHECKING:
     from probes.engines.base import LogitsEngine, Prompt
 
-EDGE = 1e-5
-"""How near to a filter's edge, in probability, float32 sums cannot tell the sides apart."""
+EDGE = 1e-5  # how near to a filter's edge, in probability, float32 sums cannot tell the sides apart
 
 TEMPERATURES = (0.2, 0.4, 0.7, 1.0, 1.4, 1.6, 2.5, 4.0)
 
@@ -30,19 +29,12 @@ TEMPERATURES = (0.2, 0.4, 0.7, 1.0, 1.4, 1.6, 2.5, 4.0)
 
 @dataclass(frozen=True)
 class ScoredSample:
-    """A text sampled through `generate`, and what it was sampled from.
-
-    Attributes:
-        ids: new token ids.
-        text: those ids decoded.
-        logits: (tokens, vocabulary), float32, of the model.
-        scores: (tokens, vocabulary), float32, after the library's filters.
-    """
+    """A text sampled through `generate`, and what it was sampled from."""
 
     ids: list[int]
     text: str
-    logits: torch.Tensor
-    scores: torch.Tensor
+    logits: torch.Tensor  # (tokens, vocabulary), float32, of the model
+    scores: torch.Tensor  # the same after the library's filters
 
 
 @once_per_session
@@ -81,23 +73,13 @@ def probability_kept(sample: ScoredSample, temperature: float) -> float:
 
 @dataclass(frozen=True)
 class FilterStep:
-    """What the library's filters kept of the logits at one step, and what they should.
+    """What the library's filters kept of the logits at one step, and what they should."""
 
-    Attributes:
-        kept: tokens the library kept.
-        fewest: tokens the reference keeps with top_p lower and min_p higher, by what rounding
-            explains.
-        most: the same with top_p higher and min_p lower; between the two only rounding decides.
-        likeliest: whether no dropped token is likelier than a kept one.
-        largest_error: largest difference between a kept score and the logit over the temperature,
-            relative to the largest of them.
-    """
-
-    kept: int
-    fewest: int
-    most: int
-    likeliest: bool
-    largest_error: float
+    kept: int  # tokens the library kept
+    fewest: int  # fewest the reference keeps: top_p lower, min_p higher, by what rounding explains
+    most: int  # most it keeps: top_p higher, min_p lower, by the same
+    likeliest: bool  # whether no dropped token is likelier than a kept one
+    largest_error: float  # of a kept score, relative to the largest tempered logit
 
     @property
     def as_expected(self) -> bool:
@@ -127,13 +109,9 @@ def compare_filters(
 ) -> list[FilterStep]:
     """Compare filtered scores with what the reference makes of the same logits.
 
-    Every filter keeps the most likely tokens and differs only in their number; so a step is
-    described by the number kept, whether they are the most likely, and whether their scores are
-    right. Which of two equally likely tokens is dropped is left to the library. The edges move by
-    EDGE and by the error of a float32 sum of these probabilities, measured against float64: over
-    thousands of equal tokens it exceeds the probability of one.
-
-    Logits and scores are (steps, vocabulary); a dropped token has the score -inf.
+    Both are (steps, vocabulary), with -inf for a dropped token. The library may drop any of several
+    equally likely tokens. The edges move by EDGE and by the error of a float32 sum of these
+    probabilities against float64: over thousands of equal tokens it exceeds the probability of one.
 
     >>> logits = torch.tensor([[3.0, 2.0, 1.0]])
     >>> scores = torch.tensor([[3.0, 2.0, -torch.inf]])
@@ -228,10 +206,7 @@ class TemperatureEffect(EntropyCurve):
 
     @property
     def rises_strictly(self) -> bool:
-        """Whether every entropy is larger than the one before.
-
-        The first ones of a very sharp distribution may round to 0.
-        """
+        """Whether every entropy is larger than the one before; the first may round to 0."""
         steps = zip(self.entropies, self.entropies[1:], strict=False)
         return self.entropies[-1] > 0 and all(a < b or a == b == 0 for a, b in steps)
 

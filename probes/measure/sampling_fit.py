@@ -1,9 +1,8 @@
 """Draw thousands of tokens from `generate`, and test them against the computed distribution.
 
-The network's logits do not depend on the number of draws: it runs once, and `generate` - all of
-it, from its defaults to its random numbers - runs on a stand-in whose forward pass looks those
-logits up. On a CPU drawing from 32,000 tokens is slow, and the law of drawing does not depend on
-their number: most draws are made from the logits of the most likely tokens alone.
+The network runs once. `generate`, with its own defaults and random numbers, then runs on a
+stand-in whose forward pass looks those logits up. Most draws are made from the most likely tokens
+alone: drawing from 32,000 is slow on a CPU, and the law of drawing does not depend on their number.
 """
 
 from __future__ import annotations
@@ -27,22 +26,15 @@ if TYPE_CHECKING:
     from probes.engines.transformers.engine import TransformersEngine
     from probes.schema.sampling import Sampling
 
-LOGITS_AT_ONCE = 2**23
-"""Most logits, rows times tokens, of one call: memory does not grow with the draws."""
+LOGITS_AT_ONCE = 2**23  # most logits, rows times tokens, of one call, to limit memory
 
 
 @dataclass(frozen=True)
 class Draws:
-    """Draws, and what they were drawn from.
+    """Draws, and what they were drawn from."""
 
-    Attributes:
-        counts: (outcomes,), int64, how often each was drawn.
-        probabilities: (outcomes,), float64, from the raw logits and the settings.
-        fit: the G-test of the two.
-    """
-
-    counts: torch.Tensor
-    probabilities: torch.Tensor
+    counts: torch.Tensor  # (outcomes,), int64, how often each was drawn
+    probabilities: torch.Tensor  # (outcomes,), float64, from the raw logits and the settings
     fit: Fit
 
 
@@ -82,8 +74,7 @@ def fit_token_pairs(
 ) -> Draws:
     """Draw the first two tokens `count` times, and test the draws against their joint distribution.
 
-    The settings must keep few tokens, as every pair of them is an outcome; the last outcome is all
-    other pairs.
+    The settings must keep few tokens: every pair of them is an outcome; other pairs are the last.
 
     >>> from probes import Sampling, load
     >>> draws = fit_token_pairs(load("embedded"), "Once", Sampling(top_k=2), count=100, seed=0)
@@ -119,16 +110,13 @@ def _test(outcomes: torch.Tensor, probabilities: torch.Tensor) -> Draws:
 def _draw(
     model: TransformersEngine,
     prompt: Prompt,
-    table: torch.Tensor,
+    table: torch.Tensor,  # (1 + tokens, vocabulary), of the first step, then after each token
     sampling: Sampling,
     count: int,
     seed: int,
     length: int = 1,
 ) -> torch.Tensor:
-    """Return the new tokens of `count` samples of one prompt: (count, length).
-
-    The table, (1 + tokens, vocabulary), holds the first step's logits, then those after each token.
-    """
+    """Return the new tokens of `count` samples of one prompt: (count, length)."""
     inputs = torch.tensor([model.encode_prompt(prompt)], device=model.device)
     # In the network's own dtype, which the logits were computed in, rounding changes none.
     stand_in = _make_stand_in(model.network, table.to(model.device, model.network.dtype), length)

@@ -49,14 +49,7 @@ class Disagreement:
 
 @dataclass(frozen=True)
 class Reference:
-    """A SentencePiece model; BOS and spelled special tokens are handled as by its makers.
-
-    Attributes:
-        file: the SentencePiece model.
-
-    >>> Reference(MISTRAL_V1).encode("The capital of Japan is")
-    [1, 415, 5565, 302, 4720, 349]
-    """
+    """A SentencePiece model; BOS and spelled special tokens are handled as by its makers."""
 
     file: Path
 
@@ -99,19 +92,13 @@ class Reference:
         return ids
 
     def _encode_without_leading_space(self, part: str) -> list[int]:
-        """Encode a part without the space that SentencePiece puts in front.
-
-        Only its own piece contains a newline: a newline in front takes the space and merges with
-        nothing, and its two ids are removed again.
-        """
+        """Encode a part without a leading space: a newline takes it, and is removed again."""
         leading = self._processor.encode(_NO_PIECE_CROSSES)
         return list(self._processor.encode(_NO_PIECE_CROSSES + part)[len(leading) :])
 
 
 def find_reference(model: TransformersEngine) -> Reference:
-    """Return the SentencePiece model that a target's tokenizer was converted from.
-
-    That of Mistral-7B-v0.1, if the checkpoint has none.
+    """Return the SentencePiece model of a target's tokenizer; Mistral-7B-v0.1's if it has none.
 
     >>> from probes import load
     >>> find_reference(load("embedded")).size

@@ -28,17 +28,10 @@ from probes.stats.text_probability import path_log_probability
 if TYPE_CHECKING:
     from probes.engines.base import Generation, LogitsEngine, Prompt
 
-LENGTH = 30
-"""New tokens of a story."""
-
-SAMPLES = 3
-"""Stories for each opening and setting."""
-
-MAX_CHARACTERS = 10_000
-"""Characters of a story that are compared with others: a token can represent any text."""
-
-N_GRAM = 4
-"""Tokens of the n-grams that are counted."""
+LENGTH = 30  # new tokens of a story
+SAMPLES = 3  # stories for each opening and setting
+MAX_CHARACTERS = 10_000  # characters of a story that are compared: a token can represent any text
+N_GRAM = 4  # tokens of the n-grams that are counted
 
 GPT2_LARGE = (
     {"decoding": "human text", "perplexity": 12.38, "self_bleu_4": 0.31, "repeating_percent": 0.28},
@@ -55,34 +48,21 @@ GPT2_LARGE_SOURCE = 'Holtzman et al. (2019), "The Curious Case of Neural Text De
 
 @dataclass(frozen=True)
 class Story:
-    """A text sampled after an opening.
+    """A text sampled after an opening."""
 
-    Attributes:
-        ids: its new token ids.
-        text: those ids decoded.
-        entropy: mean entropy of the distributions it was sampled from, in nats.
-        log_likelihood: mean log-probability of a token under the model at temperature 1, in nats.
-    """
-
-    ids: list[int]
+    ids: list[int]  # new tokens only
     text: str
-    entropy: float
-    log_likelihood: float
+    entropy: float  # mean of the distributions it was sampled from, in nats
+    log_likelihood: float  # mean over its tokens under the model at temperature 1, in nats
 
 
 @dataclass(frozen=True)
 class StoryRuns:
-    """Several runs of one opening.
-
-    Attributes:
-        texts: the new text of each.
-        distinct: how many of them differ token by token.
-        chance_of_repeat: that a run repeats an earlier one, given the earlier ones; exact.
-    """
+    """Several runs of one opening."""
 
     texts: list[str]
-    distinct: int
-    chance_of_repeat: float
+    distinct: int  # how many texts differ token by token
+    chance_of_repeat: float  # that a run repeats an earlier one, given the earlier ones; exact
 
 
 def run_greedily(
@@ -149,8 +129,7 @@ def _probabilities(generation: Generation) -> list[float]:
     ]
 
 
-Stories = dict[Sampling, list[list[Story]]]
-"""For each setting, and each opening, its stories."""
+Stories = dict[Sampling, list[list[Story]]]  # for each setting, and each opening, its stories
 
 
 @once_per_session
@@ -165,8 +144,7 @@ def sample_grid(
 ) -> Stories:
     """Sample stories after several openings at several settings in one batch, once a session.
 
-    Raises:
-        BrokenModelError: if the library's `generate` ignores the logits processor.
+    Raises BrokenModelError if the library's `generate` ignores the logits processor.
 
     >>> from probes import load
     >>> found = sample_grid(load("embedded"), 0, settings=[Sampling(top_k=1)], samples=2, length=5)
@@ -200,10 +178,7 @@ def sample_grid(
 
 
 class _RowSampler(LogitsProcessor):
-    """Samples every row's next token at its own setting, the only one it leaves to `generate`.
-
-    The largest sum of a log-probability and Gumbel noise is a sample of the distribution.
-    """
+    """Samples each row at its own setting, by adding Gumbel noise to the log-probabilities."""
 
     def __init__(self, settings: Sequence[Sampling], seed: int) -> None:
         self.rows: dict[Sampling, list[int]] = {}
@@ -231,23 +206,14 @@ class _RowSampler(LogitsProcessor):
 
 @dataclass(frozen=True)
 class StoryVariety:
-    """How much the stories of one setting vary.
+    """How much the stories of one setting vary: each figure is a mean over them."""
 
-    Attributes:
-        distinct_texts: share of an opening's stories that differ, mean over openings.
-        distinct_4_grams: share of their 4-grams that differ, those of an opening together.
-        self_bleu: mean BLEU-4 of a story against the others of its opening, between 0 and 1.
-        entropy: mean entropy of the distributions sampled from, in nats a token.
-        log_likelihood: mean log-probability under the model at temperature 1, in nats a token.
-        repeating: share of stories that end in a repeated phrase.
-    """
-
-    distinct_texts: float
-    distinct_4_grams: float
-    self_bleu: float
-    entropy: float
-    log_likelihood: float
-    repeating: float
+    distinct_texts: float  # share of an opening's stories that differ
+    distinct_4_grams: float  # share of the 4-grams that differ, those of an opening together
+    self_bleu: float  # BLEU-4 of a story against the others of its opening, between 0 and 1
+    entropy: float  # of the distributions sampled from, in nats a token
+    log_likelihood: float  # under the model at temperature 1, in nats a token
+    repeating: float  # share of stories that end in a repeated phrase
 
 
 def measure_story_variety(stories: Sequence[Sequence[Story]]) -> StoryVariety:
@@ -273,8 +239,6 @@ def measure_story_variety(stories: Sequence[Sequence[Story]]) -> StoryVariety:
 
 def self_bleu(texts: Sequence[str]) -> float:
     """Return the mean BLEU-4 of each of several texts against the others, by sacrebleu.
-
-    Of each text the first 10,000 characters count.
 
     >>> round(self_bleu(["a b c d e", "v w x y z"]), 2)
     0.0

@@ -37,24 +37,14 @@ UNFILTERED = Sampling(temperature=1.0, top_k=0)
 
 @dataclass(frozen=True)
 class Workload:
-    """How much work a measurement is.
+    """How much work a measurement is."""
 
-    Attributes:
-        prompt: tokens of each prompt.
-        new: tokens added to each; at least 2, as decoding is timed after the first.
-        samples: continuations of one prompt.
-        copied: bytes of the tensor that is copied.
-        repetitions: timed runs. With seven, their range covers the median of all such runs in
-            98 of 100 cases, for any distribution.
-        warmups: runs before those.
-    """
-
-    prompt: int
-    new: int
-    samples: int
-    copied: int
-    repetitions: int = 7
-    warmups: int = 2
+    prompt: int  # tokens of each prompt
+    new: int  # tokens added to each; at least 2, as decoding is timed after the first
+    samples: int  # continuations of one prompt
+    copied: int  # bytes of the tensor that is copied
+    repetitions: int = 7  # in 98 of 100 cases, the range of 7 covers the median of all runs
+    warmups: int = 2  # untimed runs before those
 
     def __post_init__(self) -> None:
         """Refuse what cannot be timed."""
@@ -62,11 +52,8 @@ class Workload:
             raise UserError(f"too little to time: {self}; new must be at least 2, others 1")
 
 
-SMALL = Workload(prompt=32, new=17, samples=8, copied=2**28)
-"""For a CPU: seconds on a small model."""
-
-LARGE = Workload(prompt=512, new=129, samples=32, copied=2**32)
-"""For a GPU."""
+SMALL = Workload(prompt=32, new=17, samples=8, copied=2**28)  # for a CPU: seconds on a small model
+LARGE = Workload(prompt=512, new=129, samples=32, copied=2**32)  # for a GPU
 
 
 def choose_workload(model: TransformersEngine) -> Workload:
@@ -121,22 +108,14 @@ def measure_bandwidth(model: TransformersEngine, workload: Workload) -> float:
 
 def measure_generation(
     model: TransformersEngine,
-    batch: int,
+    batch: int,  # equal sequences computed together
     workload: Workload,
     *,
-    cache: str = "dynamic",
-    compiled: bool = False,
+    cache: str = "dynamic",  # or `static`: transformers' names
+    compiled: bool = False,  # needs a CUDA device and a static cache
     repeat: Repeat = repeat_runs,
 ) -> list[Rate]:
     """Measure the tokens a second of `generate`: up to the first new token, and after it.
-
-    Args:
-        model: the target.
-        batch: sequences computed together, all equal.
-        workload: their lengths.
-        cache: `dynamic` or `static`, transformers' names.
-        compiled: whether the forward pass is compiled: on a CUDA device, with a static cache.
-        repeat: runs it several times.
 
     >>> from probes import load
     >>> tiny = Workload(prompt=4, new=3, samples=1, copied=2**20, repetitions=2, warmups=0)
@@ -185,13 +164,9 @@ def measure_continuations(
 ) -> Rate:
     """Measure the samples a second of many continuations of one prompt, at temperature 1.
 
-    Args:
-        model: the target.
-        method: `loop`, a call of `generate` for each sample, as published;
-            `num_return_sequences`, one call for all; or `continuous batching`, transformers' own
-            scheduler, whose start is not timed.
-        workload: their number and length.
-        repeat: runs it several times.
+    The method is `loop`, a call of `generate` for each sample, as published;
+    `num_return_sequences`, one call for all; or `continuous batching`, transformers' own scheduler,
+    whose start is not timed.
 
     >>> from probes import load
     >>> tiny = Workload(prompt=4, new=2, samples=2, copied=2**20, repetitions=2, warmups=0)

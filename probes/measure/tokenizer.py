@@ -11,8 +11,7 @@ from probes.schema.evidence.words import Encoding
 if TYPE_CHECKING:
     from probes.engines.base import Tokenization
 
-SPACE = "▁"
-"""How SentencePiece writes a space."""
+SPACE = "▁"  # how SentencePiece writes a space
 
 _EAST_ASIAN = ("CJK UNIFIED", "CJK COMPATIBILITY IDEOGRAPH", "HIRAGANA", "KATAKANA")
 

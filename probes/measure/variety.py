@@ -23,11 +23,8 @@ if TYPE_CHECKING:
     from probes.engines.base import Generation, LogitsEngine, Prompt
     from probes.schema.sampling import Sampling
 
-LOGITS_AT_ONCE = 5 * 2**22
-"""Most logits, over rows, steps and vocabulary, of a batch of samples."""
-
-ROWS_AT_ONCE = 64
-"""Most rows of a batch without logits."""
+LOGITS_AT_ONCE = 5 * 2**22  # most logits, over rows, steps and vocabulary, of a batch of samples
+ROWS_AT_ONCE = 64  # most rows of a batch without logits
 
 
 @once_per_session
@@ -57,22 +54,13 @@ def possible_texts(
 
 @dataclass(frozen=True)
 class Variety:
-    """Many samples of one prompt.
-
-    Attributes:
-        texts: the samples, decoded.
-        entropies: of each sample the mean entropy of the distributions it was sampled from, in
-            nats.
-        log_likelihoods: of each sample the mean log-probability of a token under the model itself.
-        distinct_texts: number of different samples.
-        distinct_4_grams: share of all samples' 4-grams that differ.
-    """
+    """Many samples of one prompt."""
 
     texts: list[str]
-    entropies: list[float]
-    log_likelihoods: list[float]
-    distinct_texts: int
-    distinct_4_grams: float
+    entropies: list[float]  # of each sample, the mean over what it was sampled from, in nats
+    log_likelihoods: list[float]  # of each sample, the mean over its tokens under the model itself
+    distinct_texts: int  # number of different samples
+    distinct_4_grams: float  # share of all samples' 4-grams that differ
 
     def summary(self) -> SampleVariety:
         """Return means, counts and three of the texts."""
@@ -171,19 +159,12 @@ def p_value_of_larger(larger: Sequence[float], smaller: Sequence[float]) -> floa
 
 @dataclass(frozen=True)
 class Reproductions:
-    """How many sampled runs gave the greedy text, and how many should.
+    """How many sampled runs gave the greedy text, and how many should."""
 
-    Attributes:
-        runs: runs of all prompts together.
-        reproduced: those that gave their prompt's greedy text.
-        expected: the sum of the exact probabilities.
-        p_value: probability of at most as many, if those are right.
-    """
-
-    runs: int
-    reproduced: int
-    expected: float
-    p_value: float
+    runs: int  # of all prompts together
+    reproduced: int  # runs that gave their prompt's greedy text
+    expected: float  # the sum of the exact probabilities
+    p_value: float  # probability of at most as many, if those are right
 
 
 def count_reproductions(

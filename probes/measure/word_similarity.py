@@ -19,38 +19,22 @@ if TYPE_CHECKING:
     from probes.stats.projection import Distortion, Projection
     from probes.stats.similarity import Floats
 
-UNRELATED = "(unrelated)"
-"""The name in evidence of the words outside any group."""
-
-DECIMALS = 4
-"""Decimals of a similarity or a coordinate in evidence."""
+UNRELATED = "(unrelated)"  # the name in evidence of the words outside any group
+DECIMALS = 4  # decimals of a similarity or a coordinate in evidence
 
 
 @dataclass(frozen=True)
 class GroupSimilarity:
-    """The cosine similarity of words within and between groups.
-
-    Attributes:
-        words: the groups.
-        similarity: (words, words), cosine of every two, the unrelated ones last.
-        test: whether words of one group are more similar than words of different groups, without
-            the unrelated ones; the statistic is the mean within minus the mean across.
-        auc: chance that a pair within a group is more similar than one across.
-        means: (groups, groups), mean cosine between groups; on the diagonal within a group.
-        cohesion: for each group, whether its words are more similar than as many random ones;
-            the statistic is their mean cosine.
-        unrelated: the same for the unrelated words; None if there are none.
-        misplaced: words that are on average more similar to another group than to their own.
-    """
+    """The cosine similarity of words within and between groups; the unrelated words come last."""
 
     words: WordList
-    similarity: Floats
-    test: PermutationTest
-    auc: float
-    means: Floats
-    cohesion: dict[str, PermutationTest]
-    unrelated: PermutationTest | None
-    misplaced: list[str]
+    similarity: Floats  # (words, words), cosine of every two
+    test: PermutationTest  # of the mean within minus the mean across, without unrelated words
+    auc: float  # chance that a pair within a group is more similar than one across
+    means: Floats  # (groups, groups), mean cosine between groups; on the diagonal within a group
+    cohesion: dict[str, PermutationTest]  # of each group's mean cosine against random words
+    unrelated: PermutationTest | None  # the same for the unrelated words; None if there are none
+    misplaced: list[str]  # words on average more similar to another group than to their own
 
     def as_evidence(self) -> dict[str, Any]:
         """Return plain data."""
@@ -105,22 +89,13 @@ def measure_groups(vectors: npt.NDArray[Any], words: WordList) -> GroupSimilarit
 
 @dataclass(frozen=True)
 class WordProjection:
-    """Words in their first two principal components.
-
-    Attributes:
-        words: the groups.
-        projection: the words' positions, the unrelated ones last.
-        misplaced: the words that lie nearer the centroid of another group than of their own.
-        test: whether groups lie further apart than chance; the statistic is the mean silhouette.
-        centroids: of each group, and of the unrelated words if there are any.
-        distortion: how the projection changes distances.
-    """
+    """Words in their first two principal components; the unrelated words come last."""
 
     words: WordList
     projection: Projection
-    misplaced: list[str]
-    test: PermutationTest
-    centroids: dict[str, Floats]
+    misplaced: list[str]  # words nearer the centroid of another group than that of their own
+    test: PermutationTest  # whether groups lie further apart than chance, by their mean silhouette
+    centroids: dict[str, Floats]  # of each group, and of the unrelated words if there are any
     distortion: Distortion
 
     def points(self) -> list[WordPoint]:

@@ -48,7 +48,7 @@ def as_json(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 def find_problems(values: Mapping[str, Any], *, built_in: bool) -> list[str]:
     """Describe evidence that a record cannot hold, or that the report could not read.
 
-    The report reads a built-in claim's evidence by its names, and no other claim's.
+    Only evidence of a `built_in` claim has to fit the shape that belongs to its name.
 
     >>> find_problems({"top_ten": 10}, built_in=True)
     ["evidence 'top_ten' does not fit MostLikely: Input should be a valid list"]

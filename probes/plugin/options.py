@@ -93,7 +93,7 @@ def selects_gpu(config: pytest.Config) -> bool:
 def project_folder(config: pytest.Config) -> Path:
     """Return the folder of pytest's configuration file, or else the current folder.
 
-    pytest's root folder is no use: with `--target FOLDER` pytest takes FOLDER for one of tests.
+    pytest's root folder may differ: with `--target FOLDER` pytest takes FOLDER for one of tests.
     """
     here, ini = config.invocation_params.dir, config.inipath
     return ini.parent if ini is not None and here.is_relative_to(ini.parent) else here

@@ -14,11 +14,8 @@ from functools import lru_cache
 
 from probes.errors import UserError
 
-CASE_SENSITIVE_LETTERS = 2
-"""An answer of at most so many letters needs its capitals: `Au` is gold, `au` is not."""
-
-MAX_CHARACTERS = 1_000
-"""Characters of a text that are read to find its first sentence, even one that never ends."""
+CASE_SENSITIVE_LETTERS = 2  # answers this short need their capitals: `Au` is gold, `au` is not
+MAX_CHARACTERS = 1_000  # characters read to find the first sentence, even one that never ends
 
 _WORD_EACH = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 """Kana and Han: each character counts as a word, as there are no spaces between words."""
@@ -35,8 +32,7 @@ _MONTHS = re.findall(
     "january february march april may june july august september october november december",
 )
 
-Form = tuple[str, ...]
-"""An accepted answer as a sequence of words."""
+Form = tuple[str, ...]  # an accepted answer as a sequence of words
 
 
 class MatchState(Enum):
@@ -52,16 +48,11 @@ def accepted_forms(accepted: tuple[str, ...]) -> tuple[Form, ...]:
     """Return the sequences of words that state an accepted answer.
 
     A leading article is left out. Initials count written apart and together, and a date of day,
-    month and year in the usual orders.
+    month and year in the usual orders. Raises UserError if there is no answer, or one has no letter
+    and no digit: every text would state it.
 
-    Raises:
-        UserError: if there is no answer, or one has no letter and no digit: every text would
-            state it.
-
-    >>> accepted_forms(("the yen",))
-    (('yen',),)
-    >>> accepted_forms(("Washington, D.C.",))
-    (('Washington', 'D', 'C'), ('Washington', 'DC'))
+    >>> accepted_forms(("the yen", "Washington, D.C."))
+    (('yen',), ('Washington', 'D', 'C'), ('Washington', 'DC'))
     """
     forms: list[Form] = []
     for answer in accepted:
@@ -84,8 +75,6 @@ def states_answer(text: str, forms: Sequence[Form]) -> bool:
 
     >>> states_answer("It ended on September 2nd, 1945.", accepted_forms(("2 September 1945",)))
     True
-    >>> states_answer("Austria", accepted_forms(("Au",)))
-    False
     """
     return _contain(_words(_normalize(text)), forms)
 
@@ -106,8 +95,7 @@ def first_sentence(text: str) -> tuple[str, bool]:
 def match_answer(text: str, forms: Sequence[Form], *, ended: bool) -> MatchState:
     """Decide whether the first sentence of a text states an accepted answer.
 
-    A decision is final: a last word that may still grow, as `Au` into
-    `Austria`, decides nothing.
+    A decision is final: a last word that may still grow, as `Au` into `Austria`, decides nothing.
 
     >>> tokyo, texts = accepted_forms(("Tokyo",)), ("It is Tokyo", "It is Tokyo,", "Osaka.")
     >>> [match_answer(text, tokyo, ended=False).value for text in texts]

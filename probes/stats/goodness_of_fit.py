@@ -18,48 +18,33 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-ERROR_BUDGET = 1e-6
-"""Probability that any test of draws in a run fails although everything is right."""
-
-TESTS_PER_RUN = 40
-"""How many tests share the budget: at least as many as a run on one target makes."""
-
-ALPHA = ERROR_BUDGET / TESTS_PER_RUN
-"""Probability that one test of draws fails although everything is right."""
-
-MIN_EXPECTED = 100.0
-"""Least expected draws of a bin: so far out in its tail the chi-squared law needs many."""
+ERROR_BUDGET = 1e-6  # probability that any test of draws in a run fails although all is right
+TESTS_PER_RUN = 40  # how many tests share the budget: at least as many as a run on one target makes
+ALPHA = ERROR_BUDGET / TESTS_PER_RUN  # the same probability for one test of draws
+MIN_EXPECTED = 100.0  # least expected draws of a bin: the far tail of chi-squared needs many
 
 DIFFERENCE_ALPHA = 1e-3
 """The p-value below which an expected difference counts as found. A correct model fails such a
 claim only if the draws miss the difference: they must be enough for one of many standard errors."""
 
-POWER = 0.99
-"""The probability with which `smallest_shift` is detected."""
+POWER = 0.99  # the probability with which `smallest_shift` is detected
 
 
 @dataclass(frozen=True)
 class Fit:
     """The result of a G-test of draws against probabilities.
 
-    Attributes:
-        draws: number of draws.
-        bins: number of bins after pooling.
-        statistic: G, twice the log-likelihood ratio, in nats.
-        p_value: probability of a G as large or larger if the draws follow the distribution.
-        alpha: the p-value below which the test fails.
-        smallest_shift: the least probability moved from the most likely bin to the others in
-            proportion that the test detects with probability 0.99.
-        outside: draws of outcomes whose probability is 0; one is enough to fail.
+    `smallest_shift` is the least probability moved from the most likely bin to the others, in
+    proportion, that the test detects with probability `POWER`.
     """
 
-    draws: int
-    bins: int
-    statistic: float
-    p_value: float
-    alpha: float
+    draws: int  # number of draws
+    bins: int  # number of bins after pooling
+    statistic: float  # G, twice the log-likelihood ratio, in nats
+    p_value: float  # probability of a G as large or larger if the draws follow the distribution
+    alpha: float  # the p-value below which the test fails
     smallest_shift: float
-    outside: int
+    outside: int  # draws of outcomes whose probability is 0; one is enough to fail
 
     @property
     def good(self) -> bool:
@@ -76,14 +61,10 @@ def goodness_of_fit(
     """Test draws against probabilities.
 
     Outcomes that expect fewer draws than `min_expected` are pooled into bins that expect more.
+    Raises ValueError if the two differ in length or the probabilities do not sum to 1.
 
-    Raises:
-        ValueError: if the two differ in length or the probabilities do not sum to 1.
-
-    >>> goodness_of_fit([5020, 4980], [0.5, 0.5]).good
-    True
-    >>> goodness_of_fit([5500, 4500], [0.5, 0.5]).good
-    False
+    >>> [goodness_of_fit(counts, [0.5, 0.5]).good for counts in ([5020, 4980], [5500, 4500])]
+    [True, False]
     """
     observed = np.asarray(counts, dtype=np.float64)
     chances = np.asarray(probabilities, dtype=np.float64)
@@ -109,11 +90,9 @@ def goodness_of_fit(
 def smallest_shift(expected: Floats, alpha: float, power: float = POWER) -> float:
     """Return the least mass moved away from the most likely bin that the test detects.
 
-    The mass goes to the other bins in proportion to theirs. Under such a shift G follows a
-    noncentral chi-squared law whose noncentrality is the sum of squared differences over the
-    expected counts.
-
-    It is infinite where there is only one bin.
+    The mass goes to the other bins in proportion to theirs; it is infinite where there are none.
+    Under such a shift G follows a noncentral chi-squared law whose noncentrality is the sum of
+    squared differences over the expected counts.
 
     >>> bool(0.04 < smallest_shift(np.array([2600.0, 2600.0]), alpha=1e-6) < 0.06)
     True
@@ -143,13 +122,10 @@ def poisson_binomial_cdf(successes: int, chances: Sequence[float]) -> float:
 
 
 def _pool(observed: Floats, expected: Floats, least: float) -> tuple[Floats, Floats]:
-    """Pool outcomes into bins of at least `least` expected draws; common outcomes stay alone.
-
-    The rare ones are pooled in order of their probability, a twentieth of all draws in each bin:
-    a single bin could not detect draws that move among them.
-    """
+    """Pool outcomes into bins of at least `least` expected draws; common outcomes stay alone."""
     order = np.argsort(-expected, kind="stable")
     observed, expected = observed[order], expected[order]
+    # Rare outcomes share bins of a twentieth of all draws: one bin would hide moves among them.
     together = max(least, expected.sum() / 20)
     number, mass = np.zeros(len(expected), dtype=np.int64), 0.0
     for place, mean in enumerate(expected[:-1]):

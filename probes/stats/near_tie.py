@@ -28,47 +28,27 @@ class OutputStatus(str, Enum):
 
 @dataclass(frozen=True)
 class TextComparison:
-    """A greedy text and the recorded one.
-
-    Attributes:
-        prompt: the prompt.
-        texts: the recorded text and the present one.
-        same_prompt: whether the prompt has the recorded token ids.
-        drift: largest change of a recorded logit, up to and including the step of the first token
-            that differs; 0 if no logits were recorded.
-        step: number of the first token that differs, from 0; None if none does.
-        tokens: the recorded token and the present one there, decoded.
-        margin: distance of those two tokens' present logits.
-    """
+    """A greedy text and the recorded one."""
 
     prompt: str
-    texts: tuple[str, str]
-    same_prompt: bool = True
-    drift: float = 0.0
-    step: int | None = None
-    tokens: tuple[str, str] = ("", "")
-    margin: float = 0.0
+    texts: tuple[str, str]  # the recorded text and the present one
+    same_prompt: bool = True  # whether the prompt has the recorded token ids
+    drift: float = 0.0  # largest change of a recorded logit, up to `step`; 0 if none is recorded
+    step: int | None = None  # number of the first token that differs, from 0; None if none does
+    tokens: tuple[str, str] = ("", "")  # the recorded and the present one there, decoded
+    margin: float = 0.0  # distance of those two tokens' present logits
 
 
 @dataclass(frozen=True)
 class Finding:
-    """The judgement of one output.
+    """The judgement of one output."""
 
-    Attributes:
-        name: the prompt, or the number's name.
-        outcome: the result.
-        share: drift of its logits, or of the number, as a share of the tolerance.
-        recorded: the text or number recorded.
-        now: the text or number now.
-        reason: a description of the difference; empty where there is none.
-    """
-
-    name: str
+    name: str  # the prompt, or the number's name
     outcome: OutputStatus
-    share: float
+    share: float  # drift of its logits, or of the number, as a share of the tolerance
     recorded: str | float
     now: str | float
-    reason: str = ""
+    reason: str = ""  # a description of the difference; empty where there is none
 
     @property
     def holds(self) -> bool:
@@ -81,19 +61,12 @@ def judge_text(text: TextComparison, *, tolerance: float, noise: Callable[[], fl
 
     A logit that moves by more than the tolerance is a drift, even if the text is the same.
     Otherwise equal tokens hold, and a first difference holds where the two tokens nearly tie: two
-    logits that each move by the noise can close a gap of twice that.
-
-    Args:
-        text: the text and the recorded one.
-        tolerance: the largest change of a logit that rounding explains.
-        noise: measures how far logits move in this run when nothing that matters changes; called
-            only where a text differs, and capped by the tolerance.
+    logits that each move by the noise can close a gap of twice that. The noise is measured only
+    where a text differs, and capped by the tolerance.
 
     >>> text = TextComparison("P", ("a b", "a c"), step=1, tokens=("b", "c"), margin=0.5)
-    >>> judge_text(text, tolerance=0.3, noise=lambda: 0.3).outcome.value
-    'near-tie'
-    >>> judge_text(text, tolerance=0.3, noise=lambda: 0.1).outcome.value
-    'changed'
+    >>> [judge_text(text, tolerance=0.3, noise=lambda: n).outcome.value for n in (0.3, 0.1)]
+    ['near-tie', 'changed']
     """
     recorded, now = text.texts
     share = text.drift / tolerance
@@ -144,9 +117,5 @@ def judge_number(name: str, recorded: RecordedNumber, now: float) -> Finding:
 
 
 def _format(share: float) -> str:
-    """Format three digits or more, with a separator for thousands.
-
-    >>> _format(9150.2), _format(2.5)
-    ('9,150', '2.5')
-    """
+    """Format three digits or more, with a separator for thousands."""
     return f"{share:,.0f}" if share >= 1000 else f"{share:.3g}"

@@ -19,48 +19,33 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 
-ARRANGEMENTS = 100_000
-"""How many random arrangements a test draws where there are more than that."""
-
-ALPHA = 0.001
-"""The p-value below which groups count as real; clear groups reach about 1e-5."""
+ARRANGEMENTS = 100_000  # how many random arrangements a test draws where there are more than that
+ALPHA = 0.001  # the p-value below which groups count as real; clear groups reach about 1e-5
 
 SEED = 20231010
 
-_DECIMALS = 12
-"""Equal statistics of different arrangements differ by rounding: this makes them equal."""
+_DECIMALS = 12  # equal statistics of different arrangements differ by rounding
 
 _NUMBERS_AT_ONCE = 2_000_000
 
 
 @dataclass(frozen=True)
 class PermutationTest:
-    """The result of a one-sided permutation test.
+    """The result of a one-sided permutation test."""
 
-    Attributes:
-        statistic: of the data as they are.
-        expected: its mean over all arrangements.
-        effect_size: statistic minus mean, in standard deviations over the arrangements.
-        p_value: share of arrangements with a statistic as large or larger; among random
-            arrangements the observed one is counted, too.
-        arrangements: how many were computed.
-        exact: whether those are all there are.
-    """
-
-    statistic: float
-    expected: float
-    effect_size: float
-    p_value: float
-    arrangements: int
-    exact: bool
+    statistic: float  # of the data as they are
+    expected: float  # its mean over all arrangements
+    effect_size: float  # statistic minus mean, in standard deviations over the arrangements
+    p_value: float  # share with a statistic as large or larger, the data's own included
+    arrangements: int  # how many were computed
+    exact: bool  # whether those are all there are
 
 
 def compare_pairs_with_chance(similarity: Floats, related: Bools) -> PermutationTest:
     """Test whether related pairs are more similar than chance: items are permuted.
 
-    The statistic is the mean similarity of related pairs minus that of all others.
-
-    Both are (n, n) and symmetric. A ValueError if all pairs are related, or none.
+    The statistic is the mean similarity of related pairs minus that of all others. Both matrices
+    are (n, n) and symmetric. Raises ValueError if all pairs are related, or none.
 
     >>> matrix, group = np.kron(np.eye(2), np.ones((4, 4))), np.arange(8) // 4
     >>> found = compare_pairs_with_chance(matrix, group[:, None] == group)
@@ -124,13 +109,11 @@ def compare_silhouette_with_chance(distances: Floats, labels: Sequence[int]) -> 
 
 
 def mean_silhouettes(distances: Floats, labels: Ints) -> Floats:
-    """Return the mean silhouette of each of many groupings of the same points.
+    """Return the mean silhouette of each of many groupings, (..., n), of the same points.
 
     A point's silhouette compares its mean distance to its own group, a, with that to the nearest
-    other group, b: (b - a) / max(a, b). scikit-learn computes one grouping a call, which takes
-    minutes for the groupings of a test: this computes all of them together.
-
-    Distances are (n, n) and labels (..., n), each with the same groups of two points or more.
+    other group, b: (b - a) / max(a, b). Every group has two points or more. scikit-learn computes
+    one grouping a call, which takes minutes for those of a test: this computes all together.
 
     >>> line = abs(np.subtract.outer([0.0, 1, 10, 11], [0.0, 1, 10, 11]))
     >>> mean_silhouettes(line, np.array([[0, 0, 1, 1], [0, 1, 0, 1]])).round(3).tolist()

@@ -16,23 +16,16 @@ from probes.stats.similarity import upper_triangle
 
 Floats = npt.NDArray[np.float64]
 
-_TOLERANCE = 1e-9
-"""Distances that differ by less count as equal."""
+_TOLERANCE = 1e-9  # distances that differ by less count as equal
 
 
 @dataclass(frozen=True)
 class Projection:
-    """Vectors projected to their first two principal components.
+    """Vectors projected to their first two principal components."""
 
-    Attributes:
-        coordinates: (n, 2).
-        shares: (2,), the share of the variance that each component keeps.
-        axes: (2, dimensions), unit vectors.
-    """
-
-    coordinates: Floats
-    shares: Floats
-    axes: Floats
+    coordinates: Floats  # (n, 2)
+    shares: Floats  # (2,), the share of the variance that each component keeps
+    axes: Floats  # (2, dimensions), unit vectors
 
     @property
     def share(self) -> float:
@@ -44,10 +37,8 @@ def project_2d(vectors: npt.NDArray[Any]) -> Projection:
     """Project vectors to their first two principal components: full solver, float64.
 
     A component's direction is arbitrary: here its largest loading by magnitude is positive, so
-    that the projection of the same vectors never flips.
-
-    Raises:
-        ValueError: fewer than three vectors or two dimensions, or all vectors are equal.
+    that the projection of the same vectors never flips. Raises ValueError for fewer than three
+    vectors or two dimensions, or if all vectors are equal.
 
     >>> found = project_2d(np.array([[-3.0, 0.0], [3.0, 0.0], [0.0, -1.0], [0.0, 1.0]]))
     >>> found.shares.round(2).tolist(), abs(found.coordinates).round(2).tolist()[0]
@@ -81,18 +72,13 @@ def distance_matrix(points: npt.NDArray[Any]) -> Floats:
 class Distortion:
     """How a projection changes the distances of all pairs.
 
-    Attributes:
-        rank_correlation: Spearman's, of projected and full distances.
-        misordered: share of pairs of pairs whose order the projection reverses.
-        longest: largest ratio of a projected distance to the full one; never above 1 in a
-            projection.
-        worst: the two pairs that are reversed the most: the first looks nearer and is farther
-            than the second; None where no order is reversed.
+    Of the `worst` two pairs, those reversed the most, the first looks nearer and is farther; it is
+    None where no order is reversed.
     """
 
-    rank_correlation: float
-    misordered: float
-    longest: float
+    rank_correlation: float  # Spearman's, of projected and full distances
+    misordered: float  # share of pairs of pairs whose order the projection reverses
+    longest: float  # largest ratio of a projected distance to the full one; never above 1
     worst: tuple[tuple[int, int], tuple[int, int]] | None
 
 

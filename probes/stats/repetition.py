@@ -4,27 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-MIN_PHRASE_LENGTH = 3
-"""Tokens of the shortest phrase whose repetition counts."""
-
-MANY_COPIES = 50
-"""A shorter phrase counts, too, if it is repeated more often than this."""
+MIN_PHRASE_LENGTH = 3  # tokens of the shortest phrase whose repetition counts
+MANY_COPIES = 50  # a shorter phrase counts, too, if it is repeated more often than this
 
 
 def find_repeated_tail(ids: Sequence[int]) -> tuple[int, int]:
-    """Find the phrase that a text repeats at its end.
+    """Find the phrase that a text repeats at its end: (its length in tokens, number of copies).
 
     As Holtzman et al. (2019, "The Curious Case of Neural Text Degeneration") count it: of all
     phrases whose copies end the text, the one with the most copies, and the shortest of those; it
-    counts if it has three tokens or more, or more than fifty copies.
-
-    Returns:
-        (length of the phrase in tokens, number of copies at the end); (0, 0) if none counts.
+    counts if it has three tokens or more, or more than fifty copies; otherwise this is (0, 0).
 
     >>> find_repeated_tail([9, 1, 2, 3, 1, 2, 3])
     (3, 2)
-    >>> find_repeated_tail([1, 1, 1, 1, 1, 1])
-    (0, 0)
     """
     ids = list(ids)
     lengths = range(1, len(ids) // 2 + 1)

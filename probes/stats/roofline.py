@@ -15,15 +15,10 @@ def kv_cache_bytes(layers: int, heads: int, head_dim: int, element: int) -> int:
 
 
 def bytes_per_token(weights: int, batch: int, cache: int, positions: float) -> float:
-    """Return the bytes that are read for each new token.
+    """Return the bytes that are read for each new token of a batch.
 
-    The weights are read once for all sequences of a batch, each sequence's cache for it alone.
-
-    Args:
-        weights: bytes.
-        batch: sequences computed together; a UserError below 1.
-        cache: bytes at one position of one sequence.
-        positions: in the cache, on average over the new tokens.
+    The weights are read once for all sequences, each sequence's cache for it alone: `cache` bytes a
+    position, at its mean length over the new tokens. Raises UserError for a batch below 1.
 
     >>> bytes_per_token(weights=1000, batch=10, cache=2, positions=50)
     200.0

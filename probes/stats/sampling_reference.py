@@ -21,9 +21,7 @@ def temperature(logits: torch.Tensor, value: float) -> torch.Tensor:
 
 
 def top_k(logits: torch.Tensor, k: int) -> torch.Tensor:
-    """Keep the k most likely tokens, and those tied with the k-th.
-
-    A k of 0, or of the vocabulary size or more, keeps all.
+    """Keep the k most likely tokens, and those tied with the k-th; a k of 0 keeps all.
 
     >>> top_k(torch.tensor([1.0, 3.0, 2.0, 2.0]), 2)
     tensor([-inf, 3., 2., 2.])
@@ -43,10 +41,8 @@ def top_p(logits: torch.Tensor, p: float) -> torch.Tensor:
     p of 1 keeps all tokens, however unlikely.
 
     >>> halves = torch.tensor([0.5, 0.25, 0.25]).log()
-    >>> top_p(halves, 0.5).exp()
-    tensor([0.5000, 0.0000, 0.0000])
-    >>> top_p(halves, 0.51).exp()
-    tensor([0.5000, 0.2500, 0.0000])
+    >>> [int(count_kept(top_p(halves, p))) for p in (0.5, 0.51)]
+    [1, 2]
     """
     logits = _at_least_float32(logits)
     if p >= 1:

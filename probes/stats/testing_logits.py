@@ -8,14 +8,10 @@ KINDS = ("normal", "huge", "tiny", "equal", "ties", "one-hot", "powers of two", 
 
 
 def adversarial_logits(size: int, kind: str, seed: int, dtype: str = "float32") -> torch.Tensor:
-    """Generate logits of one kind: (1, size), float32.
+    """Generate logits of one of `KINDS`: (1, size), float32.
 
-    Args:
-        size: number of tokens.
-        kind: one of `KINDS`; "powers of two" gives probabilities 1/2, 1/4, ... whose running sums
-            are exact in binary and can equal p exactly.
-        seed: the same seed gives the same logits.
-        dtype: half-precision values are rounded to it, then widened, as `generate` widens them.
+    "powers of two" gives probabilities 1/2, 1/4 and so on, whose running sums are exact in binary
+    and can equal p. Values are rounded to `dtype`, then widened, as `generate` widens them.
 
     >>> adversarial_logits(3, "equal", seed=0)
     tensor([[0., 0., 0.]])

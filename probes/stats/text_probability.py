@@ -38,19 +38,12 @@ class Bounds:
 
 @dataclass(frozen=True)
 class TextDistribution:
-    """The texts that sampling can give, as far as they were followed.
+    """The texts that sampling can give, as far as they were followed."""
 
-    Attributes:
-        ids: token ids of each text that was followed to its end, most likely first.
-        probabilities: (texts,), float64.
-        rest: mass of the texts not followed.
-        largest_rest: the largest mass that a single one of those can have.
-    """
-
-    ids: list[tuple[int, ...]]
-    probabilities: torch.Tensor
-    rest: float
-    largest_rest: float
+    ids: list[tuple[int, ...]]  # of each text that was followed to its end, most likely first
+    probabilities: torch.Tensor  # (texts,), float64
+    rest: float  # mass of the texts not followed
+    largest_rest: float  # the largest mass that a single one of those can have
 
     def agreement(self, runs: int = 2) -> Bounds:
         """Return the probability that independent runs all give the same text.
@@ -84,11 +77,8 @@ def enumerate_texts(
 ) -> TextDistribution:
     """Follow every text that sampling can give, the `width` most likely prefixes of each length.
 
-    Args:
-        step: the distribution after each prefix; called once a length with all prefixes.
-        length: tokens of a text, unless an end comes first.
-        width: most prefixes to follow at once.
-        eos_token_ids: token ids that end a text.
+    A text has `length` tokens, unless an end comes first. `step` is called once a length, with all
+    prefixes.
 
     >>> coin = lambda prefixes: torch.tensor([[0.25, 0.75]] * len(prefixes)).double().log()
     >>> texts = enumerate_texts(coin, length=2)

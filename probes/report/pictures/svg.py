@@ -89,7 +89,7 @@ _DEFAULTS = {
 def draw(chart: altair.TopLevelMixin, key: str) -> tuple[Markup, tuple[str, ...]]:
     """Return a chart as SVG and the texts of its marks.
 
-    The chart holds its data: nothing is fetched. `key` is of its texts, whose title names it.
+    The chart holds its data: nothing is fetched. `key` finds its texts, whose title names it.
     """
     spec = chart.to_dict(validate=False)
     return clean(vl_convert.vegalite_to_svg(spec, config=CONFIG, allowed_base_urls=[]), key)

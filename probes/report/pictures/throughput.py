@@ -22,7 +22,7 @@ LINES = dict(zip(("dynamic", "static", "compiled", "limit"), SERIES, strict=Fals
 def by_batch(measured: Sequence[Rate]) -> Chart:
     """Draw tokens a second against the batch, with the limit: a panel each for prefill and decode.
 
-    All rates are of these and have a value; there is at least one.
+    `measured` has at least one rate; each is of prefill or decode and has a value.
     """
     panels = [
         _panel(what, [rate for rate in measured if rate.what == what])
