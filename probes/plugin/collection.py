@@ -98,7 +98,13 @@ def select_tests(config: pytest.Config, items: list[pytest.Item]) -> None:
 def drop_left_out(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Drop targets that are left out, and tests that have no other target."""
     left_out = session_of(config).left_out
-    _keep(config, items, lambda state: not state.targets or not left_out.keys() >= {*state.targets})
+
+    def has_target(state: TestState) -> bool:
+        if state.claim is None and not state.targets:
+            return True
+        return bool(set(state.targets) - left_out.keys())
+
+    _keep(config, items, has_target)
     for item in items:
         state = state_of(item)
         state.targets = tuple(target for target in state.targets if target not in left_out)

@@ -86,6 +86,16 @@ def test_library_claim_follows_the_gpu_marker(
     assert ("test_mine.py::test_adds[1]" in result.outlines) == collected
 
 
+@each_way
+def test_library_claim_is_deselected_when_no_target_is_on_gpu(
+    warm_project: Project, workers: tuple[str, ...]
+) -> None:
+    warm_project.test_file(CLAIMS)
+    result = warm_project.run("-m", "gpu", "--target", "embedded", *workers)
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    assert "Traceback" not in result.stdout.str() + result.stderr.str()
+
+
 def test_library_claim_survives_a_crashed_worker(
     warm_project: Project, copy_of_embedded: Callable[..., Path]
 ) -> None:
