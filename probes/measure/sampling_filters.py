@@ -110,8 +110,9 @@ def compare_filters(
     """Compare filtered scores with what the reference makes of the same logits.
 
     Both are (steps, vocabulary), with -inf for a dropped token. The library may drop any of several
-    equally likely tokens. The edges move by EDGE and by the error of a float32 sum of these
-    probabilities against float64: over thousands of equal tokens it exceeds the probability of one.
+    equally likely tokens. The edges move by EDGE, and that of top-p by the error of a float32 sum
+    of these probabilities against float64, too: over thousands of equal tokens it exceeds the
+    probability of one.
 
     >>> logits = torch.tensor([[3.0, 2.0, 1.0]])
     >>> scores = torch.tensor([[3.0, 2.0, -torch.inf]])
@@ -119,10 +120,10 @@ def compare_filters(
     True
     """
     tempered = reference.temperature(logits, sampling.temperature)
-    edge = EDGE + _measure_summation_error(logits, sampling)
+    sums = _measure_summation_error(logits, sampling)
     fewest, most = (
-        reference.count_kept(reference.apply_filters(logits, _move_edges(sampling, by)))
-        for by in (-edge, edge)
+        reference.count_kept(reference.apply_filters(logits, _move_edges(sampling, sign, sums)))
+        for sign in (-1, 1)
     )
     keep = scores.isfinite()
     least_kept = tempered.masked_fill(~keep, torch.inf).amin(dim=-1)
@@ -135,6 +136,8 @@ def compare_filters(
 
 def _measure_summation_error(logits: torch.Tensor, sampling: Sampling) -> float:
     """Measure how far float32 sums of the probabilities that top-p adds up are from float64's."""
+    if sampling.top_p is None:
+        return 0.0
     before = reference.apply_filters(logits, replace(sampling, top_p=None, min_p=None))
     ascending = before.float().sort(dim=-1).values
     sums = ascending.softmax(dim=-1).cumsum(dim=-1)
@@ -142,13 +145,13 @@ def _measure_summation_error(logits: torch.Tensor, sampling: Sampling) -> float:
     return float((sums - exact).abs().amax())
 
 
-def _move_edges(sampling: Sampling, by: float) -> Sampling:
-    """Move both masses slightly: fewer tokens are kept if negative."""
+def _move_edges(sampling: Sampling, sign: int, sums: float) -> Sampling:
+    """Move both masses by EDGE, top-p's by `sums` too: fewer tokens are kept if `sign` is -1."""
     top_p, min_p = sampling.top_p, sampling.min_p
     return replace(
         sampling,
-        top_p=None if top_p is None else min(max(top_p + by, 1e-12), 1.0),
-        min_p=None if min_p is None else min(max(min_p - by, 0.0), 1.0),
+        top_p=None if top_p is None else min(max(top_p + sign * (EDGE + sums), 1e-12), 1.0),
+        min_p=None if min_p is None else min(max(min_p - sign * EDGE, 0.0), 1.0),
     )
 
 

@@ -74,7 +74,10 @@ def list_targets(
 
 @cache
 def _built_in() -> Mapping[str, Target]:
-    return read_targets_file(DATA / "targets.toml")
+    return {
+        name: target.model_copy(update={"folder": target.folder and target.folder.resolve()})
+        for name, target in read_targets_file(DATA / "targets.toml").items()
+    }
 
 
 def read_targets_file(file: Path) -> dict[str, Target]:
@@ -116,10 +119,7 @@ def _read_table(name: str, table: Any, file: Path, section: str) -> Target:
         raise UserError(f"{where}: {_explain(error)}") from None
     paths = {key: getattr(target, key) for key in _PATHS if getattr(target, key)}
     return target.model_copy(
-        update={
-            key: Path(os.path.normpath(file.parent / _expand_user(path)))
-            for key, path in paths.items()
-        }
+        update={key: file.parent / _expand_user(path) for key, path in paths.items()}
     )
 
 

@@ -66,6 +66,15 @@ def test_folder_in_a_targets_file_is_relative_to_the_file(tmp_path: Path) -> Non
     assert (target.title, target.source) == ("mine", "folder")
 
 
+def test_folder_above_a_linked_targets_file_is_where_the_link_leads(tmp_path: Path) -> None:
+    (tmp_path / "real" / "models").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "real" / "models", target_is_directory=True)
+    write(tmp_path / "real" / "models" / "t.toml", "[targets.a]\nfolder = '../a'\n")
+    target = resolve("a", targets_file=tmp_path / "link" / "t.toml")
+    assert target.folder is not None
+    assert target.folder.resolve() == (tmp_path / "real" / "a").resolve()
+
+
 def test_name_comes_before_folder_and_folder_before_hub_id(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
