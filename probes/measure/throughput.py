@@ -82,10 +82,13 @@ def repeat_runs(run: Callable[[], T], repetitions: int, warmups: int) -> list[T]
 # --- measurements --------------------------------------------------------------------------------
 
 
+@once_per_session
 def measure_copy(
     model: TransformersEngine, workload: Workload, repeat: Repeat = repeat_runs
 ) -> Rate:
-    """Measure the copy bandwidth of the model's device: each byte is read and written.
+    """Measure the copy bandwidth of the model's device, once a session: limits are made of it.
+
+    Each byte is read and written.
 
     >>> from probes import load
     >>> tiny = Workload(prompt=2, new=2, samples=1, copied=2**20, repetitions=2)
@@ -100,9 +103,8 @@ def measure_copy(
     return Rate(what="copy", unit="bytes", **_summarize(2 * workload.copied, seconds))
 
 
-@once_per_session
 def measure_bandwidth(model: TransformersEngine, workload: Workload) -> float:
-    """Measure the copy bandwidth in bytes a second, once a session."""
+    """Return the copy bandwidth in bytes a second."""
     return cast("float", measure_copy(model, workload).per_second)
 
 

@@ -1,8 +1,8 @@
 """The catalogue of claims: what the suite states about a model, as data.
 
-A claim is a statement with an id. The catalogue lives in ``claims.toml`` beside this module; the
-tests that decide a claim carry ``@pytest.mark.claim(id)``. Authors add claims of their own in the
-marker itself, with the same fields.
+A claim is a statement with an id. The catalogue is ``probes/data/claims.toml``; the tests that
+decide a claim carry ``@pytest.mark.claim(id)``. Authors add claims of their own in the marker
+itself, with the same fields.
 """
 
 from __future__ import annotations

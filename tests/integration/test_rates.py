@@ -36,7 +36,7 @@ def pytest_here(*arguments: str) -> subprocess.CompletedProcess[str]:
     [
         ([], False),
         (["-m", "gpu"], False),
-        (["tests/claims", "tests/integration/test_readme.py"], False),
+        (["tests/claims", "tests/integration/test_options.py"], False),
         (["tests/benchmarks"], True),
         (["tests/claims/test_loading.py", "tests/benchmarks"], True),
         (["-m", "throughput"], True),
@@ -48,7 +48,7 @@ def test_throughput_is_collected_where_selected(arguments: list[str], measured: 
 
 
 def test_throughput_of_embedded_model_is_recorded(tmp_path: Path) -> None:
-    chosen = "copied or (embedded-1-static) or num_return"
+    chosen = "copy or (embedded-1-static) or num_return"
     done = pytest_here("tests/benchmarks", "-k", chosen, "--report-dir", str(tmp_path))
     assert done.returncode == 0, done.stdout
     assert "throughput on embedded: 4 of 4 rates measured" in done.stdout

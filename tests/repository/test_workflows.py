@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -59,6 +60,8 @@ def test_workflow_only_reads_and_has_a_time_limit(file: Path) -> None:
     content = yaml.safe_load(file.read_text(encoding="utf-8"))
     assert content["permissions"] == {"contents": "read"}
     assert all("timeout-minutes" in job for job in content["jobs"].values())
+    used = [step["uses"] for step in steps(file) if "uses" in step]
+    assert all(re.fullmatch(r"actions/[a-z/-]+@v\d+", action) for action in used)
 
 
 @needs_bash

@@ -56,6 +56,11 @@ def test_limit_is_bandwidth_over_bytes(model: Model, monkeypatch: pytest.MonkeyP
     assert decode.share == pytest.approx((decode.per_second or 0) / (decode.limit or 0))
 
 
+def test_limits_use_the_bandwidth_that_is_recorded(model: Model) -> None:
+    copy = throughput.measure_copy(model, TINY, throughput.repeat_runs)
+    assert throughput.measure_bandwidth(model, TINY) == copy.per_second
+
+
 def test_counted_cache_is_the_real_one(model: Model) -> None:
     ids = torch.tensor([model.encode_prompt("The capital of Japan is")])
     with torch.inference_mode():
