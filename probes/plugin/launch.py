@@ -73,7 +73,8 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Take the positional arguments as targets, and collect the claims instead."""
     option, folder = config.option, str(claims_folder())
-    positional = [argument for argument in option.file_or_dir if argument != folder]
+    named = getattr(option, "file_or_dir", [])  # -h ends parsing before them
+    positional = [argument for argument in named if argument != folder]
     option.target = [*positional, *(option.target or [])]
     option.file_or_dir = config.args = [folder]
 

@@ -190,3 +190,9 @@ def test_recorded_outputs_leave_no_change_in_a_clone(
         file.unlink()
     assert len(written) == 1
     assert subprocess.run(status, cwd=ROOT, capture_output=True, check=True).stdout == before
+
+
+def test_short_help_lists_the_options(tmp_path: Path) -> None:
+    done = run(tmp_path, "run", "-h")
+    assert done.returncode == 0, done.stderr
+    assert "--quantization" in done.stdout
