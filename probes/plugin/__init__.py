@@ -27,7 +27,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_load_initial_conftests(
     early_config: pytest.Config, parser: pytest.Parser
 ) -> Generator[None, object, object]:
-    """Refuse a conftest that defines one of our options."""
+    """Refuse a target's configuration, and a conftest that defines one of our options."""
+    options.refuse_configuration_of_targets(early_config)
     with options.conflicts_refused(early_config, parser):
         return (yield)
 

@@ -128,6 +128,11 @@ def _read_markers(item: pytest.Item) -> TestState:
     try:
         claim = markers.read_claim(marker.args, marker.kwargs)
         more = [markers.read_needs(m.args, m.kwargs) for m in item.iter_markers("needs")]
+        if target is None and claim.id not in catalogue() and "model" in claim.needs:
+            raise UserError(
+                "it decides a claim but does not take the fixture 'model': add it to the "
+                "arguments, or give the claim needs=() if it is about a library alone"
+            )
     except UserError as error:
         raise UserError(f"{item.nodeid.partition('[')[0]}: {error}") from None
     targets = (target,) if target is not None else _all_targets(item.config)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis.configuration import set_hypothesis_home_dir
 
 from probes._util.claims_folder import claims_folder
 from probes.plugin.controller import Controller
@@ -77,6 +78,7 @@ def pytest_configure(config: pytest.Config) -> None:
     positional = [argument for argument in named if argument != folder]
     option.target = [*positional, *(option.target or [])]
     option.file_or_dir = config.args = [folder]
+    set_hypothesis_home_dir(Path.cwd() / OWN_FOLDER / "hypothesis")
 
 
 class _Records:

@@ -135,6 +135,22 @@ def usage_errors() -> Iterator[None]:
         raise pytest.UsageError(*error.lines) from error
 
 
+def refuse_configuration_of_targets(config: pytest.Config) -> None:
+    """Refuse a configuration file in a target's folder, whose `pythonpath` could run any code.
+
+    Before it knows our options, pytest takes FOLDER in `--target FOLDER` for one of tests.
+    """
+    here, ini = config.invocation_params.dir.resolve(), config.inipath
+    if ini is None or here.is_relative_to(ini.parent.resolve()):
+        return
+    for name in config.known_args_namespace.target or []:
+        if ini.parent.resolve() == (here / name).resolve():
+            raise pytest.UsageError(
+                f"{ini} would configure pytest, but nothing in a model's folder may: "
+                f"remove it, or write --target={name}"
+            )
+
+
 @contextmanager
 def conflicts_refused(config: pytest.Config, parser: pytest.Parser) -> Iterator[None]:
     """Refuse a conftest that defines one of our options, in one line that names both."""

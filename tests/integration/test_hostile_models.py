@@ -109,6 +109,19 @@ def test_code_of_a_folder_is_never_run(folder: Path, tmp_path: Path) -> None:
     assert marker.exists()
 
 
+def test_configuration_in_a_folder_is_refused(folder: Path, tmp_path: Path) -> None:
+    marker = tmp_path / "taken"
+    (folder / "pytest.ini").write_text("[pytest]\npythonpath = .\n", encoding="utf-8")
+    (folder / "torch.py").write_text(f"open({str(marker)!r}, 'w').close()\n", encoding="utf-8")
+    project = tmp_path / "project"
+    project.mkdir()
+    command = [sys.executable, "-m", "pytest", "--target", str(folder), "--claim", "pad-token"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    assert done.returncode == 4
+    assert "nothing in a model's folder may: remove it, or write --target=" in done.stderr
+    assert not marker.exists()
+
+
 ABSURD: dict[str, tuple[dict[str, Any], str]] = {
     "layers": (
         {"num_hidden_layers": 100},

@@ -113,3 +113,10 @@ def test_dies():
     assert warm_project.run("-n", "1", *targets).ret == pytest.ExitCode.TESTS_FAILED
     found = [checks(record, "dies")["test_dies"]["verdict"] for record in warm_project.records()]
     assert found == ["error", "error"]
+
+
+def test_claim_without_model_is_refused_when_it_needs_one(project: Project) -> None:
+    project.test_file('@pytest.mark.claim("mine", title="It holds.")\ndef test_it():\n    pass\n')
+    result = project.run()
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["*test_it: it decides a claim but does not take the fixture*"])

@@ -139,6 +139,7 @@ def run(index: str, wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("probes.upgrade.options.find_package", lambda _: package)
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv-cache"))
     monkeypatch.setenv("HUB_TOKEN", SECRET)
+    monkeypatch.setenv("COLUMNS", "120")
     for name in ("UV_FIND_LINKS", "OMP_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
