@@ -19,7 +19,7 @@ from probes.errors import UserError, did_you_mean
 
 
 class Status(str, Enum):
-    """How a claim stands to the published experiment it comes from."""
+    """The relation of a claim to the published experiment it comes from."""
 
     AS_PUBLISHED = "as published"
     REFINED = "refined"
@@ -82,7 +82,7 @@ class Claim(BaseModel):
     id: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
     """Its name: lower-case words joined by hyphens, unique in a run."""
     section: str = "Claims of your own"
-    """The heading it stands under in summaries and reports."""
+    """The heading of its section in summaries and reports."""
     title: str = Field(min_length=1)
     """The statement itself, one sentence in plain words."""
     needs: tuple[Annotated[str, AfterValidator(check_need)], ...] = ("model",)

@@ -1,4 +1,4 @@
-"""No check that draws fails under other seeds, in another order, on one thread and on all.
+"""No check that draws fails under another seed, in another order.
 
 A small share of ``python -m tests.benchmarks.false_alarms 500``.
 """

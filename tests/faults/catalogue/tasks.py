@@ -60,7 +60,7 @@ def variance_overstated(model: Model) -> Patch:
     checks="one_piece_each or same_pieces",
 )
 def pieces_added(model: Model) -> Patch:
-    model.tokenizer.add_tokens(["女王", "in"])  # the model is loaded anew for the next fault
+    model.tokenizer.add_tokens(["女王", "in"])  # the next fault loads the model again
     return nullcontext()
 
 

@@ -195,5 +195,5 @@ def one_piece_spelled_otherwise(model: Model) -> Patch:
 
 @fault("a token added to the vocabulary", "vocab-size")
 def token_added(model: Model) -> Patch:
-    model.tokenizer.add_tokens(["<pad>"])  # the model is loaded anew for the next fault
+    model.tokenizer.add_tokens(["<pad>"])  # the next fault loads the model again
     return nullcontext()
