@@ -350,10 +350,10 @@ def test_recorded_stories_hold_only_when_generated(
     own_model: Model, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     expected = published.find_text(name)
-    told = replace(own_model.generate("Once", max_new_tokens=1), texts=[f" {expected.text}"])
+    generated = replace(own_model.generate("Once", max_new_tokens=1), texts=[f" {expected.text}"])
     with pytest.raises(AssertionError):
         claims.test_stories_are_the_published_ones(own_model, {}, name)
-    monkeypatch.setattr(own_model, "generate", lambda *_, **__: told)
+    monkeypatch.setattr(own_model, "generate", lambda *_, **__: generated)
     claims.test_stories_are_the_published_ones(own_model, {}, name)
 
 

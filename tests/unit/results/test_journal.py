@@ -35,7 +35,7 @@ from tests.support.samples import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NOBODY = 65534
+UNPRIVILEGED = 65534
 """A user who owns nothing."""
 
 # Writes checks until it is killed, and says so after each.
@@ -273,11 +273,11 @@ def test_report_folder_that_cannot_be_made_is_refused(use: object) -> None:
 
 
 @contextmanager
-def nobody() -> Iterator[None]:
+def unprivileged_user() -> Iterator[None]:
     """Be a user who owns nothing, if this is root: to root every folder is writable."""
     root = os.geteuid() == 0
     if root:
-        os.seteuid(NOBODY)
+        os.seteuid(UNPRIVILEGED)
     try:
         yield
     finally:
@@ -291,13 +291,13 @@ def nobody() -> Iterator[None]:
     ("mode", "name"), [(0o555, "."), (0o000, "new")], ids=["read-only", "unsearchable"]
 )
 def test_report_folder_without_permission_is_refused(use: object, mode: int, name: str) -> None:
-    with tempfile.TemporaryDirectory() as base:  # pytest's own lets nobody in
+    with tempfile.TemporaryDirectory() as base:  # pytest's own admits no other user
         Path(base).chmod(0o755)
         folder = Path(base) / "reports"
         folder.mkdir()
         folder.chmod(mode)
         message = r"^reports cannot be written to '.*': Permission denied; "
-        with nobody(), pytest.raises(UserError, match=message):
+        with unprivileged_user(), pytest.raises(UserError, match=message):
             use(folder / name)  # type: ignore[operator]
         folder.chmod(0o755)
         assert not [*folder.iterdir()]
