@@ -14,7 +14,12 @@ MEBIBYTE = 1024 * 1024
 
 
 def read_object(file: Path, *, limit: int = 16 * MEBIBYTE) -> dict[str, Any]:
-    """Read the JSON object in a file of at most `limit` bytes, or raise UserError.
+    """Read the JSON object in a file of at most `limit` bytes, or raise UserError."""
+    return parse_object(read_bytes(file, limit), what=str(file))
+
+
+def read_bytes(file: Path, limit: float) -> bytes:
+    """Read a file of at most `limit` bytes, or raise UserError.
 
     A pipe or device is refused: reading one could wait for ever.
     """
@@ -26,10 +31,9 @@ def read_object(file: Path, *, limit: int = 16 * MEBIBYTE) -> dict[str, Any]:
             raise UserError(
                 f"{file} has {size:,} bytes, more than the {limit:,} that such a file may have"
             )
-        data = file.read_bytes()
+        return file.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror}") from None
-    return parse_object(data, what=str(file))
 
 
 def parse_object(data: bytes, *, what: str) -> dict[str, Any]:
@@ -40,7 +44,7 @@ def parse_object(data: bytes, *, what: str) -> dict[str, Any]:
     probes.errors.UserError: config.json is truncated or not JSON: Expecting ',' delimiter: ...
     """
     try:
-        content = json.loads(data.decode("utf-8"))
+        content = json.loads(data.decode("utf-8-sig"))
     except RecursionError:
         raise UserError(f"{what} is nested too deeply to be read") from None
     except ValueError as error:

@@ -124,16 +124,12 @@ def _compare_checks(
         yield from _compare_values(name, where, list(group), rounding)
 
 
-def pattern(path: Path) -> str:
-    """Return the place of a value, the same for all items of a list.
+def pattern(path: Path, index: str = "*") -> str:
+    """Return the place of a value, the same for all items of a list unless `index` is empty.
 
     >>> pattern(("grid", 3, "probability"))
     'grid[*].probability'
     """
-    return _name(path, index="*")
-
-
-def _name(path: Path, index: str = "") -> str:
     words = [f"[{index or part}]" if isinstance(part, int) else f".{part}" for part in path]
     return "".join(words).removeprefix(".")
 
@@ -165,15 +161,7 @@ def _compare_values(
         whole = all(
             isinstance(value, int) for _, *both in pairs for value in both if value is not None
         )
-        ids = whole and IDS.search(where.replace("[*]", "")) is not None
-        moved = _compare_numbers(numbers, rounding, whole=whole, ids=ids)
-        if moved is not None:
-            outcome, effect, worst = moved
-            old, new = (int(value) if whole else _as_json(value) for value in worst)
-            effect_of = None if ids else effect
-            yield Difference(
-                check=check, name=where, outcome=outcome, old=old, new=new, effect=effect_of
-            )
+        yield from _compare_numbers(check, where, numbers, rounding, whole=whole)
 
 
 def _compare_others(
@@ -184,7 +172,7 @@ def _compare_others(
         token = find_first_token(old, new, rounding.texts, rounding.noise)
     return Difference(
         check=check,
-        name=_name(path),
+        name=pattern(path, index=""),
         outcome=Outcome.DRIFTED if token is not None and token.near_tie else Outcome.CHANGED,
         old=_shorten(old),
         new=_shorten(new),
@@ -213,9 +201,14 @@ def _as_json(value: float) -> JsonValue:
 
 
 def _compare_numbers(
-    pairs: Sequence[tuple[float, float]], rounding: Rounding, *, whole: bool, ids: bool
-) -> tuple[Outcome, Effect, tuple[float, float]] | None:
-    """Return outcome, effect and the pair that moved most; None if rounding explains it."""
+    check: str,
+    where: str,
+    pairs: Sequence[tuple[float, float]],
+    rounding: Rounding,
+    *,
+    whole: bool,
+) -> Iterator[Difference]:
+    """Yield the difference of numbers of one name, if rounding does not explain it."""
     old, new = np.array(pairs).T
     with np.errstate(invalid="ignore"):
         change = np.where((old == new) | (np.isnan(old) & np.isnan(new)), 0.0, new - old)
@@ -224,8 +217,9 @@ def _compare_numbers(
     allowed = np.zeros(len(old)) if whole else rounding.allowed(scale)
     moved = np.abs(change) > allowed
     if not moved.any():
-        return None
+        return
     far = np.abs(change) > np.maximum(1.0, COUNT_DRIFTS * scale)
+    ids = whole and IDS.search(where.replace("[*]", "")) is not None
     changed = ids or (whole and bool(far.any()))
     worst = int(np.abs(change).argmax())
     mean, half, size = float(change.mean()), float(allowed.max()), None
@@ -233,16 +227,21 @@ def _compare_numbers(
         spread = float(change.std(ddof=1))
         half = float(stats.t.ppf(0.975, len(change) - 1)) * spread / math.sqrt(len(change))
         size = mean / spread if spread > 0 else None
-    return (
-        Outcome.CHANGED if changed else Outcome.DRIFTED,
-        Effect(
-            numbers=len(old),
-            moved=int(moved.sum()),
-            difference=Estimate(value=mean, low=mean - half, high=mean + half),
-            size=size,
-            largest=float(change[worst]),
-        ),
-        (float(old[worst]), float(new[worst])),
+    effect = Effect(
+        numbers=len(old),
+        moved=int(moved.sum()),
+        difference=Estimate(value=mean, low=mean - half, high=mean + half),
+        size=size,
+        largest=float(change[worst]),
+    )
+    before, after = (int(value) if whole else _as_json(value) for value in pairs[worst])
+    yield Difference(
+        check=check,
+        name=where,
+        outcome=Outcome.CHANGED if changed else Outcome.DRIFTED,
+        old=before,
+        new=after,
+        effect=None if ids else effect,
     )
 
 

@@ -12,7 +12,6 @@ import os
 import re
 import tempfile
 from contextlib import suppress
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from probes._util.files import sync_folder, write_atomically
@@ -164,23 +163,11 @@ def target_folder_name(name: str) -> str:
     return f"{safe or 'target'}-{digest}"
 
 
-def run_folder_name(started: str) -> str:
-    """Return the name of a run's folder, from its start in ISO 8601.
-
-    >>> run_folder_name("2026-11-23T09:51:20+02:00")
-    '20261123T075120Z'
-    """
-    moment = datetime.fromisoformat(started.replace("Z", "+00:00"))
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
-    return moment.astimezone(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-
-
 def _make_folder(report_dir: Path, header: Record) -> Path:
     """Make a folder that no other run has."""
     target = report_dir / target_folder_name(header.target.name)
     target.mkdir(parents=True, exist_ok=True)
-    name, number = run_folder_name(header.started), 1
+    name, number = re.sub(r"[-:]", "", header.started), 1
     while True:
         folder = target / (name if number == 1 else f"{name}-{number}")
         try:

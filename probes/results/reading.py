@@ -7,17 +7,19 @@ a newer one is refused. For any file the result is a record or one clear line.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from probes._util.text import quote, shorten
+from probes._util.jsonfile import MEBIBYTE, parse_object, read_bytes, read_object
+from probes._util.text import quote
 from probes.errors import UserError
 from probes.results.folding import fold_record
+from probes.schema.base import format_validation_error
 from probes.schema.record import (
     SCHEMA_VERSION,
     Check,
@@ -29,14 +31,14 @@ from probes.schema.record import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 RECORD_FILE = "record.json"
 JOURNAL_FILE = "journal.jsonl"
 REPORT_FILE = "report.html"
 
-MAX_BYTES = 64 * 1024 * 1024
+MAX_BYTES = 64 * MEBIBYTE
 """A larger file is not read."""
 
 NO_RECORD = "is not the record of a run"
@@ -62,26 +64,24 @@ def read(path: Path) -> Record:
     file = locate(path)
     if file.suffix == ".jsonl":
         try:
-            _refuse_oversize(file)
-            return read_journal(file)
+            return read_journal(file, MAX_BYTES)
         except UserError:
             record = file.with_name(RECORD_FILE)
             if file.exists() or not record.is_file():
                 raise
             file = record  # the run ended after the file was located
-    _refuse_oversize(file)
-    data = _parse(_read_bytes(file), file)
+    data = read_object(file, limit=MAX_BYTES)
     for version in range(_version(data, file), SCHEMA_VERSION):
         data = UPGRADES[version](data)
     return _validate(data, file)
 
 
-def read_journal(path: Path) -> Record:
-    """Return the record that a journal's lines make, however large it is.
+def read_journal(path: Path, limit: float = math.inf) -> Record:
+    """Return the record that the lines of a journal of at most `limit` bytes make.
 
     Raises UserError if it cannot be read, or a line before the last is damaged.
     """
-    lines = _read_bytes(path).split(b"\n")
+    lines = read_bytes(path, limit).split(b"\n")
     lines.pop()  # what follows the last line break was torn while it was written
     if not lines:
         raise UserError(f"'{path}' holds no complete line: the run was stopped before it began")
@@ -90,8 +90,11 @@ def read_journal(path: Path) -> Record:
         try:
             run.add(to_storable(json.loads(line)))
         except (ValueError, RecursionError) as error:
+            problem = str(error)
+            if isinstance(error, ValidationError):
+                problem = format_validation_error(error)
             raise UserError(
-                f"line {number} of '{path}' is damaged ({_first_problem(error)}): "
+                f"line {number} of '{path}' is damaged ({problem}): "
                 "remove that line to read the rest"
             ) from error
     run.checks.sort(key=lambda check: check[0])  # workers finish in any order
@@ -127,7 +130,7 @@ class _Run:
 
 def _read_header(line: bytes, path: Path) -> Record:
     """Return a journal's plan. A journal of an older version is not upgraded."""
-    data = _parse(line, path)
+    data = parse_object(line, what=f"line 1 of '{path}'")
     if _version(data, path) != SCHEMA_VERSION:
         raise UserError(
             f"'{path}' is a stopped run of an older version ({data.get('suite', 'unknown')}): "
@@ -166,8 +169,10 @@ def run_folders(folder: Path) -> list[Path]:
 
 
 def _folders(folder: Path) -> list[Path]:
-    with _explain_failure(folder):
+    try:
         return [child for child in folder.iterdir() if child.is_dir()]
+    except OSError as error:
+        raise UserError(f"cannot read '{folder}': {error.strerror}") from error
 
 
 def _has_run(folder: Path) -> bool:
@@ -188,57 +193,10 @@ def _age(folder: Path) -> tuple[str, int, str]:
 # --- what files hold -----------------------------------------------------------------------------
 
 
-@contextmanager
-def _explain_failure(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"'{path}' cannot be read: {error.strerror}") from error
-
-
-def _refuse_oversize(path: Path) -> None:
-    with _explain_failure(path):
-        size = path.stat().st_size
-    if size > MAX_BYTES:
-        raise UserError(
-            f"'{path}' has {size / 2**20:,.0f} MiB; a record of more than "
-            f"{MAX_BYTES // 2**20} MiB is not read"
-        )
-
-
-def _read_bytes(path: Path) -> bytes:
-    with _explain_failure(path):
-        return path.read_bytes()
-
-
-def _parse(raw: bytes, path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file or line."""
-    if not raw.strip():
-        raise UserError(f"'{path}' is empty: expected the record of a run")
-    try:
-        data = to_storable(json.loads(raw.decode("utf-8-sig")))
-    except RecursionError as error:
-        raise UserError(f"'{path}' is nested too deeply to be the record of a run") from error
-    except ValueError as error:  # not UTF-8, not JSON, or a number of thousands of digits
-        if raw.lstrip()[:1] == b"{" and _is_at_end(error):
-            raise UserError(f"'{path}' is truncated: it ends in the middle of a record") from error
-        raise UserError(f"'{path}' is not JSON: expected the record of a run") from error
-    if not isinstance(data, dict) or "schema_version" not in data:
-        raise UserError(f"'{path}' {NO_RECORD}: it states no schema_version")
-    return data
-
-
-def _is_at_end(error: ValueError) -> bool:
-    """Return whether the text ended before the JSON did."""
-    return isinstance(error, json.JSONDecodeError) and (
-        error.msg.startswith("Unterminated string") or error.pos >= len(error.doc.rstrip()) - 1
-    )
-
-
 def _version(data: dict[str, Any], path: Path) -> int:
-    version = data["schema_version"]
+    version = data.get("schema_version")
     if type(version) is not int or version < 1:
-        raise UserError(f"'{path}' {NO_RECORD}: schema_version is {version!r:.40}")
+        raise UserError(f"'{path}' {NO_RECORD}: its schema_version is {quote(version)}")
     if version > SCHEMA_VERSION:
         raise UserError(
             f"'{path}' was written by a newer version of probes (format {version}, this one reads "
@@ -249,24 +207,14 @@ def _version(data: dict[str, Any], path: Path) -> int:
 
 def _validate(data: dict[str, Any], path: Path) -> Record:
     try:
-        record = Record.model_validate(data)
+        record = Record.model_validate(to_storable(data))
     except ValidationError as error:
-        raise UserError(f"'{path}' {NO_RECORD}: {_first_problem(error)}") from error
+        raise UserError(f"'{path}' {NO_RECORD}: {format_validation_error(error)}") from error
     except RecursionError as error:
-        raise UserError(f"'{path}' is nested too deeply to be the record of a run") from error
+        raise UserError(f"'{path}' {NO_RECORD}: it is nested too deeply") from error
     for claim_id, times in Counter(claim.id for claim in record.claims).items():
         if times > 1:
             raise UserError(
                 f"'{path}' {NO_RECORD}: it has the claim {quote(claim_id)} {times} times"
             )
     return record
-
-
-def _first_problem(error: Exception) -> str:
-    """Return what is wrong in a few words; of a validation error its first place and message."""
-    if not isinstance(error, ValidationError):
-        return str(error)
-    first = error.errors(include_url=False, include_input=False)[0]
-    # A key of the file may be long, or hold terminal codes.
-    place = ".".join(quote(str(part)[:60], limit=999)[1:-1] for part in first["loc"])
-    return f"{shorten(place, 200)}: {first['msg']}"

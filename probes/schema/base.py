@@ -26,14 +26,7 @@ class Stored(BaseModel):
 def format_validation_error(error: ValidationError) -> str:
     """Describe the first problem of a validation error in one line.
 
-    >>> from pydantic import ValidationError
-    >>> class Size(Stored):
-    ...     width: int
-    >>> try:
-    ...     Size(width="wide")
-    ... except ValidationError as error:
-    ...     format_validation_error(error)
-    "width 'wide' should be a valid integer, unable to parse string as an integer"
+    Such as "width 'wide' should be a valid integer, unable to parse string as an integer".
     """
     first = error.errors(include_url=False)[0]
     problem = first["msg"].removeprefix("Value error, ").replace("Input should be", "should be")

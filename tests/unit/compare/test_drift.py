@@ -68,13 +68,7 @@ def test_interval_is_that_of_a_mean_over_prompts() -> None:
 
 @pytest.mark.parametrize(
     ("one", "other", "positions"),
-    [
-        ((1, 5), (1, 6), 3),
-        ((1, 5), (1, 5), 2),
-        ((1, 5), (2, 5), 4),
-        ((4, 4), (5, 5), 4),
-        ((1, 5), (5, 1), 4),
-    ],
+    [((1, 5), (1, 6), 3), ((1, 5), (1, 5), 2), ((1, 5), (2, 5), 4), ((1, 5), (5, 1), 4)],
 )
 def test_shared_beginning_counts_once(
     one: tuple[int, ...], other: tuple[int, ...], positions: int
@@ -82,12 +76,6 @@ def test_shared_beginning_counts_once(
     record = keeping(prompt("P", ids=one), prompt("Q", ids=other))
     found = drift(record, record)
     assert (found.prompts, found.positions) == (2, positions)
-
-
-def test_repeated_token_is_another_position() -> None:
-    rows: dict[str, Any] = {"top_ids": [[3, 4]] * 3, "top_logits": [[2.0, 1.0]] * 3}
-    long = keeping(prompt("P", ids=(1, 5, 1), log_rest=[0.0] * 3, likeliest=["x"] * 3, **rows))
-    assert drift(long, long).positions == 3
 
 
 # --- another most likely token -------------------------------------------------------------------
@@ -112,21 +100,6 @@ def test_flip_within_twice_the_noise_is_a_near_tie(noise: float, near: bool) -> 
     assert [flip.near_tie for flip in found.flips] == [near] * 2
     assert found.largest_change < found.explained
     assert found.outcome is (Outcome.SAME if near else Outcome.DRIFTED)
-
-
-def test_flips_begin_with_the_widest_margin() -> None:
-    gaps = [0.1, 0.3, 0.2]
-    old, new = (
-        keeping(
-            *(
-                kind(f"P{i}", ids=(i, 5), top_logits=[[2.0, 2.0 - gap]] * 2)
-                for i, gap in enumerate(gaps)
-            )
-        )
-        for kind in (prompt, flipped)
-    )
-    margins = [flip.margin for flip in drift(old, new).flips]
-    assert margins == pytest.approx([0.6, 0.6, 0.4, 0.4, 0.2, 0.2])
 
 
 def test_change_of_a_token_no_longer_kept_is_a_lower_bound() -> None:
@@ -163,12 +136,8 @@ def test_prompts_of_one_record_are_not_comparable() -> None:
     found = drift(keeping(prompt("P")), nothing)
     assert (found.outcome, found.in_one_only) == (Outcome.NOT_COMPARABLE, ("P",))
     assert compare(nothing, nothing).drift is None
-
-
-def test_prompt_lost_in_one_record_is_named() -> None:
-    old = keeping(prompt("P"), prompt("Q", ids=(2, 5)))
     lost = keeping(prompt("P"), prompt("Q", ids=(2, 5), log_rest=["NaN", "NaN"]))
-    found = drift(old, lost)
+    found = drift(keeping(prompt("P"), prompt("Q", ids=(2, 5))), lost)
     assert (found.outcome, found.in_one_only) == (Outcome.NOT_COMPARABLE, ("Q",))
 
 
@@ -193,11 +162,6 @@ def test_noise_that_explains_a_change(
     one = keeping(prompt("P"), **{"tolerance": 1.0, **old})
     other = keeping(prompt("P", top=2.2), **{"tolerance": 1.0, **new})
     assert drift(one, other).outcome is expected
-
-
-def test_noise_is_at_most_four_times_the_quieter_runs() -> None:
-    old, new = (keeping(prompt("P"), noise=noise, tolerance=1.0) for noise in (1e-5, 0.1))
-    assert drift(old, new).noise == pytest.approx(4e-5)
 
 
 def test_noise_is_no_larger_than_rounding_allows() -> None:
@@ -237,12 +201,6 @@ def test_prompt_with_one_logit_a_position_is_kept() -> None:
     one = prompt("P", top_ids=[[3]] * 2, top_logits=[[2.0]] * 2)
     assert read_kept_logits(keeping(one)).prompts.keys() == {"P"}
     assert read_kept_logits(record()) == KeptLogits()
-
-
-def test_kept_logits_are_whole_distributions() -> None:
-    found = log_probabilities([3, 4], [2.0, 1.0], log_rest=0.0)
-    rest = 1 - sum(math.exp(each) for each in found.values())
-    assert rest == pytest.approx(1 / (math.exp(2) + math.e + 1))
 
 
 def test_divergence_is_never_negative() -> None:

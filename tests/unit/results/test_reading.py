@@ -64,58 +64,39 @@ def test_path_without_one_run_is_refused(
     assert refusal(path) == message.format(path)
 
 
+RECORD = record().model_dump_json()
+MISSPELT = RECORD.replace('"verdict":', '"verdickt":', 1)
+
+
 @pytest.mark.parametrize(
-    ("text", "reason"),
+    ("content", "line"),
     [
-        ("", "is empty: expected the record of a run"),
-        ("  \n", "is empty: expected the record of a run"),
-        ("hello", "is not JSON: expected the record of a run"),
-        ("<html></html>", "is not JSON: expected the record of a run"),
-        ('{"schema_version": 1, oops}', "is not JSON: expected the record of a run"),
-        ('{"schema_version": ' + "9" * 5000 + "}", "is not JSON: expected the record of a run"),
-        ("[1, 2]", "is not the record of a run: it states no schema_version"),
-        ('{"name": "x"}', "is not the record of a run: it states no schema_version"),
-        ('{"schema_version": "1"}', "is not the record of a run: schema_version is '1'"),
-        ('{"schema_version": true}', "is not the record of a run: schema_version is True"),
-        ('{"schema_version": 0}', "is not the record of a run: schema_version is 0"),
-        ('{"schema_version": 1}', "is not the record of a run: suite: Field required"),
+        ("", "FILE is truncated or not JSON: Expecting value: line 1 column 1 (char 0)"),
+        ("<html></html>", "FILE is truncated or not JSON: Expecting value: line 1 column 1"),
+        (RECORD[:9], "FILE is truncated or not JSON: Unterminated string"),
+        (RECORD[: len(RECORD) // 2], "FILE is truncated or not JSON: "),
+        (RECORD[:-1], "FILE is truncated or not JSON: Expecting ',' delimiter"),
+        (b"\x80\x02}q\x00", "FILE is truncated or not JSON: 'utf-8' codec can't decode"),
+        ('{"schema_version": ' + "9" * 5000 + "}", "FILE is truncated or not JSON: "),
+        ("[" * 100_000, "FILE is nested too deeply to be read"),
+        ("[1, 2]", "FILE should hold a JSON object, got list"),
+        ('{"name": "x"}', "'FILE' is not the record of a run: its schema_version is None"),
+        ('{"schema_version": "1"}', "'FILE' is not the record of a run: its schema_version is '1'"),
+        ('{"schema_version": true}', "'FILE' is not the record of a run: its schema_version is T"),
+        ('{"schema_version": 0}', "'FILE' is not the record of a run: its schema_version is 0"),
+        ('{"schema_version": 1}', "'FILE' is not the record of a run: suite is missing"),
+        (MISSPELT, "'FILE' is not the record of a run: claims.verdickt 'holds' Extra inputs are"),
         (
             '{"schema_version": 3, "anything": "else"}',
-            "was written by a newer version of probes (format 3, this one reads up to 2): "
+            "'FILE' was written by a newer version of probes (format 3, this one reads up to 2): "
             "upgrade probes to read it",
-        ),
-        ("[" * 100_000, "is nested too deeply to be the record of a run"),
-        (
-            '{"schema_version": 1, "x": ' + "[" * 100_000,
-            "is nested too deeply to be the record of a run",
         ),
     ],
 )
-def test_file_that_is_no_record_is_refused(tmp_path: Path, text: str, reason: str) -> None:
-    path = write(tmp_path / "record.json", text)
-    assert refusal(path) == f"'{path}' {reason}"
-
-
-@pytest.mark.parametrize("share", [0.01, 0.3, 0.5, 0.9, 0.999])
-def test_truncated_record_is_refused(tmp_path: Path, share: float) -> None:
-    text = record().model_dump_json()
-    path = write(tmp_path / "record.json", text[: int(len(text) * share)])
-    assert refusal(path) == f"'{path}' is truncated: it ends in the middle of a record"
-
-
-def test_binary_file_is_refused(tmp_path: Path) -> None:
+def test_file_that_is_no_record_is_refused(tmp_path: Path, content: str | bytes, line: str) -> None:
     path = tmp_path / "record.json"
-    path.write_bytes(b"\x80\x02}q\x00")
-    assert refusal(path) == f"'{path}' is not JSON: expected the record of a run"
-
-
-def test_misspelt_key_is_named(tmp_path: Path) -> None:
-    data = json.loads(record().model_dump_json())
-    data["claims"][0]["verdickt"] = data["claims"][0].pop("verdict")
-    path = write(tmp_path / "record.json", json.dumps(data))
-    assert refusal(path) == (
-        f"'{path}' is not the record of a run: claims.0.verdickt: Extra inputs are not permitted"
-    )
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert refusal(path).startswith(line.replace("FILE", str(path)))
 
 
 @pytest.mark.parametrize("depth", [150, 300, 900])
@@ -141,7 +122,7 @@ def test_file_without_permission_is_refused(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "read_bytes", denied)
-    assert refusal(path) == f"'{path}' cannot be read: Permission denied"
+    assert refusal(path) == f"cannot read {path}: Permission denied"
 
 
 def journal(folder: Path) -> Path:
@@ -164,7 +145,7 @@ def test_journal_with_torn_first_line_is_refused(tmp_path: Path) -> None:
     [
         ("oops", "Expecting value: line 1 column 1 (char 0)"),
         ('{"claim": "a"}', "neither a check nor facts nor a rate nor an end"),
-        ('{"claim": "a", "place": 0, "check": {"name": "b"}}', "verdict: Field required"),
+        ('{"claim": "a", "place": 0, "check": {"name": "b"}}', "verdict is missing"),
     ],
 )
 def test_damaged_journal_line_is_named(tmp_path: Path, line: str, what: str) -> None:
