@@ -1,4 +1,4 @@
-"""Remove paths, names and secrets of this machine from what is stored.
+"""Remove paths and secrets of this machine from what is stored.
 
 A record is meant to be shared. What a test attaches or an exception says is redacted before it is
 written; a mark such as ``<home>/model`` shows what was removed.
@@ -6,9 +6,7 @@ written; a mark such as ``<home>/model`` shows what was removed.
 
 from __future__ import annotations
 
-import getpass
 import os
-import platform
 import re
 import sys
 import sysconfig
@@ -33,12 +31,6 @@ SECRET_NAME = re.compile(r"TOKEN|KEY|SECRET|PASS|_PWD|CREDENTIAL|AUTH", re.IGNOR
 SHORTEST_SECRET = 8
 """Characters; a shorter value is a setting such as `true`, which many texts contain."""
 
-GENERIC_NAMES = frozenset(
-    {"admin", "container", "debian", "docker", "fedora", "host", "jovyan", "localdomain"}
-    | {"localhost", "nobody", "root", "runner", "ubuntu", "user", "users", "vagrant"}
-)
-"""Host and user names that identify no machine and no person, and occur in ordinary texts."""
-
 GENERIC_PATHS = frozenset({"", "/", "/usr", "/usr/local", "/opt", "/mnt", "/data", "/home"})
 """Paths that are the same on many machines, and too short to be replaced safely."""
 
@@ -57,9 +49,9 @@ _ANY_HOME = [
 class Redactor:
     r"""Replace what must not be stored by a mark that says what it was.
 
-    >>> redactor = Redactor.from_rules([(re.escape("/srv/anna"), "<home>"), ("mars", "<host>")])
-    >>> redactor.redact_text("/srv/anna/model, on mars")
-    '<home>/model, on <host>'
+    >>> redactor = Redactor.from_rules([(re.escape("/srv/anna"), "<home>"), ("s3cret", "<secret>")])
+    >>> redactor.redact_text("/srv/anna/model: s3cret")
+    '<home>/model: <secret>'
     """
 
     pattern: re.Pattern[str]
@@ -76,9 +68,9 @@ class Redactor:
     def for_this_machine(
         cls, folder: Path | None = None, environ: Mapping[str, str] | None = None
     ) -> Redactor:
-        """Redact secrets, paths and names of this machine, and the folder of a target if given."""
+        """Redact secrets and paths of this machine, and the folder of a target if given."""
         secrets = _secret_rules(os.environ if environ is None else environ)
-        rules = [*secrets, *_path_rules(folder), *_ANY_HOME, *_SECRET_FORMS, *_name_rules()]
+        rules = [*secrets, *_path_rules(folder), *_ANY_HOME, *_SECRET_FORMS]
         return cls.from_rules(rules)
 
     @classmethod
@@ -104,9 +96,8 @@ class Redactor:
         if isinstance(value, dict):
             redacted: dict[str, JsonValue] = {}
             for key, item in value.items():
-                redacted[_number_if_taken(self.redact_text(key), redacted)] = self.redact_value(
-                    item
-                )
+                name = _number_if_taken(self.redact_text(key), redacted)
+                redacted[name] = self.redact_value(item)
             return redacted
         return value
 
@@ -122,18 +113,11 @@ def _number_if_taken(key: str, taken: Mapping[str, object]) -> str:
 def _secret_rules(environ: Mapping[str, str]) -> Rules:
     """Match secrets as they are, as Python's repr has them, and as part of an address."""
     values = [value.strip() for name, value in environ.items() if SECRET_NAME.search(name)]
-    spellings = {
-        spelling
-        for value in values
-        if len(value) >= SHORTEST_SECRET
-        for spelling in (
-            value,
-            repr(value)[1:-1],
-            quote(value),
-            quote(value, safe=""),
-            quote_plus(value),
-        )
-    }
+    spellings: set[str] = set()
+    for value in values:
+        if len(value) >= SHORTEST_SECRET:
+            in_address = (quote(value), quote(value, safe=""), quote_plus(value))
+            spellings |= {value, repr(value)[1:-1], *in_address}
     return [(re.escape(each), "<secret>") for each in _longest_first(spellings)]
 
 
@@ -169,19 +153,6 @@ def _folder_or_none(find: Callable[[], Path]) -> Path | None:
     with suppress(RuntimeError, FileNotFoundError):
         return find()
     return None
-
-
-def _name_rules() -> Rules:
-    node = platform.node()
-    hosts, users = {node, node.partition(".")[0]}, set[str]()
-    with suppress(OSError, KeyError, ImportError):  # the user of a container may have no name
-        users.add(getpass.getuser())
-    return [
-        (rf"(?<![\w-]){re.escape(name)}(?![\w-])", mark)
-        for names, mark in ((hosts, "<host>"), (users, "<user>"))
-        for name in _longest_first(names)
-        if len(name) > 1 and name.lower() not in GENERIC_NAMES
-    ]
 
 
 def _longest_first(texts: Iterable[str]) -> list[str]:

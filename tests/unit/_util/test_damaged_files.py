@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probes._util.files import DATA
 from probes.errors import UserError
 from probes.results.index import list_runs
 from probes.results.journal import Journal
@@ -191,8 +190,15 @@ VALUES = {
 }
 
 
+TABLES = st.dictionaries(st.sampled_from([*Target.model_fields]) | st.text(max_size=9), JSON).map(
+    lambda table: (
+        "[targets.a]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in table.items())
+    )
+)
+
+
 @settings(max_examples=150, deadline=None)
-@given(data=damaged(TOML) | damaged((DATA / "targets.toml").read_bytes()) | st.binary(max_size=60))
+@given(data=damaged(TOML) | TABLES.map(lambda text: text.encode(errors="replace")))
 def test_any_targets_file_is_read_or_refused_in_one_line(
     tmp_path_factory: pytest.TempPathFactory, data: bytes
 ) -> None:

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import getpass
 import json
-import platform
 import site
 import sysconfig
 import tempfile
@@ -21,14 +19,12 @@ TOKEN = "hf_" + "abcDEF123" * 4
 
 @pytest.fixture
 def someone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A machine named mars, where anna works in a folder of her home."""
+    """A machine where anna works in a folder of her home."""
     home = tmp_path / "homes" / "anna"
     (home / "work").mkdir(parents=True)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("USERPROFILE", str(home))
     monkeypatch.chdir(home / "work")
-    monkeypatch.setattr(platform, "node", lambda: "mars.example.org")
-    monkeypatch.setattr(getpass, "getuser", lambda: "anna")
     return home
 
 
@@ -43,13 +39,11 @@ def someone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         ("{home}bel/x", "{temp_of_test}/homes/annabel/x"),
         ("see /home/bob/x and /Users/eve/y", "see <home>/x and <home>/y"),
         (r"C:\Users\bob\x", r"<home>\x"),
-        ("mars.example.org: anna@mars", "<host>: <user>@<host>"),
-        ("marshmallow, Anna, mars-like", "marshmallow, Anna, mars-like"),
         (f"Bearer {TOKEN}", "Bearer <secret>"),
         ("https://me:pass@example.org/x", "https://<secret>@example.org/x"),
     ],
 )
-def test_paths_names_and_secrets_are_redacted(text: str, redacted: str, someone: Path) -> None:
+def test_paths_and_secrets_are_redacted(text: str, redacted: str, someone: Path) -> None:
     folder = someone / "models" / "tiny"
     redactor = Redactor.for_this_machine(folder, environ={})
     places = {
@@ -60,21 +54,6 @@ def test_paths_names_and_secrets_are_redacted(text: str, redacted: str, someone:
         "temp_of_test": redactor.redact_text(str(someone.parents[1])),
     }
     assert redactor.redact_text(text.format(**places)) == redacted.format(**places)
-
-
-@pytest.mark.parametrize("name", ["localhost", "runner", "root", ""])
-def test_generic_names_are_kept(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(platform, "node", lambda: name)
-    monkeypatch.setattr(getpass, "getuser", lambda: name)
-    assert Redactor.for_this_machine(environ={}).redact_text(f"at {name}") == f"at {name}"
-
-
-def test_missing_user_name_is_not_searched(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> str:
-        raise KeyError("getpwuid(): uid not found: 4242")
-
-    monkeypatch.setattr(getpass, "getuser", fail)
-    assert Redactor.for_this_machine(environ={}).redact_text("uid 4242") == "uid 4242"
 
 
 @pytest.mark.parametrize(
@@ -107,7 +86,7 @@ def test_nothing_planted_reaches_the_run_folder(
 ) -> None:
     planted = "planted-credential-0123"
     monkeypatch.setenv("SERVICE_TOKEN", planted)
-    leaks = [planted, TOKEN, str(someone), "mars.example.org", "anna", site.getsitepackages()[0]]
+    leaks = [planted, TOKEN, str(someone), site.getsitepackages()[0]]
     text = " | ".join([*leaks, str(someone / "tiny" / "config.json")])
     journal = Journal.begin(
         tmp_path / "out", header(planned("bos-inserted", title=text)), someone / "tiny"
