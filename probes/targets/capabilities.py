@@ -53,10 +53,8 @@ def _explain_missing_bos(target: Target, checkpoint: Checkpoint) -> str | None:
 
 def _explain_missing_sentencepiece(target: Target, checkpoint: Checkpoint) -> str | None:
     # Of Mistral's tokenizer the SentencePiece model is at hand; others must bring their own.
-    if (
-        checkpoint.sentencepiece_file
-        or explain_missing("mistral-tokenizer", target, checkpoint) is None
-    ):
+    is_mistral = explain_missing("mistral-tokenizer", target, checkpoint) is None
+    if is_mistral or checkpoint.sentencepiece_file:
         return None
     return f"its folder has no SentencePiece model ({SENTENCEPIECE_FILE}) to compare it with"
 

@@ -180,26 +180,16 @@ class Checkpoint:
         )
         # A layer has at least four square matrices' worth of weights, and no known quantization
         # stores a weight in less than one bit: a configuration that implies more than twice
-        # the stored bytes does not describe these weights.
+        # the stored bytes does not describe these weights. A layer has a tensor of its own, an
+        # expert a matrix of at least one bit a weight.
+        stored, tensors = self.weight_bytes, len(self.tensors)
         implied = (vocab_size + depth * width) * width // 4
-        stored = self.weight_bytes
-        problem = None
-        if implied > stored:
-            problem = (
-                f"that takes more than {implied:,} bytes (vocabulary {vocab_size:,}, width "
-                f"{width:,}, {depth:,} layers), but its weights have {stored:,}"
-            )
-        # A layer has a tensor of its own, an expert a matrix of at least one bit a weight.
-        elif depth > len(self.tensors) or experts * inner * width // 8 > stored:
-            layered = depth <= len(self.tensors)
-            problem = (
-                f"of {f'{experts:,} experts' if layered else f'{depth:,} layers'}, but its weights "
-                f"are {len(self.tensors):,} tensors of {stored:,} bytes"
-            )
-        if problem is not None:
+        if max(implied, experts * inner * width // 8) > stored or depth > tensors:
+            parts = f"{depth:,} layers" + (f" of {experts:,} experts" if experts else "")
             raise UserError(
-                f"{self.folder / 'config.json'} describes a model {problem}: "
-                "the two do not belong together"
+                f"{self.folder / 'config.json'} describes a model of {parts}, width {width:,} and "
+                f"vocabulary {vocab_size:,}, but its weights are {tensors:,} tensors of "
+                f"{stored:,} bytes: the two do not belong together"
             )
 
     def _refuse_foreign_tokenizer(self) -> None:

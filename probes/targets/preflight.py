@@ -39,23 +39,25 @@ class UsableTarget:
 def preflight(target: Target, copies: int = 0) -> UsableTarget:
     """Check that a target can be used, or raise UnusableTargetError: what is missing, what to do.
 
-    Packages, device and files are checked in the order of their cost. A model on the hub is
-    fetched, which may take long the first time; one that will not fit is refused before. torch is
-    imported only if the target needs an accelerator or is large, transformers only if its folder
-    offers code of its own. With `copies` of 0 the model may be split over several devices.
+    A model on the hub is fetched, which may take long the first time; one that will not fit is
+    refused before. torch is imported only if the target needs an accelerator or is large,
+    transformers only if its folder offers code of its own. With `copies` of 0 the model may be
+    split over several devices.
     """
     try:
-        if target.quantization is Quantization.NF4:
-            _refuse_nf4_without_packages()
         _refuse_missing_device(target.device)
         if target.quantization is Quantization.NF4:
-            _refuse_nf4_beyond_transformers()
+            _refuse_nf4_without_libraries()
         load_word_lists(target.words)
         load_questions(target.questions)
         folder, commit = _find_folder(target, copies)
         checkpoint = Checkpoint.inspect(folder, target.random)
-        if target.quantization is Quantization.NF4:
-            _refuse_second_quantization(checkpoint)
+        stored = checkpoint.stored_quantization
+        if target.quantization is Quantization.NF4 and stored is not None:
+            raise UserError(
+                "quantization nf4 was asked for, but the weights are stored quantized already "
+                f"({stored}): choose --quantization none"
+            )
         usable = find_room(UsableTarget(target, checkpoint, commit), target, copies)
         if checkpoint.offers_remote_code:
             _refuse_needed_remote_code(checkpoint)
@@ -86,16 +88,13 @@ def _find_folder(target: Target, copies: int) -> tuple[Path, str | None]:
     return hub.fetch(target.repository, target.revision, refuse_what_will_not_fit)
 
 
-def _refuse_nf4_without_packages() -> None:
+def _refuse_nf4_without_libraries() -> None:
     for package in ("bitsandbytes", "accelerate"):
         if find_spec(package) is None:
             raise UserError(
                 f"quantization nf4 needs the package {package}, which is not installed: "
                 f"python -m pip install {package}, or choose --quantization none"
             )
-
-
-def _refuse_nf4_beyond_transformers() -> None:
     if (reason := nf4_is_beyond_transformers()) is not None:
         raise UserError(
             f"quantization nf4 was asked for, but {reason}, or choose --quantization none"
@@ -125,14 +124,6 @@ def _refuse_missing_device(device: str) -> None:
         raise UserError(
             f"{refusal} the last of the CUDA devices that torch sees is cuda:{count - 1}: "
             f"choose --device cuda:{count - 1}, or make more devices visible"
-        )
-
-
-def _refuse_second_quantization(checkpoint: Checkpoint) -> None:
-    if checkpoint.stored_quantization is not None:
-        raise UserError(
-            "quantization nf4 was asked for, but the weights are stored quantized already "
-            f"({checkpoint.stored_quantization}): choose --quantization none"
         )
 
 

@@ -6,11 +6,14 @@ A file is eight bytes with the length of a JSON header, the header, and the tens
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from probes._util.jsonfile import MEBIBYTE, parse_object, read_object
 from probes._util.text import quote
 from probes.errors import UserError
+from probes.schema.base import format_validation_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,8 +23,6 @@ SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 
 _LARGEST_HEADER = 100_000_000
-_LARGEST_DIMENSION = 2**63
-_MOST_DIMENSIONS = 32
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _BITS = {
     "F4": 4,
@@ -49,6 +50,21 @@ class Tensor(NamedTuple):
     def bytes(self) -> int:
         """Size in the file."""
         return self.elements * _BITS[self.dtype] // 8
+
+
+_Size = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+
+
+class _Entry(BaseModel):
+    """What a header says about one tensor."""
+
+    dtype: str
+    shape: Annotated[list[_Size], Field(max_length=32)]
+    data_offsets: tuple[_Size, _Size]
+    """Its first byte and the one after its last, from the end of the header."""
+
+
+_ENTRIES = TypeAdapter(dict[str, _Entry])
 
 
 def find_weight_files(folder: Path) -> tuple[Path, ...]:
@@ -87,12 +103,16 @@ def read_header(file: Path) -> dict[str, Tensor]:
             header = stream.read(length)
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror}") from None
-    entries = parse_object(header, what=f"the header of {file}")
-    entries.pop("__metadata__", None)
-    if not entries:
+    content = parse_object(header, what=f"the header of {file}")
+    content.pop("__metadata__", None)
+    if not content:
         raise UserError(f"{file} holds no tensors")
-    _refuse_gaps(file, entries, size - 8 - length)
-    return {name: _check_tensor(file, name, entry) for name, entry in entries.items()}
+    try:
+        entries = _ENTRIES.validate_python(content)
+    except ValidationError as error:
+        raise UserError(f"{file} is corrupt: tensor {format_validation_error(error)}") from None
+    _refuse_other_bytes(file, entries, size - 8 - length)
+    return {name: Tensor(entry.dtype, tuple(entry.shape)) for name, entry in entries.items()}
 
 
 def _refuse_length(file: Path, length: int, size: int) -> None:
@@ -108,14 +128,25 @@ def _refuse_length(file: Path, length: int, size: int) -> None:
         )
 
 
-def _refuse_gaps(file: Path, entries: Mapping[str, Any], data_bytes: int) -> None:
-    spans = sorted((*_read_offsets(file, name, entry), name) for name, entry in entries.items())
+def _refuse_other_bytes(file: Path, entries: Mapping[str, _Entry], data_bytes: int) -> None:
+    """Refuse tensors that overlap, leave gaps, or take other bytes than their type and shape."""
     end = 0
-    for begin, stop, name in spans:
+    for name, entry in sorted(entries.items(), key=lambda item: item[1].data_offsets):
+        begin, stop = entry.data_offsets
         if begin != end or stop < begin:
             raise UserError(
                 f"{file} is corrupt: tensor {quote(name)} lies at bytes {begin:,} to {stop:,}, "
                 f"expected to begin at {end:,}; copy or download the file again"
+            )
+        if entry.dtype not in _BITS:
+            raise UserError(
+                f"{file}: tensor {quote(name)} has the unknown type {quote(entry.dtype)}"
+            )
+        if (stop - begin) * 8 != math.prod(entry.shape) * _BITS[entry.dtype]:
+            raise UserError(
+                f"{file} is corrupt: tensor {quote(name)} takes {stop - begin:,} bytes, which do "
+                f"not make {entry.dtype} of shape {quote(entry.shape)}; copy or download the file "
+                "again"
             )
         end = stop
     if end != data_bytes:
@@ -125,55 +156,20 @@ def _refuse_gaps(file: Path, entries: Mapping[str, Any], data_bytes: int) -> Non
         )
 
 
-def _read_offsets(file: Path, name: str, entry: Any) -> tuple[int, int]:
-    offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
-    if not _is_list_of_sizes(offsets) or len(offsets) != 2:
-        raise UserError(f"{file} is corrupt: tensor {quote(name)} has no valid data_offsets")
-    return offsets[0], offsets[1]
-
-
-def _check_tensor(file: Path, name: str, entry: dict[str, Any]) -> Tensor:
-    dtype, shape = entry.get("dtype"), entry.get("shape")
-    if not isinstance(dtype, str) or dtype not in _BITS:
-        raise UserError(f"{file}: tensor {quote(name)} has the unknown type {quote(dtype)}")
-    if not _is_list_of_sizes(shape) or len(shape) > _MOST_DIMENSIONS:
-        raise UserError(f"{file} is corrupt: tensor {quote(name)} has no valid shape")
-    tensor = Tensor(dtype, tuple(shape))
-    begin, stop = _read_offsets(file, name, entry)
-    if (stop - begin) * 8 != tensor.elements * _BITS[dtype]:
-        raise UserError(
-            f"{file} is corrupt: tensor {quote(name)} takes {stop - begin:,} bytes, which do not "
-            f"make {dtype} of shape {quote(shape)}; copy or download the file again"
-        )
-    return tensor
-
-
-def _is_list_of_sizes(values: Any) -> TypeGuard[list[int]]:
-    return isinstance(values, list) and all(
-        type(value) is int and 0 <= value < _LARGEST_DIMENSION for value in values
-    )
-
-
 def _read_index(index: Path) -> dict[str, str]:
-    names = read_object(index, limit=64 * MEBIBYTE).get("weight_map")
-    if not isinstance(names, dict) or not names:
+    names: dict[str, str] = read_object(index, limit=64 * MEBIBYTE).get("weight_map", {})
+    is_valid = isinstance(names, dict) and all(isinstance(each, str) for each in names.values())
+    if not names or not is_valid:
         raise UserError(f"{index} is corrupt: it has no weight_map from tensors to files")
-    for name in names.values():
-        if not isinstance(name, str):
-            raise UserError(f"{index} is corrupt: its weight_map names no file for some tensors")
     return names
 
 
 def _find_shard(folder: Path, name: str) -> Path:
-    if not name.isprintable() or any(part in name for part in ("/", "\\", ":")) or name == "..":
+    is_inside = name.isprintable() and not any(part in name for part in ("/", "\\", ":"))
+    if not is_inside or not name.endswith(".safetensors"):
         raise UserError(
-            f"{folder / INDEX_FILE} names the shard {quote(name)}, which would lie outside "
-            "the folder: a shard is a file beside its index"
-        )
-    if not name.endswith(".safetensors"):
-        raise UserError(
-            f"{folder / INDEX_FILE} names the shard {quote(name)}, which is no safetensors file: "
-            "only safetensors weights are loaded"
+            f"{folder / INDEX_FILE} names the shard {quote(name)}: "
+            "a shard is a safetensors file beside its index"
         )
     if not (folder / name).is_file():
         raise UserError(

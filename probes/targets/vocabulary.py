@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from probes._util.jsonfile import MEBIBYTE, read_object
-from probes._util.text import quote
 from probes.errors import UserError
+from probes.schema.base import format_validation_error
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +20,7 @@ SENTENCEPIECE_FILE = "tokenizer.model"
 _LARGEST_TOKENIZER = 256 * MEBIBYTE
 # Classes that insert BOS by default.
 _BOS_BY_DEFAULT = ("CodeLlama", "Gemma", "Llama", "Mistral")
+_PIECES = TypeAdapter(dict[str, Annotated[int, Field(strict=True, ge=0)]])
 
 
 def find_tokenizer_file(folder: Path) -> Path:
@@ -65,25 +68,18 @@ def _leading_tokens(processor: Any) -> list[Any]:
 
 def _read_tokenizer_json(file: Path) -> dict[str, int]:
     content = read_object(file, limit=_LARGEST_TOKENIZER)
-    model = content.get("model")
-    vocabulary = model.get("vocab") if isinstance(model, dict) else None
-    if isinstance(vocabulary, list):
-        vocabulary = {_unigram_piece(file, entry): i for i, entry in enumerate(vocabulary)}
-    added = content.get("added_tokens") or []
-    if not isinstance(added, list) or not all(isinstance(token, dict) for token in added):
-        raise UserError(f"{file} is corrupt: its added_tokens are no list of tokens")
-    extra = [(token.get("content"), token.get("id")) for token in added]
-    return _check_vocabulary(file, vocabulary) | _check_pairs(file, extra)
-
-
-def _unigram_piece(file: Path, entry: Any) -> str:
-    if not isinstance(entry, list) or not entry or not isinstance(entry[0], str):
-        raise UserError(f"{file} is corrupt: its vocabulary holds an entry that is no piece")
-    return entry[0]
+    try:
+        vocabulary = content["model"]["vocab"]
+        if isinstance(vocabulary, list):  # of a unigram model: pieces with their scores
+            vocabulary = {entry[0]: i for i, entry in enumerate(vocabulary)}
+        added = {token["content"]: token["id"] for token in content.get("added_tokens") or []}
+    except (TypeError, LookupError):
+        raise UserError(f"{file} is corrupt: it has no vocabulary from pieces to ids") from None
+    return _check_pieces(file, vocabulary) | _check_pieces(file, added)
 
 
 def _read_vocab_json(file: Path) -> dict[str, int]:
-    return _check_vocabulary(file, read_object(file, limit=_LARGEST_TOKENIZER)) | _read_added(file)
+    return _check_pieces(file, read_object(file, limit=_LARGEST_TOKENIZER)) | _read_added(file)
 
 
 def _read_sentencepiece(file: Path) -> dict[str, int]:
@@ -104,20 +100,16 @@ def _read_sentencepiece(file: Path) -> dict[str, int]:
 
 def _read_added(file: Path) -> dict[str, int]:
     added = file.with_name("added_tokens.json")
-    return _check_vocabulary(added, read_object(added)) if added.is_file() else {}
+    return _check_pieces(added, read_object(added)) if added.is_file() else {}
 
 
-def _check_vocabulary(file: Path, vocabulary: Any) -> dict[str, int]:
-    if not isinstance(vocabulary, Mapping):
-        raise UserError(f"{file} is corrupt: it has no vocabulary from pieces to ids")
-    return _check_pairs(file, list(vocabulary.items()))
-
-
-def _check_pairs(file: Path, pairs: list[tuple[Any, Any]]) -> dict[str, int]:
-    for piece, token_id in pairs:
-        if not isinstance(piece, str) or type(token_id) is not int or token_id < 0:
-            raise UserError(f"{file} is corrupt: piece {quote(piece)} has the id {quote(token_id)}")
-    return dict(pairs)
+def _check_pieces(file: Path, pieces: Any) -> dict[str, int]:
+    try:
+        return _PIECES.validate_python(pieces)
+    except ValidationError as error:
+        raise UserError(
+            f"{file} is corrupt: the id of piece {format_validation_error(error)}"
+        ) from None
 
 
 _READERS: dict[str, Callable[[Path], dict[str, int]]] = {

@@ -223,26 +223,22 @@ def test_full_disk_is_refused_before_the_download(
     assert not cache.exists()
 
 
-def test_cached_files_need_no_room(
-    fake_hub: type[FakeHub], cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fake_hub.sizes = {"model.safetensors": 6_000_000_000}
-    cached_model(cache, leave_out="config.json")
-    free_bytes(monkeypatch, 2_000_000_000)
-    folder, _ = hub.fetch("org/model", COMMIT)
-    assert (folder / "config.json").is_file()
-
-
 @pytest.mark.parametrize(
-    ("suffix", "size"), [("", 0), (".incomplete", 5_500_000_000)], ids=["whole", "partial"]
+    ("place", "size"),
+    [
+        (f"snapshots/{COMMIT}/model.safetensors", 0),
+        (f"blobs/{blob('model.safetensors')}", 0),  # of another commit
+        (f"blobs/{blob('model.safetensors')}.incomplete", 5_500_000_000),
+    ],
+    ids=["file", "content", "part"],
 )
-def test_files_of_another_commit_or_a_partial_download_need_no_room(
-    fake_hub: type[FakeHub], cache: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, size: int
+def test_what_is_in_the_cache_needs_no_room(
+    fake_hub: type[FakeHub], cache: Path, monkeypatch: pytest.MonkeyPatch, place: str, size: int
 ) -> None:
     fake_hub.sizes = {"model.safetensors": 6_000_000_000}
-    blobs = cache / "models--org--model" / "blobs"
-    blobs.mkdir(parents=True)
-    with (blobs / f"{blob('model.safetensors')}{suffix}").open("wb") as file:
+    cached = cache / "models--org--model" / place
+    cached.parent.mkdir(parents=True)
+    with cached.open("wb") as file:
         file.truncate(size)  # a sparse file
     free_bytes(monkeypatch, 1_000_000_000)
     sizes: list[int] = []
@@ -282,16 +278,15 @@ def test_moved_branch_is_fetched_again(fake_hub: type[FakeHub], cache: Path) -> 
 
 
 @pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "model.safetensors"])
-def test_incomplete_copy_is_completed(file: str, fake_hub: type[FakeHub], cache: Path) -> None:
+def test_incomplete_copy_is_completed_or_refused(
+    file: str, fake_hub: type[FakeHub], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cached_model(cache, leave_out=file)
+    with monkeypatch.context() as unreachable:
+        point_at(unreachable, "http://127.0.0.1:9")
+        assert refusal(revision=COMMIT) == f"'org/model' at revision '{COMMIT}'{UNREACHABLE}"
     folder, _ = hub.fetch("org/model", COMMIT)
     assert (folder / file).read_bytes() == FILES[file]
-
-
-@pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "model.safetensors"])
-def test_incomplete_copy_is_refused_when_the_hub_is_unreachable(file: str, cache: Path) -> None:
-    cached_model(cache, leave_out=file)
-    assert refusal(revision=COMMIT) == f"'org/model' at revision '{COMMIT}'{UNREACHABLE}"
 
 
 def test_offline_setting_is_named(tmp_path: Path) -> None:
@@ -381,10 +376,6 @@ def test_complete_copy_is_used_when_the_hub_is_down(fake_hub: type[FakeHub], cac
     snapshot = cached_model(cache)
     fake_hub.refusal = (503, {})
     assert hub.fetch("org/model", None) == (snapshot, COMMIT)
-
-
-def test_missing_connection_is_named(cache: Path) -> None:
-    assert refusal() == f"'org/model'{UNREACHABLE}"
 
 
 def test_impossible_hub_id_is_refused() -> None:

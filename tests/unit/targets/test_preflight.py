@@ -61,27 +61,13 @@ def fake_torch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 # --- usable targets -----------------------------------------------------------------------------
 
 
-def test_sound_folder_passes(make_folder: MakeFolder) -> None:
-    target = mine(make_folder())
-    usable = preflight(target)
-    assert usable.target is target
-    assert usable.checkpoint.folder == target.folder
-    assert usable.revision is None
-
-
 def test_hub_model_passes_with_its_commit(
     make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, calls = make_folder(), []
-
-    def fetch(repository: str, revision: str | None, look: object) -> tuple[Path, str]:
-        calls.append((repository, revision))
-        return folder, "c0ffee"
-
-    monkeypatch.setattr("probes.targets.hub.fetch", fetch)
+    folder = make_folder()
+    monkeypatch.setattr("probes.targets.hub.fetch", lambda *named: (folder, "-".join(named[:2])))
     usable = preflight(mine(repository="org/model", revision="v1"))
-    assert calls == [("org/model", "v1")]
-    assert (usable.revision, usable.checkpoint.folder) == ("c0ffee", folder)
+    assert (usable.revision, usable.checkpoint.folder) == ("org/model-v1", folder)
 
 
 def test_folder_is_checked_without_the_libraries_under_test(make_folder: MakeFolder) -> None:
@@ -107,13 +93,6 @@ def test_available_device_passes(
 ) -> None:
     fake_torch(cuda=2, mps=True)
     assert preflight(mine(make_folder(), device=device)).checkpoint.parameters
-
-
-def test_unquantized_target_needs_no_bitsandbytes(
-    make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    without(monkeypatch, "bitsandbytes")
-    assert preflight(mine(make_folder())).checkpoint.parameters
 
 
 # --- refusals -----------------------------------------------------------------------------------
@@ -164,27 +143,34 @@ def test_nf4_without_its_packages_is_refused(package: str, monkeypatch: pytest.M
     )
 
 
-def test_nf4_on_old_transformers_without_cuda_is_refused(
-    fake_torch: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("transformers", "message"),
+    [
+        (
+            "4.46.3",
+            "without a CUDA device transformers 4.46.3 cannot load 4-bit weights: install 4.53 or "
+            "later, or choose --quantization none",
+        ),
+        (
+            "5.0.0",
+            "the weights are stored quantized already (gptq): choose --quantization none",
+        ),
+    ],
+)
+def test_impossible_nf4_is_refused(
+    transformers: str,
+    message: str,
+    fake_torch: Callable[..., None],
+    make_folder: MakeFolder,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fake_torch()
     without(monkeypatch, "nothing")
-    monkeypatch.setattr("probes.targets.capabilities.version", lambda _: "4.46.3")
-    assert refusal(mine("mine", quantization="nf4")) == (
-        "target 'mine': quantization nf4 was asked for, but without a CUDA device transformers "
-        "4.46.3 cannot load 4-bit weights: install 4.53 or later, or choose --quantization none"
-    )
-
-
-def test_nf4_of_quantized_weights_is_refused(
-    make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    without(monkeypatch, "nothing")
+    monkeypatch.setattr("probes.targets.capabilities.version", lambda _: transformers)
     config = {"vocab_size": 16, "quantization_config": {"quant_method": "gptq"}}
     folder = make_folder(**{"config.json": config})
     assert refusal(mine(folder, quantization="nf4")) == (
-        "target 'mine': quantization nf4 was asked for, but the weights are stored quantized "
-        "already (gptq): choose --quantization none"
+        f"target 'mine': quantization nf4 was asked for, but {message}"
     )
 
 

