@@ -6,29 +6,12 @@ import json
 from typing import TYPE_CHECKING
 
 from probes.report.locale import phrase
-from probes.report.text.phrases import (
-    format_rate,
-    format_rate_name,
-    format_ratio,
-    format_time,
-    format_verdict,
-)
+from probes.report.text import phrases
+from probes.schema import comparison as schema
 from probes.schema.comparison import Outcome
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
-
-    from probes.schema.comparison import (
-        ClaimComparison,
-        Comparison,
-        Difference,
-        Drift,
-        Estimate,
-        FirstToken,
-        Flip,
-        RateRatio,
-        Run,
-    )
 
 MOST_LINES = 5
 """Differences of a claim, or flips, that are listed where space is short."""
@@ -41,65 +24,56 @@ MOST_PROMPTS = 3
 
 
 def format_outcome(outcome: Outcome, language: str = "en") -> str:
-    """Return an outcome as one or two words.
-
-    >>> format_outcome(Outcome.NEWLY_FAILING), format_outcome(Outcome.FIXED, "ja")
-    ('newly failing', '修復')
-    """
+    """Return an outcome as one or two words."""
     return phrase(f"outcome.{outcome.option}", language)
 
 
-def format_outcomes(comparison: Comparison, language: str = "en") -> str:
+def format_outcomes(comparison: schema.Comparison, language: str = "en") -> str:
     """Return how many claims have each outcome, such as "1 newly failing, 2 drifted, 53 same."."""
     counts = comparison.counts
     if not set(counts) - {Outcome.SAME}:
         return phrase("compare.all_same", language, n=f"{counts.total():,}")
-    numbers = {outcome: counts[outcome] for outcome in Outcome if counts[outcome]}
     parts = [
         phrase("compare.claims", language, n=f"{n:,}", outcome=format_outcome(outcome, language))
-        for outcome, n in numbers.items()
+        for outcome in Outcome
+        if (n := counts[outcome])
     ]
     return phrase("compare.changed", language, said=phrase("compare.joint", language).join(parts))
 
 
-def format_run(run: Run, which: str, language: str = "en") -> str:
+def format_run(run: schema.Run, which: str, language: str = "en") -> str:
     """Return when a run was made and by which suite; `which` is `old` or `new`."""
-    text = phrase(
-        "compare.run",
-        language,
-        which=phrase(f"compare.{which}", language),
-        when=format_time(run.started, language),
-        suite=run.suite,
-    )
+    which, when = phrase(f"compare.{which}", language), phrases.format_time(run.started, language)
+    text = phrase("compare.run", language, which=which, when=when, suite=run.suite)
     return text if run.complete else f"{text} ({phrase('compare.stopped', language)})"
 
 
-def list_changed_claims(comparison: Comparison) -> list[ClaimComparison]:
+def list_changed_claims(comparison: schema.Comparison) -> list[schema.ClaimComparison]:
     """Return the claims that are not the same, those that need attention first."""
     differing = [claim for claim in comparison.claims if claim.outcome is not Outcome.SAME]
     return sorted(differing, key=lambda claim: [*Outcome].index(claim.outcome))
 
 
-def format_verdicts(claim: ClaimComparison, language: str = "en") -> str:
+def format_verdicts(claim: schema.ClaimComparison) -> str:
     """Return a claim's two verdicts, or the one if they are the same."""
+    old, new = phrases.format_verdict(claim.old), phrases.format_verdict(claim.new)
     if claim.old is claim.new or claim.outcome is Outcome.ADDED:
-        return format_verdict(claim.new, language)
+        return new
     if claim.outcome is Outcome.REMOVED:
-        return format_verdict(claim.old, language)
-    old, new = format_verdict(claim.old, language), format_verdict(claim.new, language)
-    return phrase("compare.was", language, old=old, new=new)
+        return old
+    return phrase("compare.was", old=old, new=new)
 
 
-def describe_claim(claim: ClaimComparison) -> list[str]:
+def describe_claim(claim: schema.ClaimComparison) -> list[str]:
     """Return a changed claim's reasons and first differences, a line each."""
     lines = []
     if claim.old_reason != claim.new_reason:
         reasons = {"old": claim.old_reason, "new": claim.new_reason}
-        lines = [
-            f"{phrase(f'compare.reason_{which}')}: {why}" for which, why in reasons.items() if why
-        ]
-    for difference in claim.differences[:MOST_LINES]:
-        lines.append(f"{format_place(difference)}: {describe_difference(difference)}")
+        lines = [f"{phrase(f'compare.reason_{k}')}: {why}" for k, why in reasons.items() if why]
+    lines += [
+        f"{format_place(difference)}: {describe_difference(difference)}"
+        for difference in claim.differences[:MOST_LINES]
+    ]
     if len(claim.differences) > MOST_LINES:
         lines.append(phrase("compare.more", n=len(claim.differences) - MOST_LINES))
     return lines
@@ -108,12 +82,12 @@ def describe_claim(claim: ClaimComparison) -> list[str]:
 # --- evidence ------------------------------------------------------------------------------------
 
 
-def format_place(difference: Difference) -> str:
+def format_place(difference: schema.Difference) -> str:
     """Return where a difference is: the check and the name in its evidence."""
     return f"{difference.check}: {difference.name}" if difference.check else difference.name
 
 
-def describe_difference(difference: Difference, language: str = "en") -> str:
+def describe_difference(difference: schema.Difference, language: str = "en") -> str:
     """Return what differs, as a sentence without its full stop."""
     values = {"old": format_value(difference.old), "new": format_value(difference.new)}
     if not difference.check:
@@ -123,29 +97,22 @@ def describe_difference(difference: Difference, language: str = "en") -> str:
         text = phrase("difference.value", language, **values)
         token = difference.token
         return text if token is None else f"{text}; {_describe_token(token, language)}"
-    estimate = effect.difference
-    values |= {
-        "difference": format_signed(estimate.value),
-        "low": format_signed(estimate.low),
-        "high": format_signed(estimate.high),
+    numbers = {
+        "difference": effect.difference.value,
+        "low": effect.difference.low,
+        "high": effect.difference.high,
+        "largest": effect.largest,
     }
+    values |= {name: format_signed(number) for name, number in numbers.items()}
     if effect.numbers == 1:
         return phrase("difference.number", language, **values)
-    size = ""
+    values |= {"moved": f"{effect.moved:,}", "numbers": f"{effect.numbers:,}", "size": ""}
     if effect.size is not None:
-        size = phrase("difference.size", language, size=format_signed(effect.size))
-    return phrase(
-        "difference.numbers",
-        language,
-        moved=f"{effect.moved:,}",
-        numbers=f"{effect.numbers:,}",
-        size=size,
-        largest=format_signed(effect.largest),
-        **values,
-    )
+        values["size"] = phrase("difference.size", language, size=format_signed(effect.size))
+    return phrase("difference.numbers", language, **values)
 
 
-def _describe_token(token: FirstToken, language: str) -> str:
+def _describe_token(token: schema.FirstToken, language: str) -> str:
     return phrase(
         "difference.token",
         language,
@@ -153,14 +120,18 @@ def _describe_token(token: FirstToken, language: str) -> str:
         at_least=phrase("difference.at_least", language) if token.at_least else "",
         margin=format_number(token.margin),
         noise=format_number(token.noise),
-        tie=phrase(f"compare.{'tie' if token.near_tie else 'no_tie'}", language),
+        tie=_format_tie(token, language),
     )
+
+
+def _format_tie(token: schema.FirstToken | schema.Flip, language: str) -> str:
+    return phrase(f"compare.{'tie' if token.near_tie else 'no_tie'}", language)
 
 
 # --- distributions and speed ---------------------------------------------------------------------
 
 
-def describe_drift(drift: Drift, language: str = "en") -> list[str]:
+def describe_drift(drift: schema.Drift, language: str = "en") -> list[str]:
     """Return how the next-token distributions changed, in sentences."""
     lines = []
     if drift.encoded_otherwise:
@@ -171,11 +142,11 @@ def describe_drift(drift: Drift, language: str = "en") -> list[str]:
         lines.append(phrase("compare.drift_alone", language, n=len(drift.in_one_only)))
     if drift.kl is None:
         return lines or [phrase("compare.drift_not_comparable", language)]
-    positions, prompts = f"{drift.positions:,}", f"{drift.prompts:,}"
     is_explained = drift.largest_change <= drift.explained and all(
         flip.near_tie for flip in drift.flips
     )
     key = f"compare.drift_{'same' if is_explained else 'drifted'}"
+    positions, prompts = f"{drift.positions:,}", f"{drift.prompts:,}"
     change, tolerance = format_number(drift.largest_change), format_number(drift.explained)
     return [
         *lines,
@@ -184,22 +155,20 @@ def describe_drift(drift: Drift, language: str = "en") -> list[str]:
     ]
 
 
-def list_drift_measures(drift: Drift) -> list[tuple[str, str, str]]:
+def list_drift_measures(drift: schema.Drift) -> list[tuple[str, str, str]]:
     """Return the measures of drift: the key of the name, the value and its interval."""
     measures = {"kl": drift.kl, "rms_dp": drift.rms_dp, "same_top": drift.same_top}
-    return [(name, *_format_measure(name, e)) for name, e in measures.items() if e is not None]
+    found = []
+    for name, estimate in measures.items():
+        if estimate is not None:
+            numbers = (estimate.value, estimate.low, estimate.high)
+            shares = (f"{100 * number:.2f} %" for number in numbers)
+            value, low, high = shares if name == "same_top" else map(format_number, numbers)
+            found.append((name, value, f"{low} – {high}"))
+    return found
 
 
-def _format_measure(name: str, estimate: Estimate) -> tuple[str, str]:
-    numbers = (estimate.value, estimate.low, estimate.high)
-    if name == "same_top":
-        value, low, high = (f"{100 * number:.2f} %" for number in numbers)
-    else:
-        value, low, high = map(format_number, numbers)
-    return value, f"{low} – {high}"
-
-
-def describe_flip(flip: Flip, language: str = "en") -> str:
+def describe_flip(flip: schema.Flip, language: str = "en") -> str:
     """Return a position after which another token is the most likely, as a sentence."""
     return phrase(
         "compare.flip",
@@ -209,28 +178,26 @@ def describe_flip(flip: Flip, language: str = "en") -> str:
         old=json.dumps(flip.old, ensure_ascii=False),
         new=json.dumps(flip.new, ensure_ascii=False),
         margin=format_number(flip.margin),
-        tie=phrase(f"compare.{'tie' if flip.near_tie else 'no_tie'}", language),
+        tie=_format_tie(flip, language),
     )
 
 
-def describe_speed(speed: Estimate, language: str = "en") -> str:
+def describe_speed(speed: schema.Estimate, language: str = "en") -> str:
     """Return the ratio of times with its interval, as a sentence."""
     ratio, low, high = (f"{number:.2f}" for number in (speed.value, speed.low, speed.high))
     return phrase("compare.speed", language, ratio=ratio, low=low, high=high)
 
 
-def describe_ratio(rate: RateRatio, language: str = "en") -> str:
-    """Return a rate in two runs, as a sentence without its full stop."""
-    ratio, interval = format_ratio(rate.ratio)
-    return phrase(
-        "throughput.ratio_said",
-        language,
-        name=format_rate_name(rate, language),
-        ratio=ratio,
-        interval=interval,
-        old=format_rate(rate.old, rate.unit, language),
-        new=format_rate(rate.new, rate.unit, language),
-    )
+def list_ratio(rate: schema.RateRatio) -> dict[str, str]:
+    """Return a rate in two runs: its name, the two rates, their ratio and its interval."""
+    ratio, interval = phrases.format_ratio(rate.ratio)
+    return {
+        "name": phrases.format_rate_name(rate),
+        "old": phrases.format_rate(rate.old, rate.unit),
+        "new": phrases.format_rate(rate.new, rate.unit),
+        "ratio": ratio,
+        "interval": interval,
+    }
 
 
 # --- numbers -------------------------------------------------------------------------------------

@@ -34,28 +34,25 @@ def format_comparison(comparison: Comparison, width: int = 80, colour: bool = Fa
     """Return a comparison as text for a terminal of `width` columns."""
     console = create_console(width, colour)
     with console.capture() as capture:
-        for which, run in (("old", comparison.old), ("new", comparison.new)):
-            _print(console, phrases.format_run(run, which))
+        _print(console, phrases.format_run(comparison.old, "old"))
+        _print(console, phrases.format_run(comparison.new, "new"))
         _print_environment(console, comparison)
         for claim in phrases.list_changed_claims(comparison):
             verdicts = f"{claim.id}: {phrases.format_verdicts(claim)}"
             _print_part(console, claim.outcome, verdicts, phrases.describe_claim(claim))
         if drift := comparison.drift:
-            lines = [
-                *phrases.describe_drift(drift),
-                *(
-                    f"{phrase(f'compare.{name}')}: {value} ({interval})"
-                    for name, value, interval in phrases.list_drift_measures(drift)
-                ),
-                *map(phrases.describe_flip, drift.flips[: phrases.MOST_LINES]),
-            ]
+            lines = phrases.describe_drift(drift)
+            for name, value, interval in phrases.list_drift_measures(drift):
+                lines.append(f"{phrase(f'compare.{name}')}: {value} ({interval})")
+            lines += map(phrases.describe_flip, drift.flips[: phrases.MOST_LINES])
             _print_part(console, drift.outcome, phrase("compare.distributions"), lines)
         if comparison.speed is not None:
             _print(console, phrases.describe_speed(comparison.speed))
         if comparison.throughput:
             _print(console, phrase("throughput.heading"))
         for rate in comparison.throughput:
-            _print(console, f"  {phrases.describe_ratio(rate)}")
+            words = phrases.list_ratio(rate)
+            _print(console, f"  {phrase('throughput.ratio_said', **words)}")
         _print(console, phrases.format_outcomes(comparison), style="bold")
     return capture.get()
 
@@ -66,11 +63,9 @@ def _print(console: Console, text: str, style: str = "") -> None:
 
 def _print_part(console: Console, outcome: Outcome, title: str, lines: Iterable[str]) -> None:
     style = "green" if outcome in GOOD else "yellow"
-    word = (
-        phrases.format_outcome(outcome),
-        "bold red" if outcome is Outcome.NEWLY_FAILING else style,
-    )
-    console.print(Text.assemble(word, f": {make_visible(title)}"), soft_wrap=True)
+    style = "bold red" if outcome is Outcome.NEWLY_FAILING else style
+    heading = Text.assemble((phrases.format_outcome(outcome), style), f": {make_visible(title)}")
+    console.print(heading, soft_wrap=True)
     for line in lines:
         _print(console, f"  {line}")
 

@@ -18,8 +18,10 @@ from probes.schema.record import BROKEN, Record, Verdict, count_verdicts, group_
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from probes.schema.comparison import Comparison, Drift, RateRatio
+    from probes.schema.comparison import Comparison, Drift
     from probes.schema.record import ClaimRecord, Rate
+
+    Rows = Sequence[Iterable[str]]
 
 LONGEST = 400
 """Characters of a text; the report has the rest."""
@@ -38,9 +40,14 @@ def escape(text: str) -> str:
     )
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def _table(header: Sequence[str], rows: Rows) -> str:
+    """Return a table; empty without rows."""
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) if rows else ""
+
+
+def _headed(heading: str, header: Sequence[str], rows: Rows) -> str:
+    return f"### {heading}\n\n{_table(header, rows)}" if rows else ""
 
 
 def _join(parts: Iterable[str]) -> str:
@@ -60,13 +67,13 @@ def summarize_run(record: Record, report: str = "") -> str:
         [
             f"## {escape(record.target.name)}: {headline}",
             phrases.format_incomplete(record),
-            _sections(record) if record.claims or not record.throughput else "",
+            _sections(record),
             _broken([claim for claim in record.claims if claim.verdict in BROKEN]),
             *(
                 f"Not applicable: {', '.join(map(escape, claims))}: {escape(reason)}"
                 for reason, claims in group_inapplicable(record.claims)
             ),
-            _rates(record.throughput) if record.throughput else "",
+            _rates(record.throughput),
             f"Tested: {' · '.join(_tested(record))}",
             f"Report: {escape(report)}" if report else "",
         ]
@@ -99,37 +106,30 @@ def _sections(record: Record) -> str:
 
 
 def _broken(claims: Sequence[ClaimRecord]) -> str:
-    if not claims:
-        return ""
     rows = [
-        [
-            escape(claim.id),
-            phrases.format_verdict(claim.verdict),
-            escape(claim.title),
-            escape(claim.reason),
-        ]
-        for claim in claims
+        (escape(c.id), phrases.format_verdict(c.verdict), escape(c.title), escape(c.reason))
+        for c in claims
     ]
-    return "### What is wrong\n\n" + _table(["claim", "verdict", "stated", "found"], rows)
+    return _headed("What is wrong", ["claim", "verdict", "stated", "found"], rows)
 
 
 def _rates(rates: Iterable[Rate]) -> str:
     rows = [
-        [
+        (
             escape(phrases.format_rate_name(rate)),
             phrases.format_rate(rate.per_second, rate.unit),
             phrases.format_rate_range(rate),
             phrases.format_limit_share(rate.share),
             escape(rate.reason),
-        ]
+        )
         for rate in rates
     ]
     return _throughput(["what", "rate", "range", "share", "why"], rows)
 
 
-def _throughput(columns: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
+def _throughput(columns: Iterable[str], rows: Rows) -> str:
     header = [phrase(f"throughput.{name}") for name in columns]
-    return f"### {phrase('throughput.heading')}\n\n" + _table(header, rows)
+    return _headed(phrase("throughput.heading"), header, rows)
 
 
 # --- a comparison --------------------------------------------------------------------------------
@@ -140,66 +140,38 @@ def summarize_comparison(comparison: Comparison) -> str:
     old, new = comparison.old, comparison.new
     target = new.target if old.target == new.target else f"{old.target} → {new.target}"
     runs = [compared.format_run(old, "old"), compared.format_run(new, "new")]
-    return _join(
-        [
-            f"## {escape(target)}: {compared.format_outcomes(comparison)}",
-            " · ".join(map(escape, runs)),
-            _environment(comparison),
-            _claims(comparison),
-            _drift(comparison.drift) if comparison.drift else "",
-            compared.describe_speed(comparison.speed) if comparison.speed else "",
-            _ratios(comparison.throughput) if comparison.throughput else "",
-        ]
-    )
-
-
-def _environment(comparison: Comparison) -> str:
-    if not comparison.environment:
-        return phrase("compare.no_environment")
-    rows = [
-        [escape(change.name), escape(change.old), escape(change.new)]
-        for change in comparison.environment
-    ]
-    return _table(["", "old", "new"], rows)
-
-
-def _claims(comparison: Comparison) -> str:
-    rows = [
-        [
+    environment = [(escape(c.name), escape(c.old), escape(c.new)) for c in comparison.environment]
+    claims = [
+        (
             escape(claim.id),
             compared.format_outcome(claim.outcome),
             compared.format_verdicts(claim),
             "<br>".join(map(escape, compared.describe_claim(claim))),
-        ]
+        )
         for claim in compared.list_changed_claims(comparison)
     ]
-    return _table(["claim", "outcome", "verdict", "what differs"], rows) if rows else ""
-
-
-def _drift(drift: Drift) -> str:
-    title = f"### {phrase('compare.distributions')}: {compared.format_outcome(drift.outcome)}"
-    rows = [
-        [phrase(f"compare.{name}"), value, interval]
-        for name, value, interval in compared.list_drift_measures(drift)
-    ]
+    ratios = [map(escape, compared.list_ratio(rate).values()) for rate in comparison.throughput]
     return _join(
         [
-            title,
-            *map(escape, compared.describe_drift(drift)),
-            _table(["measure", "value", "95 % interval"], rows) if rows else "",
-            *(f"- {escape(compared.describe_flip(f))}" for f in drift.flips[: compared.MOST_LINES]),
+            f"## {escape(target)}: {compared.format_outcomes(comparison)}",
+            " · ".join(map(escape, runs)),
+            _table(["", "old", "new"], environment) or phrase("compare.no_environment"),
+            _table(["claim", "outcome", "verdict", "what differs"], claims),
+            *(_drift(comparison.drift) if comparison.drift else []),
+            compared.describe_speed(comparison.speed) if comparison.speed else "",
+            _throughput(["what", "old", "new", "ratio", "range"], ratios),
         ]
-    ).rstrip("\n")
+    )
 
 
-def _ratios(rates: Iterable[RateRatio]) -> str:
+def _drift(drift: Drift) -> list[str]:
     rows = [
-        [
-            escape(phrases.format_rate_name(rate)),
-            phrases.format_rate(rate.old, rate.unit),
-            phrases.format_rate(rate.new, rate.unit),
-            *phrases.format_ratio(rate.ratio),
-        ]
-        for rate in rates
+        (phrase(f"compare.{name}"), value, interval)
+        for name, value, interval in compared.list_drift_measures(drift)
     ]
-    return _throughput(["what", "old", "new", "ratio", "range"], rows)
+    return [
+        f"### {phrase('compare.distributions')}: {compared.format_outcome(drift.outcome)}",
+        *map(escape, compared.describe_drift(drift)),
+        _table(["measure", "value", "95 % interval"], rows),
+        *(f"- {escape(compared.describe_flip(f))}" for f in drift.flips[: compared.MOST_LINES]),
+    ]

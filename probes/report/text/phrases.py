@@ -28,11 +28,7 @@ ORDER: tuple[Verdict | None, ...] = (*Verdict, None)
 
 
 def verdict_key(verdict: Verdict | None) -> str:
-    """Return the verdict as one word, for keys of texts and for the page's style.
-
-    >>> verdict_key(Verdict.NOT_APPLICABLE), verdict_key(None)
-    ('not-applicable', 'undecided')
-    """
+    """Return the verdict as one word, for keys of texts and for the page's style."""
     return "undecided" if verdict is None else verdict.value.replace(" ", "-")
 
 
@@ -46,12 +42,7 @@ def format_verdict(verdict: Verdict | None, language: str = "en") -> str:
 
 
 def format_counts(counts: Counter[Verdict | None], language: str = "en") -> str:
-    """Return how many claims have each verdict, as a sentence without its full stop.
-
-    >>> from collections import Counter
-    >>> format_counts(Counter({Verdict.HOLDS: 17, Verdict.FAILS: 1, Verdict.NOT_APPLICABLE: 1}))
-    '17 claims hold, 1 fails, 1 not applicable'
-    """
+    """Return how many claims have each verdict, as a sentence without its full stop."""
     present = [(verdict, counts[verdict]) for verdict in ORDER if counts[verdict]]
     if not present:
         return phrase("counted.none", language)
@@ -67,12 +58,7 @@ def format_counts(counts: Counter[Verdict | None], language: str = "en") -> str:
 
 
 def format_headline(counts: Counter[Verdict | None], language: str = "en") -> str:
-    """Return the number of claims by verdict as a whole sentence.
-
-    >>> from collections import Counter
-    >>> format_headline(Counter({Verdict.HOLDS: 19}), "ja")
-    '19 件の主張がすべて成立。'
-    """
+    """Return the number of claims by verdict as a whole sentence."""
     text = format_counts(counts, language)
     return phrase("counted.sentence", language, said=text[:1].upper() + text[1:])
 
@@ -250,11 +236,7 @@ def _phrase_or(default: str, key: str, language: str) -> str:
 
 
 def format_loading(target: TargetFacts) -> str:
-    """Return how a target was loaded, in the libraries' own words.
-
-    >>> format_loading(TargetFacts(name="m", source="hub", quantization="nf4", dtype="float16"))
-    'nf4 · float16 · auto'
-    """
+    """Return how a target was loaded, in the libraries' own words."""
     words = (target.quantization, target.dtype, target.device)
     return " · ".join(word for word in words if word != "none")
 
@@ -267,17 +249,12 @@ def format_versions(environment: Environment) -> str:
 
 
 def format_command(claim: ClaimRecord, target: TargetFacts) -> str:
-    """Return the command that decides this claim alone on this target.
-
-    >>> from probes.schema.claim import Status
-    >>> mine = ClaimRecord(id="mine", section="Mine", title="It is so.", status=Status.OURS)
-    >>> format_command(mine, TargetFacts(name="org/model", source="hub"))
-    'pytest --target org/model --claim mine'
-    """
+    """Return the command that decides this claim alone on this target."""
     name = f"path/to/{target.name}" if target.source == "folder" else target.name
-    is_default = target.source == "embedded" and name == "embedded"
-    if claim.id in catalogue():
-        words = ["probes", "run", *([] if is_default else [name])]
-    else:
-        words = ["pytest", *([] if is_default else ["--target", name])]
+    option: list[str] = []
+    words = ["probes", "run"]
+    if claim.id not in catalogue():
+        words, option = ["pytest"], ["--target"]
+    if (target.source, name) != ("embedded", "embedded"):
+        words += [*option, name]
     return shlex.join([*words, "--claim", claim.id])
