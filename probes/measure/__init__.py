@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from probes._util.lazy import import_on_use
 
 if TYPE_CHECKING:
+    from probes.measure import bytes_read as bytes_read
+    from probes.measure import continuations as continuations
     from probes.measure import determinism as determinism
     from probes.measure import distribution as distribution
     from probes.measure import embeddings as embeddings

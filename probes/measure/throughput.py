@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import torch
@@ -19,20 +18,16 @@ from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaLis
 
 from probes.engines.session_cache import once_per_session
 from probes.errors import UserError
+from probes.measure.bytes_read import count_bytes_per_token, count_weight_bytes
 from probes.schema.record import Rate
-from probes.schema.sampling import UNPENALIZED, Sampling
-from probes.stats.roofline import bytes_per_token, kv_cache_bytes, max_tokens_per_second
+from probes.schema.sampling import UNPENALIZED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from contextlib import AbstractContextManager
 
     from probes.engines.transformers.engine import TransformersEngine
 
 T = TypeVar("T")
-
-UNFILTERED = Sampling(temperature=1.0, top_k=0)
-"""How continuations are sampled: without filters, so that all methods do the same work."""
 
 
 @dataclass(frozen=True)
@@ -98,9 +93,11 @@ def measure_copy(
     source = torch.zeros(workload.copied, dtype=torch.uint8, device=model.device)
     target = torch.empty_like(source)
     seconds = repeat(
-        lambda: _time(model, lambda: target.copy_(source)), workload.repetitions, workload.warmups
+        lambda: time_run(model, lambda: target.copy_(source)),
+        workload.repetitions,
+        workload.warmups,
     )
-    return Rate(what="copy", unit="bytes", **_summarize(2 * workload.copied, seconds))
+    return Rate(what="copy", unit="bytes", **summarize(2 * workload.copied, seconds))
 
 
 def measure_bandwidth(model: TransformersEngine, workload: Workload) -> float:
@@ -125,6 +122,23 @@ def measure_generation(
     ['prefill', 'decode']
     """
     reason = _explain_uncompilable(model, cache) if compiled else ""
+    found: list[dict[str, Any]] = [{}, {}]
+    if not reason:
+        prompts = [make_prompt(model, workload)] * batch
+        arguments = fix_length(workload) | _choose_cache(cache, compiled=compiled)
+        try:
+            with record_peak_memory(model) as peak, model.pause_counting():
+                seconds = repeat(
+                    lambda: _time_phases(model, prompts, arguments),
+                    workload.repetitions,
+                    workload.warmups,
+                )
+        except torch.cuda.OutOfMemoryError:
+            reason = f"the device's memory does not hold a batch of {batch}"
+        else:
+            counts = (batch * workload.prompt, batch * (workload.new - 1))
+            phases = zip(counts, zip(*seconds, strict=True), strict=True)
+            found = [summarize(count, times) | peak for count, times in phases]
     shape: dict[str, Any] = {
         "unit": "tokens",
         "batch": batch,
@@ -134,132 +148,31 @@ def measure_generation(
         "new_tokens": workload.new,
         "reason": reason,
     }
-    prefill, decode = {"what": "prefill", **shape}, {"what": "decode", **shape}
-    if not reason:
-        prompts = [_make_prompt(model, workload)] * batch
-        arguments = _fix_length(workload) | _choose_cache(cache, compiled=compiled)
-        try:
-            with _record_peak_memory(model) as peak, model.pause_counting():
-                seconds = repeat(
-                    lambda: _time_phases(model, prompts, arguments),
-                    workload.repetitions,
-                    workload.warmups,
-                )
-        except torch.cuda.OutOfMemoryError:
-            reason = f"the device's memory does not hold a batch of {batch}"
-            prefill |= {"reason": reason}
-            decode |= {"reason": reason}
-        else:
-            first, rest = zip(*seconds, strict=True)
-            prefill |= _summarize(batch * workload.prompt, first) | peak
-            decode |= _summarize(batch * (workload.new - 1), rest) | peak
-    weights = count_weight_bytes(model)
-    per_new_token = _read_per_token(model, workload, batch)
+    prefill, decode = (
+        Rate(what=what, **shape, **each)
+        for what, each in zip(("prefill", "decode"), found, strict=True)
+    )
+    read = count_weight_bytes(model) / (batch * workload.prompt)
+    per_new_token = count_bytes_per_token(model, batch, workload.prompt, workload.new)
     return [
-        _add_limit(model, workload, Rate(**prefill), weights / (batch * workload.prompt)),
-        _add_limit(model, workload, Rate(**decode), per_new_token),
+        add_limit(model, workload, prefill, read),
+        add_limit(model, workload, decode, per_new_token),
     ]
 
 
-def measure_continuations(
-    model: TransformersEngine, method: str, workload: Workload, repeat: Repeat = repeat_runs
-) -> Rate:
-    """Measure the samples a second of many continuations of one prompt, at temperature 1.
-
-    The method is `loop`, a call of `generate` for each sample, as published;
-    `num_return_sequences`, one call for all; or `continuous batching`, transformers' own scheduler,
-    whose start is not timed.
-
-    >>> from probes import load
-    >>> tiny = Workload(prompt=4, new=2, samples=2, copied=2**20, repetitions=2, warmups=0)
-    >>> measure_continuations(load("embedded"), "loop", tiny).unit
-    'samples'
-    """
-    if method not in METHODS:
-        raise UserError(f"no method {method!r} of continuing: choose among {', '.join(METHODS)}")
-    rate = Rate(
-        what=method,
-        unit="samples",
-        batch=workload.samples,
-        cache="paged" if method == "continuous batching" else "dynamic",
-        prompt_tokens=workload.prompt,
-        new_tokens=workload.new,
-    )
-    try:
-        with (
-            _record_peak_memory(model) as peak,
-            model.pause_counting(),
-            METHODS[method](model, workload) as run,
-        ):
-            seconds = repeat(lambda: _time(model, run), workload.repetitions, workload.warmups)
-    except UnavailableError as unavailable:
-        found: dict[str, Any] = {"reason": str(unavailable)}
-    else:
-        found = _summarize(workload.samples, seconds) | peak
-    read = _read_per_token(model, workload, 1 if method == "loop" else workload.samples)
-    return _add_limit(model, workload, rate.model_copy(update=found), read, tokens=workload.new)
+# --- rates and limits ----------------------------------------------------------------------------
 
 
-# --- bytes and limits ----------------------------------------------------------------------------
-
-
-def count_weight_bytes(model: TransformersEngine) -> int:
-    """Return the bytes of the weights that a forward pass reads, scales of quantized ones included.
-
-    An embedding that is not also the output head is left out: only a few of its rows are read.
-
-    >>> from probes import load
-    >>> model = load("embedded")
-    >>> count_weight_bytes(model) == model.network.get_memory_footprint(return_buffers=False)
-    True
-    """
-    network = model.network
-    embedding = network.get_input_embeddings().weight
-    head = network.get_output_embeddings()
-    tied = head is not None and head.weight is embedding
-    read = [weight for weight in network.parameters() if tied or weight is not embedding]
-    return sum(_stored_bytes(weight) for weight in read)
-
-
-def _stored_bytes(weight: Any) -> int:
-    scales = getattr(getattr(weight, "quant_state", None), "absmax", None)
-    size = int(weight.numel() * weight.element_size())
-    return size if scales is None else size + int(scales.numel() * scales.element_size())
-
-
-def count_cache_bytes(model: TransformersEngine) -> int:
-    """Return the bytes of a model's key-value cache at one position of one sequence.
-
-    >>> from probes import load
-    >>> count_cache_bytes(load("embedded"))  # 4 layers, 2 heads of 32 numbers of 4 bytes
-    2048
-    """
-    config: Any = model.config.get_text_config()
-    heads = config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // heads
-    kept = getattr(config, "num_key_value_heads", None) or heads
-    return kv_cache_bytes(config.num_hidden_layers, kept, width, model.network.dtype.itemsize)
-
-
-def _read_per_token(model: TransformersEngine, workload: Workload, batch: int) -> float:
-    """Return the bytes read for each new token, with the cache as long as it is on average."""
-    window = getattr(model.config.get_text_config(), "sliding_window", None) or float("inf")
-    positions = statistics.mean(
-        min(workload.prompt + written, window) for written in range(1, workload.new)
-    )
-    return bytes_per_token(count_weight_bytes(model), batch, count_cache_bytes(model), positions)
-
-
-def _add_limit(
+def add_limit(
     model: TransformersEngine, workload: Workload, rate: Rate, read: float, tokens: int = 1
 ) -> Rate:
     """Add the limit to a rate; `tokens` is how many make one of its unit."""
-    limit = max_tokens_per_second(measure_bandwidth(model, workload), read) / tokens
+    limit = measure_bandwidth(model, workload) / read / tokens
     share = None if rate.per_second is None else rate.per_second / limit
     return rate.model_copy(update={"bytes_per_token": read, "limit": limit, "share": share})
 
 
-def _summarize(count: float, seconds: Sequence[float]) -> dict[str, Any]:
+def summarize(count: float, seconds: Sequence[float]) -> dict[str, Any]:
     """Return the median, lowest and highest rate of `count` in each of several times."""
     rates = [count / each for each in seconds]
     return {
@@ -282,7 +195,8 @@ def _now(model: TransformersEngine) -> float:
     return time.perf_counter()
 
 
-def _time(model: TransformersEngine, run: Callable[[], object]) -> float:
+def time_run(model: TransformersEngine, run: Callable[[], object]) -> float:
+    """Return the seconds that something takes on the model's device."""
     start = _now(model)
     run()
     return _now(model) - start
@@ -318,7 +232,7 @@ def _time_phases(
 
 
 @contextmanager
-def _record_peak_memory(model: TransformersEngine) -> Iterator[dict[str, Any]]:
+def record_peak_memory(model: TransformersEngine) -> Iterator[dict[str, Any]]:
     """Record the most memory that torch holds meanwhile; None where that is unknown."""
     found: dict[str, Any] = {"peak_bytes": None}
     on_cuda = model.device.type == "cuda"
@@ -333,13 +247,14 @@ def _record_peak_memory(model: TransformersEngine) -> Iterator[dict[str, Any]]:
 # --- arguments of generate -----------------------------------------------------------------------
 
 
-def _make_prompt(model: TransformersEngine, workload: Workload) -> list[int]:
+def make_prompt(model: TransformersEngine, workload: Workload) -> list[int]:
     """Return a prompt of the workload's length; its tokens do not matter."""
     ids = model.encode_prompt("The capital of Japan is")
     return (ids * workload.prompt)[: workload.prompt]
 
 
-def _fix_length(workload: Workload) -> dict[str, Any]:
+def fix_length(workload: Workload) -> dict[str, Any]:
+    """Return arguments of `generate` for texts of the workload's length."""
     return {"max_new_tokens": workload.new, "min_new_tokens": workload.new, **UNPENALIZED}
 
 
@@ -359,75 +274,3 @@ def _choose_cache(cache: str, *, compiled: bool) -> dict[str, Any]:
         return {}
     known = hasattr(GenerationConfig(), "disable_compile")  # otherwise it compiles on request only
     return {"cache_implementation": cache} | ({"disable_compile": not compiled} if known else {})
-
-
-# --- methods of continuing one prompt ------------------------------------------------------------
-
-
-class UnavailableError(Exception):
-    """The installed libraries cannot do it; the message says why."""
-
-
-def _in_a_loop(
-    model: TransformersEngine, workload: Workload
-) -> AbstractContextManager[Callable[[], object]]:
-    prompt, arguments = _make_prompt(model, workload), _fix_length(workload)
-
-    def run() -> None:
-        for seed in range(workload.samples):
-            model.generate(prompt, sampling=UNFILTERED, seed=seed, **arguments)
-
-    return nullcontext(run)
-
-
-def _in_one_call(
-    model: TransformersEngine, workload: Workload
-) -> AbstractContextManager[Callable[[], object]]:
-    arguments = _fix_length(workload) | {"num_return_sequences": workload.samples}
-    prompt = _make_prompt(model, workload)
-    return nullcontext(partial(model.generate, prompt, sampling=UNFILTERED, seed=0, **arguments))
-
-
-@contextmanager
-def _by_continuous_batching(
-    model: TransformersEngine, workload: Workload
-) -> Iterator[Callable[[], None]]:
-    network, prompt = model.network, _make_prompt(model, workload)
-    if not hasattr(network, "continuous_batching_context_manager"):
-        raise UnavailableError(
-            f"transformers {transformers.__version__} has no continuous batching of this kind"
-        )
-    # No token has the id -1: every text has its full length.
-    config = GenerationConfig(
-        max_new_tokens=workload.new, do_sample=True, temperature=1.0, top_k=0, eos_token_id=-1
-    )
-
-    def run(manager: Any) -> None:
-        manager.add_requests([prompt] * workload.samples, max_new_tokens=workload.new)
-        finished = 0
-        while finished < workload.samples:
-            result = manager.get_result(timeout=1)
-            if result is None and not manager.is_running():
-                raise UnavailableError("transformers' continuous batching stopped by itself here")
-            if result is not None and result.error is not None:
-                raise UnavailableError(f"transformers' continuous batching failed: {result.error}")
-            finished += result is not None and bool(result.is_finished())
-
-    with ExitStack() as stack:
-        try:
-            manager = stack.enter_context(
-                network.continuous_batching_context_manager(generation_config=config)
-            )
-        except (RuntimeError, ValueError, TypeError, AttributeError, ImportError) as error:
-            raise UnavailableError(
-                f"transformers' continuous batching cannot begin here: {error}"
-            ) from error
-        yield lambda: run(manager)
-
-
-METHODS: dict[str, Any] = {
-    "loop": _in_a_loop,
-    "num_return_sequences": _in_one_call,
-    "continuous batching": _by_continuous_batching,
-}
-"""By name, the methods of continuing one prompt many times."""

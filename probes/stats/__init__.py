@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from probes.stats import permutation as permutation
     from probes.stats import projection as projection
     from probes.stats import repetition as repetition
-    from probes.stats import roofline as roofline
     from probes.stats import rounding as rounding
     from probes.stats import sampling_reference as sampling_reference
     from probes.stats import similarity as similarity

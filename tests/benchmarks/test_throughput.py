@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from probes.measure import throughput
+from probes.measure import continuations, throughput
 
 if TYPE_CHECKING:
     from probes import Model
@@ -63,5 +63,5 @@ def test_continuations_are_measured(
     model: Model, repeat: Repeat, rates: list[Rate], method: str
 ) -> None:
     workload = throughput.choose_workload(model)
-    rates.append(throughput.measure_continuations(model, method, workload, repeat))
+    rates.append(continuations.measure_continuations(model, method, workload, repeat))
     assert_measured(rates[0])

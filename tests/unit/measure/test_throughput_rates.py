@@ -8,12 +8,12 @@ import torch
 
 import probes
 from probes.errors import UserError
-from probes.measure import quantization, throughput
-from probes.measure.throughput import Workload, measure_continuations, measure_generation
+from probes.measure import bytes_read, continuations, quantization, throughput
+from probes.measure.continuations import measure_continuations
+from probes.measure.throughput import Workload, measure_generation
 from probes.plugin.summary import format_run
 from probes.report.html.page import render
 from probes.report.text import markdown
-from probes.stats import roofline
 from tests.support.samples import header, rates, record
 
 if TYPE_CHECKING:
@@ -69,13 +69,13 @@ def test_counted_cache_is_the_real_one(model: Model) -> None:
     if layers is None:
         pytest.skip("this version of transformers has another cache")
     size = sum(each.nbytes for layer in layers for each in (layer.keys, layer.values))
-    assert size == throughput.count_cache_bytes(model) * ids.shape[1]
+    assert size == bytes_read.count_cache_bytes(model) * ids.shape[1]
 
 
 def test_four_bit_weights_are_counted_with_their_scales(model: Model) -> None:
     small = model.variant(quantization="nf4")
     total = quantization.measure_memory(small).total_bytes
-    assert throughput.count_weight_bytes(small) == total
+    assert bytes_read.count_weight_bytes(small) == total
 
 
 def test_untied_embedding_is_not_read() -> None:
@@ -86,7 +86,7 @@ def test_untied_embedding_is_not_read() -> None:
         parameters=lambda: [embedding.weight, head.weight],
     )
     untied: Any = SimpleNamespace(network=network)
-    assert throughput.count_weight_bytes(untied) == 10 * 4 * 4
+    assert bytes_read.count_weight_bytes(untied) == 10 * 4 * 4
 
 
 def test_measuring_is_not_counted_as_cost(model: Model) -> None:
@@ -108,10 +108,10 @@ def test_continuations_are_counted_as_samples(model: Model, method: str) -> None
 def test_missing_continuous_batching_is_a_reason(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    batching = throughput.METHODS["continuous batching"]
+    batching = continuations.METHODS["continuous batching"]
     bare = SimpleNamespace(network=SimpleNamespace(), encode_prompt=model.encode_prompt)
     monkeypatch.setitem(
-        throughput.METHODS, "continuous batching", lambda _, work: batching(bare, work)
+        continuations.METHODS, "continuous batching", lambda _, work: batching(bare, work)
     )
     rate = measure_continuations(model, "continuous batching", TINY)
     assert rate.per_second is None
@@ -143,10 +143,6 @@ def test_bad_input_is_refused(model: Model) -> None:
         Workload(prompt=1, new=1, samples=1, copied=1)
     with pytest.raises(UserError, match="no method 'lopp' of continuing: choose among loop"):
         measure_continuations(model, "lopp", TINY)
-    with pytest.raises(UserError, match="a batch has at least 1 sequence, not 0"):
-        roofline.bytes_per_token(1, 0, 1, 1)
-    with pytest.raises(UserError, match="must be above 0, not 0"):
-        roofline.max_tokens_per_second(1.0, 0)
 
 
 def test_run_of_rates_alone_shows_no_empty_table() -> None:
