@@ -11,7 +11,7 @@ between the bounds.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -127,48 +127,15 @@ def follow_continuations(
     )
 
 
-@dataclass
-class IncrementalDecoder:
-    """Decodes continuations token by token: decoding each of them whole is slow."""
-
-    model: LogitsEngine
-    _pieces: dict[int, str] = field(default_factory=dict)
-    _texts: dict[tuple[int, ...], str] = field(default_factory=lambda: {(): ""})
-
-    def decode(self, ids: tuple[int, ...]) -> str:
-        """Return the text of token ids without special tokens; a space in front is kept.
-
-        >>> from probes import load
-        >>> model = load("embedded")
-        >>> ids = model.encode("Tokyo.", add_special_tokens=False)
-        >>> IncrementalDecoder(model).decode(tuple(ids))
-        ' Tokyo.'
-        """
-        if ids not in self._texts:
-            text = self.decode(ids[:-1]) + self._decode_last(ids[-1])
-            if "\N{REPLACEMENT CHARACTER}" in text:  # a character of several tokens
-                text = self.model.decode(ids, skip_special_tokens=True)
-            self._texts[ids] = text
-        return self._texts[ids]
-
-    def _decode_last(self, token: int) -> str:
-        """Return what a token adds to a text that ends in a letter."""
-        if token not in self._pieces:
-            behind = self.model.encode("a", add_special_tokens=False)
-            start = self.model.decode(behind, skip_special_tokens=True)
-            text = self.model.decode([*behind, token], skip_special_tokens=True)
-            self._pieces[token] = text[len(start) :]
-        return self._pieces[token]
-
-
 def make_match(model: LogitsEngine, keys: Sequence[Sequence[Form]], length: int = LENGTH) -> Match:
     """Return a function that decides continuations by the accepted forms of each question."""
-    decoder, ends = IncrementalDecoder(model), set(model.eos_token_ids)
+    ends = set(model.eos_token_ids)
 
     def match(prefix: Prefix) -> MatchState:
         number, ids = prefix
         ended = ids[-1] in ends or len(ids) >= length
-        return answer_matching.match_answer(decoder.decode(ids), keys[number], ended=ended)
+        text = model.decode(ids, skip_special_tokens=True)
+        return answer_matching.match_answer(text, keys[number], ended=ended)
 
     return match
 
@@ -180,16 +147,12 @@ def make_step(
     tops = [LIBRARY_TOP_K if s.top_k is None else s.top_k for s in settings]
 
     def step(prefixes: list[Prefix]) -> TopLogits:
-        logits = next_logits(model, [[*prompts[number], *ids] for number, ids in prefixes])
+        rows = [[*prompts[number], *ids] for number, ids in prefixes]
+        found = model.generate_batch(rows, max_new_tokens=1, do_sample=False, output_logits=True)
+        logits = torch.cat([each.logits for each in found if each.logits is not None])[:, 0]
         return top_logits(logits, 0 if 0 in tops else max(tops))
 
     return step
-
-
-def next_logits(model: LogitsEngine, rows: Sequence[Sequence[int]]) -> torch.Tensor:
-    """Return the next-token logits after each row of ids, in one pass: (rows, vocabulary)."""
-    found = model.generate_batch(rows, max_new_tokens=1, do_sample=False, output_logits=True)
-    return torch.cat([each.logits for each in found if each.logits is not None])[:, 0]
 
 
 def top_logits(logits: torch.Tensor, k: int) -> TopLogits:
@@ -248,9 +211,9 @@ def sample_answers(
         max_new_tokens=LENGTH,
     )
     texts = [generation.text for generation in generations]
-    right = [is_right(text, q.forms) for text, q in zip(texts, questions, strict=True)]
+    right = [_is_right(text, q.forms) for text, q in zip(texts, questions, strict=True)]
     others = [
-        is_right(text, other.forms)
+        _is_right(text, other.forms)
         for text, own in zip(texts, questions, strict=True)
         for other in questions
         if not set(own.forms) & set(other.forms)
@@ -267,12 +230,8 @@ def sample_answers(
     )
 
 
-def is_right(text: str, forms: Sequence[Form]) -> bool:
-    """Return whether the first sentence of a whole text states an accepted answer.
-
-    >>> is_right("Osaka. Not Tokyo", answer_matching.accepted_forms(("Tokyo",)))
-    False
-    """
+def _is_right(text: str, forms: Sequence[Form]) -> bool:
+    """Return whether the first sentence of a whole text states an accepted answer."""
     return answer_matching.match_answer(text, forms, ended=True) is MatchState.RIGHT
 
 

@@ -20,6 +20,7 @@ from probes.data.tokenizer_texts import STORIES
 from probes.engines.session_cache import once_per_session
 from probes.errors import BrokenModelError
 from probes.measure.knowledge import top_logits
+from probes.measure.variety import Sample
 from probes.schema.sampling import GRID, LIBRARY_TOP_K, Sampling
 from probes.stats import sampling_reference as reference
 from probes.stats.repetition import find_repeated_tail, share_of_distinct_ngrams
@@ -44,16 +45,6 @@ GPT2_LARGE = (
 """Published for GPT-2 Large, as context for the measured figures: longer texts of another model."""
 
 GPT2_LARGE_SOURCE = 'Holtzman et al. (2019), "The Curious Case of Neural Text Degeneration"'
-
-
-@dataclass(frozen=True)
-class Story:
-    """A text sampled after an opening."""
-
-    ids: list[int]  # new tokens only
-    text: str
-    entropy: float  # mean of the distributions it was sampled from, in nats
-    log_likelihood: float  # mean over its tokens under the model at temperature 1, in nats
 
 
 @dataclass(frozen=True)
@@ -129,7 +120,7 @@ def _probabilities(generation: Generation) -> list[float]:
     ]
 
 
-Stories = dict[Sampling, list[list[Story]]]  # for each setting, and each opening, its stories
+Stories = dict[Sampling, list[list[Sample]]]  # for each setting, and each opening, its stories
 
 
 @once_per_session
@@ -165,7 +156,7 @@ def sample_grid(
         raise BrokenModelError("generate calls no logits_processor that it is given")
     entropies, likelihoods = torch.stack(sampler.entropies), torch.stack(sampler.log_likelihoods)
     stories = [
-        Story(
+        Sample(
             generation.ids[0],
             generation.text,
             float(entropies[: len(generation.ids[0]), row].mean()),
@@ -216,10 +207,10 @@ class StoryVariety:
     repeating: float  # share of stories that end in a repeated phrase
 
 
-def measure_story_variety(stories: Sequence[Sequence[Story]]) -> StoryVariety:
+def measure_story_variety(stories: Sequence[Sequence[Sample]]) -> StoryVariety:
     """Measure how much stories vary: of each opening two or more.
 
-    >>> same = [Story([1, 2, 3, 4, 5], "once upon a time there", 0.0, -1.0)] * 3
+    >>> same = [Sample([1, 2, 3, 4, 5], "once upon a time there", 0.0, -1.0)] * 3
     >>> found = measure_story_variety([same])
     >>> round(found.distinct_texts, 2), round(found.distinct_4_grams, 2), round(found.self_bleu, 6)
     (0.33, 0.33, 1.0)

@@ -53,6 +53,16 @@ def possible_texts(
 
 
 @dataclass(frozen=True)
+class Sample:
+    """A sampled text, measured before its logits are dropped."""
+
+    ids: list[int]  # new tokens only
+    text: str
+    entropy: float  # mean of the distributions it was sampled from, in nats
+    log_likelihood: float  # mean over its tokens under the model at temperature 1, in nats
+
+
+@dataclass(frozen=True)
 class Variety:
     """Many samples of one prompt."""
 
@@ -105,16 +115,6 @@ def measure_variety(
 
     batches = [sample_batch(first) for first in range(0, samples, most)]
     return [_combine(list(chain.from_iterable(each))) for each in zip(*batches, strict=True)]
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One sample, measured before its logits are dropped."""
-
-    ids: list[int]
-    text: str
-    entropy: float
-    log_likelihood: float
 
 
 def _measure_samples(generation: Generation) -> list[Sample]:

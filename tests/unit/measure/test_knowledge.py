@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-import probes
 from probes.measure.knowledge import (
-    IncrementalDecoder,
     compare_paired,
     follow_continuations,
     top_logits,
@@ -107,13 +105,6 @@ def test_top_logits_keep_ties_with_the_last() -> None:
     assert values.tolist() == [[1.0, 1.0, 1.0], [3.0, 2.0, -math.inf]]
     assert tokens[1, :2].tolist() == [0, 2]
     assert top_logits(torch.tensor([[1.0, 3.0]]), 0)[1].tolist() == [[1, 0]]
-
-
-@pytest.mark.parametrize("text", ["It is Tokyo. 日本", "Zürich, Ö", "a  b\n\nc", "🗼 tower"])
-def test_incremental_decoding_gives_the_whole_text(text: str) -> None:
-    model = probes.load("embedded")
-    ids = tuple(model.encode(text, add_special_tokens=False))
-    assert IncrementalDecoder(model).decode(ids).strip() == text
 
 
 def test_paired_comparison_sees_a_small_constant_difference() -> None:
