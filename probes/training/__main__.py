@@ -10,23 +10,21 @@ from typing import Annotated
 import typer
 from transformers.utils import logging
 
-from probes._util.files import PACKAGE
 from probes.errors import UserError
 from probes.training.card import format_card, format_table
 from probes.training.evaluate import evaluate as evaluate_folder
 from probes.training.folder import replacing_files, write_model
-from probes.training.recipe import Recipe
+from probes.training.recipe import EMBEDDED, Recipe
 from probes.training.tokenizer import write_tokenizer
 from probes.training.train import train as train_model
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 
-_EMBEDDED = PACKAGE / "embedded"
 Folder = Annotated[Path, typer.Option(help="Model folder. Default: the one in the package.")]
 
 
 @app.command()
-def tokenizer(folder: Folder = _EMBEDDED) -> None:
+def tokenizer(folder: Folder = EMBEDDED) -> None:
     """Convert the SentencePiece model of mistral-common into the folder's tokenizer."""
     with replacing_files(folder) as work:
         write_tokenizer(work)
@@ -34,7 +32,7 @@ def tokenizer(folder: Folder = _EMBEDDED) -> None:
 
 
 @app.command()
-def train(folder: Folder = _EMBEDDED) -> None:
+def train(folder: Folder = EMBEDDED) -> None:
     """Train the model, write the whole folder and print the evaluation table."""
     started = time.monotonic()
     with replacing_files(folder) as work:
@@ -51,7 +49,7 @@ def train(folder: Folder = _EMBEDDED) -> None:
 
 
 @app.command()
-def evaluate(folder: Folder = _EMBEDDED) -> None:
+def evaluate(folder: Folder = EMBEDDED) -> None:
     """Print the evaluation table of a folder."""
     if not (folder / "model.safetensors").is_file():
         raise UserError(f"no model.safetensors in {folder}: train one first")

@@ -49,7 +49,8 @@ of vocabulary or scores. `python -m probes.training tokenizer` reproduces it byt
 The weights are made only from this repository. `python -m probes.training train` samples English
 text from facts, word lists and sentence patterns, trains for {steps:,} steps of {tokens:,} tokens,
 and writes this folder with the table below. The same machine and library versions give the same
-weights.
+weights. Those in the package were trained with the optimiser's orthogonalization in float32; the
+program now uses `torch.optim.Muon`, which computes it in bfloat16, so it gives other weights.
 
 There are two kinds of training text. Documents begin with BOS and contain facts in prose, mixed
 with questions and answers, stories, letters and word groups. Pages are cut from the middle of a

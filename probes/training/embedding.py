@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestCentroid
+from torch.nn import functional
 
 from probes.data.word_lists import built_in_word_lists
-from probes.stats.similarity import cosine_matrix
-from probes.training.subject import PROMPTS, Figure, Subject
+from probes.measure.embeddings import word_vectors
+from probes.measure.greedy import step_logits
+from probes.stats.projection import project_2d
+from probes.stats.similarity import cosine_matrix, same_group, upper_triangle
+from probes.training.subject import PROMPTS, Figure, continue_texts
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from probes.engines.transformers.engine import TransformersEngine
 
 
-def group_figures(weight: Tensor, tokenizer: Any) -> list[Figure]:
+def group_figures(model: TransformersEngine) -> list[Figure]:
     """Measure the rows of the words in the English list."""
     words = built_in_word_lists()["english"]
-    ids = tokenizer.convert_tokens_to_ids([f"\u2581{word}" for word in words.all])
-    rows = weight[ids].double().numpy()
+    rows = word_vectors(model, words.all)
     count, labels = len(words.grouped), np.array(words.labels)
     cosine = cosine_matrix(rows)
-    np.fill_diagonal(cosine, -np.inf)
-    nearest = cosine[:count].argmax(axis=1)
+    nearest = np.where(np.eye(len(rows), dtype=bool), -1.0, cosine)[:count].argmax(axis=1)
     group_of = np.array([*labels, *[-1] * len(words.unrelated)])
-    same = labels[:, None] == labels[None, :]
-    inside = cosine[:count, :count][same & ~np.eye(count, dtype=bool)]
-    across = cosine[:count, :count][~same]
-    unrelated = cosine[count:, count:]
-    flat = PCA(2).fit_transform(rows)[:count]
+    grouped = upper_triangle(cosine[:count, :count])
+    same = upper_triangle(same_group(words.labels))
+    flat = project_2d(rows).coordinates[:count]
     centred = (NearestCentroid().fit(flat, labels).predict(flat) == labels).sum()
     return [
         Figure(
@@ -40,23 +39,25 @@ def group_figures(weight: Tensor, tokenizer: Any) -> list[Figure]:
         ),
         Figure(
             "cosine in a group, least / across groups, most",
-            f"{inside.min():.2f} / {across.max():.2f}",
+            f"{grouped[same].min():.2f} / {grouped[~same].max():.2f}",
         ),
-        Figure("cosine among the unrelated four, most", f"{unrelated.max():.2f}"),
+        Figure(
+            "cosine among the unrelated four, most",
+            f"{upper_triangle(cosine[count:, count:]).max():.2f}",
+        ),
         Figure("words nearest their own centroid in two components", f"{centred} of {count}"),
     ]
 
 
-def unused_row_figures(subject: Subject) -> list[Figure]:
+def unused_row_figures(model: TransformersEngine) -> list[Figure]:
     """Measure the probability of the rows that did not occur in training, and their similarity."""
-    prompts = [*PROMPTS, "日本の首都は", "import os"]
-    weight = subject.model.get_input_embeddings().weight
-    logits = subject.continuations(prompts, 40, keep_logits=True).logits
-    unused = torch.nn.functional.cosine_similarity(weight, weight.mean(0)[None], dim=-1) > 0.8
-    mass = logits.softmax(-1)[..., unused].sum(-1).max()
-    cosine = cosine_matrix(weight[unused][::97].numpy())
-    np.fill_diagonal(cosine, -1)
+    weight = model.embedding()
+    unused = functional.cosine_similarity(weight, weight.mean(0)[None], dim=-1) > 0.8
+    texts = continue_texts(model, [*PROMPTS, "日本の首都は", "import os"], 40, keep_logits=True)
+    logits = torch.cat([step_logits(text) for text in texts])
+    mass = logits.softmax(-1)[:, unused].sum(-1).max()
+    cosine = upper_triangle(cosine_matrix(weight[unused][::97].numpy())).max()
     return [
         Figure("probability of all unused rows together, most", f"{mass:.1e}"),
-        Figure("cosine of two unused rows, most", f"{cosine.max():.3f}"),
+        Figure("cosine of two unused rows, most", f"{cosine:.3f}"),
     ]

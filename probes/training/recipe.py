@@ -7,6 +7,11 @@ from dataclasses import dataclass
 
 from transformers import MistralConfig
 
+from probes._util.files import PACKAGE
+
+EMBEDDED = PACKAGE / "embedded"
+"""The folder that training writes; its `config.json` is the shape of the model."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -52,21 +57,7 @@ class Recipe:
 
 
 def model_config(vocab_size: int = 32000) -> MistralConfig:
-    """Return the configuration; its widths are multiples of 64, the block of 4-bit weights."""
-    return MistralConfig(
-        vocab_size=vocab_size,
-        hidden_size=128,
-        intermediate_size=256,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=32,
-        max_position_embeddings=1024,
-        sliding_window=64,
-        rms_norm_eps=1e-5,
-        initializer_range=0.05,
-        tie_word_embeddings=True,
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=None,
-    )
+    """Return the embedded model's configuration; its widths are multiples of NF4's block of 64."""
+    config: MistralConfig = MistralConfig.from_json_file(str(EMBEDDED / "config.json"))
+    config.vocab_size = vocab_size
+    return config

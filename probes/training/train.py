@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import MistralForCausalLM
 
-from probes.training.muon import Muon
 from probes.training.recipe import Recipe, model_config
 from probes.training.rows import Ids, RowSource
 
@@ -63,8 +62,10 @@ class Learner:
         matrices = [p for p in self.model.model.layers.parameters() if p.ndim == 2]
         known = {id(p) for p in matrices}
         others = [p for p in self.model.parameters() if id(p) not in known]
-        self._muon = Muon(matrices)
-        self._adam = torch.optim.AdamW(others, lr=0.0, betas=(0.9, 0.95), weight_decay=0.0)
+        # The shipped weights were trained with Muon's steps in float32; torch's are bfloat16.
+        muon = torch.optim.Muon(matrices, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+        adam = torch.optim.AdamW(others, betas=(0.9, 0.95), weight_decay=0.0)
+        self._optimizers = ((muon, recipe.matrix_rate), (adam, recipe.vector_rate))
         # The last row represents many tokens: as if its logit occurred once for each of them.
         self._bias = torch.zeros(len(vocabulary.ids) + 1)
         self._bias[-1] = math.log(max(1, vocabulary.unused))
@@ -88,10 +89,10 @@ class Learner:
         )
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self._muon.step(self._recipe.matrix_rate * rate)
-        self._adam.param_groups[0]["lr"] = self._recipe.vector_rate * rate
-        self._adam.step()
-        self._adam.zero_grad(set_to_none=True)
+        for optimizer, highest_rate in self._optimizers:
+            optimizer.param_groups[0]["lr"] = highest_rate * rate
+            optimizer.step()
+        self.model.zero_grad()
         return float(loss.detach())
 
 
