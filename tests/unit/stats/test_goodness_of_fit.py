@@ -32,15 +32,6 @@ def test_false_alarm_rate_of_two_bins(p: float, alpha: float) -> None:
     assert alpha / 1.3 < rate < alpha * 1.3
 
 
-def test_false_alarm_rate_of_many_bins() -> None:
-    generator = np.random.default_rng(0)
-    alarms = sum(
-        not goodness_of_fit(generator.multinomial(20_000, EVEN), EVEN, alpha=0.01).good
-        for _ in range(2_000)
-    )
-    assert stats.binomtest(alarms, 2_000, 0.01).pvalue > 1e-4
-
-
 def test_smallest_shift_is_detected_as_often_as_stated() -> None:
     generator = np.random.default_rng(1)
     shift = smallest_shift(20_000 * np.array(EVEN), ALPHA)
@@ -51,18 +42,6 @@ def test_smallest_shift_is_detected_as_often_as_stated() -> None:
         not goodness_of_fit(generator.multinomial(20_000, moved), EVEN).good for _ in range(1_000)
     )
     assert caught / 1_000 == pytest.approx(0.99, abs=0.02)
-
-
-@pytest.mark.parametrize("expected", [[2600, 2600], [8000, 6000, 4000, 2000], [150, 400, 9450]])
-@pytest.mark.parametrize("power", [0.5, 0.99])
-def test_smallest_shift_has_the_stated_power(expected: list[float], power: float) -> None:
-    counts = np.array(expected)
-    shift = smallest_shift(counts, ALPHA, power) * counts.sum()
-    others = np.arange(len(counts)) != counts.argmax()
-    moved = counts + shift * np.where(others, counts / counts[others].sum(), -1)
-    df = len(counts) - 1
-    noncentrality = ((moved - counts) ** 2 / counts).sum()
-    assert stats.ncx2.sf(stats.chi2.isf(ALPHA, df), df, noncentrality) == pytest.approx(power)
 
 
 @pytest.mark.parametrize(
@@ -96,13 +75,6 @@ def test_bins_pool_rare_outcomes_in_order(expected: list[float], starts: list[in
 def test_one_impossible_draw_fails() -> None:
     fit = goodness_of_fit([10_000, 10_000, 1], [0.5, 0.5, 0.0])
     assert fit.outside == 1
-    assert not fit.good
-
-
-def test_draws_that_move_among_rare_outcomes_fail() -> None:
-    """All expect 78 draws, fewer than a bin needs."""
-    fit = goodness_of_fit([20_000] + [0] * 255, [1 / 256] * 256)
-    assert fit.bins == 20
     assert not fit.good
 
 
