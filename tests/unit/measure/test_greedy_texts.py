@@ -108,11 +108,8 @@ def test_search_reports_likelihood_and_rows() -> None:
     assert found.log_probability == pytest.approx(math.log(chance((4, 2))))
 
 
-@pytest.mark.parametrize("length", [1, 4])
-def test_recomputed_text_is_unchanged_by_equal_arithmetic(length: int) -> None:
-    found = recompute_text(TOY, greedy_text(length))
-    two = along(greedy_text(length).ids[0]).topk(2).values
-    assert found.smallest_margin == pytest.approx(float((two[:, 0] - two[:, 1]).min()))
+def test_recomputed_text_is_unchanged_by_equal_arithmetic() -> None:
+    found = recompute_text(TOY, greedy_text(4))
     assert (found.largest_change, found.flips, found.near_ties) == (0, 0, 0)
 
 

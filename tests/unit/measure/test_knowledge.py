@@ -89,17 +89,6 @@ def test_bounds_of_a_cut_tree_enclose_it(width: int, least: float, truth: Floats
         assert (row - 1e-12 <= found.upper(setting)).all()
 
 
-def test_one_step_a_level_serves_all_prompts_and_settings() -> None:
-    sizes = []
-
-    def counting(prefixes: list[Prefix]) -> tuple[torch.Tensor, torch.Tensor]:
-        sizes.append(len(prefixes))
-        return step(prefixes)
-
-    follow_continuations(counting, match, PROMPTS, SETTINGS, length=LENGTH, width=3)
-    assert sizes == [2, 3, 3, 3]
-
-
 def test_top_logits_keep_ties_with_the_last() -> None:
     values, tokens = top_logits(torch.tensor([[1.0, 1.0, 1.0, 0.0], [3.0, 1.0, 2.0, 0.0]]), 2)
     assert values.tolist() == [[1.0, 1.0, 1.0], [3.0, 2.0, -math.inf]]

@@ -81,13 +81,6 @@ def test_4_grams_that_samples_share_count_as_repeated(samples: list[list[int]]) 
     assert measure(generation(*samples)).distinct_4_grams == pytest.approx(4 / 5)
 
 
-def test_samples_need_logits_and_scores() -> None:
-    for missing in ({"logits": None}, {"scores": None}):
-        samples = Generation(**{**vars(generation([0])), **missing})
-        with pytest.raises(ValueError, match=r"^generate returned no logits or no scores$"):
-            measure(samples)
-
-
 def test_summary_has_means_and_three_texts() -> None:
     found = Variety([*"abcd"], [1.0, 2.0, 6.0], [-1.0, -2.0, -6.0], 4, 0.5).summary()
     assert (found.entropies, found.log_likelihoods) == (3.0, -3.0)
@@ -112,17 +105,6 @@ def test_reproductions_are_compared_with_exact_chances() -> None:
     assert (found.runs, found.reproduced) == (6, 4)
     assert found.expected == pytest.approx(sum(chances))
     assert found.p_value == pytest.approx(poisson_binomial_cdf(4, chances))
-
-
-def test_many_reproductions_are_sampled_in_batches() -> None:
-    texts = [generation([0, 2, 1]), generation([2], prompt_ids=(8,))]
-    calls: list[dict[str, Any]] = []
-    runs, half = variety.ROWS_AT_ONCE + 1, variety.ROWS_AT_ONCE // 2
-    model = answering(generation([0, 2, 1]), generation([2]), calls=calls)
-    found = count_reproductions(model, texts, Sampling(), runs=runs, seed=5)
-    batches = [(each["seed"], each["num_return_sequences"]) for each in calls]
-    assert batches == [(5, half), (None, half), (None, 1)]
-    assert (found.runs, found.reproduced) == (2 * runs, 2 * 3)
 
 
 def test_repetition_compares_samples_with_their_own_greedy_text() -> None:
