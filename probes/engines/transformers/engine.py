@@ -1,11 +1,10 @@
-"""The transformers engine: tokenization, logits and generation of a loaded target."""
+"""The transformers engine: logits and generation of a loaded target."""
 
 from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -18,8 +17,8 @@ from probes._util.text import quote
 from probes.engines.base import Generation, Prompt, TopLogprobs
 from probes.engines.logprobs import add_top_logprobs, list_top_logprobs
 from probes.engines.transformers import batching, hooks, variants
-from probes.engines.transformers.loaded import LoadedTarget
-from probes.errors import TokenizerFailedError, UserError
+from probes.engines.transformers.loaded import LoadedTarget, catch_tokenizer_failure
+from probes.errors import UserError
 from probes.targets.preflight import UsableTarget, preflight
 from probes.targets.resolve import resolve
 from probes.targets.target import Target
@@ -38,10 +37,8 @@ KEPT_PROMPTS = 64
 class Prefill:
     """A prompt's forward pass."""
 
-    logits: torch.Tensor
-    """(positions, vocabulary), float32, on the CPU."""
-    key_values: Any
-    """The cache after the prompt; copied before it is used."""
+    logits: torch.Tensor  # (positions, vocabulary), float32, on the CPU
+    key_values: Any  # the cache after the prompt; copied before it is used
 
 
 class TransformersEngine(LoadedTarget):
@@ -50,6 +47,8 @@ class TransformersEngine(LoadedTarget):
     >>> model = load("embedded")
     >>> model.decode(model.encode("Hello world"))
     '<s> Hello world'
+    >>> model.generate("The capital of Japan is", max_new_tokens=2).text
+    'Tokyo.'
     """
 
     def __init__(self, usable: UsableTarget, counter: hooks.CostCounter | None = None) -> None:
@@ -89,35 +88,7 @@ class TransformersEngine(LoadedTarget):
         self._prefill_of_ids.cache_clear()
         super().unload()
 
-    # --- tokenization ------------------------------------------------------------------------
-
-    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
-        """Return the token ids of a text.
-
-        >>> load("embedded").encode("Hello world", add_special_tokens=False)
-        [22557, 1526]
-        """
-        tokenizer = self.tokenizer
-        with _catch_tokenizer_failure(f"encode {quote(text)}"):
-            return [int(i) for i in tokenizer.encode(text, add_special_tokens=add_special_tokens)]
-
-    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
-        """Return the text of token ids.
-
-        >>> load("embedded").decode([1, 22557, 1526], skip_special_tokens=True)
-        'Hello world'
-        """
-        tokenizer = self.tokenizer
-        with _catch_tokenizer_failure(f"decode the ids {quote(list(ids))}"):
-            return str(tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens))
-
-    def tokens(self, ids: Sequence[int]) -> list[str]:
-        """Return the vocabulary's own spelling of token ids.
-
-        >>> load("embedded").tokens([1, 22557])
-        ['<s>', '▁Hello']
-        """
-        return [str(token) for token in self.tokenizer.convert_ids_to_tokens(list(ids))]
+    # --- weights and logits ------------------------------------------------------------------
 
     def encode_prompt(self, prompt: Prompt) -> list[int]:
         """Return a prompt's token ids: a text's with special tokens, ids as they are.
@@ -132,8 +103,6 @@ class TransformersEngine(LoadedTarget):
         """Return the ids if the embedding has a row for each, else raise UnknownIdError."""
         return batching.check_ids(ids, len(self.embedding()), kind)
 
-    # --- weights and logits ------------------------------------------------------------------
-
     def embedding(self, ids: Sequence[int] | None = None) -> torch.Tensor:
         """Return rows of the input embedding, (ids, hidden size), in the dtype of the weights."""
         weight: torch.Tensor = self.network.get_input_embeddings().weight.detach()
@@ -141,9 +110,7 @@ class TransformersEngine(LoadedTarget):
 
     @torch.inference_mode()
     def logits(self, prompt: Prompt) -> torch.Tensor:
-        """Return the next-token logits after every position: (positions, vocabulary), on the CPU.
-
-        They are float32, and computed once a session.
+        """Return the next-token logits after every position, computed once a session.
 
         >>> model = load("embedded")
         >>> model.decode([int(model.logits("The capital of Japan is")[-1].argmax())])
@@ -172,9 +139,8 @@ class TransformersEngine(LoadedTarget):
     def logits_after(self, prompt: Prompt, continuations: Sequence[Sequence[int]]) -> torch.Tensor:
         """Return the logits after each token of continuations of one prompt, in one batched pass.
 
-        They are (continuations, length, vocabulary), float32, on the CPU. The prompt's own pass is
-        shared where the network's cache can be copied to several rows. Continuations of different
-        lengths, or none, raise UserError.
+        The prompt's own pass is shared where the network's cache can be copied to several rows.
+        Continuations of different lengths, or none, raise UserError.
 
         >>> model = load("embedded")
         >>> model.logits_after("The capital of", [[4720, 349], [3658, 349]]).shape
@@ -216,14 +182,6 @@ class TransformersEngine(LoadedTarget):
         return Prefill(out.logits[0].float().cpu(), getattr(out, "past_key_values", None))
 
     # --- generation --------------------------------------------------------------------------
-
-    def generate(self, prompt: Prompt, **settings: Any) -> Generation:
-        """Continue a prompt with transformers' own `generate`; `settings` as in `generate_batch`.
-
-        >>> load("embedded").generate("The capital of Japan is", max_new_tokens=2).text
-        'Tokyo.'
-        """
-        return super().generate(prompt, **settings)
 
     def generate_batch(
         self,
@@ -297,7 +255,7 @@ class TransformersEngine(LoadedTarget):
     def chat(self, messages: Sequence[Mapping[str, str]], **settings: Any) -> Generation:
         """Answer messages under the model's own chat template; `settings` as in `generate`."""
         template: Any = self.tokenizer.apply_chat_template
-        with _catch_tokenizer_failure(f"apply its chat template to {quote(list(messages))}"):
+        with catch_tokenizer_failure(f"apply its chat template to {quote(list(messages))}"):
             text = template(list(messages), tokenize=False, add_generation_prompt=True)
         return self.generate(self.encode(text, add_special_tokens=False), **settings)
 
@@ -331,19 +289,6 @@ def load(target: str | Target, copies: int = 0) -> TransformersEngine:
 @cache
 def _load_once(target: Target, copies: int) -> TransformersEngine:
     return TransformersEngine(preflight(target, copies))
-
-
-@contextmanager
-def _catch_tokenizer_failure(action: str) -> Iterator[None]:
-    """Turn what a tokenizer raises into one line; those in Rust panic, which is no `Exception`."""
-    try:
-        yield
-    except BaseException as error:
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-            raise
-        raise TokenizerFailedError(
-            f"the tokenizer cannot {action}: {type(error).__name__}: {error}"
-        ) from error
 
 
 def _by_row(steps: tuple[torch.Tensor, ...] | None) -> torch.Tensor | None:

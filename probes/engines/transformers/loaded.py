@@ -1,4 +1,4 @@
-"""A target as transformers loads it: its tokenizer, configuration and network, and their facts.
+"""A target as transformers loads it: tokenizer, configuration, network, and their facts.
 
 Each part is loaded when first used: a claim about the tokenizer never waits for weights.
 """
@@ -6,17 +6,19 @@ Each part is loaded when first used: a claim about the tokenizer never waits for
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
+from probes._util.text import quote
 from probes.engines.base import EngineBase
 from probes.engines.session_cache import forget_session
 from probes.engines.transformers import hooks, loading
 from probes.engines.transformers.facts import describe_network, describe_target
+from probes.errors import TokenizerFailedError
 from probes.schema.claim import CAPABILITIES
 from probes.targets.capabilities import explain_missing
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class LoadedTarget(EngineBase):
-    """A target's parts, loaded when first used, and the facts known of them."""
+    """A target's parts, loaded when first used, its facts, and its tokenization."""
 
     name: ClassVar[str] = "transformers"
 
@@ -142,6 +144,49 @@ class LoadedTarget(EngineBase):
             return []
         return list(ends) if isinstance(ends, list) else [int(ends)]
 
+    def unload(self) -> None:
+        """Release everything loaded; it is loaded again when next used."""
+        self.facts()  # keeps the facts as loaded
+        for part in ("tokenizer", "config", "network"):
+            self.__dict__.pop(part, None)
+        forget_session(self)
+        if self.device.type == "cuda":
+            gc.collect()
+            torch.cuda.empty_cache()
+
+    # --- tokenization ------------------------------------------------------------------------
+
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        """Return the token ids of a text.
+
+        >>> from probes import load
+        >>> load("embedded").encode("Hello world", add_special_tokens=False)
+        [22557, 1526]
+        """
+        tokenizer = self.tokenizer
+        with catch_tokenizer_failure(f"encode {quote(text)}"):
+            return [int(i) for i in tokenizer.encode(text, add_special_tokens=add_special_tokens)]
+
+    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
+        """Return the text of token ids.
+
+        >>> from probes import load
+        >>> load("embedded").decode([1, 22557, 1526], skip_special_tokens=True)
+        'Hello world'
+        """
+        tokenizer = self.tokenizer
+        with catch_tokenizer_failure(f"decode the ids {quote(list(ids))}"):
+            return str(tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens))
+
+    def tokens(self, ids: Sequence[int]) -> list[str]:
+        """Return the vocabulary's own spelling of token ids.
+
+        >>> from probes import load
+        >>> load("embedded").tokens([1, 22557])
+        ['<s>', '▁Hello']
+        """
+        return [str(token) for token in self.tokenizer.convert_ids_to_tokens(list(ids))]
+
     @property
     def special_token_ids(self) -> list[int]:
         """Ids that stand for no text."""
@@ -152,12 +197,15 @@ class LoadedTarget(EngineBase):
         """Number of tokens the tokenizer knows; the embedding may have more rows."""
         return len(self.tokenizer)
 
-    def unload(self) -> None:
-        """Release everything loaded; it is loaded again when next used."""
-        self.facts()  # keeps the facts as loaded
-        for part in ("tokenizer", "config", "network"):
-            self.__dict__.pop(part, None)
-        forget_session(self)
-        if self.device.type == "cuda":
-            gc.collect()
-            torch.cuda.empty_cache()
+
+@contextmanager
+def catch_tokenizer_failure(action: str) -> Iterator[None]:
+    """Turn what a tokenizer raises into one line; those in Rust panic, which is no `Exception`."""
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise TokenizerFailedError(
+            f"the tokenizer cannot {action}: {type(error).__name__}: {error}"
+        ) from error
