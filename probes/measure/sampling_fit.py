@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import functools
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,15 +28,6 @@ if TYPE_CHECKING:
 LOGITS_AT_ONCE = 2**23  # most logits, rows times tokens, of one call, to limit memory
 
 
-@dataclass(frozen=True)
-class Draws:
-    """Draws, and what they were drawn from."""
-
-    counts: torch.Tensor  # (outcomes,), int64, how often each was drawn
-    probabilities: torch.Tensor  # (outcomes,), float64, from the raw logits and the settings
-    fit: Fit
-
-
 def fit_first_tokens(
     model: TransformersEngine,
     prompt: Prompt,
@@ -46,16 +36,16 @@ def fit_first_tokens(
     count: int,
     seed: int,
     most_likely: int = 0,
-) -> Draws:
+) -> Fit:
     """Draw the first token `count` times through `generate`, and test the draws.
 
     Only so many of the `most_likely` tokens are drawn from; 0 is the whole vocabulary.
 
     >>> from probes import Sampling, load
     >>> top_3 = Sampling(top_k=3)
-    >>> draws = fit_first_tokens(load("embedded"), "Once", top_3, count=9, seed=0, most_likely=64)
-    >>> len(draws.counts), int(draws.counts.count_nonzero()) <= 3
-    (64, True)
+    >>> fit = fit_first_tokens(load("embedded"), "Once", top_3, count=9, seed=0, most_likely=64)
+    >>> fit.draws, fit.outside, fit.good
+    (9, 0, True)
     """
     logits = model.logits(prompt)[-1]
     if most_likely:
@@ -71,14 +61,13 @@ def fit_first_tokens(
 
 def fit_token_pairs(
     model: TransformersEngine, prompt: Prompt, sampling: Sampling, *, count: int, seed: int
-) -> Draws:
+) -> Fit:
     """Draw the first two tokens `count` times, and test the draws against their joint distribution.
 
     The settings must keep few tokens: every pair of them is an outcome; other pairs are the last.
 
     >>> from probes import Sampling, load
-    >>> draws = fit_token_pairs(load("embedded"), "Once", Sampling(top_k=2), count=100, seed=0)
-    >>> int(draws.counts[-1])
+    >>> fit_token_pairs(load("embedded"), "Once", Sampling(top_k=2), count=100, seed=0).outside
     0
     """
     first = model.logits(prompt)[-1]
@@ -101,9 +90,9 @@ def fit_token_pairs(
     return _test(outcomes, torch.cat([joint, torch.zeros(1, dtype=joint.dtype)]))
 
 
-def _test(outcomes: torch.Tensor, probabilities: torch.Tensor) -> Draws:
+def _test(outcomes: torch.Tensor, probabilities: torch.Tensor) -> Fit:
     counts = torch.bincount(outcomes, minlength=len(probabilities))
-    return Draws(counts, probabilities, goodness_of_fit(counts.numpy(), probabilities.numpy()))
+    return goodness_of_fit(counts.numpy(), probabilities.numpy())
 
 
 @torch.inference_mode()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from probes import Model
     from probes.engines.base import Generation
-    from probes.measure.sampling_fit import Draws
+    from probes.stats.goodness_of_fit import Fit
 
     Capitals = Callable[[int], dict[str, tuple[Generation, Generation]]]
 
@@ -114,12 +114,12 @@ def test_wide_hot_texts_vary_more_and_are_less_likely(
     )
 
 
-def verdict_of(evidence: Evidence, drawn: Draws) -> None:
-    evidence.update(asdict(drawn.fit))
-    assert drawn.fit.outside == 0, f"{drawn.fit.outside} draws of tokens that were dropped"
-    assert drawn.fit.good, (
-        f"draws do not follow the distribution: G = {drawn.fit.statistic:.1f} in "
-        f"{drawn.fit.bins} bins, p = {drawn.fit.p_value:.1e}"
+def verdict_of(evidence: Evidence, fit: Fit) -> None:
+    evidence.update(asdict(fit))
+    assert fit.outside == 0, f"{fit.outside} draws of tokens that were dropped"
+    assert fit.good, (
+        f"draws do not follow the distribution: G = {fit.statistic:.1f} in "
+        f"{fit.bins} bins, p = {fit.p_value:.1e}"
     )
 
 
@@ -129,20 +129,20 @@ def verdict_of(evidence: Evidence, drawn: Draws) -> None:
 def test_first_tokens_follow_the_distribution(
     model: Model, seed: int, evidence: Evidence, prompt: str, sampling: Sampling
 ) -> None:
-    drawn = measure.sampling_fit.fit_first_tokens(
+    fit = measure.sampling_fit.fit_first_tokens(
         model, prompt, sampling, count=DRAWS, seed=seed, most_likely=256
     )
-    verdict_of(evidence, drawn)
+    verdict_of(evidence, fit)
 
 
 @pytest.mark.claim("samples-follow-distribution")
 def test_two_million_draws_from_few_tokens_follow_it_closely(
     model: Model, seed: int, evidence: Evidence
 ) -> None:
-    drawn = measure.sampling_fit.fit_first_tokens(
+    fit = measure.sampling_fit.fit_first_tokens(
         model, STORIES[0], Sampling(top_k=0), count=2_000_000, seed=seed, most_likely=16
     )
-    verdict_of(evidence, drawn)
+    verdict_of(evidence, fit)
 
 
 @pytest.mark.claim("samples-follow-distribution")
@@ -150,20 +150,16 @@ def test_pairs_of_tokens_follow_their_joint_distribution(
     model: Model, seed: int, evidence: Evidence
 ) -> None:
     sampling = Sampling(temperature=1.4, top_k=5)
-    drawn = measure.sampling_fit.fit_token_pairs(
-        model, STORIES[0], sampling, count=DRAWS, seed=seed
-    )
-    verdict_of(evidence, drawn)
+    fit = measure.sampling_fit.fit_token_pairs(model, STORIES[0], sampling, count=DRAWS, seed=seed)
+    verdict_of(evidence, fit)
 
 
 @pytest.mark.claim("samples-follow-distribution")
 def test_draws_from_the_whole_vocabulary_follow_it_too(
     model: Model, seed: int, evidence: Evidence
 ) -> None:
-    drawn = measure.sampling_fit.fit_first_tokens(
-        model, STORIES[0], WIDE_HOT, count=1_000, seed=seed
-    )
-    verdict_of(evidence, drawn)
+    fit = measure.sampling_fit.fit_first_tokens(model, STORIES[0], WIDE_HOT, count=1_000, seed=seed)
+    verdict_of(evidence, fit)
 
 
 @pytest.mark.claim("samples-follow-distribution")
@@ -172,10 +168,10 @@ def test_a_million_draws_in_half_precision_follow_it_and_drop_what_is_dropped(
 ) -> None:
     if model.device.type != "cuda" or model.network.dtype.itemsize > 2:
         pytest.skip("it does not compute in half precision on a CUDA device")
-    drawn = measure.sampling_fit.fit_first_tokens(
+    fit = measure.sampling_fit.fit_first_tokens(
         model, STORIES[0], WIDE_HOT, count=1_000_000, seed=seed, most_likely=4_096
     )
-    verdict_of(evidence, drawn)
+    verdict_of(evidence, fit)
 
 
 @pytest.mark.claim("seeded")
