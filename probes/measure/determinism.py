@@ -17,6 +17,7 @@ import torch
 from transformers.utils.import_utils import is_flash_attn_2_available
 
 from probes.engines.session_cache import once_per_session
+from probes.engines.transformers.caches import choose_cache, explain_uncompilable
 from probes.measure.greedy import generate_greedy, step_logits
 from probes.schema.sampling import UNPENALIZED
 from probes.stats.rounding import largest_change, logit_tolerance
@@ -154,13 +155,23 @@ def vary_to_larger_batch(
 def vary_cache(
     model: TransformersEngine, prompts: Sequence[Prompt], length: int
 ) -> Iterator[Variation]:
-    """Use a static cache, and none."""
+    """Use a static cache, not compiled, and none."""
     for name, arguments in (
-        ("static cache", {"cache_implementation": "static"}),
+        ("static cache", choose_cache("static", compiled=False)),
         ("no cache", {"use_cache": False}),
     ):
         again = partial(_generate, model, prompts, length, **arguments)
         yield _vary(model, name, prompts, length, again)
+
+
+def vary_compilation(
+    model: TransformersEngine, prompts: Sequence[Prompt], length: int
+) -> Iterator[Variation]:
+    """Compile the forward pass of a static cache, where transformers can; it takes a minute."""
+    if not explain_uncompilable(model, "static"):
+        arguments = choose_cache("static", compiled=True)
+        again = partial(_generate, model, prompts, length, **arguments)
+        yield _vary(model, "static cache, compiled", prompts, length, again)
 
 
 def vary_attention(
@@ -227,6 +238,7 @@ VARIATIONS: dict[str, Callable[[Any, Sequence[Prompt], int], Iterator[Variation]
     "alone": vary_to_batches_of_one,
     "doubled": vary_to_larger_batch,
     "caches": vary_cache,
+    "compiled": vary_compilation,
     "attention": vary_attention,
     "past_the_window": vary_prompt_past_window,
     "threads": vary_threads,

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import torch
-import transformers
-from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+from transformers import StoppingCriteria, StoppingCriteriaList
 
 from probes.engines.session_cache import once_per_session
+from probes.engines.transformers.caches import choose_cache, explain_uncompilable
 from probes.errors import UserError
 from probes.measure.bytes_read import count_bytes_per_token, count_weight_bytes
 from probes.schema.record import Rate
@@ -121,11 +121,11 @@ def measure_generation(
     >>> [rate.what for rate in measure_generation(load("embedded"), 2, tiny)]
     ['prefill', 'decode']
     """
-    reason = _explain_uncompilable(model, cache) if compiled else ""
+    reason = explain_uncompilable(model, cache) if compiled else ""
     found: list[dict[str, Any]] = [{}, {}]
     if not reason:
         prompts = [make_prompt(model, workload)] * batch
-        arguments = fix_length(workload) | _choose_cache(cache, compiled=compiled)
+        arguments = fix_length(workload) | choose_cache(cache, compiled=compiled)
         try:
             with record_peak_memory(model) as peak, model.pause_counting():
                 seconds = repeat(
@@ -256,21 +256,3 @@ def make_prompt(model: TransformersEngine, workload: Workload) -> list[int]:
 def fix_length(workload: Workload) -> dict[str, Any]:
     """Return arguments of `generate` for texts of the workload's length."""
     return {"max_new_tokens": workload.new, "min_new_tokens": workload.new, **UNPENALIZED}
-
-
-def _explain_uncompilable(model: TransformersEngine, cache: str) -> str:
-    """Return why the forward pass cannot be compiled; empty if it can."""
-    if cache != "static":
-        return "transformers compiles the forward pass with a static cache alone"
-    if model.device.type != "cuda":
-        return f"transformers compiles on a CUDA device alone, and this is {model.device.type}"
-    if not hasattr(GenerationConfig(), "disable_compile"):
-        return f"transformers {transformers.__version__} does not say whether it compiles"
-    return ""
-
-
-def _choose_cache(cache: str, *, compiled: bool) -> dict[str, Any]:
-    if cache == "dynamic":
-        return {}
-    known = hasattr(GenerationConfig(), "disable_compile")  # otherwise it compiles on request only
-    return {"cache_implementation": cache} | ({"disable_compile": not compiled} if known else {})

@@ -59,6 +59,8 @@ def add_options(parser: pytest.Parser) -> None:
     for name, text in _FILE_OPTIONS.items():
         add(name, "FILE", text)
     add("claim", "ID", "decide this claim alone; repeatable [all]", action="append")
+    text = "decide too what takes minutes: compiled decoding, on a CUDA device"
+    group.addoption("--thorough-claims", action="store_true", help=text)
     text = f"seed of everything that is drawn; claims must hold under any [{DEFAULT_SEED}]"
     add("seed", "N", text, type=int, default=DEFAULT_SEED)
     text = f"where records and reports are written [{REPORT_DIR}, in the project's folder]"

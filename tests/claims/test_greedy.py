@@ -97,6 +97,7 @@ def test_five_runs_of_five_are_the_same(model: Model, evidence: Evidence) -> Non
 needs = pytest.mark.needs
 
 NOTHING_TO_VARY = {
+    "compiled": "transformers does not compile its forward pass here",
     "attention": "this transformers cannot switch a loaded network's attention, and the model is "
     "too large for a copy to be loaded beside it",
     "past_the_window": "it attends to all that came before, or to more than 4,096 tokens",
@@ -112,6 +113,7 @@ NOTHING_TO_VARY = {
         ("alone", 20),
         pytest.param("doubled", 20, marks=needs("token-ids")),
         pytest.param("caches", 20, marks=needs("variants")),
+        pytest.param("compiled", 20, marks=needs("variants", "weights")),
         pytest.param("attention", 20, marks=needs("variants", "weights")),
         pytest.param(
             "past_the_window", 4, marks=needs("token-ids", "config", "variants", "weights")
@@ -121,8 +123,10 @@ NOTHING_TO_VARY = {
     ],
 )
 def test_greedy_text_is_the_same_however_it_is_made(
-    model: Model, evidence: Evidence, variation: str, length: int
+    model: Model, evidence: Evidence, variation: str, length: int, pytestconfig: pytest.Config
 ) -> None:
+    if variation == "compiled" and not pytestconfig.option.thorough_claims:
+        pytest.skip("it takes minutes to compile: decided under --thorough-claims")
     made = measure.determinism.VARIATIONS[variation](model, PROMPTS, length)
     found = differences(evidence, made)
     if not found:
