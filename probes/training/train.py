@@ -65,7 +65,10 @@ class Learner:
         # The shipped weights were trained with Muon's steps in float32; torch's are bfloat16.
         muon = torch.optim.Muon(matrices, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
         adam = torch.optim.AdamW(others, betas=(0.9, 0.95), weight_decay=0.0)
-        self._optimizers = ((muon, recipe.matrix_rate), (adam, recipe.vector_rate))
+        self._optimizers: list[tuple[torch.optim.Optimizer, float]] = [
+            (muon, recipe.matrix_rate),
+            (adam, recipe.vector_rate),
+        ]
         # The last row represents many tokens: as if its logit occurred once for each of them.
         self._bias = torch.zeros(len(vocabulary.ids) + 1)
         self._bias[-1] = math.log(max(1, vocabulary.unused))

@@ -3,8 +3,6 @@ from __future__ import annotations
 from collections import Counter
 from itertools import islice
 
-import pytest
-
 from probes.data.word_lists import built_in_word_lists
 from probes.training.corpus import BOS, EOS, Corpus, held_out_questions, load_facts
 
@@ -51,19 +49,6 @@ def test_held_out_questions_never_occur() -> None:
     corpus = Corpus(2)
     text = "".join(islice(corpus.documents(), 3000)) + "".join(islice(corpus.pages(), 3000))
     assert [question for question in held_out if question in text] == []
-
-
-@pytest.mark.parametrize(
-    ("question", "answer"),
-    [
-        ("What is the capital of United States?", "Washington"),
-        ("When did World War II end?", "1945"),
-        ("Who painted the Mona Lisa?", "Leonardo da Vinci"),
-    ],
-)
-def test_published_questions_are_part_of_the_text(question: str, answer: str) -> None:
-    assert any(question in fact.questions and fact.answer == answer for fact in load_facts())
-    assert question not in {held_out for _, held_out in held_out_questions()}
 
 
 def test_words_of_a_group_are_equally_frequent() -> None:

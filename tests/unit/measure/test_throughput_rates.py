@@ -109,7 +109,7 @@ def test_missing_continuous_batching_is_a_reason(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batching = continuations.METHODS["continuous batching"]
-    bare = SimpleNamespace(network=SimpleNamespace(), encode_prompt=model.encode_prompt)
+    bare: Any = SimpleNamespace(network=SimpleNamespace(), encode_prompt=model.encode_prompt)
     monkeypatch.setitem(
         continuations.METHODS, "continuous batching", lambda _, work: batching(bare, work)
     )
