@@ -65,6 +65,7 @@ class _Entry(BaseModel):
 
 
 _ENTRIES = TypeAdapter(dict[str, _Entry])
+_SHARDS = TypeAdapter(Annotated[dict[str, str], Field(min_length=1)])
 
 
 def find_weight_files(folder: Path) -> tuple[Path, ...]:
@@ -157,11 +158,10 @@ def _refuse_other_bytes(file: Path, entries: Mapping[str, _Entry], data_bytes: i
 
 
 def _read_index(index: Path) -> dict[str, str]:
-    names: dict[str, str] = read_object(index, limit=64 * MEBIBYTE).get("weight_map", {})
-    is_valid = isinstance(names, dict) and all(isinstance(each, str) for each in names.values())
-    if not names or not is_valid:
-        raise UserError(f"{index} is corrupt: it has no weight_map from tensors to files")
-    return names
+    try:
+        return _SHARDS.validate_python(read_object(index, limit=64 * MEBIBYTE).get("weight_map"))
+    except ValidationError:
+        raise UserError(f"{index} is corrupt: it has no weight_map from tensors to files") from None
 
 
 def _find_shard(folder: Path, name: str) -> Path:
