@@ -64,10 +64,10 @@ def peak(draw, count):
 peaks = {}
 for draw, normal, many in (
     (first, 20_000, 60_000),
-    (whole, 1_000, 2_500),
+    (whole, 300, 800),
     (pairs, 20_000, 60_000),
-    (samples, 32, 60),
-    (runs, 5, 150),
+    (samples, 16, 36),
+    (runs, 5, 100),
     (answers, 1, 3),
 ):
     peaks[draw.__name__] = peak(draw, normal), peak(draw, many)
