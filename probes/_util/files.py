@@ -44,7 +44,9 @@ def write_output(path: Path, text: str, what: str, option: str) -> None:
 def check_output(path: Path, what: str, option: str) -> None:
     """Make sure, before any work, that a file the user names with an option can be written."""
     try:
-        check_can_write(path)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
         raise _unwritable(path, what, option, error) from error
 
@@ -54,13 +56,6 @@ def _unwritable(path: Path, what: str, option: str, error: OSError) -> UserError
         f"the {what} cannot be written to '{path}': {error.strerror or error}; "
         f"name another file with {option}"
     )
-
-
-def check_can_write(path: Path) -> None:
-    """Make sure that a file can be written, or raise OSError; leave no trace."""
-    if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    tempfile.TemporaryFile(dir=path.parent).close()
 
 
 def sync_folder(folder: Path) -> None:

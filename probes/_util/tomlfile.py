@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from probes._util.jsonfile import MEBIBYTE
+from probes._util.jsonfile import MEBIBYTE, read_bytes
 from probes._util.text import quote
 from probes.errors import UserError, did_you_mean
 
@@ -25,21 +25,15 @@ def load_toml(file: Path) -> dict[str, Any]:
     return content
 
 
-def read_toml(file: Path, name: str, holds: str) -> dict[str, Any]:
-    """Read a user's TOML file of at most 1 MiB, or raise UserError.
-
-    The message calls it a `name` file, and says what it `holds`.
-    """
+def read_toml(file: Path) -> dict[str, Any]:
+    """Read a user's TOML file of at most 1 MiB, or raise UserError."""
     try:
-        if file.stat().st_size > MEBIBYTE:
-            raise UserError(f"{file} is larger than 1 MiB: a {name} file holds {holds} only")
-        return load_toml(file)
-    except OSError as error:
-        raise UserError(f"cannot read the {name} in {file}: {error.strerror}") from None
+        content: dict[str, Any] = tomllib.loads(read_bytes(file, MEBIBYTE).decode("utf-8"))
     except RecursionError:
-        raise UserError(f"{file} is not a {name} file: it is nested too deeply") from None
+        raise UserError(f"{file} is nested too deeply to be read") from None
     except ValueError as error:
         raise UserError(f"{file} is not valid TOML: {error}") from None
+    return content
 
 
 def refuse_unknown(table: Iterable[str], known: list[str], where: str) -> None:

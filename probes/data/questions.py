@@ -75,7 +75,7 @@ def load_questions(file: Path | None = None) -> tuple[Question, ...]:
 
 def read_questions(file: Path) -> tuple[Question, ...]:
     """Read the questions of a file, in its order; refuse bad ones, repeated ones and too few."""
-    content = read_toml(file, "questions", "questions and answers")
+    content = read_toml(file)
     refuse_unknown(content, ["group"], f"{file}")
     groups = content.get("group", [])
     if not isinstance(groups, list):

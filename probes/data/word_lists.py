@@ -130,7 +130,7 @@ def load_word_lists(file: Path | None = None) -> tuple[WordList, ...]:
 
 def read_word_lists(file: Path) -> tuple[WordList, ...]:
     """Read the lists of a file, in its order; refuse one that repeats words or has too few."""
-    tables = read_toml(file, "words", "lists of words")
+    tables = read_toml(file)
     if not tables:
         raise UserError(f"{file} holds no list of words: it needs a table, such as [english]")
     return tuple(_read_list(name, table, file) for name, table in tables.items())

@@ -43,7 +43,7 @@ def load_reference_prompts() -> dict[str, list[str]]:
     '日本の首都は'
     """
     file = DATA / "shared_prompts.toml"
-    prompts: dict[str, list[str]] = read_toml(file, "prompts", "prompts by language")["prompts"]
+    prompts: dict[str, list[str]] = read_toml(file)["prompts"]
     return prompts
 
 

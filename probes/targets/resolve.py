@@ -82,14 +82,14 @@ def _built_in() -> Mapping[str, Target]:
 
 def read_targets_file(file: Path) -> dict[str, Target]:
     """Read the `[targets.NAME]` tables of a file; its folders are relative to it."""
-    content = read_toml(file, "targets", "[targets.NAME] tables")
+    content = read_toml(file)
     refuse_unknown(content, ["targets"], f"{file}")
     return _read_tables(content.get("targets", {}), file, "targets")
 
 
 def read_pyproject(file: Path) -> dict[str, Target]:
     """Read the `[tool.probes.targets.NAME]` tables of a `pyproject.toml`."""
-    tool = read_toml(file, "targets", "[targets.NAME] tables").get("tool", {})
+    tool = read_toml(file).get("tool", {})
     ours = tool.get("probes", {}) if isinstance(tool, dict) else {}
     if not isinstance(ours, dict):
         raise UserError(f"{file}: [tool.probes] should be a table, got {quote(ours)}")

@@ -55,7 +55,7 @@ OPTIONS = {
     "the revision out, or name a model on the hub, as org/model",
     "--attention flash_attention_2": "target 'embedded' cannot use flash_attention_2 on device "
     "cpu: choose device cuda, or attention sdpa or eager",
-    "--targets-file none.toml": "cannot read the targets in none.toml: No such file or directory",
+    "--targets-file none.toml": "none.toml is missing or not a regular file",
     "--claim=": "--claim needs the id of a claim, not an empty text",
     "--claim mien": "no claim 'mien' among the collected tests; did you mean 'mine'?",
     "--report-dir test_mine.py/reports": "reports cannot be written to "

@@ -248,7 +248,7 @@ def test_wrong_table_is_refused(section: str, table: str, message: str, tmp_path
         ("[targets.a\n", " is not valid TOML: "),
         ("a = " + "[" * 5000, " is "),
         (b"a = '\xe9'", " is not valid TOML: 'utf-8' codec"),
-        (b"\0" * 2**21, " is larger than 1 MiB"),
+        (b"\0" * 2**21, " has 2,097,152 bytes, more than the 1,048,576 that such a "),
     ],
 )
 def test_malformed_file_is_refused(text: str | bytes, message: str, tmp_path: Path) -> None:
@@ -261,10 +261,9 @@ def test_malformed_file_is_refused(text: str | bytes, message: str, tmp_path: Pa
 
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"cannot read the targets in .*none\.toml: No such file"):
-        resolve("embedded", targets_file=tmp_path / "none.toml")
-    with pytest.raises(UserError, match=r"cannot read the targets in "):
-        read_targets_file(tmp_path)
+    for file in (tmp_path / "none.toml", tmp_path):
+        with pytest.raises(UserError, match=rf"^{file} is missing or not a regular file$"):
+            resolve("embedded", targets_file=file)
 
 
 @pytest.mark.parametrize(
