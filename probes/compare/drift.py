@@ -32,16 +32,12 @@ MOST_FLIPS = 10
 
 @dataclass(frozen=True)
 class _Position:
-    """One position in both runs."""
+    """One position in both runs, measured as `Drift` has it."""
 
     kl: float
-    """KL divergence from the old to the new distribution, in nats."""
     probability_change: float
-    """Change in the probability of the old run's most likely token."""
     largest_change: float
-    """Largest change of a log-probability."""
     flip: Flip | None
-    """Set where another token is the most likely."""
 
 
 def measure_drift(old: KeptLogits, new: KeptLogits, noise: Noise) -> Drift | None:

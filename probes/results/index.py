@@ -26,17 +26,13 @@ class Run:
     target: str
     """The target's name; of a run that cannot be read, its folder's."""
     has_report: bool = False
-    """Whether its page is there."""
     started: str = ""
-    """UTC, ISO 8601."""
     complete: bool = False
-    """Whether every planned check was made."""
     verdicts: dict[str, Verdict | None] = field(default_factory=dict)
     """By claim id, in the order of the record; None where a claim was not decided."""
     facts: TargetFacts | None = None
-    """What was tested; None if the run cannot be read."""
+    """None if the run cannot be read."""
     environment: Environment | None = None
-    """With what it was tested; None if the run cannot be read."""
 
     @property
     def readable(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from probes.errors import UserError
@@ -13,18 +13,9 @@ LIBRARY_TOP_K = 50
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is drawn from the logits.
+    """How the next token is drawn from the logits; UserError for a value outside its range.
 
     A filter that is None has the library's default, which for `top_k` is 50.
-
-    Attributes:
-        temperature: Divides the logits; above 0.
-        top_p: Keeps the smallest set of most likely tokens whose mass reaches it; in (0, 1].
-        top_k: Keeps this many most likely tokens; 0 keeps all.
-        min_p: Drops tokens less likely than this share of the most likely one; in [0, 1].
-
-    Raises:
-        UserError: A value is outside its range.
 
     >>> Sampling(temperature=0.2, top_p=0.2).arguments()
     {'do_sample': True, 'temperature': 0.2, 'top_p': 0.2}
@@ -35,9 +26,13 @@ class Sampling:
     """
 
     temperature: float = 1.0
+    """Divides the logits; above 0."""
     top_p: float | None = None
+    """Keeps the smallest set of most likely tokens whose mass reaches it; in (0, 1]."""
     top_k: int | None = None
+    """Keeps this many most likely tokens; 0 keeps all."""
     min_p: float | None = None
+    """Drops tokens less likely than this share of the most likely one; in [0, 1]."""
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
@@ -55,13 +50,8 @@ class Sampling:
 
     def arguments(self) -> dict[str, Any]:
         """Return the keyword arguments of `generate` for these settings."""
-        settings = {
-            "temperature": self.temperature,
-            "top_p": self.top_p,
-            "top_k": self.top_k,
-            "min_p": self.min_p,
-        }
-        return {"do_sample": True} | {k: v for k, v in settings.items() if v is not None}
+        settings = {name: value for name, value in asdict(self).items() if value is not None}
+        return {"do_sample": True, **settings}
 
 
 UNPENALIZED: dict[str, Any] = {"repetition_penalty": 1.0, "no_repeat_ngram_size": 0}

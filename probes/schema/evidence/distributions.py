@@ -21,7 +21,6 @@ class Candidate(Shape):
     id: Count
     text: str
     probability: float
-    """Between 0 and 1."""
 
 
 class MostLikely(Shape):
@@ -48,7 +47,6 @@ class Distribution(Shape):
     vocabulary: Annotated[int, Field(ge=0, le=2_000_000)]
     """Number of tokens, without those that cannot come."""
     top: list[Token]
-    """The most likely tokens."""
     head: list[float]
     """The largest logits, in order."""
     step: Annotated[int, Field(ge=1)]
@@ -99,7 +97,6 @@ class Distributions(Shape):
     """Distributions that the reader of a report can filter."""
 
     distributions: list[Distribution]
-    """One a prompt."""
 
 
 class EntropyCurve(Shape):
@@ -143,7 +140,6 @@ class PromptLogprobs(Shape):
 
     prompt: str
     ids: list[int]
-    """Its token ids."""
     top_ids: list[list[int]]
     """After each of them the token ids of the largest logits, the largest first."""
     top_logits: list[list[float]]
@@ -158,7 +154,6 @@ class KeptPrompts(Shape):
     """Logits of the prompts that two records are compared by."""
 
     kept_prompts: list[PromptLogprobs]
-    """By prompt."""
     noise: JsonValue = None
     """How far another batch moved a logit."""
     tolerance: JsonValue = None

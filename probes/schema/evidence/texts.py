@@ -33,7 +33,6 @@ class TraceStep(Shape):
     kept: Count
     """Tokens that the filters left to sample from."""
     alternatives: list[Alternative]
-    """The most likely tokens."""
 
 
 class Trace(Shape):
@@ -70,7 +69,6 @@ class Collapse(Shape):
 
     greedy: str
     grid: list[Reproduction]
-    """The probability at each setting."""
 
 
 class SampleVariety(Shape):
@@ -88,9 +86,7 @@ class HotSamples(Shape):
     """Samples at a high temperature, from a narrow and from a wide nucleus."""
 
     narrow_hot: SampleVariety
-    """At `NARROW_HOT`."""
     wide_hot: SampleVariety
-    """At `WIDE_HOT`."""
 
 
 class GreedyRepetition(Shape):
@@ -120,16 +116,13 @@ class BeamComparison(Shape):
     """Greedy decoding and beam search on one prompt."""
 
     greedy: BeamSearch
-    """One beam."""
     four_beams: BeamSearch
-    """Four beams."""
 
 
 class KeptTexts(Shape):
     """Greedy texts with their logits: they explain where two runs' texts differ."""
 
     kept_texts: list[RecordedText]
-    """One a prompt."""
 
 
 class AnswerBounds(Shape):

@@ -34,7 +34,6 @@ class Encoding(Shape):
     ids: list[Count]
     """Its token ids, special tokens included."""
     pieces: list[str]
-    """The piece of each id."""
 
 
 class DoubleBos(Encoding):
@@ -87,7 +86,6 @@ class WordSimilarities(Shape):
     groups: list[str]
     """The group of each word; empty for a word of none."""
     cosine_matrix: SquareMatrix
-    """Cosine of the vectors of every two words."""
 
 
 class EmbeddingSimilarities(WordSimilarities):
@@ -115,11 +113,8 @@ class WordPoint(Shape):
 
     word: str
     group: str
-    """Its group; empty if it has none."""
     x: float
-    """First component."""
     y: float
-    """Second component."""
 
 
 class WordPlane(Shape):
@@ -145,4 +140,3 @@ class SharedPieces(Shape):
     pieces: dict[str, list[str]]
     """The pieces of each word."""
     cosine_matrix: SquareMatrix
-    """Cosine of the vectors of every two words."""

@@ -86,13 +86,9 @@ def replaced(whole: Any, path: tuple[str | int, ...], value: Any) -> Any:
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        (("schema_version",), [2], "its schema_version is [2]"),
-        (("schema_version",), 2.0, "its schema_version is 2.0"),
         (("schema_version",), "\x1b[2J", r"its schema_version is '\x1b[2J'"),
         (("claims",), {"a": 1}, "claims should be a valid "),
-        (("claims", 0), 7, "claims 7 should be a valid dictionary"),
         (("claims", 0, "verdict"), "great", "claims.verdict 'great' should be"),
-        (("claims", 0, "evidence"), "x", "claims.evidence 'x' should be"),
         (("environment", "packages"), [HOSTILE], "environment.packages "),
         (("claims", 0, "\x1b[2J\u202e"), 1, "Extra inputs are not permitted"),
         (("target", "x" * 10**6), 1, "Extra inputs are not permitted"),
@@ -113,32 +109,13 @@ def test_value_of_another_type_is_refused(
     assert words in line
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "words"),
-    [
-        ("record.json", b'{"schema_version": 2, "claims": ' + b"[" * 200_000, "is nested"),
-        (
-            "record.json",
-            b'{"schema_version": 2, "claims": ' + b"[" * 99999 + b"]" * 99999,
-            "is nested too deeply",
-        ),
-        ("record.json", b'{"schema_version": 2, "x": ' + b"9" * 9999 + b"}", "not JSON"),
-        ("record.json", b'{"schema_version": 2, "suite": "\xff\xfe"}', "not JSON"),
-        ("record.json", bytes(1000), "not JSON"),
-        (
-            "journal.jsonl",
-            json.dumps({"schema_version": 1, "suite": HOSTILE}).encode() + b"\n",
-            "is a stopped run of an older version",
-        ),
-    ],
-    ids=["deep", "deep and closed", "digits", "bytes", "zeros", "old journal"],
-)
-def test_unreadable_file_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes, words: str
+def test_journal_of_another_version_is_refused_as_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = tmp_path / name
-    file.write_bytes(content)
-    assert words in refused_by_both(capsys, file)
+    file = tmp_path / "journal.jsonl"
+    line = json.dumps({"schema_version": 1, "suite": HOSTILE})
+    file.write_text(f"{line}\n", encoding="utf-8")
+    assert "is a stopped run of an older version" in refused_by_both(capsys, file)
 
 
 def test_file_of_a_gigabyte_is_refused_unread(tmp_path: Path) -> None:
@@ -151,19 +128,18 @@ def test_file_of_a_gigabyte_is_refused_unread(tmp_path: Path) -> None:
         "resource.setrlimit(resource.RLIMIT_AS, (900 * 2**20, 900 * 2**20)); "
         "sys.argv[0] = 'probes'; runpy.run_module('probes', run_name='__main__')"
     )
-    for arguments in (["report", file], ["compare", file, PLAIN], ["compare", PLAIN, file]):
-        done = subprocess.run(
-            [sys.executable, "-c", limited, *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-        )
-        assert done.stderr == (
-            f"probes: {file} has 1,073,741,824 bytes, more than the 67,108,864 that such a file "
-            "may have\n"
-        )
-        assert (done.returncode, done.stdout) == (2, "")
+    done = subprocess.run(
+        [sys.executable, "-c", limited, "report", str(file)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"probes: {file} has 1,073,741,824 bytes, more than the 67,108,864 that such a file may "
+        "have\n"
+    )
 
 
 # --- what is one, and means harm -----------------------------------------------------------------
@@ -254,6 +230,7 @@ def test_report_shows_hostile_record_as_text(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], hostile: dict[str, Any]
 ) -> None:
     path = stored(tmp_path, "run", hostile)
+    assert "the records are of two targets" in refusal(capsys, "compare", path, PLAIN)
     text = tmp_path / "summary.md"
     assert run("report", path, "--summary", text) == 0
     said = capsys.readouterr()
@@ -280,13 +257,6 @@ def test_comparison_shows_hostile_record_as_text(
         assert not RAW & set(text.read_text(encoding="utf-8"))
         assert not re.search(r"(?<!\\)<(?!br>)", text.read_text(encoding="utf-8"))
         assert json.loads(whole.read_text(encoding="utf-8"))["format"] == 1
-
-
-def test_refused_target_names_are_text(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], hostile: dict[str, Any]
-) -> None:
-    path = stored(tmp_path, "run", hostile)
-    assert "the records are of two targets" in refusal(capsys, "compare", path, PLAIN)
 
 
 def test_summary_shows_hostile_record_as_text(hostile: dict[str, Any]) -> None:

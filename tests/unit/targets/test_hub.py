@@ -4,9 +4,6 @@ import errno
 import hashlib
 import json
 import logging
-import os
-import subprocess
-import sys
 from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -266,8 +263,14 @@ def test_cached_commit_needs_no_connection(cache: Path, monkeypatch: pytest.Monk
     assert hub.fetch("org/model", COMMIT) == (snapshot, COMMIT)
 
 
-def test_cached_branch_is_used_when_the_hub_is_unreachable(cache: Path) -> None:
+@pytest.mark.parametrize("hub_is", ["unreachable", "down"])
+def test_cached_branch_is_used_without_the_hub(
+    hub_is: str, fake_hub: type[FakeHub], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     snapshot = cached_model(cache)
+    fake_hub.refusal = (503, {})
+    if hub_is == "unreachable":
+        point_at(monkeypatch, "http://127.0.0.1:9")
     assert hub.fetch("org/model", None) == (snapshot, COMMIT)
     assert hub.fetch("org/model", "main") == (snapshot, COMMIT)
 
@@ -289,27 +292,6 @@ def test_incomplete_copy_is_completed_or_refused(
     assert (folder / file).read_bytes() == FILES[file]
 
 
-def test_offline_setting_is_named(tmp_path: Path) -> None:
-    code = (
-        "from probes.targets import hub\n"
-        "try: hub.fetch('org/model', None)\n"
-        "except Exception as error: print(repr(error))"
-    )
-    settings = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "HF_TOKEN": TOKEN}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=Path(__file__).parents[3],
-        env=os.environ | settings,
-    )
-    assert done.stdout == (
-        "UserError(\"'org/model' is not complete in the local cache, and HF_HUB_OFFLINE forbids to "
-        'fetch it: unset HF_HUB_OFFLINE, or name a folder")\n'
-    )
-
-
 # --- refusals of the hub ------------------------------------------------------------------------
 
 
@@ -327,6 +309,12 @@ REFUSED_TOKEN = "make a new one with read access and log in again (hf auth login
             "'org/model' is gated and there is no access token: accept its terms on "
             "https://huggingface.co/org/model, then log in (hf auth login, or huggingface-cli "
             "login) or set HF_TOKEN",
+        ),
+        (
+            403,
+            GATED,
+            "'org/model' is gated and the access token in use has no access: accept its terms on "
+            "https://huggingface.co/org/model with the account the token belongs to",
         ),
         (
             404,
@@ -355,27 +343,16 @@ REFUSED_TOKEN = "make a new one with read access and log in again (hf auth login
     ],
 )
 def test_refusal_of_the_hub_becomes_one_line(
-    status: int, headers: dict[str, str], message: str, fake_hub: type[FakeHub]
+    status: int,
+    headers: dict[str, str],
+    message: str,
+    fake_hub: type[FakeHub],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if status == 403:
+        monkeypatch.setattr("huggingface_hub.get_token", lambda: TOKEN)
     fake_hub.refusal = (status, headers)
     assert refusal(revision="v9") == message
-
-
-def test_token_without_access_to_a_gated_model(
-    fake_hub: type[FakeHub], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("huggingface_hub.get_token", lambda: TOKEN)
-    fake_hub.refusal = (403, GATED)
-    assert refusal() == (
-        "'org/model' is gated and the access token in use has no access: accept its terms on "
-        "https://huggingface.co/org/model with the account the token belongs to"
-    )
-
-
-def test_complete_copy_is_used_when_the_hub_is_down(fake_hub: type[FakeHub], cache: Path) -> None:
-    snapshot = cached_model(cache)
-    fake_hub.refusal = (503, {})
-    assert hub.fetch("org/model", None) == (snapshot, COMMIT)
 
 
 def test_impossible_hub_id_is_refused() -> None:

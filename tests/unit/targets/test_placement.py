@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,24 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 GB = 10**9
-
-
-@pytest.fixture
-def free(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Replace torch by one whose CUDA devices have so many GB free, of 80."""
-
-    def put(*sizes: int) -> None:
-        torch: Any = ModuleType("torch")
-        torch.cuda = SimpleNamespace(
-            is_available=lambda: bool(sizes),
-            device_count=lambda: len(sizes),
-            mem_get_info=lambda index: ((sizes[index] - 1) * GB, 80 * GB),
-            memory_reserved=lambda _: 3 * GB,  # torch uses 2 of them: 1 is free, too
-            memory_allocated=lambda _: 2 * GB,
-        )
-        monkeypatch.setitem(sys.modules, "torch", torch)
-
-    return put
 
 
 def target(device: str = "cuda", **fields: Any) -> Target:
@@ -53,15 +33,17 @@ def target(device: str = "cuda", **fields: Any) -> Target:
     ],
 )
 def test_weights_that_fit_one_device_are_not_split(
-    free: Callable[..., None], device: str, sizes: Sequence[int], needed: int, copies: int
+    fake_torch: Callable[..., None], device: str, sizes: Sequence[int], needed: int, copies: int
 ) -> None:
-    free(*sizes)
+    fake_torch(*sizes)
     assert place(target(device), needed * GB, copies) is None
 
 
 @pytest.mark.parametrize("device", ["cuda", "auto"])
-def test_large_weights_are_split_with_room_left(free: Callable[..., None], device: str) -> None:
-    free(10, 20)
+def test_large_weights_are_split_with_room_left(
+    fake_torch: Callable[..., None], device: str
+) -> None:
+    fake_torch(10, 20)
     assert place(target(device), 25 * GB) == {0: 9 * GB, 1: 18 * GB}
     # Under NF4 transformers keeps a tenth back.
     assert place(target(device, quantization="nf4"), 25 * GB) == {0: 10 * GB, 1: 20 * GB}
@@ -100,15 +82,15 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_weights_without_room_are_refused(free: Callable[..., None], case: str) -> None:
+def test_weights_without_room_are_refused(fake_torch: Callable[..., None], case: str) -> None:
     (device, sizes, needed, copies), message = REFUSED[case]
-    free(*sizes)
+    fake_torch(*sizes)
     with pytest.raises(UserError) as caught:
         place(target(device), needed * GB, copies)
     assert str(caught.value) == message
 
 
-def test_refusal_of_nf4_weights_does_not_advise_nf4(free: Callable[..., None]) -> None:
-    free(4)
+def test_refusal_of_nf4_weights_does_not_advise_nf4(fake_torch: Callable[..., None]) -> None:
+    fake_torch(4)
     with pytest.raises(UserError, match=r"take 4\.5 GB in nf4, .* or choose a device with more"):
         place(target(quantization="nf4"), int(4.45 * GB) + 10**7)
