@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from probes.schema.claim import Kind
 from probes.schema.comparison import Outcome
+from probes.schema.evidence.shape import Measured
 from probes.schema.record import BROKEN, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from probes.schema.record import ClaimRecord
+    from probes.schema.record import Check, ClaimRecord
 
 UNDECIDED = (None, Verdict.NOT_APPLICABLE)
 
@@ -52,3 +54,32 @@ def decide_outcome(
     if is_changed or Outcome.CHANGED in evidence:
         return Outcome.CHANGED
     return Outcome.DRIFTED if Outcome.DRIFTED in evidence else Outcome.SAME
+
+
+_OBSERVED: dict[Verdict | None, bool] = {
+    Verdict.HOLDS: True,
+    Verdict.FAILS: False,
+    Verdict.NOT_OBSERVED: False,
+}
+
+
+def is_near_the_line(old: ClaimRecord, new: ClaimRecord) -> bool:
+    """Return whether an observation flips and the quantity measured hardly moves.
+
+    Each check that flips must have measured one (`Measured`), within the other run's interval.
+    """
+    if new.kind is not Kind.OBSERVATION or not _flips(old, new):
+        return False
+    before = {check.name: check for check in old.evidence}
+    pairs = [(before.get(check.name), check) for check in new.evidence]
+    moved = [(one, other) for one, other in pairs if one is None or one.verdict != other.verdict]
+    return bool(moved) and all(one is not None and _agree(one, other) for one, other in moved)
+
+
+def _flips(old: ClaimRecord | Check, new: ClaimRecord | Check) -> bool:
+    return {_OBSERVED.get(each.verdict) for each in (old, new)} == {True, False}
+
+
+def _agree(old: Check, new: Check) -> bool:
+    before, after = Measured.read(old.values), Measured.read(new.values)
+    return _flips(old, new) and before is not None and after is not None and before.agrees(after)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from probes.compare.drift import measure_drift
 from probes.compare.evidence import Rounding, find_differences
 from probes.compare.logprobs import combine_noise, read_kept_logits
-from probes.compare.outcomes import UNDECIDED, decide_outcome
+from probes.compare.outcomes import UNDECIDED, decide_outcome, is_near_the_line
 from probes.compare.speed import compare_rates, compare_times
 from probes.errors import UserError
-from probes.schema.comparison import Change, ClaimComparison, Comparison, Run
+from probes.schema.comparison import Change, ClaimComparison, Comparison, Outcome, Run
 
 if TYPE_CHECKING:
     from probes.schema.record import ClaimRecord, Record
@@ -62,11 +62,14 @@ def _claim(old: ClaimRecord | None, new: ClaimRecord | None, rounding: Rounding)
     found = []
     if old is not None and new is not None and not {old.verdict, new.verdict} & {*UNDECIDED}:
         found = find_differences(old, new, rounding)
+    outcome = decide_outcome(old, new, {difference.outcome for difference in found})
+    near = old is not None and new is not None and is_near_the_line(old, new)
     return ClaimComparison(
         id=either.id,
         section=either.section,
         title=either.title,
-        outcome=decide_outcome(old, new, {difference.outcome for difference in found}),
+        outcome=Outcome.SAME if near else outcome,
+        near_the_line=near,
         old=old.verdict if old else None,
         new=new.verdict if new else None,
         old_reason=old.reason if old else "",

@@ -19,6 +19,7 @@ import torch
 from scipy import stats
 
 from probes.engines.session_cache import once_per_session
+from probes.schema.evidence.shape import Interval
 from probes.schema.sampling import GRID, LIBRARY_TOP_K, Sampling
 from probes.stats import answer_matching
 from probes.stats import sampling_reference as reference
@@ -268,23 +269,33 @@ def compare_paired(first: Floats, second: Floats, by: str = "bounds") -> PairedC
         n_resamples=RESAMPLES,
         random_state=generator,
     )
-    interval = stats.bootstrap(
-        (differences,),
+    interval = interval_of_mean(differences, generator)
+    return PairedComparison(
+        by=by,
+        difference=float(differences.mean()),
+        low=interval.low,
+        high=interval.high,
+        p_value=float(test.pvalue),
+        better=int((differences > 0).sum()),
+        worse=int((differences < 0).sum()),
+    )
+
+
+def interval_of_mean(values: Floats, generator: np.random.Generator | int = SEED) -> Interval:
+    """Return the mean of some values with its 99 % bootstrap interval.
+
+    >>> interval_of_mean(np.full(30, 0.5)).low
+    0.5
+    """
+    found = stats.bootstrap(
+        (values,),
         np.mean,
         confidence_level=0.99,
         method="percentile",
         n_resamples=RESAMPLES,
         random_state=generator,
     ).confidence_interval
-    return PairedComparison(
-        by=by,
-        difference=float(differences.mean()),
-        low=float(interval.low),
-        high=float(interval.high),
-        p_value=float(test.pvalue),
-        better=int((differences > 0).sum()),
-        worse=int((differences < 0).sum()),
-    )
+    return Interval(value=float(values.mean()), low=float(found.low), high=float(found.high))
 
 
 def compare_settings(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from scipy import stats
 
+from probes.schema.evidence.shape import Interval
 from probes.schema.evidence.texts import GreedyRepetition
 from probes.schema.sampling import Sampling
 from probes.stats.repetition import find_repeated_tail, share_of_distinct_ngrams
@@ -27,6 +28,8 @@ class Repetition(GreedyRepetition):
     """Sampled texts with a larger share of distinct 4-grams than their prompt's greedy text."""
     p_value: float
     """Probability of as many of them, if larger and smaller were equally likely."""
+    measured: dict[str, Interval]
+    """Their share, with its exact 99 % interval."""
 
 
 def compare_repetition(
@@ -49,12 +52,19 @@ def compare_repetition(
         for ids in text.ids
     ]
     more = sum(one > other for one, other in pairs)
+    test = stats.binomtest(more, len(pairs), alternative="greater")
+    ends = stats.binomtest(more, len(pairs)).proportion_ci(0.99)
     return Repetition(
         greedy_distinct=mean(shares),
         sampled_distinct=mean(share for share, _ in pairs),
         greedy_repeating=mean(find_repeated_tail(ids)[1] > 1 for ids in greedy_ids),
         sampled_repeating=mean(find_repeated_tail(ids)[1] > 1 for ids in sampled_ids),
         more_distinct=more,
-        p_value=float(stats.binomtest(more, len(pairs), alternative="greater").pvalue),
+        p_value=float(test.pvalue),
+        measured={
+            "share_more_distinct": Interval(
+                value=more / len(pairs), low=float(ends.low), high=float(ends.high)
+            )
+        },
         greedy_text=greedy[0].text,
     )

@@ -101,3 +101,11 @@ def pytest_runtest_makereport(
     report = yield
     execution.attach_messages(item, call, report)
     return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(
+    report: pytest.TestReport | pytest.CollectReport,
+) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
+    """Count an observation that the target does not show apart from what passes and fails."""
+    return terminal.name_status(report)

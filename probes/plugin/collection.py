@@ -9,8 +9,9 @@ import pytest
 
 from probes.errors import UserError, did_you_mean
 from probes.plugin import markers, options
+from probes.plugin.known_failures import refuse_unmatched
 from probes.plugin.session import asks_for_cuda, session_of
-from probes.schema.claim import Claim, catalogue
+from probes.schema.claim import KNOWLEDGE, Claim, Kind, catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,7 +26,8 @@ class TestState:
 
     `targets` has one target if the test takes `model`, every target of the run for a claim without
     `model`, and none for a test that neither decides a claim nor measures. `place` numbers the
-    tests that decide claims, in the order of collection. `missing` says by target why the claim is
+    tests that decide claims, in the order of collection. `known_failure` is why it is known to
+    fail, if it is. `missing` says by target why the claim is
     not applicable. `cost_before` is the target's cost before the test.
     """
 
@@ -33,6 +35,7 @@ class TestState:
     claim: Claim | None = None
     needs: tuple[str, ...] = ()
     place: int = 0
+    known_failure: str = ""
     missing: dict[str, str] = field(default_factory=dict)
     evidence: dict[str, Any] = field(default_factory=dict)
     rates: list[Rate] = field(default_factory=list)
@@ -86,6 +89,7 @@ def select_tests(config: pytest.Config, items: list[pytest.Item]) -> None:
         _adjust_marks(item)
     found = [claim for item in items if (claim := state_of(item).claim)]
     markers.refuse_two_meanings(found)
+    _mark_known_failures(config, items)
     if wanted := config.option.claim:
         _refuse_unknown(wanted, {claim.id: None for claim in found})
         _keep(config, items, lambda state: state.claim is not None and state.claim.id in wanted)
@@ -93,6 +97,19 @@ def select_tests(config: pytest.Config, items: list[pytest.Item]) -> None:
     deciding = [state for item in items if (state := state_of(item)).claim is not None]
     for place, state in enumerate(deciding):
         state.place = place
+
+
+def _mark_known_failures(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
+    """Expect checks that are known to fail to do so, strictly."""
+    known = session_of(config).known_failures
+    own = {state.claim.id for item in items if (state := state_of(item)).claim}
+    refuse_unmatched(known, {*catalogue(), *own})
+    for item in items:
+        state = state_of(item)
+        for each in known:
+            if state.claim and each.is_about(state.claim.id, name_of(item), state.targets):
+                state.known_failure = each.reason
+                item.add_marker(pytest.mark.xfail(reason=each.reason, strict=True), append=False)
 
 
 def drop_left_out(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -128,15 +145,33 @@ def _read_markers(item: pytest.Item) -> TestState:
     try:
         claim = markers.read_claim(marker.args, marker.kwargs)
         more = [markers.read_needs(m.args, m.kwargs) for m in item.iter_markers("needs")]
+        claim, needs = _without_knowledge(item, claim, sum(more, claim.needs))
         if target is None and claim.id not in catalogue() and "model" in claim.needs:
             raise UserError(
                 "it decides a claim but does not take the fixture 'model': add it to the "
                 "arguments, or give the claim needs=() if it is about a library alone"
             )
-    except UserError as error:
+    except (UserError, DeprecationWarning) as error:  # a warning that the user made an error
         raise UserError(f"{item.nodeid.partition('[')[0]}: {error}") from None
     targets = (target,) if target is not None else _all_targets(item.config)
-    return TestState(targets=targets, claim=claim, needs=sum(more, claim.needs))
+    return TestState(targets=targets, claim=claim, needs=needs)
+
+
+def _without_knowledge(
+    item: pytest.Item, claim: Claim, needs: tuple[str, ...]
+) -> tuple[Claim, tuple[str, ...]]:
+    """Make a claim that names the need `knowledge` an observation without it, with a warning."""
+    if KNOWLEDGE not in needs:
+        return claim, needs
+    item.warn(
+        pytest.PytestDeprecationWarning(
+            f"{claim.id}: the need {KNOWLEDGE!r} is deprecated: "
+            f"write kind={Kind.OBSERVATION.value!r} in the marker instead"
+        )
+    )
+    rest = tuple(need for need in claim.needs if need != KNOWLEDGE)
+    claim = claim.model_copy(update={"kind": Kind.OBSERVATION, "needs": rest})
+    return claim, tuple(need for need in needs if need != KNOWLEDGE)
 
 
 def _all_targets(config: pytest.Config) -> tuple[str, ...]:

@@ -13,13 +13,14 @@ from probes.plugin import verdicts
 from probes.plugin.collection import name_of, state_of, target_parameter
 from probes.plugin.evidence import as_json
 from probes.plugin.session import session_of
-from probes.schema.record import Check, Cost, Verdict
+from probes.schema.record import BROKEN, Check, Cost, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from probes.plugin.collection import TestState
     from probes.plugin.run import Message
+    from probes.schema.claim import Claim
 
 
 def skip_if_missing(item: pytest.Item) -> None:
@@ -59,11 +60,32 @@ def attach_messages(
     elif crash := getattr(report.longrepr, "reprcrash", None):
         # On GitHub pytest shows all of it in one line, and a model may have written megabytes.
         crash.message = shorten(crash.message, verdicts.LONGEST_REASON)
-    state.phases.append(_phase(report, call))
+    phase = _phase(report, call)
+    state.phases.append(phase)
+    if _is_not_observed(item, phase):
+        report.outcome = "skipped"
+        report.wasxfail = "not observed"
+        report.probes_not_observed = True  # type: ignore[attr-defined]
     messages = _results(item) if report.when == "teardown" else _announcement(item)
     report.probes_messages = [  # type: ignore[attr-defined]
         message.model_dump_json() for message in messages
     ]
+
+
+def _is_not_observed(item: pytest.Item, phase: verdicts.Phase) -> bool:
+    """Return whether a phase failed only by an observation that no target of its test expects."""
+    state, session = state_of(item), session_of(item.config)
+    claim = state.claim
+    return (
+        phase.outcome == "failed"
+        and claim is not None
+        and verdicts.decide([phase], expected=False)[0] is Verdict.NOT_OBSERVED
+        and not any(
+            session.is_expected(target, claim)
+            for target in state.targets
+            if target not in state.missing
+        )
+    )
 
 
 def _announcement(item: pytest.Item) -> list[Message]:
@@ -82,18 +104,29 @@ def _results(item: pytest.Item) -> list[Message]:
         found["rates"] = tuple(state.rates)
     if state.claim is not None:
         found |= {"claim": state.claim.id, "place": state.place}
-        checks = _checks(item, state)
+        checks = _checks(item, state, state.claim)
         return [session.message(name, check=check, **found) for name, check in checks.items()]
     return [session.message(state.targets[0], **found)] if any(found.values()) else []
 
 
-def _checks(item: pytest.Item, state: TestState) -> dict[str, Check]:
+def _checks(item: pytest.Item, state: TestState, claim: Claim) -> dict[str, Check]:
     """Return the check for each target's record; the first that was decided has the cost."""
-    verdict, reason = verdicts.decide(state.phases)
+    session, known = session_of(item.config), state.known_failure
+    is_outdated = bool(known) and any(phase.outcome == "failed" for phase in state.phases)
+    phases = verdicts.without_marks(state.phases) if known else state.phases
     values, cost = as_json(state.evidence)[0], _cost(item, state)
     checks = {}
     for target in state.targets:
-        check = Check(name=name_of(item), verdict=verdict, reason=reason, values=values, cost=cost)
+        expected = session.is_expected(target, claim)
+        verdict, reason = verdicts.decide(phases, expected=expected)
+        check = Check(
+            name=name_of(item),
+            verdict=verdict,
+            reason=f"it is known to fail, and holds now: {known}" if is_outdated else reason,
+            known_failure=known if verdict in BROKEN and not is_outdated else "",
+            values=values,
+            cost=cost,
+        )
         if target in state.missing:
             check = Check(
                 name=check.name, verdict=Verdict.NOT_APPLICABLE, reason=state.missing[target]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 HELP = (
-    "claim(id, title=..., needs=..., section=...): this test decides the claim; "
+    "claim(id, title=..., kind=..., needs=..., section=...): this test decides the claim; "
     "all but the id only for a claim of your own",
     "needs(name, ...): what the target must have for this test, beyond the claim's needs",
     "gpu: the claim is decided on a target that needs a CUDA device",

@@ -74,6 +74,9 @@ def add_options(parser: pytest.Parser) -> None:
     text = "what counts as a change from the baseline and ends with exit 1, with commas: "
     text += "newly-failing, changed, drifted, fixed, added, removed, not-comparable; or any, none "
     add("fail-on", "OUTCOMES", f"{text}[any]")
+    text = "TOML file with [[known-failure]] tables: checks that are known to fail here do not end "
+    text += "the run with exit 1, and those that hold now do [none]"
+    add("known-failures", "FILE", text, type=Path)
     text = "where recorded outputs of your own targets are "
     text += f"[{RECORDED_OUTPUTS}, in the project's folder]"
     add("recorded-outputs", "FOLDER", text, type=Path)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from probes.engines.transformers.engine import TransformersEngine
+    from probes.plugin.known_failures import KnownFailure
     from probes.schema.claim import Claim
 
 DEFAULT_TARGET = "embedded"
@@ -37,15 +38,16 @@ class Session:
 
     A CUDA device must hold `copies` of each target: 1 in a worker, 0 in a process that is alone.
     The targets that `-m gpu` added are `implied`; `left_out` says why one of them cannot be used.
-    `weight_bytes` are the stored sizes of usable targets. `deselected` counts the checks that the
-    command line left out, by target and claim. The checks planned and not yet announced are
-    `expected`, by the test's id.
+    `known_failures` are those of `--known-failures`. `weight_bytes` are the stored sizes of usable
+    targets. `deselected` counts the checks that the command line left out, by target and claim. The
+    checks planned and not yet announced are `expected`, by the test's id.
     """
 
     targets: Mapping[str, Target]
     copies: int = 0
     implied: frozenset[str] = frozenset()
     left_out: dict[str, str] = field(default_factory=dict)
+    known_failures: tuple[KnownFailure, ...] = ()
     weight_bytes: dict[str, int] = field(default_factory=dict)
     deselected: Counter[tuple[str, str]] = field(default_factory=Counter)
     expected: dict[str, Expected] = field(default_factory=dict)
@@ -101,6 +103,10 @@ class Session:
             (reason for need in needs if (reason := model.explain_missing(need)) is not None), None
         )
 
+    def is_expected(self, target: str, claim: Claim) -> bool:
+        """Return whether a claim must hold on a target."""
+        return self.targets[target].is_expected(claim)
+
     def cost(self, target: str) -> Cost:
         """Return what measuring a target has cost so far."""
         return self.model(target).cost
@@ -123,6 +129,7 @@ class Session:
         records = {
             claim.id: ClaimRecord(
                 **claim.model_dump(),
+                expected=self.is_expected(target, claim),
                 planned=planned[claim.id],
                 deselected=self.deselected[target, claim.id],
             )

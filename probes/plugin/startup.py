@@ -12,9 +12,11 @@ from probes.errors import UserError
 from probes.plugin import devices, markers, options, terminal, workers
 from probes.plugin.collection import drop_left_out, name_of, state_of
 from probes.plugin.controller import Controller
+from probes.plugin.known_failures import read_known_failures
 from probes.plugin.run import Expected
 from probes.plugin.session import SESSION, choose_targets, session_of
 from probes.results.journal import check_writable
+from probes.schema.claim import KNOWLEDGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -49,7 +51,23 @@ def _choose_targets(config: pytest.Config) -> None:
     )
     session.copies = int(workers.is_worker(config))
     session.left_out.update(workers.left_out_targets(config))
+    if option.known_failures is not None:
+        session.known_failures = read_known_failures(option.known_failures)
     config.stash[SESSION] = session
+    for name, target in session.targets.items():
+        if KNOWLEDGE in target.provides and not workers.is_worker(config):
+            _warn_of_knowledge(config, name)
+
+
+def _warn_of_knowledge(config: pytest.Config, name: str) -> None:
+    warning = DeprecationWarning(
+        f"target {name!r}: provides = [{KNOWLEDGE!r}] is deprecated: write expects = 'all', or the "
+        "observations that must hold on it"
+    )
+    try:
+        config.issue_config_time_warning(warning, stacklevel=2)
+    except DeprecationWarning as error:  # by the user's filters
+        raise UserError(str(error)) from None
 
 
 def prepare_for_workers(config: pytest.Config) -> None:

@@ -19,6 +19,7 @@ _COLUMNS = (
     ("hold", Verdict.HOLDS, "green"),
     ("fail", Verdict.FAILS, "bold red"),
     ("error", Verdict.ERROR, "bold red"),
+    ("not observed", Verdict.NOT_OBSERVED, "yellow"),
     ("not applicable", Verdict.NOT_APPLICABLE, "yellow"),
     ("undecided", None, "bold red"),
 )
@@ -93,4 +94,8 @@ def _count(claims: Sequence[ClaimRecord], verdict: Verdict | None) -> int:
 def _line(claim: ClaimRecord) -> Text:
     word = claim.verdict.value if claim.verdict else "undecided"
     first = claim.reason.strip().splitlines() or ["no reason was given"]
-    return Text.assemble((word, "bold red"), make_visible(f": {claim.id}: {first[0]}"))
+    if claim.known_failure:
+        known = f": {claim.id}: {first[0]} ({claim.known_failure})"
+        return Text.assemble(("known failure", "yellow"), make_visible(known))
+    style = "yellow" if claim.verdict is Verdict.NOT_OBSERVED else "bold red"
+    return Text.assemble((word, style), make_visible(f": {claim.id}: {first[0]}"))

@@ -25,6 +25,15 @@ if TYPE_CHECKING:
     from probes.schema.record import Record
 
 
+def name_status(
+    report: pytest.TestReport | pytest.CollectReport,
+) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
+    """Return category, letter and word of a test that did not observe what it states."""
+    if not getattr(report, "probes_not_observed", False):
+        return None
+    return "not observed", "o", ("NOT OBSERVED", {"yellow": True})
+
+
 @contextmanager
 def show_step(config: pytest.Config, what: str) -> Iterator[None]:
     """Show a step that takes long, and the libraries' own progress bars."""

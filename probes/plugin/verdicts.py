@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from traceback import format_exception_only
 from typing import TYPE_CHECKING, Literal
 
@@ -38,19 +38,30 @@ NOT_RUN = "[NOTRUN] "
 """How pytest marks a test that is expected to fail and therefore not run."""
 
 
-def decide(phases: Sequence[Phase]) -> tuple[Verdict, str]:
+def decide(phases: Sequence[Phase], *, expected: bool = True) -> tuple[Verdict, str]:
     """Return the verdict and its reason: a failure counts before a skip.
+
+    What is not `expected` of the target is not observed instead of failing; a model that is broken,
+    which nothing can be observed of, is an error then.
 
     >>> decide([Phase("setup", "passed"), Phase("call", "skipped", reason="no BOS")])
     (<Verdict.NOT_APPLICABLE: 'not applicable'>, 'no BOS')
     """
-    for phase in phases:
-        if phase.outcome == "failed":
-            return _failed(phase)
+    failed = [_failed(phase, expected) for phase in phases if phase.outcome == "failed"]
+    if failed:
+        return next((each for each in failed if each[0] is not Verdict.NOT_OBSERVED), failed[0])
     for phase in phases:
         if phase.outcome == "skipped":
-            return _skipped(phase)
+            return _skipped(phase, expected)
     return Verdict.HOLDS, ""
+
+
+def without_marks(phases: Sequence[Phase]) -> list[Phase]:
+    """Return phases that were expected to fail as what they are: failures, or out of date."""
+    return [
+        phase if phase.xfail is None else replace(phase, outcome="failed", xfail=None)
+        for phase in phases
+    ]
 
 
 def seconds(phases: Sequence[Phase]) -> float:
@@ -73,22 +84,27 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
         yield from leaves(part)
 
 
-def _failed(phase: Phase) -> tuple[Verdict, str]:
+def _failed(phase: Phase, expected: bool) -> tuple[Verdict, str]:
     if phase.error is None:  # an author's expectation that it fails did not come true
         return Verdict.ERROR, phase.reason
     # An assertion outside the test itself is an error, unless it is the model that is broken.
     broken = all(isinstance(leaf, BrokenModelError) for leaf in leaves(phase.error))
-    failed = broken or (phase.is_assertion and phase.when == "call")
-    return (Verdict.FAILS if failed else Verdict.ERROR), describe_error(phase.error)
+    asserted = phase.is_assertion and phase.when == "call"
+    if expected:
+        verdict = Verdict.FAILS if broken or asserted else Verdict.ERROR
+    else:
+        verdict = Verdict.NOT_OBSERVED if asserted and not broken else Verdict.ERROR
+    return verdict, describe_error(phase.error)
 
 
-def _skipped(phase: Phase) -> tuple[Verdict, str]:
+def _skipped(phase: Phase, expected: bool) -> tuple[Verdict, str]:
     if phase.xfail is None:
         return Verdict.NOT_APPLICABLE, phase.reason
     if phase.xfail.startswith(NOT_RUN):
         return Verdict.NOT_APPLICABLE, f"not run: {phase.xfail.removeprefix(NOT_RUN)}"
     why = phase.xfail.removeprefix("reason: ")
-    return Verdict.FAILS, f"expected to fail: {why}" if why else "expected to fail"
+    verdict = Verdict.FAILS if expected else Verdict.NOT_OBSERVED
+    return verdict, f"expected to fail: {why}" if why else "expected to fail"
 
 
 def describe_error(error: BaseException) -> str:

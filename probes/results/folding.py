@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from probes.schema.claim import Claim, Status
 from probes.schema.record import (
+    BROKEN,
     Check,
     ClaimRecord,
     Cost,
@@ -59,13 +60,14 @@ def fold_record(
 def decide_verdict(checks: list[Check], planned: int) -> tuple[Verdict | None, str]:
     """Return the verdict of a claim from its checks, with its reason.
 
-    One failing check fails the claim; else one error makes it an error; else the claim holds if
-    every planned check was made and at least one held. A stopped run leaves it undecided.
+    One failing check fails the claim; else one error makes it an error; else one check that did
+    not observe what it states decides; else the claim holds if every planned check was made and at
+    least one held. A stopped run leaves it undecided.
 
     >>> decide_verdict([Check(name="a", verdict=Verdict.HOLDS)], planned=2)
     (None, 'stopped after 1 of 2 checks')
     """
-    for verdict in (Verdict.FAILS, Verdict.ERROR):
+    for verdict in (Verdict.FAILS, Verdict.ERROR, Verdict.NOT_OBSERVED):
         for check in checks:
             if check.verdict is verdict:
                 return verdict, _first_line(check.reason)
@@ -82,8 +84,14 @@ def _first_line(reason: str) -> str:
 
 def _decide(claim: ClaimRecord, evidence: list[Check]) -> ClaimRecord:
     verdict, reason = decide_verdict(evidence, claim.planned)
+    broken = [check.known_failure for check in evidence if check.verdict in BROKEN]
     return claim.model_copy(
-        update={"verdict": verdict, "reason": reason, "evidence": tuple(evidence)}
+        update={
+            "verdict": verdict,
+            "reason": reason,
+            "known_failure": broken[0] if all(broken) and broken else "",
+            "evidence": tuple(evidence),
+        }
     )
 
 

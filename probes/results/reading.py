@@ -19,6 +19,7 @@ from probes._util.jsonfile import MEBIBYTE, parse_object, read_bytes, read_objec
 from probes._util.text import quote
 from probes.errors import UserError
 from probes.results.folding import fold_record
+from probes.results.upgrades import UPGRADES
 from probes.schema.base import format_validation_error
 from probes.schema.record import (
     SCHEMA_VERSION,
@@ -31,7 +32,6 @@ from probes.schema.record import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 RECORD_FILE = "record.json"
@@ -42,15 +42,6 @@ MAX_BYTES = 64 * MEBIBYTE
 """A larger file is not read."""
 
 NO_RECORD = "is not the record of a run"
-
-
-def _add_throughput(data: dict[str, Any]) -> dict[str, Any]:
-    """Format 1 had no throughput: none was measured."""
-    return data | {"schema_version": 2, "throughput": []}
-
-
-UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _add_throughput}
-"""By version, the function that turns a record of that version into one of the next."""
 
 _RUN_NAME = re.compile(r"(\d{8}T\d{6}Z)(?:-(\d+))?")
 
@@ -70,10 +61,7 @@ def read(path: Path) -> Record:
             if file.exists() or not record.is_file():
                 raise
             file = record  # the run ended after the file was located
-    data = read_object(file, limit=MAX_BYTES)
-    for version in range(_version(data, file), SCHEMA_VERSION):
-        data = UPGRADES[version](data)
-    return _validate(data, file)
+    return _validate(read_object(file, limit=MAX_BYTES), file)
 
 
 def read_journal(path: Path, limit: float = math.inf) -> Record:
@@ -207,6 +195,8 @@ def _version(data: dict[str, Any], path: Path) -> int:
 
 def _validate(data: dict[str, Any], path: Path) -> Record:
     try:
+        for version in range(_version(data, path), SCHEMA_VERSION):
+            data = UPGRADES[version](data)
         record = Record.model_validate(to_storable(data))
     except ValidationError as error:
         raise UserError(f"'{path}' {NO_RECORD}: {format_validation_error(error)}") from error

@@ -18,6 +18,15 @@ from probes._util.tomlfile import load_toml
 from probes.errors import UserError, did_you_mean
 
 
+class Kind(str, Enum):
+    """Whom a claim binds."""
+
+    CONTRACT = "contract"
+    """What the stack owes to every model: it fails anywhere."""
+    OBSERVATION = "observation"
+    """What is seen of particular weights: it fails only on a target that expects it."""
+
+
 class Status(str, Enum):
     """The relation of a claim to the published experiment it comes from."""
 
@@ -44,7 +53,6 @@ CAPABILITIES = {
 """What an engine may be able to do, and what that asks of a target, for a reader."""
 
 FACTS = {
-    "knowledge": "a model that was trained on the facts asked; a target declares it",
     "bos": "a tokenizer that is to insert a beginning-of-sequence token",
     "sentencepiece": "the SentencePiece model that the tokenizer was made from",
     "mistral-tokenizer": "the tokenizer of Mistral-7B-v0.1, recognised by its pieces",
@@ -57,6 +65,10 @@ FACTS = {
 NEEDS = CAPABILITIES | FACTS
 """Every need that a claim can name."""
 
+KNOWLEDGE = "knowledge"
+"""A need of the first edition. A claim that names it is an observation without it; a target that
+declares it expects all observations."""
+
 
 def check_need(need: str) -> str:
     """Return a need if there is one of that name.
@@ -68,7 +80,7 @@ def check_need(need: str) -> str:
     Traceback (most recent call last):
     probes.errors.UserError: no need 'boss'; did you mean 'bos'? Known needs: model, tokenizer, ...
     """
-    if need not in NEEDS:
+    if need not in NEEDS and need != KNOWLEDGE:
         hint = did_you_mean(str(need), NEEDS) or "."
         raise UserError(f"no need {need!r}{hint} Known needs: {', '.join(NEEDS)}")
     return need
@@ -85,6 +97,8 @@ class Claim(BaseModel):
     """The heading of its section in summaries and reports."""
     title: str = Field(min_length=1)
     """The statement itself, one sentence in plain words."""
+    kind: Kind = Kind.CONTRACT
+    """Whether it binds every target, or only those that expect it."""
     needs: tuple[Annotated[str, AfterValidator(check_need)], ...] = ("model",)
     """What its tests use; where one is missing, the claim is not applicable."""
     status: Status = Status.OURS

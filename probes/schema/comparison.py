@@ -108,6 +108,9 @@ class ClaimComparison(Stored):
     section: str
     title: str
     outcome: Outcome
+    near_the_line: bool = False
+    """Whether it is an observation that flipped though the quantity measured stays within the other
+    run's interval: its outcome is `same`."""
     old: Verdict | None = None
     """Its verdict in the old run; none if it was not decided."""
     new: Verdict | None = None

@@ -20,12 +20,12 @@ from pydantic import (
 )
 
 from probes.schema.base import Stored
-from probes.schema.claim import Status
+from probes.schema.claim import Kind, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-SCHEMA_VERSION: Literal[2] = 2
+SCHEMA_VERSION: Literal[3] = 3
 
 
 class Verdict(str, Enum):
@@ -34,6 +34,8 @@ class Verdict(str, Enum):
     HOLDS = "holds"
     FAILS = "fails"
     ERROR = "error"
+    NOT_OBSERVED = "not observed"
+    """Of an observation that the target does not expect: it was measured and does not hold."""
     NOT_APPLICABLE = "not applicable"
 
 
@@ -160,6 +162,8 @@ class Check(Stored):
     """Its result."""
     reason: Text = ""
     """Why: the failed assertion in one or a few lines, or what was missing."""
+    known_failure: Text = ""
+    """Why it is known to fail, from the file of `--known-failures`; empty if it holds or is not."""
     values: Values = Field(default_factory=dict)
     """The evidence by name: numbers, texts, lists and tables, as measured."""
     cost: Cost = Cost()
@@ -175,6 +179,10 @@ class ClaimRecord(Stored):
     """Its heading in the report."""
     title: Text
     """The statement."""
+    kind: Kind = Kind.CONTRACT
+    """`contract` if it must hold on every target, `observation` if only where it is expected."""
+    expected: bool = True
+    """Whether it must hold on this target: a contract, or an observation that it expects."""
     status: Status
     """Relation to the published experiment."""
     differs: Text = ""
@@ -189,6 +197,8 @@ class ClaimRecord(Stored):
     """None only where the run was stopped before the claim was decided."""
     reason: Text = ""
     """Why, in one line: the first failing check's reason, or what a target lacks."""
+    known_failure: Text = ""
+    """Why it is known to fail, if each of its checks that fail or are errors is known to."""
     evidence: tuple[Check, ...] = ()
     """Its checks, in the order they were collected."""
 
@@ -240,7 +250,7 @@ class Rate(Stored):
 class Record(Stored):
     """One run on one target."""
 
-    schema_version: Literal[2] = SCHEMA_VERSION
+    schema_version: Literal[3] = SCHEMA_VERSION
     """Version of this format."""
     suite: str
     """Version of this package that wrote it."""

@@ -34,7 +34,6 @@ def explain_missing(need: str, target: Target, checkpoint: Checkpoint) -> str | 
 
 
 _UNDECLARED = {
-    "knowledge": "it is not known to have been trained on the facts asked; if it was",
     "mistral-7b": "its weights are not those of Mistral-7B-v0.1; if they are",
     "gpt2-xl": "its weights are not those of GPT-2 XL; if they are",
 }

@@ -22,7 +22,7 @@ from probes.schema.base import format_validation_error
 from probes.targets.target import ALLOWED_VALUES, HUB_ID, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -148,7 +148,7 @@ def _from_folder(text: str, known: Mapping[str, Target]) -> Target | None:
         # The name is part of every record, and of names of folders and tests.
         name=Redactor.for_secrets().redact_text(folder.resolve().name) or "root",
         folder=folder,
-        provides=same[0].provides if same else (),
+        **_same_as(same),
     )
 
 
@@ -160,7 +160,12 @@ def _from_hub_id(text: str, known: Mapping[str, Target]) -> Target | None:
         for target in known.values()
         if target.repository and target.repository.lower() == text.lower()
     ]
-    return _make(name=text, repository=text, provides=same[0].provides if same else ())
+    return _make(name=text, repository=text, **_same_as(same))
+
+
+def _same_as(known: Sequence[Target]) -> dict[str, Any]:
+    """Return what is declared of the first of some targets of the same model."""
+    return {"provides": known[0].provides, "expects": known[0].expects} if known else {}
 
 
 def _make(**fields: Any) -> Target:

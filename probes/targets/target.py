@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from probes._util.files import PACKAGE
-from probes.schema.claim import NEEDS
+from probes.errors import did_you_mean
+from probes.schema.claim import KNOWLEDGE, NEEDS, Claim, Kind, catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,7 +53,6 @@ class Attention(str, Enum):
 
 
 DECLARABLE = (
-    "knowledge",
     "bos",
     "mistral-tokenizer",
     "mistral-7b",
@@ -84,6 +84,8 @@ def _must_match(pattern: re.Pattern[str], expected: str) -> AfterValidator:
 
 
 def _check_declarable(need: str) -> str:
+    if need == KNOWLEDGE:
+        return need
     if need not in NEEDS:
         raise ValueError(f"should be {_join(ALLOWED_VALUES['provides'])}")
     if need not in DECLARABLE:
@@ -91,6 +93,22 @@ def _check_declarable(need: str) -> str:
             f"is found out from the model; a target may declare {_join(ALLOWED_VALUES['provides'])}"
         )
     return need
+
+
+def _check_expected(value: object) -> object:
+    if value == "all":
+        return value
+    if not isinstance(value, (list, tuple)) or not all(isinstance(each, str) for each in value):
+        raise ValueError('should be "all", or a list of observations')
+    for claim_id in value:
+        claim = catalogue().get(claim_id)
+        if claim is None:
+            known = [each.id for each in catalogue().values() if each.kind is Kind.OBSERVATION]
+            hint = did_you_mean(claim_id, known)
+            raise ValueError(f"names {claim_id!r}, and no observation has that id{hint}")
+        if claim.kind is Kind.CONTRACT:
+            raise ValueError(f"names {claim_id!r}, a contract, which must hold on every target")
+    return value
 
 
 class Target(BaseModel):
@@ -127,6 +145,11 @@ class Target(BaseModel):
     tokenizer only."""
     provides: tuple[Annotated[str, AfterValidator(_check_declarable)], ...] = ()
     """Known facts about the model that cannot be read from its files."""
+    expects: Annotated[
+        Literal["all"] | tuple[str, ...],
+        BeforeValidator(_check_expected),
+    ] = ()
+    """The observations that must hold on it: `all`, or ids of the catalogue."""
 
     @model_validator(mode="after")
     def _refuse_contradictions(self) -> Target:
@@ -154,6 +177,17 @@ class Target(BaseModel):
                 f"cannot use {self.attention.value} in float32: "
                 "choose dtype float16 or bfloat16, or attention sdpa or eager"
             )
+
+    def is_expected(self, claim: Claim) -> bool:
+        """Return whether a claim must hold: a contract, or an observation that is expected.
+
+        >>> tiny = Target(name="tiny", folder="tiny", expects=["collapse"])
+        >>> [tiny.is_expected(catalogue()[i]) for i in ("top-k", "collapse", "heat-varies")]
+        [True, True, False]
+        """
+        if claim.kind is Kind.CONTRACT or self.expects == "all" or KNOWLEDGE in self.provides:
+            return True
+        return claim.id in self.expects
 
     @property
     def source(self) -> str:

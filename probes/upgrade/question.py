@@ -51,7 +51,11 @@ class Question:
             return Finding(None, "it was not decided")
         if self.path:
             return self._compare(claim)
-        states: dict[Verdict | None, bool] = {Verdict.HOLDS: True, Verdict.FAILS: False}
+        states: dict[Verdict | None, bool] = {
+            Verdict.HOLDS: True,
+            Verdict.FAILS: False,
+            Verdict.NOT_OBSERVED: False,
+        }
         text = f"{format_verdict(claim.verdict)}: {claim.reason}".removesuffix(": ")
         return Finding(states.get(claim.verdict), text)
 

@@ -255,6 +255,15 @@ def test_best_of_four_beams_is_no_less_likely_than_greedy(
         f"the best of four beams has a log-probability of {beams.log_probability:.2f}: "
         f"{one.log_probability - beams.log_probability:.2g} below greedy decoding"
     )
+
+
+@pytest.mark.claim("beam-rows")
+def test_four_beams_compute_more_rows_than_one(model: Model, evidence: Evidence) -> None:
+    one, beams = (
+        measure.greedy.search_beams(model, PROMPTS[SEARCHED[0]], beams=number, length=20)
+        for number in (1, 4)
+    )
+    evidence["rows_of_one_beam"], evidence["rows_of_four_beams"] = one.rows, beams.rows
     assert beams.rows > 2 * one.rows, (
         f"four beams take {beams.rows} rows through the model, one beam {one.rows}: too few"
     )

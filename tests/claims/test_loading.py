@@ -129,7 +129,7 @@ def test_4_bit_weights_are_the_nearest_levels(
     )
 
 
-@pytest.mark.claim("load-nf4")
+@pytest.mark.claim("quantization-cost")
 def test_4_bit_logits_stay_close(
     model: Model, in_nf4: Model, unquantized: Model, evidence: Evidence
 ) -> None:

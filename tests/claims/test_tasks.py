@@ -10,6 +10,7 @@ import pytest
 from probes import measure, stats
 from probes.data import published, questions
 from probes.data.tokenizer_texts import STORIES
+from probes.schema.evidence.shape import Interval, Measured
 from probes.schema.evidence.texts import AnswerBounds, TaskSetting, TaskSettings
 from probes.schema.sampling import GRID, NEAR_GREEDY, NUCLEI, TEMPERATURES, WIDE_HOT, Sampling
 
@@ -67,6 +68,14 @@ def test_near_greedy_answers_most_questions_and_wide_hot_fewer(
         model, asked_questions(model), NEAR_GREEDY, WIDE_HOT, seed
     )
     evidence["compared_by_question"] = test
+    evidence.update(
+        Measured(
+            measured={
+                "right_near_greedy": measure.knowledge.interval_of_mean(found.lower(NEAR_GREEDY)),
+                "difference": Interval(value=test.difference, low=test.low, high=test.high),
+            }
+        ).as_evidence()
+    )
     evidence["each"] = [
         {
             "question": question.prompt,

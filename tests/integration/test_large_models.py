@@ -26,13 +26,15 @@ DECIDED = (
 TARGETS = """
 [targets.sharded]
 folder = "sharded"
-provides = ["knowledge", "mistral-tokenizer"]
+provides = ["mistral-tokenizer"]
+expects = "all"
 
 [targets.sharded-nf4]
 folder = "sharded"
 quantization = "nf4"
 dtype = "float16"
-provides = ["knowledge", "mistral-tokenizer"]
+provides = ["mistral-tokenizer"]
+expects = "all"
 """
 
 

@@ -137,7 +137,7 @@ def decided(
 ) -> dict[str, dict[str, Any]]:
     """The records of a run on several folders, in each of which every claim came to an end."""
     tables = [
-        f'[targets.{folder.name}]\nfolder = "{folder.as_posix()}"\nprovides = ["knowledge"]\n'
+        f'[targets.{folder.name}]\nfolder = "{folder.as_posix()}"\nexpects = "all"\n'
         for folder in folders
     ]
     known = project.folder / "targets.toml"

@@ -92,7 +92,7 @@ def test_unknown_claim_is_refused_by_workers(project: Project) -> None:
 
 NEEDS = (
     "model, tokenizer, config, token-ids, logprobs, prompt-logprobs, logits, processors, "
-    "beam-search, chat, weights, variants, timing, knowledge, bos, sentencepiece, "
+    "beam-search, chat, weights, variants, timing, bos, sentencepiece, "
     "mistral-tokenizer, mistral-7b, nf4, gpt2-xl"
 )
 
@@ -106,11 +106,13 @@ MARKERS = {
     '@pytest.mark.claim("mine", titel="x")': "claim 'mine' is misstated: it has no title: add "
     "title='...'",
     '@pytest.mark.claim("mine", title="x", need="bos")': "claim 'mine' is misstated: unknown field "
-    "'need'; did you mean 'needs'? Known fields: id, section, title, needs, status, differs",
+    "'need'; did you mean 'needs'? Known fields: id, section, title, kind, needs, status, differs",
     '@pytest.mark.claim("mine", title="")': "claim 'mine' is misstated: title '' should have at "
     "least 1 character",
     '@pytest.mark.claim("mine", title=3)': "claim 'mine' is misstated: title 3 should be a valid "
     "string",
+    '@pytest.mark.claim("mine", title="x", kind="wish")': "claim 'mine' is misstated: kind 'wish' "
+    "should be 'contract' or 'observation'",
     '@pytest.mark.claim("My claim", title="x")': "claim 'My claim' is misstated: an id is made of "
     "lower-case words and digits, joined by hyphens",
     '@pytest.mark.claim("mine", title="x", needs="bos")': "claim 'mine' is misstated: needs 'bos' "

@@ -61,6 +61,10 @@ def _introduction(claims: tuple[Claim, ...]) -> str:
             "",
             *(f"- *{status.value}*: {_STATUS[status]}." for status in statuses),
             "",
+            "A *contract* binds every target. An *observation* is about particular weights: it is "
+            "measured on every target, and must hold on those that "
+            "[expect it](targets.md#what-a-target-expects).",
+            "",
             "*Needs* lists the requirements on a target. If a target lacks one, the claim is *not "
             "applicable*, with the reason; it never counts as passed.",
             "",
@@ -72,11 +76,12 @@ def _introduction(claims: tuple[Claim, ...]) -> str:
 
 
 def _section(title: str, claims: list[Claim]) -> str:
-    lines = [f"## {_escaped(title)}", "", "| claim | statement | needs | published |"]
-    lines.append("|---|---|---|---|")
+    lines = [f"## {_escaped(title)}", "", "| claim | kind | statement | needs | published |"]
+    lines.append("|---|---|---|---|---|")
     for claim in claims:
         needs = ", ".join(f"`{need}`" for need in claim.needs)
-        lines.append(f"| `{claim.id}` | {_escaped(claim.title)} | {needs} | {claim.status.value} |")
+        cells = (f"`{claim.id}`", claim.kind.value, _escaped(claim.title), needs)
+        lines.append(f"| {' | '.join(cells)} | {claim.status.value} |")
     differing = [claim for claim in claims if claim.differs]
     if differing:
         lines += ["", "Corrections of the published text:", ""]

@@ -49,8 +49,12 @@ def format_run(run: schema.Run, which: str, language: str = "en") -> str:
 
 
 def list_changed_claims(comparison: schema.Comparison) -> list[schema.ClaimComparison]:
-    """Return the claims that are not the same, those that need attention first."""
-    differing = [claim for claim in comparison.claims if claim.outcome is not Outcome.SAME]
+    """Return the claims that are not the same or near the line, what needs attention first."""
+    differing = [
+        claim
+        for claim in comparison.claims
+        if claim.outcome is not Outcome.SAME or claim.near_the_line
+    ]
     return sorted(differing, key=lambda claim: [*Outcome].index(claim.outcome))
 
 
@@ -61,7 +65,8 @@ def format_verdicts(claim: schema.ClaimComparison) -> str:
         return new
     if claim.outcome is Outcome.REMOVED:
         return old
-    return phrase("compare.was", old=old, new=new)
+    text = phrase("compare.was", old=old, new=new)
+    return phrase("compare.near", said=text) if claim.near_the_line else text
 
 
 def describe_claim(claim: schema.ClaimComparison) -> list[str]:

@@ -105,9 +105,14 @@ def _sections(record: Record) -> str:
     return _table(["section", "claims", *map(phrases.format_verdict, used)], rows)
 
 
+def _found(claim: ClaimRecord) -> str:
+    known = f" (known failure: {escape(claim.known_failure)})" if claim.known_failure else ""
+    return escape(claim.reason) + known
+
+
 def _broken(claims: Sequence[ClaimRecord]) -> str:
     rows = [
-        (escape(c.id), phrases.format_verdict(c.verdict), escape(c.title), escape(c.reason))
+        (escape(c.id), phrases.format_verdict(c.verdict), escape(c.title), _found(c))
         for c in claims
     ]
     return _headed("What is wrong", ["claim", "verdict", "stated", "found"], rows)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from probes.schema.evidence import distributions, texts, words
+from probes.schema.evidence.shape import Measured
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,6 +48,7 @@ SHAPES: tuple[type[Shape], ...] = (
     texts.TaskSettings,
     texts.WeightMemory,
     texts.KeptTexts,
+    Measured,
 )
 """What a check can attach for the report or a comparison to read."""
 

@@ -46,3 +46,33 @@ class Shape(BaseModel):
             return cls.model_validate(values)
         except (ValidationError, OverflowError):  # an integer may be too large for any float
             return None
+
+
+class Interval(Shape):
+    """A measured quantity, and the interval that it lies in."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Measured(Shape):
+    """All quantities that decide an observation: a comparison takes their intervals for noise."""
+
+    measured: dict[str, Interval]
+    """By name."""
+
+    def agrees(self, other: Measured) -> bool:
+        """Return whether each quantity of each lies in the other's interval of that name.
+
+        >>> one = Measured(measured={"share": Interval(value=0.5, low=0.4, high=0.6)})
+        >>> other = Measured(measured={"share": Interval(value=0.58, low=0.55, high=0.61)})
+        >>> one.agrees(one), one.agrees(other)
+        (True, False)
+        """
+        before, after = self.measured, other.measured
+        return before.keys() == after.keys() and all(
+            each.low <= before[name].value <= each.high
+            and before[name].low <= each.value <= before[name].high
+            for name, each in after.items()
+        )

@@ -17,6 +17,8 @@ from tests.faults.catalogue.base import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from probes import Model
 
 
@@ -53,15 +55,33 @@ def flip_a_weight(network: Any) -> None:
     stored.data.view(-1)[0] ^= 0xFF
 
 
-@fault("packed weights corrupted while they are loaded", "load-nf4", checks="nearest")
-def one_packed_byte_wrong(model: Model) -> Patch:
+def negate_scales(network: Any) -> None:
+    """Negate the scales of every 4-bit layer."""
+    for each in network.parameters():
+        if getattr(each, "quant_state", None) is not None:
+            each.quant_state.absmax.neg_()
+
+
+def loaded_wrongly(damage: Callable[[Any], None]) -> Patch:
+    """Damage each 4-bit network after it is loaded."""
+
     def load(original: Wrapper, **arguments: Any) -> Any:
         network, loading = original(**arguments)
         if "quantization_config" in arguments:
-            flip_a_weight(network)
+            damage(network)
         return network, loading
 
     return wrapped("transformers:AutoModelForCausalLM", "from_pretrained", load)
+
+
+@fault("packed weights corrupted while they are loaded", "load-nf4", checks="nearest")
+def one_packed_byte_wrong(model: Model) -> Patch:
+    return loaded_wrongly(flip_a_weight)
+
+
+@fault("scales of 4-bit weights read with the wrong sign", "quantization-cost")
+def scales_negated(model: Model) -> Patch:
+    return loaded_wrongly(negate_scales)
 
 
 @fault("moving 4-bit weights quantizes them a second time (bitsandbytes)", "load-to-device")

@@ -92,7 +92,7 @@ def worst_beam_returned(model: Model) -> Patch:
     return wrapped(MIXIN, "generate", generate)
 
 
-@fault("num_beams accepted and ignored", "beam-likelihood")
+@fault("num_beams accepted and ignored", "beam-rows")
 def beams_ignored(model: Model) -> Patch:
     return beams(lambda _: {"num_beams": 1})
 

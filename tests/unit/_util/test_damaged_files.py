@@ -171,7 +171,8 @@ title = "mine"
 folder = "models/mine"
 words = "words.toml"
 device = "cuda:1"
-provides = ["bos", "knowledge"]
+provides = ["bos"]
+expects = ["collapse"]
 
 [targets."a-hub.model"]
 repository = "org/model"

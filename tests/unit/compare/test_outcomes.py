@@ -8,6 +8,8 @@ from probes.compare.outcomes import decide_outcome
 from probes.compare.records import compare
 from probes.compare.speed import compare_rates
 from probes.errors import UserError
+from probes.report.text.console import format_comparison
+from probes.schema.claim import Kind
 from probes.schema.comparison import Outcome
 from probes.schema.record import Cost, Verdict
 from tests.support.kept_prompts import prompt
@@ -16,6 +18,7 @@ from tests.support.samples import ENVIRONMENT, LOADED, check, header, planned, r
 if TYPE_CHECKING:
     from probes.schema.record import ClaimRecord, Record
 
+UNSEEN = Verdict.NOT_OBSERVED
 HOLDS, FAILS, ERROR, ABSENT = Verdict.HOLDS, Verdict.FAILS, Verdict.ERROR, Verdict.NOT_APPLICABLE
 
 
@@ -29,6 +32,11 @@ def decided(verdict: Verdict | None, reason: str = "") -> ClaimRecord:
         (HOLDS, HOLDS, "same"),
         (HOLDS, FAILS, "newly failing"),
         (HOLDS, ERROR, "newly failing"),
+        (HOLDS, UNSEEN, "changed"),
+        (UNSEEN, HOLDS, "changed"),
+        (UNSEEN, UNSEEN, "same"),
+        (UNSEEN, FAILS, "newly failing"),
+        (UNSEEN, ABSENT, "not comparable"),
         (HOLDS, ABSENT, "not comparable"),
         (HOLDS, None, "not comparable"),
         (FAILS, HOLDS, "fixed"),
@@ -70,6 +78,52 @@ def test_outcome_of_the_same_verdict(
     verdict: Verdict, reason: str, evidence: list[Outcome], expected: str
 ) -> None:
     assert decide_outcome(decided(verdict), decided(verdict, reason), evidence).value == expected
+
+
+# --- observations --------------------------------------------------------------------------------
+
+
+def observed(
+    verdict: Verdict, value: float | None, *more: Verdict, kind: Kind = Kind.OBSERVATION
+) -> Record:
+    """A run of one observation that measured a share, give or take 0.1."""
+    interval = None if value is None else {"value": value, "low": value - 0.1, "high": value + 0.1}
+    values = {} if interval is None else {"measured": {"share": interval}}
+    others = [("c", check(f"other {n}", verdict=each)) for n, each in enumerate(more)]
+    plan = header(planned("c", checks=1 + len(more), kind=kind, expected=False))
+    return record([("c", check(verdict=verdict, values=values)), *others], plan)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "outcome", "near"),
+    [
+        ((HOLDS, 0.5), (UNSEEN, 0.45), "same", True),
+        ((UNSEEN, 0.5), (HOLDS, 0.55), "same", True),
+        ((HOLDS, 0.5), (UNSEEN, 0.3), "changed", False),
+        ((HOLDS, None), (UNSEEN, 0.45), "changed", False),
+        ((HOLDS, 0.5), (UNSEEN, None), "changed", False),
+        ((HOLDS, 0.5), (FAILS, 0.45), "same", True),
+        ((HOLDS, 0.5), (FAILS, 0.3), "newly failing", False),
+        ((HOLDS, 0.5), (ERROR, 0.45), "newly failing", False),
+        ((HOLDS, 0.5), (ABSENT, 0.45), "not comparable", False),
+        ((HOLDS, 0.5, HOLDS), (UNSEEN, 0.45, UNSEEN), "changed", False),
+    ],
+)
+def test_flip_of_an_observation_is_a_change_beyond_its_interval(
+    old: tuple[Any, ...], new: tuple[Any, ...], outcome: str, near: bool
+) -> None:
+    (found,) = compare(observed(*old), observed(*new)).claims
+    assert (found.outcome.value, found.near_the_line) == (outcome, near)
+
+
+def test_flip_of_a_contract_is_never_near_the_line() -> None:
+    runs = [observed(v, 0.5, kind=Kind.CONTRACT) for v in (HOLDS, FAILS)]
+    assert compare(*runs).outcomes == {Outcome.NEWLY_FAILING}
+
+
+def test_flip_near_the_line_is_listed() -> None:
+    text = format_comparison(compare(observed(HOLDS, 0.5), observed(UNSEEN, 0.45)))
+    assert "same: c: holds then, not observed now, near the line" in text
 
 
 # --- records -------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from probes.report.html.evidence import LARGEST_TABLE, list_short_values, show, 
 from probes.report.html.faults import faults_by_claim
 from probes.report.html.page import render
 from probes.report.locale import LANGUAGES, texts
+from probes.report.text.markdown import summarize_run
 from probes.report.text.phrases import (
     format_command,
     format_counts,
@@ -92,14 +93,40 @@ def test_page_shows_target_environment_and_cost() -> None:
 def test_claim_shows_all_that_is_known_of_it() -> None:
     text = Page(MIXED).text
     assert (
-        "not applicable load-nf4 refined What load-nf4 states. the target is not quantized "
-        "Differs from the published text. Adds the numbers. "
+        "not applicable load-nf4 refined · contract What load-nf4 states. "
+        "the target is not quantized Differs from the published text. Adds the numbers. "
         f"How it is decided. {texts('en')['method.load-nf4']} "
         "Decide it alone probes run --claim load-nf4" in text
     )
     assert "expected 20 new tokens, got 14↵ assert 14 == 20" in text  # a check's whole reason
     assert "2 checks of it were deselected on the command line." in text
     assert "Check Verdict text ids English holds The capital 1 2 Japanese" in text
+
+
+def test_claim_shows_kind_and_known_failure() -> None:
+    plan = header(
+        planned("seen", kind="observation", expected=False),
+        planned("sure", kind="observation"),
+        planned("owed"),
+    )
+    checks = [
+        ("seen", check(verdict=Verdict.NOT_OBSERVED, reason="10 degrees")),
+        ("sure", check()),
+        ("owed", check(verdict=Verdict.FAILS, reason="not paid", known_failure="a known bug")),
+    ]
+    one = record(checks, plan)
+    text, japanese = read_page(one).text, read_page(one, "ja").text
+    for words in (
+        "1 claim holds, 1 fails, 1 not observed.",
+        "not observed seen as published · observation What seen states. 10 degrees",
+        "holds sure as published · observation, expected of this target What sure states.",
+        "fails owed as published · contract What owed states. not paid Known failure: a known bug",
+        "Found not paid Known failure: a known bug",
+    ):
+        assert words in text
+    assert "観察されず seen" in japanese
+    assert "観察（このターゲットに期待される）" in japanese
+    assert "known failure: a known bug" in summarize_run(one)
 
 
 def test_evidence_is_open_for_broken_claims_only() -> None:

@@ -24,7 +24,7 @@ from tests.support.samples import mixed, rates
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PLAIN = Path(__file__).parents[1] / "frozen" / "format-2-old.json"
+PLAIN = Path(__file__).parents[1] / "frozen" / "format-3-old.json"
 HOSTILE = (
     "</script></style><img src=x onerror=alert(1)><svg onload='alert(1)'>"
     "<a href='javascript:alert(1)'>[red]x[/x] {{ 7 * 7 }}\" ' & javascript:alert(1) "

@@ -89,8 +89,8 @@ MISSPELT = RECORD.replace('"verdict":', '"verdickt":', 1)
         ('{"schema_version": 1}', "'FILE' is not the record of a run: suite is missing"),
         (MISSPELT, "'FILE' is not the record of a run: claims.verdickt 'holds' Extra inputs are"),
         (
-            '{"schema_version": 3, "anything": "else"}',
-            "'FILE' was written by a newer version of probes (format 3, this one reads up to 2): "
+            '{"schema_version": 4, "anything": "else"}',
+            "'FILE' was written by a newer version of probes (format 4, this one reads up to 3): "
             "upgrade probes to read it",
         ),
     ],
@@ -162,13 +162,13 @@ def test_damaged_journal_line_is_named(tmp_path: Path, line: str, what: str) -> 
 @pytest.mark.parametrize(
     ("version", "message"),
     [
-        (3, "was written by a newer version of probes (format 3, this one reads up to 2): "),
+        (4, "was written by a newer version of probes (format 4, this one reads up to 3): "),
         (1, "is a stopped run of an older version (0.1.0): turn it into a record with that "),
     ],
 )
 def test_journal_of_another_version_is_refused(tmp_path: Path, version: int, message: str) -> None:
     path = journal(tmp_path)
-    text = path.read_text(encoding="utf-8").replace('_version":2', f'_version":{version}', 1)
+    text = path.read_text(encoding="utf-8").replace('_version":3', f'_version":{version}', 1)
     path.write_text(text, encoding="utf-8")
     assert refusal(path).startswith(f"'{path}' {message}")
 

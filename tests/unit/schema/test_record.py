@@ -56,6 +56,8 @@ def test_non_finite_numbers_are_written_as_text() -> None:
         (["holds", "fails", "error"], 3, (Verdict.FAILS, "because fails")),
         (["holds", "error"], 2, (Verdict.ERROR, "because error")),
         (["fails"], 5, (Verdict.FAILS, "because fails")),
+        (["holds", "not observed"], 3, (Verdict.NOT_OBSERVED, "because not observed")),
+        (["not observed", "error"], 2, (Verdict.ERROR, "because error")),
         (["holds"], 2, (None, "stopped after 1 of 2 checks")),
         (["not applicable"], 1, (Verdict.NOT_APPLICABLE, "because not applicable")),
         (["not applicable", "holds"], 2, (Verdict.HOLDS, "")),

@@ -55,7 +55,6 @@ def test_every_need_is_met_or_has_a_reason_in_one_line(need: str, explain: Expla
 @pytest.mark.parametrize(
     ("need", "reason"),
     [
-        ("knowledge", "it is not known to have been trained on the facts asked; if it was"),
         ("mistral-7b", "its weights are not those of Mistral-7B-v0.1; if they are"),
         ("gpt2-xl", "its weights are not those of GPT-2 XL; if they are"),
         (

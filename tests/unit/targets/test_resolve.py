@@ -24,8 +24,9 @@ def test_built_in_targets_are_found() -> None:
     target = resolve("embedded")
     assert target.folder == EMBEDDED_FOLDER
     assert (target.source, target.device, target.dtype) == ("embedded", "cpu", Dtype.FLOAT32)
-    assert target.provides == ("knowledge", "mistral-tokenizer")
-    assert resolve(str(EMBEDDED_FOLDER)).provides == target.provides
+    assert (target.provides, target.expects) == (("mistral-tokenizer",), "all")
+    by_folder = resolve(str(EMBEDDED_FOLDER))
+    assert (by_folder.provides, by_folder.expects) == (target.provides, target.expects)
     target = resolve("mistral-7b-nf4")
     assert target.repository == "mistralai/Mistral-7B-v0.1"
     assert target.quantization is Quantization.NF4
@@ -204,11 +205,22 @@ def test_impossible_combination_names_the_way_out(overrides: dict[str, str], mes
         ("folder = 'x'\ndtype = 16", "dtype 16 should be 'auto', "),
         ("folder = 3", "folder 3 "),
         ("folder = 'x'\nprovides = 'knowledge'", "provides 'knowledge' should be a valid tuple"),
-        ("folder = 'x'\nprovides = ['knowlege']", "provides 'knowlege' should be knowledge, bos, "),
+        ("folder = 'x'\nprovides = ['knowlege']", "provides 'knowlege' should be bos, "),
         (
             "folder = 'x'\nprovides = ['nf4']",
-            "provides 'nf4' is found out from the model; a target may declare knowledge, bos, "
+            "provides 'nf4' is found out from the model; a target may declare bos, "
             "mistral-tokenizer, mistral-7b or gpt2-xl",
+        ),
+        ("folder = 'x'\nexpects = 'al'", "expects 'al' should be \"all\", or a list of observ"),
+        ("folder = 'x'\nexpects = [3]", 'expects [3] should be "all", or a list of observations'),
+        (
+            "folder = 'x'\nexpects = ['next-token', 'colapse']",
+            "expects ['next-token', 'colapse'] names 'colapse', and no observation has that id; "
+            "did you mean 'collapse'?",
+        ),
+        (
+            "folder = 'x'\nexpects = ['top-k']",
+            "expects ['top-k'] names 'top-k', a contract, which must hold on every target",
         ),
         ("title = 'x'", "should have either a folder or a repository"),
         ("folder = 'x'\nrepository = 'x/y'", "should have either a folder or a repository"),
