@@ -181,6 +181,18 @@ def test_dark_follows_the_system_until_it_is_chosen(open_page: OpenPage) -> None
     page.get_by_role("button", name="Dark", pressed=True).wait_for()
 
 
+def test_claims_of_one_kind_are_shown(open_page: OpenPage) -> None:
+    page = open_page(MIXED)
+    everything = page.locator("article.claim:visible").count()
+    page.get_by_role("button", name="observations").click()
+    assert page.locator("article.claim:visible code").first.inner_text() == "heat-varies"
+    observations = page.locator("article.claim:visible").count()
+    page.get_by_role("button", name="contracts").click()
+    assert page.locator("article.claim:visible").count() == everything - observations
+    page.get_by_role("button", name="all claims").click()
+    assert page.locator("article.claim:visible").count() == everything
+
+
 def test_page_without_scripts_is_english(open_page: OpenPage) -> None:
     page = open_page(MIXED, locale="ja", java_script_enabled=False)
     assert page.locator("h1").inner_text().startswith("3 claims hold")

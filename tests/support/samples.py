@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from probes.results.folding import fold_record
-from probes.schema.claim import Status
+from probes.schema.claim import Kind, Status
 from probes.schema.record import (
     Check,
     ClaimRecord,
@@ -132,6 +132,7 @@ def mixed() -> Record:
         planned("round-trip", deselected=2),
         planned("vocab-size", section="Vocabulary"),
         planned("embedding-shape", section="Vocabulary"),
+        planned("heat-varies", section="Vocabulary", kind=Kind.OBSERVATION, expected=False),
     )
     texts = {"English": "The capital", "Japanese": "日本の首都は", "Arabic": "عاصمة اليابان"}
     return record(
@@ -173,6 +174,7 @@ def mixed() -> Record:
                 ),
             ),
             ("round-trip", check(values={"text": HOSTILE})),
+            ("heat-varies", check(verdict=Verdict.NOT_OBSERVED, reason="five runs are the same")),
             ("vocab-size", check(verdict=Verdict.ERROR, reason="ModuleNotFoundError: none")),
         ],
         plan,

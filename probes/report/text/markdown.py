@@ -70,6 +70,11 @@ def summarize_run(record: Record, report: str = "") -> str:
             _sections(record),
             _broken([claim for claim in record.claims if claim.verdict in BROKEN]),
             *(
+                f"Not observed: {escape(claim.id)}: {escape(claim.reason)}"
+                for claim in record.claims
+                if claim.verdict is Verdict.NOT_OBSERVED
+            ),
+            *(
                 f"Not applicable: {', '.join(map(escape, claims))}: {escape(reason)}"
                 for reason, claims in group_inapplicable(record.claims)
             ),

@@ -61,7 +61,9 @@ def test_counts_are_a_sentence(counts: dict[Verdict | None, int], sentence: str)
 
 def test_page_begins_with_verdict_and_broken_claims() -> None:
     text = Page(MIXED).text
-    top = "claims hold, 1 fails, 1 ended in an error, 1 not applicable, 1 undecided."
+    top = (
+        "claims hold, 1 fails, 1 ended in an error, 1 not observed, 1 not applicable, 1 undecided."
+    )
     order = [text.index(words) for words in (top, "What is wrong", "Loading", "Target")]
     assert order == sorted(order)
     assert (

@@ -44,6 +44,19 @@
   });
   system.addEventListener("change", () => light());
 
+  // Show the claims of one kind only.
+  const filter = document.querySelector(".filter");
+  const kinds = filter ? [...filter.querySelectorAll("button")] : [];
+  if (filter) filter.hidden = false;
+  for (const button of kinds) {
+    button.addEventListener("click", () => {
+      for (const each of kinds) press(each, each === button);
+      for (const claim of document.querySelectorAll("article.claim")) {
+        claim.hidden = !["all", claim.dataset.kind].includes(button.dataset.kind);
+      }
+    });
+  }
+
   // Make regions that scroll reachable by keyboard.
   const wide = [...document.querySelectorAll(".scroll:not([tabindex]), .again code")];
   const reach = node => {
