@@ -59,7 +59,7 @@ class _File(Stored):
 
 def read_known_failures(file: Path) -> tuple[KnownFailure, ...]:
     """Read the `[[known-failure]]` tables of a file; what is wrong in it raises UserError."""
-    content = read_toml(file, "known failures", "[[known-failure]] tables")
+    content = read_toml(file)
     refuse_unknown(content, ["known-failure"], f"{file}")
     tables = content.get("known-failure")
     for table in tables if isinstance(tables, list) else []:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.version import InvalidVersion
-from pydantic import Field, ValidationError, field_validator
+from pydantic import AfterValidator, Field, ValidationError
 
 from probes._util.tomlfile import read_toml
+from probes._util.versions import check_specifier, is_within
 from probes.errors import UserError
 from probes.schema.base import Stored, format_validation_error
 from probes.schema.record import Verdict
@@ -27,7 +26,7 @@ class Expectation(Stored):
     claims: tuple[str, ...] = Field(min_length=1)
     """The claims' ids."""
     package: str
-    versions: str
+    versions: Annotated[str, AfterValidator(check_specifier)]
     """A specifier, such as `>=5,<5.3`."""
     verdict: Verdict
     """The claims' verdict under these versions."""
@@ -40,24 +39,10 @@ class Expectation(Stored):
     device: str | None = None
     """The kind of device it is about, such as `cpu`; None for any."""
 
-    @field_validator("versions")
-    @classmethod
-    def _check_specifier(cls, text: str) -> str:
-        try:
-            SpecifierSet(text)
-        except InvalidSpecifier:
-            raise ValueError(f"{text!r} names no versions: write such as '<4.47'") from None
-        return text
-
     def applies_to(self, claim: str, record: Record) -> bool:
         """Return whether it is about a claim and a run with its versions, target and device."""
-        version = record.environment.packages.get(self.package, "")
-        try:
-            within = SpecifierSet(self.versions).contains(version, prereleases=True)
-        except InvalidVersion:
-            return False
         return (
-            within
+            is_within(self.versions, record.environment.packages.get(self.package, ""))
             and claim in self.claims
             and self.target in (None, record.target.name)
             and record.target.device.startswith(self.device or "")
@@ -75,7 +60,7 @@ def read_expectations(file: Path = FILE) -> tuple[Expectation, ...]:
     >>> read_expectations()[0].claims, read_expectations()[0].versions
     (('default-length',), '<4.47')
     """
-    content = read_toml(file, "expected", "[[expected]] tables")
+    content = read_toml(file)
     try:
         return _File.model_validate(content).expected
     except ValidationError as error:
