@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,38 @@ def look_up(model: TransformersEngine, ids: Sequence[int]) -> torch.Tensor:
     layer: Any = model.network.get_input_embeddings()
     rows: torch.Tensor = layer(torch.tensor([list(ids)], device=model.device))[0]
     return rows
+
+
+def lookup_scale(model: TransformersEngine) -> float | None:
+    """Return what the architecture multiplies a row by at the lookup; None where it does not.
+
+    Some architectures scale in the embedding layer itself, Gemma 3 and BART among them: by the
+    square root of the row's width, unless `scale_embedding` in the configuration is false. Their
+    layers keep that number as `embed_scale`; it is computed here from the width, not read from
+    the layer, so that a layer with another one is found.
+
+    >>> from probes import load
+    >>> lookup_scale(load("embedded")) is None
+    True
+    """
+    layer: Any = model.network.get_input_embeddings()
+    config = model.config.get_text_config()
+    if not hasattr(layer, "embed_scale") or getattr(config, "scale_embedding", True) is False:
+        return None
+    return math.sqrt(layer.weight.shape[-1])
+
+
+def expected_lookup(model: TransformersEngine, ids: Sequence[int] | None = None) -> torch.Tensor:
+    """Return what the embedding layer must give for token ids: the matrix's rows, scaled.
+
+    The scale is rounded to the rows' dtype before it is applied, as the architectures do.
+
+    >>> from probes import load
+    >>> expected_lookup(load("embedded"), [415]).equal(load("embedded").embedding([415]))
+    True
+    """
+    rows, scale = model.embedding(ids), lookup_scale(model)
+    return rows if scale is None else rows * torch.tensor(scale).to(rows)
 
 
 def find_different_rows(found: torch.Tensor, expected: torch.Tensor) -> list[int]:

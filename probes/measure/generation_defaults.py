@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from probes._util.jsonfile import read_object
+from probes.engines.transformers.engine import DEFAULT_NEW_TOKENS
 from probes.measure.greedy import step_logits
 
 if TYPE_CHECKING:
@@ -26,6 +28,72 @@ class DefaultGeneration:
     def new_tokens(self) -> int:
         """Number of tokens added."""
         return len(self.generation.ids[0])
+
+
+TEXT_SETTINGS = {
+    "do_sample": False,
+    "num_beams": 1,
+    "penalty_alpha": 0.0,
+    "repetition_penalty": 1.0,
+    "encoder_repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "min_length": 0,
+    "min_new_tokens": 0,
+    "bad_words_ids": None,
+    "forced_bos_token_id": None,
+    "forced_eos_token_id": None,
+    "suppress_tokens": None,
+    "begin_suppress_tokens": None,
+    "guidance_scale": 1.0,
+    "sequence_bias": None,
+    "stop_strings": None,
+}
+"""Generation settings that change a greedy text, with the values at which they do not."""
+
+
+@dataclass(frozen=True)
+class OwnSettings:
+    """What the model's own files ask of `generate()`."""
+
+    not_greedy: dict[str, Any]  # settings by which its text is not the plain greedy one
+    new_tokens: int | None  # how many tokens it asks for; None leaves it to the library
+    whole_length: int | None  # the same with the prompt included
+
+    def expected_new_tokens(self, prompt_tokens: int) -> int:
+        """Return how many tokens `generate()` adds to a prompt, unless the text ends before.
+
+        >>> OwnSettings({}, None, None).expected_new_tokens(6)
+        20
+        >>> OwnSettings({}, None, 64).expected_new_tokens(6)
+        58
+        """
+        if self.new_tokens is not None:
+            return self.new_tokens
+        if self.whole_length is not None:
+            return max(0, self.whole_length - prompt_tokens)
+        return DEFAULT_NEW_TOKENS
+
+
+def read_own_settings(model: TransformersEngine) -> OwnSettings:
+    """Read the generation settings in a model's files, not those that the library made of them.
+
+    They are in `generation_config.json`; without one, in `config.json`.
+
+    >>> from probes import load
+    >>> read_own_settings(load("embedded"))
+    OwnSettings(not_greedy={}, new_tokens=None, whole_length=None)
+    """
+    file = model.checkpoint.folder / "generation_config.json"
+    asked = read_object(file) if file.is_file() else model.checkpoint.config
+    return OwnSettings(
+        not_greedy={
+            name: asked[name]
+            for name, neutral in TEXT_SETTINGS.items()
+            if asked.get(name) not in (None, neutral)
+        },
+        new_tokens=asked.get("max_new_tokens"),
+        whole_length=asked.get("max_length"),
+    )
 
 
 def generate_by_default(model: TransformersEngine, prompt: Prompt) -> DefaultGeneration:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
@@ -50,6 +51,22 @@ def possible_texts(
         return reference.log_probabilities(logits, sampling)
 
     return enumerate_texts(step, length, width=width, eos_token_ids=model.eos_token_ids)
+
+
+def samples_to_differ(agreement: float, alpha: float, most: int = 64) -> int | None:
+    """Return how many pairs of texts do not all agree by chance, to an error rate of alpha.
+
+    `agreement` is the probability that two texts agree. None: more than `most` pairs are needed.
+
+    >>> samples_to_differ(0.1, 1e-6), samples_to_differ(0.9, 1e-6)
+    (6, None)
+    """
+    if agreement <= 0:
+        return 1
+    if agreement >= 1:
+        return None
+    needed = math.ceil(round(math.log(alpha) / math.log(agreement), 9))
+    return max(1, needed) if needed <= most else None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,14 @@ import pytest
 from probes import measure, stats
 from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, CAPITALS, STORIES
 from probes.schema.evidence.texts import Collapse, HotSamples, Reproduction
-from probes.schema.sampling import GRID, NARROW_HOT, NEAR_GREEDY, WIDE_HOT, Sampling
+from probes.schema.sampling import (
+    GRID,
+    NARROW_HOT,
+    NEAR_GREEDY,
+    UNPENALIZED,
+    WIDE_HOT,
+    Sampling,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -176,16 +183,36 @@ def test_a_million_draws_in_half_precision_follow_it_and_drop_what_is_dropped(
 
 @pytest.mark.claim("seeded")
 def test_a_seed_decides_the_sample(model: Model, seed: int, evidence: Evidence) -> None:
-    texts = [
-        model.generate(
-            STORIES[0], sampling=WIDE_HOT, seed=seed, num_return_sequences=4, max_new_tokens=10
-        ).texts
-        for seed in (seed, seed, seed + 1)
-    ]
+    first, again = (sample_ids(model, seed, samples=4) for _ in range(2))
+    evidence["first"], evidence["same_seed"] = first, again
+    assert first == again, "the same seed gave another sample"
+
+
+@pytest.mark.claim("seeded")
+def test_another_seed_gives_another_sample(model: Model, seed: int, evidence: Evidence) -> None:
+    # Texts that differ within three tokens differ within ten.
     chance = measure.variety.possible_texts(model, STORIES[0], WIDE_HOT, 3).agreement().upper
-    evidence["first"], evidence["same_seed"], evidence["other_seed"] = texts
-    evidence["probability_that_other_seed_agrees"] = at_most = chance**4
-    assert texts[0] == texts[1], "the same seed gave another sample"
-    if at_most >= stats.goodness_of_fit.ALPHA:
-        pytest.skip("too few texts are possible to tell seeds apart")
-    assert texts[0] != texts[2], "another seed gave the same sample"
+    samples = measure.variety.samples_to_differ(chance, stats.goodness_of_fit.ALPHA)
+    evidence["probability_that_two_texts_agree"] = chance
+    if samples is None:
+        pytest.skip(
+            f"two of its texts agree with a probability of up to {chance:.3f}: "
+            "too few are possible to tell seeds apart"
+        )
+    evidence["probability_that_other_seed_agrees"] = chance**samples
+    first, other = (sample_ids(model, each, samples) for each in (seed, seed + 1))
+    evidence["first"], evidence["other_seed"] = first, other
+    assert first != other, f"another seed gave the same {samples} texts"
+
+
+def sample_ids(model: Model, seed: int, samples: int) -> list[list[int]]:
+    """Sample several texts of ten tokens in one batch."""
+    found = model.generate(
+        STORIES[0],
+        sampling=WIDE_HOT,
+        seed=seed,
+        num_return_sequences=samples,
+        max_new_tokens=10,
+        **UNPENALIZED,
+    )
+    return found.ids

@@ -126,14 +126,17 @@ def test_a_token_id_is_a_row_index(model: Model, evidence: Evidence, text: str) 
     found = measure.embeddings.look_up(model, ids)
     evidence["ids"] = ids
     evidence["rows"] = list(found.shape)
-    wrong = measure.embeddings.find_different_rows(found, model.embedding(ids))
+    evidence["scaled_by"] = measure.embeddings.lookup_scale(model)
+    expected = measure.embeddings.expected_lookup(model, ids)
+    wrong = measure.embeddings.find_different_rows(found, expected)
     assert not wrong, f"ids {[ids[i] for i in wrong]} do not find their rows"
 
 
 @pytest.mark.claim("embedding-lookup")
 def test_every_id_finds_its_own_row(model: Model, evidence: Evidence) -> None:
-    matrix = model.embedding()
+    matrix = measure.embeddings.expected_lookup(model)
     evidence["rows"] = len(matrix)
+    evidence["scaled_by"] = measure.embeddings.lookup_scale(model)
     found = measure.embeddings.look_up(model, range(len(matrix)))
     wrong = measure.embeddings.find_different_rows(found, matrix)
     assert not wrong, f"{len(wrong)} of {len(matrix)} ids do not find their row, first {wrong[0]}"

@@ -16,6 +16,7 @@ from probes.targets.preflight import preflight
 from probes.targets.resolve import resolve
 from tests.claims import test_meaning as claims
 from tests.claims import test_vocabulary as vocabulary
+from tests.support import model_folders
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,6 +66,21 @@ def replaced_embedding(model: Model, weight: Any) -> None:
 @pytest.mark.parametrize("check", SOUND, ids=lambda check: check.__name__)
 def test_sound_model_passes_meaning_checks(own_model: Model, check: Check) -> None:
     check(own_model, {})
+
+
+def test_rows_scaled_by_the_architecture_hold_and_a_wrong_scale_is_found(tmp_path: Path) -> None:
+    folder = model_folders.gemma3(tmp_path / "gemma3")
+    model = probes.Model(preflight(resolve(str(folder))))
+    words: Check = claims.test_a_words_vector_is_the_mean_of_its_pieces_rows
+    rows: Check = vocabulary.test_every_id_finds_its_own_row
+    evidence: dict[str, Any] = {}
+    words(model, evidence)
+    rows(model, evidence)
+    assert evidence["scaled_by"] == 8.0
+    layer: Any = model.network.get_input_embeddings()
+    layer.embed_scale.mul_(1.001)
+    red(words, model, "is not the mean")
+    red(rows, model, "do not find their row")
 
 
 # --- the rows ------------------------------------------------------------------------------------

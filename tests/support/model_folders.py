@@ -120,6 +120,27 @@ def gpt2(folder: Path, layers: int = 2, positions: int = 512) -> Path:
     return folder
 
 
+def mixtral(folder: Path) -> Path:
+    """A mixture of four experts, with a byte-level tokenizer."""
+    from transformers import MixtralConfig
+
+    size, end = byte_level_tokenizer(folder)
+    save(folder, MixtralConfig(vocab_size=size, eos_token_id=end, bos_token_id=end,
+                               num_local_experts=4, num_experts_per_tok=2, sliding_window=None,
+                               **SMALL_DECODER))  # fmt: skip
+    return folder
+
+
+def gemma3(folder: Path) -> Path:
+    """A Gemma 3, whose embedding layer scales its rows, with a byte-level tokenizer."""
+    from transformers import Gemma3TextConfig
+
+    size, end = byte_level_tokenizer(folder)
+    save(folder, Gemma3TextConfig(vocab_size=size, eos_token_id=end, bos_token_id=end,
+                                  head_dim=16, sliding_window=16, **SMALL_DECODER))  # fmt: skip
+    return folder
+
+
 def save(folder: Path, config: Any, change: Callable[[Any], None] | None = None) -> None:
     """Save a network of a configuration, changed before that."""
     import torch
