@@ -2,7 +2,7 @@
 
 Each variation makes the same greedy texts in another way. Where a text differs from the baseline,
 the first difference is judged by its margin, the distance between the baseline's two largest logits
-there, against the noise of the variation: how far it moves the logits before.
+there, against how far rounding moves logits, which `rounding_noise` measures on the baseline alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,15 @@ from transformers.utils.import_utils import is_flash_attn_2_available
 
 from probes.engines.session_cache import once_per_session
 from probes.engines.transformers.caches import choose_cache, explain_uncompilable
+from probes.engines.transformers.precision import in_float32
 from probes.measure.greedy import generate_greedy, step_logits
+from probes.measure.reproduction import SAME, VariedCall, describe_conditions, write_calls
+from probes.measure.rounding_noise import (
+    as_texts,
+    logits_along,
+    measure_noise,
+    simulate_noise,
+)
 from probes.schema.sampling import UNPENALIZED
 from probes.stats.rounding import largest_change, logit_tolerance
 from probes.targets.capabilities import TWIN_LIMIT
@@ -29,6 +37,9 @@ if TYPE_CHECKING:
 
 ROWS = (1, 4, 5, 8, 32, 1536)
 """Numbers of rows at once: on both sides of where libraries are known to change kernels."""
+
+SIMULATED_ROWS = 64
+"""Equal rows of one token whose rounding errors are simulated: enough for a narrow tolerance."""
 
 WIDEST_WINDOW = 4096  # widest attention window, in tokens, that a prompt exceeds: Mistral-7B's
 
@@ -63,16 +74,19 @@ class Variation:
     name: str  # what was varied
     texts: int  # their number
     noise: float  # largest change of a logit of the five most likely, up to the first difference
-    tolerance: float  # the largest noise that rounding explains
+    tolerance: float  # the largest noise that rounding explains: see `RoundingNoise`
     differences: list[Difference]  # at most one a text
+    worst: int = 0  # which text has the most noise, from 0
+    conditions: str = ""  # what the first of the two was computed with
+    calls: str = ""  # where rounding does not explain it: Python that shows it again
 
     @property
     def explained(self) -> bool:
         """Whether rounding explains all: noise within tolerance, and only near-ties flipped.
 
-        Two logits that each move by the noise can close a gap of twice that.
+        Two logits that each move by the tolerance can close a gap of twice that.
         """
-        near_ties = all(each.margin <= 2 * self.noise for each in self.differences)
+        near_ties = all(each.margin <= 2 * self.tolerance for each in self.differences)
         return self.noise <= self.tolerance and near_ties
 
 
@@ -81,16 +95,15 @@ def compare_texts(
     name: str,
     baseline: Sequence[Generation],
     varied: Sequence[Generation],
-    dtype: str = "float32",
+    tolerance: float,
 ) -> Variation:
     """Compare greedy texts and their logits with the baseline's, step by step."""
-    noise, differences = 0.0, []
+    changes, differences = [], []
     for base, other in zip(baseline, varied, strict=True):
         ids, other_ids = base.ids[0], other.ids[0]
         same = count_common_start(ids, other_ids)
         steps = min(same + 1, len(ids), len(other_ids))
-        change = largest_change(step_logits(base)[:steps], step_logits(other)[:steps])
-        noise = max(noise, change)
+        changes.append(largest_change(step_logits(base)[:steps], step_logits(other)[:steps]))
         if same < max(len(ids), len(other_ids)):
             two = step_logits(base)[same].topk(2).values
             tokens = (model.decode(each[same : same + 1]) for each in (ids, other_ids))
@@ -103,8 +116,22 @@ def compare_texts(
                     texts=(base.text, other.text),
                 )
             )
-    tolerance = logit_tolerance(map(step_logits, baseline), dtype)
-    return Variation(name, len(baseline), noise, tolerance, differences)
+    noise = max(changes)
+    return Variation(name, len(baseline), noise, tolerance, differences, worst=changes.index(noise))
+
+
+def add_reproduction(
+    model: LogitsEngine, found: Variation, prompts: Sequence[Prompt], length: int, call: VariedCall
+) -> Variation:
+    """Add what the texts were computed with and, where rounding does not explain it, the calls."""
+    if "weights" not in model.capabilities:
+        return found
+    found = replace(found, conditions=describe_conditions(model))
+    if found.explained:
+        return found
+    ids = [model.encode_prompt(prompt) for prompt in prompts]
+    rows = [ids[found.worst], max(ids, key=len)]
+    return replace(found, calls=write_calls(model, rows, length, call))
 
 
 def count_common_start(one: Sequence[int], other: Sequence[int]) -> int:
@@ -136,7 +163,8 @@ def vary_to_batches_of_one(
     def one_by_one() -> list[Generation]:
         return [_generate(model, [prompt], length)[0] for prompt in prompts]
 
-    yield _vary(model, "batch of one, no padding", prompts, length, one_by_one)
+    alone = VariedCall("ids[:1, -len(rows[0]) :], mask[:1, -len(rows[0]) :]")
+    yield _vary(model, "batch of one, no padding", prompts, length, one_by_one, alone)
 
 
 def vary_to_larger_batch(
@@ -149,7 +177,9 @@ def vary_to_larger_batch(
     def in_one_batch() -> list[Generation]:
         return _generate(model, batch, length)[1 : len(prompts) + 1]
 
-    yield _vary(model, "larger batch, more padding", prompts, length, in_one_batch)
+    twice = "torch.nn.functional.pad({}.repeat(2, 1), " + f"({len(longer) // 2}, 0))"
+    doubled = VariedCall(f"{twice.format('ids')}, {twice.format('mask')}")
+    yield _vary(model, "larger batch, more padding", prompts, length, in_one_batch, doubled)
 
 
 def vary_cache(
@@ -161,7 +191,7 @@ def vary_cache(
         ("no cache", {"use_cache": False}),
     ):
         again = partial(_generate, model, prompts, length, **arguments)
-        yield _vary(model, name, prompts, length, again)
+        yield _vary(model, name, prompts, length, again, VariedCall.with_settings(arguments))
 
 
 def vary_compilation(
@@ -171,7 +201,8 @@ def vary_compilation(
     if not explain_uncompilable(model, "static"):
         arguments = choose_cache("static", compiled=True)
         again = partial(_generate, model, prompts, length, **arguments)
-        yield _vary(model, "static cache, compiled", prompts, length, again)
+        call = VariedCall.with_settings(arguments)
+        yield _vary(model, "static cache, compiled", prompts, length, again, call)
 
 
 def vary_attention(
@@ -186,7 +217,8 @@ def vary_attention(
     for name in _available_attention(model):
         if name != model.network.config._attn_implementation:
             again = partial(_generate_with_attention, name, model, prompts, length)
-            yield _vary(model, f"attention {name}", prompts, length, again)
+            call = VariedCall(before=f'model.set_attn_implementation("{name}")')
+            yield _vary(model, f"attention {name}", prompts, length, again, call)
 
 
 def vary_prompt_past_window(
@@ -222,16 +254,43 @@ def vary_threads(
             return _generate(model, prompts, length)
 
     # The number is left out of the name: runs that differ in it must be comparable.
-    yield _vary(model, "another number of threads", prompts, length, again)
+    call = VariedCall(before=f"torch.set_num_threads({count})")
+    yield _vary(model, "another number of threads", prompts, length, again, call)
 
 
 def vary_precision(
     model: TransformersEngine, prompts: Sequence[Prompt], length: int
 ) -> Iterator[Variation]:
-    """Use a copy in bfloat16; only where the model is in float32."""
-    if model.network.dtype is torch.float32:
-        again = partial(_generate, model.variant(dtype="bfloat16"), prompts, length)
-        yield _vary(model, "bfloat16", prompts, length, again, "bfloat16")
+    """Compare half precision with float32 along the same text, computed from the same weights.
+
+    A model in float32 gets a copy in bfloat16, which has rounded weights; float32 then computes
+    with these. Yields nothing for quantized weights, or too large ones.
+    """
+    network = model.network
+    if getattr(network, "quantization_method", None) or model.checkpoint.weight_bytes > TWIN_LIMIT:
+        return
+    wide = network.dtype is torch.float32
+    yield compare_precision(model.variant(dtype="bfloat16") if wide else model, prompts, length)
+
+
+@once_per_session
+def compare_precision(
+    half: TransformersEngine, prompts: Sequence[Prompt], length: int
+) -> Variation:
+    """Compare a network's greedy texts with what float32 makes of the same weights."""
+    texts = generate_greedy(half, prompts, length)
+    dtype = half.network.dtype
+    with in_float32(half.network):
+        exact = logits_along(half, texts)
+        noise = simulate_noise(half, texts, dtype=dtype)
+    in_full = [
+        replace(text, ids=[each.argmax(dim=-1).tolist()], logits=each.unsqueeze(0))
+        for text, each in zip(texts, exact, strict=True)
+    ]
+    name = str(dtype).removeprefix("torch.")
+    found = compare_texts(half, name, in_full, texts, noise.tolerance)
+    call = VariedCall(before="model = model.float()")
+    return add_reproduction(half, found, prompts, length, call)
 
 
 VARIATIONS: dict[str, Callable[[Any, Sequence[Prompt], int], Iterator[Variation]]] = {
@@ -254,11 +313,24 @@ def _vary(
     prompts: Sequence[Prompt],
     length: int,
     make: Callable[[], list[Generation]],
-    dtype: str | None = None,
+    call: VariedCall = SAME,
 ) -> Variation:
     """Compare one variation, identified by its name, once a session."""
     baseline = generate_greedy(model, prompts, length)  # before anything is varied
-    return compare_texts(model, name, baseline, make(), dtype or model.facts().dtype)
+    tolerance = noise_tolerance(model, prompts, length)
+    found = compare_texts(model, name, baseline, make(), tolerance)
+    return add_reproduction(model, found, prompts, length, call)
+
+
+def noise_tolerance(model: LogitsEngine, prompts: Sequence[Prompt], length: int) -> float:
+    """Return the largest change of a logit that rounding explains along greedy texts.
+
+    An engine that does not show its network is allowed a share of the logits' spread.
+    """
+    if "weights" in model.capabilities:
+        return measure_noise(model, prompts, length).tolerance
+    baseline = generate_greedy(model, prompts, length)
+    return logit_tolerance(map(step_logits, baseline), model.facts().dtype)
 
 
 def _generate(
@@ -330,7 +402,9 @@ class RowCount:
     @property
     def explained(self) -> bool:
         """Whether rounding explains all."""
-        return self.noise <= self.tolerance and (not self.flips or self.margin <= 2 * self.noise)
+        return self.noise <= self.tolerance and (
+            not self.flips or self.margin <= 2 * self.tolerance
+        )
 
 
 @torch.inference_mode()
@@ -347,6 +421,8 @@ def compare_row_counts(
     best, top = alone.topk(min(5, alone.shape[-1]), dim=-1)
     two = alone[0].topk(2).values
     tolerance = logit_tolerance([alone], model.facts().dtype)
+    if "weights" in model.capabilities:
+        tolerance = simulate_noise(model, as_texts([[token]] * SIMULATED_ROWS)).tolerance
     found = []
     for count in counts:
         rows = [row[0] for row in model.logits_batch([[token]] * count)]

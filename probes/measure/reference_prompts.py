@@ -13,6 +13,7 @@ import torch
 
 from probes._util.files import DATA
 from probes._util.tomlfile import read_toml
+from probes.measure import rounding_noise
 from probes.schema.evidence.distributions import PromptLogprobs
 from probes.stats.rounding import largest_change, logit_tolerance
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from probes.engines.base import LogitsEngine
+    from probes.engines.transformers.engine import TransformersEngine
+    from probes.measure.rounding_noise import RoundingNoise
 
 TOP = 24  # how many of a position's largest logits are kept
 BATCH = 10  # prompts computed at once
@@ -63,6 +66,18 @@ def measure_logprobs(model: LogitsEngine, prompts: Sequence[str]) -> ReferenceLo
         prompts=[_keep_largest(model, *each) for each in zip(prompts, ids, first, strict=True)],
         noise=max(largest_change(*pair, top=TOP) for pair in zip(first, again, strict=True)),
         tolerance=logit_tolerance(first, model.facts().dtype),
+    )
+
+
+def simulate_noise(model: TransformersEngine, prompts: Sequence[str]) -> RoundingNoise:
+    """Measure how far rounding moves the largest logits of the prompts: one run over them."""
+    texts = rounding_noise.as_texts([model.encode_prompt(prompt) for prompt in prompts])
+    batches = [texts[start : start + BATCH] for start in range(0, len(texts), BATCH)]
+    found = [rounding_noise.simulate_noise(model, each, runs=1, top=TOP) for each in batches]
+    return rounding_noise.RoundingNoise(
+        largest=max(each.largest for each in found),
+        steps=sum(each.steps for each in found),
+        draws=sum(each.draws for each in found),
     )
 
 

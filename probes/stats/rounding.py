@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
 import torch
+from scipy import integrate, optimize, special
 
 ROUNDING = {"float32": 1e-4, "float16": 0.03, "bfloat16": 0.1}
 """Largest change of a logit that rounding explains, as a share of the logits' spread, by the
@@ -32,3 +34,25 @@ def largest_change(logits: torch.Tensor, again: torch.Tensor, top: int = 5) -> f
     changed = again.gather(1, ids)
     change = torch.where(best == changed, 0.0, (best - changed).abs())
     return float(change.nan_to_num(nan=torch.inf).max())
+
+
+def exceedance_factor(draws: int, judged: int, alpha: float) -> float:
+    """Return how much larger than the largest of some draws a larger spread's may get by chance.
+
+    The largest of `judged` normal variables, of √2 times the standard deviation of the draws,
+    exceeds the factor times the largest of the `draws` with a probability of at most `alpha`.
+
+    >>> round(exceedance_factor(400, 100, 5e-8), 1), round(exceedance_factor(16, 4, 5e-8), 1)
+    (3.2, 8.1)
+    """
+
+    def exceeds(factor: float) -> float:
+        def density(largest: float) -> float:
+            inside = special.erf(largest / np.sqrt(2))
+            normal = np.exp(-(largest**2) / 2) * np.sqrt(2 / np.pi)
+            beyond = special.erfc(factor * largest / 2)
+            return float(draws * inside ** (draws - 1) * normal * beyond)
+
+        return judged * float(integrate.quad(density, 0, 12, limit=500, epsabs=0)[0])
+
+    return float(optimize.brentq(lambda factor: exceeds(factor) - alpha, 1, 1e3, xtol=1e-6))

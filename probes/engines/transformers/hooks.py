@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from probes._util.text import quote
+from probes.engines.transformers.diagnosis import LARGEST_FLOAT16, BrokenPass
 from probes.errors import NotFiniteError, UndecidableError
 from probes.schema.record import Cost
 
@@ -31,21 +32,46 @@ class CostCounter:
 
 
 def attach_hooks(
-    network: Any, counter: CostCounter, decode: Callable[[list[int]], str]
+    network: Any, counter: CostCounter, decode: Callable[[list[int]], str], name: str
 ) -> list[Any]:
     """Count a PreTrainedModel's forward passes, and refuse those that decide nothing.
 
-    `decode` turns token ids into the text that a message shows. `remove()` of each returned handle
-    ends it.
+    `decode` turns token ids into the text that a message shows; `name` is the folder or hub id that
+    the network was loaded from. `remove()` of each returned handle ends it.
     """
+    repeating = False
 
     def refuse_broken_logits(
         _: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
-        row = find_broken_row(output)
-        if row is not None:
-            prompt = decode(get_forward_input(args, kwargs)[row].tolist())
-            raise NotFiniteError(describe_broken_logits(prompt, output.logits[row, -1]))
+        nonlocal repeating
+        row = None if repeating else find_broken_row(output)
+        if row is None:
+            return
+        given = get_forward_input(args, kwargs)
+        prompt = decode(given[row].tolist())
+        message = describe_broken_logits(prompt, output.logits[row, -1])
+        # The pass itself has added its positions to the cache.
+        cached = max(0, _count_cached(kwargs.get("past_key_values")) - given.shape[1])
+        if "input_ids" not in kwargs and args:
+            kwargs = {**kwargs, "input_ids": args[0]}
+        broken = BrokenPass.of_row(network, name, kwargs, row, cached)
+        if broken is None:
+            raise NotFiniteError(message)
+        repeating = True
+        try:
+            overflow = broken.overflow()
+            if overflow is None:
+                message += f" ({broken.conditions()})\n{broken.call()}".rstrip()
+        finally:
+            repeating = False
+        if overflow is not None:
+            part, largest = overflow
+            raise UndecidableError(
+                f"it leaves the range of float16: {part} reaches {largest:,.0f} in float32, "
+                f"more than {LARGEST_FLOAT16:,.0f}"
+            )
+        raise NotFiniteError(message)
 
     return [
         network.register_forward_pre_hook(counter.count, with_kwargs=True),

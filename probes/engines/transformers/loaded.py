@@ -98,7 +98,8 @@ class LoadedTarget(EngineBase):
         def decode(ids: list[int]) -> str:
             return str(self.tokenizer.decode(ids, skip_special_tokens=True))
 
-        self._hooks = hooks.attach_hooks(network, self._counter, decode)
+        name = self.target.repository or str(self.checkpoint.folder)
+        self._hooks = hooks.attach_hooks(network, self._counter, decode, name)
 
     @contextmanager
     def pause_counting(self) -> Iterator[None]:

@@ -1,0 +1,28 @@
+"""Compute with a network's own weights in float32, for a while."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def in_float32(network: Any) -> Iterator[None]:
+    """Compute in float32 with the weights as they are, for a while; they return bit by bit."""
+    kept = [
+        (each, each.data)
+        for each in (*network.parameters(), *network.buffers())
+        if each.dtype in (torch.float16, torch.bfloat16)
+    ]
+    for each, data in kept:
+        each.data = data.float()
+    try:
+        yield
+    finally:
+        for each, data in kept:
+            each.data = data

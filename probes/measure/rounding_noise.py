@@ -1,0 +1,229 @@
+"""Measure how far rounding moves a network's logits, on computations that are known to be right.
+
+A greedy text's logits are computed twice by the same network, on the same path: once as it is, and
+once with the result of every operation moved by a random share of the largest error that rounding
+can make there (Monte Carlo arithmetic). The two differ in rounding alone. What is judged, another
+batch, cache or dtype, takes no part in it.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from probes.engines.base import Generation
+from probes.engines.session_cache import once_per_session
+from probes.errors import NotFiniteError
+from probes.measure.greedy import generate_greedy
+from probes.stats.goodness_of_fit import ERROR_BUDGET
+from probes.stats.rounding import exceedance_factor, largest_change
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from probes.engines.base import Prompt
+
+RUNS = 4
+"""How often each text is computed with moved results."""
+
+COMPARISONS = 20
+"""Comparisons judged by the noise that share the error budget of a run."""
+
+_EXACT = frozenset(
+    """
+    _to_copy _unsafe_view abs alias amax amin arange argmax cat chunk clone constant_pad_nd
+    contiguous copy_ cumsum detach dropout embedding empty expand fill_ full gather histc index
+    index_select lift_fresh masked_fill masked_fill_ max maximum min minimum neg new_empty
+    new_full new_ones new_zeros ones ones_like permute relu repeat repeat_interleave reshape
+    scalar_tensor scatter select slice sort split split_with_sizes squeeze stack t to topk
+    transpose tril triu unbind unsqueeze view where zero_ zeros zeros_like
+    """.split()  # noqa: SIM905 - a list would take forty lines
+)
+"""Operations that round nothing, by their names in ATen."""
+
+_SUMS = {"mm": -2, "addmm": -2, "bmm": -2, "baddbmm": -2, "matmul": -2, "linear": -1}
+"""Operations that sum products, with the dimension of the second factor that is summed over."""
+
+
+@dataclass(frozen=True)
+class RoundingNoise:
+    """How far rounding moves the logits along some texts."""
+
+    largest: float  # largest change of a logit among the five most likely of a step
+    steps: int  # positions of the texts
+    draws: int  # changed positions that it is the largest of
+
+    @property
+    def tolerance(self) -> float:
+        """The largest change of a logit that rounding explains between two right computations.
+
+        Each of the two has its own rounding errors. The simulated ones are as large or larger: a
+        moved result is off by up to a unit roundoff u, evenly, where rounding to nearest is off by
+        u at most. So a change is √2 times as wide as a simulated one at most. The largest of the
+        simulated ones is multiplied by the factor by which the largest of the judged ones exceeds
+        it with the error rate of one comparison, errors being normal and those of different steps
+        independent: about 3 for five texts of 20 tokens.
+
+        The smallest fault seen is one that moves a likely logit by more: on SmolLM2-135M in
+        float32 by a 10,000th of the logits' spread, in bfloat16 by a tenth.
+        """
+        return self.largest * exceedance_factor(self.draws, self.steps, ERROR_BUDGET / COMPARISONS)
+
+
+@once_per_session
+def measure_noise(model: Any, prompts: Sequence[Prompt], length: int) -> RoundingNoise:
+    """Measure the noise along greedy texts, in the network's own dtype, once a session.
+
+    >>> from probes import load
+    >>> noise = measure_noise(load("embedded"), ["The capital of Japan is"], 4)
+    >>> 0 < noise.largest < noise.tolerance < 0.01
+    True
+    """
+    return simulate_noise(model, generate_greedy(model, prompts, length))
+
+
+def simulate_noise(
+    model: Any,
+    texts: Sequence[Generation],
+    *,
+    dtype: torch.dtype | None = None,
+    runs: int = RUNS,
+    top: int = 5,
+) -> RoundingNoise:
+    """Measure the noise along texts, in the network's own dtype or as in a narrower one.
+
+    It is that of the `top` most likely tokens of each step. Eager attention is used where it can
+    be: it rounds more often than the others.
+    """
+    with _eager_attention(model.network):
+        base = logits_along(model, texts)
+        largest = 0.0
+        for run in range(runs):
+            with _moved_results(model, dtype, seed=run):
+                moved = logits_along(model, texts)
+            pairs = zip(base, moved, strict=True)
+            largest = max(largest, *(largest_change(one, other, top) for one, other in pairs))
+    if not math.isfinite(largest):
+        raise NotFiniteError("logits along a text that it generated are not finite")
+    steps = sum(map(len, base))
+    return RoundingNoise(largest, steps, runs * steps)
+
+
+def as_texts(prompts: Sequence[Sequence[int]]) -> list[Generation]:
+    """Return prompts as texts of which every token but the first is new, and one follows."""
+    return [Generation([*ids[:1]], [[*ids[1:], 0]], [""]) for ids in prompts]
+
+
+@torch.inference_mode()
+def logits_along(model: Any, texts: Sequence[Generation]) -> list[torch.Tensor]:
+    """Return the logits that each token of some texts was chosen from, float32, on the CPU.
+
+    They are computed in the plainest way: without a cache, a mask or padding, texts of one length
+    at once.
+    """
+    rows = [[*text.prompt_ids, *text.ids[0][:-1]] for text in texts]
+    found: dict[int, torch.Tensor] = {}
+    for length in sorted({len(row) for row in rows}):
+        places = [place for place, row in enumerate(rows) if len(row) == length]
+        ids = torch.tensor([rows[place] for place in places], device=model.device)
+        logits = model.network(input_ids=ids, use_cache=False).logits
+        for place, each in zip(places, logits, strict=True):
+            found[place] = each[-len(texts[place].ids[0]) :].float().cpu()
+    return [found[place] for place in range(len(rows))]
+
+
+@contextmanager
+def _eager_attention(network: Any) -> Iterator[None]:
+    if not hasattr(network, "set_attn_implementation"):
+        yield
+        return
+    before = network.config._attn_implementation
+    network.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        network.set_attn_implementation(before)
+
+
+@contextmanager
+def _moved_results(model: Any, dtype: torch.dtype | None, seed: int) -> Iterator[None]:
+    """Move every result of the network's operations by what rounding may."""
+    mode = _MovedResults(dtype)
+    devices = [model.device] if model.device.type == "cuda" else []
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices))
+        torch.manual_seed(seed)
+        for module in model.network.modules():
+            # Networks compute rotary positions in float32, whatever their dtype.
+            if dtype is not None and "RotaryEmbedding" in type(module).__name__:
+                stack.enter_context(module.register_forward_pre_hook(mode.pause))
+                stack.enter_context(module.register_forward_hook(mode.resume))
+        stack.enter_context(mode)
+        yield
+
+
+class _MovedResults(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Moves the result of every operation that rounds."""
+
+    def __init__(self, dtype: torch.dtype | None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.unit = 0.0 if dtype is None else torch.finfo(dtype).eps / 2
+        self.paused = False
+
+    def pause(self, *_: Any) -> None:
+        self.paused = True
+
+    def resume(self, _: Any, __: Any, results: Any) -> Any:
+        self.paused = False
+        if isinstance(results, torch.Tensor):
+            return self.move(results)
+        return tuple(self.move(each) for each in results)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        results = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        if self.paused or name in _EXACT or getattr(func, "is_view", False):
+            return results
+        if isinstance(results, torch.Tensor):
+            if func._schema.is_mutable:
+                return results.copy_(self.move(results))
+            return self.move(results, name, func.namespace, args)
+        if isinstance(results, (tuple, list)):
+            return type(results)(
+                self.move(each) if isinstance(each, torch.Tensor) else each for each in results
+            )
+        return results
+
+    def move(
+        self, result: torch.Tensor, name: str = "", namespace: str = "", args: Any = ()
+    ) -> torch.Tensor:
+        """Move a result evenly by up to a unit roundoff: by two where it is rounded again.
+
+        In float32 a sum of n products is moved as one rounded at each of its steps, too: rounding
+        errors of partial sums, of which the k-th has √k times a product's size, add up to u n/√6
+        times that size. Half-precision kernels sum in float32. A quantized kernel's weights are
+        rounded to the dtype as well, which moves an output by u times a typical one of its row.
+        """
+        if result.dtype not in (torch.float32, torch.float16, torch.bfloat16):
+            return result
+        own = torch.finfo(result.dtype).eps / 2
+        unit = max(self.unit, 2 * own)
+        noise = torch.rand_like(result).mul_(2).sub_(1)
+        moved = result * (1 + unit * noise)
+        if namespace == "bitsandbytes" or name == "_grouped_mm":
+            # Of packed or grouped factors only the outputs' typical size is known.
+            typical = result.float().square().mean(dim=-1, keepdim=True).sqrt().to(result)
+            sums = math.sqrt(args[0].shape[-1] / 6) * own if namespace == "aten" else unit
+            moved = moved + sums * typical * torch.randn_like(result)
+        if name in _SUMS and result.dtype is torch.float32:
+            first, second = args[1:3] if name in ("addmm", "baddbmm") else args[:2]
+            if second.dim() > 1:
+                sizes = second.norm(dim=_SUMS[name]).unsqueeze(-2 if second.dim() > 2 else 0)
+                spread = first.norm(dim=-1, keepdim=True) * sizes
+                moved = moved + own / math.sqrt(6) * spread * torch.randn_like(result)
+        return moved

@@ -1,0 +1,76 @@
+"""What is said of a forward pass that gives no distribution."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+import probes
+from probes.data.tokenizer_texts import PROMPTS
+from probes.errors import NotFiniteError, UndecidableError
+from probes.targets.preflight import preflight
+from probes.targets.resolve import resolve
+from probes.targets.target import EMBEDDED_FOLDER
+from tests.support import model_folders as folders
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_nan_names_its_conditions_and_a_call_that_shows_it() -> None:
+    """Eager attention in float16 has rows of -inf where a text is padded on the left."""
+    model = probes.load("embedded").variant(dtype="float16", attn_implementation="eager")
+    with pytest.raises(NotFiniteError) as caught:
+        model.generate_batch(PROMPTS, max_new_tokens=2, do_sample=False)
+    said, *call = str(caught.value).splitlines()
+    assert said == (
+        "the logits after 'The capital of Japan is' are no distribution: 32,000 of 32,000 are NaN "
+        "(attention eager, float16, cpu, 5 padded on the left, no cached tokens, first in "
+        "model.layers.2.self_attn.o_proj, at padding)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(call)], capture_output=True, text=True, check=True
+    )
+    assert "tensor([nan, nan, nan,  ..., nan, nan, nan]" in done.stdout
+
+
+def test_nan_after_cached_tokens_is_named_without_a_call() -> None:
+    model = probes.load("embedded").variant(dtype="bfloat16")
+
+    def spoil(_: Any, inputs: Any, states: torch.Tensor) -> torch.Tensor:
+        return states * torch.nan if inputs[0].shape[1] == 1 else states
+
+    with (
+        model.network.model.norm.register_forward_hook(spoil),
+        pytest.raises(NotFiniteError, match=r"no padding, cache \w+ of 6 positions\)$"),
+    ):
+        model.generate(PROMPTS[0], max_new_tokens=2, do_sample=False)
+
+
+def test_network_beyond_the_range_of_float16_cannot_be_asked(tmp_path: Path) -> None:
+    from transformers import LlamaConfig
+
+    def enlarge(network: Any) -> None:
+        layer = network.model.layers[0].mlp
+        layer.up_proj.weight.mul_(1e3)
+        layer.down_proj.weight.mul_(1e5)
+
+    folder = tmp_path / "large"
+    config = LlamaConfig(vocab_size=32000, bos_token_id=1, eos_token_id=2, **folders.SMALL_DECODER)
+    folders.save(folder, config, enlarge)
+    for name in folders.TOKENIZER_FILES:
+        shutil.copy(EMBEDDED_FOLDER / name, folder)
+    model = probes.Model(preflight(resolve(str(folder))))
+    assert model.logits(PROMPTS[0]).isfinite().all()
+    half = model.variant(dtype="float16")
+    with pytest.raises(
+        UndecidableError,
+        match=r"leaves the range of float16: model\.layers\.0\.mlp\.down_proj reaches [\d,]+ in "
+        r"float32, more than 65,504",
+    ):
+        half.logits(PROMPTS[0])
