@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from probes.measure import greedy as greedy
     from probes.measure import knowledge as knowledge
     from probes.measure import quantization as quantization
+    from probes.measure import quantized_layers as quantized_layers
     from probes.measure import recorded_outputs as recorded_outputs
     from probes.measure import reference_prompts as reference_prompts
     from probes.measure import repetition as repetition
+    from probes.measure import reproduction as reproduction
+    from probes.measure import rounding_noise as rounding_noise
     from probes.measure import sampling_filters as sampling_filters
     from probes.measure import sampling_fit as sampling_fit
     from probes.measure import sentencepiece_reference as sentencepiece_reference

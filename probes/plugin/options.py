@@ -28,8 +28,10 @@ JOB_SUMMARY = "GITHUB_STEP_SUMMARY"
 """The environment variable by which a job on GitHub names the file of its summary."""
 
 _LOADING_OPTIONS = {
-    "quantization": "none or nf4: how the linear layers' weights are stored [the target's own]",
-    "dtype": "auto, float32, float16 or bfloat16; under nf4 the one computed in [the target's own]",
+    "quantization": "none, nf4, nf4-double, fp4 or int8: how the linear layers' weights are stored "
+    "[the target's own]",
+    "dtype": "auto, float32, float16 or bfloat16; of quantized weights the one computed in "
+    "[the target's own]",
     "device": "auto, cpu, cuda, cuda:N or mps: where the model runs [the target's own]",
     "revision": "commit, branch or tag of a hub model [the target's own, else the main branch]",
     "attention": "auto, eager, sdpa or another of transformers' names [the target's own]",

@@ -58,6 +58,7 @@ FACTS = {
     "mistral-tokenizer": "the tokenizer of Mistral-7B-v0.1, recognised by its pieces",
     "mistral-7b": "the weights of Mistral-7B-v0.1; a target declares it",
     "nf4": "weights in 4-bit NF4, or a model small enough for an NF4 copy beside it",
+    "quantized": "weights that bitsandbytes quantized, or a model small enough for such a copy",
     "gpt2-xl": "the weights of GPT-2 XL; a target declares it",
 }
 """What may be true of a target, for a reader."""

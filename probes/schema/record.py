@@ -82,7 +82,7 @@ class TargetFacts(Stored):
     revision: str | None = None
     """The commit that was loaded, as the hub resolved it."""
     quantization: str = "none"
-    """`none` or `nf4`."""
+    """`none`, `nf4`, `nf4-double`, `fp4` or `int8`."""
     dtype: str = "auto"
     """The requested floating-point type until the model is loaded, then the one in use."""
     device: str = "auto"

@@ -68,7 +68,7 @@ class Provenance(Stored):
     dtype: str
     """The floating-point type in use."""
     quantization: str
-    """`none` or `nf4`."""
+    """`none`, `nf4`, `nf4-double`, `fp4` or `int8`."""
     attention: str
     """transformers' name of the attention implementation."""
     circumstances: dict[str, str]

@@ -95,6 +95,18 @@ def _explain_missing_nf4(target: Target, checkpoint: Checkpoint) -> str | None:
     return None
 
 
+def _explain_missing_quantized(target: Target, checkpoint: Checkpoint) -> str | None:
+    if target.quantization is not Quantization.NONE:
+        return None
+    if checkpoint.stored_quantization in (None, "bitsandbytes"):
+        stored_here = checkpoint.stored_quantization is not None
+        return None if stored_here else _explain_missing_nf4(target, checkpoint)
+    return (
+        f"its weights are stored quantized ({checkpoint.stored_quantization}): only those that "
+        "bitsandbytes stored can be decoded here"
+    )
+
+
 def _explain_missing_chat(_: Target, checkpoint: Checkpoint) -> str | None:
     folder = checkpoint.folder
     if (folder / "chat_template.jinja").is_file():
@@ -110,6 +122,7 @@ _CHECKS: dict[str, Callable[[Target, Checkpoint], str | None]] = {
     "sentencepiece": _explain_missing_sentencepiece,
     "mistral-tokenizer": _explain_missing_mistral_tokenizer,
     "nf4": _explain_missing_nf4,
+    "quantized": _explain_missing_quantized,
     "chat": _explain_missing_chat,
 }
 """What a target's files tell."""

@@ -23,7 +23,7 @@ NF4_BLOCK = 64
 _BYTES = {Dtype.FLOAT32: 4, Dtype.FLOAT16: 2, Dtype.BFLOAT16: 2}
 _UNPACKED = ("F32", "F16", "BF16")
 _NOT_QUANTIZED = ("embed", "wte", "wpe", "lm_head", "norm", "ln_")
-"""Parts of names of matrices that NF4 leaves as they are."""
+"""Parts of names of matrices that quantization leaves as they are."""
 
 
 def format_gb(size: float) -> str:
@@ -36,8 +36,9 @@ def estimate_loaded_bytes(
 ) -> int:
     """Return the bytes of weights in memory; computing needs some more.
 
-    `nf4` takes half a byte for each weight of the decoder's linear layers, and four bytes for the
-    scale of each block of 64. All other weights have the dtype; `auto` is the stored one.
+    4-bit quantization takes half a byte for each weight of the decoder's linear layers, and four
+    bytes for the scale of each block of 64; `int8` a byte, and four for each row. All other weights
+    have the dtype; `auto` is the stored one.
 
     >>> layer = {"model.layers.0.mlp.up_proj.weight": Tensor("F16", (64, 64))}
     >>> estimate_loaded_bytes(layer, Quantization.NF4, Dtype.FLOAT16)
@@ -46,8 +47,10 @@ def estimate_loaded_bytes(
     total = 0
     for name, tensor in tensors.items():
         linear = len(tensor.shape) == 2 and not any(part in name for part in _NOT_QUANTIZED)
-        if quantization is Quantization.NF4 and linear:
+        if quantization.four_bit and linear:
             total += tensor.elements // 2 + 4 * -(-tensor.elements // NF4_BLOCK)
+        elif quantization is Quantization.INT8 and linear:
+            total += tensor.elements + 4 * tensor.shape[0]
         else:
             total += tensor.elements * _BYTES[dtype] if dtype in _BYTES else tensor.bytes
     return total
@@ -61,8 +64,10 @@ def estimate_least_bytes(
     >>> estimate_least_bytes({"BF16": 1000}, Quantization.NF4, Dtype.FLOAT16)
     500
     """
-    if quantization is Quantization.NF4:
+    if quantization.four_bit:
         return sum(parameters.values()) // 2
+    if quantization is Quantization.INT8:
+        return sum(parameters.values())
     tensors = {n: Tensor(n, (count,)) for n, count in parameters.items() if n in _UNPACKED}
     return estimate_loaded_bytes(tensors, quantization, dtype)
 
@@ -72,7 +77,7 @@ def place(target: Target, needed: int, copies: int = 0) -> dict[int, int] | None
 
     Each worker has one of the `copies` on a device; with 0 this process alone loads the model,
     which may then be split. Returns None where nothing is split, else the bytes that transformers
-    may use on each device (under NF4 it keeps a tenth of them back).
+    may use on each device (of quantized weights it keeps a tenth of them back).
     """
     if not _uses_cuda(target, needed):
         return None
@@ -87,11 +92,13 @@ def place(target: Target, needed: int, copies: int = 0) -> dict[int, int] | None
     every = [] if named else [_free_bytes(each) for each in range(count)]
     room = WEIGHTS_SHARE * sum(every)
     splits = needed <= room
-    nf4 = target.quantization is Quantization.NF4
+    quantized = target.quantization is not Quantization.NONE
     if splits and not copies:
-        return {each: int((1 if nf4 else WEIGHTS_SHARE) * size) for each, size in enumerate(every)}
+        return {
+            each: int((1 if quantized else WEIGHTS_SHARE) * size) for each, size in enumerate(every)
+        }
 
-    weights = f"{format_gb(needed)}{' in nf4' if nf4 else ''}"
+    weights = f"{format_gb(needed)}{f' in {target.quantization.value}' if quantized else ''}"
     if copies > 1:
         weights = f"{copies} × {weights}, a copy for each worker"
     available = f"cuda:{index} has {format_gb(free)} free of {format_gb(total)}"
@@ -100,7 +107,7 @@ def place(target: Target, needed: int, copies: int = 0) -> dict[int, int] | None
             f"the {count} CUDA devices have {format_gb(sum(every))} free together, "
             f"of which weights may take {format_gb(room)}"
         )
-    quantize = "" if nf4 else "--quantization nf4, or "
+    quantize = "" if quantized else "--quantization nf4, or "
     advice = f"end what else runs there, or choose {quantize}a device with more memory"
     if copies > 1 and needed <= free:
         advice = "take fewer workers with -n"

@@ -46,17 +46,18 @@ def preflight(target: Target, copies: int = 0) -> UsableTarget:
     """
     try:
         _refuse_missing_device(target.device)
-        if target.quantization is Quantization.NF4:
-            _refuse_nf4_without_libraries()
+        quantized = target.quantization is not Quantization.NONE
+        if quantized:
+            _refuse_quantization_without_libraries(target.quantization)
         load_word_lists(target.words)
         load_questions(target.questions)
         folder, commit = _find_folder(target, copies)
         checkpoint = Checkpoint.inspect(folder, target.random)
         stored = checkpoint.stored_quantization
-        if target.quantization is Quantization.NF4 and stored is not None:
+        if quantized and stored is not None:
             raise UserError(
-                "quantization nf4 was asked for, but the weights are stored quantized already "
-                f"({stored}): choose --quantization none"
+                f"quantization {target.quantization.value} was asked for, but the weights are "
+                f"stored quantized already ({stored}): choose --quantization none"
             )
         usable = find_room(UsableTarget(target, checkpoint, commit), target, copies)
         if checkpoint.offers_remote_code:
@@ -71,7 +72,7 @@ def find_room(usable: UsableTarget, target: Target, copies: int = 0) -> UsableTa
     tensors = usable.checkpoint.tensors
     needed = estimate_loaded_bytes(tensors, target.quantization, target.dtype)
     peak = needed
-    if target.random is not None and target.quantization is Quantization.NF4:
+    if target.random is not None and target.quantization is not Quantization.NONE:
         # Random weights are drawn first, then quantized.
         peak += estimate_loaded_bytes(tensors, Quantization.NONE, target.dtype)
     room = place(target, peak, copies)
@@ -88,16 +89,17 @@ def _find_folder(target: Target, copies: int) -> tuple[Path, str | None]:
     return hub.fetch(target.repository, target.revision, refuse_what_will_not_fit)
 
 
-def _refuse_nf4_without_libraries() -> None:
+def _refuse_quantization_without_libraries(quantization: Quantization) -> None:
     for package in ("bitsandbytes", "accelerate"):
         if find_spec(package) is None:
             raise UserError(
-                f"quantization nf4 needs the package {package}, which is not installed: "
-                f"python -m pip install {package}, or choose --quantization none"
+                f"quantization {quantization.value} needs the package {package}, which is not "
+                f"installed: python -m pip install {package}, or choose --quantization none"
             )
     if (reason := nf4_is_beyond_transformers()) is not None:
         raise UserError(
-            f"quantization nf4 was asked for, but {reason}, or choose --quantization none"
+            f"quantization {quantization.value} was asked for, but {reason}, "
+            "or choose --quantization none"
         )
 
 

@@ -30,10 +30,19 @@ class Quantization(str, Enum):
 
     NONE = "none"
     NF4 = "nf4"
+    NF4_DOUBLE = "nf4-double"
+    """NF4 whose scales are quantized too."""
+    FP4 = "fp4"
+    INT8 = "int8"
+
+    @property
+    def four_bit(self) -> bool:
+        """Whether a weight takes half a byte."""
+        return self in (Quantization.NF4, Quantization.NF4_DOUBLE, Quantization.FP4)
 
 
 class Dtype(str, Enum):
-    """The floating-point type of the weights; under NF4, the type of the computation."""
+    """The floating-point type of the weights; of quantized ones, of the computation."""
 
     AUTO = "auto"
     FLOAT32 = "float32"

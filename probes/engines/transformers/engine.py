@@ -66,8 +66,8 @@ class TransformersEngine(LoadedTarget):
     ) -> TransformersEngine:
         """Return the same model loaded with other settings: itself if it has them, else a copy.
 
-        NF4 computes in float16 unless a dtype is named too. Without room for a copy, this raises
-        UndecidableError.
+        A quantized model computes in float16 unless a dtype is named too. Without room for a copy,
+        this raises UndecidableError.
 
         >>> load("embedded").variant(dtype="bfloat16").network.dtype
         torch.bfloat16
@@ -79,6 +79,10 @@ class TransformersEngine(LoadedTarget):
             usable = variants.find_room(self._usable, target)
             self._variants[target] = TransformersEngine(usable, self._counter)
         return self._variants[target]
+
+    def discard_variant(self, variant: TransformersEngine) -> None:
+        """Release a copy that is not needed again."""
+        self._variants.pop(variant.target).unload()
 
     def unload(self) -> None:
         """Release everything loaded, variants included; it is loaded again when next used."""

@@ -53,12 +53,12 @@ def load_network(usable: UsableTarget) -> Any:
     arguments = _folder_arguments(usable) | {
         "use_safetensors": True,
         "output_loading_info": True,
-        _dtype_argument(): _torch_dtype(target.dtype.value),
+        dtype_argument(): _torch_dtype(target.dtype.value),
     }
     if target.attention.value != "auto":
         arguments["attn_implementation"] = target.attention.value
-    if target.quantization is Quantization.NF4:
-        arguments["quantization_config"] = _nf4_config(target)
+    if target.quantization is not Quantization.NONE:
+        arguments["quantization_config"] = _quantization_config(target)
     arguments |= _placement(usable, device)
     load: Any = transformers.AutoModelForCausalLM
     config: Any = None
@@ -101,7 +101,8 @@ def _placement(usable: UsableTarget, device: torch.device) -> dict[str, Any]:
     if usable.max_memory is not None:
         # In the order in which room was found; "auto" would balance, and need more of the last.
         return {"device_map": "sequential", "max_memory": dict(usable.max_memory)}
-    direct = target.quantization is Quantization.NF4 or target.random is not None
+    quantized = target.quantization is not Quantization.NONE
+    direct = quantized or usable.checkpoint.stored_quantization or target.random is not None
     if direct or device.type == "cuda":
         return {"device_map": {"": str(device)}}
     return {}
@@ -117,15 +118,18 @@ def _random_weights(usable: UsableTarget, config: Any, device: torch.device) -> 
         "pretrained_model_name_or_path": None,
         "config": config,
         "state_dict": create_random_weights(tensors, scale, dtype, place),
-        _dtype_argument(): dtype,
+        dtype_argument(): dtype,
     }
 
 
-def _nf4_config(target: Target) -> transformers.BitsAndBytesConfig:
+def _quantization_config(target: Target) -> transformers.BitsAndBytesConfig:
+    if target.quantization is Quantization.INT8:
+        return transformers.BitsAndBytesConfig(load_in_8bit=True)
     compute = Dtype.FLOAT16 if target.dtype is Dtype.AUTO else target.dtype
     return transformers.BitsAndBytesConfig(
         load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
+        bnb_4bit_quant_type="fp4" if target.quantization is Quantization.FP4 else "nf4",
+        bnb_4bit_use_double_quant=target.quantization is Quantization.NF4_DOUBLE,
         bnb_4bit_compute_dtype=_torch_dtype(compute.value),
     )
 
@@ -179,7 +183,7 @@ def _quiet() -> Iterator[None]:
             log.enable_progress_bar()
 
 
-def _dtype_argument() -> str:
+def dtype_argument() -> str:
     """Name the argument that transformers renamed from `torch_dtype` to `dtype` at 4.56."""
     return "dtype" if Version(transformers.__version__) >= Version("4.56") else "torch_dtype"
 

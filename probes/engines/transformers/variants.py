@@ -19,7 +19,9 @@ def change_settings(
     dtype: str | None = None,
     attn_implementation: str | None = None,
 ) -> Target:
-    """Return a target with other settings; NF4 computes in float16 unless a dtype is named too.
+    """Return a target with other settings.
+
+    A quantized model computes in float16 unless a dtype is named too.
 
     >>> from probes.targets.resolve import resolve
     >>> change_settings(resolve("embedded"), quantization="nf4").dtype.value
@@ -28,7 +30,7 @@ def change_settings(
     update: dict[str, Any] = {}
     if quantization is not None and quantization != target.quantization.value:
         update["quantization"] = Quantization(quantization)
-        if update["quantization"] is Quantization.NF4:
+        if update["quantization"] is not Quantization.NONE:
             update["dtype"] = Dtype.FLOAT16
     if dtype is not None:
         update["dtype"] = Dtype(dtype)

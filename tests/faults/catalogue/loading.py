@@ -84,6 +84,37 @@ def scales_negated(model: Model) -> Patch:
     return loaded_wrongly(negate_scales)
 
 
+def linear_4bit(wrapper: Wrapper) -> Patch:
+    return wrapped("bitsandbytes.nn:Linear4bit", "forward", wrapper)
+
+
+@fault("a kernel for one row whose outputs are 5 % too large", "quantized-same-weights")
+def one_row_kernel_scaled(model: Model) -> Patch:
+    def forward(original: Wrapper, layer: Any, rows: Any) -> Any:
+        outputs = original(layer, rows)
+        return 1.05 * outputs if rows.numel() == rows.shape[-1] else outputs
+
+    return linear_4bit(forward)
+
+
+@fault("the two weights of a packed byte exchanged by the kernel", "quantized-same-weights")
+def nibbles_exchanged(model: Model) -> Patch:
+    def forward(original: Wrapper, layer: Any, rows: Any) -> Any:
+        return original(layer, rows.unflatten(-1, (-1, 2)).flip(-1).flatten(-2))
+
+    return linear_4bit(forward)
+
+
+@fault(
+    "weights of int8 layers with a scale that is 2 % too large",
+    "quantized-same-weights",
+    checks="int8",
+)
+def int8_scale_too_large(model: Model) -> Patch:
+    scaled = result(lambda outputs: 1.02 * outputs)
+    return wrapped("bitsandbytes.nn:Linear8bitLt", "forward", scaled)
+
+
 @fault("moving 4-bit weights quantizes them a second time (bitsandbytes)", "load-to-device")
 def moving_changes_a_weight(model: Model) -> Patch:
     def moved(original: Wrapper, network: Any, *args: Any, **kwargs: Any) -> Any:

@@ -1,0 +1,269 @@
+"""Check that a quantized linear layer computes with the weights that it stores.
+
+Each layer is given an input, and its output is compared with the product of that input and its
+weights, decoded here from the stored codes and scales and multiplied in float64.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from probes.targets.target import Quantization
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from probes.engines.base import Prompt
+    from probes.engines.transformers.engine import TransformersEngine
+
+ROUNDINGS = 5
+"""Roundings to the kernel's dtype between stored numbers and an output: of the input, the level,
+the scale, their product and the output."""
+
+INPUTS_AT_ONCE = 16
+"""Inputs of a layer that are not 0 in one row of `make_comb`."""
+
+CPU_BLOCK = 32
+"""Output rows that bitsandbytes' kernel for the CPU stores together."""
+
+
+@dataclass(frozen=True)
+class LayerAgreement:
+    """How a quantized layer's outputs differ from the product of input and stored weights."""
+
+    name: str  # dotted path in the network
+    kind: str  # `nf4`, `fp4` or `int8`
+    fan_in: int
+    worst_input: str  # the input with the largest share: `text`, `one row`, `comb` or `comb, alone`
+    share: float  # largest error of an output, as a share of what rounding explains
+    relative: float  # root mean square of the errors after a text, over that of the outputs
+
+
+@torch.inference_mode()
+def compare_layers(model: TransformersEngine, prompt: Prompt) -> list[LayerAgreement]:
+    """Compare every quantized layer of a network with the weights that it stores.
+
+    The inputs are those that the layer gets after a prompt, all rows together and the last one
+    alone, for which other kernels are used; and the comb of `make_comb`, all and one. Of the rows
+    of a text those are left out whose values or outputs leave the range of the dtype.
+
+    >>> from probes import load
+    >>> model = load("embedded").variant(quantization="nf4")
+    >>> max(layer.share for layer in compare_layers(model, "The capital")) < 1
+    True
+    """
+    with _capture_inputs(model) as inputs:
+        model.network(torch.tensor([model.encode_prompt(prompt)], device=model.device))
+    return [
+        _compare_layer(name, model.network.get_submodule(name), rows)
+        for name, rows in inputs.items()
+    ]
+
+
+def is_quantized(layer: Any) -> bool:
+    """Return whether a module is a linear layer that bitsandbytes quantized."""
+    weight = getattr(layer, "weight", None)
+    return getattr(weight, "quant_state", None) is not None or _has_int8(layer)
+
+
+def own_quantization(model: TransformersEngine) -> str | None:
+    """Return how a target's own weights are quantized; None where a copy must be.
+
+    >>> from probes import load
+    >>> own_quantization(load("embedded")) is None
+    True
+    """
+    if model.target.quantization is not Quantization.NONE:
+        return str(model.target.quantization.value)
+    stored = model.checkpoint.config.get("quantization_config")
+    if not isinstance(stored, dict):
+        return None
+    if stored.get("load_in_8bit"):
+        return str(Quantization.INT8.value)
+    kind = str(stored.get("bnb_4bit_quant_type", "fp4"))
+    return f"{kind}-double" if stored.get("bnb_4bit_use_double_quant") else kind
+
+
+# --- one layer -----------------------------------------------------------------------------------
+
+
+def _compare_layer(name: str, layer: Any, text: torch.Tensor) -> LayerAgreement:
+    weight = stored_weight(layer)
+    comb = make_comb(layer.in_features).to(text)
+    inputs = {"text": text, "one row": text[-1:], "comb": comb, "comb, alone": comb[:1]}
+    shares, relative = {}, 0.0
+    for kind, rows in inputs.items():
+        outputs = layer(rows).double()
+        expected = _multiply(layer, weight, rows)
+        bound = output_bound(layer, weight, rows, outputs.dtype)
+        limit = torch.finfo(kernel_dtype(layer)).max
+        sound = (rows.isfinite().all(dim=1) & (expected.abs() + bound < limit).all(dim=1)).nonzero()
+        if not len(sound):
+            continue
+        error = (outputs - expected).abs()[sound[:, 0]]
+        error = error.nan_to_num(nan=torch.inf)
+        shares[kind] = float((error / bound[sound[:, 0]]).max())
+        if kind == "text":
+            relative = float(error.square().mean().sqrt() / expected.square().mean().sqrt())
+    worst = max(shares, key=shares.__getitem__)
+    kind = "int8" if _has_int8(layer) else str(layer.weight.quant_state.quant_type)
+    return LayerAgreement(name, kind, layer.in_features, worst, shares[worst], relative)
+
+
+def _multiply(layer: Any, weight: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    product: torch.Tensor = rows.double() @ weight.double().T
+    return product if layer.bias is None else product + layer.bias.double()
+
+
+def output_bound(
+    layer: Any, weight: torch.Tensor, rows: torch.Tensor, dtype: torch.dtype
+) -> torch.Tensor:
+    """Return the largest errors of a layer's outputs that rounding explains: (rows, outputs).
+
+    An output is a sum of n products. The kernel rounds each of them, and the sum, `ROUNDINGS` times
+    to its dtype, of unit roundoff u, and sums in float32: in any order the error is at most
+    (`ROUNDINGS` u + n 2^-24) Σ|x||w|, and half of the smallest number where one underflows. An
+    int8 kernel also rounds each input to the nearest of 127 steps, by at most half of one, which
+    adds Σ|x - x'||w|; the comb's inputs are such steps.
+
+    The smallest fault seen: with the 16 inputs of a row of the comb, an output's scale off by about
+    20 u (1 % in fp16, 8 % in bf16), or one weight off by 120 u times the mean magnitude (6 % and
+    47 %). A wrong level of a 4-bit code is a multiple of that.
+    """
+    kernel = kernel_dtype(layer)
+    unit = max(torch.finfo(each).eps for each in (kernel, rows.dtype)) / 2
+    share = ROUNDINGS * unit + layer.in_features * torch.finfo(torch.float32).eps / 2
+    magnitude, sizes = weight.double().abs(), rows.double().abs()
+    total = sizes @ magnitude.T
+    if layer.bias is not None:
+        total = total + layer.bias.double().abs()
+    bound: torch.Tensor = share * total
+    if _has_int8(layer):
+        moved = (rows.double() - round_inputs(rows.double(), layer.state.threshold)).abs()
+        bound = bound + moved @ magnitude.T
+    smallest = torch.finfo(kernel).smallest_normal * torch.finfo(kernel).eps / 2
+    bound = bound + smallest * (sizes.sum(dim=1, keepdim=True) + 1)
+    return bound.to(dtype)
+
+
+def round_inputs(rows: torch.Tensor, threshold: float) -> torch.Tensor:
+    """Round inputs as an int8 kernel does: each row to 127 steps up to its largest value.
+
+    Columns with a value of the threshold or more are left as they are; 0 is no threshold.
+
+    >>> round_inputs(torch.tensor([[127.0, 1.4, -3.6]]), 0.0).tolist()
+    [[127.0, 1.0, -4.0]]
+    """
+    outliers = rows.abs() >= (threshold or math.inf)
+    largest = rows.abs().masked_fill(outliers, 0.0).amax(dim=1, keepdim=True)
+    step = (largest / 127).clamp_min(torch.finfo(rows.dtype).tiny)
+    return torch.where(outliers.any(dim=0), rows, (rows / step).round() * step)
+
+
+def kernel_dtype(layer: Any) -> torch.dtype:
+    """Return the dtype in which a quantized layer's kernel multiplies."""
+    if _has_int8(layer):
+        return torch.float16
+    if getattr(layer.weight.quant_state, "packing_format_for_cpu", False):
+        return torch.bfloat16
+    chosen: torch.dtype = layer.compute_dtype or torch.float32
+    return chosen
+
+
+def make_comb(width: int) -> torch.Tensor:
+    """Return rows of 1, -1 and 0 that together use every input once: (rows, width), float32.
+
+    Few inputs are not 0 in a row, so that its outputs are small sums, in which a single wrong
+    weight is larger than rounding.
+
+    >>> make_comb(48).abs().sum(dim=0).unique().tolist(), int(make_comb(48)[0].count_nonzero())
+    ([1.0], 16)
+    """
+    rows = max(1, width // INPUTS_AT_ONCE)
+    comb = torch.zeros(rows, width)
+    places = torch.arange(width)
+    comb[places % rows, places] = 1.0 - 2.0 * (places // rows % 2)
+    return comb
+
+
+# --- stored weights ------------------------------------------------------------------------------
+
+
+def stored_weight(layer: Any) -> torch.Tensor:
+    """Decode the weights that a quantized layer stores: (outputs, inputs), float32, on its device.
+
+    A 4-bit code is the number of one of 16 levels, to be multiplied by the scale of its block; an
+    8-bit code is a 127th of the largest weight of its row. Nothing of bitsandbytes is called.
+    """
+    if _has_int8(layer):
+        codes, scales = _int8_parts(layer)
+        return codes.float() * scales.float().view(-1, 1) / 127
+    data, state = layer.weight.data.view(torch.uint8), layer.weight.quant_state
+    outputs, inputs = state.shape
+    if getattr(state, "packing_format_for_cpu", False):
+        pairs = data.reshape(-1, CPU_BLOCK)
+        codes = torch.cat([pairs & 15, pairs >> 4], dim=-1)
+        codes = codes.reshape(outputs // CPU_BLOCK, inputs // 2, CPU_BLOCK, 2).transpose(1, 2)
+        scales = state.absmax.T
+    else:
+        data = data.reshape(-1, 1)
+        codes, scales = torch.cat([data >> 4, data & 15], dim=1), _decode_scales(state)
+    levels: torch.Tensor = state.code.to(data.device).float()[
+        codes.reshape(-1)[: outputs * inputs].int()
+    ]
+    each = scales.reshape(-1).float().repeat_interleave(state.blocksize)
+    return (levels * each[: len(levels)]).view(outputs, inputs)
+
+
+def _decode_scales(state: Any) -> torch.Tensor:
+    """Return the scales of a layer's blocks, which double quantization stores as 8-bit codes."""
+    scales: torch.Tensor = state.absmax
+    if not state.nested:
+        return scales
+    second = state.state2
+    levels: torch.Tensor = second.code.float()[state.absmax.int()]
+    each = second.absmax.float().repeat_interleave(second.blocksize)[: len(levels)]
+    decoded: torch.Tensor = levels * each + state.offset
+    return decoded
+
+
+def _has_int8(layer: Any) -> bool:
+    return getattr(getattr(layer, "weight", None), "dtype", None) is torch.int8 and hasattr(
+        layer, "state"
+    )
+
+
+def _int8_parts(layer: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return codes and scales, which bitsandbytes moves at the first pass."""
+    moved = layer.state.CB is not None
+    codes = layer.state.CB if moved else layer.weight.data
+    scales = layer.state.SCB if moved else layer.weight.SCB
+    return codes, scales
+
+
+@contextmanager
+def _capture_inputs(model: TransformersEngine) -> Iterator[dict[str, torch.Tensor]]:
+    """Keep what each quantized layer is given, (rows, inputs), by its name."""
+    inputs: dict[str, torch.Tensor] = {}
+
+    def keep(name: str) -> Any:
+        def hook(_: Any, arguments: Sequence[torch.Tensor]) -> None:
+            inputs[name] = arguments[0].detach().reshape(-1, arguments[0].shape[-1])
+
+        return hook
+
+    hooks = [
+        layer.register_forward_pre_hook(keep(name))
+        for name, layer in model.network.named_modules()
+        if is_quantized(layer)
+    ]
+    try:
+        yield inputs
+    finally:
+        for hook in hooks:
+            hook.remove()

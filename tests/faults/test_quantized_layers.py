@@ -1,0 +1,93 @@
+"""The smallest faults that `output_bound` names are seen, on random weights."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+import probes
+from probes.engines.transformers import variants
+from probes.measure.quantized_layers import (
+    ROUNDINGS,
+    compare_layers,
+    is_quantized,
+    kernel_dtype,
+    own_quantization,
+    stored_weight,
+)
+from probes.targets.preflight import preflight
+from probes.targets.resolve import resolve
+from tests.support import model_folders as folders
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+KINDS = ("nf4", "nf4-double", "fp4", "int8")
+PROMPT = "The capital of Japan is"
+
+
+@pytest.fixture(scope="module", params=[folders.llama, folders.gpt2])
+def random_model(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> probes.Model:
+    make: Callable[[Path], Path] = request.param
+    folder = make(tmp_path_factory.mktemp("targets") / make.__name__)
+    return probes.Model(preflight(resolve(str(folder))))
+
+
+def largest_share(model: Any) -> float:
+    return max(layer.share for layer in compare_layers(model, PROMPT))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sound_layers_agree_and_the_smallest_fault_is_seen(
+    random_model: probes.Model, kind: str
+) -> None:
+    model = random_model.variant(quantization=kind)
+    sound = largest_share(model)
+    assert 0 < sound <= 1, f"sound layers are off by {sound:.3g} times the bound"
+    layer: Any = next(each for each in model.network.modules() if is_quantized(each))
+    unit = torch.finfo(kernel_dtype(layer)).eps / 2
+
+    def scale_one_row(_: Any, __: Any, outputs: torch.Tensor) -> torch.Tensor:
+        factors = torch.ones(outputs.shape[-1]).to(outputs)
+        factors[0] = 1 + 4 * ROUNDINGS * unit
+        return outputs * factors
+
+    with layer.register_forward_hook(scale_one_row):
+        assert largest_share(model) > 1, "a row whose scale is off is not seen"
+
+
+def test_one_wrong_weight_is_seen(random_model: probes.Model) -> None:
+    model = random_model.variant(quantization="nf4")
+    layer: Any = next(each for each in model.network.modules() if is_quantized(each))
+    compare_layers(model, PROMPT)  # the kernel has its weights as it wants them
+    unit, weight = torch.finfo(kernel_dtype(layer)).eps / 2, stored_weight(layer)
+    off = 1.5 * 16 * ROUNDINGS * unit * weight.abs().mean()
+
+    def change_one_weight(_: Any, inputs: Any, outputs: torch.Tensor) -> torch.Tensor:
+        outputs = outputs.clone()
+        outputs[..., 0] += off * inputs[0][..., 0]
+        return outputs
+
+    with layer.register_forward_hook(change_one_weight):
+        assert largest_share(model) > 1, "one wrong weight is not seen"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_folder_of_stored_quantized_weights_is_decided(
+    random_model: probes.Model, tmp_path: Path, kind: str
+) -> None:
+    target = variants.change_settings(random_model.target, kind)
+    folder = tmp_path / "stored"
+    probes.Model(preflight(target)).network.save_pretrained(folder)
+    for file in random_model.checkpoint.folder.glob("tokenizer*"):
+        shutil.copy(file, folder)
+    stored = probes.Model(preflight(resolve(str(folder))))
+    assert own_quantization(stored) == kind
+    assert stored.explain_missing("quantized") is None
+    assert 0 < largest_share(stored) <= 1
