@@ -3,55 +3,45 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.warm_process import call_apart
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ROOT = Path(__file__).parents[2]
-
-LOAD = """
-import resource, sys
-from probes.engines.transformers.engine import TransformersEngine as Model
-from probes.targets.resolve import resolve
-from probes.targets.preflight import preflight
-from probes.errors import UserError
-import torch, transformers, transformers.models.llama, transformers.models.mixtral
-
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-try:
-    model = Model(preflight(resolve(sys.argv[1])))
-    said = f"encoded {len(model.encode('a' * 40 + '!'))} tokens"
-    print(said if model.network else "no network")
-except UserError as error:
-    print(error)
-except AssertionError as error:
-    print(error)
-assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 600_000  # kB
-"""
-
 
 def loaded(folder: Path) -> str:
-    """The one line that loading a folder ends with."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", LOAD, str(folder)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    line, _, rest = done.stdout.partition("\n")
-    assert not rest
+    """The one line that loading a folder ends with, in a process of its own."""
+    line: str = call_apart(load, folder)
+    assert "\n" not in line
+    return line
+
+
+def load(folder: Path) -> str:
+    import resource
+
+    from probes.engines.transformers.engine import TransformersEngine
+    from probes.errors import UserError
+    from probes.targets.preflight import preflight
+    from probes.targets.resolve import resolve
+
+    warnings.simplefilter("ignore")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    try:
+        model = TransformersEngine(preflight(resolve(str(folder))))
+        said = f"encoded {len(model.encode('a' * 40 + '!'))} tokens"
+        line = said if model.network else "no network"
+    except (UserError, AssertionError) as error:
+        line = str(error)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 600_000  # kB
     return line
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.warm_process import PytestProcess
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -33,17 +35,9 @@ def test_slow(model, evidence, number):
 """
 
 
-def start(project: Project, *arguments: str) -> subprocess.Popen[bytes]:
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as for a job in the background
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    with (project.folder / "output").open("wb") as output:
-        return subprocess.Popen(
-            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
-            cwd=project.folder,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+def start(project: Project, *arguments: str) -> PytestProcess:
+    options = ["-q", "-p", "no:cacheprovider", *arguments]
+    return PytestProcess(project.folder, project.folder / "output", options)
 
 
 def begun(folder: Path) -> list[int]:
@@ -52,7 +46,7 @@ def begun(folder: Path) -> list[int]:
     return [int(line) for line in file.read_text().split("\n")[:-1]] if file.exists() else []
 
 
-def wait_for(project: Project, check: int, process: subprocess.Popen[bytes]) -> None:
+def wait_for(project: Project, check: int, process: PytestProcess) -> None:
     deadline = time.monotonic() + 120
     while check not in begun(project.folder):
         assert process.poll() is None, "the run ended too early"
@@ -81,8 +75,8 @@ def test_killed_run_loses_no_verdict(project: Project, seed: int) -> None:
     process = start(project)
     wait_for(project, draw.randrange(1, CHECKS // 2), process)
     time.sleep(draw.uniform(0, 0.02))
-    process.kill()
-    process.wait()
+    process.send_signal(signal.SIGKILL)
+    process.wait(timeout=120)
     *reached, _ = begun(project.folder)
     record = read(project.folder / "reports" / "embedded")
     (claim,) = record.claims
