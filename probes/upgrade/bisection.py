@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import typer
@@ -12,15 +13,74 @@ from packaging.version import InvalidVersion, Version
 from probes.errors import UserError
 from probes.report.text.phrases import format_duration
 from probes.results.reading import read
-from probes.upgrade.cells import Cell, Pin
+from probes.upgrade.cells import Cell
 from probes.upgrade.question import Finding, Question, find_claim, list_differences
 from probes.upgrade.run import decide, find_attempts
-from probes.upgrade.search import Answer, Side, search
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from probes.upgrade.run import Plan
+
+
+# --- the search, which installs and runs nothing --------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The two releases between which the change lies."""
+
+    last_good: str
+    first_bad: str
+    skipped: tuple[str, ...]
+    """Releases between the two that could not be judged: the change may be in any of them."""
+    judged: Mapping[str, bool | None]
+    """By release, whether it is good; None where it could not be judged."""
+
+    @property
+    def contradictions(self) -> list[tuple[str, str]]:
+        """Bad releases, each with the next good one beyond it: there is more than one change."""
+        sides = [(name, good) for name, good in self.judged.items() if good is not None]
+        return [
+            (name, beyond)
+            for (name, is_good), (beyond, is_next_good) in pairwise(sides)
+            if is_next_good and not is_good
+        ]
+
+
+def search(releases: Sequence[str], is_good: Callable[[str], bool | None], more: int = 0) -> Answer:
+    """Find where good turns bad, among releases from the good end to the bad one.
+
+    Each end has been judged so already; `is_good` is called at most once for another, and returns
+    None where it cannot tell. So many `more` are judged besides, in the widest gaps, to look for
+    other changes.
+
+    >>> answer = search("abcdef", lambda release: release < "d")
+    >>> answer.last_good, answer.first_bad
+    ('c', 'd')
+    """
+    low, high = 0, len(releases) - 1
+    known: dict[int, bool | None] = {low: True, high: False}
+    while between := [place for place in range(low + 1, high) if place not in known]:
+        middle = (low + high) // 2
+        place = min(between, key=lambda place: abs(place - middle))
+        known[place] = good = is_good(releases[place])
+        if good is not None:
+            low, high = (place, high) if good else (low, place)
+    for _ in range(min(more, len(releases) - len(known))):
+        before, after = max(pairwise(sorted(known)), key=lambda gap: gap[1] - gap[0])
+        place = (before + after) // 2
+        known[place] = is_good(releases[place])
+    return Answer(
+        last_good=releases[low],
+        first_bad=releases[high],
+        skipped=tuple(releases[low + 1 : high]),
+        judged={releases[place]: known[place] for place in sorted(known)},
+    )
+
+
+# --- releases and what is printed of them ---------------------------------------------------------
 
 
 def parse_version(option: str, text: str) -> Version:
@@ -62,10 +122,12 @@ class Bisection:
     plan: Plan
     question: Question
     package: str
-    pins: tuple[Pin, ...]
+    others: Mapping[str, str]
+    """Versions of other packages, the same in every environment."""
     python: str
     findings: dict[str, Finding] = field(default_factory=dict)
-    runs: dict[str, str | None] = field(default_factory=dict)
+    folders: dict[str, Path] = field(default_factory=dict)
+    """Of the records, by release."""
 
     def run(self, releases: Sequence[str], more: int) -> bool:
         """Search and print; return whether two neighbours were found and no answer contradicts."""
@@ -74,56 +136,52 @@ class Bisection:
             f"{len(releases)} releases from {good} to {bad}; records: {self.plan.report_dir}"
         )
         for end in (good, bad):
-            self.ask(end)
+            self._ask(end)
         self._check_ends(good, bad)
 
-        def judge(release: str) -> Side:
-            state = self.ask(release).state
-            if state is None:
-                return Side.SKIPPED
-            return Side.GOOD if state == self.findings[good].state else Side.BAD
+        def is_good(release: str) -> bool | None:
+            state = self._ask(release).state
+            return None if state is None else state == self.findings[good].state
 
-        answer = search(releases, judge, more)
-        typer.echo("\n" + "\n".join(self._describe(answer, len(releases))))
-        self._print_evidence(answer)
+        answer = search(releases, is_good, more)
+        for line in ("", *self._describe(answer, len(releases)), *self._list_evidence(answer)):
+            typer.echo(line)
         return not answer.skipped and not answer.contradictions
 
-    def ask(self, release: str) -> Finding:
+    def _ask(self, release: str) -> Finding:
         """Decide the claim under a release, print a line and return the answer."""
         start = time.monotonic()
-        pin = Pin(package=self.package, version=release)
-        cell = Cell(python=self.python, pins=(pin, *self.pins))
+        cell = Cell(packages={self.package: release, **self.others}, python=self.python)
         known = find_attempts(self.plan, cell)
         (attempt,) = known or decide(self.plan, cell, show=lambda _: None).attempts
         if attempt.run is None:
             finding = Finding(None, f"{attempt.end.value}: {attempt.reason}")
         else:
-            finding = self.question.answer(read(self.plan.report_dir / attempt.run))
-        self.findings[release], self.runs[release] = finding, attempt.run
+            self.folders[release] = self.plan.report_dir / attempt.run
+            finding = self.question.answer(read(self.folders[release]))
+        self.findings[release] = finding
         source = ", from its record" if known else f" ({format_duration(time.monotonic() - start)})"
         typer.echo(f"{len(self.findings)}. {self.package} {release}: {finding.text}{source}")
         return finding
 
     def _check_ends(self, good: str, bad: str) -> None:
+        name, at_good, at_bad = self.question.name, self.findings[good], self.findings[bad]
         for option, end in (("--good", good), ("--bad", bad)):
             if self.findings[end].state is None:
-                raise UserError(
-                    f"{option} {end} cannot be judged by {self.question.name}: "
-                    f"{self.findings[end].text}"
-                )
-        holds = self.findings[good].state
-        if holds == self.findings[bad].state:
+                text = self.findings[end].text
+                raise UserError(f"{option} {end} cannot be judged by {name}: {text}")
+        is_claim = not self.question.path
+        if at_good.state == at_bad.state:
             wrong = f"--bad {bad} is not bad"
-            if not holds and not self.question.path:
+            if is_claim and not at_good.state:
                 wrong = f"--good {good} is not good"
-            what = "is on one side" if self.question.path else "has one verdict"
+            what = "has one verdict" if is_claim else "is on one side"
             raise UserError(
-                f"{wrong}: {self.question.name} {what} at both ends: "
-                f"{good}: {self.findings[good].text}; {bad}: {self.findings[bad].text}"
+                f"{wrong}: {name} {what} at both ends: {good}: {at_good.text}; {bad}: {at_bad.text}"
             )
-        if not holds and not self.question.path:
+        if is_claim and not at_good.state:
             typer.echo(
-                f"note: {self.question.claim} fails at the good end and holds at the bad one; "
+                f"note: {name} fails at the good end and holds at the bad one; "
                 "the search is for where that changed"
             )
 
@@ -135,7 +193,7 @@ class Bisection:
                 f"{name} changes after {self.package} {good} and not later than {bad} on the way; "
                 f"between them could not be judged: {', '.join(answer.skipped)}."
             )
-        judged = sum(side is not Side.SKIPPED for side in answer.judged.values())
+        judged = sum(side is not None for side in answer.judged.values())
         rest = "." if judged == count else "; of the others nothing is known."
         last = (
             f"{judged} of the {count} releases from end to end were judged, and they show one "
@@ -157,14 +215,11 @@ class Bisection:
             last,
         ]
 
-    def _print_evidence(self, answer: Answer) -> None:
-        claims = []
-        for release in (answer.last_good, answer.first_bad):
-            folder = self.plan.report_dir / (self.runs[release] or "")
-            typer.echo(f"record of {release}: {folder}")
-            claims.append(find_claim(read(folder), self.question.claim))
-        before, after = claims
-        if before and after and (lines := list_differences(before, after)):
-            typer.echo(f"evidence that differs, {answer.last_good} → {answer.first_bad}:")
-            for line in lines:
-                typer.echo(f"  {line}")
+    def _list_evidence(self, answer: Answer) -> list[str]:
+        ends = (answer.last_good, answer.first_bad)
+        lines = [f"record of {release}: {self.folders[release]}" for release in ends]
+        before, after = (find_claim(read(self.folders[each]), self.question.claim) for each in ends)
+        if before and after and (differences := list_differences(before, after)):
+            lines.append(f"evidence that differs, {answer.last_good} → {answer.first_bad}:")
+            lines += [f"  {line}" for line in differences]
+        return lines

@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,18 +16,20 @@ from typer import Argument, Option
 
 from probes._util.files import check_output, write_output
 from probes.errors import UserError
+from probes.report.text.phrases import format_duration
 from probes.upgrade import pool, ray, view
 from probes.upgrade.bisection import Bisection, parse_version, select_between
-from probes.upgrade.cells import LATEST, combine, parse_pins, parse_pythons, resolve_latest
+from probes.upgrade.cells import LATEST, combine, parse_pythons, parse_versions
+from probes.upgrade.expected import read_expectations
 from probes.upgrade.options import File, Shared, Texts, option, with_shared_options
 from probes.upgrade.question import Question, parse_measure
-from probes.upgrade.run import Outcome, find_attempts, interruptible
+from probes.upgrade.run import End, Outcome, find_attempts, interruptible
 from probes.upgrade.table import build_tables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from probes.upgrade.cells import Pin
+    from probes.upgrade.cells import Cell
     from probes.upgrade.run import Plan
 
 PAGE_FILE = "matrix.html"
@@ -64,8 +67,8 @@ def matrix(
     shared: Shared,
 ) -> None:
     """Decide the claims under many combinations of library versions, each in an environment."""
-    pins = [parse_pins(text) for text in shared.packages or ()]
-    if not pins:
+    packages = [parse_versions(text) for text in shared.packages or ()]
+    if not packages:
         raise UserError(
             "nothing to combine: name versions, as in --with transformers==5.0.0,latest"
         )
@@ -75,39 +78,21 @@ def matrix(
         if file is not None:
             check_output(file, name.replace("html", "page"), f"--{name}")
     pythons = parse_pythons(shared.python)
-
-    def find_newest(package: str) -> str:
-        return str(shared.list_releases(package, pythons[0])[-1])
-
-    cells = combine([resolve_latest(each, find_newest) for each in pins], pythons)
-    known = {
-        cell: Outcome(cell=cell, request=plan.request, attempts=attempts)
-        for cell in cells
-        if len(attempts := find_attempts(plan, cell)) == len(plan.targets)
-    }
-    waiting = [cell for cell in cells if cell not in known]
-    watch = view.Watch(len(waiting))
-    with interruptible():
-        if resources is not None:
-            outcomes = ray.decide_all(plan, waiting, resources, watch.show_stage)
-        else:
-            outcomes = pool.decide_all(plan, waiting, jobs, watch.show_stage)
-        for outcome in outcomes:
-            known[outcome.cell] = outcome
-            watch.show_end(outcome)
-    tables = build_tables([known[cell] for cell in cells], plan.report_dir)
+    cells = combine([_resolve_latest(*each, pythons[0], shared) for each in packages], pythons)
+    outcomes = _decide(plan, cells, jobs, resources)
+    tables = build_tables(outcomes, plan.report_dir, read_expectations())
     html = html or plan.report_dir / PAGE_FILE
     write_output(html, view.render_page(tables, plan.report_dir, html), "page", "--html")
     if summary is not None:
         write_output(summary, view.render_summary(tables, str(html)), "summary", "--summary")
     if page is not None:
-        command = _format_command(shared.packages or [], plan)
+        command = _format_command(shared.packages or [], claim or [], plan)
         write_output(page, view.render_releases(tables, command), "page", "--page")
     width = shutil.get_terminal_size((120, 24)).columns
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     typer.echo(view.render_text(tables, width, colour, whole), nl=False)
     typer.echo(f"page: {html}")
-    if not all(table.is_green for table in tables):
+    if any(table.failed or table.unexpected for table in tables):
         raise typer.Exit(1)
 
 
@@ -141,17 +126,57 @@ def bisect(
     """Find the release of a package at which a claim, or a number of its evidence, changed."""
     question = _read_question(claim, measure, threshold)
     ends = parse_version("--good", good), parse_version("--bad", bad)
-    one_python, *others = parse_pythons(shared.python)
-    if others:
+    one_python, *more_pythons = parse_pythons(shared.python)
+    if more_pythons:
         raise UserError(f"--python {shared.python!r}: a bisection takes one version")
     name = canonicalize_name(package)
-    pins = tuple(_parse_exact_pin(text, name) for text in shared.packages or ())
+    others = dict(_parse_exact_version(text, name) for text in shared.packages or ())
     plan = shared.make_plan("bisect", [target], [question.claim], resume=not fresh)
     releases = select_between(shared.list_releases(name, one_python), name, *ends)
-    bisection = Bisection(plan, question, name, pins, one_python)
+    bisection = Bisection(plan, question, name, others, one_python)
     with interruptible():
         if not bisection.run(releases, len(releases) if check_all else more):
             raise typer.Exit(1)
+
+
+def _resolve_latest(
+    package: str, versions: Sequence[str], python: str, shared: Shared
+) -> tuple[str, tuple[str, ...]]:
+    """Return a package and its versions, with the newest release instead of `latest`."""
+    exact = [
+        str(shared.list_releases(package, python)[-1]) if version == LATEST else version
+        for version in versions
+    ]
+    return package, tuple(dict.fromkeys(exact))
+
+
+def _decide(
+    plan: Plan, cells: Sequence[Cell], jobs: int | None, resources: ray.Resources | None
+) -> list[Outcome]:
+    """Decide the cells that are not yet known, and show the progress on standard error."""
+    known = {
+        cell.name: Outcome(cell=cell, attempts=attempts)
+        for cell in cells
+        if len(attempts := find_attempts(plan, cell)) == len(plan.targets)
+    }
+    waiting = [cell for cell in cells if cell.name not in known]
+    start = time.monotonic()
+
+    def show(cell: Cell, stage: str) -> None:
+        typer.echo(f"{cell.name}: {stage}", err=True)
+
+    with interruptible():
+        if resources is not None:
+            outcomes = ray.decide_all(plan, waiting, resources, show)
+        else:
+            outcomes = pool.decide_all(plan, waiting, jobs, show)
+        for done, outcome in enumerate(outcomes, start=1):
+            known[outcome.cell.name] = outcome
+            ends = [attempt.end for attempt in outcome.attempts]
+            worst = next((end for end in ends if end is not End.RAN), End.RAN)
+            passed = format_duration(time.monotonic() - start)
+            show(outcome.cell, f"{worst.value} ({done} of {len(waiting)}, {passed})")
+    return [known[cell.name] for cell in cells]
 
 
 def _read_question(claim: str | None, measure: str | None, threshold: float | None) -> Question:
@@ -166,23 +191,21 @@ def _read_question(claim: str | None, measure: str | None, threshold: float | No
     raise UserError("name what counts: --claim ID, or --measure CLAIM.KEY with --threshold X")
 
 
-def _parse_exact_pin(text: str, bisected: str) -> Pin:
-    pin, *others = parse_pins(text)
-    if others or pin.version == LATEST or pin.package == bisected:
+def _parse_exact_version(text: str, bisected: str) -> tuple[str, str]:
+    package, (version, *others) = parse_versions(text)
+    if others or version == LATEST or package == bisected:
         raise UserError(
             f"--with {text!r}: a bisection takes one exact version of each other package"
         )
-    return pin
+    return package, version
 
 
-def _format_command(packages: Sequence[str], plan: Plan) -> str:
+def _format_command(packages: Sequence[str], claims: Sequence[str], plan: Plan) -> str:
     """Return the command as a page shows it: without options that concern only this machine."""
     targets = [
         f"path/to/{Path(target).name}" if Path(target).is_dir() else target
         for target in plan.targets
     ]
-    options = [("--with", each) for each in packages]
-    options += [("--target", each) for each in targets]
-    options += [("--claim", each) for each in plan.request.claims]
-    words = [word for option in options for word in option]
+    options = [("--with", packages), ("--target", targets), ("--claim", claims)]
+    words = [word for option, values in options for value in values for word in (option, value)]
     return shlex.join(["probes", "matrix", *words, "--page", "docs/releases.md"])

@@ -10,50 +10,28 @@ import shutil
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from filelock import FileLock
+
 from probes._util.text import shorten
 from probes.errors import UserError
-from probes.schema.base import Stored
 from probes.upgrade.releases import INSTALL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
 
     from probes.upgrade.cells import Cell
 
 BOUNDS = {"UV_CONCURRENT_DOWNLOADS": "4", "UV_CONCURRENT_BUILDS": "1"}
 """How much uv does at once, unless the user has set these variables."""
 
-INSTALL_LIMIT = 3600.0
-"""Seconds after which an installation is ended."""
+INSTALL_LIMIT_S = 3600
 
 
 class NotInstallableError(Exception):
     """The versions cannot be installed together; the message is the reason, in one line."""
-
-
-class Sources(Stored):
-    """Where uv looks for packages: its own options."""
-
-    find_links: tuple[str, ...] = ()
-    index_url: str | None = None
-    extra_index_url: tuple[str, ...] = ()
-    torch_backend: str | None = None
-
-    def as_arguments(self) -> list[str]:
-        """Return the options as uv takes them.
-
-        >>> Sources(find_links=("wheels",), torch_backend="cpu").as_arguments()
-        ['--find-links=wheels', '--torch-backend=cpu']
-        """
-        options = [("find-links", each) for each in self.find_links]
-        options += [("extra-index-url", each) for each in self.extra_index_url]
-        options += [("index-url", self.index_url)] if self.index_url else []
-        options += [("torch-backend", self.torch_backend)] if self.torch_backend else []
-        return [f"--{name}={value}" for name, value in options]
 
 
 def default_folder() -> Path:
@@ -76,28 +54,34 @@ def find_uv() -> str:
 
 
 def make_environment(
-    cell: Cell, package: Path, sources: Sources, folder: Path
+    cell: Cell, package: Path, options: Sequence[str], folder: Path
 ) -> tuple[Path, float | None]:
     """Make a cell's environment below `folder` unless it exists, or raise NotInstallableError.
 
-    `package` is the source of this package, which is installed in place, or a wheel. Returns the
-    environment's Python, and the seconds that it took to make; None if it existed.
+    `package` is the source of this package, which is installed in place, or a wheel; `options` are
+    those of `uv pip install`. Returns the environment's Python, and the seconds that it took to
+    make; None if it existed.
     """
-    uv = find_uv()
-    home = folder / f"{cell.name}-{_compute_digest(cell, package, sources)}"
+    uv, is_source = find_uv(), package.is_dir()
+    content = (package / "pyproject.toml" if is_source else package).read_bytes()
+    place = str(package) if is_source else ""
+    key = [cell.name, *options, place, hashlib.sha256(content).hexdigest()]
+    digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:12]
+    home = folder / f"{cell.name}-{digest}"
     python = home / "venv" / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     ready = home / "ready"
     try:
         home.mkdir(parents=True, exist_ok=True)
-        with _lock(home):
+        # One environment is made at a time: a package that several need is downloaded once.
+        with FileLock(folder / "lock"):
             if ready.exists() and python.exists():
                 return python, None
             start = time.monotonic()
             ready.unlink(missing_ok=True)
-            _run_uv(uv, "venv", "--clear", "--python", cell.python, str(home / "venv"))
-            packages = [*(["--editable"] if package.is_dir() else []), str(package)]
-            packages += map(str, cell.pins)
-            _run_uv(uv, "pip", "install", f"--python={python}", *sources.as_arguments(), *packages)
+            _run(uv, "venv", "--clear", "--python", cell.python, str(home / "venv"))
+            ours = ["--editable", str(package)] if is_source else [str(package)]
+            install = ["pip", "install", f"--python={python}", *options]
+            _run(uv, *install, *ours, *cell.requirements)
             ready.touch()
             return python, time.monotonic() - start
     except OSError as error:
@@ -107,15 +91,7 @@ def make_environment(
         ) from error
 
 
-def _compute_digest(cell: Cell, package: Path, sources: Sources) -> str:
-    source = str(package) if package.is_dir() else ""
-    content = (package / "pyproject.toml" if source else package).read_bytes()
-    digest = hashlib.sha256(content).hexdigest()
-    key = [cell.model_dump(), sources.model_dump(), source, digest]
-    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _run_uv(uv: str, *arguments: str) -> None:
+def _run(uv: str, *arguments: str) -> None:
     environ = {**BOUNDS, **os.environ}
     environ.pop("VIRTUAL_ENV", None)  # the caller's environment
     try:
@@ -126,12 +102,12 @@ def _run_uv(uv: str, *arguments: str) -> None:
             capture_output=True,
             encoding="utf-8",
             errors="replace",
-            timeout=INSTALL_LIMIT,
+            timeout=INSTALL_LIMIT_S,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        minutes = f"{INSTALL_LIMIT / 60:.0f} minutes"
-        raise NotInstallableError(f"uv did not end within {minutes}") from None
+        limit = f"{INSTALL_LIMIT_S // 60} minutes"
+        raise NotInstallableError(f"uv did not end within {limit}") from None
     if done.returncode:
         raise NotInstallableError(find_reason(done.stderr) or f"uv ended with {done.returncode}")
 
@@ -145,16 +121,3 @@ def find_reason(messages: str) -> str:
     first = messages.strip().partition("\n\n")[0]
     reason = re.split("cause:|╰─▶", first, maxsplit=1)[-1].removeprefix("error:")
     return shorten(" ".join(re.sub(r"(?<=://)[^/\s@]+@", "", reason).split()), 300)
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Lock a folder, so that two commands do not make the same environment at once."""
-    try:
-        import fcntl
-    except ImportError:  # a system without such locks
-        yield
-        return
-    with (folder / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -15,10 +15,10 @@ from typer import Option
 from probes.errors import UserError, did_you_mean
 from probes.schema.claim import catalogue
 from probes.targets.resolve import resolve
-from probes.upgrade.environments import Sources, default_folder, find_uv
+from probes.upgrade.environments import default_folder, find_uv
 from probes.upgrade.package import find_package
 from probes.upgrade.releases import list_indexes, list_releases
-from probes.upgrade.run import Plan, Request
+from probes.upgrade.run import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -76,20 +76,23 @@ class Shared:
                 hint = did_you_mean(claim, catalogue())
                 raise UserError(f"no claim '{claim}'{hint}; `probes claims` lists them")
         find_uv()
+        options = [("--claim", each) for each in claims]
+        if self.targets_file is not None:
+            options.append(("--targets-file", str(self.targets_file.resolve())))
+        uv_options = [
+            *(("find-links", _make_absolute(each)) for each in self.find_links or ()),
+            *(("extra-index-url", each) for each in self.extra_index_url or ()),
+            ("index-url", self.index_url),
+            ("torch-backend", self.torch_backend),
+        ]
         environments = (self.environments or default_folder()).resolve()
-        targets_file = str(self.targets_file.resolve()) if self.targets_file else None
         return Plan(
             targets=tuple(map(_make_absolute, targets)),
-            request=Request(claims=tuple(claims), targets_file=targets_file),
+            options=tuple(word for option in options for word in option),
             package=find_package(environments),
             environments=environments,
             report_dir=(self.report_dir or Path("reports", command)).resolve(),
-            sources=Sources(
-                find_links=tuple(map(_make_absolute, self.find_links or ())),
-                index_url=self.index_url,
-                extra_index_url=tuple(self.extra_index_url or ()),
-                torch_backend=self.torch_backend,
-            ),
+            uv_options=tuple(f"--{name}={value}" for name, value in uv_options if value),
             timeout=self.timeout * 60,
             resume=resume,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from threading import Event, Lock
+from threading import Event
 from typing import TYPE_CHECKING
 
 import psutil
@@ -38,26 +38,23 @@ def count_fitting(cells: int, cores: int, available: int) -> int:
 def decide_all(
     plan: Plan, cells: Sequence[Cell], at_once: int | None, show: Show
 ) -> Iterator[Outcome]:
-    """Decide cells, some at once, and yield each as it ends.
-
-    One environment is made at a time: a package that several need is downloaded once.
-    """
+    """Decide cells, some at once, and yield each as it ends."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     available = psutil.virtual_memory().available
     at_once = at_once or count_fitting(len(cells), cores or 1, available)
     if at_once > 1 and THREADS not in os.environ:
         threads = max(1, (os.cpu_count() or 1) // at_once)
         plan = plan.model_copy(update={"variables": {THREADS: str(threads)}})
-    installing, stopped = Lock(), Event()
+    stopped = Event()
 
     def decide_one(cell: Cell) -> Outcome:
-        return decide(plan, cell, lambda stage: show(cell, stage), installing, stopped)
+        return decide(plan, cell, lambda stage: show(cell, stage), stopped)
 
-    with ThreadPoolExecutor(at_once) as threads_of_cells:
-        waiting = [threads_of_cells.submit(decide_one, cell) for cell in cells]
+    with ThreadPoolExecutor(at_once) as pool:
+        waiting = [pool.submit(decide_one, cell) for cell in cells]
         try:
             for done in as_completed(waiting):
                 yield done.result()
         finally:
             stopped.set()
-            threads_of_cells.shutdown(cancel_futures=True)
+            pool.shutdown(cancel_futures=True)

@@ -27,11 +27,11 @@ INSTALL = "python -m pip install ray"
 class Resources:
     """The cluster, and what each cell gets of it."""
 
-    address: str | None = None
+    address: str | None
     """The cluster's; None for one on this machine alone."""
-    num_cpus: float = 1
-    num_gpus: float = 0
-    at_once: int | None = None
+    num_cpus: float
+    num_gpus: float
+    at_once: int | None
     """Cells at once on this machine; None for as many as it has room for."""
 
 
@@ -56,11 +56,11 @@ def decide_all(
         import ray
     except ImportError:
         raise UserError(f"--on ray needs Ray, which is not installed: {INSTALL}") from None
-    connecting = not ray.is_initialized()
+    if not cells:
+        return
     with tempfile.TemporaryDirectory(prefix="probes-") as folder:
-        if cells and connecting:
-            copy_package(plan.package, Path(folder))
-            _connect(ray, resources, folder)
+        copy_package(plan.package, Path(folder))
+        _connect(ray, resources, folder)
         try:
             _check_resources(ray, resources)
             # The types of `ray.remote` do not fit a function with options.
@@ -75,8 +75,7 @@ def decide_all(
                 (done,), _ = ray.wait([*waiting])
                 yield _fetch(plan, waiting.pop(done), ray, done)
         finally:
-            if connecting:
-                ray.shutdown()
+            ray.shutdown()
 
 
 def _connect(ray: Any, resources: Resources, source: str) -> None:

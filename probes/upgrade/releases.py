@@ -71,20 +71,20 @@ def _list_files(url: str, package: str) -> list[DistributionPackage]:
 
 def select_releases(files: Iterable[DistributionPackage], python: str) -> tuple[Version, ...]:
     """Return the releases that are stable, not yanked and support this Python, oldest first."""
+    # 3.11 means its newest patch: `>=3.11.5` admits it.
+    full = python if python.count(".") > 1 else f"{python}.99"
     found = set()
     for file in files:
         if file.is_yanked or file.package_type not in ("wheel", "sdist"):
             continue
         try:
             version = Version(file.version or "")
-            supported = SpecifierSet(file.requires_python or "")
+            is_supported = full in SpecifierSet(file.requires_python or "")
         except InvalidVersion:
             continue
         except InvalidSpecifier:
-            supported = SpecifierSet()
-        # 3.11 means its newest patch: `>=3.11.5` admits it.
-        full = python if python.count(".") > 1 else f"{python}.99"
-        if not version.is_prerelease and full in supported:
+            is_supported = True
+        if is_supported and not version.is_prerelease:
             found.add(version)
     return tuple(sorted(found))
 

@@ -9,10 +9,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from enum import Enum
 from pathlib import Path
-from threading import Event, current_thread, main_thread
+from threading import Event
 from typing import TYPE_CHECKING
 
 from pydantic import Field, ValidationError
@@ -24,11 +24,10 @@ from probes.errors import UserError
 from probes.results.reading import RECORD_FILE, run_folders
 from probes.schema.base import Stored
 from probes.upgrade.cells import Cell
-from probes.upgrade.environments import NotInstallableError, Sources, make_environment
+from probes.upgrade.environments import NotInstallableError, make_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Iterator, Mapping
 
 RESULT_FILE = "cell.json"
 
@@ -43,8 +42,7 @@ _CALLERS_OWN = (
 _REFUSED, _NOTHING_DECIDED = 4, 5
 """Exit codes of pytest."""
 
-_POLL_INTERVAL = 0.5
-"""Seconds."""
+_POLL_INTERVAL_S = 0.5
 
 
 class StoppedError(Exception):
@@ -73,25 +71,18 @@ class Attempt(Stored):
     seconds: float = 0.0
 
 
-class Request(Stored):
-    """What to decide on each target."""
-
-    claims: tuple[str, ...] = ()
-    """Claim ids; all claims if empty."""
-    targets_file: str | None = None
-    suite: str = __version__
-    """Version of this package."""
-
-
 class Outcome(Stored):
     """What was decided in a cell."""
 
     cell: Cell
-    request: Request
     attempts: tuple[Attempt, ...]
     """One a target."""
     setup_seconds: float | None = None
     """Time to make its environment; None if it existed, or could not be made."""
+    options: tuple[str, ...] = ()
+    """Those of `probes run` that say what to decide."""
+    suite: str = __version__
+    """Version of this package."""
 
 
 class Plan(Stored):
@@ -99,13 +90,15 @@ class Plan(Stored):
 
     targets: tuple[str, ...]
     """As `--target` takes them; folders by their absolute path."""
-    request: Request
+    options: tuple[str, ...]
+    """Options of `probes run`."""
     package: Path
     """What a cell installs of this package: the folder of its source, or a wheel."""
     environments: Path
     report_dir: Path
     """Each cell has a folder there for its records and reports."""
-    sources: Sources
+    uv_options: tuple[str, ...]
+    """Options of `uv pip install`."""
     timeout: float
     """Seconds after which a target's run is ended."""
     resume: bool
@@ -116,42 +109,18 @@ class Plan(Stored):
     def fail(self, cell: Cell, end: End, reason: str) -> Outcome:
         """Return the outcome of a cell in which no target could be run."""
         reason = Redactor.for_this_machine().redact_text(reason)
-        attempts = (Attempt(target=each, end=end, reason=reason) for each in self.targets)
-        return Outcome(cell=cell, request=self.request, attempts=tuple(attempts))
+        attempts = tuple(Attempt(target=each, end=end, reason=reason) for each in self.targets)
+        return Outcome(cell=cell, options=self.options, attempts=attempts)
 
 
 def decide(
-    plan: Plan,
-    cell: Cell,
-    show: Callable[[str], object],
-    installing: AbstractContextManager[object] | None = None,
-    stopped: Event | None = None,
+    plan: Plan, cell: Cell, show: Callable[[str], object], stopped: Event | None = None
 ) -> Outcome:
     """Decide the claims in one cell; a failure in the cell is an outcome.
 
-    `show` takes the name of each stage as it begins; `installing` is held while the environment is
-    made; `stopped` is set by another thread to end the run, which raises StoppedError.
+    `show` takes the name of each stage as it begins; `stopped` is set by another thread to end the
+    run, which raises StoppedError.
     """
-    folder = _make_folder(plan, cell)
-    try:
-        with installing or nullcontext():
-            show("installing")
-            python, seconds = make_environment(cell, plan.package, plan.sources, plan.environments)
-    except NotInstallableError as error:
-        outcome = plan.fail(cell, End.NOT_INSTALLED, str(error))
-    else:
-        known = {each.target: each for each in find_attempts(plan, cell)}
-        for number, target in enumerate(plan.targets, start=1):
-            if target not in known:
-                show(f"deciding {number} of {len(plan.targets)}")
-                known[target] = _attempt(plan, folder, python, number, stopped or Event())
-        attempts = tuple(known[target] for target in plan.targets)
-        outcome = Outcome(cell=cell, request=plan.request, attempts=attempts, setup_seconds=seconds)
-    write_atomically(folder / RESULT_FILE, outcome.model_dump_json(indent=1) + "\n")
-    return outcome
-
-
-def _make_folder(plan: Plan, cell: Cell) -> Path:
     folder = plan.report_dir / cell.name
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -160,7 +129,26 @@ def _make_folder(plan: Plan, cell: Cell) -> Path:
             f"records cannot be written to '{plan.report_dir}': {error.strerror or error}; "
             "name another folder with --report-dir"
         ) from error
-    return folder
+    show("installing")
+    try:
+        python, seconds = make_environment(cell, plan.package, plan.uv_options, plan.environments)
+    except NotInstallableError as error:
+        outcome = plan.fail(cell, End.NOT_INSTALLED, str(error))
+    else:
+        known = {each.target: each for each in find_attempts(plan, cell)}
+        for number, target in enumerate(plan.targets, start=1):
+            if target not in known:
+                show(f"deciding {number} of {len(plan.targets)}")
+                log = folder / LOG_FILE.format(number=number)
+                known[target] = _attempt(plan, target, python, log, stopped or Event())
+        outcome = Outcome(
+            cell=cell,
+            options=plan.options,
+            attempts=tuple(known[target] for target in plan.targets),
+            setup_seconds=seconds,
+        )
+    write_atomically(folder / RESULT_FILE, outcome.model_dump_json(indent=1) + "\n")
+    return outcome
 
 
 def find_attempts(plan: Plan, cell: Cell) -> tuple[Attempt, ...]:
@@ -173,7 +161,8 @@ def find_attempts(plan: Plan, cell: Cell) -> tuple[Attempt, ...]:
         before = Outcome.model_validate_json(text)
     except (OSError, ValidationError):
         return ()
-    if not plan.resume or (before.cell, before.request) != (cell, plan.request):
+    known = (before.cell, before.options, before.suite)
+    if not plan.resume or known != (cell, plan.options, __version__):
         return ()
     return tuple(
         attempt
@@ -185,16 +174,14 @@ def find_attempts(plan: Plan, cell: Cell) -> tuple[Attempt, ...]:
     )
 
 
-def _attempt(plan: Plan, folder: Path, python: Path, number: int, stopped: Event) -> Attempt:
-    target = plan.targets[number - 1]
-    log = folder / LOG_FILE.format(number=number)
+def _attempt(plan: Plan, target: str, python: Path, log: Path, stopped: Event) -> Attempt:
+    folder = log.parent
+    command = [str(python), "-m", "probes", "run", target, "--report-dir", str(folder)]
+    command += ["-p", "no:cacheprovider", "-q", "--tb=no", *plan.options]
     before = _list_runs(folder)
     start = time.monotonic()
     try:
-        # In an empty folder, no run finds the outputs that another has recorded.
-        with tempfile.TemporaryDirectory(prefix="probes-") as place:
-            command = _build_command(plan.request, python, target, folder)
-            code = _run(plan, command, place, log, stopped)
+        code = _run(command, plan.variables, log, plan.timeout, stopped)
     finally:
         output = _remove_secrets(log)
     end, reason = classify_end(code, output, plan.timeout)
@@ -212,36 +199,32 @@ def _list_runs(folder: Path) -> set[Path]:
     return {run for child in folder.iterdir() if child.is_dir() for run in run_folders(child)}
 
 
-def _build_command(request: Request, python: Path, target: str, report_dir: Path) -> list[str]:
-    command = [str(python), "-m", "probes", "run", target, "--report-dir", str(report_dir)]
-    command += ["-p", "no:cacheprovider", "-q", "--tb=no"]
-    command += ["--targets-file", request.targets_file] if request.targets_file else []
-    return command + [word for claim in request.claims for word in ("--claim", claim)]
-
-
-def _run(plan: Plan, command: list[str], place: str, log: Path, stopped: Event) -> int | None:
+def _run(
+    command: list[str], variables: Mapping[str, str], log: Path, limit: float, stopped: Event
+) -> int | None:
     """Return the exit code; None where the time was over and the run was ended."""
     inherited = {name: value for name, value in os.environ.items() if name not in _CALLERS_OWN}
-    with log.open("wb") as output:
+    # In an empty folder, no run finds the outputs that another has recorded.
+    with tempfile.TemporaryDirectory(prefix="probes-") as place, log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - Python of the cell, with arguments of ours
             command,
             cwd=place,
-            env=inherited | {"PYTHONNOUSERSITE": "1"} | plan.variables,
+            env={**inherited, "PYTHONNOUSERSITE": "1", **variables},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    deadline = time.monotonic() + plan.timeout
-    try:
-        while time.monotonic() < deadline:
-            with suppress(subprocess.TimeoutExpired):
-                return process.wait(min(_POLL_INTERVAL, plan.timeout))
-            if stopped.is_set():
-                raise StoppedError
-        return None
-    finally:
-        _end(process)
+        deadline = time.monotonic() + limit
+        try:
+            while time.monotonic() < deadline:
+                with suppress(subprocess.TimeoutExpired):
+                    return process.wait(min(_POLL_INTERVAL_S, limit))
+                if stopped.is_set():
+                    raise StoppedError
+            return None
+        finally:
+            _end(process)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -268,9 +251,6 @@ def _remove_secrets(log: Path) -> str:
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Treat SIGTERM as an interruption, so that the started processes are ended, too."""
-    if current_thread() is not main_thread():
-        yield
-        return
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -290,16 +270,12 @@ def classify_end(code: int | None, output: str, limit: float) -> tuple[End, str]
         return End.TIMED_OUT, f"it did not end within {limit / 60:g} minutes"
     if code in (0, 1, _NOTHING_DECIDED):
         return End.RAN, ""
-    last = _find_last_error(output)
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line for line in lines if re.match(r"(ERROR|INTERNALERROR>|\w+Error):?", line)]
+    last = re.sub(r"^(ERROR: |INTERNALERROR> )", "", (errors or lines or [""])[-1])
     if code == _REFUSED:
         return End.REFUSED, last
     if code < 0:
         names = {each.value: each.name for each in signal.Signals}
         return End.CRASHED, f"it was ended by {names.get(-code, f'signal {-code}')}"
     return End.CRASHED, f"exit code {code}: {last}".removesuffix(": ")
-
-
-def _find_last_error(output: str) -> str:
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    errors = [line for line in lines if re.match(r"(ERROR|INTERNALERROR>|\w+Error):?", line)]
-    return re.sub(r"^(ERROR: |INTERNALERROR> )", "", (errors or lines or [""])[-1])

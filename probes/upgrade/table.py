@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,17 +11,18 @@ from probes.errors import UserError
 from probes.results.reading import read
 from probes.schema.record import ClaimRecord, Record, Verdict, count_verdicts
 from probes.upgrade.cells import find_varying, format_cell
-from probes.upgrade.expected import Expectation, read_expectations
 from probes.upgrade.question import find_claim
-from probes.upgrade.run import Attempt, End, Outcome
+from probes.upgrade.run import End
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from probes.upgrade.expected import Expectation
+    from probes.upgrade.run import Attempt, Outcome
+
 BAD = (Verdict.FAILS, Verdict.ERROR, None)
 """Verdicts that are red unless they are expected; None is undecided."""
-
 
 RED_MARKS = {"unexpected", "not_as_expected", "unexpected_flip"}
 """Marks of entries that are red."""
@@ -106,11 +108,6 @@ class Table:
         return sum(bool(entry and entry.is_flip) for row in self.rows for entry in row.entries)
 
     @property
-    def is_green(self) -> bool:
-        """Whether all columns ran and nothing is unexpected."""
-        return not self.unexpected and not self.failed
-
-    @property
     def expectations(self) -> dict[Expectation, list[str]]:
         """What is expected of the notable rows, each with the claims here that it is about."""
         found: dict[Expectation, list[str]] = {}
@@ -122,32 +119,30 @@ class Table:
 
 
 def build_tables(
-    outcomes: Sequence[Outcome],
-    report_dir: Path,
-    expectations: Sequence[Expectation] | None = None,
-) -> tuple[Table, ...]:
+    outcomes: Sequence[Outcome], report_dir: Path, expectations: Sequence[Expectation]
+) -> list[Table]:
     """Build the tables of a matrix, one a target, with the outcomes of its cells as columns."""
-    expectations = read_expectations() if expectations is None else expectations
     names = find_varying([outcome.cell for outcome in outcomes])
-    found = []
-    for number, target in enumerate(each.target for each in outcomes[0].attempts):
-        columns = []
-        for outcome in outcomes:
-            attempt = outcome.attempts[number]
-            record = _read_record(report_dir / attempt.run) if attempt.run else None
-            columns.append(Column(format_cell(outcome.cell, names), outcome, attempt, record))
+    tables = []
+    for attempts in zip(*(outcome.attempts for outcome in outcomes), strict=True):
+        columns = tuple(
+            Column(format_cell(outcome.cell, names), outcome, attempt, _read(report_dir, attempt))
+            for outcome, attempt in zip(outcomes, attempts, strict=True)
+        )
         records = [column.record for column in columns if column.record]
         # By the order of the newest column; a target without a record by its folder's name.
         claims = dict.fromkeys(claim.id for record in records[::-1] for claim in record.claims)
-        name = records[0].target.name if records else target.replace("\\", "/").rpartition("/")[2]
-        rows = [Row(claim, _build_entries(claim, columns, expectations)) for claim in claims]
-        found.append(Table(name, tuple(columns), tuple(rows)))
-    return tuple(found)
+        name = records[0].target.name if records else re.split(r"[/\\]", attempts[0].target)[-1]
+        rows = (Row(claim, _build_entries(claim, columns, expectations)) for claim in claims)
+        tables.append(Table(name, columns, tuple(rows)))
+    return tables
 
 
-def _read_record(run: Path) -> Record | None:
+def _read(report_dir: Path, attempt: Attempt) -> Record | None:
+    if attempt.run is None:
+        return None
     try:
-        return read(run)
+        return read(report_dir / attempt.run)
     except UserError:  # the run was stopped before it had written anything
         return None
 
@@ -158,15 +153,17 @@ def _build_entries(
     """Compare a claim in each column with the last column before that decided it."""
     entries: list[Entry | None] = []
     before: Entry | None = None
-    for column in columns:
-        entry = None
-        claim = find_claim(column.record, claim_id) if column.record else None
-        if claim is not None and column.record is not None:
-            applying = (each for each in expectations if each.applies_to(claim_id, column.record))
-            expectation = next(applying, None)
-            entry = Entry(claim, expectation, _choose_marks(claim.verdict, expectation, before))
-            before = before if claim.verdict is None else entry
+    for record in (column.record for column in columns):
+        claim = find_claim(record, claim_id) if record else None
+        if record is None or claim is None:
+            entries.append(None)
+            continue
+        applying = (each for each in expectations if each.applies_to(claim_id, record))
+        expectation = next(applying, None)
+        entry = Entry(claim, expectation, _choose_marks(claim.verdict, expectation, before))
         entries.append(entry)
+        if claim.verdict is not None:
+            before = entry
     return tuple(entries)
 
 

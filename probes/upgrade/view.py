@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import time
 from collections import Counter
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-import typer
 from rich.table import Table as Grid
 from rich.text import Text
 
@@ -32,8 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from probes.upgrade.cells import Cell
-    from probes.upgrade.run import Outcome
     from probes.upgrade.table import Column, Entry, Table
 
 ABSENT = "·"
@@ -57,9 +53,9 @@ def format_headline(tables: Sequence[Table]) -> str:
 
 def count_results(tables: Sequence[Table]) -> list[tuple[str, int]]:
     """Return the keys of the sentences on a matrix, the most important first, with numbers."""
-    failed = ("failed", sum(len(table.failed) for table in tables))
-    unexpected = ("unexpected", sum(table.unexpected for table in tables))
-    bad = [(key, number) for key, number in (failed, unexpected) if number]
+    failed = sum(len(table.failed) for table in tables)
+    unexpected = sum(table.unexpected for table in tables)
+    bad = [each for each in (("failed", failed), ("unexpected", unexpected)) if each[1]]
     return [*(bad or [("green", 0)]), ("flips", sum(table.flips for table in tables))]
 
 
@@ -76,12 +72,11 @@ def format_same(table: Table, language: str = "en") -> str:
 
 def format_cost(column: Column, language: str = "en") -> str:
     """Return the time that a column's environment and its run took."""
-    setup, seconds = column.outcome.setup_seconds, column.attempt.seconds
-    parts = [("made", setup)] if setup else []
-    parts += [("took", seconds)] if seconds else []
+    parts = {"made": column.outcome.setup_seconds, "took": column.attempt.seconds}
     return " ".join(
-        phrase(f"matrix.{key}", language, time=format_duration(time, language))
-        for key, time in parts
+        phrase(f"matrix.{key}", language, time=format_duration(seconds, language))
+        for key, seconds in parts.items()
+        if seconds
     )
 
 
@@ -127,12 +122,10 @@ def render_text(
     with console.capture() as capture:
         for table in tables:
             console.print(_build_grid(table, whole))
-            costs = [
-                f"{column.label}: {cost}"
-                for column in table.columns
-                if (cost := format_cost(column))
-            ]
-            for line in filter(None, [format_same(table), *list_reasons(table), *costs]):
+            costs = [(column.label, format_cost(column)) for column in table.columns]
+            lines = [format_same(table), *list_reasons(table)]
+            lines += [f"{label}: {cost}" for label, cost in costs if cost]
+            for line in filter(None, lines):
                 console.print(Text(make_visible(line)), soft_wrap=True)
             console.print()
         console.print(Text(format_headline(tables)), soft_wrap=True)
@@ -189,17 +182,16 @@ def render_releases(tables: Sequence[Table], command: str) -> str:
 
 
 def _list_settings(columns: Sequence[Column]) -> list[str]:
-    environments = [column.record.environment for column in columns if column.record]
+    """Return in one sentence the versions that are the same in all columns, and the machines."""
     varying = find_varying([column.outcome.cell for column in columns])
-    versions = columns[0].outcome.cell.versions.items()
     fixed = [
         f"{name} {version}".replace("python", "Python")
-        for name, version in versions
+        for name, version in columns[0].outcome.cell.versions.items()
         if version and name not in varying
     ]
+    environments = [column.record.environment for column in columns if column.record]
     machines = {f"{each.platform}, {each.accelerator or 'on a CPU'}" for each in environments}
-    settings = ", ".join([*fixed, *sorted(machines)])
-    return [f"Decided with {settings}."] if environments else []
+    return [f"Decided with {', '.join([*fixed, *sorted(machines)])}."] if machines else []
 
 
 def _list_sections(table: Table) -> list[str]:
@@ -250,28 +242,3 @@ def render_page(tables: Sequence[Table], report_dir: Path, page: Path) -> str:
         end=translate(format_end),
         same=translate(format_same),
     )
-
-
-# --- progress ------------------------------------------------------------------------------------
-
-
-class Watch:
-    """Progress on standard error: a line when a stage begins in a cell, and when the cell ends."""
-
-    def __init__(self, cells: int) -> None:
-        """Take the number of cells."""
-        self._cells = cells
-        self._done = 0
-        self._start = time.monotonic()
-
-    def show_stage(self, cell: Cell, stage: str) -> None:
-        """Print a stage that begins in a cell."""
-        typer.echo(f"{cell.name}: {stage}", err=True)
-
-    def show_end(self, outcome: Outcome) -> None:
-        """Print how a cell ended, and the time since the beginning."""
-        self._done += 1
-        ends = [attempt.end for attempt in outcome.attempts]
-        worst = next((end for end in ends if end is not End.RAN), End.RAN)
-        total = f"{self._done} of {self._cells}, {format_duration(time.monotonic() - self._start)}"
-        typer.echo(f"{outcome.cell.name}: {worst.value} ({total})", err=True)

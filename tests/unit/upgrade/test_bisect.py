@@ -7,18 +7,18 @@ import pytest
 
 from probes.errors import UserError
 from probes.schema.record import Record, Verdict
+from probes.upgrade.bisection import Answer, search
 from probes.upgrade.question import Finding, Question, list_differences, parse_measure
-from probes.upgrade.search import Answer, Side, search
 from tests.support.samples import check, header, planned, record
 
-SIDES = {"g": Side.GOOD, "b": Side.BAD, "s": Side.SKIPPED}
+SIDES = {"g": True, "b": False, "s": None}
 
 
 def search_in(sides: str, more: int = 0) -> tuple[Answer, list[int]]:
     """Search releases whose sides are the letters g, b and s; also return which were judged."""
     judged: list[int] = []
 
-    def judge(release: str) -> Side:
+    def judge(release: str) -> bool | None:
         judged.append(int(release))
         return SIDES[sides[int(release)]]
 
@@ -82,7 +82,7 @@ def test_search_finds_every_change_when_all_are_judged() -> None:
     sides = "ggbggggggggggggggggggggggbbbbb"
     assert not search_in(sides)[0].contradictions
     found, judged = search_in(sides, more=len(sides))
-    assert found.contradictions == (("2", "3"),)
+    assert found.contradictions == [("2", "3")]
     assert sorted(judged) == list(range(1, len(sides) - 1))
     assert [*found.judged] == [str(n) for n in range(len(sides))]
 

@@ -209,7 +209,6 @@ def test_environment_is_reused_unless_it_is_unfinished(
     ("options", "reason"),
     [
         (["--with", "made==2.0", "--with", "apart==1.0"], "apart"),
-        (["--with", "made==0.9"], "absent was not found"),
         (["--with", "made==2.0", "--python", "3.99"], "3.99"),
     ],
 )
@@ -378,120 +377,81 @@ def test_bisect_uses_earlier_records_unless_fresh(
     assert "from its record" not in capsys.readouterr().out
 
 
-def test_bisect_leaves_a_range_where_a_release_cannot_be_judged(
-    run: Run, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("ends", "options", "code", "text"),
+    [
+        (("0.8", "1.0"), [], 1,
+         "pad-token changes after made 0.8 and not later than 1.0 on the way; between them could "
+         "not be judged: 0.9.\n"),
+        (("2.3", "1.0"), ["--check-all"], 1,
+         "Not the only change: 2.2 is bad, and 2.1 beyond it good. The one named is the one that "
+         "this search met.\n"),
+        (("1.1", "2.0"), [], 0, "note: pad-token fails at the good end and holds at the bad one"),
+    ],
+)  # fmt: skip
+def test_bisect_states_what_is_odd(
+    ends: tuple[str, str],
+    options: list[str],
+    code: int,
+    text: str,
+    run: Run,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert run(*search("0.8", "1.0")) == 1
-    out = capsys.readouterr().out
-    assert "3. made 0.9: not installed: Because " in out
-    assert (
-        "pad-token changes after made 0.8 and not later than 1.0 on the way; between them could "
-        "not be judged: 0.9.\n" in out
-    )
+    assert run(*search(*ends, "--claim", "pad-token", *options)) == code
+    assert text in capsys.readouterr().out
 
 
-def test_bisect_reports_more_than_one_change(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(*search("2.3", "1.0"), "--check-all") == 1
-    assert (
-        "Not the only change: 2.2 is bad, and 2.1 beyond it good. The one named is the one that "
-        "this search met.\n"
-    ) in capsys.readouterr().out
-
-
-def test_bisect_notes_a_claim_that_holds_at_the_bad_end(
-    run: Run, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(*search("1.1", "2.0")) == 0
-    assert (
-        "note: pad-token fails at the good end and holds at the bad one" in capsys.readouterr().out
-    )
+CLAIM = ["--claim", "pad-token"]
+WIDTH = ["--measure", "pad-token.width"]
 
 
 @pytest.mark.parametrize(
-    ("ends", "line"),
+    ("ends", "options", "line"),
     [
-        (
-            ("2.1", "2.0"),
-            "--bad 2.0 is not bad: pad-token has one verdict at both ends: 2.1: holds; 2.0: holds",
-        ),
-        (
-            ("1.0", "1.1"),
-            "--good 1.0 is not good: pad-token has one verdict at both ends: 1.0: fails; "
-            "1.1: fails",
-        ),
-        (
-            ("2.1", "0.5"),
-            "--bad 0.5 cannot be judged by pad-token: refused: no target of that name, or 401 for "
-            "<secret>",
-        ),
-        (
-            ("2.1", "1.99"),
-            "--bad 1.99: no stable release of made that the index offers and this Python can have; "
-            "the nearest are 1.1 and 2.0",
-        ),
-        (("2.1", "2.1.0"), "--good and --bad are both 2.1: name two releases"),
-        (("one", "2.1"), "--good 'one' is no version; give one such as 5.0.0"),
+        (("2.1", "2.0"), CLAIM,
+         "--bad 2.0 is not bad: pad-token has one verdict at both ends: 2.1: holds; 2.0: holds"),
+        (("1.0", "1.1"), CLAIM,
+         "--good 1.0 is not good: pad-token has one verdict at both ends: 1.0: fails; 1.1: fails"),
+        (("2.1", "1.0"), [*WIDTH, "--threshold", "1"],
+         "--bad 1.0 is not bad: pad-token.width is on one side at both ends: "
+         "2.1: pad-token.width = 3, above 1; 1.0: pad-token.width = 3, above 1"),
+        (("2.1", "0.5"), CLAIM,
+         "--bad 0.5 cannot be judged by pad-token: refused: no target of that name, or 401 for "
+         "<secret>"),
+        (("2.1", "1.99"), CLAIM,
+         "--bad 1.99: no stable release of made that the index offers and this Python can have; "
+         "the nearest are 1.1 and 2.0"),
+        (("2.1", "2.1.0"), CLAIM, "--good and --bad are both 2.1: name two releases"),
+        (("one", "2.1"), CLAIM, "--good 'one' is no version; give one such as 5.0.0"),
+        (("2.1", "1.0"), ["--more", "1"],
+         "name what counts: --claim ID, or --measure CLAIM.KEY with --threshold X"),
+        (("2.1", "1.0"), [*CLAIM, "--threshold", "1"],
+         "--threshold goes with --measure; a claim's verdict needs none"),
+        (("2.1", "1.0"), WIDTH,
+         "--measure pad-token.width: say with --threshold what to hold it against"),
+        (("2.1", "1.0"), ["--measure", "pad-token", "--threshold", "1"],
+         "--measure 'pad-token': expected CLAIM.KEY or CLAIM[CHECK].KEY.KEY, as in "
+         "collapse.probability"),
+        (("2.1", "1.0"), [*CLAIM, "--python", "3.11,3.12"],
+         "--python '3.11,3.12': a bisection takes one version"),
+        (("2.1", "1.0"), [*CLAIM, "--target", "embeded"],
+         "no target 'embeded'; did you mean 'embedded'?"),
+        (("2.1", "1.0"), [*CLAIM, "--find-links", "nowhere"],
+         "no folder 'nowhere': --find-links takes a folder of wheels, or a URL"),
+        *((("2.1", "1.0"), [*CLAIM, "--with", text],
+           f"--with {text!r}: a bisection takes one exact version of each other package")
+          for text in ("apart==1.0,2.0", "apart==latest", "made==1.0")),
     ],
-)
-def test_bisect_refuses_ends_that_are_not_good_and_bad(
-    ends: tuple[str, str], line: str, run: Run, capsys: pytest.CaptureFixture[str]
+)  # fmt: skip
+def test_bisect_refuses_what_it_cannot_use_in_one_line(
+    ends: tuple[str, str],
+    options: list[str],
+    line: str,
+    run: Run,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert run(*search(*ends)) == 2
-    assert capsys.readouterr().err.splitlines()[-1] == f"probes: {line}"
-
-
-@pytest.mark.parametrize(
-    ("options", "line"),
-    [
-        (
-            ["--more", "1"],
-            "name what counts: --claim ID, or --measure CLAIM.KEY with --threshold X",
-        ),
-        (
-            ["--claim", "pad-token", "--threshold", "1"],
-            "--threshold goes with --measure; a claim's verdict needs none",
-        ),
-        (
-            ["--measure", "pad-token.width"],
-            "--measure pad-token.width: say with --threshold what to hold it against",
-        ),
-        (
-            ["--measure", "pad-token", "--threshold", "1"],
-            "--measure 'pad-token': expected CLAIM.KEY or CLAIM[CHECK].KEY.KEY, as in "
-            "collapse.probability",
-        ),
-        (
-            ["--measure", "pad-token.width", "--threshold", "1"],
-            "--bad 1.0 is not bad: pad-token.width is on one side at both ends: "
-            "2.1: pad-token.width = 3, above 1; 1.0: pad-token.width = 3, above 1",
-        ),
-        (
-            ["--claim", "pad-token", "--python", "3.11,3.12"],
-            "--python '3.11,3.12': a bisection takes one version",
-        ),
-        (
-            ["--claim", "pad-token", "--target", "embeded"],
-            "no target 'embeded'; did you mean 'embedded'?",
-        ),
-        (
-            ["--claim", "pad-token", "--find-links", "nowhere"],
-            "no folder 'nowhere': --find-links takes a folder of wheels, or a URL",
-        ),
-        *(
-            (
-                ["--claim", "pad-token", "--with", text],
-                f"--with {text!r}: a bisection takes one exact version of each other package",
-            )
-            for text in ("apart==1.0,2.0", "apart==latest", "made==1.0")
-        ),
-    ],
-)
-def test_bisect_refuses_bad_options_in_one_line(
-    options: list[str], line: str, run: Run, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(*search("2.1", "1.0", *options)) == 2
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith(f"probes: {line}")
+    assert run(*search(*ends, *options)) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"probes: {line}")
 
 
 # --- the package ---------------------------------------------------------------------------------

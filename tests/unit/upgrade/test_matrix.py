@@ -10,18 +10,11 @@ from probes.errors import UserError
 from probes.schema.claim import catalogue
 from probes.schema.record import Record, Verdict
 from probes.upgrade import view
-from probes.upgrade.cells import (
-    Pin,
-    combine,
-    find_varying,
-    format_cell,
-    parse_pins,
-    resolve_latest,
-)
+from probes.upgrade.cells import combine, find_varying, format_cell, parse_versions
 from probes.upgrade.environments import find_reason
 from probes.upgrade.expected import Expectation, read_expectations
 from probes.upgrade.pool import count_fitting
-from probes.upgrade.run import Attempt, End, Outcome, Request, classify_end
+from probes.upgrade.run import Attempt, End, Outcome, classify_end
 from probes.upgrade.table import Table, build_tables
 from tests.support.page_reader import Page
 from tests.support.samples import ENVIRONMENT, HOSTILE, check, header, planned, record
@@ -68,22 +61,18 @@ def build(tmp_path: Path) -> Build:
     """Build a table by version; a text in the place of verdicts is why it was not installed."""
 
     def call(columns: dict[str, Content], *expectations: Expectation) -> Table:
-        pins = [Pin(package="transformers", version=version) for version in columns]
-        cells = combine([pins, parse_pins("torch==2.13.0")], ["3.11"])
-        request = Request()
+        cells = combine([("transformers", tuple(columns)), ("torch", ("2.13.0",))], ["3.11"])
         outcomes = []
         for cell, (version, content) in zip(cells, columns.items(), strict=True):
             if isinstance(content, str):
                 attempt = Attempt(target="embedded", end=End.NOT_INSTALLED, reason=content)
-                outcomes.append(Outcome(cell=cell, request=request, attempts=(attempt,)))
+                outcomes.append(Outcome(cell=cell, attempts=(attempt,)))
                 continue
             (tmp_path / version).mkdir()
             text = make_record(version, content).model_dump_json()
             (tmp_path / version / "record.json").write_text(text, encoding="utf-8")
             attempt = Attempt(target="embedded", end=End.RAN, run=version, seconds=61)
-            outcomes.append(
-                Outcome(cell=cell, request=request, attempts=(attempt,), setup_seconds=8)
-            )
+            outcomes.append(Outcome(cell=cell, attempts=(attempt,), setup_seconds=8))
         (table,) = build_tables(outcomes, tmp_path, expectations)
         return table
 
@@ -98,19 +87,18 @@ def read_rows(table: Table) -> dict[str, list[str]]:
 
 
 def test_every_combination_of_versions_is_a_cell() -> None:
-    found = combine([parse_pins("a==1,2"), parse_pins("b==3,4"), parse_pins("c")], ["3.10", "3.11"])
+    found = combine([("a", ("1", "2")), ("b", ("3", "4")), ("c", ("",))], ["3.10", "3.11"])
     assert [cell.name for cell in found[:2]] == ["a-1_b-3_c_python-3.10", "a-1_b-4_c_python-3.10"]
     assert len({cell.name for cell in found}) == 8
+    assert found[0].requirements == ["a==1", "b==3", "c"]
     assert find_varying(found) == ("a", "b", "python")
     assert format_cell(found[-1], find_varying(found)) == "a 2, b 4, python 3.11"
 
 
 def test_names_are_normalized_and_versions_unique() -> None:
-    found = parse_pins("Huggingface_Hub==1.0,1.0 ,latest")
-    assert list(map(str, found)) == ["huggingface-hub==1.0", "huggingface-hub==latest"]
-    assert resolve_latest(found, lambda _: "1.0") == (
-        Pin(package="huggingface-hub", version="1.0"),
-    )
+    found = parse_versions("Huggingface_Hub==1.0,1.0 ,latest")
+    assert found == ("huggingface-hub", ("1.0", "latest"))
+    assert parse_versions("protobuf") == ("protobuf", ("",))
 
 
 def test_cells_at_once_fit_memory_and_cores() -> None:
@@ -128,13 +116,10 @@ def test_cells_at_once_fit_memory_and_cores() -> None:
     ("code", "text", "found"),
     [
         (0, "", (End.RAN, "")),
-        (1, "", (End.RAN, "")),
         (5, "", (End.RAN, "")),
         (4, "x\nERROR: no target 'y'\n\n", (End.REFUSED, "no target 'y'")),
         (2, "a\nb\n", (End.CRASHED, "exit code 2: b")),
         (3, "INTERNALERROR> ValueError: c\nd", (End.CRASHED, "exit code 3: ValueError: c")),
-        (1 << 8, "", (End.CRASHED, "exit code 256")),
-        (-9, "", (End.CRASHED, "it was ended by SIGKILL")),
         (-250, "", (End.CRASHED, "it was ended by signal 250")),
         (None, "", (End.TIMED_OUT, "it did not end within 2 minutes")),
     ],
@@ -143,22 +128,12 @@ def test_end_of_a_run_is_classified(code: int | None, text: str, found: tuple[En
     assert classify_end(code, text, 120.0) == found
 
 
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
-        (
-            "  × No solution found when resolving dependencies:\n  ╰─▶ Because a==9 is not\n"
-            "      there, no.\n\nhint: try b\n",
-            "Because a==9 is not there, no.",
-        ),
-        ("error: cannot reach https://me:pw@a.example/s\n", "cannot reach https://a.example/s"),
-        ("odd", "odd"),
-        ("", ""),
-        ("error: " + "x" * 400, "x" * 300 + "… (cut: 400 characters)"),
-    ],
-)
-def test_uvs_reason_is_found(text: str, line: str) -> None:
-    assert find_reason(text) == line
+def test_uvs_reason_is_one_line_without_secrets() -> None:
+    text = "  × No solution found:\n  ╰─▶ Because a==9 is not\n      there, no.\n\nhint: try b\n"
+    assert find_reason(text) == "Because a==9 is not there, no."
+    text = "error: cannot reach https://me:pw@a.example/s\n"
+    assert find_reason(text) == "cannot reach https://a.example/s"
+    assert find_reason("error: " + "x" * 400) == "x" * 300 + "… (cut: 400 characters)"
 
 
 # --- what is expected ----------------------------------------------------------------------------
@@ -218,7 +193,7 @@ def test_expected_flip_is_marked_and_green(build: Build) -> None:
         "default-length": ["fails, expected", "holds, flip", "holds"],
         "pad-token": ["holds", "holds", "holds"],
     }
-    assert table.is_green
+    assert not table.unexpected
     assert table.flips == 1
     assert view.format_same(table) == "The same in every column: 1 claim holds."
     assert view.list_reasons(table) == [
@@ -238,7 +213,6 @@ def test_unexpected_pass_is_as_red_as_a_failure(build: Build) -> None:
         "default-length": ["holds, not as expected", "holds"],
         "pad-token": ["fails, unexpected", "holds, unexpected flip"],
     }
-    assert not table.is_green
     assert table.unexpected == 3
 
 
