@@ -18,19 +18,15 @@ if TYPE_CHECKING:
 __all__ = ["evidence", "model", "rates", "seed"]
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options."""
-    options.add_options(parser)
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Add the options; refuse whatever else defines one of them."""
+    options.refuse_conflicts(parser, pluginmanager)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_load_initial_conftests(
-    early_config: pytest.Config, parser: pytest.Parser
-) -> Generator[None, object, object]:
-    """Refuse a target's configuration, and a conftest that defines one of our options."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Refuse a target's configuration."""
     options.refuse_configuration_of_targets(early_config)
-    with options.conflicts_refused(early_config, parser):
-        return (yield)
 
 
 def pytest_configure(config: pytest.Config) -> None:

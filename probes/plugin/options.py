@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import traceback
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from probes.errors import UserError
 from probes.plugin.session import DEFAULT_TARGET
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 REPORT_DIR = "reports"
 OWN_FOLDER = ".probes"
@@ -158,37 +157,53 @@ def refuse_configuration_of_targets(config: pytest.Config) -> None:
             )
 
 
-@contextmanager
-def conflicts_refused(config: pytest.Config, parser: pytest.Parser) -> Iterator[None]:
-    """Refuse a conftest that defines one of our options, in one line that names both."""
-    try:
-        yield
-        parser.parse_known_args([])  # before version 9 pytest notices only here
-    except (ValueError, argparse.ArgumentError) as error:
-        option = next((name for name in _our_options() if _mentions(error, name)), None)
-        if option is None:
-            raise
-        raise pytest.UsageError(
-            f"{_definer(error, config)} defines the option {option}, which the plugin probes "
-            "defines too: rename it there, or run pytest without the plugin, with -p no:probes"
-        ) from error
+def refuse_conflicts(parser: pytest.Parser, manager: pytest.PytestPluginManager) -> None:
+    """Add the options; refuse whatever has defined one of them, or defines one later.
+
+    The refusal is one line that names both, also of a conftest met while tests are collected.
+    """
+
+    def check_later(result: Any, hook: str, plugins: Sequence[Any], _: object) -> None:
+        if hook == "pytest_addoption" and (option := _find_conflict(result.get_result, parser)):
+            is_collecting = manager.has_plugin("session")
+            kind = pytest.Collector.CollectError if is_collecting else pytest.UsageError
+            result.force_exception(kind(_describe_conflict(plugins[0].plugin_name, option)))
+
+    if option := _find_conflict(lambda: add_options(parser), parser):
+        plugins = manager.hook.pytest_addoption.get_hookimpls()
+        others = (each for each in plugins if each.function.__module__ != "probes.plugin")
+        names = (each.plugin_name for each in others if _defines(each, option, manager))
+        definer = next(names, "another plugin")
+        raise pytest.UsageError(_describe_conflict(definer, option))
+    manager.add_hookcall_monitoring(lambda *_: None, check_later)
 
 
-def _our_options() -> list[str]:
+def _describe_conflict(definer: str, option: str) -> str:
+    way = f"run pytest without one of them, with -p no:{definer} or -p no:probes"
+    if definer.endswith("conftest.py"):
+        way = "rename it there, or run pytest without the plugin, with -p no:probes"
+    return f"{definer} defines the option {option}, which the plugin probes defines too: {way}"
+
+
+def _defines(plugin: Any, option: str, manager: pytest.PytestPluginManager) -> bool:
     parser = pytest.Parser(_ispytest=True)
-    add_options(parser)
-    return [name for option in parser.getgroup("probes").options for name in option.names()]
+    arguments = {"parser": parser, "pluginmanager": manager}
+    plugin.function(*(arguments[name] for name in plugin.argnames))
+    return _find_conflict(lambda: add_options(parser), parser) == option
 
 
-def _mentions(error: Exception, option: str) -> bool:
-    return re.search(rf"{option}(?![\w-])", str(error)) is not None
-
-
-def _definer(error: Exception, config: pytest.Config) -> str:
-    """Return the file that defined an option last."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.name == "pytest_addoption"]
-    if frames:
-        return frames[-1].filename
-    plugins = config.pluginmanager.get_plugins()
-    files = [str(getattr(each, "__file__", "")) for each in plugins]
-    return next((file for file in files if file.endswith("conftest.py")), "a conftest.py")
+def _find_conflict(add: Callable[[], object], parser: pytest.Parser) -> str | None:
+    """Return the option of ours that is defined twice after a call; None if none is."""
+    try:
+        add()
+        if pytest.version_tuple < (9,):  # it notices only here
+            parser.parse_known_args([])
+    except (ValueError, argparse.ArgumentError) as error:
+        ours = pytest.Parser(_ispytest=True)
+        add_options(ours)
+        for option in ours.getgroup("probes").options:
+            for name in option.names():
+                if re.search(rf"{name}(?![\w-])", str(error)):
+                    return name
+        raise
+    return None
