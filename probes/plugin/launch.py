@@ -54,6 +54,7 @@ def run(*targets: str | os.PathLike[str], options: Sequence[str] = ()) -> RunRes
     words = [
         *(os.fspath(target) for target in targets),
         *("-p", __name__, "--config-file", str(_CONFIGURATION)),
+        *("-p", "no:benchmark"),  # pytest-benchmark would leave an empty folder
         *("--rootdir", folder, "--confcutdir", folder),
         *("-o", f"cache_dir={Path.cwd() / OWN_FOLDER / 'cache'}"),
         *options,

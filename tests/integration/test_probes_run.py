@@ -129,7 +129,7 @@ def test_run_ignores_the_files_of_a_hostile_folder(
     assert records(hostile) == {"embedded": {"vocab-size": "holds", "embedding-shape": "holds"}}
     assert "warning" not in done.stdout
     left = {path.name for path in hostile.iterdir()} - {*HOSTILE}
-    assert left <= {"reports", ".probes", ".benchmarks"}
+    assert left <= {"reports", ".probes"}
 
 
 def test_run_takes_targets_among_the_options_of_pytest(
