@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer import Argument, Option
 
-from probes._util.files import write_output as _write
+from probes._util.files import write_output
 from probes._util.version import __version__
 from probes.errors import UserError
 from probes.results.reading import REPORT_FILE, locate, read
 from probes.schema.comparison import parse_outcomes
 from probes.schema.record import build_json_schema
 from probes.upgrade.commands import bisect, matrix
+from probes.upgrade.options import File, option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +35,7 @@ CHANGED = 1
 UNUSABLE_INPUT = 2
 """Exit code for input that cannot be used, as for a wrong command line."""
 
+A_RUN = "a record.json or a folder"
 
 app = typer.Typer(
     help="Reports on what a causal language model and its libraries do.",
@@ -70,9 +73,7 @@ def _print_version(wanted: bool) -> None:
 def _options(
     version: Annotated[
         bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version."
-        ),
+        Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
     """Reports on what a causal language model and its libraries do."""
@@ -82,8 +83,8 @@ def _options(
 def run_claims(
     arguments: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[TARGET]... [PYTEST-OPTION]...",
+        Argument(
+            metavar="TARGET|PYTEST-OPTION",
             help="What to decide the claims on [embedded], and any options of pytest.",
         ),
     ] = None,
@@ -101,20 +102,14 @@ def run_claims(
 def report(
     run: Annotated[
         Path,
-        typer.Argument(
+        Argument(
             metavar="RUN", help="A record.json, a run's folder, or a target's (its latest run)."
         ),
     ],
     output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", metavar="FILE", help="Where to write. [default: beside the record]"
-        ),
+        File, option("FILE", "Where to write. [default: beside the record]", "--output", "-o")
     ] = None,
-    summary: Annotated[
-        Path | None,
-        typer.Option("--summary", metavar="FILE", help="Write a summary in Markdown, too."),
-    ] = None,
+    summary: Annotated[File, option("FILE", "Write a summary in Markdown, too.")] = None,
 ) -> None:
     """Write the HTML report of a run and print its path; a stopped run is marked incomplete."""
     from probes.report.html.page import render  # templates take their time
@@ -123,9 +118,9 @@ def report(
 
     record = read(run)
     path = output or locate(run).with_name(REPORT_FILE)
-    _write(path, render(record), "report", "--output")
+    write_output(path, render(record), "report", "--output")
     if summary is not None:
-        _write(summary, summarize_run(record, str(path)), "summary", "--summary")
+        write_output(summary, summarize_run(record, str(path)), "summary", "--summary")
     _list_again(path)
     if missing := format_incomplete(record):
         typer.echo(f"probes: {missing}", err=True)
@@ -143,32 +138,21 @@ def _list_again(report_file: Path) -> None:
 
 @app.command("compare")
 def compare(
-    old: Annotated[
-        Path, typer.Argument(metavar="OLD", help="The run trusted: a record.json or a folder.")
-    ],
-    new: Annotated[
-        Path, typer.Argument(metavar="NEW", help="The run in question: a record.json or a folder.")
-    ],
-    html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write the comparison as a page.")
-    ] = None,
-    summary: Annotated[
-        Path | None, typer.Option("--summary", metavar="FILE", help="Write it in Markdown.")
-    ] = None,
-    as_json: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write it as JSON.")
-    ] = None,
+    old: Annotated[Path, Argument(metavar="OLD", help=f"The run trusted: {A_RUN}.")],
+    new: Annotated[Path, Argument(metavar="NEW", help=f"The run in question: {A_RUN}.")],
+    html: Annotated[File, option("FILE", "Write the comparison as a page.")] = None,
+    summary: Annotated[File, option("FILE", "Write it in Markdown.")] = None,
+    as_json: Annotated[File, option("FILE", "Write it as JSON.", "--json")] = None,
     fail_on: Annotated[
         str | None,
-        typer.Option(
-            "--fail-on",
-            metavar="OUTCOMES",
-            help="What counts as a change, with commas: newly-failing, changed, drifted, fixed, "
+        option(
+            "OUTCOMES",
+            "What counts as a change, with commas: newly-failing, changed, drifted, fixed, "
             "added, removed, not-comparable; any, or none. [default: any]",
         ),
     ] = None,
     across_targets: Annotated[
-        bool, typer.Option("--across-targets", help="Allow runs on two targets.")
+        bool, Option("--across-targets", help="Allow runs on two targets.")
     ] = False,
 ) -> None:
     """Say what changed between two runs: exit 0 nothing, 1 something, 2 unusable input."""
@@ -179,13 +163,13 @@ def compare(
 
     counted = parse_outcomes(fail_on)
     found = compared(read(old), read(new), across_targets=across_targets)
-    for path, text, what, option in (
+    for path, text, what, name in (
         (html, render_comparison, "page", "--html"),
         (summary, summarize_comparison, "summary", "--summary"),
         (as_json, _as_json, "JSON file", "--json"),
     ):
         if path is not None:
-            _write(path, text(found), what, option)
+            write_output(path, text(found), what, name)
     colour = sys.stdout.isatty()
     width = shutil.get_terminal_size((100, 24)).columns
     typer.echo(format_comparison(found, width, colour), nl=False)
@@ -206,7 +190,7 @@ def print_schema() -> None:
 @app.command("claims")
 def print_claims(
     markdown: Annotated[
-        bool, typer.Option("--markdown", help="As a page, as docs/claims.md has it.")
+        bool, Option("--markdown", help="As a page, as docs/claims.md has it.")
     ] = False,
 ) -> None:
     """Print the built-in claims: id and statement, by section."""
