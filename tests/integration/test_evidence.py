@@ -92,52 +92,34 @@ def test_refused(model, evidence, code):
     evidence["before"] = 1
     evidence["x"] = eval(code)
     evidence["after"] = 2
+
+@pytest.mark.claim("fails-first", title="A failure counts before refused evidence.")
+def test_fails_first(model, evidence):
+    evidence["x"] = {{1}}
+    assert False, "it fails"
+
+@pytest.mark.claim("next-token")
+def test_misfit(model, evidence):
+    evidence["top_ten"] = 10
+
+@pytest.mark.claim("own", title="In claims of your own, names are free.")
+def test_own(model, evidence):
+    evidence["top_ten"] = 10
 """
     )
     result = warm_project.run()
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.no_fnmatch_line("*Traceback*")
-    checks = warm_project.claims()["refused"]["evidence"]
+    claims = warm_project.claims()
+    found = {name: (claim["verdict"], claim["reason"]) for name, claim in claims.items()}
+    assert found["fails-first"] == ("fails", "it fails")
+    reason = "evidence 'top_ten' does not fit MostLikely: Input should be a valid list"
+    assert found["next-token"] == ("error", reason)
+    assert found["own"] == ("holds", "")
+    checks = claims["refused"]["evidence"]
     assert [check["reason"] for check in checks] == list(REFUSED.values())
     assert {check["verdict"] for check in checks} == {"error"}
     assert all(check["values"] == {"before": 1, "after": 2} for check in checks)
-
-
-def test_evidence_that_misfits_its_shape_is_an_error(warm_project: Project) -> None:
-    warm_project.test_file(
-        """
-@pytest.mark.claim("next-token")
-def test_built_in(model, evidence):
-    evidence["top_ten"] = 10
-
-@pytest.mark.claim("own", title="Names are free.")
-def test_own(model, evidence):
-    evidence["top_ten"] = 10
-"""
-    )
-    warm_project.run()
-    claims = warm_project.claims()
-    assert (claims["next-token"]["verdict"], claims["next-token"]["reason"]) == (
-        "error",
-        "evidence 'top_ten' does not fit MostLikely: Input should be a valid list",
-    )
-    assert claims["own"]["verdict"] == "holds"
-
-
-def test_failed_assertion_precedes_refused_evidence(
-    warm_project: Project,
-) -> None:
-    warm_project.test_file(
-        """
-@pytest.mark.claim("both", title="It fails.")
-def test_both(model, evidence):
-    evidence["x"] = {1}
-    assert False, "it fails"
-"""
-    )
-    warm_project.run()
-    claim = warm_project.claims()["both"]
-    assert (claim["verdict"], claim["reason"]) == ("fails", "it fails")
 
 
 def test_evidence_cuts_texts_of_megabytes(warm_project: Project) -> None:

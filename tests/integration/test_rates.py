@@ -40,8 +40,6 @@ def pytest_here(*arguments: str) -> subprocess.CompletedProcess[str]:
     ("arguments", "measured"),
     [
         ([], False),
-        (["tests/claims", "tests/integration/test_options.py"], False),
-        (["tests/benchmarks"], True),
         (["tests/claims/test_loading.py", "tests/benchmarks"], True),
         (["-m", "throughput"], True),
     ],

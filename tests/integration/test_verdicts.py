@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Project
 
 SEVERAL = """
+from probes.errors import NotFiniteError, UndecidableError
+
 @pytest.mark.claim("good", title="It holds.")
 def test_good(model, evidence):
     evidence["prompt"] = "Hello"
@@ -39,6 +41,22 @@ def broken():
 
 @pytest.mark.claim("broken-fixture", title="Its fixture breaks.")
 def test_broken_fixture(model, broken):
+    pass
+
+@pytest.fixture
+def undecidable(model):
+    raise UndecidableError("its context is too short")
+
+@pytest.mark.claim("undecidable-fixture", title="Its fixture finds that it does not apply.")
+def test_undecidable_fixture(model, undecidable):
+    pass
+
+@pytest.fixture
+def not_finite(model):
+    raise NotFiniteError("1 of 3 is NaN")
+
+@pytest.mark.claim("not-finite-fixture", title="Its fixture finds that the model is broken.")
+def test_not_finite_fixture(model, not_finite):
     pass
 
 @pytest.fixture
@@ -115,6 +133,8 @@ EXPECTED = {
     "stated": ("fails", "said so"),
     "mishap": ("error", "OSError: disk full"),
     "broken-fixture": ("error", "no such luck"),
+    "undecidable-fixture": ("not applicable", "its context is too short"),
+    "not-finite-fixture": ("fails", "NotFiniteError: 1 of 3 is NaN"),
     "broken-teardown": ("error", "KeyError: 'lost'"),
     "fails-and-breaks": ("fails", "the assertion"),
     "skipped-and-breaks": ("error", "KeyError: 'lost'"),
@@ -134,22 +154,24 @@ claims on embedded
 ┏━━━━━━━━━━━━━━━━━━━━┳━━━━━━━━┳━━━━━━┳━━━━━━┳━━━━━━━┳━━━━━━━━━━━━━━━━┓
 ┃ section            ┃ claims ┃ hold ┃ fail ┃ error ┃ not applicable ┃
 ┡━━━━━━━━━━━━━━━━━━━━╇━━━━━━━━╇━━━━━━╇━━━━━━╇━━━━━━━╇━━━━━━━━━━━━━━━━┩
-│ Claims of your own │     16 │    2 │    5 │     5 │              4 │
+│ Claims of your own │     18 │    2 │    6 │     5 │              5 │
 │ Mine               │      1 │    · │    1 │     · │              · │
 ├────────────────────┼────────┼──────┼──────┼───────┼────────────────┤
-│ all                │     17 │    2 │    6 │     5 │              4 │
+│ all                │     19 │    2 │    7 │     5 │              5 │
 └────────────────────┴────────┴──────┴──────┴───────┴────────────────┘
 fails: bad: 2 is two
 fails: bare: assert [1] == [2]
 fails: stated: said so
 error: mishap: OSError: disk full
 error: broken-fixture: no such luck
+fails: not-finite-fixture: NotFiniteError: 1 of 3 is NaN
 error: broken-teardown: KeyError: 'lost'
 fails: fails-and-breaks: the assertion
 error: skipped-and-breaks: KeyError: 'lost'
 fails: known: expected to fail: a known bug
 error: known-no-more: [XPASS(strict)] a known bug
 fails: two-assertions: a
+not applicable: undecidable-fixture: its context is too short
 not applicable: skipped: for a reason
 not applicable: lacking, lacking-more: GPT2_XL
 not applicable: not-run: not run: crashes
@@ -163,22 +185,9 @@ def test_every_outcome_has_verdict_reason_and_line(warm_project: Project) -> Non
     warm_project.test_file(SEVERAL)
     result = warm_project.run()
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    found = {name: (c["verdict"], c["reason"]) for name, c in warm_project.claims().items()}
-    assert found == EXPECTED
-    lines = [line.rstrip() for line in result.outlines]
-    start = lines.index(SUMMARY[0])
-    assert lines[start : start + len(SUMMARY)] == SUMMARY
-    assert re.fullmatch(
-        r"report: reports/embedded/\d{8}T\d{6}Z/report\.html", lines[start + len(SUMMARY)]
-    )
-    assert re.fullmatch(r"=+ .* in .*s =+", lines[start + len(SUMMARY) + 1])
-    assert len(lines) == start + len(SUMMARY) + 2
-
-
-def test_check_has_name_evidence_and_cost(warm_project: Project) -> None:
-    warm_project.test_file(SEVERAL)
-    warm_project.run("-k", "bad or mishap or lacking_more")
     claims = warm_project.claims()
+    found = {name: (claim["verdict"], claim["reason"]) for name, claim in claims.items()}
+    assert found == EXPECTED
     checks = claims["bad"]["evidence"]
     assert [check["name"] for check in checks] == ["test_bad[1]", "test_bad[2]", "test_bad[3]"]
     assert [check["verdict"] for check in checks] == ["holds", "fails", "holds"]
@@ -187,6 +196,14 @@ def test_check_has_name_evidence_and_cost(warm_project: Project) -> None:
     assert claims["mishap"]["evidence"][0]["values"] == {"before": True}
     assert claims["lacking-more"]["evidence"][0]["cost"]["seconds"] == 0.0
     assert all(check["cost"]["forward_passes"] == 0 for check in checks)
+    lines = [line.rstrip() for line in result.outlines]
+    start = lines.index(SUMMARY[0])
+    assert lines[start : start + len(SUMMARY)] == SUMMARY
+    assert re.fullmatch(
+        r"report: reports/embedded/\d{8}T\d{6}Z/report\.html", lines[start + len(SUMMARY)]
+    )
+    assert re.fullmatch(r"=+ .* in .*s =+", lines[start + len(SUMMARY) + 1])
+    assert len(lines) == start + len(SUMMARY) + 2
 
 
 def test_cost_counts_forward_passes_of_a_check(warm_project: Project) -> None:
@@ -283,41 +300,3 @@ def test_small(model, number):
     (check,) = claim["evidence"]
     assert "assert 10 < 10\n" in check["reason"]
     assert "assert -10 > -10\n" in check["reason"]
-
-
-IN_FIXTURES = """
-from probes.errors import NotFiniteError, UndecidableError
-
-@pytest.fixture
-def short(model):
-    raise UndecidableError("its context is too short")
-
-@pytest.fixture
-def broken(model):
-    raise NotFiniteError("1 of 3 is NaN")
-
-@pytest.fixture
-def mishap(model):
-    assert False
-
-@pytest.mark.claim("short", title="x")
-def test_short(model, short):
-    pass
-
-@pytest.mark.claim("broken", title="x")
-def test_broken(model, broken):
-    pass
-
-@pytest.mark.claim("mishap", title="x")
-def test_mishap(model, mishap):
-    pass
-"""
-
-
-def test_finding_in_a_fixture_counts_as_in_the_test(warm_project: Project) -> None:
-    warm_project.test_file(IN_FIXTURES)
-    warm_project.run("-q")
-    found = {name: (c["verdict"], c["reason"]) for name, c in warm_project.claims().items()}
-    assert found["short"] == ("not applicable", "its context is too short")
-    assert found["broken"][0] == "fails"
-    assert found["mishap"][0] == "error"
