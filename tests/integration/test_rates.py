@@ -77,9 +77,7 @@ def test_throughput_is_skipped_under_xdist(tmp_path: Path) -> None:
     assert not [*tmp_path.iterdir()]
 
 
-def test_rates_are_recorded_with_verdicts(
-    warm_project: Project,
-) -> None:
+def test_rates_are_recorded_with_verdicts(warm_project: Project) -> None:
     claim = '\n@pytest.mark.claim("mine", title="It is.")\ndef test_it(model):\n    pass\n'
     warm_project.test_file(MEASURES + claim)
     assert warm_project.run().ret == 0

@@ -99,9 +99,7 @@ def test_recording_of_another_target_is_refused(recording: Project) -> None:
     assert "holds outputs of other on cpu " in reason
 
 
-def test_drift_fails_until_updated(
-    recording: Project,
-) -> None:
+def test_drift_fails_until_updated(recording: Project) -> None:
     recording.run("-k", "numbers")
     old = json.loads(numbers(recording).read_text(encoding="utf-8"))["numbers"]
     name = next(iter(old))

@@ -234,9 +234,7 @@ def test_deselected_checks_are_counted(warm_project: Project) -> None:
     assert warm_project.record()["complete"] is True
 
 
-def test_stopped_run_leaves_claims_undecided(
-    warm_project: Project,
-) -> None:
+def test_stopped_run_leaves_claims_undecided(warm_project: Project) -> None:
     warm_project.test_file(SEVERAL)
     result = warm_project.run("-x")
     assert result.ret == pytest.ExitCode.TESTS_FAILED

@@ -83,9 +83,7 @@ def test_holds(model, number):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is a POSIX signal")
-def test_check_of_killed_worker_is_an_error(
-    warm_project: Project,
-) -> None:
+def test_check_of_killed_worker_is_an_error(warm_project: Project) -> None:
     warm_project.test_file(CRASHES)
     result = warm_project.run("-n", "2")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
