@@ -122,9 +122,8 @@ class Bisection:
     plan: Plan
     question: Question
     package: str
-    others: Mapping[str, str]
-    """Versions of other packages, the same in every environment."""
-    python: str
+    fixed: Cell
+    """What is the same in every environment: Python, and versions of other packages."""
     findings: dict[str, Finding] = field(default_factory=dict)
     folders: dict[str, Path] = field(default_factory=dict)
     """Of the records, by release."""
@@ -151,7 +150,8 @@ class Bisection:
     def _ask(self, release: str) -> Finding:
         """Decide the claim under a release, print a line and return the answer."""
         start = time.monotonic()
-        cell = Cell(packages={self.package: release, **self.others}, python=self.python)
+        packages = {self.package: release, **self.fixed.packages}
+        cell = Cell(packages=packages, python=self.fixed.python)
         known = find_attempts(self.plan, cell)
         (attempt,) = known or decide(self.plan, cell, show=lambda _: None).attempts
         if attempt.run is None:

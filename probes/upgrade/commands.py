@@ -29,7 +29,7 @@ from probes.upgrade.table import build_tables
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from probes.upgrade.cells import Cell
+    from probes.upgrade.cells import Cell, Versions
     from probes.upgrade.run import Plan
 
 PAGE_FILE = "matrix.html"
@@ -130,18 +130,17 @@ def bisect(
     if more_pythons:
         raise UserError(f"--python {shared.python!r}: a bisection takes one version")
     name = canonicalize_name(package)
-    others = dict(_parse_exact_version(text, name) for text in shared.packages or ())
+    others = [_parse_exact_version(text, name) for text in shared.packages or ()]
+    (fixed,) = combine(others, [one_python])
     plan = shared.make_plan("bisect", [target], [question.claim], resume=not fresh)
     releases = select_between(shared.list_releases(name, one_python), name, *ends)
-    bisection = Bisection(plan, question, name, others, one_python)
+    bisection = Bisection(plan, question, name, fixed)
     with interruptible():
         if not bisection.run(releases, len(releases) if check_all else more):
             raise typer.Exit(1)
 
 
-def _resolve_latest(
-    package: str, versions: Sequence[str], python: str, shared: Shared
-) -> tuple[str, tuple[str, ...]]:
+def _resolve_latest(package: str, versions: Sequence[str], python: str, shared: Shared) -> Versions:
     """Return a package and its versions, with the newest release instead of `latest`."""
     exact = [
         str(shared.list_releases(package, python)[-1]) if version == LATEST else version
@@ -191,13 +190,13 @@ def _read_question(claim: str | None, measure: str | None, threshold: float | No
     raise UserError("name what counts: --claim ID, or --measure CLAIM.KEY with --threshold X")
 
 
-def _parse_exact_version(text: str, bisected: str) -> tuple[str, str]:
-    package, (version, *others) = parse_versions(text)
-    if others or version == LATEST or package == bisected:
+def _parse_exact_version(text: str, bisected: str) -> Versions:
+    package, versions = parse_versions(text)
+    if len(versions) > 1 or LATEST in versions or package == bisected:
         raise UserError(
             f"--with {text!r}: a bisection takes one exact version of each other package"
         )
-    return package, version
+    return package, versions
 
 
 def _format_command(packages: Sequence[str], claims: Sequence[str], plan: Plan) -> str:

@@ -438,6 +438,8 @@ WIDTH = ["--measure", "pad-token.width"]
          "no target 'embeded'; did you mean 'embedded'?"),
         (("2.1", "1.0"), [*CLAIM, "--find-links", "nowhere"],
          "no folder 'nowhere': --find-links takes a folder of wheels, or a URL"),
+        (("2.1", "1.0"), [*CLAIM, "--with", "a==1", "--with", "A==2"],
+         "--with names a twice: list its versions in one, with commas"),
         *((("2.1", "1.0"), [*CLAIM, "--with", text],
            f"--with {text!r}: a bisection takes one exact version of each other package")
           for text in ("apart==1.0,2.0", "apart==latest", "made==1.0")),
