@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from threading import Event
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,10 @@ BYTES_PER_CELL = 3 * 2**30
 """A run on the embedded model was seen to take 2.3 GB."""
 
 THREADS = "OMP_NUM_THREADS"
+
+
+class StoppedError(Exception):
+    """The command was stopped."""
 
 
 def count_fitting(cells: int, cores: int, available: int) -> int:
@@ -48,7 +54,12 @@ def decide_all(
     stopped = Event()
 
     def decide_one(cell: Cell) -> Outcome:
-        return decide(plan, cell, lambda stage: show(cell, stage), stopped)
+        def show_unless_stopped(stage: str) -> None:
+            if stopped.is_set():
+                raise StoppedError
+            show(cell, stage)
+
+        return decide(plan, cell, show_unless_stopped)
 
     with ThreadPoolExecutor(at_once) as pool:
         waiting = [pool.submit(decide_one, cell) for cell in cells]
@@ -57,4 +68,13 @@ def decide_all(
                 yield done.result()
         finally:
             stopped.set()
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
+            while any(each.running() for each in waiting):
+                _end_children()
+                time.sleep(0.1)
+
+
+def _end_children() -> None:
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            child.kill()

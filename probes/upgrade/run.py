@@ -6,13 +6,11 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import tempfile
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING
 
 from pydantic import Field, ValidationError
@@ -31,9 +29,6 @@ if TYPE_CHECKING:
 
 RESULT_FILE = "cell.json"
 
-LOG_FILE = "pytest-{number}.log"
-"""In a cell's folder: the output of pytest for the target of this number."""
-
 _CALLERS_OWN = (
     "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTEST_ADDOPTS", "GITHUB_STEP_SUMMARY",
 )  # fmt: skip
@@ -41,12 +36,6 @@ _CALLERS_OWN = (
 
 _REFUSED, _NOTHING_DECIDED = 4, 5
 """Exit codes of pytest."""
-
-_POLL_INTERVAL_S = 0.5
-
-
-class StoppedError(Exception):
-    """The run was stopped before its end."""
 
 
 class End(str, Enum):
@@ -113,13 +102,10 @@ class Plan(Stored):
         return Outcome(cell=cell, options=self.options, attempts=attempts)
 
 
-def decide(
-    plan: Plan, cell: Cell, show: Callable[[str], object], stopped: Event | None = None
-) -> Outcome:
+def decide(plan: Plan, cell: Cell, show: Callable[[str], object]) -> Outcome:
     """Decide the claims in one cell; a failure in the cell is an outcome.
 
-    `show` takes the name of each stage as it begins; `stopped` is set by another thread to end the
-    run, which raises StoppedError.
+    `show` takes the name of each stage as it begins.
     """
     folder = plan.report_dir / cell.name
     try:
@@ -139,8 +125,7 @@ def decide(
         for number, target in enumerate(plan.targets, start=1):
             if target not in known:
                 show(f"deciding {number} of {len(plan.targets)}")
-                log = folder / LOG_FILE.format(number=number)
-                known[target] = _attempt(plan, target, python, log, stopped or Event())
+                known[target] = _attempt(plan, target, python, folder / f"pytest-{number}.log")
         outcome = Outcome(
             cell=cell,
             options=plan.options,
@@ -174,14 +159,14 @@ def find_attempts(plan: Plan, cell: Cell) -> tuple[Attempt, ...]:
     )
 
 
-def _attempt(plan: Plan, target: str, python: Path, log: Path, stopped: Event) -> Attempt:
+def _attempt(plan: Plan, target: str, python: Path, log: Path) -> Attempt:
     folder = log.parent
     command = [str(python), "-m", "probes", "run", target, "--report-dir", str(folder)]
     command += ["-p", "no:cacheprovider", "-q", "--tb=no", *plan.options]
     before = _list_runs(folder)
     start = time.monotonic()
     try:
-        code = _run(command, plan.variables, log, plan.timeout, stopped)
+        code = _run(command, plan.variables, log, plan.timeout)
     finally:
         output = _remove_secrets(log)
     end, reason = classify_end(code, output, plan.timeout)
@@ -199,41 +184,26 @@ def _list_runs(folder: Path) -> set[Path]:
     return {run for child in folder.iterdir() if child.is_dir() for run in run_folders(child)}
 
 
-def _run(
-    command: list[str], variables: Mapping[str, str], log: Path, limit: float, stopped: Event
-) -> int | None:
+def _run(command: list[str], variables: Mapping[str, str], log: Path, limit: float) -> int | None:
     """Return the exit code; None where the time was over and the run was ended."""
     inherited = {name: value for name, value in os.environ.items() if name not in _CALLERS_OWN}
     # In an empty folder, no run finds the outputs that another has recorded.
     with tempfile.TemporaryDirectory(prefix="probes-") as place, log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: S603 - Python of the cell, with arguments of ours
-            command,
-            cwd=place,
-            env={**inherited, "PYTHONNOUSERSITE": "1", **variables},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        deadline = time.monotonic() + limit
         try:
-            while time.monotonic() < deadline:
-                with suppress(subprocess.TimeoutExpired):
-                    return process.wait(min(_POLL_INTERVAL_S, limit))
-                if stopped.is_set():
-                    raise StoppedError
+            done = subprocess.run(  # noqa: S603 - Python of the cell, with arguments of ours
+                command,
+                cwd=place,
+                env={**inherited, "PYTHONNOUSERSITE": "1", **variables},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                timeout=limit,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
             return None
-        finally:
-            _end(process)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if sys.platform == "win32":
-        process.kill()
-    else:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+        return done.returncode
 
 
 def _remove_secrets(log: Path) -> str:
