@@ -147,6 +147,10 @@ def cut_weights(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(content[: len(content) // 2])
 
 
+def scramble_weights(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0not json" + bytes(99))
+
+
 FOLDERS = {
     "no config": (without("config.json"), "FOLDER has no config.json: expected a model's folder, "
     "as save_pretrained writes it"),
@@ -154,6 +158,8 @@ FOLDERS = {
     "tokenizer.json, tokenizer.model, vocab.json"),
     "truncated weights": (cut_weights, "FOLDER/model.safetensors is truncated or corrupt: its "
     "header describes "),
+    "corrupt weights": (scramble_weights, "the header of FOLDER/model.safetensors is truncated or "
+    "not JSON: "),
     "foreign tokenizer": (with_a_foreign_token, "FOLDER: the tokenizer has ids up to 32,000 "
     "('<x>'), but the embedding has 32,000 rows, for ids up to 31,999: use the tokenizer the "
     "model was trained with, or resize the embedding and save it"),
