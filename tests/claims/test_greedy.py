@@ -63,12 +63,19 @@ def test_what_greedy_chose_is_the_argmax_of_a_forward_pass_of_its_own(
     tolerance = measure.determinism.noise_tolerance(model, PROMPTS, 20)
     assert again.largest_change <= tolerance, (
         f"in a pass of its own a logit changes by {again.largest_change:.2g}, where rounding "
-        f"explains {tolerance:.2g}"
+        f"explains {tolerance:.2g}{conditions(model)}"
     )
     assert again.flips <= again.near_ties, (
         f"{again.flips} choices are not the most likely token of a pass of their own, and only "
         f"{again.near_ties} are near-ties"
     )
+
+
+def conditions(model: Model) -> str:
+    """What logits were computed with, where the engine shows it."""
+    if "weights" not in model.capabilities:
+        return ""
+    return f" ({measure.reproduction.describe_conditions(model)})"
 
 
 def widest(variation: Variation) -> Difference:
@@ -147,8 +154,8 @@ def test_logits_are_the_same_in_any_number_of_rows(model: Model, evidence: Evide
         assert each.explained, (
             f"in {each.rows} rows a logit changes by {each.noise:.2g}, where rounding explains "
             f"{each.tolerance:.2g}"
-            + f"; {each.flips} choices change, {each.margin:.2g} apart"
-            * bool(each.flips)
+            + f"; {each.flips} choices change, {each.margin:.2g} apart" * bool(each.flips)
+            + conditions(model)
         )
 
 
