@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats
 
+from probes.compare.ids import find_changed_ids
 from probes.compare.logprobs import find_first_token
 from probes.schema.claim import catalogue
 from probes.schema.comparison import Difference, Effect, Estimate, Outcome
@@ -119,6 +120,8 @@ def _compare_checks(
         for pair in _pairs((key,), old.values[key], new.values[key])
         if pair[0][-1] not in ignored
     ]
+    if (ids := find_changed_ids(old, new)) is not None:
+        yield ids
     by_name = sorted(pairs, key=lambda pair: pattern(pair[0]))
     for where, group in groupby(by_name, key=lambda pair: pattern(pair[0])):
         yield from _compare_values(name, where, list(group), rounding)

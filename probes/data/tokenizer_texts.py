@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,7 +12,8 @@ if TYPE_CHECKING:
 CAPITAL_OF_JAPAN = "The capital of Japan is"
 CAPITAL_OF_JAPAN_JA = "日本の首都は"
 HELLO = "Hello world"
-SPELLED_BOS = "<s> What is the capital of United States? "
+QUESTION = "What is the capital of United States? "
+SPELLED_BOS = f"<s> {QUESTION}"
 
 SCRIPTS = {
     "Latin": "The capital of Japan is Tokyo.",
@@ -68,6 +70,19 @@ AWKWARD = {
     "noncharacters": "\ufffd\uffff\U0010ffff",
 }
 """Texts that tokenizers are known to get wrong."""
+
+CODE = (
+    "def f(x):\n    return x\n",
+    "for (int i = 0; i < 10; ++i) {\n\tsum += a[i];\n}\n",
+    "SELECT name, COUNT(*) FROM t WHERE id >= 42 GROUP BY name;",
+    '{"key": [1, 2.5e-3, null], "a/b": "\\u00e9"}',
+    '<div class="x">&nbsp;</div>\n',
+    "#!/bin/sh\nset -e; cat < in.txt | sort -u > out.txt\n",
+    "\\frac{a_{1}}{b^{2}} \\neq \\sqrt{2}",
+)
+"""Code and markup: indentation, operators, escapes."""
+
+_PUNCTUATION = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~…–—“”‘’«»、。！？「」·"
 
 SINGLE_WORD_PIECES = ("The", "Hello", "king", "What", "capital")
 
@@ -141,6 +156,68 @@ def fuzz_texts_with_special_tokens(count: int, seed: int) -> Iterator[str]:
         for _ in range(draw.randint(1, 3)):
             parts.insert(draw.randint(0, len(parts)), draw.choice(SPECIAL_PIECES))
         yield "".join(parts)
+
+
+CORPUS = {"fuzzed": 16_000, "code": 3_200, "digits": 3_200, "punctuation": 3_200, "scripts": 6_400}
+"""How many texts of each kind the corpus has, in this order."""
+
+
+@cache
+def corpus() -> tuple[str, ...]:
+    """Return 32,000 texts, the same in every run: fuzzed, code, digits, punctuation, 17 scripts.
+
+    >>> len(corpus()), corpus()[20_000]
+    (32000, '60:84141422.7261')
+    """
+    makers = {
+        "fuzzed": lambda draw: "".join(_part(draw) for _ in range(draw.randint(1, 8))),
+        "code": _code,
+        "digits": _digits,
+        "punctuation": _punctuated,
+        "scripts": _words_of_a_script,
+    }
+    draw = random.Random(20231010)  # noqa: S311 - texts to try, nothing secret
+    return tuple(makers[kind](draw) for kind, count in CORPUS.items() for _ in range(count))
+
+
+def kind_of(number: int) -> str:
+    """Return the kind of a text of the corpus by its place.
+
+    >>> kind_of(0), kind_of(31_999)
+    ('fuzzed', 'scripts')
+    """
+    for kind, count in CORPUS.items():
+        if number < count:
+            return kind
+        number -= count
+    raise ValueError(f"the corpus has {sum(CORPUS.values()):,} texts")
+
+
+def _code(draw: random.Random) -> str:
+    lines = "".join(draw.choices(CODE, k=2))
+    start = draw.randint(0, len(lines) - 2)
+    return " " * draw.randint(0, 9) + lines[start : start + draw.randint(2, 60)]
+
+
+def _digits(draw: random.Random) -> str:
+    numbers = [str(draw.randint(0, 10 ** draw.randint(1, 12))) for _ in range(draw.randint(1, 4))]
+    separators = draw.choices((" ", ".", ",", "-", ":", "/", "e", "x", ""), k=len(numbers))
+    return "".join(part for pair in zip(numbers, separators, strict=True) for part in pair)
+
+
+def _punctuated(draw: random.Random) -> str:
+    words = draw.choices(("a", "Well", "don't", "I", "它", "end", " ", "\n"), k=draw.randint(1, 5))
+    return "".join(
+        word + "".join(draw.choices(_PUNCTUATION, k=draw.randint(0, 4)))
+        + " " * draw.randint(0, 2)
+        for word in words
+    )  # fmt: skip
+
+
+def _words_of_a_script(draw: random.Random) -> str:
+    text = draw.choice(list(SCRIPTS.values()))
+    start = draw.randint(0, len(text) - 1)
+    return text[start : start + draw.randint(1, 24)]
 
 
 def _part(draw: random.Random) -> str:

@@ -23,10 +23,14 @@ if TYPE_CHECKING:
     from probes.measure import sampling_filters as sampling_filters
     from probes.measure import sampling_fit as sampling_fit
     from probes.measure import sentencepiece_reference as sentencepiece_reference
+    from probes.measure import spelling as spelling
     from probes.measure import stories as stories
+    from probes.measure import streamed_text as streamed_text
     from probes.measure import throughput as throughput
     from probes.measure import token_trace as token_trace
     from probes.measure import tokenizer as tokenizer
+    from probes.measure import tokenizer_corpus as tokenizer_corpus
+    from probes.measure import tokenizer_reload as tokenizer_reload
     from probes.measure import variety as variety
     from probes.measure import word_similarity as word_similarity
 else:

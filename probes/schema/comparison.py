@@ -83,6 +83,17 @@ class FirstToken(Stored):
     """Whether the margin is within twice the noise."""
 
 
+class ChangedIds(Stored):
+    """Token ids of the corpus that are not the same in both runs."""
+
+    changed: int
+    """How many texts have other ids."""
+    texts: int
+    """How many texts there are."""
+    text: str | None
+    """The first such text whose ids are kept; none where this suite's texts are other ones."""
+
+
 class Difference(Stored):
     """One value of a check's evidence, or several numbers of one name, that differ."""
 
@@ -99,6 +110,9 @@ class Difference(Stored):
     """Of numbers: by how much they moved."""
     token: FirstToken | None = None
     """Of a greedy text whose logits are kept: where it differs, and how near that was."""
+    ids: ChangedIds | None = None
+    """Of the ids of many texts: how many changed; `old` and `new` are those of the first text, none
+    where they are not kept."""
 
 
 class ClaimComparison(Stored):

@@ -16,6 +16,7 @@ from probes._util.jsonfile import parse_object
 from probes._util.text import quote
 from probes.errors import UserError
 from probes.schema.base import Stored, format_validation_error
+from probes.schema.recorded_ids import RecordedIds
 
 if TYPE_CHECKING:
     from probes.schema.record import Environment, TargetFacts
@@ -78,11 +79,13 @@ class Provenance(Stored):
     def key(self) -> str:
         """Target and environment as a file name: recordings are compared under one key only."""
         parts = (self.target, self.device, self.dtype, self.quantization, self.attention)
-        return "--".join(re.sub(r"[^\w.]+", "-", part) for part in parts)
+        return "--".join(re.sub(r"[^\w.]+", "-", part) for part in parts if part)
 
     @property
     def words(self) -> str:
         """Target and environment as text for a reader."""
+        if not self.dtype:
+            return f"the {self.device} of {self.target}"
         quantized = "" if self.quantization == "none" else f" {self.quantization}"
         return (
             f"{self.target} on {self.device} in {self.dtype}{quantized}, attention {self.attention}"
@@ -100,17 +103,24 @@ class Recording(Stored):
     """Greedy texts by prompt."""
     numbers: dict[str, RecordedNumber] = Field(default_factory=dict)
     """Numbers by name."""
+    ids: dict[str, RecordedIds] = Field(default_factory=dict)
+    """Token ids of many texts, by the name of the list of texts."""
 
     @property
     def names(self) -> set[str]:
         """The names of all outputs."""
-        return {*self.texts, *self.numbers}
+        return {*self.texts, *self.numbers, *self.ids}
 
     def completed_by(self, other: Recording) -> Recording:
         """Add the outputs of another recording that are missing here."""
-        texts, numbers = other.texts | self.texts, other.numbers | self.numbers
-        return self.model_copy(update={"texts": texts, "numbers": numbers})
+        fields = ("texts", "numbers", "ids")
+        return self.model_copy(
+            update={name: getattr(other, name) | getattr(self, name) for name in fields}
+        )
 
+
+TOKENIZER = "tokenizer"
+"""The device of what is recorded of a tokenizer alone: its ids are the same on any."""
 
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 """Processor architectures that have two names."""
@@ -136,6 +146,14 @@ def describe_provenance(facts: TargetFacts, environment: Environment, *, batch: 
             "batch": str(batch),
         },
     )
+
+
+def describe_tokenizer(facts: TargetFacts, environment: Environment) -> Provenance:
+    """Describe a target's tokenizer and its environment; no weights are needed."""
+    whole = describe_provenance(facts, environment, batch=0)
+    kept = {n: v for n, v in whole.circumstances.items() if n not in ("threads", "batch", "torch")}
+    empty = dict.fromkeys(("dtype", "quantization", "attention"), "")
+    return whole.model_copy(update={"device": TOKENIZER, "circumstances": kept, **empty})
 
 
 def list_changes(old: Provenance, new: Provenance) -> list[str]:

@@ -16,7 +16,8 @@ from probes._util.text import quote
 from probes.errors import UserError
 from probes.targets.random_weights import describe_tensors
 from probes.targets.safetensors import Tensor, find_weight_files, read_tensors
-from probes.targets.vocabulary import SENTENCEPIECE_FILE, promises_bos, read_pieces
+from probes.targets.tokenizer_files import TokenizerFiles, read_tokenizer_files
+from probes.targets.vocabulary import SENTENCEPIECE_FILE, read_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -123,7 +124,13 @@ class Checkpoint:
     @cached_property
     def promises_bos(self) -> bool:
         """Whether the tokenizer's files say that encoding begins with a BOS token."""
-        return promises_bos(self.folder)
+        bos = self.tokenizer_files.special_token("bos")
+        return bos is not None and bos in self.tokenizer_files.promise.around.before
+
+    @cached_property
+    def tokenizer_files(self) -> TokenizerFiles:
+        """What the tokenizer's files promise."""
+        return read_tokenizer_files(self.folder)
 
     @property
     def parameters(self) -> int:

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 TOKENIZER_FILE = "tokenizer.json"
 SENTENCEPIECE_FILE = "tokenizer.model"
 
-_LARGEST_TOKENIZER = 256 * MEBIBYTE
-# Classes that insert BOS by default.
-_BOS_BY_DEFAULT = ("CodeLlama", "Gemma", "Llama", "Mistral")
+LARGEST_TOKENIZER = 256 * MEBIBYTE
 _PIECES = TypeAdapter(dict[str, Annotated[int, Field(strict=True, ge=0)]])
 
 
@@ -40,34 +38,8 @@ def read_pieces(folder: Path) -> dict[str, int]:
     return pieces
 
 
-def promises_bos(folder: Path) -> bool:
-    """Return whether the tokenizer's files say that encoding begins with the BOS token."""
-    file = folder / "tokenizer_config.json"
-    settings = read_object(file) if file.is_file() else {}
-    bos = settings.get("bos_token")
-    if isinstance(bos, dict):
-        bos = bos.get("content")
-    if isinstance(add_bos := settings.get("add_bos_token"), bool):
-        return add_bos and bos is not None
-    if not (folder / TOKENIZER_FILE).is_file():
-        return str(settings.get("tokenizer_class")).startswith(_BOS_BY_DEFAULT)
-    content = read_object(folder / TOKENIZER_FILE, limit=_LARGEST_TOKENIZER)
-    return bos is not None and bos in _leading_tokens(content.get("post_processor"))
-
-
-def _leading_tokens(processor: Any) -> list[Any]:
-    """Return the special tokens that a post-processor, or one of a sequence of them, puts first."""
-    match processor:
-        case {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": token}}, *_]}:
-            return [token]
-        case {"type": "Sequence", "processors": [*parts]}:
-            return [token for part in parts for token in _leading_tokens(part)]
-        case _:
-            return []
-
-
 def _read_tokenizer_json(file: Path) -> dict[str, int]:
-    content = read_object(file, limit=_LARGEST_TOKENIZER)
+    content = read_object(file, limit=LARGEST_TOKENIZER)
     try:
         vocabulary = content["model"]["vocab"]
         if isinstance(vocabulary, list):  # of a unigram model: pieces with their scores
@@ -79,7 +51,7 @@ def _read_tokenizer_json(file: Path) -> dict[str, int]:
 
 
 def _read_vocab_json(file: Path) -> dict[str, int]:
-    return _check_pieces(file, read_object(file, limit=_LARGEST_TOKENIZER)) | _read_added(file)
+    return _check_pieces(file, read_object(file, limit=LARGEST_TOKENIZER)) | _read_added(file)
 
 
 def _read_sentencepiece(file: Path) -> dict[str, int]:

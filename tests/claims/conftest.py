@@ -12,7 +12,7 @@ from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, CAPITALS, PROMPTS
 from probes.errors import UserError
 from probes.plugin import recordings
 from probes.results.environment import describe_environment
-from probes.schema.recorded_output import describe_provenance
+from probes.schema.recorded_output import describe_provenance, describe_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,6 +81,16 @@ def recorded(model: Model, request: pytest.FixtureRequest) -> recordings.Recorde
     _ = model.network  # loaded, it knows its device, dtype and attention
     facts = model.facts()
     made = describe_provenance(facts, describe_environment(facts.device), batch=len(PROMPTS))
+    try:
+        return recordings.open_recorded(request, made)
+    except UserError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+@pytest.fixture
+def recorded_of_tokenizer(model: Model, request: pytest.FixtureRequest) -> recordings.Recorded:
+    """What is recorded of the target's tokenizer, in any environment."""
+    made = describe_tokenizer(model.facts(), describe_environment("cpu"))
     try:
         return recordings.open_recorded(request, made)
     except UserError as error:

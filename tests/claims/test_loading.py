@@ -60,18 +60,26 @@ def test_tokenizer_has_no_pad_token(model: Model, evidence: Evidence) -> None:
 
 
 @pytest.mark.claim("pad-token")
+def test_tokenizer_pads_as_its_files_say(model: Model, evidence: Evidence) -> None:
+    found = measure.tokenizer.read_padding(model, ["a", CAPITAL_OF_JAPAN])
+    evidence.update(asdict(found))
+    assert not found.problem, found.problem
+
+
+@pytest.mark.claim("pad-token")
 @pytest.mark.needs("model", "weights")
-def test_open_ended_generation_pads_with_the_end_token(model: Model, evidence: Evidence) -> None:
+def test_open_ended_generation_pads_as_its_settings_say(model: Model, evidence: Evidence) -> None:
     pad, end = measure.generation_defaults.padding_ids(model)
-    if pad is not None:
-        pytest.skip(f"its generation settings name a pad token of their own, id {pad}")
     if end is None:
-        pytest.skip("it has no end-of-sequence token to pad with")
-    evidence["end_id"] = end
+        pytest.skip("it has no end-of-sequence token: none of its rows ends before another")
+    evidence["pad_id"], evidence["end_id"] = pad, end
     evidence["padding"] = filled = measure.generation_defaults.pad_after_end(
         model, CAPITAL_OF_JAPAN
     )
-    assert filled == [end] * 3, f"a row that ended is filled with {filled}, not with id {end}"
+    expected = end if pad is None else pad
+    assert filled == [expected] * 3, (
+        f"a row that ended is filled with {filled}, not with id {expected}"
+    )
 
 
 @pytest.mark.claim("load-nf4")

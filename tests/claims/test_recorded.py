@@ -10,7 +10,9 @@ import pytest
 from probes import measure, stats
 from probes.data.tokenizer_texts import PROMPTS
 from probes.schema.evidence.texts import KeptTexts
+from probes.schema.evidence.words import KeptIds
 from probes.schema.recorded_output import REMEDY, Recording, list_changes
+from probes.stats.near_tie import Finding, OutputStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,13 +20,13 @@ if TYPE_CHECKING:
     from probes import Model
     from probes.engines.base import Generation
     from probes.plugin.recordings import Recorded
-    from probes.stats.near_tie import Finding
 
     Greedy = Callable[[int], list[Generation]]
 
 Evidence = dict[str, Any]
 
 LENGTH = 20
+CORPUS = "corpus"
 
 
 @pytest.mark.claim("recorded-texts")
@@ -71,6 +73,32 @@ def test_numbers_are_the_recorded_ones(
         if name in old
     ]
     decide(recorded, Recording(made=recorded.made, numbers=now), findings, evidence)
+
+
+@pytest.mark.claim("recorded-ids")
+def test_ids_are_the_same_alone_and_in_a_batch(model: Model, evidence: Evidence) -> None:
+    differing = measure.tokenizer_corpus.find_batch_dependence(model)
+    evidence["examples"] = differing[:5]
+    assert not differing, f"alone, {differing[0].describe()}, as in a batch"
+
+
+@pytest.mark.claim("recorded-ids")
+def test_ids_are_the_recorded_ones(
+    model: Model, recorded_of_tokenizer: Recorded, evidence: Evidence
+) -> None:
+    encoding = measure.tokenizer_corpus.encode_corpus(model)
+    now = measure.tokenizer_corpus.record_ids(model)
+    evidence["texts"] = now.count
+    evidence.update(KeptIds(corpus_ids=now).as_evidence())
+    baseline = recorded_of_tokenizer.baseline
+    old = baseline.ids.get(CORPUS) if baseline else None
+    findings = []
+    if old is not None and old.texts == now.texts:
+        change = measure.tokenizer_corpus.describe_change(encoding, old, now)
+        status = OutputStatus.CHANGED if change else OutputStatus.SAME
+        findings = [Finding(CORPUS, status, 0.0, old.digest, now.digest, change)]
+    made = recorded_of_tokenizer.made
+    decide(recorded_of_tokenizer, Recording(made=made, ids={CORPUS: now}), findings, evidence)
 
 
 def decide(recorded: Recorded, now: Recording, findings: list[Finding], evidence: Evidence) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import unicodedata
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +14,7 @@ from probes.data.tokenizer_texts import (
     AWKWARD,
     CAPITAL_OF_JAPAN,
     CAPITAL_OF_JAPAN_JA,
+    CODE,
     HELLO,
     NO_SPACE_PIECE,
     SCRIPTS,
@@ -48,9 +49,9 @@ any_text = settings(
 valid_unicode = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 
 
-def is_an_exception(model: Model, text: str) -> bool:
-    """Whether a text spells a special token, or ▁, which stands for a space in the pieces."""
-    return any(token in text for token in (*model.tokenizer.all_special_tokens, "▁"))
+def spells_a_token(model: Model, text: str) -> bool:
+    """Whether a text spells a special token."""
+    return any(token in text for token in model.tokenizer.all_special_tokens)
 
 
 def got_other_ids(found: Encoding, expected: list[int]) -> str:
@@ -73,21 +74,34 @@ def no_space_first(text: str, ordinary: list[str]) -> str:
     return f"{text!r} begins with {ordinary[:1]}: it was not encoded as if a space came before it"
 
 
-def came_back_otherwise(text: str, back: str) -> str:
+def came_back_otherwise(text: str, back: str, expected: str) -> str:
     """What a round trip did, spelled in ASCII: texts that look alike may differ."""
-    normal = unicodedata.normalize("NFC", text) == back
-    how = ": the tokenizer composes characters (Unicode normal form C)" if normal else ""
-    return f"{text!a} comes back as {back!a}{how}"
+    if expected == text:
+        return f"{text!a} comes back as {back!a}"
+    return f"{text!a} comes back as {back!a}, by its tokenizer's files as {expected!a}"
+
+
+@pytest.fixture
+def spelling(model: Model) -> measure.spelling.Spelling:
+    """How the tokenizer's own files spell a text that is promised to come back."""
+    found = measure.spelling.read_spelling(model)
+    if found.why_lossy:
+        pytest.skip(found.why_lossy)
+    return found
 
 
 @pytest.mark.claim("bos-inserted")
 @each_text
-def test_bos_is_inserted_once_and_first(model: Model, evidence: Evidence, text: str) -> None:
+def test_special_tokens_are_inserted_as_promised(
+    model: Model, evidence: Evidence, text: str
+) -> None:
     found = measure.tokenizer.encode_to_pieces(model, text)
+    promise = measure.tokenizer.read_promise(model)
     evidence.update(found.as_evidence())
-    bos = model.tokenizer.bos_token_id
-    assert found.ids[:1] == [bos], f"{text!r} begins with {found.pieces[:1]}, not with BOS"
-    assert found.ids.count(bos) == 1, f"{text!r} has BOS {found.ids.count(bos)} times"
+    evidence["promised"], evidence["promised_by"] = promise.around, promise.source
+    evidence["contradictions"] = promise.contradictions
+    wrong = measure.tokenizer.find_wrong_insertion(model, found)
+    assert not wrong, wrong
 
 
 @pytest.mark.claim("bos-inserted")
@@ -154,6 +168,7 @@ def test_flag_removes_special_tokens_and_nothing_else_from_any_text(
 
 
 @pytest.mark.claim("prefix-space")
+@pytest.mark.needs("mistral-tokenizer")
 @pytest.mark.parametrize("word", SINGLE_WORD_PIECES)
 def test_english_merges_the_space(model: Model, evidence: Evidence, word: str) -> None:
     found = measure.tokenizer.encode_to_pieces(model, word)
@@ -163,6 +178,7 @@ def test_english_merges_the_space(model: Model, evidence: Evidence, word: str) -
 
 
 @pytest.mark.claim("prefix-space")
+@pytest.mark.needs("mistral-tokenizer")
 @pytest.mark.parametrize("text", NO_SPACE_PIECE.values(), ids=NO_SPACE_PIECE.keys())
 def test_text_without_such_a_piece_gets_the_space_alone(
     model: Model, evidence: Evidence, text: str
@@ -175,17 +191,32 @@ def test_text_without_such_a_piece_gets_the_space_alone(
 
 
 @pytest.mark.claim("prefix-space")
+@pytest.mark.parametrize("text", [*SINGLE_WORD_PIECES, *NO_SPACE_PIECE.values(), " one space"])
+def test_first_piece_begins_as_promised(
+    model: Model, spelling: measure.spelling.Spelling, evidence: Evidence, text: str
+) -> None:
+    evidence.update(measure.tokenizer.encode_to_pieces(model, text).as_evidence())
+    evidence["a_space_is_added"] = spelling.adds_space
+    wrong = measure.tokenizer.find_wrong_beginning(model, text)
+    assert not wrong, wrong
+
+
+@pytest.mark.claim("prefix-space")
 @any_text
 @given(text=valid_unicode.filter(bool))
 @example(text="日本の首都は")
 @example(text="\n")
-def test_first_ordinary_piece_of_any_text_begins_with_a_space(model: Model, text: str) -> None:
-    assume(not is_an_exception(model, text))
-    ordinary = measure.tokenizer.ordinary_pieces(model, text)
-    assert ordinary[0].startswith("▁"), no_space_first(text, ordinary)
+@example(text=" ")
+def test_first_piece_of_any_text_begins_as_promised(
+    model: Model, spelling: measure.spelling.Spelling, text: str
+) -> None:
+    assume(not spells_a_token(model, text))
+    wrong = measure.tokenizer.find_wrong_beginning(model, text)
+    assert not wrong, wrong
 
 
 @pytest.mark.claim("prefix-space")
+@pytest.mark.needs("mistral-tokenizer")
 def test_the_lone_space_is_an_ordinary_piece(model: Model, evidence: Evidence) -> None:
     evidence["special_ids"] = special = sorted(model.special_token_ids)
     evidence["piece_of_id_28705"] = piece = model.tokens([28705])[0]
@@ -194,6 +225,7 @@ def test_the_lone_space_is_an_ordinary_piece(model: Model, evidence: Evidence) -
 
 
 @pytest.mark.claim("prefix-space")
+@pytest.mark.needs("mistral-tokenizer")
 def test_no_japanese_or_chinese_piece_begins_with_a_space(model: Model, evidence: Evidence) -> None:
     east_asian = measure.tokenizer.han_and_kana_pieces(model)
     with_space = [piece for piece in east_asian if piece.startswith("▁")]
@@ -205,10 +237,9 @@ def test_no_japanese_or_chinese_piece_begins_with_a_space(model: Model, evidence
 
 
 @pytest.mark.claim("decode-bos")
+@pytest.mark.needs("mistral-tokenizer")
 @each_script
-def test_decoding_shows_bos_and_skips_it_when_asked(
-    model: Model, evidence: Evidence, text: str
-) -> None:
+def test_decoding_shows_bos_and_a_space(model: Model, evidence: Evidence, text: str) -> None:
     ids = model.encode(text)
     evidence["decoded"] = shown = model.decode(ids)
     evidence["special_tokens_skipped"] = skipped = model.decode(ids, skip_special_tokens=True)
@@ -216,16 +247,35 @@ def test_decoding_shows_bos_and_skips_it_when_asked(
     assert skipped == text, f"decoding that skips special tokens shows {skipped!r}, not {text!r}"
 
 
+@pytest.mark.claim("decode-bos")
+@each_script
+def test_decoding_shows_special_tokens_and_skips_them_when_asked(
+    model: Model, spelling: measure.spelling.Spelling, evidence: Evidence, text: str
+) -> None:
+    ids, around = measure.tokenizer.surround(model, text)
+    if not any(around):
+        pytest.skip("its tokenizer has neither BOS nor EOS")
+    expected = spelling.expected(text)
+    evidence["ids"], evidence["special_tokens"] = ids, around
+    evidence["decoded"] = shown = model.decode(ids)
+    evidence["special_tokens_skipped"] = skipped = model.decode(ids, skip_special_tokens=True)
+    names = " and ".join((*around.before, *around.after))
+    assert measure.tokenizer.shows_around(shown, around, expected), (
+        f"decoding shows {shown!r}, not {expected!r} with {names}"
+    )
+    assert spelling.comes_back(text, skipped), (
+        f"decoding that skips special tokens shows {skipped!r}, not {expected!r}"
+    )
+
+
 @pytest.mark.claim("round-trip")
-@pytest.mark.parametrize(
-    "text",
-    [t for t in TEXTS.values() if "▁" not in t],
-    ids=[k for k, t in TEXTS.items() if "▁" not in t],
-)
-def test_text_comes_back(model: Model, evidence: Evidence, text: str) -> None:
-    evidence["text"] = text
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
+def test_text_comes_back(
+    model: Model, spelling: measure.spelling.Spelling, evidence: Evidence, text: str
+) -> None:
+    evidence["text"], evidence["no_piece_spells"] = text, spelling.find_lost(text)
     evidence["came_back"] = back = measure.tokenizer.round_trip(model, text)
-    assert back == text, came_back_otherwise(text, back)
+    assert spelling.comes_back(text, back), came_back_otherwise(text, back, spelling.expected(text))
 
 
 @pytest.mark.claim("round-trip")
@@ -233,10 +283,29 @@ def test_text_comes_back(model: Model, evidence: Evidence, text: str) -> None:
 @given(text=valid_unicode)
 @example(text="  leading and trailing  ")
 @example(text="\n\n\t\r\n")
-def test_any_text_comes_back(model: Model, text: str) -> None:
-    assume(not is_an_exception(model, text))
+def test_any_text_comes_back(model: Model, spelling: measure.spelling.Spelling, text: str) -> None:
+    assume(not spells_a_token(model, text))
     back = measure.tokenizer.round_trip(model, text)
-    assert back == text, came_back_otherwise(text, back)
+    assert spelling.comes_back(text, back), came_back_otherwise(text, back, spelling.expected(text))
+
+
+@pytest.mark.claim("round-trip")
+def test_corpus_comes_back(
+    model: Model, spelling: measure.spelling.Spelling, evidence: Evidence
+) -> None:
+    encoding = measure.tokenizer_corpus.encode_corpus(model)
+    came = model.tokenizer.batch_decode(encoding.ids, skip_special_tokens=True)
+    pairs = [*zip(encoding.texts, came, strict=True)]
+    evidence["texts"] = len(pairs)
+    evidence["bytes_that_no_piece_spells"] = (
+        [f"0x{byte:02X}" for byte in sorted(spelling.unspelled_bytes)] if spelling.by_bytes else []
+    )
+    evidence["texts_that_lose_some"] = sum(bool(spelling.find_lost(text)) for text, _ in pairs)
+    wrong = [(text, back) for text, back in pairs if not spelling.comes_back(text, back)]
+    assert not wrong, (
+        f"{len(wrong):,} of {len(pairs):,} texts do not come back: "
+        f"{came_back_otherwise(*wrong[0], spelling.expected(wrong[0][0]))}"
+    )
 
 
 @pytest.mark.claim("round-trip")
@@ -262,6 +331,7 @@ def test_a_spelled_special_token_and_a_spelled_space_are_the_exceptions(
 
 
 @pytest.mark.claim("double-bos")
+@pytest.mark.needs("mistral-tokenizer")
 def test_a_spelled_bos_is_a_second_one(model: Model, evidence: Evidence) -> None:
     found = measure.tokenizer.encode_to_pieces(model, SPELLED_BOS)
     decoded = model.decode(found.ids)
@@ -269,6 +339,21 @@ def test_a_spelled_bos_is_a_second_one(model: Model, evidence: Evidence) -> None
     expected = [1, 1, 1824, 349, 272, 5565, 302, 2969, 3543, 28804, 28705]
     assert found.ids == expected, got_other_ids(found, expected)
     assert decoded.count("<s>") == 2, f"BOS is {decoded.count('<s>')} times in {decoded!r}"
+
+
+@pytest.mark.claim("double-bos")
+def test_a_spelled_special_token_is_one_more(model: Model, evidence: Evidence) -> None:
+    token = measure.tokenizer.find_special_token(model)
+    if token is None:
+        pytest.skip("its tokenizer has neither BOS nor EOS")
+    text, found, expected = measure.tokenizer.spell_special_token(model, token)
+    decoded = model.decode(found.ids)
+    evidence.update(DoubleBos(**found.as_evidence(), decoded=decoded).as_evidence())
+    evidence["special_token"], evidence["times"] = token, expected
+    times = found.pieces.count(token)
+    assert times == expected, f"{text!r} has {token} {times} times, not {expected}"
+    shown = decoded.count(token)
+    assert shown == expected, f"{token} is {shown} times in {decoded!r}, not {expected}"
 
 
 @pytest.mark.claim("reference-agreement")
@@ -304,3 +389,53 @@ def test_ids_of_awkward_texts_are_those_of_the_sentencepiece_model(
     evidence["text"], evidence["ids"] = text, model.encode(text)
     differing = measure.sentencepiece_reference.find_disagreements(model, reference, [text])
     assert not differing, differing[0].describe()
+
+
+# --- what the library makes of the files ---------------------------------------------------------
+
+
+@pytest.mark.claim("own-ids")
+def test_ids_are_those_of_its_own_file(model: Model, evidence: Evidence) -> None:
+    if measure.spelling.load_own_tokenizer(model) is None:
+        pytest.skip("its folder has no tokenizer.json to compare it with")
+    found = measure.tokenizer_corpus.compare_with_own_file(model)
+    evidence["texts"], evidence["differing"] = found.texts, found.by_kind
+    evidence["examples"] = found.differing
+    if model.checkpoint.tokenizer_files.written_by_transformers:
+        evidence["note"] = "transformers wrote this tokenizer.json: that they agree proves little"
+    assert not found.count, found.describe()
+
+
+@pytest.mark.claim("tokenizer-reload")
+def test_saved_tokenizer_is_the_same_when_loaded_again(model: Model, evidence: Evidence) -> None:
+    again = measure.tokenizer_reload.save_and_reload(model)
+    evidence["texts"], evidence["differing"] = again.texts, again.differing[:5]
+    evidence["changed"], evidence["warnings"] = again.changed, again.warnings
+    assert not again.differing, (
+        f"{len(again.differing)} texts get other ids when it is saved and loaded again: "
+        f"{again.differing[0].describe()}"
+    )
+    changes = [f"{name} is {now!r}, not {old!r}" for name, (old, now) in again.changed.items()]
+    assert not changes, f"saved and loaded again, its {'; its '.join(changes)}"
+    assert not again.foreign, f"loading it again warns of another model family: {again.foreign[0]}"
+
+
+@pytest.mark.claim("streamed-text")
+@pytest.mark.parametrize("way", measure.streamed_text.STREAMS)
+@pytest.mark.parametrize("text", [*SCRIPTS.values(), HELLO, *CODE])
+def test_streamed_parts_give_the_decoded_text(
+    model: Model, evidence: Evidence, text: str, way: str
+) -> None:
+    ids = model.encode(text, add_special_tokens=False)
+    streamed = measure.streamed_text.STREAMS[way](model, ids)
+    if streamed is None:
+        pytest.skip(f"its tokenizer cannot be read by {way}")
+    evidence["decoded"], evidence["streamed"] = streamed.whole, streamed.joined
+    if way != "DecodeStream" and measure.streamed_text.forgets_indentation(model):
+        evidence["note"] = "the space that indents a line is taken for the one before a text"
+        unindented = [re.sub(r"\n *", "\n", each) for each in (streamed.joined, streamed.whole)]
+        assert unindented[0] == unindented[1], (
+            f"{way} gives {streamed.joined!r}, not {streamed.whole!r}"
+        )
+        return
+    assert streamed.is_same, f"{way} gives {streamed.joined!r}, not {streamed.whole!r}"

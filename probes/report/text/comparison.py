@@ -97,6 +97,8 @@ def describe_difference(difference: schema.Difference, language: str = "en") -> 
     values = {"old": format_value(difference.old), "new": format_value(difference.new)}
     if not difference.check:
         return phrase("difference.check", language, **values)
+    if difference.ids is not None:
+        return _describe_ids(difference, difference.ids, language)
     effect = difference.effect
     if effect is None:
         text = phrase("difference.value", language, **values)
@@ -115,6 +117,15 @@ def describe_difference(difference: schema.Difference, language: str = "en") -> 
     if effect.size is not None:
         values["size"] = phrase("difference.size", language, size=format_signed(effect.size))
     return phrase("difference.numbers", language, **values)
+
+
+def _describe_ids(difference: schema.Difference, ids: schema.ChangedIds, language: str) -> str:
+    text = phrase("difference.ids", language, changed=f"{ids.changed:,}", texts=f"{ids.texts:,}")
+    if ids.text is None or difference.old is None or difference.new is None:
+        return text
+    quoted = json.dumps(ids.text, ensure_ascii=False)
+    values = {"text": quoted, "old": str(difference.old), "new": str(difference.new)}
+    return text + phrase("difference.ids_of", language, **values)
 
 
 def _describe_token(token: schema.FirstToken, language: str) -> str:

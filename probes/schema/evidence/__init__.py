@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
     from probes.schema.evidence.shape import Shape
 
-COMPARED_APART = ("kept_prompts", "kept_texts")
-"""Evidence that is kept for comparisons alone: logits by the thousand, nothing to look at."""
+COMPARED_APART = ("corpus_ids", "kept_prompts", "kept_texts")
+"""Evidence that is kept for comparisons alone: logits and ids by the thousand."""
 
 SHAPES: tuple[type[Shape], ...] = (
     words.Encoding,
     words.DoubleBos,
+    words.KeptIds,
     words.VocabularyTable,
     words.EmbeddingSimilarities,
     words.HeadSimilarities,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import AfterValidator
 
 from probes.schema.evidence.shape import Count, Shape
+from probes.schema.recorded_ids import RecordedIds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +42,12 @@ class DoubleBos(Encoding):
 
     decoded: str
     """The ids decoded, special tokens included."""
+
+
+class KeptIds(Shape):
+    """The token ids of the corpus, kept for comparisons."""
+
+    corpus_ids: RecordedIds
 
 
 class VocabularyTable(Shape):

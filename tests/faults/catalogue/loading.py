@@ -153,7 +153,7 @@ def pad_token_added(model: Model) -> Patch:
     return swapped(model.tokenizer, "pad_token", "<unk>")
 
 
-@fault("finished rows padded with id 0", "pad-token", checks="pads_with")
+@fault("finished rows padded with id 0", "pad-token", checks="generation_pads")
 def padding_with_id_0(model: Model) -> Patch:
     import torch
 
