@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from probes.schema import claim
 from probes.targets.target import EMBEDDED_FOLDER
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ OPTIONS = {
     "its path, a model on the hub as org/model",
     "--target embedded --target embedded": "2 targets are called 'embedded': name each once, or "
     "give them names of their own in a targets file",
-    "--quantization nf3": "--quantization 'nf3' should be 'none' or 'nf4'; did you mean 'nf4'?",
+    "--quantization nf3": "--quantization 'nf3' should be 'none', 'nf4', 'nf4-double', 'fp4' "
+    "or 'int8'; did you mean 'nf4'?",
     "--targets-file none.toml": "none.toml is missing or not a regular file",
     "--claim=": "--claim needs the id of a claim, not an empty text",
     "--claim mien": "no claim 'mien' among the collected tests; did you mean 'mine'?",
@@ -76,11 +78,7 @@ def test_invalid_option_is_refused_under_workers(project: Project) -> None:
 
 # --- markers -------------------------------------------------------------------------------------
 
-NEEDS = (
-    "model, tokenizer, config, token-ids, logprobs, prompt-logprobs, logits, processors, "
-    "beam-search, chat, weights, variants, timing, bos, sentencepiece, "
-    "mistral-tokenizer, mistral-7b, nf4, gpt2-xl"
-)
+NEEDS = ", ".join(claim.NEEDS)
 
 MARKERS = {
     '@pytest.mark.claim("round-tripp")': "no claim 'round-tripp' in the catalogue; did you mean "
