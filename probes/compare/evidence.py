@@ -107,6 +107,8 @@ def find_differences(old: ClaimRecord, new: ClaimRecord, rounding: Rounding) -> 
 def _compare_checks(
     name: str, old: Check | None, new: Check | None, rounding: Rounding, ignored: Sequence[str]
 ) -> Iterator[Difference]:
+    if old is not None and new is not None and (ids := find_changed_ids(old, new)) is not None:
+        yield ids
     if old is None or new is None or old.verdict is not new.verdict:
         verdicts = ("absent" if each is None else each.verdict.value for each in (old, new))
         yield Difference(
@@ -120,8 +122,6 @@ def _compare_checks(
         for pair in _pairs((key,), old.values[key], new.values[key])
         if pair[0][-1] not in ignored
     ]
-    if (ids := find_changed_ids(old, new)) is not None:
-        yield ids
     by_name = sorted(pairs, key=lambda pair: pattern(pair[0]))
     for where, group in groupby(by_name, key=lambda pair: pattern(pair[0])):
         yield from _compare_values(name, where, list(group), rounding)

@@ -239,7 +239,7 @@ def _adds_space(step: dict[str, Any]) -> bool:
         case {"type": "Prepend", "prepend": str(first)}:
             return first[:1] in (" ", SPACE)
         case {"type": "Metaspace", "prepend_scheme": scheme}:
-            return scheme != "never"
+            return bool(scheme != "never")
         case {"type": "Metaspace" | "ByteLevel", "add_prefix_space": adds}:
             return adds is True
         case _:

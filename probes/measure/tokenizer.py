@@ -144,7 +144,7 @@ def read_padding(model: TransformersEngine, texts: Sequence[str]) -> Padding:
     elif pad is not None:
         batch: Any = tokenizer(list(texts), padding=True)
         row, alone = [int(i) for i in batch["input_ids"][0]], model.encode(texts[0])
-        filler = [int(tokenizer.convert_tokens_to_ids(pad))] * (len(row) - len(alone))
+        filler = [_find_id(model, str(pad))] * (len(row) - len(alone))
         expected = [*filler, *alone] if side == "left" else [*alone, *filler]
         if row != expected:
             problem = f"{texts[0]!r} is padded to {row}, not to {expected}"
@@ -162,6 +162,11 @@ def find_special_token(model: TransformersEngine) -> str | None:
     return None if token is None else str(token)
 
 
+def _find_id(model: TransformersEngine, token: str) -> int:
+    found: Any = model.tokenizer.convert_tokens_to_ids(token)
+    return int(found)
+
+
 def surround(model: TransformersEngine, text: str) -> tuple[list[int], Around]:
     """Return a text's ids with special tokens around them, and which.
 
@@ -175,9 +180,7 @@ def surround(model: TransformersEngine, text: str) -> tuple[list[int], Around]:
     around = read_promise(model).around
     if not any(around) and (token := find_special_token(model)) is not None:
         around = Around((token,)) if tokenizer.bos_token else Around((), (token,))
-    before, after = (
-        [int(tokenizer.convert_tokens_to_ids(token)) for token in tokens] for tokens in around
-    )
+    before, after = ([_find_id(model, token) for token in tokens] for tokens in around)
     return [*before, *model.encode(text, add_special_tokens=False), *after], around
 
 
@@ -205,7 +208,7 @@ def spell_special_token(model: TransformersEngine, token: str) -> tuple[str, Enc
     without it, and once more unless the tokenizer's files ask for such text to be split.
     """
     text = f"{token} {QUESTION}"
-    without = model.encode(QUESTION).count(int(model.tokenizer.convert_tokens_to_ids(token)))
+    without = model.encode(QUESTION).count(_find_id(model, token))
     read = not model.checkpoint.tokenizer_files.splits_special_tokens
     return text, encode_to_pieces(model, text), without + int(read)
 
@@ -249,7 +252,7 @@ def find_misplaced_pieces(model: TransformersEngine) -> list[str]:
     table = list_pieces(model)
     ids = sorted(table)
     found = model.tokens(ids)
-    back = model.tokenizer.convert_tokens_to_ids([table[i] for i in ids])
+    back: Any = model.tokenizer.convert_tokens_to_ids([table[i] for i in ids])
     other = [
         f"{i} for {piece!r}, not {table[i]!r}"
         for i, piece in zip(ids, found, strict=True)

@@ -117,7 +117,7 @@ def describe_change(encoding: CorpusEncoding, old: RecordedIds, now: RecordedIds
     recorded = old.ids_of(place)
     text = Disagreement(encoding.texts[place], encoding.ids[place], list(recorded or ()))
     first = (
-        f"{text.text!r} gives {text.ids}, the ids before are not kept"
+        f"{text.text!r} gives {text.ids}; its recorded ids are not kept"
         if recorded is None
         else text.describe()
     )

@@ -122,7 +122,7 @@ def test_the_published_words_are_one_piece_each_and_their_vector_is_its_row(
     other = [
         f"{word!r} as {pieces}"
         for word, pieces in zip(words, found, strict=True)
-        if pieces != [measure.tokenizer.SPACE + word]
+        if pieces != [measure.spelling.SPACE + word]
     ]
     assert not other, f"words are not one piece with a space first: {', '.join(other)}"
     vectors = measure.embeddings.word_vectors(model, words)
