@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from markupsafe import Markup
 
 from probes.report.locale import LANGUAGES, texts
 from probes.schema.evidence import COMPARED_APART, read_shapes
 from probes.schema.evidence.distributions import Distribution, Distributions
-from probes.schema.evidence.texts import SampledText, TracedText
+from probes.schema.evidence.texts import TracedText
 from probes.schema.evidence.words import VocabularyTable
-from probes.schema.sampling import LIBRARY_TOP_K, NARROW_HOT, NEAR_GREEDY, WIDE_HOT
+from probes.schema.sampling import NARROW_HOT, NEAR_GREEDY, WIDE_HOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from probes.schema.evidence.shape import Shape
-    from probes.schema.evidence.texts import TraceStep
-    from probes.schema.record import Check, ClaimRecord, Record
+    from probes.schema.evidence.texts import Trace
+    from probes.schema.record import Check, Record
+
+_Shape = TypeVar("_Shape", bound="Shape")
 
 PRESETS = {"near_greedy": NEAR_GREEDY, "narrow_hot": NARROW_HOT, "wide_hot": WIDE_HOT}
 """Settings that have a button, by the key of its text."""
@@ -43,21 +45,10 @@ LEVELS = (0.9, 0.5, 0.2, 0.05)
 
 
 @dataclass(frozen=True)
-class Preset:
-    """A button's settings, and the key of its text."""
-
-    key: str
-    temperature: float
-    top_k: int
-    top_p: float
-
-
-@dataclass(frozen=True)
 class Explorer:
-    """Distributions to filter: what the page's controls start from, and what its script reads."""
+    """Distributions to filter: of which prompts, and what the page's script reads."""
 
     prompts: tuple[str, ...]
-    presets: tuple[Preset, ...]
     json: Markup
 
 
@@ -67,12 +58,9 @@ class TraceView:
 
     name: str
     """The name of its place on the page."""
-    claim: str
-    check: str
-    settings: tuple[tuple[str, str], ...]
-    """The sampling settings by name; empty for greedy text."""
-    prompt: str
-    steps: list[TraceStep]
+    settings: dict[str, float]
+    """The sampling settings; empty for greedy text."""
+    trace: Trace
 
 
 @dataclass(frozen=True)
@@ -85,49 +73,27 @@ class Vocabulary:
 
 def explorer(record: Record) -> Explorer | None:
     """Return the distributions of a record that can be filtered; None if it has none."""
-    found = [
-        each
-        for _, _, shape in _shapes(record)
-        if isinstance(shape, Distributions) and _is_shown(shape)
-        for each in shape.distributions
-    ]
+    found = [each for shape in _find(record, Distributions) for each in shape.distributions]
     if not found:
         return None
-    return Explorer(
-        prompts=tuple(each.prompt for each in found),
-        presets=tuple(
-            Preset(key, sampling.temperature, LIBRARY_TOP_K, sampling.top_p or 1)
-            for key, sampling in PRESETS.items()
-        ),
-        json=_block({"words": _words("explorer"), "prompts": [_compact(each) for each in found]}),
-    )
+    block = _block({"words": _words("explorer"), "prompts": [_compact(each) for each in found]})
+    return Explorer(tuple(each.prompt for each in found), block)
 
 
 def traces(record: Record) -> list[TraceView]:
     """Return the traced texts of a record, greedy ones first."""
-    found: list[TraceView] = []
-    for claim, check, shape in _shapes(record):
-        if isinstance(shape, TracedText) and _is_shown(shape):
-            settings = shape.settings if isinstance(shape, SampledText) else {}
-            found.append(
-                TraceView(
-                    name=f"trace-{len(found) + 1}",
-                    claim=claim.id,
-                    check=check.name,
-                    settings=tuple((name, f"{value:g}") for name, value in settings.items()),
-                    prompt=shape.trace.prompt,
-                    steps=shape.trace.steps,
-                )
-            )
+    found = [
+        TraceView(f"trace-{number}", getattr(text, "settings", {}), text.trace)
+        for number, text in enumerate(_find(record, TracedText), start=1)
+    ]
     return sorted(found, key=lambda trace: bool(trace.settings))
 
 
 def vocabulary(record: Record) -> Vocabulary | None:
     """Return the tokenizer's pieces, which can be searched; None if the record has none."""
-    for _, _, shape in _shapes(record):
-        if isinstance(shape, VocabularyTable) and (size := _size(shape)):
-            block = _block({"words": _words("vocabulary"), "table": shape.table})
-            return Vocabulary(size=size, json=block)
+    for shape in _find(record, VocabularyTable):
+        block = _block({"words": _words("vocabulary"), "table": shape.table})
+        return Vocabulary(_size(shape), block)
     return None
 
 
@@ -151,11 +117,13 @@ def _without_interactive(check: Check) -> Check:
     return check.model_copy(update={"values": values})
 
 
-def _shapes(record: Record) -> Iterator[tuple[ClaimRecord, Check, Shape]]:
+def _find(record: Record, kind: type[_Shape]) -> Iterator[_Shape]:
+    """Yield the evidence of one shape that has an interactive part."""
     for claim in record.claims:
         for check in claim.evidence:
             for shape in read_shapes(check.values):
-                yield claim, check, shape
+                if isinstance(shape, kind) and _is_shown(shape):
+                    yield shape
 
 
 def _is_shown(shape: Shape) -> bool:

@@ -11,15 +11,18 @@ import unicodedata
 
 from markupsafe import Markup, escape
 
-# Emoji of several parts (flags of regions) and joiners, which shape the text around them, stay.
-_SPECIAL = re.compile(
-    r"(?P<whole>\U0001F3F4[\U000E0020-\U000E007F]+)"
-    r"|(?P<newline>\r\n|\n)"
-    r"|(?P<spaces>^[ ]+|[ ]+$|[ ]{2,}|[ ]+(?=\n)|(?<=\n)[ ]+)"
-    r"|(?P<control>[\x00-\x1f\x7f-\x9f\xa0\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e"
-    r"\u200b\u200e\u200f\u2028-\u202f\u205f-\u206f\u3164\ud800-\udfff\ue000-\uf8ff\ufeff\uffa0"
-    r"\ufff0-\ufffc\ufffe\uffff\U000E0000-\U000E0FFF\U000F0000-\U0010FFFF])"
+SPECIAL = re.compile(
+    "(\U0001f3f4[\U000e0020-\U000e007f]+)|(\r\n|\n)|(^ +| +$| {2,}| +(?=\n)|(?<=\n) +)"
+    "|[\x00-\x1f\x7f-\x9f\xa0\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u2028-\u202f"
+    "\u205f-\u206f\u3164\ud800-\udfff\ue000-\uf8ff\ufeff\uffa0\ufff0-\ufffc\ufffe\uffff"
+    "\U000e0000-\U000e0fff\U000f0000-\U0010ffff]"
 )
+"""Groups: a flag of a region, which is kept; a line break; spaces that matter. Else a character
+without a shape; joiners, which shape the text around them, are not among these.
+
+The pages' script reads the same pattern, so it holds the characters themselves, which both
+languages take for themselves.
+"""
 
 
 def mark(text: str) -> Markup:
@@ -30,7 +33,7 @@ def mark(text: str) -> Markup:
     """
     parts: list[Markup] = []
     end = 0
-    for match in _SPECIAL.finditer(text):
+    for match in SPECIAL.finditer(text):
         parts += [escape(text[end : match.start()]), _mark_special(match)]
         end = match.end()
     parts.append(escape(text[end:]))
@@ -43,27 +46,26 @@ def make_visible(text: str) -> str:
     >>> make_visible("a\u202eb\n")
     'aU+202Eb↵'
     """
-    return _SPECIAL.sub(_spell_special, text)
+    return SPECIAL.sub(_spell_special, text)
 
 
 def _spell_special(match: re.Match[str]) -> str:
-    if match.lastgroup == "control":
-        return _sign(match.group())
-    return "↵" if match.lastgroup == "newline" else match.group()
+    kept, line_break, spaces = match.groups()
+    return kept or spaces or ("↵" if line_break else _sign(match.group()))
 
 
 def _mark_special(match: re.Match[str]) -> Markup:
     text = match.group()
-    if match.lastgroup == "newline":
-        sign = "U+000D ↵" if text == "\r\n" else "↵"
-        return Markup('<span class="unseen" title="line break">{}</span>\n').format(sign)
-    if match.lastgroup == "spaces":
-        return Markup('<span class="spaces">{}</span>').format(text)
-    if match.lastgroup == "control":
-        names = {"\t": "tab", "\0": "null"}
-        name = unicodedata.name(text, names.get(text, "control character"))
-        return Markup('<span class="unseen" title="{}">{}</span>').format(name, _sign(text))
-    return escape(text)
+    kept, line_break, spaces = match.groups()
+    if kept:
+        return escape(kept)
+    if spaces:
+        return Markup('<span class="spaces">{}</span>').format(spaces)
+    unseen = Markup('<span class="unseen" title="{}">{}</span>')
+    if line_break:
+        return unseen.format("line break", "↵" if text == "\n" else "U+000D ↵") + "\n"
+    names = {"\t": "tab", "\0": "null"}
+    return unseen.format(unicodedata.name(text, names.get(text, "control character")), _sign(text))
 
 
 def _sign(character: str) -> str:

@@ -19,24 +19,9 @@ class Cell:
     """One claim in one run."""
 
     is_present: bool
-    """Whether the run had the claim."""
     verdict: Verdict | None
-    """Its verdict; None where it was left undecided."""
     has_changed: bool
     """Whether the last run before that decided it gave another verdict."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One claim over the runs, the oldest first."""
-
-    claim: str
-    cells: list[Cell]
-
-    @property
-    def has_changed(self) -> bool:
-        """Whether its verdict changed in these runs."""
-        return any(cell.has_changed for cell in self.cells)
 
 
 @dataclass(frozen=True)
@@ -44,20 +29,18 @@ class History:
     """A target's last runs, the oldest first, and its claims, those that changed first."""
 
     runs: list[Run]
-    rows: list[Row]
-
-    @property
-    def changes(self) -> int:
-        """Number of claims whose verdict changed."""
-        return sum(row.has_changed for row in self.rows)
+    rows: dict[str, list[Cell]]
+    changes: int
+    """Number of claims whose verdict changed."""
 
 
 def history(runs: Sequence[Run]) -> History:
     """Return the last runs of one target, claim by claim; `runs` has the newest first."""
     last = [run for run in runs if run.readable][:MOST_RUNS][::-1]
     claims = dict.fromkeys(claim for run in reversed(last) for claim in run.verdicts)
-    rows = [Row(claim, _cells(claim, last)) for claim in claims]
-    return History(last, sorted(rows, key=lambda row: not row.has_changed))
+    rows = {claim: _cells(claim, last) for claim in claims}
+    changed = [claim for claim in claims if any(cell.has_changed for cell in rows[claim])]
+    return History(last, {claim: rows[claim] for claim in [*changed, *claims]}, len(changed))
 
 
 def _cells(claim: str, runs: Sequence[Run]) -> list[Cell]:

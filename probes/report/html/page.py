@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import dataclass
+import json
 from functools import cache
+from inspect import signature
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -19,30 +20,20 @@ from probes.report.locale.markup import attributes, in_every_language, say, tran
 from probes.report.pictures import draw, draw_throughput
 from probes.report.text import comparison as compared
 from probes.report.text import phrases
-from probes.report.visible import make_visible, mark
+from probes.report.visible import SPECIAL, make_visible, mark
 from probes.schema.record import BROKEN, count_verdicts
+from probes.schema.sampling import LIBRARY_TOP_K
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import Callable, Sequence
 
     from probes.results.index import Run
     from probes.schema.comparison import Comparison, Drift
-    from probes.schema.record import ClaimRecord, Record, Verdict
+    from probes.schema.record import ClaimRecord, Record
 
 STYLES = ("style.css", "pictures.css", "interactive.css")
 SCRIPTS = ("page.js", "interactive.js")
 """Files of `templates/` that every page holds, one after the other."""
-
-
-@dataclass(frozen=True)
-class Section:
-    """Claims under one heading."""
-
-    title: str
-    anchor: str
-    claims: tuple[ClaimRecord, ...]
-    counts: Counter[Verdict | None]
 
 
 def render(record: Record, comparison: Comparison | None = None) -> str:
@@ -55,14 +46,16 @@ def render(record: Record, comparison: Comparison | None = None) -> str:
         "vocabulary": interactive.vocabulary(record),
     }
     record = interactive.without_interactive(record)
+    sections: dict[str, list[ClaimRecord]] = {}
+    for claim in record.claims:
+        sections.setdefault(claim.section, []).append(claim)
     return fill(
         "report.html",
         **views,
         record=record,
         comparison=comparison,
-        counts=count_verdicts(record.claims),
         broken=[claim for claim in record.claims if claim.verdict in BROKEN],
-        sections=_sections(record),
+        sections=sections,
         anchors=_anchors(record),
         faults=faults.faults_by_claim(),
     )
@@ -84,16 +77,6 @@ def fill(template: str, **values: object) -> str:
     return _templates().get_template(template).render(**values, **_frame())
 
 
-def _sections(record: Record) -> list[Section]:
-    """Return the claims by section, in the order the sections first appear."""
-    titles = dict.fromkeys(claim.section for claim in record.claims)
-    sections = []
-    for number, title in enumerate(titles, start=1):
-        members = tuple(claim for claim in record.claims if claim.section == title)
-        sections.append(Section(title, f"section-{number}", members, count_verdicts(members)))
-    return sections
-
-
 def _anchors(record: Record) -> dict[str, str]:
     """Return by claim id a unique name for links on the page; ids may hold any characters."""
     anchors: dict[str, str] = {}
@@ -106,53 +89,42 @@ def _anchors(record: Record) -> dict[str, str]:
 @cache
 def _frame() -> dict[str, Markup]:
     """Return every page's style and script, the only ones its security policy allows."""
-    frame: dict[str, Markup] = {}
+    environment, frame = _templates(), dict[str, Markup]()
+    assert environment.loader is not None
     for kind, names in (("style", STYLES), ("script", SCRIPTS)):
-        source = "\n".join(_source(name) for name in names)
+        files = (environment.loader.get_source(environment, name)[0] for name in names)
+        source = "\n".join(files).replace('"SPECIAL"', json.dumps(SPECIAL.pattern))
         digest = base64.b64encode(hashlib.sha256(source.encode("utf-8")).digest()).decode("ascii")
         # These files are ours, not data; escaped, they would not match their digest.
         frame |= {kind: Markup(source), f"{kind}_digest": Markup(digest)}  # noqa: S704
     return frame
 
 
-def _source(name: str) -> str:
-    environment = _templates()
-    assert environment.loader is not None
-    source, _, _ = environment.loader.get_source(environment, name)
-    return source
-
-
 def _describe_drift(drift: Drift) -> list[Markup]:
     """Return the sentences about drift, each in every language."""
-    languages = [compared.describe_drift(drift, code) for code in LANGUAGES]
-    found = []
-    for sentences in zip(*languages, strict=True):
-        by_language = dict(zip(LANGUAGES, map(mark, sentences), strict=True))
-        found.append(in_every_language(by_language.__getitem__))
-    return found
+    written = {code: compared.describe_drift(drift, code) for code in LANGUAGES}
+    return [
+        in_every_language(dict(zip(written, map(mark, sentences), strict=True)).__getitem__)
+        for sentences in zip(*written.values(), strict=True)
+    ]
 
 
-TRANSLATED = (
-    *(phrases.format_verdict, phrases.format_counts, phrases.format_headline),
-    *(phrases.format_incomplete, phrases.format_count, phrases.format_duration),
-    *(phrases.format_bytes, phrases.format_time, phrases.format_rate_name, phrases.format_rate),
-    phrases.format_source,
-    *(compared.format_outcome, compared.format_outcomes, compared.format_run),
-    *(compared.describe_difference, compared.describe_flip, compared.describe_speed),
-)
-"""Functions that write one language; the templates use them under their names, in all languages."""
-
-PLAIN = (
-    *(mark, make_visible, say, attributes),
-    *(claims.statement, claims.heading, claims.introduction, claims.method, history.history),
+FUNCTIONS: tuple[Callable[..., Any], ...] = (
+    *(mark, make_visible, say, attributes, count_verdicts, history.history),
+    *(claims.statement, claims.heading, claims.introduction, claims.method),
     *(interactive.cut_token, interactive.format_share, interactive.level_of),
     *(evidence.show, evidence.tabulate, evidence.list_short_values, evidence.repeats_claim),
-    *(phrases.verdict_key, phrases.format_key, phrases.shorten_test_name, phrases.format_loading),
-    *(phrases.format_versions, phrases.format_command, phrases.format_rate_range),
-    *(phrases.format_limit_share, phrases.format_ratio),
+    *(phrases.verdict_key, phrases.format_verdict, phrases.format_counts, phrases.format_headline),
+    *(phrases.format_incomplete, phrases.format_count, phrases.format_duration),
+    *(phrases.format_bytes, phrases.format_time, phrases.format_rate_name, phrases.format_rate),
+    *(phrases.format_rate_range, phrases.format_limit_share, phrases.format_ratio),
+    *(phrases.format_key, phrases.shorten_test_name, phrases.format_source),
+    *(phrases.format_loading, phrases.format_versions, phrases.format_command),
+    *(compared.format_outcome, compared.format_outcomes, compared.format_run),
+    *(compared.describe_difference, compared.describe_flip, compared.describe_speed),
     *(compared.format_place, compared.list_changed_claims, compared.list_drift_measures),
 )
-"""Functions that the templates use as they are."""
+"""Functions that the templates use under their names; what writes one language writes all there."""
 
 
 @cache
@@ -164,8 +136,10 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    functions: dict[str, Callable[..., Any]] = {each.__name__: each for each in PLAIN}
-    functions |= {each.__name__: translate(each) for each in TRANSLATED}
+    functions: dict[str, Callable[..., Any]] = {
+        each.__name__: translate(each) if "language" in signature(each).parameters else each
+        for each in FUNCTIONS
+    }
     functions["describe_drift"] = _describe_drift
     environment.filters |= functions
     environment.globals |= functions
@@ -175,5 +149,7 @@ def _templates() -> Environment:
         "LANGUAGES": LANGUAGES,
         "BROKEN": BROKEN,
         "ORDER": phrases.ORDER,
+        "PRESETS": interactive.PRESETS,
+        "LIBRARY_TOP_K": LIBRARY_TOP_K,
     }
     return environment

@@ -8,8 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from probes.report.locale.markup import say
-
 if TYPE_CHECKING:
     from markupsafe import Markup
 
@@ -28,16 +26,6 @@ class Picture:
     """By the names in braces in its note."""
     numbers: tuple[str, ...] = ()
     """The text of each mark, for readers who do not see the picture; empty if they are many."""
-
-    @property
-    def title(self) -> Markup:
-        """What it shows, in every language."""
-        return say(f"pictures.{self.key}.title")
-
-    @property
-    def note(self) -> Markup:
-        """How to read it, in every language."""
-        return say(f"pictures.{self.key}.note", **self.values)
 
 
 def draw(record: Record) -> dict[str, tuple[Picture, ...]]:

@@ -126,15 +126,10 @@ def test_throughput_is_shown_as_ratios_and_is_no_change() -> None:
     name = "new tokens, batch 8, static cache"
     text = format_comparison(found, width=200)
     assert f"  {name}: 1.50 times the old rate (1.23 – 1.83): 453 tokens/s then, 679" in text
-    assert f"| {name} | 453 tokens/s | 679 tokens/s | 1.50 | 1.23 – 1.83 |" in (
-        markdown.summarize_comparison(found)
-    )
-    page = render_comparison(found)
-    assert 'id="compared-throughput"' in page
-    assert "スループット" in page
-    assert Comparison.model_validate_json(found.model_dump_json()) == found
+    row = f"| {name} | 453 tokens/s | 679 tokens/s | 1.50 | 1.23 – 1.83 |"
+    assert row in markdown.summarize_comparison(found)
+    assert "スループット" in render_comparison(found)
     without = compare(record(), record(throughput=rates()))
-    assert without.throughput == ()
     assert "Throughput" not in format_comparison(without)
     assert 'id="compared-throughput"' not in render_comparison(without)
 
@@ -154,8 +149,6 @@ def test_page_has_both_languages(found: Comparison) -> None:
     page = render_comparison(found)
     for text in ("newly failing", "新たに不成立", "Kyoto is", "4.46.3", "KL divergence"):
         assert text in page
-    assert "<script>" in page
-    assert "default-src 'none'" in page
 
 
 def test_hostile_evidence_stays_text() -> None:

@@ -44,19 +44,10 @@ def test_summary_has_verdict_table_and_reasons() -> None:
         assert line in text.splitlines()
 
 
-def test_summary_of_a_green_run_is_short() -> None:
-    text = summarize_run(record())
-    assert text.startswith("## embedded: All 2 claims hold.\n")
-    assert "wrong" not in text
-    assert "Report" not in text
-    assert "Not applicable" not in text
-
-
 @pytest.mark.parametrize("text", [MARKUP, HOSTILE.replace("  ", " ").strip(), "▁The 日本の首都は"])
 def test_escape_shows_text_character_by_character(text: str) -> None:
-    assert set(parsed(f"x {escape(text)}")) == {
-        *("paragraph_open", "paragraph_close", "inline", "text"),
-    }
+    paragraph = {"paragraph_open", "paragraph_close", "inline", "text"}
+    assert set(parsed(f"x {escape(text)}")) == paragraph
     if text == MARKUP:
         assert read_back(f"x {escape(text)}") == f"x {MARKUP}"
 
@@ -91,15 +82,9 @@ def hostile() -> Record:
 def test_summary_of_hostile_text_has_no_other_markup() -> None:
     text = summarize_run(hostile(), HOSTILE)
     found = parsed(text)
-    assert set(found) <= {
-        *("heading_open", "heading_close", "paragraph_open", "paragraph_close"),
-        *("inline", "text", "table_open", "table_close"),
-        *(
-            f"{part}_{end}"
-            for part in ("thead", "tbody", "tr", "th", "td")
-            for end in ("open", "close")
-        ),
-    }
+    blocks = ("heading", "paragraph", "table", "thead", "tbody", "tr", "th", "td")
+    ends = {f"{block}_{end}" for block in blocks for end in ("open", "close")}
+    assert set(found) <= {"inline", "text", *ends}
     assert found.count("heading_open") == 2
     assert found.count("table_open") == 2
     assert found.count("td_open") == 2 * 5 + 1 * 4

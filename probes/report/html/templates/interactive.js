@@ -18,13 +18,9 @@
   };
   const short = number => Number(number.toPrecision(3)).toString();
 
-  // --- text with visible characters only, as in visible.py ----------------------------------------
+  // --- text with visible characters only ----------------------------------------------------------
 
-  const SPECIAL = new RegExp(
-    "(?<whole>\\u{1F3F4}[\\u{E0020}-\\u{E007F}]+)|(?<line>\\r\\n|\\n)|(?<spaces>^ +| +$| {2,})|(?<control>[" +
-    "\\u0000-\\u001f\\u007f-\\u00a0\\u00ad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180e\\u200b\\u200e\\u200f" +
-    "\\u2028-\\u202f\\u205f-\\u206f\\u3164\\u{d800}-\\u{dfff}\\ue000-\\uf8ff\\ufeff\\uffa0\\ufff0-\\ufffc" +
-    "\\ufffe\\uffff\\u{E0000}-\\u{E0FFF}\\u{F0000}-\\u{10FFFF}])", "gu");
+  const SPECIAL = new RegExp("SPECIAL", "gu"); // the pattern of visible.py, put in by page.py
 
   const element = (name, className, ...children) => {
     const made = document.createElement(name);
@@ -39,7 +35,7 @@
     let end = 0;
     for (const match of text.matchAll(SPECIAL)) {
       made.append(text.slice(end, match.index));
-      const { whole: kept, spaces } = match.groups;
+      const [, kept, , spaces] = match;
       made.append(kept || element("span", spaces ? "spaces" : "unseen", spaces || sign(match[0])));
       end = match.index + match[0].length;
     }
