@@ -56,14 +56,9 @@ def test_index_marks_unreadable_and_stopped_runs(tmp_path: Path) -> None:
     whole = write_run(tmp_path)
     stopped = Journal.begin(tmp_path, header())
     stopped.write_check("bos-inserted", check())
-    for name, text in {
-        "20261101T000000Z": "",
-        "20261102T000000Z": '{"schema_version": 1, "claims": [',
-        "20261103T000000Z": '{"schema_version": 99}',
-        "20261104T000000Z": "[" * 100_000,
-        "20261105T000000Z": '{"foreign": true}',
-    }.items():
-        folder = tmp_path / "embedded" / name
+    texts = ("", '{"schema_version": 1, "claims": [', '{"schema_version": 99}', "[" * 100_000)
+    for day, text in enumerate((*texts, '{"foreign": true}'), start=1):
+        folder = tmp_path / "embedded" / f"2026110{day}T000000Z"
         folder.mkdir()
         (folder / "record.json").write_text(text, encoding="utf-8")
     (tmp_path / "embedded" / "20261106T000000Z").mkdir()

@@ -78,28 +78,28 @@ def test_without_interactive_leaves_out_what_is_shown_elsewhere() -> None:
     assert names == {"settings"}
 
 
+CHANGES: list[dict[str, Any]] = [
+    {"prompt": None},
+    {"answer": "Tokyo"},
+    {"answer": 10**400},
+    {"vocabulary": 10**9},
+    {"vocabulary": DISTRIBUTION["vocabulary"] + DISTRIBUTION["step"]},
+    {"vocabulary": True},
+    {"top": []},
+    {"top": [{"id": "1", "text": "x"}]},
+    {"head": []},
+    {"head": [1.0, "NaN"]},
+    {"head": [1.0, 10**400]},
+    {"head": [float("inf"), 1.0]},
+    {"head": DISTRIBUTION["head"][::-1]},
+    {"step": 0},
+    {"tail": DISTRIBUTION["tail"][:-1]},
+    {"tail": [*DISTRIBUTION["tail"][:-1], 10**3]},
+]
+NOT_PIECES: list[list[Any]] = [[1, 2], [[]], [None]]
+OTHER: list[Any] = [None, 3, "text", {}, [], [[]], [None], {"steps": []}]
 DAMAGED: dict[str, list[Any]] = {
-    "distributions": [
-        [DISTRIBUTION | change, make_distributions()[3]]
-        for change in (
-            {"prompt": None},
-            {"answer": "Tokyo"},
-            {"answer": 10**400},
-            {"vocabulary": 10**9},
-            {"vocabulary": DISTRIBUTION["vocabulary"] + DISTRIBUTION["step"]},
-            {"vocabulary": True},
-            {"top": []},
-            {"top": [{"id": "1", "text": "x"}]},
-            {"head": []},
-            {"head": [1.0, "NaN"]},
-            {"head": [1.0, 10**400]},
-            {"head": [float("inf"), 1.0]},
-            {"head": DISTRIBUTION["head"][::-1]},
-            {"step": 0},
-            {"tail": DISTRIBUTION["tail"][:-1]},
-            {"tail": [*DISTRIBUTION["tail"][:-1], 10**3]},
-        )
-    ],
+    "distributions": [[DISTRIBUTION | change, make_distributions()[3]] for change in CHANGES],
     "trace": [
         {"prompt": "Once", "steps": [make_trace()["steps"][0] | change]}
         for change in (
@@ -109,7 +109,7 @@ DAMAGED: dict[str, list[Any]] = {
     ],
     "table": [
         *("", "!", "eJw=", "AAAA", packed([])[:-8], packed(["x"])[:-4] + "AAA="),
-        *(packed(pieces) for pieces in ([1, 2], [[]], [None])),
+        *map(packed, NOT_PIECES),
     ],
 }
 
@@ -117,11 +117,7 @@ DAMAGED: dict[str, list[Any]] = {
 @pytest.mark.parametrize(
     ("name", "value"),
     [(name, value) for name, several in DAMAGED.items() for value in several]
-    + [
-        (name, value)
-        for name in DAMAGED
-        for value in (None, 3, "text", {}, [], [[]], [None], {"steps": []})
-    ],
+    + [(name, value) for name in DAMAGED for value in OTHER],
 )
 def test_damaged_evidence_is_shown_as_it_is(name: str, value: Any) -> None:
     one = interactive_record(**{name: value})

@@ -222,13 +222,6 @@ def test_tied_output_head_is_not_drawn_again() -> None:
     assert draw(of({"other-vectors": [LIST | {"tied_to_the_embedding": True}]})) == {}
 
 
-def test_texts_whose_space_is_merged_come_first() -> None:
-    alone: Values = {"text": "日", "ids": [1, 28705, 3], "pieces": ["<s>", "▁", "日"]}
-    (picture,) = draw(of({"texts": [alone, *[ENGLISH] * 5]}))["texts"]
-    assert picture.drawing.count("<dt>") == 4
-    assert picture.drawing.index("Japan") < picture.drawing.index("日")
-
-
 def test_heat_map_has_a_cell_for_each_pair() -> None:
     found = WordSimilarities.model_validate(LIST)
     cells = [row for row in rows(vectors.similarities(found)) if "cosine" in row]
