@@ -88,10 +88,15 @@ def _heat_map(key: str, found: words.WordSimilarities, **values: object) -> Pict
     return _chart(key, chart, low=f"{vectors.faintest(found.cosine_matrix):.2f}", **values)
 
 
-def _embedding(found: Found[words.EmbeddingSimilarities]) -> Iterator[Picture]:
-    yield _heat_map("cosine", found[0][1])
-    for name, other in [*found[0][1].other_lists.items()][:SEVERAL]:
-        yield _heat_map("cosine-other", other, list=mark(name))
+def _chart_lists(key: str, draw: Callable[..., Picture]) -> Draw:
+    """Return a function that draws the first check's evidence, and that of its other lists."""
+
+    def draw_lists(found: Found[Any]) -> Iterator[Picture]:
+        yield draw(key, found[0][1])
+        for name, other in [*found[0][1].other_lists.items()][:SEVERAL]:
+            yield draw(f"{key}-other", other, list=mark(name))
+
+    return draw_lists
 
 
 def _head(found: Found[words.HeadSimilarities]) -> Iterator[Picture]:
@@ -106,12 +111,6 @@ def _layer(found: Found[words.LayerSimilarities]) -> Iterator[Picture]:
 def _plane(key: str, found: words.WordPlane, **values: object) -> Picture:
     chart = vectors.plane(found)
     return _chart(key, chart, kept=percent(sum(found.explained_variance[:2])), **values)
-
-
-def _planes(found: Found[words.EmbeddingPlane]) -> Iterator[Picture]:
-    yield _plane("plane", found[0][1])
-    for name, other in [*found[0][1].other_lists.items()][:SEVERAL]:
-        yield _plane("plane-other", other, list=mark(name))
 
 
 def _distributions(found: Found[distributions.Distributions]) -> Iterator[Picture]:
@@ -141,10 +140,10 @@ def _collapse(found: Found[texts.Collapse]) -> Iterator[Picture]:
 
 def _repetition(found: Found[texts.GreedyRepetition]) -> Iterator[Picture]:
     first = found[0][1]
-    check_size(first.greedy_text, 1, 10**9)
-    shares = {"greedy": first.greedy_distinct, "sampled": first.sampled_distinct}
-    values: dict[str, object] = {name: percent(share) for name, share in shares.items()}
-    yield Picture("repeated", pieces.draw_repetitions(first.greedy_text), values)
+    if first.greedy_text:
+        greedy, sampled = percent(first.greedy_distinct), percent(first.sampled_distinct)
+        drawing = pieces.draw_repetitions(first.greedy_text)
+        yield Picture("repeated", drawing, {"greedy": greedy, "sampled": sampled})
 
 
 def _answers(found: Found[texts.AnswerBounds]) -> Iterator[Picture]:
@@ -163,11 +162,11 @@ PICTURES: dict[type[Shape], Draw] = {
     texts.WeightMemory: _memory,
     words.Encoding: _encodings,
     words.DoubleBos: _double_bos,
-    words.EmbeddingSimilarities: _embedding,
+    words.EmbeddingSimilarities: _chart_lists("cosine", _heat_map),
     words.HeadSimilarities: _head,
     words.LayerSimilarities: _layer,
     words.SharedPieces: _chart_first("shared-pieces", vectors.shared_pieces),
-    words.EmbeddingPlane: _planes,
+    words.EmbeddingPlane: _chart_lists("plane", _plane),
     distributions.MostLikely: _chart_first("top-ten", sampling.top_ten),
     distributions.Distributions: _distributions,
     distributions.EntropyCurve: _chart_several("entropies", sampling.entropy_by_temperature),

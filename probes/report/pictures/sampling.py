@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import altair as alt
-import numpy as np
+from scipy.special import softmax
 
 from probes.report.pictures.charts import (
     COLOUR,
@@ -32,8 +32,6 @@ from probes.report.pictures.charts import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import numpy.typing as npt
 
     from probes.schema.evidence import distributions, texts
 
@@ -73,7 +71,7 @@ def temperatures(found: distributions.Distribution) -> Chart:
     check_size(listed, 1, LISTED)
     panels = []
     for number, temperature in enumerate(TEMPERATURES):
-        shares = softmax(logits, temperature)[: len(listed)]
+        shares = softmax(logits / temperature)[: len(listed)]
         rows = [
             Bar(
                 label(token.text, 12),
@@ -96,17 +94,6 @@ def lead(found: distributions.Distribution) -> float:
     check_size(found.head, 1, found.vocabulary)
     first, second = [*found.head, found.head[0]][:2]
     return first - second
-
-
-def softmax(logits: npt.NDArray[np.float64], temperature: float) -> npt.NDArray[np.float64]:
-    """Return the probabilities at a temperature.
-
-    >>> softmax(np.log([4.0, 1.0]), 0.5).round(3)
-    array([0.941, 0.059])
-    """
-    weights = np.exp((logits - logits.max()) / temperature)
-    shares: npt.NDArray[np.float64] = weights / weights.sum()
-    return shares
 
 
 def entropy_by_temperature(found: Sequence[tuple[str, distributions.EntropyCurve]]) -> Chart:
@@ -163,10 +150,8 @@ def kept_along(found: Sequence[texts.SampledText]) -> Chart:
             )
             for step in text.trace.steps[:STEPS]
         ]
-        title = ", ".join(
-            f"{'T' if name == 'temperature' else label(name)} {value:g}"
-            for name, value in [*text.settings.items()][:6]
-        )
+        settings = {"T" if k == "temperature" else label(k): v for k, v in text.settings.items()}
+        title = ", ".join(f"{name} {value:g}" for name, value in [*settings.items()][:6])
         panels.append(bars(rows, longest=most, width=76, title=title))
     return alt.hconcat(*panels, spacing=14)
 
@@ -195,10 +180,8 @@ def hidden_top_k(found: Sequence[tuple[str, distributions.HiddenTopK]]) -> Chart
         layers: list[Any] = [
             base.mark_rule(color="var(--rule)", strokeWidth=3).encode(x=x, x2="without:Q")
         ]
-        for field, colour, align, dx in (
-            ("with", OTHER, "right", -9),
-            ("without", MAIN, "left", 9),
-        ):
+        ends = (("with", OTHER, "right", -9), ("without", MAIN, "left", 9))
+        for field, colour, align, dx in ends:
             at = alt.X(f"{field}:Q", scale=scale, title=word("kept"))
             shown = alt.Text(f"{field}:Q", format=",")
             layers += [

@@ -114,25 +114,17 @@ def settings(found: TaskSettings) -> Chart:
 def memory(found: WeightMemory) -> Chart:
     """Draw the bytes of the linear layers and of the rest, in 16 bits and in 4."""
     sixteen = 2 * found.linear_parameters
-    kinds = [
+    rows: list[Row] = []
+    sums: list[Row] = []
+    for name, linear, other in (
         ("fp16", sixteen, max(found.fp16_bytes - sixteen, 0)),
         ("NF4", found.linear_bytes, found.total_bytes - found.linear_bytes),
-    ]
-    rows = [
-        {
-            "name": name,
-            "start": start,
-            "end": start + size,
-            "colour": colour,
-            "tip": f"{name}: {format_bytes(size)}",
-        }
-        for name, linear, other in kinds
-        for start, size, colour in ((0, other, QUIET), (other, linear, MAIN))
-    ]
-    sums: list[Row] = [
-        {"name": name, "end": linear + other, "shown": format_bytes(linear + other)}
-        for name, linear, other in kinds
-    ]
+    ):
+        end = linear + other
+        for start, stop, colour in ((0, other, QUIET), (other, end, MAIN)):
+            row = {"name": name, "start": start, "end": stop, "colour": colour}
+            rows.append({**row, "tip": f"{name}: {format_bytes(stop - start)}"})
+        sums.append({"name": name, "end": end, "shown": format_bytes(end)})
     scale = alt.Scale(domain=[0, max(row["end"] for row in sums)], range=[0, 290])
     y = alt.Y("name:O", title=None, sort=None, axis=alt.Axis(labelColor="var(--ink)"))
     start, end = (alt.X(f"{field}:Q", axis=None, scale=scale) for field in ("start", "end"))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import altair as alt
 
@@ -191,13 +190,9 @@ def plane(found: WordPlane) -> Chart:
         lines.encode(x=x, y=y, x2="name_x:Q", y2="name_y:Q"),
         dots(marks(rows), size=55).encode(x=x, y=y),
     ]
-    sides: dict[bool, Row] = {
-        True: {"align": "right", "dx": -3},
-        False: {"align": "left", "dx": 3},
-    }
-    for is_left, style in sides.items():
+    for is_left, align, dx in ((True, "right", -3), (False, "left", 3)):
         names_there = marks([row for row in rows if row["left"] == is_left])
-        text = names_there.mark_text(baseline="middle", **style)
+        text = names_there.mark_text(baseline="middle", align=align, dx=dx)
         layers.append(text.encode(x=name_x, y=name_y, text="name:N"))
     return alt.layer(*layers, _frame(found, height), width=WIDTH, height=height)
 
@@ -233,18 +228,7 @@ def _on_paper(points: Sequence[tuple[float, float]]) -> tuple[list[tuple[float, 
     return [(MARGIN + (x - left) * scale, MARGIN + (top - y) * scale) for x, y in points], height
 
 
-@dataclass(frozen=True)
-class NamePlace:
-    """Where a name begins, or ends if it is at the left of its point."""
-
-    x: float
-    y: float
-    is_left: bool
-    is_away: bool
-
-
-@dataclass(frozen=True)
-class Box:
+class Box(NamedTuple):
     """A rectangle in pixels."""
 
     left: float
@@ -252,15 +236,15 @@ class Box:
     right: float
     bottom: float
 
-    def overlaps(self, other: Box) -> bool:
-        """Whether the two have a point in common."""
-        across = self.left < other.right and other.left < self.right
-        return across and self.top < other.bottom and other.top < self.bottom
 
-    def contains(self, other: Box) -> bool:
-        """Whether the other lies inside."""
-        across = other.left >= self.left and other.right <= self.right
-        return across and other.top >= self.top and other.bottom <= self.bottom
+class NamePlace(NamedTuple):
+    """Where a name begins, or ends if it is at the left of its point; and what it covers."""
+
+    x: float
+    y: float
+    is_left: bool
+    is_away: bool
+    box: Box
 
 
 def _place_names(
@@ -269,29 +253,35 @@ def _place_names(
     """Find a place for each name, near its point, where it hides no point and no other name."""
     taken = [Box(x - 5, y - 5, x + 5, y + 5) for x, y in points]
     places: dict[int, NamePlace] = {}
-    paper = Box(-4, 0, WIDTH + 70, height)
     for number in sorted(range(len(points)), key=lambda n: points[n][1]):
-        width = _width(names[number])
-        for place in _candidates(*points[number]):
-            left = place.x - width if place.is_left else place.x
-            box = Box(left, place.y - LINE / 2, left + width, place.y + LINE / 2)
-            if paper.contains(box) and not any(box.overlaps(other) for other in taken):
-                break
-        else:
-            place = next(_candidates(*points[number]))
-        taken.append(box)
-        places[number] = place
+        candidates = list(_candidates(*points[number], _width(names[number])))
+        free = (place for place in candidates if _is_free(place.box, taken, height))
+        places[number] = next(free, candidates[0])
+        taken.append(places[number].box)
     return [places[number] for number in range(len(points))]
 
 
-def _candidates(x: float, y: float) -> Iterator[NamePlace]:
+def _candidates(x: float, y: float, width: float) -> Iterator[NamePlace]:
     """Yield places for a name, the nearest first."""
     for away in range(12):
-        for down in (away, -away) if away else (0,):
-            for is_left in (False, True):
-                across = 7 + 2 * min(away, 6)
-                side = -across if is_left else across
-                yield NamePlace(x + side, y + down * LINE, is_left, away > 0)
+        across = 7 + 2 * min(away, 6)
+        for middle in dict.fromkeys((y + away * LINE, y - away * LINE)):
+            top, bottom = middle - LINE / 2, middle + LINE / 2
+            right, left = x + across, x - across
+            yield NamePlace(right, middle, False, away > 0, Box(right, top, right + width, bottom))
+            yield NamePlace(left, middle, True, away > 0, Box(left - width, top, left, bottom))
+
+
+def _is_free(box: Box, taken: Sequence[Box], height: float) -> bool:
+    """Whether a box is on the paper and overlaps no other."""
+    is_inside = box.left >= -4 and box.right <= WIDTH + 70 and box.top >= 0 and box.bottom <= height
+    return is_inside and not any(
+        box.left < other.right
+        and other.left < box.right
+        and box.top < other.bottom
+        and other.top < box.bottom
+        for other in taken
+    )
 
 
 def _width(text: str) -> float:

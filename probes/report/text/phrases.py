@@ -187,12 +187,7 @@ def format_limit_share(share: float | None) -> str:
 
 
 def format_ratio(ratio: Estimate) -> tuple[str, str]:
-    """Return a ratio and its interval.
-
-    >>> from probes.schema.comparison import Estimate
-    >>> format_ratio(Estimate(value=2.0, low=1.5, high=2.75))
-    ('2.00', '1.50 – 2.75')
-    """
+    """Return a ratio and its interval."""
     return f"{ratio.value:.2f}", f"{ratio.low:.2f} – {ratio.high:.2f}"
 
 
