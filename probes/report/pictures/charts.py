@@ -37,6 +37,11 @@ TIP = alt.Description("tip:N")
 """The text of a mark that is pointed at: the same in every language."""
 
 
+def choose_colour(series: int) -> str:
+    """Return the colour of a series, counted from 0."""
+    return SERIES[series % len(SERIES)]
+
+
 def check_size(items: Sized, least: int, most: int) -> None:
     """Raise ValueError for a chart that would be empty, or too large to read."""
     if not least <= len(items) <= most:
@@ -121,7 +126,7 @@ def key(names: Sequence[str], right: int, bottom: int) -> list[alt.Chart]:
     top = bottom - 10 - 17 * (len(names) - 1)
     style = {"align": "right", "baseline": "middle", "fontWeight": 600}
     return [
-        write(name, right - 4, top + 17 * number, color=SERIES[number % len(SERIES)], **style)
+        write(name, right - 4, top + 17 * number, color=choose_colour(number), **style)
         for number, name in enumerate(names)
     ]
 

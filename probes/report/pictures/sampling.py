@@ -8,27 +8,8 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 from scipy.special import softmax
 
-from probes.report.pictures.charts import (
-    COLOUR,
-    HEAT,
-    MAIN,
-    OTHER,
-    QUIET,
-    SERIES,
-    TIP,
-    Bar,
-    Chart,
-    bars,
-    check_size,
-    data,
-    dots,
-    heading,
-    key,
-    label,
-    percent,
-    signed,
-    word,
-)
+from probes.report.pictures import charts
+from probes.report.pictures.charts import Chart, data, dots, label, percent, word
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,9 +33,9 @@ _COUNTS = alt.Axis(values=[1, 10, 100, 1000, 10_000, 100_000], format=",", grid=
 
 def top_ten(found: distributions.MostLikely) -> Chart:
     """Draw the most likely tokens, each with its probability."""
-    check_size(found.top_ten, 1, 20)
+    charts.check_size(found.top_ten, 1, 20)
     rows = [
-        Bar(
+        charts.Bar(
             label(each.text),
             each.probability,
             percent(each.probability),
@@ -62,18 +43,18 @@ def top_ten(found: distributions.MostLikely) -> Chart:
         )
         for each in found.top_ten
     ]
-    return bars(rows, longest=1, width=330)
+    return charts.bars(rows, longest=1, width=330)
 
 
 def temperatures(found: distributions.Distribution) -> Chart:
     """Draw one distribution at three temperatures: the same tokens, and all others together."""
     logits, listed = found.logits(), found.top[:LISTED]
-    check_size(listed, 1, LISTED)
+    charts.check_size(listed, 1, LISTED)
     panels = []
     for number, temperature in enumerate(TEMPERATURES):
         shares = softmax(logits / temperature)[: len(listed)]
         rows = [
-            Bar(
+            charts.Bar(
                 label(token.text, 12),
                 float(share),
                 percent(float(share)),
@@ -83,15 +64,15 @@ def temperatures(found: distributions.Distribution) -> Chart:
         ]
         rest = max(0.0, 1 - float(shares.sum()))
         tip = f"T {temperature:g}, …: {rest:.4g}"
-        rows.append(Bar(word("others"), rest, percent(rest), tip, QUIET))
+        rows.append(charts.Bar(word("others"), rest, percent(rest), tip, charts.QUIET))
         title = f"T = {temperature}"
-        panels.append(bars(rows, longest=1, width=112, title=title, named=number == 0))
+        panels.append(charts.bars(rows, longest=1, width=112, title=title, named=number == 0))
     return alt.hconcat(*panels, spacing=12)
 
 
 def lead(found: distributions.Distribution) -> float:
     """Return how far the largest logit is above the second: little where a distribution is flat."""
-    check_size(found.head, 1, found.vocabulary)
+    charts.check_size(found.head, 1, found.vocabulary)
     first, second = [*found.head, found.head[0]][:2]
     return first - second
 
@@ -103,32 +84,32 @@ def entropy_by_temperature(found: Sequence[tuple[str, distributions.EntropyCurve
             "temperature": temperature,
             "entropy": entropy,
             "prompt": number,
-            "colour": SERIES[number % len(SERIES)],
+            "colour": charts.choose_colour(number),
             "tip": f"{label(prompt, 40)}, T {temperature:g}: {entropy:.2f}",
         }
         for number, (prompt, curve) in enumerate(found)
         for temperature, entropy in zip(curve.temperatures, curve.entropies, strict=True)
     ]
-    check_size(rows, 2, MOST_STEPS)
+    charts.check_size(rows, 2, MOST_STEPS)
     base = alt.Chart(data(rows)).encode(
         x=alt.X("temperature:Q", title=word("temperature"), axis=alt.Axis(tickCount=5)),
         y=alt.Y("entropy:Q", title=word("entropy"), axis=alt.Axis(tickCount=4)),
-        color=COLOUR,
+        color=charts.COLOUR,
     )
     line = base.mark_line(strokeWidth=2).encode(detail="prompt:N")
     names = [label(prompt, 30) for prompt, _ in found]
-    return alt.layer(line, dots(base), *key(names, 370, 220), width=370, height=220)
+    return alt.layer(line, dots(base), *charts.key(names, 370, 220), width=370, height=220)
 
 
 def nuclei(found: distributions.NucleusSizes) -> Chart:
     """Draw the size of the nucleus against the entropy, a point a step of a text."""
-    check_size(found.sizes, 2, MOST_STEPS)
+    charts.check_size(found.sizes, 2, MOST_STEPS)
     rows = [
         {"entropy": entropy, "size": size, "tip": f"{entropy:.2f} → {size}"}
         for entropy, size in zip(found.entropies, found.sizes, strict=True)
     ]
     base = alt.Chart(data(rows), width=370, height=200)
-    points: alt.Chart = dots(base, size=60, opacity=0.6, color=MAIN).encode(
+    points: alt.Chart = dots(base, size=60, opacity=0.6, color=charts.MAIN).encode(
         x=alt.X("entropy:Q", title=word("entropy")),
         y=alt.Y("size:Q", title=word("kept"), scale=_log_scale(max(found.sizes)), axis=_COUNTS),
     )
@@ -141,18 +122,18 @@ def kept_along(found: Sequence[texts.SampledText]) -> Chart:
     panels = []
     for number, text in enumerate(found):
         rows = [
-            Bar(
+            charts.Bar(
                 label(step.text, 11),
                 math.log10(step.kept) + 0.12,
                 f"{step.kept:,}",
                 f"{label(step.text)}: {step.kept:,} · {percent(step.probability)}",
-                SERIES[number % len(SERIES)],
+                charts.choose_colour(number),
             )
             for step in text.trace.steps[:STEPS]
         ]
         settings = {"T" if k == "temperature" else label(k): v for k, v in text.settings.items()}
         title = ", ".join(f"{name} {value:g}" for name, value in [*settings.items()][:6])
-        panels.append(bars(rows, longest=most, width=76, title=title))
+        panels.append(charts.bars(rows, longest=most, width=76, title=title))
     return alt.hconcat(*panels, spacing=14)
 
 
@@ -162,7 +143,7 @@ def hidden_top_k(found: Sequence[tuple[str, distributions.HiddenTopK]]) -> Chart
     scale = _log_scale(most)
     panels = []
     for prompt, kept in found:
-        check_size(kept.kept_by_default, 1, 40)
+        charts.check_size(kept.kept_by_default, 1, 40)
         pairs = zip(kept.kept_by_default, kept.kept_with_top_k_0, strict=True)
         rows = [
             {
@@ -180,7 +161,7 @@ def hidden_top_k(found: Sequence[tuple[str, distributions.HiddenTopK]]) -> Chart
         layers: list[Any] = [
             base.mark_rule(color="var(--rule)", strokeWidth=3).encode(x=x, x2="without:Q")
         ]
-        ends = (("with", OTHER, "right", -9), ("without", MAIN, "left", 9))
+        ends = (("with", charts.OTHER, "right", -9), ("without", charts.MAIN, "left", 9))
         for field, colour, align, dx in ends:
             at = alt.X(f"{field}:Q", scale=scale, title=word("kept"))
             shown = alt.Text(f"{field}:Q", format=",")
@@ -195,7 +176,7 @@ def hidden_top_k(found: Sequence[tuple[str, distributions.HiddenTopK]]) -> Chart
 
 def collapse(found: texts.Collapse) -> Chart:
     """Draw how likely each setting gives the greedy text: a cell a setting."""
-    check_size(found.grid, 2, 100)
+    charts.check_size(found.grid, 2, 100)
     rows = [
         {
             "temperature": f"{each.temperature:g}",
@@ -213,8 +194,11 @@ def collapse(found: texts.Collapse) -> Chart:
         y=alt.Y("top_p:O", title="top_p", sort=None),
     )
     strength = alt.Scale(domain=[0, 1], range=[0.05, 1])
-    cells = base.mark_rect(color=HEAT, aria=True, stroke="var(--paper)", strokeWidth=2).encode(
-        fillOpacity=alt.FillOpacity("probability:Q", scale=strength, legend=None), description=TIP
+    cells = base.mark_rect(
+        color=charts.HEAT, aria=True, stroke="var(--paper)", strokeWidth=2
+    ).encode(
+        fillOpacity=alt.FillOpacity("probability:Q", scale=strength, legend=None),
+        description=charts.TIP,
     )
     text = base.mark_text().encode(text="shown:N", color=alt.Color("ink:N", scale=None))
     return alt.layer(cells, text, width=alt.Step(70), height=alt.Step(38))
@@ -228,16 +212,16 @@ def beams(found: Sequence[tuple[str, texts.BeamComparison]]) -> Chart:
     panels = []
     for prompt, pair in found:
         likely, rows = [], []
-        for each, colour in ((pair.greedy, QUIET), (pair.four_beams, MAIN)):
+        for each, colour in ((pair.greedy, charts.QUIET), (pair.four_beams, charts.MAIN)):
             name = word("greedy") if each.beams == 1 else word("beams", each.beams)
-            shown = signed(each.log_probability)
+            shown = charts.signed(each.log_probability)
             tip = f"{label(prompt, 40)}, num_beams {each.beams}: "
-            likely.append(Bar(name, -each.log_probability, shown, tip + shown, colour))
-            rows.append(Bar("", each.rows, f"{each.rows:,}", f"{tip}{each.rows:,}", colour))
+            likely.append(charts.Bar(name, -each.log_probability, shown, tip + shown, colour))
+            rows.append(charts.Bar("", each.rows, f"{each.rows:,}", f"{tip}{each.rows:,}", colour))
         panels.append(
             alt.hconcat(
-                bars(likely, longest=max(-lowest, 1e-6), width=210, title=label(prompt, 30)),
-                bars(rows, longest=most, width=110, title=word("rows")),
+                charts.bars(likely, longest=max(-lowest, 1e-6), width=210, title=label(prompt, 30)),
+                charts.bars(rows, longest=most, width=110, title=word("rows")),
                 spacing=18,
             )
         )
@@ -256,8 +240,8 @@ def hot_samples(found: Sequence[tuple[str, texts.HotSamples]]) -> Chart:
                 "nucleus": name,
                 "value": getattr(samples, measure),
                 "prompt": number,
-                "colour": SERIES[number % len(SERIES)],
-                "shown": signed(getattr(samples, measure)),
+                "colour": charts.choose_colour(number),
+                "shown": charts.signed(getattr(samples, measure)),
                 "tip": f"{label(prompt, 40)}, top_p {name}: {getattr(samples, measure):.3f}",
             }
             for number, (prompt, pair) in enumerate(found)
@@ -266,7 +250,7 @@ def hot_samples(found: Sequence[tuple[str, texts.HotSamples]]) -> Chart:
         base = alt.Chart(data(rows)).encode(
             x=across,
             y=alt.Y("value:Q", axis=None, scale=alt.Scale(zero=False, padding=8)),
-            color=COLOUR,
+            color=charts.COLOUR,
         )
         ends = [
             base.transform_filter(alt.FieldEqualPredicate(field="nucleus", equal=nucleus))
@@ -275,11 +259,11 @@ def hot_samples(found: Sequence[tuple[str, texts.HotSamples]]) -> Chart:
             for nucleus, align, dx in (("0.2", "right", -8), ("0.9", "left", 8))
         ]
         line = base.mark_line(strokeWidth=2).encode(detail="prompt:N")
-        layers = [line, dots(base, size=55), *ends, heading(word(measure))]
+        layers = [line, dots(base, size=55), *ends, charts.heading(word(measure))]
         panels.append(alt.layer(*layers, width=124, height=110))
     names = [label(prompt, 30) for prompt, _ in found]
     height = 17 * len(names)
-    lines = alt.layer(*key(names, 380, height), width=380, height=height)
+    lines = alt.layer(*charts.key(names, 380, height), width=380, height=height)
     return alt.vconcat(alt.hconcat(*panels, spacing=14), lines, spacing=8)
 
 

@@ -6,23 +6,8 @@ from typing import TYPE_CHECKING
 
 import altair as alt
 
-from probes.report.pictures.charts import (
-    COLOUR,
-    MAIN,
-    OTHER,
-    QUIET,
-    SERIES,
-    TIP,
-    Chart,
-    Row,
-    check_size,
-    data,
-    dots,
-    heading,
-    key,
-    percent,
-    word,
-)
+from probes.report.pictures import charts
+from probes.report.pictures.charts import Chart, Row, data, dots, percent, word
 from probes.report.text.phrases import format_bytes
 
 if TYPE_CHECKING:
@@ -44,7 +29,7 @@ def answers(found: Sequence[tuple[str, AnswerBounds]]) -> Chart:
             "least": least,
             "most": most,
             "series": number,
-            "colour": SERIES[number % len(SERIES)],
+            "colour": charts.choose_colour(number),
             "tip": f"{name}, T {temperature:g}: {_between(least, most)}",
         }
         for number, (name, bounds) in enumerate(found)
@@ -52,9 +37,9 @@ def answers(found: Sequence[tuple[str, AnswerBounds]]) -> Chart:
             bounds.temperatures, bounds.at_least, bounds.at_most, strict=True
         )
     ]
-    check_size(rows, 2, 4 * MOST)
+    charts.check_size(rows, 2, 4 * MOST)
     temperature = _temperature(t for _, bounds in found for t in bounds.temperatures)
-    base = alt.Chart(data(rows)).encode(x=temperature, color=COLOUR, detail="series:N")
+    base = alt.Chart(data(rows)).encode(x=temperature, color=charts.COLOUR, detail="series:N")
     axis = alt.Axis(values=SHARES, format="~%")
     least = alt.Y("least:Q", title=word("right"), scale=WHOLE, axis=axis)
     return alt.layer(
@@ -62,7 +47,7 @@ def answers(found: Sequence[tuple[str, AnswerBounds]]) -> Chart:
         base.mark_line(strokeWidth=2).encode(y=least),
         base.mark_line(strokeWidth=2).encode(y=alt.Y("most:Q", scale=WHOLE)),
         dots(base).encode(y=least),
-        *key([name for name, _ in found], 110, 158),
+        *charts.key([name for name, _ in found], 110, 158),
         width=370,
         height=210,
     )
@@ -70,7 +55,7 @@ def answers(found: Sequence[tuple[str, AnswerBounds]]) -> Chart:
 
 def settings(found: TaskSettings) -> Chart:
     """Draw right answers and variety over one grid: a panel a top_p, the temperature across."""
-    check_size(found.settings, 2, MOST)
+    charts.check_size(found.settings, 2, MOST)
     temperature = _temperature(each.temperature for each in found.settings)
     panels = []
     for number, top_p in enumerate(dict.fromkeys(each.top_p for each in found.settings)):
@@ -95,15 +80,15 @@ def settings(found: TaskSettings) -> Chart:
         )
         panels.append(
             alt.layer(
-                base.mark_area(opacity=0.25, color=MAIN).encode(y=least, y2="most:Q"),
-                base.mark_line(strokeWidth=2, color=MAIN).encode(y=least),
-                base.mark_line(strokeWidth=2, color=OTHER).encode(y=distinct),
-                dots(base, 40, color=MAIN).encode(
+                base.mark_area(opacity=0.25, color=charts.MAIN).encode(y=least, y2="most:Q"),
+                base.mark_line(strokeWidth=2, color=charts.MAIN).encode(y=least),
+                base.mark_line(strokeWidth=2, color=charts.OTHER).encode(y=distinct),
+                dots(base, 40, color=charts.MAIN).encode(
                     y=least, description=alt.Description("right_tip:N")
                 ),
-                dots(base, 40, color=OTHER).encode(y=distinct),
-                *(key([word("right"), word("distinct")], 120, 182) if number == 0 else []),
-                heading(f"top_p {top_p:g}"),
+                dots(base, 40, color=charts.OTHER).encode(y=distinct),
+                *(charts.key([word("right"), word("distinct")], 120, 182) if number == 0 else []),
+                charts.heading(f"top_p {top_p:g}"),
                 width=124,
                 height=180,
             )
@@ -121,7 +106,7 @@ def memory(found: WeightMemory) -> Chart:
         ("NF4", found.linear_bytes, found.total_bytes - found.linear_bytes),
     ):
         end = linear + other
-        for start, stop, colour in ((0, other, QUIET), (other, end, MAIN)):
+        for start, stop, colour in ((0, other, charts.QUIET), (other, end, charts.MAIN)):
             row = {"name": name, "start": start, "end": stop, "colour": colour}
             rows.append({**row, "tip": f"{name}: {format_bytes(stop - start)}"})
         sums.append({"name": name, "end": end, "shown": format_bytes(end)})
@@ -131,7 +116,7 @@ def memory(found: WeightMemory) -> Chart:
     parts = (
         alt.Chart(data(rows))
         .mark_bar(height={"band": 0.72}, aria=True)
-        .encode(y=y, x=start, x2="end:Q", color=COLOUR, description=TIP)
+        .encode(y=y, x=start, x2="end:Q", color=charts.COLOUR, description=charts.TIP)
     )
     text = alt.Chart(data(sums)).mark_text(align="left", dx=5).encode(y=y, x=end, text="shown:N")
     return alt.layer(parts, text, width=370, height=alt.Step(34))

@@ -7,22 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import altair as alt
 
-from probes.report.pictures.charts import (
-    COLOUR,
-    HEAT,
-    SERIES,
-    TIP,
-    Chart,
-    Row,
-    check_size,
-    data,
-    dots,
-    label,
-    percent,
-    pixels,
-    word,
-    write,
-)
+from probes.report.pictures import charts
+from probes.report.pictures.charts import Chart, Row, data, dots, label, percent, word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,7 +30,7 @@ LINE = 14
 def similarities(found: WordSimilarities) -> Chart:
     """Draw every pair of words as a cell: the stronger its colour, the more similar they are."""
     words, groups, matrix = found.words, found.groups, found.cosine_matrix
-    check_size(words, 2, MOST_WORDS)
+    charts.check_size(words, 2, MOST_WORDS)
     starts, side = _starts(groups)
     low = faintest(matrix)
     cells = [
@@ -62,14 +48,14 @@ def similarities(found: WordSimilarities) -> Chart:
     strength = alt.Scale(domain=[low, max(1.0, low + 1e-6)], range=[0.04, 1])
     heat = (
         alt.Chart(data(cells))
-        .mark_rect(color=HEAT, aria=True)
+        .mark_rect(color=charts.HEAT, aria=True)
         .encode(
-            x=pixels(alt.X, "left", side),
+            x=charts.pixels(alt.X, "left", side),
             x2="right:Q",
-            y=pixels(alt.Y, "top", side),
+            y=charts.pixels(alt.Y, "top", side),
             y2="bottom:Q",
             fillOpacity=alt.FillOpacity("cosine:Q", scale=strength, legend=None),
-            description=TIP,
+            description=charts.TIP,
         )
     )
     colours = colours_of(groups)
@@ -77,13 +63,13 @@ def similarities(found: WordSimilarities) -> Chart:
         {"at": start + CELL / 2, "name": label(name, 10), "colour": colours[group]}
         for start, name, group in zip(starts, words, groups, strict=True)
     ]
-    text = alt.Chart(data(names)).encode(text="name:N", color=COLOUR)
+    text = alt.Chart(data(names)).encode(text="name:N", color=charts.COLOUR)
     rows = text.mark_text(align="right", baseline="middle", x=-5)
     columns = text.mark_text(align="left", baseline="middle", angle=270, y=-5)
     return alt.layer(
         heat,
-        rows.encode(y=pixels(alt.Y, "at", side)),
-        columns.encode(x=pixels(alt.X, "at", side)),
+        rows.encode(y=charts.pixels(alt.Y, "at", side)),
+        columns.encode(x=charts.pixels(alt.X, "at", side)),
         width=side,
         height=side,
     )
@@ -101,7 +87,7 @@ def colours_of(groups: Sequence[str]) -> dict[str, str]:
     {'animals': 'var(--series-1)', 'people': 'var(--series-2)', '': 'var(--soft)'}
     """
     named = [group for group in dict.fromkeys(groups) if group]
-    colours = {group: SERIES[place % len(SERIES)] for place, group in enumerate(named)}
+    colours = {group: charts.choose_colour(place) for place, group in enumerate(named)}
     return colours | {"": "var(--soft)"}
 
 
@@ -119,7 +105,7 @@ def _starts(groups: Sequence[str]) -> tuple[list[int], int]:
 def shared_pieces(found: SharedPieces) -> Chart:
     """Draw every pair of words at its cosine: pairs that share a piece, and the others."""
     words = list(found.pieces)
-    check_size(words, 2, MOST_WORDS)
+    charts.check_size(words, 2, MOST_WORDS)
     rows: list[Row] = []
     for one, other in combinations(range(len(words)), 2):
         shared = common(found.pieces[words[one]], found.pieces[words[other]])
@@ -129,7 +115,7 @@ def shared_pieces(found: SharedPieces) -> Chart:
             {
                 "kind": word("sharing" if shared else "not-sharing"),
                 "cosine": cosine,
-                "colour": SERIES[1] if shared else SERIES[0],
+                "colour": charts.SERIES[1] if shared else charts.SERIES[0],
                 "tip": " ".join([f"{pair}: {cosine:.4f}", *map(label, shared)]),
             }
         )
@@ -137,7 +123,7 @@ def shared_pieces(found: SharedPieces) -> Chart:
     y = alt.Y("kind:N", title=None, sort=None, axis=alt.Axis(labelColor="var(--ink)"))
     x = alt.X("cosine:Q", title=word("cosine"), scale=alt.Scale(zero=False))
     strokes = base.mark_tick(thickness=2, bandSize=26, opacity=0.5, aria=True).encode(
-        x=x, y=y, color=COLOUR, description=TIP
+        x=x, y=y, color=charts.COLOUR, description=charts.TIP
     )
     means = base.mark_point(
         shape="diamond", filled=True, size=110, opacity=1, color="var(--ink)"
@@ -157,8 +143,8 @@ def common(one: Sequence[str], other: Sequence[str]) -> list[str]:
 def plane(found: WordPlane) -> Chart:
     """Draw words as points in two components, each with its name in its group's colour."""
     points = found.points
-    check_size(points, 2, MOST_WORDS)
-    check_size(found.explained_variance, 2, 10_000)
+    charts.check_size(points, 2, MOST_WORDS)
+    charts.check_size(found.explained_variance, 2, 10_000)
     places, height = _on_paper([(point.x, point.y) for point in points])
     names = [label(point.word, 12) for point in points]
     colours = colours_of([point.group for point in points])
@@ -178,11 +164,11 @@ def plane(found: WordPlane) -> Chart:
             points, places, names, _place_names(places, names, height), strict=True
         )
     ]
-    x, y = pixels(alt.X, "x", WIDTH), pixels(alt.Y, "y", height)
-    name_x, name_y = pixels(alt.X, "name_x", WIDTH), pixels(alt.Y, "name_y", height)
+    x, y = charts.pixels(alt.X, "x", WIDTH), charts.pixels(alt.Y, "y", height)
+    name_x, name_y = charts.pixels(alt.X, "name_x", WIDTH), charts.pixels(alt.Y, "name_y", height)
 
     def marks(some: list[Row]) -> alt.Chart:
-        coloured: alt.Chart = alt.Chart(data(some)).encode(color=COLOUR)
+        coloured: alt.Chart = alt.Chart(data(some)).encode(color=charts.COLOUR)
         return coloured
 
     lines = marks([row for row in rows if row["led"]]).mark_rule(strokeWidth=0.8, opacity=0.6)
@@ -210,11 +196,16 @@ def _frame(found: WordPlane, height: float) -> alt.LayerChart:
     lines = (
         alt.Chart(data(edges))
         .mark_rule(color="var(--rule)")
-        .encode(x=pixels(alt.X, "x", WIDTH), x2="x2:Q", y=pixels(alt.Y, "y", height), y2="y2:Q")
+        .encode(
+            x=charts.pixels(alt.X, "x", WIDTH),
+            x2="x2:Q",
+            y=charts.pixels(alt.Y, "y", height),
+            y2="y2:Q",
+        )
     )
     style = {"color": "var(--soft)"}
-    across = write(first, WIDTH, height + 5, align="right", baseline="top", **style)
-    up = write(second, 0, -4, align="left", baseline="bottom", **style)
+    across = charts.write(first, WIDTH, height + 5, align="right", baseline="top", **style)
+    up = charts.write(second, 0, -4, align="left", baseline="bottom", **style)
     return alt.LayerChart(layer=[lines, across, up])
 
 
