@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from markupsafe import Markup
 
 from probes.report.locale import LANGUAGES, texts
+from probes.report.visible import cut
 from probes.schema.evidence import COMPARED_APART, read_shapes
 from probes.schema.evidence.distributions import Distribution, Distributions
 from probes.schema.evidence.texts import TracedText
@@ -179,16 +180,11 @@ def _compact(found: Distribution) -> dict[str, object]:
         "prompt": found.prompt,
         "answer": None if found.answer is None else {"id": found.answer, "rank": rank},
         "vocabulary": found.vocabulary,
-        "tokens": [[token.id, cut_token(token.text)] for token in found.top],
+        "tokens": [[token.id, cut(token.text, LONGEST_TOKEN)] for token in found.top],
         "head": found.head,
         "step": found.step,
         "tail": found.tail,
     }
-
-
-def cut_token(text: str) -> str:
-    """Return a token's text, cut if it is long."""
-    return text if len(text) <= LONGEST_TOKEN else text[:LONGEST_TOKEN] + "…"
 
 
 def _words(part: str) -> dict[str, dict[str, str]]:

@@ -49,6 +49,15 @@ def make_visible(text: str) -> str:
     return SPECIAL.sub(_spell_special, text)
 
 
+def cut(text: str, longest: int) -> str:
+    """Return a text; of one that is longer, its beginning and an ellipsis, `longest` together.
+
+    >>> cut("six", 3), cut("seven", 3)
+    ('six', 'se…')
+    """
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
 def _spell_special(match: re.Match[str]) -> str:
     kept, line_break, spaces = match.groups()
     return kept or spaces or ("↵" if line_break else _sign(match.group()))

@@ -20,7 +20,7 @@ from probes.report.locale.markup import attributes, in_every_language, say, tran
 from probes.report.pictures import draw, draw_throughput
 from probes.report.text import comparison as compared
 from probes.report.text import phrases
-from probes.report.visible import SPECIAL, make_visible, mark
+from probes.report.visible import SPECIAL, cut, make_visible, mark
 from probes.schema.record import BROKEN, count_verdicts
 from probes.schema.sampling import LIBRARY_TOP_K
 
@@ -112,7 +112,7 @@ def _describe_drift(drift: Drift) -> list[Markup]:
 FUNCTIONS: tuple[Callable[..., Any], ...] = (
     *(mark, make_visible, say, attributes, count_verdicts, history.history),
     *(claims.statement, claims.heading, claims.introduction, claims.method),
-    *(interactive.cut_token, interactive.format_share, interactive.level_of),
+    *(cut, interactive.format_share, interactive.level_of),
     *(evidence.show, evidence.tabulate, evidence.list_short_values, evidence.repeats_claim),
     *(phrases.verdict_key, phrases.format_verdict, phrases.format_counts, phrases.format_headline),
     *(phrases.format_incomplete, phrases.format_count, phrases.format_duration),
@@ -151,5 +151,6 @@ def _templates() -> Environment:
         "ORDER": phrases.ORDER,
         "PRESETS": interactive.PRESETS,
         "LIBRARY_TOP_K": LIBRARY_TOP_K,
+        "LONGEST_TOKEN": interactive.LONGEST_TOKEN,
     }
     return environment

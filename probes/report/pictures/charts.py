@@ -10,7 +10,7 @@ import altair as alt
 
 from probes.report.locale import LANGUAGES, texts
 from probes.report.pictures.svg import VALUE, WORD
-from probes.report.visible import make_visible
+from probes.report.visible import cut, make_visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence, Sized
@@ -64,7 +64,7 @@ def label(text: str, longest: int = LONGEST) -> str:
     shown = make_visible(text.strip(" ")[: longest + 1])
     if not shown:
         return "␣" * min(len(text), longest) or "∅"
-    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+    return cut(shown, longest)
 
 
 def data(rows: Sequence[Row]) -> alt.InlineData:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
 
-from probes.report.visible import make_visible, mark
+from probes.report.visible import cut, make_visible, mark
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +43,7 @@ def draw_pieces(encoding: Encoding) -> Markup:
 def draw_texts(encodings: Sequence[Encoding]) -> Markup:
     """Draw several texts, each above its pieces."""
     titled = Markup("<dt>{}</dt><dd>{}</dd>")
-    inner = (titled.format(mark(_cut(each.text, 40)), draw_pieces(each)) for each in encodings)
+    inner = (titled.format(mark(cut(each.text, 40)), draw_pieces(each)) for each in encodings)
     return Markup('<dl class="strips">{}</dl>').format(Markup("").join(inner))
 
 
@@ -78,9 +78,5 @@ def repeats(words: Sequence[str]) -> list[bool]:
 def _box(piece: str, number: int) -> Markup:
     special = re.fullmatch(r"<[a-z/_|]+>", piece) is not None
     kind = Markup(' class="special"') if special else Markup("")
-    shown = mark(_cut(piece, LONGEST_PIECE)).replace(SPACE, Markup("<i>▁</i>"))
+    shown = mark(cut(piece, LONGEST_PIECE)).replace(SPACE, Markup("<i>▁</i>"))
     return Markup("<li{}>{}<span>{}</span></li>").format(kind, shown, number)
-
-
-def _cut(text: str, longest: int) -> str:
-    return text if len(text) <= longest else text[: longest - 1] + "…"

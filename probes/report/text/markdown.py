@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from probes.report.locale import phrase
 from probes.report.text import comparison as compared
 from probes.report.text import phrases
-from probes.report.visible import make_visible
+from probes.report.visible import cut, make_visible
 from probes.schema.record import BROKEN, Record, Verdict, count_verdicts, group_inapplicable
 
 if TYPE_CHECKING:
@@ -34,9 +34,11 @@ def escape(text: str) -> str:
     '\\<s\\> and ▁, a\\|b↵ \\@all see www\\.example.com'
     """
     line = " ".join(make_visible(text).replace("↵", "↵ ").split())
-    short = line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
     return re.sub(
-        r"([\\`*_{}\[\]<>|~#$@&!]|:(?=\S)|(?<=www)\.)", r"\\\1", short, flags=re.IGNORECASE
+        r"([\\`*_{}\[\]<>|~#$@&!]|:(?=\S)|(?<=www)\.)",
+        r"\\\1",
+        cut(line, LONGEST),
+        flags=re.IGNORECASE,
     )
 
 

@@ -154,5 +154,5 @@ def test_long_tokens_are_cut() -> None:
         distributions=[make_distribution(np.zeros(10), texts=["語" * 1000])],
         trace=make_trace("語" * 1000),
     )
-    assert data(one)["prompts"][0]["tokens"][0][1] == "語" * interactive.LONGEST_TOKEN + "…"
-    assert "語" * (interactive.LONGEST_TOKEN + 1) not in render(one)
+    assert data(one)["prompts"][0]["tokens"][0][1] == "語" * (interactive.LONGEST_TOKEN - 1) + "…"
+    assert "語" * interactive.LONGEST_TOKEN not in render(one)
