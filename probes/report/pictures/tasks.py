@@ -105,11 +105,11 @@ def memory(found: WeightMemory) -> Chart:
         ("fp16", sixteen, max(found.fp16_bytes - sixteen, 0)),
         ("NF4", found.linear_bytes, found.total_bytes - found.linear_bytes),
     ):
-        end = linear + other
-        for start, stop, colour in ((0, other, charts.QUIET), (other, end, charts.MAIN)):
-            row = {"name": name, "start": start, "end": stop, "colour": colour}
-            rows.append({**row, "tip": f"{name}: {format_bytes(stop - start)}"})
-        sums.append({"name": name, "end": end, "shown": format_bytes(end)})
+        both = linear + other
+        for first, last, colour in ((0, other, charts.QUIET), (other, both, charts.MAIN)):
+            row = {"name": name, "start": first, "end": last, "colour": colour}
+            rows.append({**row, "tip": f"{name}: {format_bytes(last - first)}"})
+        sums.append({"name": name, "end": both, "shown": format_bytes(both)})
     scale = alt.Scale(domain=[0, max(row["end"] for row in sums)], range=[0, 290])
     y = alt.Y("name:O", title=None, sort=None, axis=alt.Axis(labelColor="var(--ink)"))
     start, end = (alt.X(f"{field}:Q", axis=None, scale=scale) for field in ("start", "end"))

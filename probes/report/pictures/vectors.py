@@ -176,9 +176,11 @@ def plane(found: WordPlane) -> Chart:
         lines.encode(x=x, y=y, x2="name_x:Q", y2="name_y:Q"),
         dots(marks(rows), size=55).encode(x=x, y=y),
     ]
-    for is_left, align, dx in ((True, "right", -3), (False, "left", 3)):
+    right: Row = {"align": "right", "dx": -3}
+    left: Row = {"align": "left", "dx": 3}
+    for is_left, style in ((True, right), (False, left)):
         names_there = marks([row for row in rows if row["left"] == is_left])
-        text = names_there.mark_text(baseline="middle", align=align, dx=dx)
+        text = names_there.mark_text(baseline="middle", **style)
         layers.append(text.encode(x=name_x, y=name_y, text="name:N"))
     return alt.layer(*layers, _frame(found, height), width=WIDTH, height=height)
 
