@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import lru_cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -68,13 +68,8 @@ def _explain_missing_mistral_tokenizer(_: Target, checkpoint: Checkpoint) -> str
 
 @lru_cache(maxsize=8)
 def _shared_pieces(checkpoint: Checkpoint) -> tuple[int, int]:
-    reference = _reference_pieces()
+    reference = read_pieces(EMBEDDED_FOLDER)
     return sum(checkpoint.pieces.get(piece) == i for piece, i in reference.items()), len(reference)
-
-
-@cache
-def _reference_pieces() -> dict[str, int]:
-    return read_pieces(EMBEDDED_FOLDER)
 
 
 def _explain_missing_nf4(target: Target, checkpoint: Checkpoint) -> str | None:

@@ -192,11 +192,11 @@ class Checkpoint:
         stored, tensors = self.weight_bytes, len(self.tensors)
         implied = (vocab_size + depth * width) * width // 4
         if max(implied, experts * inner * width // 8) > stored or depth > tensors:
-            parts = f"{depth:,} layers" + (f" of {experts:,} experts" if experts else "")
+            with_experts = f" with {experts:,} experts" if experts else ""
             raise UserError(
-                f"{self.folder / 'config.json'} describes a model of {parts}, width {width:,} and "
-                f"vocabulary {vocab_size:,}, but its weights are {tensors:,} tensors of "
-                f"{stored:,} bytes: the two do not belong together"
+                f"{self.folder / 'config.json'} describes a model of depth {depth:,}, width "
+                f"{width:,} and vocabulary {vocab_size:,}{with_experts}, but its weights are "
+                f"{tensors:,} tensors of {stored:,} bytes: the two do not belong together"
             )
 
     def _refuse_foreign_tokenizer(self) -> None:

@@ -139,27 +139,16 @@ def _from_folder(text: str, known: Mapping[str, Target]) -> Target | None:
     folder = _expand_user(text)
     if not text or not os.path.isdir(folder):  # noqa: PTH112
         return None
-    same = [
-        target
-        for target in known.values()
-        if target.folder and target.folder.resolve() == folder.resolve()
-    ]
-    return _make(
-        # The name is part of every record, and of names of folders and tests.
-        name=Redactor.for_secrets().redact_text(folder.resolve().name) or "root",
-        folder=folder,
-        **_same_as(same),
-    )
+    # The name is part of every record, and of names of folders and tests.
+    name = Redactor.for_secrets().redact_text(folder.resolve().name) or "root"
+    same = [t for t in known.values() if t.folder and t.folder.resolve() == folder.resolve()]
+    return _make(name=name, folder=folder, **_same_as(same))
 
 
 def _from_hub_id(text: str, known: Mapping[str, Target]) -> Target | None:
     if "/" not in text or not HUB_ID.fullmatch(text):
         return None
-    same = [
-        target
-        for target in known.values()
-        if target.repository and target.repository.lower() == text.lower()
-    ]
+    same = [t for t in known.values() if (t.repository or "").lower() == text.lower()]
     return _make(name=text, repository=text, **_same_as(same))
 
 

@@ -115,7 +115,7 @@ def test_configuration_in_a_folder_is_refused(folder: Path, tmp_path: Path) -> N
 ABSURD: dict[str, tuple[dict[str, Any], str]] = {
     "layers": (
         {"num_hidden_layers": 100},
-        "describes a model of 100 layers, width 64 and ",
+        "describes a model of depth 100, width 64 and ",
     ),
     "layers of no width": (
         {"num_hidden_layers": 10**6, "hidden_size": 1},
@@ -123,11 +123,11 @@ ABSURD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "experts": (
         {"model_type": "mixtral", "num_local_experts": 10**7},
-        " layers of 10,000,000 experts, width 64 and ",
+        " with 10,000,000 experts, but its weights are 12 ",
     ),
     "experts of a part": (
         {"text_config": {"hidden_size": 64, "intermediate_size": 128, "num_experts": 10**7}},
-        " layers of 10,000,000 experts",
+        " with 10,000,000 experts, but its weights are ",
     ),
     "vocabulary": ({"vocab_size": 10**9}, "and vocabulary 1,000,000,000, but its weights are "),
     "inner width": ({"intermediate_size": 10**9}, "cannot load its weights: RuntimeError: "),

@@ -95,6 +95,7 @@ def test_difference_within_noise_is_none(
         ("-Infinity", 0.5, "x", ("-Infinity", 0.5)),
         ("NaN", -0.5, "x", ("NaN", -0.5)),
         (24, 25, "x", (24, 25)),
+        ({"id": 7}, {"id": 8}, "x.id", (7, 8)),
         ("a" * SHOWN, "a" * (SHOWN + 1), "x", ("a" * SHOWN, "a" * (SHOWN - 1) + "…")),
         ([1, 2, 3], {"a": 1}, "x", ("3 items", "1 entries")),
         (True, None, "x", (True, None)),
@@ -105,6 +106,7 @@ def test_difference_within_noise_is_none(
 def test_difference_names_place_and_values(old: Any, new: Any, name: str, shown: Any) -> None:
     (found,) = between(old, new)
     assert (found.name, (found.old, found.new)) == (name, shown)
+    assert name != "x.id" or found.effect is None
     # 1 is equal to 1.0 and to True, and is not the same to a reader.
     assert [type(each) for each in (found.old, found.new)] == [type(each) for each in shown]
 
@@ -125,6 +127,7 @@ def test_effect_of_several_numbers() -> None:
 def test_effect_of_one_number_has_the_interval_of_rounding() -> None:
     effect = effect_of(0.5, 0.6, noise=1e-4)
     assert effect.size is None
+    assert effect_of([1.0, 2.0, 3.0], [1.5, 2.5, 3.5]).size is None  # all moved alike
     half = effect.difference.high - effect.difference.value
     assert half == pytest.approx(120 * 1e-4 * 0.6 + 10 * 1e-4)
 

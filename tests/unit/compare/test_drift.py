@@ -81,13 +81,21 @@ def test_shared_beginning_counts_once(
 # --- another most likely token -------------------------------------------------------------------
 
 
-def test_flip_is_named_with_its_margin() -> None:
-    turned = flipped("P", top_logits=[[1.5, 1.0]] * 2)
-    found = drift(keeping(prompt("P")), keeping(turned))
+def test_flips_are_named_with_the_widest_margin_first() -> None:
+    old, new = (
+        keeping(
+            *(
+                kind(f"P{i}", ids=(i, 5), top_logits=[[2.0, 2.0 - gap]] * 2)
+                for i, gap in enumerate((0.1, 0.3))
+            )
+        )
+        for kind in (prompt, flipped)
+    )
+    found = drift(old, new)
     assert known(found.same_top).value == 0
+    assert [flip.margin for flip in found.flips] == pytest.approx([0.6, 0.6, 0.2, 0.2])
     flip = found.flips[0]
-    assert (flip.prompt, flip.position, flip.old, flip.new) == ("P", 1, "x", "y")
-    assert flip.margin == pytest.approx(1.5)
+    assert (flip.prompt, flip.position, flip.old, flip.new) == ("P1", 1, "x", "y")
     assert not flip.near_tie
 
 

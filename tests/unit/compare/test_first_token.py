@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from probes.compare.evidence import Rounding, find_differences
 from probes.compare.logprobs import find_first_token
 from probes.compare.records import compare
 from probes.schema.comparison import Outcome
@@ -78,6 +79,15 @@ def test_first_token_finds_texts_by_beginning_and_prompt(
 
 def test_first_token_is_none_beyond_the_kept_logits() -> None:
     assert find_first_token("a b and on", "a b and so", ([OLD], [OLD]), 0.5) is None
+
+
+def test_first_token_explains_texts_only() -> None:
+    one, other = (
+        planned("c", evidence=(check(values={"x": each}),)) for each in ("a b on", ["a c so"])
+    )
+    for old, new in ((one, other), (other, one)):
+        (found,) = find_differences(old, new, Rounding(noise=0.5, texts=([OLD], [NEW])))
+        assert found.token is None
 
 
 def greedy(last: int, gap: float, text: str) -> dict[str, Any]:
