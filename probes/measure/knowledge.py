@@ -16,15 +16,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy import stats
 
 from probes.engines.session_cache import once_per_session
-from probes.schema.evidence.shape import Interval
 from probes.schema.sampling import GRID, LIBRARY_TOP_K, Sampling
 from probes.stats import answer_matching
 from probes.stats import sampling_reference as reference
 from probes.stats.answer_matching import Form, MatchState
 from probes.stats.goodness_of_fit import poisson_binomial_cdf
+from probes.stats.permutation import ALPHA, PairedComparison, compare_paired
 from probes.stats.text_probability import Bounds
 
 if TYPE_CHECKING:
@@ -38,10 +37,7 @@ if TYPE_CHECKING:
 LENGTH = 12  # tokens to state an answer in: enough for a sentence that leads up to it
 WIDTH = 256  # most prefixes followed a level, over all questions: the rows of a forward pass
 MIN_PROBABILITY = 1e-6  # continuations less likely than this under every setting are not followed
-RESAMPLES = 9999  # of permutation tests and intervals; the least p-value is 1 / (RESAMPLES + 1)
-ALPHA = 0.001  # the p-value below which two settings count as different
 RUNS = 8  # answers sampled to each question where bounds do not decide which setting answers better
-SEED = 20231010  # of permutation tests and intervals: equal data give equal p-values
 
 Prefix = tuple[int, tuple[int, ...]]  # the number of a prompt, and token ids that continue it
 
@@ -234,68 +230,6 @@ def sample_answers(
 def _is_right(text: str, forms: Sequence[Form]) -> bool:
     """Return whether the first sentence of a whole text states an accepted answer."""
     return answer_matching.match_answer(text, forms, ended=True) is MatchState.RIGHT
-
-
-# --- two settings --------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class PairedComparison:
-    """Two settings compared question by question."""
-
-    by: str  # `bounds`, if they decide; otherwise `draws`
-    difference: float  # least mean of the first's probability minus the second's
-    low: float  # lower end of the 99 % interval of that mean, for other questions of the kind
-    high: float  # its upper end
-    p_value: float  # of a permutation test that swaps the two probabilities of a question
-    better: int  # questions answered better under the first
-    worse: int
-
-
-def compare_paired(first: Floats, second: Floats, by: str = "bounds") -> PairedComparison:
-    """Compare the probabilities of right answers under two settings: (questions,) each.
-
-    >>> clear = compare_paired(np.full(30, 0.9), np.linspace(0.2, 0.8, 30))
-    >>> round(clear.difference, 2), clear.p_value, clear.better
-    (0.4, 0.0001, 30)
-    """
-    differences = first - second
-    generator = np.random.default_rng(SEED)
-    test = stats.permutation_test(
-        (differences,),
-        np.mean,
-        permutation_type="samples",
-        alternative="greater",
-        n_resamples=RESAMPLES,
-        random_state=generator,
-    )
-    interval = interval_of_mean(differences, generator)
-    return PairedComparison(
-        by=by,
-        difference=float(differences.mean()),
-        low=interval.low,
-        high=interval.high,
-        p_value=float(test.pvalue),
-        better=int((differences > 0).sum()),
-        worse=int((differences < 0).sum()),
-    )
-
-
-def interval_of_mean(values: Floats, generator: np.random.Generator | int = SEED) -> Interval:
-    """Return the mean of some values with its 99 % bootstrap interval.
-
-    >>> interval_of_mean(np.full(30, 0.5)).low
-    0.5
-    """
-    found = stats.bootstrap(
-        (values,),
-        np.mean,
-        confidence_level=0.99,
-        method="percentile",
-        n_resamples=RESAMPLES,
-        random_state=generator,
-    ).confidence_interval
-    return Interval(value=float(values.mean()), low=float(found.low), high=float(found.high))
 
 
 def compare_settings(

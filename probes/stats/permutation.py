@@ -1,4 +1,4 @@
-"""Permutation tests of similarities and distances, by `scipy.stats.permutation_test`.
+"""Permutation tests of similarities, distances and paired probabilities, by scipy.
 
 The seed is fixed: the same input always gives the same p-value. All arrangements are enumerated
 where there are at most `ARRANGEMENTS`; otherwise so many are drawn at random.
@@ -15,12 +15,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from probes.schema.evidence.shape import Interval
+
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 
 ARRANGEMENTS = 100_000  # how many random arrangements a test draws where there are more than that
-ALPHA = 0.001  # the p-value below which groups count as real; clear groups reach about 1e-5
+ALPHA = 0.001  # the p-value below which groups or differences count as real
+RESAMPLES = 9999  # of paired tests and their intervals
 
 SEED = 20231010
 
@@ -129,6 +132,65 @@ def mean_silhouettes(distances: Floats, labels: Ints) -> Floats:
     values: Floats = np.divide(other - own, largest, out=np.zeros_like(own), where=largest > 0)
     means: Floats = values.mean(axis=-1)
     return means
+
+
+@dataclass(frozen=True)
+class PairedComparison:
+    """The comparison of two series of probabilities, item by item."""
+
+    by: str  # `bounds`, if they decide; otherwise `draws`
+    difference: float  # least mean of the first's probability minus the second's
+    low: float  # lower end of the 99 % interval of that mean, for other items of the kind
+    high: float  # its upper end
+    p_value: float  # of a permutation test that swaps the two probabilities of an item
+    better: int  # items more probable in the first series
+    worse: int
+
+
+def compare_paired(first: Floats, second: Floats, by: str = "bounds") -> PairedComparison:
+    """Compare two probabilities of each of several items, (items,) each.
+
+    >>> clear = compare_paired(np.full(30, 0.9), np.linspace(0.2, 0.8, 30))
+    >>> round(clear.difference, 2), clear.p_value, clear.better
+    (0.4, 0.0001, 30)
+    """
+    differences = first - second
+    generator = np.random.default_rng(SEED)
+    test = stats.permutation_test(
+        (differences,),
+        np.mean,
+        permutation_type="samples",
+        alternative="greater",
+        n_resamples=RESAMPLES,
+        random_state=generator,
+    )
+    interval = interval_of_mean(differences, generator)
+    return PairedComparison(
+        by=by,
+        difference=float(differences.mean()),
+        low=interval.low,
+        high=interval.high,
+        p_value=float(test.pvalue),
+        better=int((differences > 0).sum()),
+        worse=int((differences < 0).sum()),
+    )
+
+
+def interval_of_mean(values: Floats, generator: np.random.Generator | int = SEED) -> Interval:
+    """Return the mean of some values with its 99 % bootstrap interval.
+
+    >>> interval_of_mean(np.full(30, 0.5)).low
+    0.5
+    """
+    found = stats.bootstrap(
+        (values,),
+        np.mean,
+        confidence_level=0.99,
+        method="percentile",
+        n_resamples=RESAMPLES,
+        random_state=generator,
+    ).confidence_interval
+    return Interval(value=float(values.mean()), low=float(found.low), high=float(found.high))
 
 
 def _permute(count: int, statistic: Callable[[Ints], Floats], width: int) -> PermutationTest:

@@ -15,8 +15,10 @@ as SentencePiece itself:
 from __future__ import annotations
 
 import json
-from importlib.resources import as_file, files
 from typing import TYPE_CHECKING, Any
+
+from probes.data.tokenizer_texts import SPECIAL_PIECES
+from probes.measure.sentencepiece_reference import MISTRAL_V1
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,9 +27,6 @@ if TYPE_CHECKING:
 
 SPACE = "\u2581"
 """The character that represents a space inside a piece."""
-
-SPECIAL_TOKENS = ("<unk>", "<s>", "</s>")
-"""The special tokens, in the order of their ids 0, 1, 2."""
 
 # The normalizer leaves no space, so the first step adds one at the start of every text (never
 # after a special token), and the second renames it.
@@ -67,8 +66,7 @@ def reference_processor() -> SentencePieceProcessor:
     """Load the SentencePiece model that ``mistral-common`` ships."""
     from sentencepiece import SentencePieceProcessor
 
-    with as_file(files("mistral_common") / "data" / "tokenizer.model.v1") as path:
-        return SentencePieceProcessor(model_file=str(path))
+    return SentencePieceProcessor(model_file=str(MISTRAL_V1))
 
 
 def merges_from_pieces(pieces: list[str]) -> list[str]:
@@ -93,14 +91,14 @@ def tokenizer_json(processor: SentencePieceProcessor) -> str:
     """Return the text of ``tokenizer.json`` for BPE pieces that begin with the special tokens."""
     size = processor.get_piece_size()
     vocabulary = {processor.id_to_piece(i): i for i in range(size)}
-    ordinary = [i for i in range(len(SPECIAL_TOKENS), size) if not processor.is_byte(i)]
+    ordinary = [i for i in range(len(SPECIAL_PIECES), size) if not processor.is_byte(i)]
     # Runs of spaces have the worst scores, though some of the smallest ids.
     ordinary.sort(key=lambda i: (-processor.get_score(i), i))
     document = {
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": [_added_token(i, token) for i, token in enumerate(SPECIAL_TOKENS)],
+        "added_tokens": [_added_token(i, token) for i, token in enumerate(SPECIAL_PIECES)],
         "normalizer": _NORMALIZER,
         "pre_tokenizer": _PRE_TOKENIZER,
         "post_processor": _POST_PROCESSOR,
@@ -129,7 +127,7 @@ def tokenizer_config_json() -> str:
     """
     tokens = {
         str(i): {key: value for key, value in _added_token(i, token).items() if key != "id"}
-        for i, token in enumerate(SPECIAL_TOKENS)
+        for i, token in enumerate(SPECIAL_PIECES)
     }
     document = {
         "added_tokens_decoder": tokens,

@@ -71,7 +71,7 @@ def test_near_greedy_answers_most_questions_and_wide_hot_fewer(
     evidence.update(
         Measured(
             measured={
-                "right_near_greedy": measure.knowledge.interval_of_mean(found.lower(NEAR_GREEDY)),
+                "right_near_greedy": stats.permutation.interval_of_mean(found.lower(NEAR_GREEDY)),
                 "difference": Interval(value=test.difference, low=test.low, high=test.high),
             }
         ).as_evidence()
@@ -94,7 +94,7 @@ def test_near_greedy_answers_most_questions_and_wide_hot_fewer(
         )
     ]
     assert near.lower > 0.5, f"near-greedy answers only {near.lower:.0%} rightly"
-    assert test.p_value < measure.knowledge.ALPHA, (
+    assert test.p_value < stats.permutation.ALPHA, (
         f"wide-hot does not answer clearly fewer: the difference is {test.difference:.3f}, "
         f"p = {test.p_value:.2g}, by {test.by}"
     )
@@ -167,7 +167,7 @@ def test_accuracy_falls_as_temperature_rises(
         model, asked_questions(model), settings[0], settings[-1], seed
     )
     evidence["coolest_against_hottest"] = test
-    assert test.p_value < measure.knowledge.ALPHA, (
+    assert test.p_value < stats.permutation.ALPHA, (
         f"no clear fall: {test.difference:.3f}, p = {test.p_value:.2g}, by {test.by}"
     )
 
@@ -251,7 +251,7 @@ def test_facts_want_near_greedy_and_stories_want_sampling(
     most = facts.mean(NEAR_GREEDY).upper
     better = [named(s) for s in GRID if facts.mean(s).lower > most + 1e-9]
     assert not better, f"more answers are right elsewhere: {better}"
-    assert fewer.p_value < measure.knowledge.ALPHA, (
+    assert fewer.p_value < stats.permutation.ALPHA, (
         f"wide-hot does not answer clearly fewer: p = {fewer.p_value:.2g}"
     )
     least = min(each.entropy for each in varieties.values())
@@ -259,7 +259,7 @@ def test_facts_want_near_greedy_and_stories_want_sampling(
         f"near-greedy stories are drawn with an entropy of {near.entropy:.6g}, others with "
         f"{least:.6g}"
     )
-    assert varies < measure.knowledge.ALPHA, (
+    assert varies < stats.permutation.ALPHA, (
         f"wide-hot stories are drawn from no flatter a law: p = {varies:.2g}"
     )
     assert wide.self_bleu < near.self_bleu, (

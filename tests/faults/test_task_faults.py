@@ -10,7 +10,7 @@ import pytest
 from probes.data import published, questions
 from probes.measure import knowledge, stories
 from probes.schema.sampling import GRID, NEAR_GREEDY, WIDE_HOT, Sampling
-from probes.stats import answer_matching, sampling_reference
+from probes.stats import answer_matching, permutation, sampling_reference
 from tests.claims import test_tasks as claims
 
 if TYPE_CHECKING:
@@ -368,7 +368,7 @@ def test_draws_decide_when_bounds_are_wide(
     found = knowledge.compare_settings(
         own_model, claims.asked_questions(own_model), NEAR_GREEDY, WIDE_HOT, SEED
     )
-    assert (found.by, found.p_value < knowledge.ALPHA) == ("draws", True)
+    assert (found.by, found.p_value < permutation.ALPHA) == ("draws", True)
 
 
 def test_draws_find_no_difference_when_none_exists(
@@ -377,4 +377,4 @@ def test_draws_find_no_difference_when_none_exists(
     found = knowledge.compare_settings(
         own_model, claims.asked_questions(own_model), WIDE_HOT, WIDE_HOT, SEED
     )
-    assert (found.by, found.p_value < knowledge.ALPHA) == ("draws", False)
+    assert (found.by, found.p_value < permutation.ALPHA) == ("draws", False)

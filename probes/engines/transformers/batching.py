@@ -36,13 +36,13 @@ def pad(
     [[5, 6], [0, 7]]
     """
     width = max(map(len, rows))
-    ids, mask = [], []
-    for row in rows:
-        padding = width - len(row)
-        before, after = (padding, 0) if side == "left" else (0, padding)
-        ids.append([filler] * before + [*row] + [filler] * after)
-        mask.append([0] * before + [1] * len(row) + [0] * after)
-    return torch.tensor(ids), torch.tensor(mask)
+
+    def fill(row: Sequence[int], value: int) -> list[int]:
+        padding = [value] * (width - len(row))
+        return [*padding, *row] if side == "left" else [*row, *padding]
+
+    mask = [fill([1] * len(row), 0) for row in rows]
+    return torch.tensor([fill(row, filler) for row in rows]), torch.tensor(mask)
 
 
 def cut_after_end(ids: list[int], eos_token_ids: Collection[int]) -> list[int]:

@@ -17,15 +17,15 @@ from probes._util.text import quote
 from probes.engines.base import EngineBase
 from probes.engines.session_cache import forget_session
 from probes.engines.transformers import hooks, loading
-from probes.engines.transformers.facts import describe_network, describe_target
 from probes.errors import TokenizerFailedError
 from probes.schema.claim import CAPABILITIES
+from probes.schema.record import TargetFacts
 from probes.targets.capabilities import explain_missing
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-    from probes.schema.record import Cost, TargetFacts
+    from probes.schema.record import Cost
     from probes.targets.preflight import UsableTarget
 
 
@@ -68,12 +68,27 @@ class LoadedTarget(EngineBase):
 
     def facts(self) -> TargetFacts:
         """State what is tested, for the record: as asked for, or as loaded once it is."""
-        loaded = self._facts_as_loaded
+        target, checkpoint, loaded = self.target, self.checkpoint, self._facts_as_loaded
         if "tokenizer" in self.__dict__:
-            loaded |= {"tokenizer": type(self.tokenizer).__name__}
+            loaded["tokenizer"] = type(self.tokenizer).__name__
         if "network" in self.__dict__:
             loaded |= describe_network(self.network)
-        return describe_target(self._usable, self._fingerprint).model_copy(update=loaded)
+        facts = {
+            "name": target.name,
+            "source": target.source,
+            "repository": target.repository,
+            "revision": self._usable.revision,
+            "quantization": target.quantization.value,
+            "dtype": target.dtype.value,
+            "device": target.device,
+            "attention": target.attention.value,
+            "architecture": checkpoint.architecture,
+            "vocabulary": len(checkpoint.pieces),
+            "parameters": checkpoint.parameters,
+            "weight_bytes": checkpoint.weight_bytes,
+            "fingerprint": self._fingerprint,
+        }
+        return TargetFacts.model_validate(facts | loaded)
 
     # --- parts -------------------------------------------------------------------------------
 
@@ -210,3 +225,14 @@ def catch_tokenizer_failure(action: str) -> Iterator[None]:
         raise TokenizerFailedError(
             f"the tokenizer cannot {action}: {type(error).__name__}: {error}"
         ) from error
+
+
+def describe_network(network: Any) -> dict[str, Any]:
+    """Return the facts that a loaded network replaces, by their names in the record."""
+    return {
+        "dtype": str(network.dtype).removeprefix("torch."),
+        "device": ", ".join(dict.fromkeys(str(p.device) for p in network.parameters())),
+        "attention": network.config._attn_implementation,
+        "architecture": type(network).__name__,
+        "weight_bytes": network.get_memory_footprint(return_buffers=False),
+    }

@@ -9,20 +9,12 @@ from probes.schema.sampling import Sampling
 
 
 def temperature(logits: torch.Tensor, value: float) -> torch.Tensor:
-    """Divide logits by a temperature.
-
-    >>> temperature(torch.tensor([[1.0, 2.0]]), 0.5)
-    tensor([[2., 4.]])
-    """
+    """Divide logits by a temperature."""
     return _applied(logits_process.TemperatureLogitsWarper(float(value)), logits)
 
 
 def top_k(logits: torch.Tensor, k: int) -> torch.Tensor:
-    """Keep the k highest logits, for a k of at least 1.
-
-    >>> top_k(torch.tensor([[1.0, 3.0, 2.0]]), 1)
-    tensor([[-inf, 3., -inf]])
-    """
+    """Keep the k highest logits, for a k of at least 1."""
     return _applied(logits_process.TopKLogitsWarper(k), logits)
 
 
@@ -36,11 +28,7 @@ def top_p(logits: torch.Tensor, p: float) -> torch.Tensor:
 
 
 def min_p(logits: torch.Tensor, share: float) -> torch.Tensor:
-    """Keep the tokens with at least this share of the highest probability.
-
-    >>> min_p(torch.tensor([[0.6, 0.3, 0.1]]).log(), 0.4).isfinite()
-    tensor([[ True,  True, False]])
-    """
+    """Keep the tokens with at least this share of the highest probability."""
     return _applied(logits_process.MinPLogitsWarper(float(share)), logits)
 
 

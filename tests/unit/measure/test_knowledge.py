@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from probes.measure.knowledge import (
-    compare_paired,
     follow_continuations,
     top_logits,
 )
@@ -94,26 +93,3 @@ def test_top_logits_keep_ties_with_the_last() -> None:
     assert values.tolist() == [[1.0, 1.0, 1.0], [3.0, 2.0, -math.inf]]
     assert tokens[1, :2].tolist() == [0, 2]
     assert top_logits(torch.tensor([[1.0, 3.0]]), 0)[1].tolist() == [[1, 0]]
-
-
-def test_paired_comparison_sees_a_small_constant_difference() -> None:
-    spread = np.linspace(0.05, 0.95, 60)
-    found = compare_paired(spread, spread - 0.02)
-    assert found.p_value == pytest.approx(1e-4)
-    assert (found.better, found.worse) == (60, 0)
-    assert 0 < found.low <= found.difference <= found.high
-
-
-def test_paired_comparison_sees_no_difference() -> None:
-    first = np.random.default_rng(0).random(60)
-    found = compare_paired(first, first[::-1])
-    assert found.p_value > 0.3
-    assert found.low < 0 < found.high
-    assert compare_paired(np.ones(30), np.ones(30)).p_value == 1.0
-
-
-def test_paired_p_values_are_uniform_without_a_difference() -> None:
-    generator = np.random.default_rng(0)
-    found = np.array([compare_paired(*generator.random((2, 25))).p_value for _ in range(100)])
-    assert 0.3 < found.mean() < 0.7
-    assert (found < 0.1).mean() < 0.25

@@ -12,6 +12,7 @@ from sklearn.metrics import silhouette_score
 from probes.stats import permutation, similarity
 from probes.stats.permutation import (
     compare_cohesion_with_chance,
+    compare_paired,
     compare_pairs_with_chance,
     compare_silhouette_with_chance,
     mean_silhouettes,
@@ -141,3 +142,26 @@ def test_mean_silhouettes_match_scikit_learn() -> None:
     assert mean_silhouettes(DISTANCES, np.array(groupings)) == pytest.approx(expected)
     assert mean_silhouettes(DISTANCES / 100, np.array(groupings)) == pytest.approx(expected)
     assert mean_silhouettes(np.zeros((4, 4)), np.array([[0, 0, 1, 1]])).tolist() == [0.0]
+
+
+def test_paired_comparison_sees_a_small_constant_difference() -> None:
+    spread = np.linspace(0.05, 0.95, 60)
+    found = compare_paired(spread, spread - 0.02)
+    assert found.p_value == pytest.approx(1e-4)
+    assert (found.better, found.worse) == (60, 0)
+    assert 0 < found.low <= found.difference <= found.high
+
+
+def test_paired_comparison_sees_no_difference() -> None:
+    first = np.random.default_rng(0).random(60)
+    found = compare_paired(first, first[::-1])
+    assert found.p_value > 0.3
+    assert found.low < 0 < found.high
+    assert compare_paired(np.ones(30), np.ones(30)).p_value == 1.0
+
+
+def test_paired_p_values_are_uniform_without_a_difference() -> None:
+    generator = np.random.default_rng(0)
+    found = np.array([compare_paired(*generator.random((2, 25))).p_value for _ in range(100)])
+    assert 0.3 < found.mean() < 0.7
+    assert (found < 0.1).mean() < 0.25
