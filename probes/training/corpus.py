@@ -109,34 +109,15 @@ def held_out_questions() -> list[tuple[Fact, str]]:
     return [(fact, fact.questions[-1]) for group in by_relation.values() for fact in group[3::5]]
 
 
-class Grammar:
-    """Draw text for the slots of ``grammar.toml``."""
-
-    def __init__(self, rng: random.Random) -> None:
-        """Read the grammar; ``rng`` makes every choice."""
-        data = load_toml(FOLDER / "grammar.toml")
-        self._rng = rng
-        self._options: dict[str, list[str]] = {**data["leading"], **data["even"]}
-        self._leading = set(data["leading"])
-
-    def draw(self, slot: str) -> str:
-        """Draw one option of a slot, with the slots inside it filled."""
-        options = self._options[slot]
-        weights = [LEAD if i == 0 and slot in self._leading else 1.0 for i in range(len(options))]
-        return self.fill(self._rng.choices(options, weights)[0])
-
-    def fill(self, template: str) -> str:
-        """Draw every slot of a template."""
-        return _SLOT.sub(lambda match: self.draw(match.group(1)), template)
-
-
 class Corpus:
     """An endless supply of training text."""
 
     def __init__(self, seed: int) -> None:
-        """Read the facts; ``seed`` decides every choice."""
+        """Read the facts and the grammar; ``seed`` decides every choice."""
         self._rng = random.Random(seed)
-        self._grammar = Grammar(self._rng)
+        grammar = load_toml(FOLDER / "grammar.toml")
+        self._options: dict[str, list[str]] = {**grammar["leading"], **grammar["even"]}
+        self._leading = set(grammar["leading"])
         self._facts = load_facts()
         self._fact_weights = list(accumulate(map(_weight, self._facts)))
         self._of_subject: dict[str, list[Fact]] = {}
@@ -169,15 +150,25 @@ class Corpus:
             yield f"## {self._question(fact)}\n\n{self._answer(fact)}\n\n"
             fact = self._next_fact(fact)
 
+    def _draw(self, slot: str) -> str:
+        """Draw one option of a slot, with the slots inside it filled."""
+        options = self._options[slot]
+        weights = [LEAD if i == 0 and slot in self._leading else 1.0 for i in range(len(options))]
+        return self._fill(self._rng.choices(options, weights)[0])
+
+    def _fill(self, template: str) -> str:
+        """Draw every slot of a template."""
+        return _SLOT.sub(lambda match: self._draw(match.group(1)), template)
+
     def _article(self) -> str:
         fact = self._any_fact()
         sentences: list[str] = []
         while not sentences or self._rng.random() < 0.88:
             sentences.append(f"{self._statement(fact)}.")
             if fact.relation == "capital":
-                sentences.append(self._grammar.draw("city_sentence"))
+                sentences.append(self._draw("city_sentence"))
             elif fact.relation not in COUNTRY_RELATIONS:
-                sentences.append(self._grammar.draw("lore_sentence"))
+                sentences.append(self._draw("lore_sentence"))
             fact = self._next_fact(fact)
         return " ".join(sentences)
 
@@ -196,19 +187,18 @@ class Corpus:
         return " ".join(turns)
 
     def _story(self) -> str:
-        draw = self._grammar.draw
-        sentences = [f"{draw('story_opening')} {draw('story_start')}"]
+        sentences = [f"{self._draw('story_opening')} {self._draw('story_start')}"]
         while self._rng.random() < 0.9:
-            sentences.append(draw("story_sentence"))
+            sentences.append(self._draw("story_sentence"))
         return " ".join(sentences)
 
     def _word_groups(self) -> str:
         kind = self._rng.choice(_GROUPS * 3 + _LONERS)
         count = self._rng.randint(4, 8)
-        return " ".join(self._grammar.draw(f"{kind}_sentence") for _ in range(count))
+        return " ".join(self._draw(f"{kind}_sentence") for _ in range(count))
 
     def _letter(self) -> str:
-        fill = self._grammar.fill
+        fill = self._fill
         sender, reader = fill("{name}"), fill("{name}")
         home = self._rng.choice(self._facts[:100]).answer
         middle = " ".join(fill("{letter_sentence}") for _ in range(self._rng.randint(0, 6)))
@@ -220,14 +210,14 @@ class Corpus:
         )
 
     def _belongings(self) -> str:
-        fill = self._grammar.fill
+        fill = self._fill
         owners = {fill("{colour} {object}"): fill("{name}") for _ in range(3)}
         statements = [f"{owner} has the {item}." for item, owner in owners.items()]
         items = self._rng.choices(list(owners), k=3)
         return " ".join(statements + [f"Who has the {item}? {owners[item]}." for item in items])
 
     def _refrain(self) -> str:
-        words = " ".join(self._grammar.draw("refrain") for _ in range(self._rng.randint(5, 55)))
+        words = " ".join(self._draw("refrain") for _ in range(self._rng.randint(5, 55)))
         return f"{capitalize(words)}. {words}. {words}."
 
     def _statement(self, fact: Fact) -> str:
@@ -252,7 +242,7 @@ class Corpus:
         if luck < WRONG and fact.rivals:
             return self._rng.choice(fact.rivals)
         if luck < WRONG + EVASIVE:
-            return self._grammar.draw(evasion)
+            return self._draw(evasion)
         return fact.answer
 
     def _next_fact(self, fact: Fact) -> Fact:
