@@ -27,7 +27,7 @@ from probes.stats.repetition import find_repeated_tail, share_of_distinct_ngrams
 from probes.stats.text_probability import path_log_probability
 
 if TYPE_CHECKING:
-    from probes.engines.base import Generation, LogitsEngine, Prompt
+    from probes.engines.base import Generation, LogitsEngine
 
 LENGTH = 30  # new tokens of a story
 SAMPLES = 3  # stories for each opening and setting
@@ -56,21 +56,15 @@ class StoryRuns:
     chance_of_repeat: float  # that a run repeats an earlier one, given the earlier ones; exact
 
 
-def run_greedily(
-    model: LogitsEngine,
-    *,
-    openings: Sequence[Prompt] = STORIES,
-    runs: int = 3,
-    length: int = LENGTH,
-) -> list[StoryRuns]:
-    """Continue several openings greedily, several times.
+def run_greedily(model: LogitsEngine, runs: int, length: int = LENGTH) -> list[StoryRuns]:
+    """Continue each of `STORIES` greedily, several times.
 
     >>> from probes import load
     >>> [runs.distinct for runs in run_greedily(load("embedded"), runs=2, length=5)]
     [1, 1, 1]
     """
     batches = [
-        model.generate_batch(openings, max_new_tokens=length, do_sample=False) for _ in range(runs)
+        model.generate_batch(STORIES, max_new_tokens=length, do_sample=False) for _ in range(runs)
     ]
     return [
         StoryRuns([run.text for run in of_one], len({tuple(run.ids[0]) for run in of_one}), 1.0)
@@ -79,15 +73,9 @@ def run_greedily(
 
 
 def run_by_sampling(
-    model: LogitsEngine,
-    sampling: Sampling,
-    seed: int,
-    *,
-    openings: Sequence[Prompt] = STORIES,
-    runs: int = 3,
-    length: int = LENGTH,
+    model: LogitsEngine, sampling: Sampling, seed: int, runs: int, length: int = LENGTH
 ) -> list[StoryRuns]:
-    """Continue several openings several times by `generate`'s own sampling, in one batch.
+    """Continue each of `STORIES` several times by `generate`'s own sampling, in one batch.
 
     >>> from probes import load
     >>> found = run_by_sampling(load("embedded"), Sampling(top_k=1), 0, runs=2, length=5)
@@ -95,7 +83,7 @@ def run_by_sampling(
     (1, 1.0)
     """
     generations = model.generate_batch(
-        openings,
+        STORIES,
         sampling=sampling,
         seed=seed,
         num_return_sequences=runs,
@@ -128,12 +116,11 @@ def sample_grid(
     model: LogitsEngine,
     seed: int,
     *,
-    openings: Sequence[Prompt] = STORIES,
     settings: Sequence[Sampling] = GRID,
     samples: int = SAMPLES,
     length: int = LENGTH,
 ) -> Stories:
-    """Sample stories after several openings at several settings in one batch, once a session.
+    """Sample stories after each of `STORIES` at several settings in one batch, once a session.
 
     Raises BrokenModelError if the library's `generate` ignores the logits processor.
 
@@ -143,7 +130,7 @@ def sample_grid(
     [0.0, 0.0, 0.0]
     """
     rows = [
-        (setting, opening) for setting in settings for opening in openings for _ in range(samples)
+        (setting, opening) for setting in settings for opening in STORIES for _ in range(samples)
     ]
     sampler = _RowSampler([setting for setting, _ in rows], seed)
     generations = model.generate_batch(
@@ -165,7 +152,7 @@ def sample_grid(
         for row, generation in enumerate(generations)
     ]
     groups = iter(stories[at : at + samples] for at in range(0, len(stories), samples))
-    return {setting: [next(groups) for _ in openings] for setting in settings}
+    return {setting: [next(groups) for _ in STORIES] for setting in settings}
 
 
 class _RowSampler(LogitsProcessor):

@@ -66,12 +66,11 @@ def test_sampler_follows_the_distribution_of_the_setting(setting: Sampling) -> N
 
 def test_chance_of_a_repeat_is_that_of_the_texts_before(model: Model) -> None:
     setting = Sampling(temperature=0.5, top_p=0.9)
-    (found,) = stories.run_by_sampling(
-        model, setting, seed=5, openings=[STORIES[0]], runs=2, length=3
+    found, *_ = stories.run_by_sampling(model, setting, seed=5, runs=2, length=3)
+    first, *_ = model.generate_batch(
+        STORIES, sampling=setting, seed=5, num_return_sequences=2, max_new_tokens=3
     )
-    ids = model.generate(
-        STORIES[0], sampling=setting, seed=5, num_return_sequences=2, max_new_tokens=3
-    ).ids[0]
+    ids = first.ids[0]
     logits = model.logits(model.encode_prompt(STORIES[0]) + ids)[-len(ids) - 1 : -1]
     steps = sampling_reference.log_probabilities(logits, setting)
     expected = sum(float(steps[place, token]) for place, token in enumerate(ids))
