@@ -29,20 +29,11 @@ FOLDER = Path(__file__).parent
 BOS = "<s>"
 EOS = "</s>"
 
-LEAD = 5.0
-"""Weight of the first option of a leading slot; each other option has 1."""
-
-WRONG = 0.065
-"""Share of statements and answers with the answer of another subject."""
-
-WITH_ARTICLE = 0.25
-"""Share of sentences with "the" before the name of a country that may have it."""
-
-RIVALS = 10
-"""Number of wrong answers of a fact."""
-
-EVASIVE = 0.065
-"""Share of statements and answers without an answer."""
+LEAD = 5.0  # weight of the first option of a leading slot; each other option has 1
+WRONG = 0.065  # share of statements and answers with the answer of another subject
+EVASIVE = 0.065  # share of statements and answers without an answer
+WITH_ARTICLE = 0.25  # share of sentences with "the" before a country that may have it
+RIVALS = 10  # number of wrong answers of a fact
 
 COUNTRY_RELATIONS = ("capital", "currency", "language", "continent")
 """The relations whose subjects are countries, in the order of an article."""

@@ -14,14 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-PAGE_SHARE = 0.35
-"""Share of rows that are pages, without BOS."""
-
-DOUBLE_BOS_SHARE = 0.15
-"""Share of document rows that begin with BOS twice, like a prompt that spells it."""
-
-NOISE = 0.004
-"""Share of tokens replaced by another token of the same batch."""
+PAGE_SHARE = 0.35  # share of rows that are pages, without BOS
+DOUBLE_BOS_SHARE = 0.15  # share of document rows with two BOS, like a prompt that spells it
+NOISE = 0.004  # share of tokens replaced by another token of the same batch
 
 Ids = NDArray[np.int64]
 
