@@ -108,7 +108,7 @@ class Spelling:
         normal = self.normalize(text)
         if not self.by_bytes:
             return "".join(c for c in normal if self._has_piece(c)).replace(SPACE, " ")
-        if self.adds_space and normal and not normal[0].isspace():
+        if self.adds_space and normal and not normal.startswith(" "):
             normal = f" {normal}"
         if not self.unspelled_bytes:
             return normal

@@ -75,7 +75,7 @@ def test_space_that_no_file_adds_is_named(tmp_path: Path) -> None:
 
     model = byte_level(tmp_path / "adds")
     assert tokenizer.find_wrong_beginning(model, "Hello") == ""
-    backend: Any = model.tokenizer.backend_tokenizer  # type: ignore[attr-defined]
+    backend: Any = model.tokenizer.backend_tokenizer
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     assert tokenizer.find_wrong_beginning(model, "Hello").startswith("'Hello' begins with ['Ġ")
 
