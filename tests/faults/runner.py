@@ -18,26 +18,45 @@ import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import hypothesis
 import pytest
 
 import probes
+from probes.data import questions
+from probes.measure import knowledge
 from probes.plugin.run import Message
 from probes.plugin.session import DEFAULT_TARGET
 from tests.faults.catalogue import CATALOGUE, Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from tests.faults.conftest import Verdicts
 
 ROOT = Path(__file__).parents[2]
+CLAIMS = ROOT / "tests" / "claims"
 ALL_CLAIMS = "--all-claims"
 
 # What a user's run has and these do without: a cache, reports, garbage collection after each run.
 OPTIONS = [f"--rootdir={ROOT}", "-q", "--no-report", "-p", "no:cacheprovider"]
-OPTIONS += ["-p", "no:unraisableexception", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+OPTIONS += [
+    "--tb=no",
+    "-p",
+    "no:unraisableexception",
+    "-W",
+    "ignore::pytest.PytestAssertRewriteWarning",
+]
+
+
+@contextlib.contextmanager
+def few_questions() -> Iterator[None]:
+    """Ask few questions, and follow few continuations: enough to see every fault, and quick."""
+    load = questions.load_questions
+    few = mock.patch.object(questions, "load_questions", lambda file: load(file)[:24])
+    with few, mock.patch.multiple(knowledge, WIDTH=96, RUNS=1):
+        yield
 
 
 class _Collector:
@@ -57,9 +76,11 @@ def decide(claims: Sequence[str], checks: str) -> Verdicts:
     """Decide claims as a user would, with nothing remembered of earlier runs."""
     collector = _Collector()
     named = [part for claim in claims for part in ("--claim", claim)]
+    texts = {str(file): file.read_text(encoding="utf-8") for file in CLAIMS.glob("test_*.py")}
+    files = [file for file, text in texts.items() if any(f'"{each}"' in text for each in claims)]
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
-        pytest.main([str(ROOT / "tests" / "claims"), *OPTIONS, "-k", checks, *named], [collector])
+        pytest.main([*(files or [str(CLAIMS)]), *OPTIONS, "-k", checks, *named], [collector])
     if not collector.verdicts:
         raise RuntimeError(f"nothing was decided:\n{output.getvalue()}")
     return collector.verdicts
@@ -70,7 +91,11 @@ def decide_under(fault: Fault, *, all_claims: bool) -> Verdicts:
     model = probes.load(DEFAULT_TARGET)
     model.unload()
     with fault.apply(model):
-        verdicts = decide((), "") if all_claims else decide(fault.claims, fault.checks)
+        if all_claims:
+            verdicts = decide((), "")
+        else:
+            with few_questions():
+                verdicts = decide(fault.claims, fault.checks)
     model.unload()
     return verdicts
 
