@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from probes.compare.outcomes import is_near_the_line
 from probes.errors import UserError
 from probes.results.reading import read
 from probes.schema.record import ClaimRecord, Record, Verdict, count_verdicts
@@ -160,7 +161,7 @@ def _build_entries(
             continue
         applying = (each for each in expectations if each.applies_to(claim_id, record))
         expectation = next(applying, None)
-        entry = Entry(claim, expectation, _choose_marks(claim.verdict, expectation, before))
+        entry = Entry(claim, expectation, _choose_marks(claim, expectation, before))
         entries.append(entry)
         if claim.verdict is not None:
             before = entry
@@ -168,9 +169,14 @@ def _build_entries(
 
 
 def _choose_marks(
-    verdict: Verdict | None, expectation: Expectation | None, before: Entry | None
+    claim: ClaimRecord, expectation: Expectation | None, before: Entry | None
 ) -> tuple[str, ...]:
-    is_flip = before is not None and verdict not in (None, before.claim.verdict)
+    verdict = claim.verdict
+    is_flip = (
+        before is not None
+        and verdict not in (None, before.claim.verdict)
+        and not is_near_the_line(before.claim, claim)
+    )
     flip = ("flip",) if is_flip else ()
     if expectation is not None:
         return ("expected" if verdict is expectation.verdict else "not_as_expected", *flip)

@@ -42,14 +42,25 @@ def expect(**more: Any) -> Expectation:
 
 
 def make_record(version: str, content: dict[str, Any]) -> Record:
-    """Make a run with one check a claim; a claim with None is undecided."""
+    """Make a run with one check a claim; a claim with None is undecided.
+
+    A claim with a verdict, a reason and evidence is an observation.
+    """
     pairs = {
         claim: given if isinstance(given, tuple) else (given, "")
         for claim, given in content.items()
     }
     run = record(
-        [(c, check(verdict=v or HOLDS, reason=why)) for c, (v, why) in pairs.items()],
-        plan=header(*(planned(claim) for claim in pairs)),
+        [
+            (c, check(verdict=v or HOLDS, reason=why, values=values[0] if values else {}))
+            for c, (v, why, *values) in pairs.items()
+        ],
+        plan=header(
+            *(
+                planned(c, kind="observation" if len(p) > 2 else "contract")
+                for c, p in pairs.items()
+            )
+        ),
         environment=ENVIRONMENT.model_copy(update={"packages": {"transformers": version}}),
     )
     claims = [each.model_copy(update={"verdict": pairs[each.id][0]}) for each in run.claims]
@@ -237,6 +248,21 @@ def test_undecided_claim_is_unexpected_but_no_flip(build: Build) -> None:
         {"4.46.3": {"pad-token": HOLDS}, "5.0": {"pad-token": None}, "5.1": {"pad-token": HOLDS}}
     )
     assert read_rows(table) == {"pad-token": ["holds", "undecided, unexpected", "holds"]}
+
+
+@pytest.mark.parametrize(("share", "shown"), [(0.45, ""), (0.2, ", unexpected flip")])
+def test_observation_near_the_line_is_no_flip(build: Build, share: float, shown: str) -> None:
+    def measured(verdict: Verdict, value: float) -> tuple[Verdict, str, dict[str, Any]]:
+        interval = {"value": value, "low": value - 0.1, "high": value + 0.1}
+        return verdict, "", {"measured": {"share": interval}}
+
+    table = build(
+        {
+            "4.46.3": {"greedy-repeats": measured(HOLDS, 0.5)},
+            "5.0.0": {"greedy-repeats": measured(Verdict.NOT_OBSERVED, share)},
+        }
+    )
+    assert read_rows(table) == {"greedy-repeats": ["holds", f"not observed{shown}"]}
 
 
 # --- what is shown -------------------------------------------------------------------------------
