@@ -28,7 +28,7 @@ from probes.measure.rounding_noise import (
     simulate_noise,
 )
 from probes.schema.sampling import UNPENALIZED
-from probes.stats.rounding import largest_change, logit_tolerance
+from probes.stats.rounding import largest_distance_change, logit_tolerance
 from probes.targets.capabilities import TWIN_LIMIT
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ class Variation:
 
     name: str  # what was varied
     texts: int  # their number
-    noise: float  # largest change of a logit of the five most likely, up to the first difference
+    # Largest change of the distance of a likely logit to the largest, up to the first difference.
+    noise: float
     tolerance: float  # the largest noise that rounding explains: see `RoundingNoise`
     differences: list[Difference]  # at most one a text
     worst: int = 0  # which text has the most noise, from 0
@@ -82,11 +83,8 @@ class Variation:
 
     @property
     def explained(self) -> bool:
-        """Whether rounding explains all: noise within tolerance, and only near-ties flipped.
-
-        Two logits that each move by the tolerance can close a gap of twice that.
-        """
-        near_ties = all(each.margin <= 2 * self.tolerance for each in self.differences)
+        """Whether rounding explains all: noise within tolerance, and only near-ties flipped."""
+        near_ties = all(each.margin <= self.tolerance for each in self.differences)
         return self.noise <= self.tolerance and near_ties
 
 
@@ -103,7 +101,8 @@ def compare_texts(
         ids, other_ids = base.ids[0], other.ids[0]
         same = count_common_start(ids, other_ids)
         steps = min(same + 1, len(ids), len(other_ids))
-        changes.append(largest_change(step_logits(base)[:steps], step_logits(other)[:steps]))
+        pair = (step_logits(base)[:steps], step_logits(other)[:steps])
+        changes.append(largest_distance_change(*pair))
         if same < max(len(ids), len(other_ids)):
             two = step_logits(base)[same].topk(2).values
             tokens = (model.decode(each[same : same + 1]) for each in (ids, other_ids))
@@ -394,7 +393,7 @@ class RowCount:
     """How logits change when several equal rows are computed at once."""
 
     rows: int  # kernels are chosen by their number, those of 4-bit weights above all
-    noise: float  # largest change of a logit among the five most likely of one row alone
+    noise: float  # largest change of the distance of a likely logit to the largest of one row alone
     tolerance: float  # the largest noise that rounding explains
     flips: int  # rows with another most likely token than one row alone
     margin: float  # distance of the two largest logits of one row alone
@@ -402,9 +401,7 @@ class RowCount:
     @property
     def explained(self) -> bool:
         """Whether rounding explains all."""
-        return self.noise <= self.tolerance and (
-            not self.flips or self.margin <= 2 * self.tolerance
-        )
+        return self.noise <= self.tolerance and (not self.flips or self.margin <= self.tolerance)
 
 
 @torch.inference_mode()
@@ -418,7 +415,6 @@ def compare_row_counts(
     [1, 4, 5]
     """
     alone = model.logits_batch([[token]])[0]
-    best, top = alone.topk(min(5, alone.shape[-1]), dim=-1)
     two = alone[0].topk(2).values
     tolerance = logit_tolerance([alone], model.facts().dtype)
     if "weights" in model.capabilities:
@@ -426,8 +422,8 @@ def compare_row_counts(
     found = []
     for count in counts:
         rows = [row[0] for row in model.logits_batch([[token]] * count)]
-        change = (torch.stack([row[top[0]] for row in rows]) - best).abs().nan_to_num(nan=torch.inf)
-        flips = sum(int(row.argmax()) != int(top[0, 0]) for row in rows)
+        change = largest_distance_change(alone.expand(count, -1), torch.stack(rows))
+        flips = sum(int(row.argmax()) != int(alone[0].argmax()) for row in rows)
         margin = float(two[0] - two[1])
-        found.append(RowCount(count, float(change.max()), tolerance, flips, margin))
+        found.append(RowCount(count, change, tolerance, flips, margin))
     return found

@@ -12,7 +12,7 @@ import torch
 from probes.engines.session_cache import once_per_session
 from probes.schema.evidence.texts import BeamSearch
 from probes.schema.sampling import UNPENALIZED, Sampling
-from probes.stats.rounding import largest_change
+from probes.stats.rounding import largest_distance_change
 from probes.stats.sampling_reference import log_probabilities
 from probes.stats.text_probability import path_log_probability
 
@@ -118,10 +118,10 @@ def search_beams(model: LogitsEngine, prompt: Prompt, beams: int, length: int) -
 class RecomputedText:
     """How a greedy text's logits change when they are computed in one forward pass."""
 
-    largest_change: float  # of a logit among each step's five most likely tokens
+    largest_change: float  # of the distance of a likely logit to the largest of its step
     smallest_margin: float  # distance between a step's two largest logits
     flips: int  # steps whose most likely token changes
-    near_ties: int  # steps whose margin is within twice the largest change
+    near_ties: int  # steps whose margin is within the largest change
 
 
 def recompute_text(model: LogitsEngine, generation: Generation) -> RecomputedText:
@@ -134,14 +134,14 @@ def recompute_text(model: LogitsEngine, generation: Generation) -> RecomputedTex
     """
     steps = step_logits(generation)
     again = _logits_along(model, generation.prompt_ids, generation.ids[0])
-    change = largest_change(steps, again)
+    change = largest_distance_change(steps, again)
     best = steps.topk(2, dim=-1).values
     margins = best[:, 0] - best[:, 1]
     return RecomputedText(
         largest_change=change,
         smallest_margin=float(margins.min()),
         flips=int((steps.argmax(-1) != again.argmax(-1)).sum()),
-        near_ties=int((margins <= 2 * change).sum()),
+        near_ties=int((margins <= change).sum()),
     )
 
 

@@ -45,8 +45,13 @@ class LayerAgreement:
 
 
 @torch.inference_mode()
-def compare_layers(model: TransformersEngine, prompt: Prompt) -> list[LayerAgreement]:
+def compare_layers(
+    model: TransformersEngine, prompt: Prompt, *, sampled: bool = False
+) -> list[LayerAgreement]:
     """Compare every quantized layer of a network with the weights that it stores.
+
+    If `sampled`, only the first, the middle and the last of those that have the same name in their
+    block.
 
     The inputs are those that the layer gets after a prompt, all rows together and the last one
     alone, for which other kernels are used; and the comb of `make_comb`, all and one. Of the rows
@@ -59,10 +64,19 @@ def compare_layers(model: TransformersEngine, prompt: Prompt) -> list[LayerAgree
     """
     with _capture_inputs(model) as inputs:
         model.network(torch.tensor([model.encode_prompt(prompt)], device=model.device))
-    return [
-        _compare_layer(name, model.network.get_submodule(name), rows)
-        for name, rows in inputs.items()
-    ]
+    names = _sample(list(inputs)) if sampled else list(inputs)
+    return [_compare_layer(name, model.network.get_submodule(name), inputs[name]) for name in names]
+
+
+def _sample(names: Sequence[str]) -> list[str]:
+    """Return the first, the middle and the last of the names with the same last part."""
+    by_part: dict[str, list[str]] = {}
+    for name in names:
+        by_part.setdefault(name.rpartition(".")[2], []).append(name)
+    kept = {
+        each[place] for each in by_part.values() for place in (0, len(each) // 2, len(each) - 1)
+    }
+    return [name for name in names if name in kept]
 
 
 def is_quantized(layer: Any) -> bool:

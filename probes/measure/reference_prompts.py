@@ -6,7 +6,7 @@ The prompts are in ``shared_prompts.toml``: some sixty, in many languages, code 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -73,7 +73,8 @@ def simulate_noise(model: TransformersEngine, prompts: Sequence[str]) -> Roundin
     """Measure how far rounding moves the largest logits of the prompts: one run over them."""
     texts = rounding_noise.as_texts([model.encode_prompt(prompt) for prompt in prompts])
     batches = [texts[start : start + BATCH] for start in range(0, len(texts), BATCH)]
-    found = [rounding_noise.simulate_noise(model, each, runs=1, top=TOP) for each in batches]
+    change = partial(largest_change, top=TOP)
+    found = [rounding_noise.simulate_noise(model, each, runs=1, change=change) for each in batches]
     return rounding_noise.RoundingNoise(
         largest=max(each.largest for each in found),
         steps=sum(each.steps for each in found),

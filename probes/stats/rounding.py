@@ -36,6 +36,21 @@ def largest_change(logits: torch.Tensor, again: torch.Tensor, top: int = 5) -> f
     return float(change.nan_to_num(nan=torch.inf).max())
 
 
+def largest_distance_change(logits: torch.Tensor, again: torch.Tensor, top: int = 5) -> float:
+    """Return the largest change of the distance of a likely logit to the largest of its position.
+
+    Unlike `largest_change` it is 0 where all logits move by the same, which changes no probability:
+    in half precision they may move far together. It is infinite where a logit is not a number.
+
+    >>> largest_distance_change(torch.tensor([[3.0, 2.0, 1.0]]), torch.tensor([[4.0, 3.0, 2.5]]))
+    0.5
+    """
+    best, ids = logits.topk(min(top, logits.shape[-1]), dim=-1)
+    changed = again.gather(1, ids)
+    change = ((best - best[:, :1]) - (changed - changed[:, :1])).abs()
+    return float(change.nan_to_num(nan=torch.inf).max())
+
+
 def exceedance_factor(draws: int, judged: int, alpha: float) -> float:
     """Return how much larger than the largest of some draws a larger spread's may get by chance.
 

@@ -62,8 +62,8 @@ def test_what_greedy_chose_is_the_argmax_of_a_forward_pass_of_its_own(
     evidence.update(TracedText(trace=trace).as_evidence())
     tolerance = measure.determinism.noise_tolerance(model, PROMPTS, 20)
     assert again.largest_change <= tolerance, (
-        f"in a pass of its own a logit changes by {again.largest_change:.2g}, where rounding "
-        f"explains {tolerance:.2g}{conditions(model)}"
+        f"in a pass of its own a distance of logits changes by {again.largest_change:.2g}, where "
+        f"rounding explains {tolerance:.2g}{conditions(model)}"
     )
     assert again.flips <= again.near_ties, (
         f"{again.flips} choices are not the most likely token of a pass of their own, and only "
@@ -139,7 +139,7 @@ def test_greedy_text_is_the_same_however_it_is_made(
     for each in found:
         again = f" ({each.conditions})\n{each.calls}".rstrip()
         assert each.noise <= each.tolerance, (
-            f"{each.name}: logits change by {each.noise:.2g}, where rounding explains "
+            f"{each.name}: distances of logits change by {each.noise:.2g}, where rounding explains "
             f"{each.tolerance:.2g}{again}"
         )
         assert each.explained, f"{each.name}: {widest(each).describe()}{again}"
@@ -152,8 +152,8 @@ def test_logits_are_the_same_in_any_number_of_rows(model: Model, evidence: Evide
     evidence["rows"] = found
     for each in found:
         assert each.explained, (
-            f"in {each.rows} rows a logit changes by {each.noise:.2g}, where rounding explains "
-            f"{each.tolerance:.2g}"
+            f"in {each.rows} rows a distance of logits changes by {each.noise:.2g}, where "
+            f"rounding explains {each.tolerance:.2g}"
             + f"; {each.flips} choices change, {each.margin:.2g} apart" * bool(each.flips)
             + conditions(model)
         )
@@ -172,7 +172,7 @@ def test_logits_are_the_same_in_any_batch(model: Model, evidence: Evidence) -> N
     )
     tolerance = kept.tolerance
     if "weights" in model.capabilities:
-        noise = measure.reference_prompts.simulate_noise(model, prompts)
+        noise = measure.reference_prompts.simulate_noise(model, prompts[::4])
         evidence["simulated_noise"], tolerance = noise, noise.tolerance
     assert kept.noise <= tolerance, (
         f"logits change by {kept.noise:.2g} with the batch, where rounding explains {tolerance:.2g}"

@@ -161,9 +161,11 @@ def test_a_quantized_layer_computes_with_the_weights_it_stores(
     if own not in (None, kind):
         pytest.skip(f"its weights are in {own}")
     quantized = model if own else model.variant(quantization=kind)
-    layers = measure.quantized_layers.compare_layers(quantized, CAPITAL_OF_JAPAN)
+    # The NF4 copy is used by other claims; of others a sample of the layers is enough.
+    sampled = quantized is not model and kind != "nf4"
+    layers = measure.quantized_layers.compare_layers(quantized, CAPITAL_OF_JAPAN, sampled=sampled)
     evidence["layers"] = layers
-    if quantized is not model and kind != "nf4":  # that copy is used by other claims
+    if sampled:
         model.discard_variant(quantized)
     assert layers, f"no layer is quantized to {kind}"
     worst = max(layers, key=lambda layer: layer.share)
