@@ -63,7 +63,8 @@ def compare_layers(
     True
     """
     with _capture_inputs(model) as inputs:
-        model.network(torch.tensor([model.encode_prompt(prompt)], device=model.device))
+        # Without its head: logits need not be finite, as those of Gemma 3 in float16 are not.
+        model.network.base_model(torch.tensor([model.encode_prompt(prompt)], device=model.device))
     names = _sample(list(inputs)) if sampled else list(inputs)
     return [_compare_layer(name, model.network.get_submodule(name), inputs[name]) for name in names]
 
