@@ -63,6 +63,8 @@ class Spelling:
     """Whether a piece is a row of bytes, as in GPT-2; else it is text, with ▁ for a space."""
     adds_space: bool
     """Whether a text is encoded as if it began with a space."""
+    removes_space: bool
+    """Whether decoding removes a space where a text begins."""
     unspelled_bytes: Set[int]
     """Bytes that no piece spells: a text loses them."""
     pieces: Set[str]
@@ -172,6 +174,7 @@ def read_spelling(model: TransformersEngine) -> Spelling:
     return Spelling(
         by_bytes=by_bytes,
         adds_space=files.settings.get("add_prefix_space") is True,
+        removes_space=False,
         unspelled_bytes=_unspelled(pieces, by_bytes=True) if by_bytes else frozenset(),
         pieces=pieces,
         normalize=lambda text: text,
@@ -200,6 +203,7 @@ def _of_tokenizer_json(files: TokenizerFiles, checkpoint: Checkpoint, own: Any) 
     return Spelling(
         by_bytes=by_bytes,
         adds_space=any(map(_adds_space, [*normalizing, *cutting])),
+        removes_space=any(map(_removes_space, files.steps("decoder"))),
         unspelled_bytes=_unspelled(pieces, by_bytes=by_bytes),
         pieces=pieces,
         normalize=normalize,
@@ -214,9 +218,11 @@ def _of_sentencepiece(checkpoint: Checkpoint) -> Spelling:
 
     model: Any = SentencePieceProcessor(model_file=str(checkpoint.folder / SENTENCEPIECE_FILE))
     pieces = frozenset(checkpoint.pieces)
+    adds_space = str(model.normalize("a")).startswith(SPACE)
     return Spelling(
         by_bytes=False,
-        adds_space=str(model.normalize("a")).startswith(SPACE),
+        adds_space=adds_space,
+        removes_space=adds_space,
         unspelled_bytes=_unspelled(pieces, by_bytes=False),
         pieces=pieces,
         normalize=model.normalize,
@@ -242,6 +248,16 @@ def _adds_space(step: dict[str, Any]) -> bool:
             return bool(scheme != "never")
         case {"type": "Metaspace" | "ByteLevel", "add_prefix_space": adds}:
             return adds is True
+        case _:
+            return False
+
+
+def _removes_space(step: dict[str, Any]) -> bool:
+    match step:
+        case {"type": "Strip", "content": " ", "start": int(start)}:
+            return start > 0
+        case {"type": "Metaspace"}:
+            return _adds_space(step)
         case _:
             return False
 

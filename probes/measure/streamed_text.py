@@ -94,14 +94,13 @@ def forgets_indentation(model: TransformersEngine) -> bool:
     """Return whether a TextStreamer loses one space of a line's indentation.
 
     It decodes what comes after a line break as a text of its own, and this tokenizer's decoder
-    takes a text's first space for the one that encoding adds.
+    removes the space that encoding puts before a text.
 
     >>> from probes import load
     >>> forgets_indentation(load("embedded"))
     True
     """
-    spelling = read_spelling(model)
-    return spelling.adds_space and not spelling.by_bytes
+    return read_spelling(model).removes_space
 
 
 def _put_all(streamer: Any, ids: Sequence[int]) -> None:

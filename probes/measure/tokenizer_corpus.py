@@ -44,7 +44,7 @@ def encode_corpus(model: TransformersEngine) -> CorpusEncoding:
     >>> len(encoding.ids), encoding.step
     (32000, 1)
     """
-    step = 1 if model.tokenizer.is_fast else SLOW_STEP
+    step = 1 if getattr(model.tokenizer, "is_fast", False) else SLOW_STEP
     texts = corpus()[::step]
     return CorpusEncoding(texts, encode_all(model, texts), step)
 
