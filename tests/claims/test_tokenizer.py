@@ -294,8 +294,8 @@ def test_corpus_comes_back(
     model: Model, spelling: measure.spelling.Spelling, evidence: Evidence
 ) -> None:
     encoding = measure.tokenizer_corpus.encode_corpus(model)
-    came = model.tokenizer.batch_decode(encoding.ids, skip_special_tokens=True)
-    pairs = [*zip(encoding.texts, came, strict=True)]
+    came = model.tokenizer.batch_decode(encoding.ids[::4], skip_special_tokens=True)
+    pairs = [*zip(encoding.texts[::4], came, strict=True)]
     evidence["texts"] = len(pairs)
     evidence["bytes_that_no_piece_spells"] = (
         [f"0x{byte:02X}" for byte in sorted(spelling.unspelled_bytes)] if spelling.by_bytes else []
