@@ -117,14 +117,14 @@ def _compare_layer(name: str, layer: Any, text: torch.Tensor) -> LayerAgreement:
         expected = _multiply(layer, weight, rows)
         bound = output_bound(layer, weight, rows, outputs.dtype)
         limit = torch.finfo(kernel_dtype(layer)).max
-        sound = (rows.isfinite().all(dim=1) & (expected.abs() + bound < limit).all(dim=1)).nonzero()
-        if not len(sound):
+        sound = rows.isfinite().all(dim=1) & (expected.abs() + bound < limit).all(dim=1)
+        if not sound.any():
             continue
-        error = (outputs - expected).abs()[sound[:, 0]]
-        error = error.nan_to_num(nan=torch.inf)
-        shares[kind] = float((error / bound[sound[:, 0]]).max())
+        error = (outputs - expected).abs()[sound].nan_to_num(nan=torch.inf)
+        shares[kind] = float((error / bound[sound]).max())
         if kind == "text":
-            relative = float(error.square().mean().sqrt() / expected.square().mean().sqrt())
+            sizes = expected[sound].square().mean().sqrt()
+            relative = float(error.square().mean().sqrt() / sizes)
     worst = max(shares, key=shares.__getitem__)
     kind = "int8" if _has_int8(layer) else str(layer.weight.quant_state.quant_type)
     return LayerAgreement(name, kind, layer.in_features, worst, shares[worst], relative)
