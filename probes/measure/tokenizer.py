@@ -12,9 +12,9 @@ from unicodedata import name
 
 import transformers
 
-from probes.data.tokenizer_texts import QUESTION
+from probes.data.tokenizer_texts import QUESTION, SCRIPTS
 from probes.measure.spelling import read_spelling
-from probes.schema.evidence.words import Encoding
+from probes.schema.evidence.words import Encoding, ScriptTokens, TokensByScript
 from probes.targets.tokenizer_files import Around, Promise
 
 if TYPE_CHECKING:
@@ -44,6 +44,26 @@ def ordinary_pieces(model: Tokenization, text: str) -> list[str]:
     """Return a text's pieces without special tokens."""
     special = set(model.special_token_ids)
     return model.tokens([i for i in model.encode(text) if i not in special])
+
+
+def count_tokens_by_script(model: Tokenization) -> TokensByScript:
+    """Count the tokens of one sentence in each script, special tokens left out.
+
+    >>> from probes import load
+    >>> found = count_tokens_by_script(load("embedded")).tokens_by_script
+    >>> [(each.script, each.characters, each.tokens) for each in found[:2]]
+    [('Latin', 30, 7), ('Japanese', 11, 12)]
+    """
+    return TokensByScript(
+        tokens_by_script=[
+            ScriptTokens(
+                script=script,
+                characters=len(text),
+                tokens=len(model.encode(text, add_special_tokens=False)),
+            )
+            for script, text in SCRIPTS.items()
+        ]
+    )
 
 
 def read_promise(model: TransformersEngine) -> Promise:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from probes._util.files import write_atomically
 from probes.report.html.page import render, render_index
+from probes.report.pictures.side_by_side import CLAIMS, lay_side_by_side
 from probes.results.index import list_runs
+from probes.results.newest import read_newest
 from probes.results.reading import REPORT_FILE
 
 if TYPE_CHECKING:
@@ -34,5 +36,6 @@ def refresh_index(report_dir: Path) -> None:
     """
     written = None
     while (runs := list_runs(report_dir)) != written:
-        write_atomically(report_dir / INDEX_FILE, render_index(runs))
+        measured = read_newest(report_dir, runs, CLAIMS)
+        write_atomically(report_dir / INDEX_FILE, render_index(runs, lay_side_by_side(measured)))
         written = runs

@@ -293,6 +293,7 @@ def test_any_text_comes_back(model: Model, spelling: measure.spelling.Spelling, 
 def test_corpus_comes_back(
     model: Model, spelling: measure.spelling.Spelling, evidence: Evidence
 ) -> None:
+    evidence.update(measure.tokenizer.count_tokens_by_script(model).as_evidence())
     encoding = measure.tokenizer_corpus.encode_corpus(model)
     came = model.tokenizer.batch_decode(encoding.ids[::4], skip_special_tokens=True)
     pairs = [*zip(encoding.texts[::4], came, strict=True)]

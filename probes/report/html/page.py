@@ -27,6 +27,7 @@ from probes.schema.sampling import LIBRARY_TOP_K
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from probes.report.pictures.side_by_side import SideBySide
     from probes.results.index import Run
     from probes.schema.comparison import Comparison, Drift
     from probes.schema.record import ClaimRecord, Record
@@ -61,10 +62,10 @@ def render(record: Record, comparison: Comparison | None = None) -> str:
     )
 
 
-def render_index(runs: Sequence[Run]) -> str:
+def render_index(runs: Sequence[Run], sides: SideBySide | None = None) -> str:
     """Return the list of runs as a page, in their order, which is by target."""
     targets = [(name, list(group)) for name, group in groupby(runs, key=lambda run: run.target)]
-    return fill("index.html", targets=targets)
+    return fill("index.html", targets=targets, sides=sides)
 
 
 def render_comparison(comparison: Comparison) -> str:

@@ -26,6 +26,8 @@ class Picture:
     """By the names in braces in its note."""
     numbers: tuple[str, ...] = ()
     """The text of each mark, for readers who do not see the picture; empty if they are many."""
+    missing: tuple[str, ...] = ()
+    """Names of the targets on which it was not measured; of one target's picture, none."""
 
 
 def draw(record: Record) -> dict[str, tuple[Picture, ...]]:

@@ -23,7 +23,7 @@ _Axis = TypeVar("_Axis", alt.X, alt.Y)
 LONGEST = 18
 """Characters of a label."""
 
-SERIES = tuple(f"var(--series-{number})" for number in range(1, 7))
+SERIES = tuple(f"var(--series-{number})" for number in range(1, 9))
 
 MAIN, OTHER, QUIET, HEAT = SERIES[0], SERIES[1], "var(--quiet)", "var(--heat)"
 

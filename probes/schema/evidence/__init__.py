@@ -26,6 +26,7 @@ COMPARED_APART = ("corpus_ids", "kept_prompts", "kept_texts")
 SHAPES: tuple[type[Shape], ...] = (
     words.Encoding,
     words.DoubleBos,
+    words.TokensByScript,
     words.KeptIds,
     words.VocabularyTable,
     words.EmbeddingSimilarities,

@@ -7,7 +7,7 @@ import json
 import zlib
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from probes.schema.evidence.shape import Count, Shape
 from probes.schema.recorded_ids import RecordedIds
@@ -42,6 +42,22 @@ class DoubleBos(Encoding):
 
     decoded: str
     """The ids decoded, special tokens included."""
+
+
+class ScriptTokens(Shape):
+    """One text of one script, counted."""
+
+    script: str
+    characters: Annotated[int, Field(ge=1)]
+    """Its Unicode code points."""
+    tokens: Count
+    """Its token ids, special tokens left out."""
+
+
+class TokensByScript(Shape):
+    """How many tokens a tokenizer needs for a sentence, script by script."""
+
+    tokens_by_script: list[ScriptTokens]
 
 
 class KeptIds(Shape):
