@@ -149,7 +149,11 @@ DEVICES = "should be auto, cpu, cuda, cuda:N or mps"
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("quantization", "nf5", "should be 'none' or 'nf4'; did you mean 'nf4'?"),
+        (
+            "quantization",
+            "nf5",
+            "should be 'none', 'nf4', 'nf4-double', 'fp4' or 'int8'; did you mean 'nf4'?",
+        ),
         ("dtype", "flot16", "should be 'auto', 'float32', 'float16' or 'bfloat16'; did you mean "),
         ("device", "gpu", f"{DEVICES}; did you mean 'cpu'?"),
         ("device", "cuda:-1", DEVICES),
