@@ -28,20 +28,29 @@ FEWEST = 20
 MOST = 300
 """Questions a file may have: all are continued together, and each is part of the evidence."""
 
+PUBLISHED = "<s> {} "
+"""The wording of the published experiment: the spelled `<s>` comes after the one that Mistral's
+tokenizer inserts, and the space after the question mark is a separate token."""
+
+PLAIN = "Question: {}\nAnswer:"
+"""One wording for all models without a chat template."""
+
 Text = Annotated[str, Field(max_length=1000)]
 
 
 class Question(BaseModel):
     """A question of fact.
 
-    >>> built_in_questions()[0].prompt, built_in_questions()[0].forms
-    ('<s> What is the capital of United States? ', (('Washington',),))
+    >>> built_in_questions()[0].text, built_in_questions()[0].forms
+    ('What is the capital of United States?', (('Washington',),))
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    prompt: Text = Field(pattern=r"\S")
-    """What the model continues, spelled exactly: a spelled `<s>` comes after the inserted one."""
+    text: Text = Field(pattern=r"\S")
+    """The question itself."""
+    prompt: Text | None = None
+    """What the model continues, where the file words it; else in the form that suits the target."""
     accepted: tuple[Text, ...] = Field(min_length=1)
     """Answers that count as right, in any spelling that answer matching treats as equal."""
     origin: Text = Field(min_length=1)
@@ -81,9 +90,9 @@ def read_questions(file: Path) -> tuple[Question, ...]:
     if not isinstance(groups, list):
         raise UserError(f"{file}: groups of questions begin with [[group]], in two brackets")
     questions = [question for group in groups for question in _read_group(group, file)]
-    for prompt, count in Counter(question.prompt for question in questions).items():
+    for asked, count in Counter(each.prompt or each.text for each in questions).items():
         if count > 1:
-            raise UserError(f"{file} asks {quote(prompt)} {count} times")
+            raise UserError(f"{file} asks {quote(asked)} {count} times")
     if not FEWEST <= len(questions) <= MOST:
         raise UserError(
             f"{file} asks {len(questions)} questions: give {FEWEST} to {MOST}, as fewer could be "
@@ -101,17 +110,22 @@ def _read_group(group: Any, file: Path) -> Sequence[Question]:
         if not isinstance(group.get(key), kind):
             raise UserError(f"{where} needs {key}, got {quote(group.get(key))}")
     before, after = group.get("before", ""), group.get("after", "")
+    is_worded = not group.keys().isdisjoint({"before", "after"})
     return [
-        _read_question(f"{before}{question}{after}", accepted, group["origin"], file)
+        _read_question(
+            question, f"{before}{question}{after}" if is_worded else None, accepted, group, file
+        )
         for question, accepted in group["questions"].items()
     ]
 
 
-def _read_question(prompt: str, accepted: Any, origin: str, file: Path) -> Question:
-    where = f"{file}: {quote(prompt)}"
+def _read_question(
+    text: str, prompt: str | None, accepted: Any, group: dict[str, Any], file: Path
+) -> Question:
+    where = f"{file}: {quote(prompt or text)}"
     if not isinstance(accepted, list):
         raise UserError(f"{where}: its answers should be a list of texts, got {quote(accepted)}")
     try:
-        return Question(prompt=prompt, accepted=tuple(accepted), origin=origin)
+        return Question(text=text, prompt=prompt, accepted=tuple(accepted), origin=group["origin"])
     except ValidationError as error:
         raise UserError(f"{where}: {format_validation_error(error)}") from None

@@ -160,6 +160,9 @@ class Chat(Protocol):
     def chat(self, messages: Sequence[Mapping[str, str]], **settings: Any) -> Generation:
         """Answer messages, each a `role` and a `content`; `settings` as in `generate_batch`."""
 
+    def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """Return the token ids of the prompt that an answer to messages continues."""
+
 
 class Weights(Protocol):
     """The network itself (capability `weights`); what else it has is the engine's own."""

@@ -103,6 +103,10 @@ class ToyEngine(EngineBase):
         """Answer messages; the template joins their contents."""
         return self.generate("".join(each["content"] for each in messages), **settings)
 
+    def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """Return the token ids of messages."""
+        return self._prompt_ids("".join(each["content"] for each in messages))
+
     def generate_batch(
         self,
         prompts: Sequence[Prompt],

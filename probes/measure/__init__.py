@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from probes._util.lazy import import_on_use
 
 if TYPE_CHECKING:
+    from probes.measure import asking as asking
     from probes.measure import bytes_read as bytes_read
     from probes.measure import continuations as continuations
     from probes.measure import determinism as determinism

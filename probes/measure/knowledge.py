@@ -29,8 +29,8 @@ from probes.stats.text_probability import Bounds
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from probes.data.questions import Question
     from probes.engines.base import LogitsEngine
+    from probes.measure.asking import AskedQuestion
 
     Floats = npt.NDArray[np.float64]
 
@@ -166,19 +166,63 @@ def top_logits(logits: torch.Tensor, k: int) -> TopLogits:
 
 
 @once_per_session
-def compute_accuracy(model: LogitsEngine, questions: Sequence[Question]) -> AnswerProbability:
+def compute_accuracy(model: LogitsEngine, questions: Sequence[AskedQuestion]) -> AnswerProbability:
     """Compute the probability of a right answer over the grid of settings, once a session.
 
     >>> from probes import load
     >>> from probes.data.questions import built_in_questions
+    >>> from probes.measure.asking import ask
     >>> from probes.schema.sampling import NEAR_GREEDY
-    >>> compute_accuracy(load("embedded"), built_in_questions()[:6]).mean(NEAR_GREEDY).lower > 0.9
+    >>> model = load("embedded")
+    >>> asked = ask(model, built_in_questions()[:6])
+    >>> compute_accuracy(model, asked).mean(NEAR_GREEDY).lower > 0.9
     True
     """
     prompts = [model.encode_prompt(question.prompt) for question in questions]
     step = make_step(model, prompts, GRID)
     match = make_match(model, [question.forms for question in questions])
     return follow_continuations(step, match, len(prompts), GRID, length=LENGTH, width=WIDTH)
+
+
+# --- greedy answers ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class GreedyAnswers:
+    """Greedy answers to all questions in one form of asking."""
+
+    form: str
+    texts: list[str]
+    right: list[bool]  # whether each states an accepted answer in its first sentence
+
+    @property
+    def share(self) -> float:
+        """Return the share of right answers."""
+        return sum(self.right) / len(self.right)
+
+
+@once_per_session
+def answer_greedily(
+    model: LogitsEngine, forms: Sequence[Sequence[AskedQuestion]]
+) -> list[GreedyAnswers]:
+    """Answer the same questions greedily in several forms of asking, all in one batch.
+
+    >>> from probes import load
+    >>> from probes.data.questions import built_in_questions
+    >>> from probes.measure.asking import ask_in_all_forms
+    >>> model = load("embedded")
+    >>> found = answer_greedily(model, ask_in_all_forms(model, built_in_questions()[:3]))
+    >>> [each.form for each in found], found[0].right
+    (['published', 'plain'], [True, True, True])
+    """
+    prompts = [each.prompt for asked in forms for each in asked]
+    generations = iter(model.generate_batch(prompts, max_new_tokens=LENGTH, do_sample=False))
+    answers = []
+    for asked in forms:
+        texts = [next(generations).text for _ in asked]
+        right = [_is_right(text, each.forms) for text, each in zip(texts, asked, strict=True)]
+        answers.append(GreedyAnswers(asked[0].form, texts, right))
+    return answers
 
 
 # --- sampled answers -----------------------------------------------------------------------------
@@ -198,7 +242,7 @@ class SampledAnswers:
 
 @once_per_session
 def sample_answers(
-    model: LogitsEngine, questions: Sequence[Question], sampling: Sampling, seed: int
+    model: LogitsEngine, questions: Sequence[AskedQuestion], sampling: Sampling, seed: int
 ) -> SampledAnswers:
     """Sample an answer to every question at a setting of the grid, and judge it, once a session."""
     generations = model.generate_batch(
@@ -233,7 +277,11 @@ def _is_right(text: str, forms: Sequence[Form]) -> bool:
 
 
 def compare_settings(
-    model: LogitsEngine, questions: Sequence[Question], first: Sampling, second: Sampling, seed: int
+    model: LogitsEngine,
+    questions: Sequence[AskedQuestion],
+    first: Sampling,
+    second: Sampling,
+    seed: int,
 ) -> PairedComparison:
     """Test whether the first setting answers better than the second; both are of the grid.
 

@@ -24,7 +24,9 @@ _WORD = re.compile(rf"[{_WORD_EACH}]|[^\W_{_WORD_EACH}]+")
 _ORDINAL = re.compile(r"(?<=\d)(?:st|nd|rd|th)$")
 _INITIALS = re.compile(r"\b[A-Z](?: [A-Z])+\b")
 _ACCENTS = re.compile("[\u0300-\u036f]")
-_SENTENCE_END = re.compile(r"(?<=\w)[^\w.!?。]*[!?。]|(?<=\w{4})\.")
+_SENTENCE_END = re.compile(
+    r"(?<=\w)[^\w.!?。]*[!?。]|(?<=\w{4})\.|(?<=\w)[^\w\n]*\n\W*(?=(?:Question|Q):)"
+)
 _UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 _ARTICLES = frozenset({"a", "an", "the"})
 _MONTHS = re.findall(
@@ -83,7 +85,8 @@ def first_sentence(text: str) -> tuple[str, bool]:
     """Return the first sentence of a text, and whether it has ended.
 
     A full stop after fewer than four letters or digits does not end a sentence: it may be an
-    abbreviation, as in `St. Petersburg`, or a number in a list. An empty line does not either.
+    abbreviation, as in `St. Petersburg`, or a number in a list. An empty line does not either, but
+    one that begins with `Question:` or `Q:` does: a model that continues text may ask the next one.
 
     >>> first_sentence("It is Mt. Everest. What is")
     ('It is Mt. Everest.', True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from probes.data.questions import built_in_questions
+from probes.data.questions import PUBLISHED, built_in_questions
 from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, STORIES
 from probes.measure.greedy import step_logits
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from probes.engines.transformers.engine import TransformersEngine
     from probes.schema.sampling import Sampling
 
-PUBLISHED_QUESTIONS = tuple(question.prompt for question in built_in_questions()[:3])
+PUBLISHED_QUESTIONS = tuple(PUBLISHED.format(each.text) for each in built_in_questions()[:3])
 PROMPTS = (CAPITAL_OF_JAPAN, *STORIES, *PUBLISHED_QUESTIONS)
 
 SEED = 0

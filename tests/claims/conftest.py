@@ -10,6 +10,7 @@ import pytest
 from probes import measure
 from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, CAPITALS, PROMPTS
 from probes.errors import UserError
+from probes.measure.asking import list_prompts
 from probes.plugin import recordings
 from probes.results.environment import describe_environment
 from probes.schema.recorded_output import describe_provenance, describe_tokenizer
@@ -50,9 +51,10 @@ def greedy(model: Model) -> Callable[[int], list[Generation]]:
     """Greedy texts of the standard prompts: one batch, made once, cut to the length asked for."""
 
     def texts(length: int) -> list[Generation]:
-        prompt = max(len(model.encode_prompt(prompt)) for prompt in PROMPTS)
+        prompts = list_prompts(model)
+        prompt = max(len(model.encode_prompt(prompt)) for prompt in prompts)
         room = (model.context_length or prompt + LONGEST) - prompt
-        longest = measure.greedy.generate_greedy(model, PROMPTS, max(length, min(LONGEST, room)))
+        longest = measure.greedy.generate_greedy(model, prompts, max(length, min(LONGEST, room)))
         return [measure.greedy.truncate(text, length, model) for text in longest]
 
     return texts

@@ -91,7 +91,12 @@ def test_tokyo_leads_a_distribution(model: Model, evidence: Evidence) -> None:
 def test_what_is_kept_of_a_distribution_is_the_whole_of_it(
     model: Model, evidence: Evidence
 ) -> None:
-    kept = [measure.distribution.measure_distribution(model, *each) for each in EXPLORED]
+    kept = [
+        measure.distribution.measure_distribution(
+            model, measure.asking.spell_prompt(model, prompt), answer
+        )
+        for prompt, answer in EXPLORED
+    ]
     evidence.update(Distributions(distributions=kept).as_evidence())
     errors = {
         (each.prompt, setting): measure.distribution.largest_error(model, each, sampling)

@@ -10,6 +10,7 @@ import pytest
 from probes import measure, stats
 from probes.data import published
 from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, CAPITALS, PROMPTS, STORIES
+from probes.measure.asking import list_prompts
 from probes.schema.evidence.distributions import KeptPrompts
 from probes.schema.evidence.texts import BeamComparison, Trace, TracedText
 
@@ -60,7 +61,7 @@ def test_what_greedy_chose_is_the_argmax_of_a_forward_pass_of_its_own(
     )
     trace = Trace(prompt=PROMPTS[0], steps=traced)
     evidence.update(TracedText(trace=trace).as_evidence())
-    tolerance = measure.determinism.noise_tolerance(model, PROMPTS, 20)
+    tolerance = measure.determinism.noise_tolerance(model, list_prompts(model), 20)
     assert again.largest_change <= tolerance, (
         f"in a pass of its own a distance of logits changes by {again.largest_change:.2g}, where "
         f"rounding explains {tolerance:.2g}{conditions(model)}"
@@ -92,8 +93,10 @@ def differences(evidence: Evidence, variations: Iterable[Variation]) -> list[Var
 
 @pytest.mark.claim("greedy-deterministic")
 def test_five_runs_of_five_are_the_same(model: Model, evidence: Evidence) -> None:
-    runs = differences(evidence, measure.determinism.repeat_batch(model, PROMPTS, 20, runs=5))
-    evidence["text"] = measure.greedy.generate_greedy(model, PROMPTS, 20)[0].text
+    runs = differences(
+        evidence, measure.determinism.repeat_batch(model, list_prompts(model), 20, runs=5)
+    )
+    evidence["text"] = measure.greedy.generate_greedy(model, list_prompts(model), 20)[0].text
     assert len(runs) == 4, f"{len(runs)} runs were compared with the first, not 4"
     other = [found for run in runs for found in run.differences]
     assert not other, f"a run gives another text: {other[0].describe()}"
@@ -132,7 +135,7 @@ def test_greedy_text_is_the_same_however_it_is_made(
 ) -> None:
     if variation == "compiled" and not pytestconfig.option.thorough_claims:
         pytest.skip("it takes minutes to compile: decided under --thorough-claims")
-    made = measure.determinism.VARIATIONS[variation](model, PROMPTS, length)
+    made = measure.determinism.VARIATIONS[variation](model, list_prompts(model), length)
     found = differences(evidence, made)
     if not found:
         pytest.skip(NOTHING_TO_VARY[variation])

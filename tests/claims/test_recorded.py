@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from probes import measure, stats
-from probes.data.tokenizer_texts import PROMPTS
+from probes.measure.asking import list_prompts
 from probes.schema.evidence.texts import KeptTexts
 from probes.schema.evidence.words import KeptIds
 from probes.schema.recorded_output import REMEDY, Recording, list_changes
@@ -33,7 +33,7 @@ CORPUS = "corpus"
 def test_greedy_texts_are_the_recorded_ones(
     model: Model, greedy: Greedy, recorded: Recorded, evidence: Evidence
 ) -> None:
-    texts = dict(zip(PROMPTS, greedy(LENGTH), strict=True))
+    texts = dict(zip(list_prompts(model), greedy(LENGTH), strict=True))
     tolerance = stats.rounding.logit_tolerance(
         map(measure.greedy.step_logits, texts.values()), model.facts().dtype
     )
@@ -41,7 +41,7 @@ def test_greedy_texts_are_the_recorded_ones(
 
     def noise() -> float:
         evidence["noise"] = measured = measure.recorded_outputs.measure_noise(
-            model, PROMPTS, LENGTH
+            model, list_prompts(model), LENGTH
         )
         return measured
 
@@ -64,7 +64,7 @@ def test_greedy_texts_are_the_recorded_ones(
 def test_numbers_are_the_recorded_ones(
     model: Model, greedy: Greedy, recorded: Recorded, evidence: Evidence
 ) -> None:
-    texts = dict(zip(PROMPTS, greedy(LENGTH), strict=True))
+    texts = dict(zip(list_prompts(model), greedy(LENGTH), strict=True))
     now = measure.recorded_outputs.record_numbers(model, texts)
     old = recorded.baseline.numbers if recorded.baseline else {}
     findings = [

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from probes import Model
-    from probes.data.questions import Question
+    from probes.measure.asking import AskedQuestion
     from probes.measure.knowledge import AnswerProbability
 
 Evidence = dict[str, Any]
@@ -32,15 +32,24 @@ PUBLISHED = (
 """They spell the token that is inserted already, and end in a space."""
 
 RUNS = 3
+SHOWN = 3
+"""Wrong answers in a message."""
+
 MOST_BY_OTHER_KEYS = 0.05
 """Share of answers that other questions' keys may accept: a key must tell answers apart."""
 
 STORIES_RECORDED = ("story-once", "story-long", "story-beginning")
 
 
-def asked_questions(model: Model) -> tuple[Question, ...]:
-    """The target's questions, or the built-in ones."""
-    return questions.load_questions(model.target.questions)
+def asked_questions(model: Model) -> tuple[AskedQuestion, ...]:
+    """The target's questions, or the built-in ones, as it is meant to be asked them."""
+    return measure.asking.ask(model, questions.load_questions(model.target.questions))
+
+
+def describe_asking(model: Model) -> dict[str, str]:
+    """The form in which the target is asked, and its first question as the network gets it."""
+    first = asked_questions(model)[0]
+    return {"form": first.form, "prompt": model.decode(model.encode_prompt(first.prompt))}
 
 
 def accuracy(model: Model) -> AnswerProbability:
@@ -61,12 +70,11 @@ def test_near_greedy_answers_most_questions_and_wide_hot_fewer(
 ) -> None:
     found = accuracy(model)
     near, wide = found.mean(NEAR_GREEDY), found.mean(WIDE_HOT)
-    evidence["questions"] = len(asked_questions(model))
+    asked = asked_questions(model)
+    evidence["questions"], evidence["asked_as"] = len(asked), describe_asking(model)
     evidence["right_within_tokens"] = measure.knowledge.LENGTH
     evidence["near_greedy"], evidence["wide_hot"] = near, wide
-    test = measure.knowledge.compare_settings(
-        model, asked_questions(model), NEAR_GREEDY, WIDE_HOT, seed
-    )
+    test = measure.knowledge.compare_settings(model, asked, NEAR_GREEDY, WIDE_HOT, seed)
     evidence["compared_by_question"] = test
     evidence.update(
         Measured(
@@ -78,22 +86,43 @@ def test_near_greedy_answers_most_questions_and_wide_hot_fewer(
     )
     evidence["each"] = [
         {
-            "question": question.prompt,
-            "accepted": ", ".join(question.accepted),
+            "question": each.question.text,
+            "accepted": ", ".join(each.question.accepted),
             "near_greedy": at_least[0],
             "wide_hot_least": at_least[1],
             "wide_hot_most": most,
-            "origin": question.origin.partition(":")[0],
+            "origin": each.question.origin.partition(":")[0],
         }
-        for question, *at_least, most in zip(
-            asked_questions(model),
+        for each, *at_least, most in zip(
+            asked,
             found.lower(NEAR_GREEDY).round(4).tolist(),
             found.lower(WIDE_HOT).round(4).tolist(),
             found.upper(WIDE_HOT).round(4).tolist(),
             strict=True,
         )
     ]
-    assert near.lower > 0.5, f"near-greedy answers only {near.lower:.0%} rightly"
+    first, *others = measure.knowledge.answer_greedily(
+        model, measure.asking.ask_in_all_forms(model, [each.question for each in asked])
+    )
+    evidence["right_greedily_by_form"] = {each.form: each.share for each in (first, *others)}
+    evidence["greedy_answers"] = [
+        {
+            "question": each.question.text,
+            "accepted": ", ".join(each.question.accepted),
+            **{found.form: found.texts[number] for found in (first, *others)},
+            "right": ", ".join(a.form for a in (first, *others) if a.right[number]),
+        }
+        for number, each in enumerate(asked)
+    ]
+    wrong = [
+        f"{each.question.text!r}: {text!r}"
+        for each, text, right in zip(asked, first.texts, first.right, strict=True)
+        if not right
+    ]
+    assert near.lower > 0.5, (
+        f"near-greedy answers only {near.lower:.0%} rightly; asked in the form {first.form}, it "
+        f"answers greedily {'; '.join(wrong[:SHOWN]) or 'all rightly'}"
+    )
     assert test.p_value < stats.permutation.ALPHA, (
         f"wide-hot does not answer clearly fewer: the difference is {test.difference:.3f}, "
         f"p = {test.p_value:.2g}, by {test.by}"
@@ -112,10 +141,8 @@ def test_drawn_answers_are_right_as_often_as_computed(
     evidence["p_of_so_few"], evidence["p_of_so_many"] = found.p_few, found.p_many
     evidence["right_by_other_questions_keys"] = found.by_other_keys
     evidence["wrong_answers"] = {
-        question.prompt: text
-        for question, text, right in zip(
-            asked_questions(model), found.texts, found.right, strict=True
-        )
+        each.question.text: text
+        for each, text, right in zip(asked_questions(model), found.texts, found.right, strict=True)
         if not right
     }
     alpha = stats.goodness_of_fit.ALPHA
@@ -135,10 +162,10 @@ def test_drawn_answers_are_right_as_often_as_computed(
 @pytest.mark.claim("knowledge-accuracy")
 @pytest.mark.needs("mistral-tokenizer")
 def test_the_published_questions_are_asked_as_published(model: Model, evidence: Evidence) -> None:
-    asked = questions.built_in_questions()[: len(PUBLISHED)]
-    prompts = [question.prompt for question in asked]
+    first = questions.built_in_questions()[: len(PUBLISHED)]
+    prompts = [each.prompt for each in measure.asking.ask(model, first)]
     assert prompts == [*PUBLISHED], f"the first questions are {prompts}"
-    evidence["ids"] = ids = {q.prompt: model.encode_prompt(q.prompt) for q in asked}
+    evidence["ids"] = ids = {prompt: model.encode_prompt(prompt) for prompt in PUBLISHED}
     for prompt, found in ids.items():
         assert found[:2] == [1, 1], f"{prompt}: BOS is not there twice"
         assert found[-1] == 28705, f"{prompt}: the space at the end is no token"
@@ -158,6 +185,7 @@ def test_accuracy_falls_as_temperature_rises(
             at_most=[bounds.upper for bounds in means],
         ).as_evidence()
     )
+    evidence["asked_as"] = describe_asking(model)
     for place, hotter in enumerate(means[1:], start=1):
         coolest = min(bounds.upper for bounds in means[:place])
         assert hotter.lower <= coolest + 1e-9, f"more are right at T = {TEMPERATURES[place]}"
@@ -231,6 +259,7 @@ def test_facts_want_near_greedy_and_stories_want_sampling(
         for setting in GRID
     ]
     evidence.update(TaskSettings(settings=settings).as_evidence())
+    evidence["asked_as"] = describe_asking(model)
     evidence["stories"] = {
         name: {opening: told[0].text for opening, told in zip(STORIES, drawn[s], strict=True)}
         for name, s in DRAWN.items()

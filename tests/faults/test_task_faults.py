@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from probes.data import published, questions
+from probes.measure import asking as forms
 from probes.measure import knowledge, stories
 from probes.schema.sampling import GRID, NEAR_GREEDY, WIDE_HOT, Sampling
 from probes.stats import answer_matching, permutation, sampling_reference
@@ -78,7 +79,7 @@ def few_questions(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def asking(monkeypatch: pytest.MonkeyPatch, questions: Sequence[Question]) -> None:
-    monkeypatch.setattr(claims, "asked_questions", lambda _: tuple(questions))
+    monkeypatch.setattr(claims, "asked_questions", lambda model: forms.ask(model, questions))
 
 
 def red(check: Check, model: Model, match: str | None = None) -> None:
@@ -274,11 +275,14 @@ def test_prompt_with_other_ids_is_found(
 def test_published_questions_with_other_spelling_are_found(
     own_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tidy = [
-        question.model_copy(update={"prompt": question.prompt.strip()})
-        for question in questions.built_in_questions()
-    ]
-    monkeypatch.setattr(questions, "built_in_questions", lambda: tuple(tidy))
+    monkeypatch.setattr(forms, "PUBLISHED", "<s> {}")
+    red(published_questions, own_model)
+
+
+def test_published_questions_in_another_form_are_found(
+    own_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forms, "list_forms", lambda _: ("plain",))
     red(published_questions, own_model)
 
 

@@ -258,10 +258,17 @@ class TransformersEngine(LoadedTarget):
 
     def chat(self, messages: Sequence[Mapping[str, str]], **settings: Any) -> Generation:
         """Answer messages under the model's own chat template; `settings` as in `generate`."""
+        return self.generate(self.encode_chat(messages), **settings)
+
+    def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """Return the ids of messages under the chat template, up to where the answer begins.
+
+        The special tokens are those of the template: the tokenizer adds no others.
+        """
         template: Any = self.tokenizer.apply_chat_template
         with catch_tokenizer_failure(f"apply its chat template to {quote(list(messages))}"):
             text = template(list(messages), tokenize=False, add_generation_prompt=True)
-        return self.generate(self.encode(text, add_special_tokens=False), **settings)
+        return self.encode(text, add_special_tokens=False)
 
     @property
     def _filler(self) -> int:

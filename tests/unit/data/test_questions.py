@@ -28,24 +28,26 @@ def write(folder: Path, text: str) -> Path:
 
 def test_built_in_questions() -> None:
     published, ours = built_in_questions()[:3], built_in_questions()[3:]
-    assert [question.prompt for question in published] == [
-        "<s> What is the capital of United States? ",
-        "<s> When did World War II end? ",
-        "<s> Who painted the Mona Lisa? ",
+    assert [question.text for question in published] == [
+        "What is the capital of United States?",
+        "When did World War II end?",
+        "Who painted the Mona Lisa?",
     ]
+    assert all(question.prompt is None for question in (*published, *ours))
     assert all(question.origin.startswith("published") for question in published)
-    assert len({question.prompt for question in (*published, *ours)}) >= 63
+    assert len({question.text for question in (*published, *ours)}) >= 63
     assert all(question.origin.startswith("ours") for question in ours)
 
 
 def test_no_question_contains_its_answer() -> None:
-    assert [q.prompt for q in built_in_questions() if states_answer(q.prompt, q.forms)] == []
+    assert [q.text for q in built_in_questions() if states_answer(q.text, q.forms)] == []
 
 
 def test_prompt_is_built_from_before_question_and_after(tmp_path: Path) -> None:
     questions = load_questions(write(tmp_path, content()))
     assert len(questions) == FEWEST
     first = questions[0]
+    assert first.text == "Who? 0"
     assert (first.prompt, first.accepted, first.origin) == ("Who? 0 ", ("x",), "ours")
 
 

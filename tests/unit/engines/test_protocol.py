@@ -203,6 +203,13 @@ def test_chat_answers_messages(engine: Any) -> None:
     assert len(found.texts) == 1
 
 
+def test_chat_continues_the_ids_of_its_prompt(engine: Any) -> None:
+    need(engine, "chat")
+    messages = [{"role": "user", "content": TEXT}]
+    found = engine.chat(messages, max_new_tokens=3)
+    assert found.prompt_ids == engine.encode_chat(messages)
+
+
 def test_variant_with_the_same_settings_is_itself(engine: Any) -> None:
     need(engine, "variants")
     assert engine.variant() is engine

@@ -20,6 +20,7 @@ import probes
 from probes.measure import sampling_fit as draws
 from probes.measure import knowledge
 from probes.measure import variety
+from probes.measure.asking import ask
 from probes.measure.greedy import generate_greedy
 from probes.data.questions import built_in_questions
 from probes.schema.sampling import NEAR_GREEDY, WIDE_HOT, Sampling
@@ -51,7 +52,7 @@ def runs(count):
 
 def answers(count):
     for seed in range(count):
-        knowledge.sample_answers(model, built_in_questions(), WIDE_HOT, seed)
+        knowledge.sample_answers(model, ask(model, built_in_questions()), WIDE_HOT, seed)
 
 
 def peak(draw, count):

@@ -21,6 +21,9 @@ STATED = {
         "washington",
         "WASHINGTON!",
         "The capital is\n\nWashington",
+        "\n\n Washington\n",
+        "Answer: Washington",
+        "Answer:\n**Washington**",
         "Washington's",
         '"Washington"',
         "(Washington)",
@@ -116,13 +119,17 @@ def test_answer_states_itself_and_empty_text_states_nothing(answer: str) -> None
         ("1. Tokyo. 2. Osaka", "1. Tokyo."),
         ("It is 3.14 exactly. So", "It is 3.14 exactly."),
         ("? What? No", "? What?"),
+        (" Tokyo\nQuestion: Is Osaka", " Tokyo\n"),
+        (" Tokyo \n\n**Q: Is Osaka", " Tokyo \n\n**"),
     ],
 )
 def test_first_sentence_ends(text: str, sentence: str) -> None:
     assert first_sentence(text) == (sentence, True)
 
 
-@pytest.mark.parametrize("text", ["", "...", "?!", "Tokyo", "J. R. R. Tolkien", "Answer:\n\nTokyo"])
+@pytest.mark.parametrize(
+    "text", ["", "...", "?!", "Tokyo", "J. R. R. Tolkien", "Answer:\n\nTokyo", "\nQuestion: Tokyo"]
+)
 def test_first_sentence_has_not_ended(text: str) -> None:
     assert first_sentence(text) == (text, False)
 
