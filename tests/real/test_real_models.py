@@ -70,7 +70,7 @@ def test_claims_are_decided_on_a_real_model(model: Path | None, tmp_path: Path) 
             f"no real models: set {VARIABLE} to a folder of them, made for example by "
             "hf download HuggingFaceTB/SmolLM2-135M-Instruct --local-dir FOLDER/smollm2"
         )
-    words = ["--known-failures", str(KNOWN_FAILURES), "--report-dir", "reports"]
+    words = ["--known-failures", str(KNOWN_FAILURES), "--report-dir", "reports", "-q", "--tb=no"]
     if not any(model.glob("*.safetensors")):
         model = with_random_weights(model, tmp_path / model.name)
         words += [word for claim in sorted(OF_TOKENIZERS) for word in ("--claim", claim)]
