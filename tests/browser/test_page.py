@@ -4,13 +4,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from probes.report.files import write_report
+from probes.report.files import INDEX_FILE, refresh_index, write_report
 from probes.report.html.page import render, render_index
 from probes.results.index import list_runs
 from probes.results.journal import Journal
 from probes.schema.claim import catalogue
 from probes.schema.record import ClaimRecord, Record, Verdict
 from tests.support.browser_page import low_contrasts, misfits, open_details
+from tests.support.measured_runs import measured, write_measured
 from tests.support.samples import FINISHED, HOSTILE, check, header, mixed, planned, record
 
 if TYPE_CHECKING:
@@ -110,6 +111,19 @@ def test_index_shows_a_changed_verdict_at_once(open_page: OpenPage, index: str) 
     assert box is not None
     assert box["x"] + box["width"] <= 360
     assert box["y"] < 900
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_models_side_by_side_fit_the_window(
+    open_page: OpenPage, tmp_path: Path, theme: Theme
+) -> None:
+    for number, name in enumerate(("ours", "a-name-that-is-too-long-for-a-chart", "語" * 40)):
+        write_measured(tmp_path, name, 1, measured(0.2 + number / 5))
+    refresh_index(tmp_path)
+    page = open_page((tmp_path / INDEX_FILE).read_text(encoding="utf-8"), theme=theme)
+    assert page.locator(".picture svg").count() == 5
+    assert misfits(page) == []
+    assert low_contrasts(page) == []
 
 
 # --- what a reader does --------------------------------------------------------------------------

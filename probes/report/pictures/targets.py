@@ -140,7 +140,9 @@ def _lines(lines: Sequence[Line], y: alt.Y, show: Callable[[float], str]) -> lis
         color=charts.COLOUR,
     )
     return [
-        base.mark_area(opacity=0.15).encode(y=y, y2="high:Q", detail="target:N"),
+        base.mark_area(opacity=0.15 if len(lines) < 4 else 0.06).encode(
+            y=y, y2="high:Q", detail="target:N"
+        ),
         base.mark_line(strokeWidth=2).encode(y=y, detail="target:N"),
         base.mark_line(strokeWidth=0.7).encode(y=alt.Y("high:Q"), detail="target:N"),
         dots(base, 30).encode(y=y),

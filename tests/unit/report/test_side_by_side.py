@@ -13,52 +13,11 @@ from probes.report.locale import LANGUAGES, texts
 from probes.report.pictures.side_by_side import MOST_TARGETS
 from probes.results.index import list_runs
 from probes.results.newest import read_newest
-from tests.support.samples import HOSTILE, TARGET, check, header, planned, record
+from tests.support.measured_runs import measured, write_measured
+from tests.support.samples import HOSTILE
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-PROMPTS = ("The capital of Japan is", "Once upon a time,")
-WORDS = {
-    "words": ["king", "queen", "dog", "cat", "sea"],
-    "groups": ["royalty", "royalty", "animals", "animals", ""],
-    "cosine_matrix": [[1.0 if x == y else 0.1 * (x + y) for x in range(5)] for y in range(5)],
-    "other_lists": {},
-}
-
-
-def measured(number: float = 0.5) -> dict[str, list[tuple[str, dict[str, Any]]]]:
-    """What a target's run attached, by claim: names of checks and evidence."""
-    curve = {"temperatures": [0.2, 1.0, 4.0], "entropies": [0.1, number, 8.0]}
-    answers = {"temperatures": [0.2, 1.8], "at_least": [1.0, number], "at_most": [1.0, 0.9]}
-    repeats = {"greedy_distinct": number, "sampled_distinct": 0.99, "greedy_text": "a b"}
-    counts = [("Latin", 30, 7), ("Japanese", 11, 12), ("Runic", 10, 20)]
-    names = ("script", "characters", "tokens")
-    scripts = [dict(zip(names, row, strict=True)) for row in counts]
-    return {
-        "knowledge-dose": [(f"test_it[{p}]", answers) for p in ("0.2", "0.9")],
-        "temperature-shape": [(f"test_it[{prompt}]", curve) for prompt in PROMPTS],
-        "greedy-repeats": [("test_it", repeats)],
-        "cosine-groups": [("test_it", WORDS)],
-        "round-trip": [("test_it", {"tokens_by_script": scripts})],
-    }
-
-
-def write(
-    report_dir: Path, target: str, day: int, found: dict[str, list[tuple[str, dict[str, Any]]]]
-) -> None:
-    started = f"2026-11-{day:02}T00:00:00Z"
-    claims = [planned(claim, len(checks)) for claim, checks in found.items()]
-    plan = header(*claims, target=TARGET.model_copy(update={"name": target}), started=started)
-    checks = [
-        (claim, check(name, values=values))
-        for claim, several in found.items()
-        for name, values in several
-    ]
-    folder = report_dir / target / f"202611{day:02}T000000Z"
-    folder.mkdir(parents=True)
-    text = record(checks, plan, target=plan.target).model_dump_json()
-    (folder / "record.json").write_text(text, encoding="utf-8")
 
 
 def read_pictures(report_dir: Path) -> dict[str, str]:
@@ -74,7 +33,7 @@ def colours_of(figure: str, target: str) -> set[str]:
 
 
 def test_each_subject_has_a_picture_in_every_language(tmp_path: Path) -> None:
-    write(tmp_path, "ours", 1, measured())
+    write_measured(tmp_path, "ours", 1, measured())
     figures = read_pictures(tmp_path)
     titles = [key for key in texts("en") if re.fullmatch(r"pictures\.sides-\w+\.title", key)]
     assert [*figures] == [texts("en")[key] for key in titles]
@@ -90,7 +49,7 @@ def test_each_subject_has_a_picture_in_every_language(tmp_path: Path) -> None:
 
 def test_target_has_one_colour_in_every_picture(tmp_path: Path) -> None:
     for name in ("one", "two", "three"):
-        write(tmp_path, name, 1, measured())
+        write_measured(tmp_path, name, 1, measured())
     figures = read_pictures(tmp_path).values()
     assert len(figures) == 5
     colours = {
@@ -102,9 +61,11 @@ def test_target_has_one_colour_in_every_picture(tmp_path: Path) -> None:
 
 
 def test_picture_names_the_targets_without_its_numbers(tmp_path: Path) -> None:
-    write(tmp_path, "whole", 1, measured())
-    write(tmp_path, "part", 1, {"round-trip": measured()["round-trip"]})
-    write(tmp_path, HOSTILE.replace("/", "_")[:20], 1, {"pad-token": [("test_it", {"id": 1})]})
+    write_measured(tmp_path, "whole", 1, measured())
+    write_measured(tmp_path, "part", 1, {"round-trip": measured()["round-trip"]})
+    write_measured(
+        tmp_path, HOSTILE.replace("/", "_")[:20], 1, {"pad-token": [("test_it", {"id": 1})]}
+    )
     lacking = {
         title: re.findall(r"Not measured on: (.*?)\.</span>", figure)
         for title, figure in read_pictures(tmp_path).items()
@@ -118,8 +79,8 @@ def test_picture_names_the_targets_without_its_numbers(tmp_path: Path) -> None:
 
 
 def test_run_of_a_few_claims_hides_no_earlier_number(tmp_path: Path) -> None:
-    write(tmp_path, "ours", 1, measured(0.5))
-    write(tmp_path, "ours", 2, {"greedy-repeats": measured(0.25)["greedy-repeats"]})
+    write_measured(tmp_path, "ours", 1, measured(0.5))
+    write_measured(tmp_path, "ours", 2, {"greedy-repeats": measured(0.25)["greedy-repeats"]})
     found = read_newest(tmp_path, list_runs(tmp_path), ["greedy-repeats", "knowledge-dose"])
     (repeats,), doses = found["ours"]["greedy-repeats"], found["ours"]["knowledge-dose"]
     assert repeats.values["greedy_distinct"] == 0.25
@@ -128,7 +89,7 @@ def test_run_of_a_few_claims_hides_no_earlier_number(tmp_path: Path) -> None:
 
 def test_more_targets_than_colours_leave_out_the_oldest(tmp_path: Path) -> None:
     for number in range(MOST_TARGETS + 2):
-        write(tmp_path, f"t{number}", 20 - number, measured(number / 20))
+        write_measured(tmp_path, f"t{number}", 20 - number, measured(number / 20))
     figures = read_pictures(tmp_path)
     page = (tmp_path / INDEX_FILE).read_text(encoding="utf-8")
     assert "Not shown, because they ran longest ago: t8, t9." in re.sub(r"<.*?>", "", page)
@@ -141,12 +102,12 @@ def test_more_targets_than_colours_leave_out_the_oldest(tmp_path: Path) -> None:
     [{"tokens_by_script": []}, {"tokens_by_script": "many"}, {"tokens_by_script": [{}] * 3}],
 )
 def test_strange_evidence_makes_no_picture(tmp_path: Path, values: dict[str, Any]) -> None:
-    write(tmp_path, "ours", 1, {"round-trip": [("test_it", values)]})
+    write_measured(tmp_path, "ours", 1, {"round-trip": [("test_it", values)]})
     assert read_pictures(tmp_path) == {}
 
 
 def test_evidence_of_an_older_format_is_drawn(tmp_path: Path) -> None:
-    write(tmp_path, "ours", 1, measured())
+    write_measured(tmp_path, "ours", 1, measured())
     (file,) = tmp_path.glob("*/*/record.json")
     stored = json.loads(file.read_text(encoding="utf-8"))
     file.write_text(json.dumps(stored | {"schema_version": 2}), encoding="utf-8")

@@ -1,0 +1,54 @@
+"""Runs whose checks attached what the list of runs draws of all targets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from tests.support.samples import TARGET, check, header, planned, record
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Found: TypeAlias = dict[str, list[tuple[str, dict[str, Any]]]]
+"""By claim: the names of checks, and what they attached."""
+
+PROMPTS = ("The capital of Japan is", "Once upon a time,")
+WORDS = {
+    "words": ["king", "queen", "dog", "cat", "sea"],
+    "groups": ["royalty", "royalty", "animals", "animals", ""],
+    "cosine_matrix": [[1.0 if x == y else 0.1 * (x + y) for x in range(5)] for y in range(5)],
+    "other_lists": {},
+}
+
+
+def measured(number: float = 0.5) -> Found:
+    """What a target's run attached, by claim: names of checks and evidence."""
+    curve = {"temperatures": [0.2, 1.0, 4.0], "entropies": [0.1, number, 8.0]}
+    answers = {"temperatures": [0.2, 1.8], "at_least": [1.0, number], "at_most": [1.0, 0.9]}
+    repeats = {"greedy_distinct": number, "sampled_distinct": 0.99, "greedy_text": "a b"}
+    counts = [("Latin", 30, 7), ("Japanese", 11, 12), ("Runic", 10, 20)]
+    names = ("script", "characters", "tokens")
+    scripts = [dict(zip(names, row, strict=True)) for row in counts]
+    return {
+        "knowledge-dose": [(f"test_it[{p}]", answers) for p in ("0.2", "0.9")],
+        "temperature-shape": [(f"test_it[{prompt}]", curve) for prompt in PROMPTS],
+        "greedy-repeats": [("test_it", repeats)],
+        "cosine-groups": [("test_it", WORDS)],
+        "round-trip": [("test_it", {"tokens_by_script": scripts})],
+    }
+
+
+def write_measured(report_dir: Path, target: str, day: int, found: Found) -> None:
+    """Write the record of a target's run of one day in November 2026."""
+    started = f"2026-11-{day:02}T00:00:00Z"
+    claims = [planned(claim, len(checks)) for claim, checks in found.items()]
+    plan = header(*claims, target=TARGET.model_copy(update={"name": target}), started=started)
+    checks = [
+        (claim, check(name, values=values))
+        for claim, several in found.items()
+        for name, values in several
+    ]
+    folder = report_dir / target / f"202611{day:02}T000000Z"
+    folder.mkdir(parents=True)
+    text = record(checks, plan, target=plan.target).model_dump_json()
+    (folder / "record.json").write_text(text, encoding="utf-8")
