@@ -28,6 +28,7 @@ def recording(warm_project: Project) -> Project:
     # are recorded without weights, and their claim is decided without a record too.
     warm_project.pytester.makeini(
         '[pytest]\naddopts = --import-mode=importlib -k "not ids_are_the_recorded"\n'
+        "filterwarnings = default\n"
     )
     return warm_project
 
