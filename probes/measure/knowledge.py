@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby, takewhile
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 LENGTH = 12  # tokens to state an answer in: enough for a sentence that leads up to it
 WIDTH = 256  # most prefixes followed a level, over all questions: the rows of a forward pass
+ROWS = 32  # rows of a pass that returns logits at every position: bounds its memory
 MIN_PROBABILITY = 1e-6  # continuations less likely than this under every setting are not followed
 RUNS = 8  # answers sampled to each question where bounds do not decide which setting answers better
 
@@ -140,16 +142,43 @@ def make_match(model: LogitsEngine, keys: Sequence[Sequence[Form]], length: int 
 def make_step(
     model: LogitsEngine, prompts: Sequence[Sequence[int]], settings: Sequence[Sampling]
 ) -> Step:
-    """Return a function that computes the largest next-token logits, as many as top-k can keep."""
+    """Return a function that computes the largest next-token logits, as many as top-k can keep.
+
+    What all prompts begin with, such as the system message of a chat template, is computed once if
+    it is more than half of them.
+    """
     tops = [LIBRARY_TOP_K if s.top_k is None else s.top_k for s in settings]
+    begins = takewhile(lambda ids: len(set(ids)) == 1, zip(*prompts, strict=False))
+    shared = [ids[0] for ids in begins][: min(map(len, prompts)) - 1]
+    is_shared = 2 * len(shared) > max(map(len, prompts))
 
     def step(prefixes: list[Prefix]) -> TopLogits:
         rows = [[*prompts[number], *ids] for number, ids in prefixes]
-        found = model.generate_batch(rows, max_new_tokens=1, do_sample=False, output_logits=True)
-        logits = torch.cat([each.logits for each in found if each.logits is not None])[:, 0]
+        if is_shared:
+            logits = _logits_after(model, shared, [row[len(shared) :] for row in rows])
+        else:
+            found = model.generate_batch(
+                rows, max_new_tokens=1, do_sample=False, output_logits=True
+            )
+            logits = torch.cat([each.logits for each in found if each.logits is not None])[:, 0]
         return top_logits(logits, 0 if 0 in tops else max(tops))
 
     return step
+
+
+def _logits_after(
+    model: LogitsEngine, shared: Sequence[int], rests: Sequence[Sequence[int]]
+) -> torch.Tensor:
+    """Return the next-token logits after one beginning and each of several rests."""
+    order = sorted(range(len(rests)), key=lambda row: len(rests[row]))
+    found: dict[int, torch.Tensor] = {}
+    for _, group in groupby(order, key=lambda row: len(rests[row])):
+        rows = [*group]
+        for start in range(0, len(rows), ROWS):
+            part = rows[start : start + ROWS]
+            logits = model.logits_after(shared, [rests[row] for row in part])[:, -1]
+            found.update(zip(part, logits.clone(), strict=True))
+    return torch.stack([found[row] for row in range(len(rests))])
 
 
 def top_logits(logits: torch.Tensor, k: int) -> TopLogits:
