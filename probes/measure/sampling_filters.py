@@ -215,7 +215,10 @@ class TemperatureEffect(EntropyCurve):
 
     @property
     def distinct_rises(self) -> int:
-        """How many rises are larger than rounding; 0 where all tokens are nearly equal."""
+        """How many rises are larger than rounding.
+
+        0 where one token has nearly all the probability, or all have nearly the same.
+        """
         pairs = zip(self.expected_rises, self.entropy_errors, strict=True)
         return sum(rise > error for rise, error in pairs)
 

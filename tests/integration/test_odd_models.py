@@ -60,7 +60,11 @@ FOUND: dict[str, dict[str, tuple[str, str]]] = {
     },
     "ends_at_once": {
         "default-length": ("holds", ""),
-        "temperature-shape": ("holds", ""),
+        "temperature-shape": (
+            "not applicable",
+            "at these temperatures its entropy rises by less than rounding in float64: one token "
+            "has nearly all the probability, or all have nearly the same",
+        ),
         "heat-wide-varies-more": ("fails", "wide-hot texts are drawn from no flatter a law: p = …"),
         "greedy-repeats": (
             "not applicable",
