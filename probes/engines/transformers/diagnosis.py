@@ -81,9 +81,11 @@ class BrokenPass:
     def overflow(self) -> tuple[str, float] | None:
         """Return a part of a float16 network that leaves its range in float32, and how far it goes.
 
-        Padding does not count: nothing may depend on it.
+        Padding does not count: nothing may depend on it. Quantized layers compute in float16
+        whatever their input's dtype: they show nothing here.
         """
-        if self.network.dtype is not torch.float16 or self.cached:
+        quantized = getattr(self.network, "is_quantized", False)
+        if self.network.dtype is not torch.float16 or self.cached or quantized:
             return None
         found: list[tuple[str, float]] = []
 
