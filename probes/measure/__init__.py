@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from probes.measure import embeddings as embeddings
     from probes.measure import generation_defaults as generation_defaults
     from probes.measure import greedy as greedy
+    from probes.measure import greedy_differences as greedy_differences
     from probes.measure import knowledge as knowledge
     from probes.measure import quantization as quantization
     from probes.measure import quantized_layers as quantized_layers
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from probes.measure import repetition as repetition
     from probes.measure import reproduction as reproduction
     from probes.measure import rounding_noise as rounding_noise
+    from probes.measure import row_counts as row_counts
     from probes.measure import sampling_filters as sampling_filters
     from probes.measure import sampling_fit as sampling_fit
     from probes.measure import sentencepiece_reference as sentencepiece_reference

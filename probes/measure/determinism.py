@@ -1,15 +1,14 @@
 """Check that greedy text stays the same when nothing that should matter changes.
 
-Each variation makes the same greedy texts in another way. Where a text differs from the baseline,
-the first difference is judged by its margin, the distance between the baseline's two largest logits
-there, against how far rounding moves logits, which `rounding_noise` measures on the baseline alone.
+Each variation makes the same greedy texts in another way. `greedy_differences` compares them with
+the baseline, `rounding_noise` measures how far rounding moves logits, on the baseline alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,130 +19,22 @@ from probes.engines.session_cache import once_per_session
 from probes.engines.transformers.caches import choose_cache, explain_uncompilable
 from probes.engines.transformers.precision import in_float32
 from probes.measure.greedy import generate_greedy, step_logits
-from probes.measure.reproduction import SAME, VariedCall, describe_conditions, write_calls
+from probes.measure.greedy_differences import Variation, add_reproduction, compare_texts
+from probes.measure.reproduction import SAME, VariedCall
 from probes.measure.rounding_noise import (
-    as_texts,
     logits_along,
     measure_noise,
     simulate_noise,
 )
 from probes.schema.sampling import UNPENALIZED
-from probes.stats.rounding import largest_distance_change, logit_tolerance
+from probes.stats.rounding import logit_tolerance
 from probes.targets.capabilities import TWIN_LIMIT
 
 if TYPE_CHECKING:
     from probes.engines.base import Generation, LogitsEngine, Prompt
     from probes.engines.transformers.engine import TransformersEngine
 
-ROWS = (1, 4, 5, 8, 32, 1536)
-"""Numbers of rows at once: on both sides of where libraries are known to change kernels."""
-
-SIMULATED_ROWS = 64
-"""Equal rows of one token whose rounding errors are simulated: enough for a narrow tolerance."""
-
 WIDEST_WINDOW = 4096  # widest attention window, in tokens, that a prompt exceeds: Mistral-7B's
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Where a greedy text first differs from the baseline."""
-
-    prompt: str
-    step: int  # number of the token, from 0
-    margin: float  # distance of the baseline's two largest logits at that step
-    tokens: tuple[str, str]  # the baseline's token there and the variation's, decoded
-    texts: tuple[str, str]
-
-    def describe(self) -> str:
-        """Describe the first difference, and how close the choice was.
-
-        >>> Difference("Once upon a time,", 3, 0.25, (" a", " the"), ("", "")).describe()
-        "after 'Once upon a time,' token 3 is ' the', not ' a': two logits lie 0.25 apart there"
-        """
-        expected, found = self.tokens
-        return (
-            f"after {self.prompt!r} token {self.step} is {found!r}, not {expected!r}: two logits "
-            f"lie {self.margin:.2g} apart there"
-        )
-
-
-@dataclass(frozen=True)
-class Variation:
-    """How the same texts, made in another way, differ."""
-
-    name: str  # what was varied
-    texts: int  # their number
-    # Largest change of the distance of a likely logit to the largest, up to the first difference.
-    noise: float
-    tolerance: float  # the largest noise that rounding explains: see `RoundingNoise`
-    differences: list[Difference]  # at most one a text
-    worst: int = 0  # which text has the most noise, from 0
-    conditions: str = ""  # what the first of the two was computed with
-    calls: str = ""  # where rounding does not explain it: Python that shows it again
-
-    @property
-    def explained(self) -> bool:
-        """Whether rounding explains all: noise within tolerance, and only near-ties flipped."""
-        near_ties = all(each.margin <= self.tolerance for each in self.differences)
-        return self.noise <= self.tolerance and near_ties
-
-
-def compare_texts(
-    model: LogitsEngine,
-    name: str,
-    baseline: Sequence[Generation],
-    varied: Sequence[Generation],
-    tolerance: float,
-) -> Variation:
-    """Compare greedy texts and their logits with the baseline's, step by step."""
-    changes, differences = [], []
-    for base, other in zip(baseline, varied, strict=True):
-        ids, other_ids = base.ids[0], other.ids[0]
-        same = count_common_start(ids, other_ids)
-        steps = min(same + 1, len(ids), len(other_ids))
-        pair = (step_logits(base)[:steps], step_logits(other)[:steps])
-        changes.append(largest_distance_change(*pair))
-        if same < max(len(ids), len(other_ids)):
-            two = step_logits(base)[same].topk(2).values
-            tokens = (model.decode(each[same : same + 1]) for each in (ids, other_ids))
-            differences.append(
-                Difference(
-                    prompt=model.decode(base.prompt_ids),
-                    step=same,
-                    margin=float(two[0] - two[1]),
-                    tokens=(next(tokens), next(tokens)),
-                    texts=(base.text, other.text),
-                )
-            )
-    noise = max(changes)
-    return Variation(name, len(baseline), noise, tolerance, differences, worst=changes.index(noise))
-
-
-def add_reproduction(
-    model: LogitsEngine, found: Variation, prompts: Sequence[Prompt], length: int, call: VariedCall
-) -> Variation:
-    """Add what the texts were computed with and, where rounding does not explain it, the calls."""
-    if "weights" not in model.capabilities:
-        return found
-    found = replace(found, conditions=describe_conditions(model))
-    if found.explained:
-        return found
-    ids = [model.encode_prompt(prompt) for prompt in prompts]
-    rows = [ids[found.worst], max(ids, key=len)]
-    return replace(found, calls=write_calls(model, rows, length, call))
-
-
-def count_common_start(one: Sequence[int], other: Sequence[int]) -> int:
-    """Return how many token ids two texts share from the start.
-
-    >>> count_common_start([1, 2, 3], [1, 2, 4])
-    2
-    """
-    pairs = zip(one, other, strict=False)
-    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
-
-
-# --- variations ----------------------------------------------------------------------------------
 
 
 def repeat_batch(
@@ -383,47 +274,3 @@ def _use_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-# --- numbers of rows -----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class RowCount:
-    """How logits change when several equal rows are computed at once."""
-
-    rows: int  # kernels are chosen by their number, those of 4-bit weights above all
-    noise: float  # largest change of the distance of a likely logit to the largest of one row alone
-    tolerance: float  # the largest noise that rounding explains
-    flips: int  # rows with another most likely token than one row alone
-    margin: float  # distance of the two largest logits of one row alone
-
-    @property
-    def explained(self) -> bool:
-        """Whether rounding explains all."""
-        return self.noise <= self.tolerance and (not self.flips or self.margin <= self.tolerance)
-
-
-@torch.inference_mode()
-def compare_row_counts(
-    model: LogitsEngine, token: int, counts: Sequence[int] = ROWS
-) -> list[RowCount]:
-    """Compute the logits after one token, the same in every row, at several numbers of rows.
-
-    >>> from probes import load
-    >>> [each.rows for each in compare_row_counts(load("embedded"), 415, counts=(1, 4, 5))]
-    [1, 4, 5]
-    """
-    alone = model.logits_batch([[token]])[0]
-    two = alone[0].topk(2).values
-    tolerance = logit_tolerance([alone], model.facts().dtype)
-    if "weights" in model.capabilities:
-        tolerance = simulate_noise(model, as_texts([[token]] * SIMULATED_ROWS)).tolerance
-    found = []
-    for count in counts:
-        rows = [row[0] for row in model.logits_batch([[token]] * count)]
-        change = largest_distance_change(alone.expand(count, -1), torch.stack(rows))
-        flips = sum(int(row.argmax()) != int(alone[0].argmax()) for row in rows)
-        margin = float(two[0] - two[1])
-        found.append(RowCount(count, change, tolerance, flips, margin))
-    return found

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from probes.measure import determinism, embeddings
 from probes.measure.greedy import step_logits
+from probes.measure.greedy_differences import count_common_start
 from probes.schema.recorded_output import RecordedNumber, RecordedText
 from probes.stats import sampling_reference as reference
 from probes.stats.near_tie import Finding, OutputStatus, TextComparison, judge_text
@@ -63,7 +64,7 @@ def compare_text(
     if tuple(generation.prompt_ids) != recorded.prompt_ids:
         return TextComparison(prompt, texts, same_prompt=False)
     ids, logits = generation.ids[0], step_logits(generation)
-    step = determinism.count_common_start(recorded.ids, ids)
+    step = count_common_start(recorded.ids, ids)
     drift = _measure_drift(recorded, logits[: step + 1])
     if step == len(recorded.ids) == len(ids):
         return TextComparison(prompt, texts, drift=drift)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from probes import Model
     from probes.engines.base import Generation
-    from probes.measure.determinism import Difference, Variation
+    from probes.measure.greedy_differences import Difference, Variation
 
     Greedy = Callable[[int], list[Generation]]
     Capitals = Callable[[int], dict[str, tuple[Generation, Generation]]]
@@ -151,7 +151,7 @@ def test_greedy_text_is_the_same_however_it_is_made(
 @pytest.mark.claim("greedy-deterministic")
 def test_logits_are_the_same_in_any_number_of_rows(model: Model, evidence: Evidence) -> None:
     token = model.encode(CAPITAL_OF_JAPAN, add_special_tokens=False)[0]
-    found = measure.determinism.compare_row_counts(model, token)
+    found = measure.row_counts.compare_row_counts(model, token)
     evidence["rows"] = found
     for each in found:
         assert each.explained, (

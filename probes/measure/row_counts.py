@@ -1,0 +1,63 @@
+"""Check that logits stay the same in any number of equal rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from probes.measure.rounding_noise import as_texts, simulate_noise
+from probes.stats.rounding import largest_distance_change, logit_tolerance
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from probes.engines.base import LogitsEngine
+
+ROWS = (1, 4, 5, 8, 32, 1536)
+"""Numbers of rows at once: on both sides of where libraries are known to change kernels."""
+
+SIMULATED_ROWS = 64
+"""Equal rows of one token whose rounding errors are simulated: enough for a narrow tolerance."""
+
+
+@dataclass(frozen=True)
+class RowCount:
+    """How logits change when several equal rows are computed at once."""
+
+    rows: int  # kernels are chosen by their number, those of 4-bit weights above all
+    noise: float  # largest change of the distance of a likely logit to the largest of one row alone
+    tolerance: float  # the largest noise that rounding explains
+    flips: int  # rows with another most likely token than one row alone
+    margin: float  # distance of the two largest logits of one row alone
+
+    @property
+    def explained(self) -> bool:
+        """Whether rounding explains all."""
+        return self.noise <= self.tolerance and (not self.flips or self.margin <= self.tolerance)
+
+
+@torch.inference_mode()
+def compare_row_counts(
+    model: LogitsEngine, token: int, counts: Sequence[int] = ROWS
+) -> list[RowCount]:
+    """Compute the logits after one token, the same in every row, at several numbers of rows.
+
+    >>> from probes import load
+    >>> [each.rows for each in compare_row_counts(load("embedded"), 415, counts=(1, 4, 5))]
+    [1, 4, 5]
+    """
+    alone = model.logits_batch([[token]])[0]
+    two = alone[0].topk(2).values
+    tolerance = logit_tolerance([alone], model.facts().dtype)
+    if "weights" in model.capabilities:
+        tolerance = simulate_noise(model, as_texts([[token]] * SIMULATED_ROWS)).tolerance
+    found = []
+    for count in counts:
+        rows = [row[0] for row in model.logits_batch([[token]] * count)]
+        change = largest_distance_change(alone.expand(count, -1), torch.stack(rows))
+        flips = sum(int(row.argmax()) != int(alone[0].argmax()) for row in rows)
+        margin = float(two[0] - two[1])
+        found.append(RowCount(count, change, tolerance, flips, margin))
+    return found
