@@ -112,7 +112,7 @@ class Claim(BaseModel):
 def catalogue() -> dict[str, Claim]:
     """The built-in claims by id, in the order a learner would read them.
 
-    >>> catalogue()["bos-inserted"].status.value
+    >>> catalogue()["ids-english"].status.value
     'as published'
     """
     claims = [

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import torch
 
 from probes import measure, stats
 from probes.data import word_lists
@@ -87,6 +86,8 @@ def test_a_words_vector_is_the_mean_of_its_pieces_rows(model: Model, evidence: E
     stored = measure.embeddings.describe_storage(model.embedding())
     evidence["embedding"] = stored
     assert not stored.quantized, kept_as(stored)
+    import torch  # not while claims are collected
+
     vectors = measure.embeddings.word_vectors(model, words)
     evidence["shape"], evidence["dtype"] = list(vectors.shape), vectors.dtype.name
     evidence["pieces"] = {

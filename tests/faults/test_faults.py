@@ -44,7 +44,7 @@ def begins(finding: str) -> list[str]:
     >>> begins("'Paris' leads, not 'Tokyo'") == begins("'Rome' leads, not 'Tokyo'")
     True
     """
-    plain = re.sub(r"'[^']*'|\"[^\"]*\"", "Q", finding)
+    plain = re.sub(r"'[^']*'|\"[^\"]*\"|\bmodel\.layers\S*", "Q", finding)  # the worst layer varies
     return re.sub(r"[\d.,+-]+(?:e[+-]\d+)?", "#", plain).split()[:4]
 
 

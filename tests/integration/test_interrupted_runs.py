@@ -206,7 +206,11 @@ def test_ended_workers_keep_verdicts_and_leave_no_process(
     pytest.importorskip("xdist")
     project.test_file(SLOW)
     # Other plugins warn of workers that reported nothing, and a user may make warnings errors.
-    (project.folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+    # The process starts with a library imported that a plugin of pytest belongs to.
+    rewriting = "ignore:Module already imported:pytest.PytestAssertRewriteWarning"
+    (project.folder / "pytest.ini").write_text(
+        f"[pytest]\nfilterwarnings =\n    error\n    {rewriting}\n"
+    )
     process = start(project, "-n", "2")
     while len(begun(project.folder)) < 20:
         assert process.poll() is None, "the run ended too early"
