@@ -114,7 +114,8 @@ def _introduction() -> list[str]:
         f"test in {len(CATALOGUE)} ways, one at a time, and checks that the claims below fail on "
         "the embedded model; claims about the weights of Mistral-7B fail on stand-in weights. "
         "Every fault is seen; without a fault the same checks hold. `-rP` shows what each claim "
-        "found; `--all-claims` decides all claims under each fault, about a minute per fault.",
+        "found; `--all-claims` decides all claims under each fault, which takes about as "
+        "long as `pytest tests/claims` per fault.",
     ]
 
 

@@ -19,10 +19,8 @@ def in_float32(network: Any) -> Iterator[None]:
         for each in (*network.parameters(), *network.buffers())
         if each.dtype in (torch.float16, torch.bfloat16)
     ]
-    # Some kernels on CUDA refuse weights made in inference mode: they have no version counter.
-    with torch.inference_mode(mode=False):
-        for each, data in kept:
-            each.data = data.float()
+    for each, data in kept:
+        each.data = data.float()
     try:
         yield
     finally:

@@ -127,7 +127,7 @@ def test_effect_of_several_numbers() -> None:
 def test_effect_of_one_number_has_the_interval_of_rounding() -> None:
     effect = effect_of(0.5, 0.6, noise=1e-4)
     assert effect.size is None
-    assert effect_of([1.0, 2.0, 3.0], [1.5, 2.5, 3.5]).size is None  # all moved alike
+    assert effect_of([1.0, 2.0, 3.0], [1.5, 2.5, 3.5]).size is None  # all moved by the same amount
     half = effect.difference.high - effect.difference.value
     assert half == pytest.approx(120 * 1e-4 * 0.6 + 10 * 1e-4)
 
