@@ -71,6 +71,8 @@ def is_near_the_line(old: ClaimRecord, new: ClaimRecord) -> bool:
     if new.kind is not Kind.OBSERVATION or not _flips(old, new):
         return False
     before = {check.name: check for check in old.evidence}
+    if before.keys() != {check.name for check in new.evidence}:
+        return False
     pairs = [(before.get(check.name), check) for check in new.evidence]
     moved = [(one, other) for one, other in pairs if one is None or one.verdict != other.verdict]
     return bool(moved) and all(one is not None and _agree(one, other) for one, other in moved)

@@ -109,10 +109,13 @@ def own_quantization(model: TransformersEngine) -> str | None:
 
 def _compare_layer(name: str, layer: Any, text: torch.Tensor) -> LayerAgreement:
     weight = stored_weight(layer)
+    kind = "int8" if _has_int8(layer) else str(layer.weight.quant_state.quant_type)
+    if not weight.isfinite().all():
+        return LayerAgreement(name, kind, layer.in_features, "comb", torch.inf, torch.inf)
     comb = make_comb(layer.in_features).to(text)
     inputs = {"text": text, "one row": text[-1:], "comb": comb, "comb, alone": comb[:1]}
     shares, relative = {}, 0.0
-    for kind, rows in inputs.items():
+    for source, rows in inputs.items():
         outputs = layer(rows).double()
         expected = _multiply(layer, weight, rows)
         bound = output_bound(layer, weight, rows, outputs.dtype)
@@ -121,12 +124,11 @@ def _compare_layer(name: str, layer: Any, text: torch.Tensor) -> LayerAgreement:
         if not sound.any():
             continue
         error = (outputs - expected).abs()[sound].nan_to_num(nan=torch.inf)
-        shares[kind] = float((error / bound[sound]).max())
-        if kind == "text":
+        shares[source] = float((error / bound[sound]).max())
+        if source == "text":
             sizes = expected[sound].square().mean().sqrt()
             relative = float(error.square().mean().sqrt() / sizes)
     worst = max(shares, key=shares.__getitem__)
-    kind = "int8" if _has_int8(layer) else str(layer.weight.quant_state.quant_type)
     return LayerAgreement(name, kind, layer.in_features, worst, shares[worst], relative)
 
 

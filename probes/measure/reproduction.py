@@ -48,9 +48,12 @@ def describe_conditions(model: Any) -> str:
 def write_calls(model: Any, rows: Sequence[Sequence[int]], length: int, varied: VariedCall) -> str:
     """Write Python that makes the first row's text in both ways and prints how far logits move.
 
-    The second row is the longest of the batch: what pads the first.
+    The second row is the longest of the batch: what pads the first. Empty where no folder has the
+    weights: they were quantized at loading, or drawn.
     """
     network = model.network
+    if getattr(network, "is_quantized", False) or model.target.random is not None:
+        return ""
     dtype = str(network.dtype).removeprefix("torch.")
     attention = network.config._attn_implementation
     name = model.target.repository or str(model.checkpoint.folder)

@@ -200,11 +200,14 @@ def _of_tokenizer_json(files: TokenizerFiles, checkpoint: Checkpoint, own: Any) 
         ids = own.encode(text, add_special_tokens=False).ids
         return str(own.decode(ids, skip_special_tokens=True))
 
+    spells_bytes = by_bytes or (files.parts or {"model": {}})["model"].get("byte_fallback") is True
     return Spelling(
         by_bytes=by_bytes,
         adds_space=any(map(_adds_space, [*normalizing, *cutting])),
         removes_space=any(map(_removes_space, files.steps("decoder"))),
-        unspelled_bytes=_unspelled(pieces, by_bytes=by_bytes),
+        unspelled_bytes=(
+            _unspelled(pieces, by_bytes=by_bytes) if spells_bytes else frozenset(range(256))
+        ),
         pieces=pieces,
         normalize=normalize,
         read_back=read_back,

@@ -129,7 +129,7 @@ def _special_pieces(model: TransformersEngine) -> set[str]:
     names = ("bos_token", "eos_token", "cls_token", "sep_token")
     tokens = {str(token) for name in names if (token := getattr(tokenizer, name, None))}
     parts = model.checkpoint.tokenizer_files.parts or {"model": {"unk_token": tokenizer.unk_token}}
-    return (tokens | {*around.before, *around.after}) - {parts["model"]["unk_token"]}
+    return (tokens - {parts["model"]["unk_token"]}) | {*around.before, *around.after}
 
 
 @dataclass(frozen=True)
@@ -243,8 +243,10 @@ def find_wrong_beginning(model: TransformersEngine, text: str) -> str:
     spelling = read_spelling(model)
     expected = spelling.expected(text)
     pieces = model.tokens(model.encode(text, add_special_tokens=False))
-    if not expected or not pieces:
+    if not expected:
         return ""
+    if not pieces:
+        return f"{text!r} has no piece"
     added = spelling.adds_space and not spelling.by_bytes
     begins = pieces[0].startswith((spelling.space, " "))
     if begins is (added or expected.startswith(" ")):

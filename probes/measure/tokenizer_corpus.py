@@ -61,7 +61,7 @@ class Agreement:
 
     texts: int
     differing: list[Disagreement]
-    """The first of those that differ."""
+    """The five shortest of the first hundred that differ."""
     by_kind: dict[str, int]
     """How many differ, by the kind of text."""
 

@@ -35,7 +35,7 @@ class Reloaded:
     texts: int
     """How many texts were encoded."""
     differing: list[Disagreement]
-    """Texts that have other ids than before, the first of them."""
+    """All texts that have other ids than before."""
     changed: dict[str, tuple[Any, Any]]
     """Settings that are different: before and after."""
     warnings: list[str]

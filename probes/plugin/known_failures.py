@@ -39,7 +39,7 @@ class KnownFailure(Stored):
     """Why it fails."""
 
     def is_about(self, claim: str, check: str, targets: Collection[str]) -> bool:
-        """Return whether a check of a claim on one of some targets is known to fail here.
+        """Return whether a check of a claim is known to fail here on each of some targets.
 
         >>> known = KnownFailure(claim="seeded", target="mistral-*", reason="a bug")
         >>> known.is_about("seeded", "test_it", ["mistral-7b"])
@@ -48,7 +48,7 @@ class KnownFailure(Stored):
         return (
             self.claim == claim
             and _matches(check, self.check)
-            and any(fnmatchcase(target, self.target) for target in targets)
+            and all(fnmatchcase(target, self.target) for target in targets)
             and all(is_within(each, _installed(name)) for name, each in self.versions.items())
         )
 

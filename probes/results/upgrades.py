@@ -74,18 +74,12 @@ def _add_kind(claim: ClaimRecord, expects: bool) -> ClaimRecord:
     kind = kind if known is None else known.kind
     if kind is Kind.CONTRACT or expects:
         return claim.model_copy(update={"kind": kind})
-    return claim.model_copy(
-        update={
-            "kind": kind,
-            "expected": False,
-            "verdict": _relax(claim.verdict),
-            "evidence": tuple(
-                check.model_copy(update={"verdict": _relax(check.verdict)})
-                for check in claim.evidence
-            ),
-        }
-    )
-
-
-def _relax(verdict: Verdict | None) -> Verdict | None:
-    return Verdict.NOT_OBSERVED if verdict is Verdict.FAILS else verdict
+    claim = claim.model_copy(update={"kind": kind, "expected": False})
+    if claim.verdict is not Verdict.FAILS:
+        return claim
+    relaxed = {"verdict": Verdict.NOT_OBSERVED}
+    checks = [
+        check.model_copy(update=relaxed) if check.verdict is Verdict.FAILS else check
+        for check in claim.evidence
+    ]
+    return _decide(claim, checks, claim.planned)

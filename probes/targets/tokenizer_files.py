@@ -68,8 +68,9 @@ class TokenizerFiles:
             asked, token = self.settings.get(f"add_{which}_token"), self.special_token(which)
             if not isinstance(asked, bool) or (asked and token is None):
                 continue
-            source = f"{SETTINGS_FILE} says so (add_{which}_token)" if asked else source
             inserted = around.before if which == "bos" else around.after
+            if asked or token in inserted:
+                source = f"{SETTINGS_FILE} says so (add_{which}_token)"
             if self.parts is not None and asked != (token in inserted):
                 contradictions.append(_describe_contradiction(which, asked, inserted))
             around = _with_token(around, which, token, asked)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -434,8 +433,7 @@ def test_streamed_parts_give_the_decoded_text(
     evidence["decoded"], evidence["streamed"] = streamed.whole, streamed.joined
     if way != "DecodeStream" and measure.streamed_text.forgets_indentation(model):
         evidence["note"] = "the space that indents a line is taken for the one before a text"
-        unindented = [re.sub(r"\n *", "\n", each) for each in (streamed.joined, streamed.whole)]
-        assert unindented[0] == unindented[1], (
+        assert streamed.joined in (streamed.whole, streamed.whole.replace("\n ", "\n")), (
             f"{way} gives {streamed.joined!r}, not {streamed.whole!r}"
         )
         return

@@ -99,8 +99,11 @@ class BrokenPass:
         return found[0] if found else None
 
     def call(self) -> str:
-        """Return the shortest call of transformers that shows it again; empty where none can."""
-        if self.cached:
+        """Return the shortest call of transformers that shows it again; empty where none can.
+
+        Weights that were quantized at loading are not in the folder that the call would load.
+        """
+        if self.cached or getattr(self.network, "is_quantized", False):
             return ""
         network = self.network
         dtype = str(network.dtype).removeprefix("torch.")
