@@ -50,7 +50,7 @@ def fold_record(
             and all(len(claim.evidence) >= claim.planned for claim in claims),
             "target": target,
             "environment": environment,
-            "cost": sum((check.cost for claim in claims for check in claim.evidence), Cost()),
+            "cost": sum((claim.cost for claim in claims), Cost()),
             "claims": claims,
             "throughput": tuple(rates),
         }

@@ -202,6 +202,11 @@ class ClaimRecord(Stored):
     evidence: tuple[Check, ...] = ()
     """Its checks, in the order they were collected."""
 
+    @property
+    def cost(self) -> Cost:
+        """The cost of its checks."""
+        return sum((check.cost for check in self.evidence), Cost())
+
 
 class Rate(Stored):
     """A throughput, or why it was not measured."""

@@ -1,13 +1,17 @@
 """Compare the cost of deciding every claim with that of the published experiment's calls.
 
-python -m tests.benchmarks.cost
+    python -m tests.benchmarks.cost [--target TARGET] [--beams]
+    python -m tests.benchmarks.cost --record RUN
 
-The experiment calls `generate` for one row at a time; this makes as many calls of these lengths.
+The experiment calls `generate` for one row at a time; this makes as many calls of these lengths on
+a target, then decides every claim on it in the same process, and prints both costs, their ratio and
+the claims that cost most. Claims that do not hold are named and stop nothing. With `--record` only
+the claims of an earlier run are listed.
 """
 
 from __future__ import annotations
 
-import json
+import argparse
 import sys
 import tempfile
 import time
@@ -20,14 +24,16 @@ import pytest
 import probes
 from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, SPELLED_BOS, STORIES
 from probes.plugin.session import DEFAULT_TARGET
-from probes.schema.record import Cost
+from probes.report.visible import make_visible
+from probes.schema.record import Cost, Record, Verdict
 from probes.schema.sampling import NARROW_HOT, NEAR_GREEDY, WIDE_HOT, Sampling
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
 QUESTIONS = (SPELLED_BOS, "When did World War II end? ", "Who painted the Mona Lisa? ")
 OTHER_CAPITALS = ("The capital of France is", "The capital of Germany is")
+DEAREST = 10
 
 Cell = tuple[str, bool, Sampling | None, int]
 
@@ -57,31 +63,90 @@ def call_by_hand(model: probes.Model) -> None:
         model.generate(ids, sampling=sampling, seed=number, max_new_tokens=length)
 
 
-def decide_claims() -> Cost:
-    """Decide every claim in this process, and read the cost from the record."""
+def decide_claims(target: str) -> tuple[Record, float]:
+    """Decide every claim in this process; return the record, and the wall time in seconds.
+
+    Raises UserError if nothing was decided.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        arguments = ["tests/claims", "-q", "--no-header", "--report-dir", folder]
-        arguments += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # probes is imported
-        if pytest.main(arguments) != 0:
-            sys.exit("not all claims hold: their cost has no meaning")
-        record = next(Path(folder).glob("embedded/*/record.json"))
-        return Cost(**json.loads(record.read_text(encoding="utf-8"))["cost"])
+        start = time.perf_counter()
+        code = pytest.main(
+            [
+                *("tests/claims", f"--target={target}", f"--report-dir={folder}"),
+                # What does not hold is named from the record.
+                *("-p", "no:terminal", "-o", "addopts="),
+                *("-W", "ignore::pytest.PytestAssertRewriteWarning"),  # probes is imported
+            ]
+        )
+        seconds = time.perf_counter() - start
+        records = [*Path(folder).glob("*/*/record.json")]
+        if not records:
+            raise probes.UserError(f"no claim was decided: pytest ended with {int(code)}")
+        return probes.read_record(records[0]), seconds
 
 
-def format_row(name: str, cost: Cost) -> str:
-    return f"{name:<22}{cost.seconds:>9.1f} s{cost.forward_passes:>9,} passes{cost.rows:>9,} rows"
+# --- what is printed -----------------------------------------------------------------------------
 
 
-def main() -> None:
-    model = probes.load(DEFAULT_TARGET)
+def format_cost(name: str, cost: Cost) -> str:
+    return (
+        f"{name:<32}{cost.seconds:>9.1f} s{cost.forward_passes:>9,} passes"
+        f"{cost.rows:>9,} rows{cost.tokens:>11,} positions"
+    )
+
+
+def list_claims(record: Record) -> Iterator[str]:
+    """Yield the claims that cost most seconds, then those that were not shown to hold."""
+    claims = sorted(record.claims, key=lambda claim: claim.cost.seconds, reverse=True)
+    total = record.cost.seconds or 1.0
+    yield f"the dearest of {len(claims)} claims on {record.target.name}, sum of their checks"
+    for claim in claims[:DEAREST]:
+        name = f"{claim.id} ({claim.cost.seconds / total:.0%})"
+        yield format_cost(f"  {name}", claim.cost)
+    for claim in record.claims:
+        if claim.verdict not in (Verdict.HOLDS, Verdict.NOT_APPLICABLE):
+            word = claim.verdict.value if claim.verdict else "undecided"
+            yield make_visible(f"note: {word}: {claim.id}: {claim.reason}")
+    if left := sum(claim.verdict is Verdict.NOT_APPLICABLE for claim in record.claims):
+        yield f"note: {left} of {len(record.claims)} claims are not applicable, and cost nothing"
+
+
+def compare(target: str, *, beams: bool) -> Iterator[str]:
+    """Yield the lines of a comparison, each as soon as it is measured."""
+    model = probes.load(target)
     model.generate(CAPITAL_OF_JAPAN)  # loads the model before anything is timed
-    cost = measure(model, partial(call_by_hand, model))
-    print(format_row(f"{len(list_cells())} calls by hand", cost))
-    for beams in (1, 2, 4, 8):
+    by_hand = measure(model, partial(call_by_hand, model))
+    yield format_cost(f"{len(list_cells())} calls by hand", by_hand)
+    for width in (1, 2, 4, 8) if beams else ():
         search = partial(model.generate, STORIES[0], do_sample=False, max_new_tokens=20)
-        print(format_row(f"{beams} beams", measure(model, partial(search, num_beams=beams))))
-    print(format_row("every claim", decide_claims()))
+        yield format_cost(f"{width} beams", measure(model, partial(search, num_beams=width)))
+    record, wall = decide_claims(target)
+    checks = sum(len(claim.evidence) for claim in record.claims)
+    yield format_cost(f"every claim, sum of {checks} checks", record.cost)
+    yield format_cost("every claim, wall time", Cost(seconds=wall)).partition(" s ")[0] + " s"
+    ratios = (seconds / by_hand.seconds for seconds in (record.cost.seconds, wall))
+    yield "ratio to by hand: {:.2f} of the checks, {:.2f} of the wall time".format(*ratios)
+    yield from list_claims(record)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.cost")
+    parser.add_argument("--target", default=DEFAULT_TARGET, help="a name, a folder or a hub id")
+    parser.add_argument("--beams", action="store_true", help="time beam searches, too")
+    parser.add_argument("--record", type=Path, help="list the claims of this run, and measure none")
+    options = parser.parse_args(arguments)
+    try:
+        if options.record is not None:
+            lines = list_claims(probes.read_record(options.record))
+        else:
+            lines = compare(options.target, beams=options.beams)
+        for line in lines:
+            print(line, flush=True)
+    except probes.UserError as error:
+        print(f"cost: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
