@@ -7,7 +7,7 @@ and is not applicable where the engine lacks one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 Prompt = str | Sequence[int]
 """A text, encoded with special tokens, or token ids taken as they are (capability `token-ids`)."""
+
+
+NextLogits = Callable[[Sequence[Sequence[int]]], "torch.Tensor"]
+"""Returns the logits after each of several texts of ids: (texts, vocabulary), float32."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +156,12 @@ class FullLogits(Protocol):
 
     def logits_after(self, prompt: Prompt, continuations: Sequence[Sequence[int]]) -> torch.Tensor:
         """Return the logits along continuations: (continuations, length, vocabulary)."""
+
+    def follow_branches(self) -> NextLogits:
+        """Return a function of texts, each of them one of its last call and a token, say.
+
+        What it computed of them in the last call it need not compute again.
+        """
 
 
 class Chat(Protocol):

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from probes.engines.base import EngineBase, Generation, Prompt, TopLogprobs
+from probes.engines.base import EngineBase, Generation, NextLogits, Prompt, TopLogprobs
 from probes.engines.logprobs import add_top_logprobs, list_top_logprobs
 from probes.errors import TokenizerFailedError, UnknownIdError
 from probes.schema.claim import CAPABILITIES
@@ -23,7 +23,7 @@ BOS, EOS = 0, 1
 
 TOY_CAPABILITIES = frozenset(CAPABILITIES) - {"weights", "variants", "beam-search", "timing"}
 
-NextLogits = Callable[[Sequence[int]], torch.Tensor]
+LogitsRule = Callable[[Sequence[int]], torch.Tensor]
 
 
 def make_up_logits(ids: Sequence[int]) -> torch.Tensor:
@@ -46,7 +46,7 @@ class ToyEngine(EngineBase):
     name: ClassVar[str] = "toy"
 
     def __init__(
-        self, without: Collection[str] = (), next_logits: NextLogits = make_up_logits
+        self, without: Collection[str] = (), next_logits: LogitsRule = make_up_logits
     ) -> None:
         """Make a toy without some capabilities, or with another distribution."""
         self._capabilities = TOY_CAPABILITIES - frozenset(without)
@@ -93,6 +93,10 @@ class ToyEngine(EngineBase):
         """Return the logits along continuations: (continuations, length, vocabulary)."""
         ids = self._prompt_ids(prompt)
         return torch.stack([self.logits([*ids, *each])[len(ids) :] for each in continuations])
+
+    def follow_branches(self) -> NextLogits:
+        """Return a function that computes the logits after each of several texts."""
+        return lambda texts: torch.stack([self.logits(ids)[-1] for ids in texts])
 
     def prompt_logprobs(self, prompt: Prompt, top_logprobs: int) -> list[TopLogprobs]:
         """Return the most likely tokens at every position of a prompt but the first."""

@@ -11,8 +11,7 @@ between the bounds.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import groupby, takewhile
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,9 +36,9 @@ if TYPE_CHECKING:
 
 LENGTH = 12  # tokens to state an answer in: enough for a sentence that leads up to it
 WIDTH = 256  # most prefixes followed a level, over all questions: the rows of a forward pass
-ROWS = 32  # rows of a pass that returns logits at every position: bounds its memory
 MIN_PROBABILITY = 1e-6  # continuations less likely than this under every setting are not followed
-RUNS = 8  # answers sampled to each question where bounds do not decide which setting answers better
+TIES = 8  # logits tied with the k-th that are looked for at first; seldom there are more
+LOOKS = (1, 2, 4, 10)  # answers to each question after which sampled settings are compared
 
 Prefix = tuple[int, tuple[int, ...]]  # the number of a prompt, and token ids that continue it
 
@@ -142,43 +141,16 @@ def make_match(model: LogitsEngine, keys: Sequence[Sequence[Form]], length: int 
 def make_step(
     model: LogitsEngine, prompts: Sequence[Sequence[int]], settings: Sequence[Sampling]
 ) -> Step:
-    """Return a function that computes the largest next-token logits, as many as top-k can keep.
-
-    What all prompts begin with, such as the system message of a chat template, is computed once if
-    it is more than half of them.
-    """
+    """Return a function that computes the largest next-token logits, as many as top-k can keep."""
     tops = [LIBRARY_TOP_K if s.top_k is None else s.top_k for s in settings]
-    begins = takewhile(lambda ids: len(set(ids)) == 1, zip(*prompts, strict=False))
-    shared = [ids[0] for ids in begins][: min(map(len, prompts)) - 1]
-    is_shared = 2 * len(shared) > max(map(len, prompts))
+    follow = model.follow_branches()
 
     def step(prefixes: list[Prefix]) -> TopLogits:
-        rows = [[*prompts[number], *ids] for number, ids in prefixes]
-        if is_shared:
-            logits = _logits_after(model, shared, [row[len(shared) :] for row in rows])
-        else:
-            found = model.generate_batch(
-                rows, max_new_tokens=1, do_sample=False, output_logits=True
-            )
-            logits = torch.cat([each.logits for each in found if each.logits is not None])[:, 0]
-        return top_logits(logits, 0 if 0 in tops else max(tops))
+        logits = follow([[*prompts[number], *ids] for number, ids in prefixes])
+        values, tokens = top_logits(logits, 0 if 0 in tops else max(tops))
+        return values.cpu(), tokens.cpu()
 
     return step
-
-
-def _logits_after(
-    model: LogitsEngine, shared: Sequence[int], rests: Sequence[Sequence[int]]
-) -> torch.Tensor:
-    """Return the next-token logits after one beginning and each of several rests."""
-    order = sorted(range(len(rests)), key=lambda row: len(rests[row]))
-    found: dict[int, torch.Tensor] = {}
-    for _, group in groupby(order, key=lambda row: len(rests[row])):
-        rows = [*group]
-        for start in range(0, len(rows), ROWS):
-            part = rows[start : start + ROWS]
-            logits = model.logits_after(shared, [rests[row] for row in part])[:, -1]
-            found.update(zip(part, logits.clone(), strict=True))
-    return torch.stack([found[row] for row in range(len(rests))])
 
 
 def top_logits(logits: torch.Tensor, k: int) -> TopLogits:
@@ -187,10 +159,14 @@ def top_logits(logits: torch.Tensor, k: int) -> TopLogits:
     >>> top_logits(torch.tensor([[1.0, 3.0, 2.0, 2.0]]), 2)[1].shape
     torch.Size([1, 3])
     """
-    k = min(k, logits.shape[-1]) or logits.shape[-1]
-    kth = logits.topk(k, dim=-1).values[:, -1:]
-    most = int((logits >= kth).count_nonzero(dim=-1).max())
-    values, tokens = logits.topk(most, dim=-1)
+    size = logits.shape[-1]
+    k = min(k, size) or size
+    found = logits.topk(min(k + TIES, size), dim=-1)
+    kth = found.values[:, k - 1 : k]
+    if found.values.shape[-1] < size and bool((found.values[:, -1:] == kth).any()):
+        found = logits.topk(int((logits >= kth).count_nonzero(dim=-1).max()), dim=-1)
+    most = int((found.values >= kth).count_nonzero(dim=-1).max())
+    values, tokens = found.values[:, :most], found.indices[:, :most]
     return values.masked_fill(values < kth, -torch.inf), tokens
 
 
@@ -305,6 +281,7 @@ def _is_right(text: str, forms: Sequence[Form]) -> bool:
     return answer_matching.match_answer(text, forms, ended=True) is MatchState.RIGHT
 
 
+@once_per_session
 def compare_settings(
     model: LogitsEngine,
     questions: Sequence[AskedQuestion],
@@ -315,17 +292,23 @@ def compare_settings(
     """Test whether the first setting answers better than the second; both are of the grid.
 
     The least that the first can answer is compared with the most that the second can. Where this
-    does not decide, answers are sampled from the seed on.
+    does not decide, answers are sampled from the seed on, and compared after each of `LOOKS`; each
+    look has its share of the error rate, and the first that decides is the last.
     """
     computed = compute_accuracy(model, questions)
     found = compare_paired(computed.lower(first), computed.upper(second))
     if found.p_value < ALPHA:
         return found
-    shares = [
-        np.mean(
-            [sample_answers(model, questions, each, seed + run).right for run in range(RUNS)],
-            axis=0,
-        )
-        for each in (first, second)
-    ]
-    return compare_paired(shares[0], shares[1], by="draws")
+    for runs in LOOKS:
+        shares = [
+            np.mean(
+                [sample_answers(model, questions, each, seed + run).right for run in range(runs)],
+                axis=0,
+            )
+            for each in (first, second)
+        ]
+        found = compare_paired(shares[0], shares[1], by=f"{runs} draws")
+        found = replace(found, p_value=min(1.0, found.p_value * len(LOOKS)))
+        if found.p_value < ALPHA:
+            break
+    return found

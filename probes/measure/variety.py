@@ -43,11 +43,10 @@ def possible_texts(
     """
     ids = model.encode_prompt(prompt)
 
+    follow = model.follow_branches()
+
     def step(prefixes: list[tuple[int, ...]]) -> torch.Tensor:
-        if prefixes == [()]:
-            logits = model.logits(ids)[-1:]
-        else:
-            logits = model.logits_after(ids, prefixes)[:, -1]
+        logits = follow([[*ids, *prefix] for prefix in prefixes]).cpu()
         return reference.log_probabilities(logits, sampling)
 
     return enumerate_texts(step, length, width=width, eos_token_ids=model.eos_token_ids)

@@ -124,7 +124,7 @@ def _normalize(text: str) -> str:
 
 def _words(text: str) -> list[str]:
     """Return the words of a text; ordinals as plain numbers, so that `2nd` is `2`."""
-    return [_ORDINAL.sub("", word) for word in _WORD.findall(text)]
+    return [_ORDINAL.sub("", w) if w[0].isdigit() else w for w in _WORD.findall(text)]
 
 
 def _may_grow(text: str) -> bool:
@@ -133,17 +133,18 @@ def _may_grow(text: str) -> bool:
 
 
 def _contain(words: Sequence[str], forms: Sequence[Form]) -> bool:
-    return any(
-        _are_same(words[start : start + len(form)], form)
-        for form in forms
-        for start in range(len(words) - len(form) + 1)
-    )
+    as_spelled, in_any_case = _as_texts(tuple(forms))
+    text = f" {' '.join(words)} "
+    folded = text.casefold()
+    return any(form in text for form in as_spelled) or any(form in folded for form in in_any_case)
 
 
-def _are_same(words: Sequence[str], form: Form) -> bool:
-    if sum(map(len, form)) <= CASE_SENSITIVE_LETTERS:
-        return (*words,) == form
-    return all(a == b or a.casefold() == b.casefold() for a, b in zip(words, form, strict=True))
+@lru_cache(maxsize=4096)
+def _as_texts(forms: tuple[Form, ...]) -> tuple[list[str], list[str]]:
+    """Return the forms that need their capitals, and the others in lower case."""
+    short = [form for form in forms if sum(map(len, form)) <= CASE_SENSITIVE_LETTERS]
+    as_spelled = [f" {' '.join(form)} " for form in short]
+    return as_spelled, [f" {' '.join(form)} ".casefold() for form in {*forms} - {*short}]
 
 
 def _join_initials(row: Form) -> Form:

@@ -55,7 +55,7 @@ def few_questions() -> Iterator[None]:
     """Ask few questions, and follow few continuations: enough to see every fault, and quick."""
     load = questions.load_questions
     few = mock.patch.object(questions, "load_questions", lambda file: load(file)[:24])
-    with few, mock.patch.multiple(knowledge, WIDTH=96, RUNS=1):
+    with few, mock.patch.multiple(knowledge, WIDTH=96, LOOKS=(1,)):
         yield
 
 

@@ -14,9 +14,10 @@ import torch
 import transformers
 
 from probes._util.text import quote
-from probes.engines.base import Generation, Prompt, TopLogprobs
+from probes.engines.base import Generation, NextLogits, Prompt, TopLogprobs
 from probes.engines.logprobs import add_top_logprobs, list_top_logprobs
 from probes.engines.transformers import batching, hooks, variants
+from probes.engines.transformers.branches import Branches
 from probes.engines.transformers.loaded import LoadedTarget, catch_tokenizer_failure
 from probes.errors import UserError
 from probes.targets.preflight import UsableTarget, preflight
@@ -167,6 +168,20 @@ class TransformersEngine(LoadedTarget):
         out = self.network(input_ids=ids, past_key_values=key_values, use_cache=True)
         logits: torch.Tensor = out.logits[:, -length:].float().cpu()
         return logits
+
+    def follow_branches(self) -> NextLogits:
+        """Return a function that computes next-token logits of texts from those of its last call.
+
+        >>> follow, model = load("embedded").follow_branches(), load("embedded")
+        >>> first = follow([model.encode("The capital of Japan is")])
+        >>> model.decode([int(first.argmax())])
+        'Tokyo'
+        >>> before = model.cost.tokens
+        >>> grown = follow([[*model.encode("The capital of Japan is"), 11790]])
+        >>> model.cost.tokens - before
+        1
+        """
+        return Branches(self, self._filler).next_logits
 
     def prompt_logprobs(self, prompt: Prompt, top_logprobs: int) -> list[TopLogprobs]:
         """Return the most likely tokens at every position of a prompt but the first.

@@ -41,6 +41,19 @@ def test_logits_after_a_prompt_whose_cache_cannot_be_repeated(
     assert model.cost.tokens - cost.tokens == 2 * (len(model.encode(CAPITAL_OF_JAPAN)) + 2)
 
 
+def test_branches_whose_cache_cannot_be_chosen_from_are_made_anew(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("probes.engines.transformers.branches._selectable", lambda _: None)
+    prompt, cost = model.encode(CAPITAL_OF_JAPAN), model.cost
+    follow, texts = model.follow_branches(), [[*prompt, *each] for each in CONTINUATIONS]
+    for length in (0, 1, 2):
+        found = follow([text[: len(prompt) + length] for text in texts])
+    assert model.cost.tokens - cost.tokens == 2 * (3 * len(prompt) + 3)
+    for logits, text in zip(found, texts, strict=True):
+        assert logits.allclose(model.logits(text)[-1], atol=1e-4)
+
+
 def test_attention_is_compared_with_a_copys(model: Model, no_switch: None) -> None:
     (variation,) = determinism.vary_attention(model, [CAPITAL_OF_JAPAN], 5)
     assert variation.name == "attention eager"

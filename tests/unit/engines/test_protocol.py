@@ -154,6 +154,18 @@ def test_logits_are_the_same_by_every_way(engine: Any) -> None:
     assert after[1].allclose(logits[-2:], atol=1e-3)
 
 
+def test_branches_have_the_logits_of_their_whole_texts(engine: Any) -> None:
+    need(engine, "logits", "tokenizer")
+    follow = engine.follow_branches()
+    prompts = [engine.encode(prompt) for prompt in PROMPTS]
+    token = prompts[0][-1]
+    grown = [[*prompts[1], token], [*prompts[0], token], [*prompts[1], token + 1]]
+    for texts in (prompts, grown, [[*grown[2], token]], prompts):
+        expected = [engine.logits(ids)[-1] for ids in texts]
+        for found, one in zip(follow(texts), expected, strict=True):
+            assert found.cpu().allclose(one, atol=1e-3)
+
+
 def test_greedy_takes_the_argmax_of_the_logits(engine: Any) -> None:
     need(engine, "logits")
     found = engine.generate(

@@ -10,11 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-import probes
-from probes.measure import knowledge
 from probes.measure.knowledge import (
     follow_continuations,
-    make_step,
     top_logits,
 )
 from probes.schema.sampling import Sampling
@@ -96,18 +93,3 @@ def test_top_logits_keep_ties_with_the_last() -> None:
     assert values.tolist() == [[1.0, 1.0, 1.0], [3.0, 2.0, -math.inf]]
     assert tokens[1, :2].tolist() == [0, 2]
     assert top_logits(torch.tensor([[1.0, 3.0]]), 0)[1].tolist() == [[1, 0]]
-
-
-@pytest.mark.parametrize("rows", [1, 32])
-def test_step_computes_a_shared_beginning_once(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
-    monkeypatch.setattr(knowledge, "ROWS", rows)
-    model = probes.load("embedded")
-    prompts = [model.encode(f"The capital of {name}") for name in ("Japan", "France is", "Italy")]
-    prefixes = [(0, ()), (1, ()), (2, ()), (0, (349,)), (1, (349, 415))]
-    before = model.cost.tokens
-    values, tokens = make_step(model, prompts, [Sampling(top_k=5)])(prefixes)
-    assert model.cost.tokens - before < sum(len(prompts[n]) + len(i) for n, i in prefixes)
-    for (number, ids), row, kept in zip(prefixes, values, tokens, strict=True):
-        logits = model.logits([*prompts[number], *ids])[-1]
-        assert kept[:5].tolist() == logits.topk(5).indices.tolist()
-        assert row[:5].tolist() == pytest.approx(logits.topk(5).values.tolist(), abs=1e-3)
