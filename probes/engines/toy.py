@@ -133,9 +133,11 @@ class ToyEngine(EngineBase):
         for _ in range(max_new_tokens or 20):
             logits = torch.stack([self._next_logits(row) for row in rows])
             self._count(len(rows), 1)
-            scores = logits if sampling is None else apply_filters(logits, sampling)
+            scores = logits
             for processor in arguments.get("logits_processor", ()):
-                scores = processor(torch.empty(len(rows), 0), scores)
+                scores = processor(torch.tensor([row[-1:] for row in rows]), scores)
+            if sampling is not None:
+                scores = apply_filters(scores, sampling)
             for row, token in zip(rows, _choose(scores, random), strict=True):
                 row.append(token)
             all_logits.append(logits)

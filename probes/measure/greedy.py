@@ -13,7 +13,7 @@ from probes.engines.session_cache import once_per_session
 from probes.schema.evidence.texts import BeamSearch
 from probes.schema.sampling import UNPENALIZED, Sampling
 from probes.stats.rounding import largest_distance_change
-from probes.stats.sampling_reference import log_probabilities
+from probes.stats.sampling_reference import largest_top_k, log_probabilities, top_logits
 from probes.stats.text_probability import path_log_probability
 
 if TYPE_CHECKING:
@@ -66,16 +66,22 @@ def count_steps_without_tie(generation: Generation) -> int:
     return int(ties[0]) if len(ties) else len(best)
 
 
-def probability_of_greedy(generation: Generation, sampling: Sampling) -> float:
-    """Return the exact probability that sampling reproduces a greedy text.
+def probabilities_of_greedy(generation: Generation, settings: Sequence[Sampling]) -> list[float]:
+    """Return the exact probability that sampling reproduces a greedy text, at each setting.
 
     >>> from probes import load
     >>> text = generate_greedy(load("embedded"), ["The capital of Japan is"], 20)[0]
-    >>> probability_of_greedy(text, Sampling(temperature=0.01, top_k=1))
-    1.0
+    >>> probabilities_of_greedy(text, [Sampling(temperature=0.01, top_k=1)])
+    [1.0]
     """
-    steps = log_probabilities(step_logits(generation), sampling)
-    return math.exp(path_log_probability(steps, generation.ids[0]))
+    logits, tokens = top_logits(step_logits(generation), largest_top_k(settings))
+    places = tokens == torch.tensor(generation.ids[0]).unsqueeze(-1)
+    if not bool(places.any(dim=-1).all()):
+        return [0.0] * len(settings)  # no setting keeps all of its tokens
+    path = places.int().argmax(dim=-1).tolist()
+    return [
+        math.exp(path_log_probability(log_probabilities(logits, each), path)) for each in settings
+    ]
 
 
 def log_likelihood(model: LogitsEngine, prompt: Prompt, ids: Sequence[int]) -> float:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from probes.engines.session_cache import once_per_session
-from probes.schema.sampling import GRID, LIBRARY_TOP_K, Sampling
+from probes.schema.sampling import GRID, Sampling
 from probes.stats import answer_matching
 from probes.stats import sampling_reference as reference
 from probes.stats.answer_matching import Form, MatchState
@@ -37,15 +37,11 @@ if TYPE_CHECKING:
 LENGTH = 12  # tokens to state an answer in: enough for a sentence that leads up to it
 WIDTH = 256  # most prefixes followed a level, over all questions: the rows of a forward pass
 MIN_PROBABILITY = 1e-6  # continuations less likely than this under every setting are not followed
-TIES = 8  # logits tied with the k-th that are looked for at first; seldom there are more
 LOOKS = (1, 2, 4, 10)  # answers to each question after which sampled settings are compared
 
 Prefix = tuple[int, tuple[int, ...]]  # the number of a prompt, and token ids that continue it
 
-TopLogits = tuple[torch.Tensor, torch.Tensor]
-"""Logits, (prefixes, kept), and the tokens they belong to; -inf fills the shorter rows."""
-
-Step = Callable[[list[Prefix]], TopLogits]
+Step = Callable[[list[Prefix]], reference.TopLogits]
 Match = Callable[[Prefix], MatchState]
 
 
@@ -142,32 +138,15 @@ def make_step(
     model: LogitsEngine, prompts: Sequence[Sequence[int]], settings: Sequence[Sampling]
 ) -> Step:
     """Return a function that computes the largest next-token logits, as many as top-k can keep."""
-    tops = [LIBRARY_TOP_K if s.top_k is None else s.top_k for s in settings]
+    most = reference.largest_top_k(settings)
     follow = model.follow_branches()
 
-    def step(prefixes: list[Prefix]) -> TopLogits:
+    def step(prefixes: list[Prefix]) -> reference.TopLogits:
         logits = follow([[*prompts[number], *ids] for number, ids in prefixes])
-        values, tokens = top_logits(logits, 0 if 0 in tops else max(tops))
+        values, tokens = reference.top_logits(logits, most)
         return values.cpu(), tokens.cpu()
 
     return step
-
-
-def top_logits(logits: torch.Tensor, k: int) -> TopLogits:
-    """Return the k largest logits of each row and those tied with the k-th; 0 is all.
-
-    >>> top_logits(torch.tensor([[1.0, 3.0, 2.0, 2.0]]), 2)[1].shape
-    torch.Size([1, 3])
-    """
-    size = logits.shape[-1]
-    k = min(k, size) or size
-    found = logits.topk(min(k + TIES, size), dim=-1)
-    kth = found.values[:, k - 1 : k]
-    if found.values.shape[-1] < size and bool((found.values[:, -1:] == kth).any()):
-        found = logits.topk(int((logits >= kth).count_nonzero(dim=-1).max()), dim=-1)
-    most = int((found.values >= kth).count_nonzero(dim=-1).max())
-    values, tokens = found.values[:, :most], found.indices[:, :most]
-    return values.masked_fill(values < kth, -torch.inf), tokens
 
 
 @once_per_session

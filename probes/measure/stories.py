@@ -19,9 +19,8 @@ from transformers import LogitsProcessor
 from probes.data.tokenizer_texts import STORIES
 from probes.engines.session_cache import once_per_session
 from probes.errors import BrokenModelError
-from probes.measure.knowledge import top_logits
 from probes.measure.variety import Sample
-from probes.schema.sampling import GRID, LIBRARY_TOP_K, Sampling
+from probes.schema.sampling import GRID, Sampling
 from probes.stats import sampling_reference as reference
 from probes.stats.repetition import find_repeated_tail, share_of_distinct_ngrams
 from probes.stats.text_probability import path_log_probability
@@ -162,14 +161,13 @@ class _RowSampler(LogitsProcessor):
         self.rows: dict[Sampling, list[int]] = {}
         for row, setting in enumerate(settings):
             self.rows.setdefault(setting, []).append(row)
-        tops = [LIBRARY_TOP_K if s.top_k is None else s.top_k for s in settings]
-        self.most = 0 if 0 in tops else max(tops)
+        self.most = reference.largest_top_k(settings)
         self.generator = torch.Generator().manual_seed(seed)
         self.entropies: list[torch.Tensor] = []
         self.log_likelihoods: list[torch.Tensor] = []
 
     def __call__(self, _: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        logits, tokens = top_logits(scores.float().cpu(), self.most)
+        logits, tokens = (each.cpu() for each in reference.top_logits(scores.float(), self.most))
         law = torch.empty_like(logits, dtype=torch.float64)
         for setting, rows in self.rows.items():
             law[rows] = reference.log_probabilities(logits[rows], setting)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain
+from statistics import mean
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from scipy import stats
+from transformers import LogitsProcessor
 
 from probes.engines.session_cache import once_per_session
-from probes.measure.greedy import probability_of_greedy
+from probes.errors import BrokenModelError
+from probes.measure.greedy import probabilities_of_greedy
 from probes.schema.evidence.texts import SampleVariety
 from probes.stats import sampling_reference as reference
-from probes.stats.goodness_of_fit import poisson_binomial_cdf
+from probes.stats.goodness_of_fit import DIFFERENCE_ALPHA, poisson_binomial_cdf
 from probes.stats.repetition import share_of_distinct_ngrams
 from probes.stats.text_probability import TextDistribution, enumerate_texts
 
@@ -24,8 +26,9 @@ if TYPE_CHECKING:
     from probes.engines.base import Generation, LogitsEngine, Prompt
     from probes.schema.sampling import Sampling
 
-LOGITS_AT_ONCE = 5 * 2**22  # most logits, over rows, steps and vocabulary, of a batch of samples
-ROWS_AT_ONCE = 64  # most rows of a batch without logits
+BATCH = 12  # samples of each prompt that are drawn together
+LOOKS = (1, 2, 5)  # batches after which two settings are compared
+ROWS_AT_ONCE = 64  # most rows of a batch of runs
 
 
 @once_per_session
@@ -98,7 +101,7 @@ class Variety:
 
 
 @once_per_session
-def measure_variety(
+def sample_texts(
     model: LogitsEngine,
     prompts: Sequence[Prompt],
     sampling: Sampling,
@@ -106,51 +109,84 @@ def measure_variety(
     samples: int,
     length: int,
     seed: int,
-) -> list[Variety]:
-    """Sample several prompts together and measure each prompt's samples, once a session.
+) -> list[list[Sample]]:
+    """Sample several prompts together through `generate`, once a session.
+
+    Raises BrokenModelError if the library's `generate` ignores the logits processor.
 
     >>> from probes import Sampling, load
-    >>> greedy = Sampling(top_k=1)
-    >>> found = measure_variety(load("embedded"), ["Once"], greedy, samples=3, length=8, seed=0)
-    >>> found[0].distinct_texts, max(found[0].entropies)
+    >>> top_1 = Sampling(top_k=1)
+    >>> (texts,) = sample_texts(load("embedded"), ["Once"], top_1, samples=3, length=8, seed=0)
+    >>> len({text.text for text in texts}), texts[0].entropy
     (1, 0.0)
     """
-    most = max(1, LOGITS_AT_ONCE // (len(prompts) * length * model.vocab_size))
-
-    def sample_batch(first: int) -> list[list[Sample]]:
-        generations = model.generate_batch(
-            prompts,
-            sampling=sampling,
-            seed=None if first else seed,  # later batches continue the random numbers
-            num_return_sequences=min(most, samples - first),
-            max_new_tokens=length,
-            output_logits=True,
-            output_scores=True,
+    watch = _Watch(sampling)
+    generations = model.generate_batch(
+        prompts,
+        sampling=sampling,
+        seed=seed,
+        num_return_sequences=samples,
+        max_new_tokens=length,
+        logits_processor=[watch],
+    )
+    if not watch.entropies:
+        raise BrokenModelError("generate calls no logits_processor that it is given")
+    rows = [
+        (ids, text) for each in generations for ids, text in zip(each.ids, each.texts, strict=True)
+    ]
+    likelihoods = watch.log_likelihoods([ids for ids, _ in rows])
+    texts = [
+        Sample(ids, text, mean(entropies[: len(ids)]), mean(likelihood))
+        for (ids, text), entropies, likelihood in zip(
+            rows, torch.stack(watch.entropies, dim=1).tolist(), likelihoods, strict=True
         )
-        return [_measure_samples(generation) for generation in generations]
-
-    batches = [sample_batch(first) for first in range(0, samples, most)]
-    return [_combine(list(chain.from_iterable(each))) for each in zip(*batches, strict=True)]
+    ]
+    return [texts[at : at + samples] for at in range(0, len(texts), samples)]
 
 
-def _measure_samples(generation: Generation) -> list[Sample]:
-    if generation.logits is None or generation.scores is None:
-        raise ValueError("generate returned no logits or no scores")
-    samples = []
-    for new, text, logits, scores in zip(
-        generation.ids, generation.texts, generation.logits, generation.scores, strict=True
-    ):
-        own = logits[: len(new)].log_softmax(dim=-1)
-        likelihood = float(own.gather(-1, torch.tensor(new).unsqueeze(-1)).mean())
-        # Few tokens of a large vocabulary are kept by the filters.
-        filtered = scores[: len(new)]
-        kept = filtered.topk(int(reference.count_kept(filtered).max()), dim=-1).values
-        entropy = float(reference.entropy(reference.log_probabilities(kept)).mean())
-        samples.append(Sample(new, text, entropy, likelihood))
-    return samples
+class _Watch(LogitsProcessor):
+    """Measures each step of sampling: entropy after the filters, likelihood of what was drawn.
+
+    The library calls it before its filters; those used here are the reference ones.
+    """
+
+    def __init__(self, sampling: Sampling) -> None:
+        self.sampling = sampling
+        self.entropies: list[torch.Tensor] = []  # (rows,) a step
+        self._likelihoods: list[torch.Tensor] = []
+        self._last: torch.Tensor | None = None  # log-probabilities, (rows, vocabulary)
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        self._note(input_ids[:, -1:])
+        self._last = scores.float()
+        most = reference.largest_top_k([self.sampling])
+        few, _ = reference.top_logits(self._last, most)
+        law = reference.log_probabilities(few, self.sampling)
+        self.entropies.append(reference.entropy(law).cpu())
+        return scores
+
+    def _note(self, chosen: torch.Tensor) -> None:
+        if self._last is not None:
+            whole = self._last.logsumexp(dim=-1)
+            self._likelihoods.append((self._last.gather(-1, chosen)[:, 0] - whole).cpu())
+
+    def log_likelihoods(self, texts: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Return the log-probability of each token of the texts that were drawn."""
+        steps = len(self.entropies)
+        last = [ids[-1] if len(ids) == steps else 0 for ids in texts]
+        if len(self._likelihoods) < steps and self._last is not None:
+            self._note(torch.tensor(last, device=self._last.device).unsqueeze(-1))
+            self._last = None
+        rows = torch.stack(self._likelihoods, dim=1).double().tolist()
+        return [row[: len(ids)] for row, ids in zip(rows, texts, strict=True)]
 
 
-def _combine(samples: Sequence[Sample]) -> Variety:
+def combine(samples: Sequence[Sample]) -> Variety:
+    """Measure many samples of one prompt.
+
+    >>> combine([Sample([4, 5], "a b", 1.0, -2.0), Sample([4, 6], "a c", 2.0, -3.0)]).distinct_texts
+    2
+    """
     # One sequence with separators: a 4-gram that two samples share counts as repeated.
     together = [token for sample in samples for token in [*sample.ids, -1]]
     return Variety(
@@ -159,6 +195,60 @@ def _combine(samples: Sequence[Sample]) -> Variety:
         [sample.log_likelihood for sample in samples],
         len({tuple(sample.ids) for sample in samples}),
         share_of_distinct_ngrams([together], 4),
+    )
+
+
+@dataclass(frozen=True)
+class VarietyComparison:
+    """Samples of one prompt at two settings; each p-value counts for all looks."""
+
+    first: Variety
+    second: Variety
+    p_value_of_entropy: float  # of a larger one at the second setting
+    p_value_of_log_likelihood: float  # of a smaller one there
+
+    @property
+    def decided(self) -> bool:
+        """Whether both differences are clear."""
+        return max(self.p_value_of_entropy, self.p_value_of_log_likelihood) < DIFFERENCE_ALPHA
+
+
+@once_per_session
+def compare_variety(
+    model: LogitsEngine,
+    prompts: Sequence[Prompt],
+    first: Sampling,
+    second: Sampling,
+    *,
+    length: int,
+    seed: int,
+) -> list[VarietyComparison]:
+    """Compare samples of several prompts at two settings, once a session.
+
+    They are compared after each of `LOOKS` batches; each look has its share of the error rate, and
+    the first that decides for every prompt is the last.
+    """
+    drawn: list[list[list[Sample]]] = [[[] for _ in prompts] for _ in (first, second)]
+    found: list[VarietyComparison] = []
+    for look in range(max(LOOKS)):
+        for setting, texts in zip((first, second), drawn, strict=True):
+            batch = sample_texts(
+                model, prompts, setting, samples=BATCH, length=length, seed=seed + look
+            )
+            for own, more in zip(texts, batch, strict=True):
+                own.extend(more)
+        if look + 1 in LOOKS:
+            found = [_compare(*map(combine, each)) for each in zip(*drawn, strict=True)]
+            if all(each.decided for each in found):
+                break
+    return found
+
+
+def _compare(first: Variety, second: Variety) -> VarietyComparison:
+    flatter = p_value_of_larger(second.entropies, first.entropies)
+    less_likely = p_value_of_larger(first.log_likelihoods, second.log_likelihoods)
+    return VarietyComparison(
+        first, second, *(min(1.0, p * len(LOOKS)) for p in (flatter, less_likely))
     )
 
 
@@ -202,7 +292,7 @@ def count_reproductions(
         )
         for each, text in zip(sampled, texts, strict=True):
             same += sum(new == text.ids[0] for new in each.ids)
-    chances = [probability_of_greedy(text, sampling) for text in texts for _ in range(runs)]
+    chances = [probabilities_of_greedy(text, [sampling])[0] for text in texts] * runs
     return Reproductions(
         runs=runs * len(texts),
         reproduced=same,

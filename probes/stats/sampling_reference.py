@@ -6,9 +6,16 @@ dropped token gets the logit -inf. Each docstring says what happens to ties.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 
 from probes.schema.sampling import LIBRARY_TOP_K, Sampling
+
+TopLogits = tuple[torch.Tensor, torch.Tensor]
+"""Logits, (rows, kept), and the tokens they belong to; -inf fills the shorter rows."""
+
+TIES = 8  # logits tied with the k-th that are looked for at first; seldom there are more
 
 
 def temperature(logits: torch.Tensor, value: float) -> torch.Tensor:
@@ -47,6 +54,11 @@ def top_p(logits: torch.Tensor, p: float) -> torch.Tensor:
     logits = _at_least_float32(logits)
     if p >= 1:
         return logits
+    kept = max(1, int(count_kept(logits).max()))
+    if 4 * kept < logits.shape[-1]:  # what was dropped before takes no part
+        places = logits.topk(kept, dim=-1).indices.sort(dim=-1).values
+        few = top_p(logits.gather(-1, places), p)
+        return torch.full_like(logits, -torch.inf).scatter(-1, places, few)
     order = logits.argsort(dim=-1, descending=True, stable=True)
     mass = logits.double().softmax(dim=-1).gather(-1, order)
     before = mass.cumsum(dim=-1) - mass
@@ -100,6 +112,33 @@ def log_probabilities(logits: torch.Tensor, sampling: Sampling | None = None) ->
     if sampling is not None:
         logits = apply_filters(logits, sampling)
     return logits.double().log_softmax(dim=-1)
+
+
+def largest_top_k(settings: Iterable[Sampling]) -> int:
+    """Return the k of top-k that suffices for several settings; 0 is all tokens.
+
+    >>> largest_top_k([Sampling(), Sampling(top_k=5)])
+    50
+    """
+    each = [LIBRARY_TOP_K if s.top_k is None else s.top_k for s in settings]
+    return 0 if 0 in each else max(each)
+
+
+def top_logits(logits: torch.Tensor, k: int) -> TopLogits:
+    """Return the k largest logits of each row and those tied with the k-th; 0 is all.
+
+    >>> top_logits(torch.tensor([[1.0, 3.0, 2.0, 2.0]]), 2)[1].shape
+    torch.Size([1, 3])
+    """
+    size = logits.shape[-1]
+    k = min(k, size) or size
+    found = logits.topk(min(k + TIES, size), dim=-1)
+    kth = found.values[:, k - 1 : k]
+    if found.values.shape[-1] < size and bool((found.values[:, -1:] == kth).any()):
+        found = logits.topk(int((logits >= kth).count_nonzero(dim=-1).max()), dim=-1)
+    most = int((found.values >= kth).count_nonzero(dim=-1).max())
+    values, tokens = found.values[:, :most], found.indices[:, :most]
+    return values.masked_fill(values < kth, -torch.inf), tokens
 
 
 def entropy(log_probs: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ import torch
 from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, STORIES
 from probes.engines.transformers.engine import load
 from probes.measure.distribution import most_likely
-from probes.measure.greedy import probability_of_greedy, step_logits
+from probes.measure.greedy import probabilities_of_greedy, step_logits
 from probes.schema.sampling import NARROW_HOT, NEAR_GREEDY, WIDE_HOT, Sampling
 from probes.stats.answer_matching import accepted_forms, states_answer
 from probes.stats.repetition import share_of_distinct_ngrams
@@ -135,7 +135,7 @@ def collapse_figures(model: TransformersEngine) -> list[Figure]:
 def estimate_agreement(model: TransformersEngine, prompt: str, sampling: Sampling) -> float:
     """Return the probability that a second run gives the same text, as a mean over 32 texts."""
     texts = continue_texts(model, [prompt] * 32, 20, keep_logits=True, sampling=sampling)
-    return sum(probability_of_greedy(text, sampling) for text in texts) / len(texts)
+    return sum(probabilities_of_greedy(text, [sampling])[0] for text in texts) / len(texts)
 
 
 def story_figures(model: TransformersEngine) -> list[Figure]:

@@ -49,13 +49,11 @@ def test_near_greedy_sampling_reproduces_the_greedy_text(
     model: Model, greedy_capitals: Capitals, evidence: Evidence, country: str
 ) -> None:
     text, _ = greedy_capitals(20)[country]
-    evidence["probability"] = p = measure.greedy.probability_of_greedy(text, NEAR_GREEDY)
-    evidence["probability_that_five_agree"] = p**RUNS
+    p, *others = measure.greedy.probabilities_of_greedy(text, [NEAR_GREEDY, *GRID])
+    evidence["probability"], evidence["probability_that_five_agree"] = p, p**RUNS
     grid = [
-        Reproduction(
-            **asdict(sampling), probability=measure.greedy.probability_of_greedy(text, sampling)
-        )
-        for sampling in GRID
+        Reproduction(**asdict(sampling), probability=probability)
+        for sampling, probability in zip(GRID, others, strict=True)
     ]
     evidence.update(Collapse(greedy=text.text, grid=grid).as_evidence())
     assert p > 0.99, f"sampling gives the greedy text with probability {p:.3f} only"
@@ -99,15 +97,13 @@ def test_five_hot_runs_differ_though_the_nucleus_is_narrow(
 def test_wide_hot_texts_vary_more_and_are_less_likely(
     model: Model, seed: int, evidence: Evidence, prompt: str
 ) -> None:
-    narrow, wide = (
-        measure.variety.measure_variety(
-            model, HOT_PROMPTS, sampling, samples=48, length=20, seed=seed
-        )[HOT_PROMPTS.index(prompt)]
-        for sampling in (NARROW_HOT, WIDE_HOT)
-    )
+    found = measure.variety.compare_variety(
+        model, HOT_PROMPTS, NARROW_HOT, WIDE_HOT, length=20, seed=seed
+    )[HOT_PROMPTS.index(prompt)]
+    narrow, wide = found.first, found.second
     evidence.update(HotSamples(narrow_hot=narrow.summary(), wide_hot=wide.summary()).as_evidence())
-    flatter = measure.variety.p_value_of_larger(wide.entropies, narrow.entropies)
-    less_likely = measure.variety.p_value_of_larger(narrow.log_likelihoods, wide.log_likelihoods)
+    flatter, less_likely = found.p_value_of_entropy, found.p_value_of_log_likelihood
+    evidence["samples"] = len(wide.texts)
     evidence["p_value_of_entropy"], evidence["p_value_of_log_likelihood"] = flatter, less_likely
     assert flatter < stats.goodness_of_fit.DIFFERENCE_ALPHA, (
         f"wide-hot texts are drawn from no flatter a law: p = {flatter:.2g}"

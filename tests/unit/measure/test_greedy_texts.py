@@ -16,7 +16,7 @@ from probes.measure.greedy import (
     count_steps_without_tie,
     generate_greedy,
     log_likelihood,
-    probability_of_greedy,
+    probabilities_of_greedy,
     recompute_text,
     search_beams,
     step_logits,
@@ -77,11 +77,17 @@ def test_probability_of_a_text_is_the_product_of_its_steps(length: int) -> None:
     text = greedy_text(length)
     ids = text.ids[0]
     assert math.exp(log_likelihood(TOY, PROMPT, ids)) == pytest.approx(chance(ids))
-    assert probability_of_greedy(text, Sampling(top_k=0)) == pytest.approx(chance(ids))
     cold = along(ids).double().mul(2).softmax(-1)
-    assert probability_of_greedy(text, Sampling(temperature=0.5, top_k=0)) == pytest.approx(
-        math.prod(float(step[token]) for step, token in zip(cold, ids, strict=True))
+    settings = [Sampling(top_k=0), Sampling(temperature=0.5, top_k=0)]
+    assert probabilities_of_greedy(text, settings) == pytest.approx(
+        [chance(ids), math.prod(float(step[token]) for step, token in zip(cold, ids, strict=True))]
     )
+
+
+def test_probability_of_a_text_that_top_k_drops_is_zero() -> None:
+    text = greedy_text(1)
+    other = replace(text, ids=[[int(along([0])[0].argmin())]])
+    assert probabilities_of_greedy(other, [Sampling(top_k=1)]) == [0.0]
 
 
 def test_every_possible_text_is_found() -> None:

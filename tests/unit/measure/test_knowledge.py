@@ -10,10 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from probes.measure.knowledge import (
-    follow_continuations,
-    top_logits,
-)
+from probes.measure.knowledge import follow_continuations
 from probes.schema.sampling import Sampling
 from probes.stats import sampling_reference
 from probes.stats.answer_matching import MatchState
@@ -86,10 +83,3 @@ def test_bounds_of_a_cut_tree_enclose_it(width: int, least: float, truth: Floats
     for setting, row in zip(SETTINGS, truth, strict=True):
         assert (found.lower(setting) <= row + 1e-12).all()
         assert (row - 1e-12 <= found.upper(setting)).all()
-
-
-def test_top_logits_keep_ties_with_the_last() -> None:
-    values, tokens = top_logits(torch.tensor([[1.0, 1.0, 1.0, 0.0], [3.0, 1.0, 2.0, 0.0]]), 2)
-    assert values.tolist() == [[1.0, 1.0, 1.0], [3.0, 2.0, -math.inf]]
-    assert tokens[1, :2].tolist() == [0, 2]
-    assert top_logits(torch.tensor([[1.0, 3.0]]), 0)[1].tolist() == [[1, 0]]

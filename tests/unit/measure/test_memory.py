@@ -43,7 +43,7 @@ def pairs(count):
 
 
 def samples(count):
-    variety.measure_variety(model, [story, "Once"], WIDE_HOT, samples=count, length=20, seed=1)
+    variety.sample_texts(model, [story, "Once"], WIDE_HOT, samples=count, length=20, seed=1)
 
 
 def runs(count):

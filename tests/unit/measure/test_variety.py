@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from statistics import mean
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,16 +9,22 @@ import pytest
 import torch
 
 from probes.engines.base import Generation
+from probes.engines.toy import ToyEngine
+from probes.errors import BrokenModelError
 from probes.measure import variety
 from probes.measure.repetition import compare_repetition
 from probes.measure.variety import (
+    Sample,
     Variety,
+    combine,
+    compare_variety,
     count_reproductions,
-    measure_variety,
     p_value_of_larger,
+    sample_texts,
 )
 from probes.schema.sampling import Sampling
 from probes.stats.goodness_of_fit import poisson_binomial_cdf
+from probes.stats.sampling_reference import entropy, log_probabilities
 
 PROBABILITIES = [[0.5, 0.25, 0.25], [0.1, 0.1, 0.8], [0.2, 0.7, 0.1]]
 
@@ -44,30 +48,43 @@ def answering(*answers: Generation, calls: list[dict[str, Any]] | None = None) -
     return SimpleNamespace(generate_batch=generate_batch, vocab_size=3)
 
 
-def measure(samples: Generation, count: int = 4, **more: Any) -> Variety:
-    model = answering(samples, **more)
-    (found,) = measure_variety(model, ["P"], Sampling(top_k=3), samples=count, length=9, seed=2)
-    return found
+def sampled(*rows: list[int]) -> list[Sample]:
+    return [Sample(ids, str(ids), 0.0, 0.0) for ids in rows]
 
 
-def test_sample_is_measured_over_its_own_steps() -> None:
-    found = measure(generation([2, 1, 1], [0]))
-    assert found.texts == ["[2, 1, 1]", "[0]"]
-    assert found.distinct_texts == 2
-    likelihoods = [mean(map(math.log, (0.25, 0.1, 0.7))), math.log(0.5)]
-    assert found.log_likelihoods == pytest.approx(likelihoods, rel=1e-6)
-    filtered = [[each / sum(row[1:]) for each in row[1:]] for row in PROBABILITIES]
-    entropies = [-sum(p * math.log(p) for p in row) for row in filtered]
-    assert found.entropies == pytest.approx([mean(entropies), entropies[0]], rel=1e-6)
+def test_samples_are_measured_over_their_own_steps() -> None:
+    toy, sampling = ToyEngine(), Sampling(temperature=1.4, top_k=3)
+    found = sample_texts(toy, ["ab", "c"], sampling, samples=4, length=5, seed=1)
+    assert len({len(text.ids) for group in found for text in group}) > 1, "none ended early"
+    for prompt, group in zip(("ab", "c"), found, strict=True):
+        for text in group:
+            ids = toy.encode(prompt) + text.ids
+            steps = toy.logits(ids)[-len(text.ids) - 1 : -1]
+            own, filtered = (log_probabilities(steps, each) for each in (None, sampling))
+            chosen = own.gather(-1, torch.tensor(text.ids).unsqueeze(-1))
+            assert text.log_likelihood == pytest.approx(float(chosen.mean()), abs=1e-5)
+            assert text.entropy == pytest.approx(float(entropy(filtered).mean()), abs=1e-5)
 
 
-def test_batches_continue_the_random_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(variety, "LOGITS_AT_ONCE", 2 * 9 * 3)  # of two samples
-    calls: list[dict[str, Any]] = []
-    found = measure(generation([2, 1, 1], [0]), 5, calls=calls)
-    batches = [(each["num_return_sequences"], each["seed"]) for each in calls]
-    assert batches == [(2, 2), (2, None), (1, None)]
-    assert found.texts == ["[2, 1, 1]", "[0]"] * 3
+def test_samples_need_a_library_that_calls_the_processor() -> None:
+    with pytest.raises(BrokenModelError, match="calls no logits_processor"):
+        sample_texts(answering(generation([2])), ["P"], Sampling(), samples=1, length=1, seed=1)
+
+
+def test_comparison_stops_when_it_is_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+    def draw(_: Any, __: Any, sampling: Sampling, *, seed: int, **___: Any) -> list[list[Sample]]:
+        calls.append(seed)
+        mean = gap * sampling.temperature
+        return [[Sample([seed, i], "", mean + i % 3, -mean - i % 3) for i in range(12)]]
+
+    monkeypatch.setattr(variety, "sample_texts", draw)
+    cold, hot = Sampling(temperature=0.5), Sampling(temperature=1.5)
+    for gap, batches in ((9.0, 1), (0.9, 2), (0.0, 5)):
+        calls: list[int] = []
+        (found,) = compare_variety(SimpleNamespace(), ["P"], cold, hot, length=2, seed=7)
+        assert calls == [7 + n for n in range(batches) for _ in "12"]
+        assert len(found.first.texts) == 12 * batches
+        assert found.decided is (gap > 0)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +95,7 @@ def test_batches_continue_the_random_numbers(monkeypatch: pytest.MonkeyPatch) ->
     ],
 )
 def test_4_grams_that_samples_share_count_as_repeated(samples: list[list[int]]) -> None:
-    assert measure(generation(*samples)).distinct_4_grams == pytest.approx(4 / 5)
+    assert combine(sampled(*samples)).distinct_4_grams == pytest.approx(4 / 5)
 
 
 def test_summary_has_means_and_three_texts() -> None:

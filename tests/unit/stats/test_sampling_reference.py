@@ -116,3 +116,35 @@ def test_log_probabilities_and_entropy_of_each_row() -> None:
         assert got == pytest.approx(row, rel=1e-12)
     entropies = [-sum(p * math.log(p) for p in row if p > 0) for row in expected]
     assert reference.entropy(found).flatten().tolist() == pytest.approx(entropies, rel=1e-12)
+
+
+def test_top_logits_keep_ties_with_the_last() -> None:
+    values, tokens = reference.top_logits(
+        torch.tensor([[1.0, 1.0, 1.0, 0.0], [3.0, 1.0, 2.0, 0.0]]), 2
+    )
+    assert values.tolist() == [[1.0, 1.0, 1.0], [3.0, 2.0, -math.inf]]
+    assert tokens[1, :2].tolist() == [0, 2]
+    assert reference.top_logits(torch.tensor([[1.0, 3.0]]), 0)[1].tolist() == [[1, 0]]
+
+
+def test_top_logits_keep_many_ties() -> None:
+    logits = torch.zeros(2, 40)
+    logits[0, 7] = 1
+    values, tokens = reference.top_logits(logits, 2)
+    assert values.shape == (2, 40)
+    assert tokens[0, 0] == 7
+    assert reference.top_logits(logits[:1].double().square() + torch.arange(40), 2)[1].tolist() == [
+        [39, 38]
+    ]
+
+
+@pytest.mark.parametrize("p", [0.2, 0.5, 0.9, 0.999])
+def test_nucleus_after_another_filter_is_that_of_what_it_kept(p: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(3, 400, generator=generator).mul(2).round()  # many ties
+    kept = reference.top_k(logits, 20)
+    found = reference.top_p(kept, p)
+    for row, few in zip(kept, found, strict=True):
+        places = row.isfinite().nonzero().flatten()
+        assert few[places].equal(reference.top_p(row[places], p))
+        assert reference.count_kept(few) == reference.count_kept(few[places])
