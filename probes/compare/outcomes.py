@@ -70,12 +70,15 @@ def is_near_the_line(old: ClaimRecord, new: ClaimRecord) -> bool:
     """
     if new.kind is not Kind.OBSERVATION or not _flips(old, new):
         return False
-    before = {check.name: check for check in old.evidence}
-    if before.keys() != {check.name for check in new.evidence}:
-        return False
-    pairs = [(before.get(check.name), check) for check in new.evidence]
-    moved = [(one, other) for one, other in pairs if one is None or one.verdict != other.verdict]
-    return bool(moved) and all(one is not None and _agree(one, other) for one, other in moved)
+    before, after = ({check.name: check for check in claim.evidence} for claim in (old, new))
+    names = list_moved_checks(old, new)
+    return before.keys() == after.keys() and all(_agree(before[n], after[n]) for n in names)
+
+
+def list_moved_checks(old: ClaimRecord, new: ClaimRecord) -> list[str]:
+    """Return the names of the checks of both runs that have another verdict now."""
+    before = {check.name: check.verdict for check in old.evidence}
+    return [each.name for each in new.evidence if each.verdict is not before.get(each.name)]
 
 
 def _flips(old: ClaimRecord | Check, new: ClaimRecord | Check) -> bool:

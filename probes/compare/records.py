@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING
 from probes.compare.drift import measure_drift
 from probes.compare.evidence import Rounding, find_differences
 from probes.compare.logprobs import combine_noise, read_kept_logits
-from probes.compare.outcomes import UNDECIDED, decide_outcome, is_near_the_line
+from probes.compare.outcomes import (
+    UNDECIDED,
+    decide_outcome,
+    is_near_the_line,
+    list_moved_checks,
+)
 from probes.compare.speed import compare_rates, compare_times
 from probes.errors import UserError
-from probes.schema.comparison import Change, ClaimComparison, Comparison, Outcome, Run
+from probes.schema.comparison import Change, ClaimComparison, Comparison, Run
 
 if TYPE_CHECKING:
     from probes.schema.record import ClaimRecord, Record
@@ -62,13 +67,15 @@ def _claim(old: ClaimRecord | None, new: ClaimRecord | None, rounding: Rounding)
     found = []
     if old is not None and new is not None and not {old.verdict, new.verdict} & {*UNDECIDED}:
         found = find_differences(old, new, rounding)
-    outcome = decide_outcome(old, new, {difference.outcome for difference in found})
     near = old is not None and new is not None and is_near_the_line(old, new)
+    # A flip that is no change leaves what differs in the checks beside it.
+    flipped = list_moved_checks(old, new) if near and old and new else []
+    differing = {each.outcome for each in found if each.check or each.name not in flipped}
     return ClaimComparison(
         id=either.id,
         section=either.section,
         title=either.title,
-        outcome=Outcome.SAME if near else outcome,
+        outcome=decide_outcome(old, old if near else new, differing),
         near_the_line=near,
         old=old.verdict if old else None,
         new=new.verdict if new else None,

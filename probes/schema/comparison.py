@@ -124,7 +124,7 @@ class ClaimComparison(Stored):
     outcome: Outcome
     near_the_line: bool = False
     """Whether it is an observation that flipped though the quantity measured stays within the other
-    run's interval: its outcome is `same`."""
+    run's interval: its outcome is that of the other evidence."""
     old: Verdict | None = None
     """Its verdict in the old run; none if it was not decided."""
     new: Verdict | None = None

@@ -116,6 +116,33 @@ def test_flip_of_an_observation_is_a_change_beyond_its_interval(
     assert (found.outcome.value, found.near_the_line) == (outcome, near)
 
 
+@pytest.mark.parametrize(
+    ("change", "outcome"),
+    [({"text": "another"}, "changed"), ({"share": 0.6}, "drifted"), ({}, "same")],
+)
+def test_flip_near_the_line_hides_no_other_change(change: dict[str, Any], outcome: str) -> None:
+    def run(verdict: Verdict, values: dict[str, Any]) -> Record:
+        measured = {"measured": {"share": {"value": 0.5, "low": 0.4, "high": 0.6}}}
+        made = [
+            ("c", check(verdict=verdict, values=measured)),
+            ("c", check("other", values=values)),
+        ]
+        plan = header(planned("c", checks=2, kind=Kind.OBSERVATION, expected=False))
+        return record(made, plan)
+
+    values = {"text": "one", "share": 0.5}
+    (found,) = compare(run(HOLDS, values), run(UNSEEN, values | change)).claims
+    assert (found.outcome.value, found.near_the_line) == (outcome, True)
+
+
+@pytest.mark.parametrize("shorter", [0, 1])
+def test_flip_with_a_missing_check_is_not_near_the_line(shorter: int) -> None:
+    runs = [observed(HOLDS, 0.5, HOLDS), observed(UNSEEN, 0.45, HOLDS)]
+    runs[shorter] = observed((HOLDS, UNSEEN)[shorter], 0.5)
+    (found,) = compare(*runs).claims
+    assert (found.outcome.value, found.near_the_line) == ("changed", False)
+
+
 def test_flip_of_a_contract_is_never_near_the_line() -> None:
     runs = [observed(v, 0.5, kind=Kind.CONTRACT) for v in (HOLDS, FAILS)]
     assert compare(*runs).outcomes == {Outcome.NEWLY_FAILING}
