@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from tests.integration.conftest import Project
 
 CLAIMS = """
@@ -84,6 +87,38 @@ def test_known_failure_that_holds_fails_the_run(warm_project: Project) -> None:
     claim = warm_project.claims()["owed"]
     assert (claim["verdict"], claim["known_failure"]) == ("error", "")
     assert claim["reason"] == "it is known to fail, and holds now: a known bug"
+
+
+def test_known_failure_that_fails_under_runxfail_says_why(warm_project: Project) -> None:
+    warm_project.test_file(CLAIMS)
+    option = known(warm_project, 'check = "*unpaid*"')
+    assert warm_project.run(option, "--runxfail").ret == pytest.ExitCode.TESTS_FAILED
+    claim = warm_project.claims()["owed"]
+    assert (claim["verdict"], claim["reason"], claim["known_failure"]) == (
+        "fails",
+        "not paid",
+        "a known bug",
+    )
+
+
+ALL_TARGETS = """
+@pytest.mark.claim("owed", title="It is owed.", needs=())
+def test_owed():
+    assert False, "not paid"
+"""
+
+
+@pytest.mark.parametrize(("target", "code"), [("*", 0), ("one", 1)])
+def test_known_failure_of_a_check_of_all_targets_names_each(
+    project: Project, copy_of_embedded: Callable[..., Path], target: str, code: int
+) -> None:
+    project.test_file(ALL_TARGETS)
+    option = known(project, f'target = "{target}"')
+    targets = (f"--target={copy_of_embedded(name)}" for name in ("one", "two"))
+    assert project.run(option, *targets).ret == code
+    claims = [claim for record in project.records() for claim in record["claims"]]
+    found = [(claim["verdict"], claim["known_failure"]) for claim in claims]
+    assert found == [("fails", "" if code else "a known bug")] * 2
 
 
 @pytest.mark.parametrize(
