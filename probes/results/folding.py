@@ -18,7 +18,7 @@ from probes.schema.record import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 
 def fold_record(
@@ -39,7 +39,7 @@ def fold_record(
         evidence.setdefault(claim_id, []).append(check)
     planned = {claim.id: claim for claim in header.claims}
     claims = tuple(
-        _decide(planned.get(claim_id) or _unplanned(claim_id), checks_of_claim)
+        decide_claim(planned.get(claim_id) or _unplanned(claim_id), checks_of_claim)
         for claim_id, checks_of_claim in evidence.items()
     )
     target, environment = _merge_facts(header, list(facts))
@@ -57,7 +57,21 @@ def fold_record(
     )
 
 
-def decide_verdict(checks: list[Check], planned: int) -> tuple[Verdict | None, str]:
+def decide_claim(claim: ClaimRecord, evidence: Sequence[Check]) -> ClaimRecord:
+    """Return a claim with its checks, and what follows from them."""
+    verdict, reason = decide_verdict(evidence, claim.planned)
+    broken = [check.known_failure for check in evidence if check.verdict in BROKEN]
+    return claim.model_copy(
+        update={
+            "verdict": verdict,
+            "reason": reason,
+            "known_failure": broken[0] if all(broken) and broken else "",
+            "evidence": tuple(evidence),
+        }
+    )
+
+
+def decide_verdict(checks: Sequence[Check], planned: int) -> tuple[Verdict | None, str]:
     """Return the verdict of a claim from its checks, with its reason.
 
     One failing check fails the claim; else one error makes it an error; else one check that did
@@ -80,19 +94,6 @@ def decide_verdict(checks: list[Check], planned: int) -> tuple[Verdict | None, s
 
 def _first_line(reason: str) -> str:
     return next((line.strip() for line in reason.splitlines() if line.strip()), "")
-
-
-def _decide(claim: ClaimRecord, evidence: list[Check]) -> ClaimRecord:
-    verdict, reason = decide_verdict(evidence, claim.planned)
-    broken = [check.known_failure for check in evidence if check.verdict in BROKEN]
-    return claim.model_copy(
-        update={
-            "verdict": verdict,
-            "reason": reason,
-            "known_failure": broken[0] if all(broken) and broken else "",
-            "evidence": tuple(evidence),
-        }
-    )
 
 
 def _unplanned(claim_id: str) -> ClaimRecord:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from probes.results.folding import decide_verdict
+from probes.results.folding import decide_claim
 from probes.schema.claim import KNOWLEDGE, Kind, catalogue
-from probes.schema.record import Check, ClaimRecord, Record, Verdict, to_storable
+from probes.schema.record import ClaimRecord, Record, Verdict, to_storable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,22 +50,14 @@ def _split(claim: ClaimRecord) -> Iterator[ClaimRecord]:
     """Yield a claim without the checks that moved, and the claims that they moved to."""
     moved = [check for check in claim.evidence if (claim.id, check.name) in _MOVED]
     kept = [check for check in claim.evidence if check not in moved]
-    yield _decide(claim, kept, claim.planned - len(moved)) if moved else claim
+    if not moved:
+        yield claim
+        return
+    yield decide_claim(claim.model_copy(update={"planned": claim.planned - len(moved)}), kept)
     for check in moved:
-        stated = catalogue()[_MOVED[claim.id, check.name]]
-        yield _decide(claim.model_copy(update=dict(stated)), [check], 1)
-
-
-def _decide(claim: ClaimRecord, checks: list[Check], planned: int) -> ClaimRecord:
-    verdict, reason = decide_verdict(checks, planned)
-    return claim.model_copy(
-        update={
-            "planned": planned,
-            "evidence": tuple(checks),
-            "verdict": verdict,
-            "reason": reason,
-        }
-    )
+        stated = dict(catalogue()[_MOVED[claim.id, check.name]])
+        alone = stated | {"planned": 1, "deselected": 0}
+        yield decide_claim(claim.model_copy(update=alone), [check])
 
 
 def _add_kind(claim: ClaimRecord, expects: bool) -> ClaimRecord:
@@ -82,4 +74,4 @@ def _add_kind(claim: ClaimRecord, expects: bool) -> ClaimRecord:
         check.model_copy(update=relaxed) if check.verdict is Verdict.FAILS else check
         for check in claim.evidence
     ]
-    return _decide(claim, checks, claim.planned)
+    return decide_claim(claim, checks)

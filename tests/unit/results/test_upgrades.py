@@ -25,7 +25,9 @@ def verdicts(one: Record) -> dict[str, str | None]:
 def upgrade(tmp_path: Path) -> Any:
     """Write a record as format 2 did, and read it."""
 
-    def as_format_2(target: dict[str, Any], **claims: tuple[str, ...]) -> Record:
+    def as_format_2(
+        target: dict[str, Any], deselected: int = 0, **claims: tuple[str, ...]
+    ) -> Record:
         plan = header(
             *(planned(claim.replace("_", "-"), checks=len(c)) for claim, c in claims.items())
         )
@@ -37,6 +39,7 @@ def upgrade(tmp_path: Path) -> Any:
         data = json.loads(record(made, plan).model_dump_json())
         for claim in data["claims"]:
             del claim["kind"], claim["expected"]
+            claim["deselected"] = deselected
             if claim["id"] in ("next-token", "mine"):
                 claim["needs"] = ["model", "knowledge"]
         path = tmp_path / "record.json"
@@ -89,8 +92,27 @@ def test_own_claim_that_needed_knowledge_is_an_observation(upgrade: Any) -> None
     assert (found.claims[0].kind.value, found.claims[0].expected) == ("observation", False)
 
 
+def test_error_beside_a_failing_observation_stays_an_error(upgrade: Any) -> None:
+    found = upgrade(FACTS, heat_varies=("a: fails", "b: error"))
+    (claim,) = found.claims
+    assert (claim.verdict.value, claim.reason) == ("error", "error")
+    assert [each.verdict.value for each in claim.evidence] == ["not observed", "error"]
+
+
 def test_closeness_in_nf4_becomes_a_claim_of_its_own(upgrade: Any) -> None:
     found = upgrade(FACTS, load_nf4=("test_bytes: holds", "test_4_bit_logits_stay_close: fails"))
     assert verdicts(found) == {"load-nf4": "holds", "quantization-cost": "not observed"}
     assert [claim.planned for claim in found.claims] == [1, 1]
     assert found.complete
+
+
+def test_claim_that_is_split_keeps_its_deselected_checks(upgrade: Any) -> None:
+    found = upgrade(
+        FACTS,
+        deselected=3,
+        load_nf4=("test_bytes: holds", "test_4_bit_logits_stay_close: holds"),
+    )
+    assert [(claim.id, claim.deselected) for claim in found.claims] == [
+        ("load-nf4", 3),
+        ("quantization-cost", 0),
+    ]
