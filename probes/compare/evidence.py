@@ -16,6 +16,7 @@ from probes.compare.logprobs import find_first_token
 from probes.schema.claim import catalogue
 from probes.schema.comparison import Difference, Effect, Estimate, Outcome
 from probes.schema.evidence import COMPARED_APART
+from probes.schema.record import OPEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -107,6 +108,8 @@ def find_differences(old: ClaimRecord, new: ClaimRecord, rounding: Rounding) -> 
 def _compare_checks(
     name: str, old: Check | None, new: Check | None, rounding: Rounding, ignored: Sequence[str]
 ) -> Iterator[Difference]:
+    if any(each is not None and each.verdict in OPEN for each in (old, new)):
+        return  # it was left out of a run
     if old is not None and new is not None and (ids := find_changed_ids(old, new)) is not None:
         yield ids
     if old is None or new is None or old.verdict is not new.verdict:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from probes.schema.claim import Kind
 from probes.schema.comparison import Outcome
 from probes.schema.evidence.shape import Measured
-from probes.schema.record import BROKEN, Verdict
+from probes.schema.record import BROKEN, OPEN, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from probes.schema.record import Check, ClaimRecord
 
-UNDECIDED = (None, Verdict.NOT_APPLICABLE)
+UNDECIDED = (*OPEN, Verdict.NOT_APPLICABLE)
 
 
 def decide_outcome(

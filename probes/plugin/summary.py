@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -10,7 +9,14 @@ from rich.text import Text
 
 from probes.report.text.console import create_console
 from probes.report.visible import make_visible
-from probes.schema.record import ClaimRecord, Record, Verdict, group_inapplicable
+from probes.schema.record import (
+    OPEN,
+    ClaimRecord,
+    Record,
+    Verdict,
+    count_verdicts,
+    group_by_reason,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,8 +27,10 @@ _COLUMNS = (
     ("error", Verdict.ERROR, "bold red"),
     ("not observed", Verdict.NOT_OBSERVED, "yellow"),
     ("not applicable", Verdict.NOT_APPLICABLE, "yellow"),
-    ("undecided", None, "bold red"),
+    ("not decided", Verdict.NOT_DECIDED, "bold red"),
 )
+_GROUPED = {Verdict.NOT_DECIDED: "bold red", Verdict.NOT_APPLICABLE: "yellow"}
+"""Verdicts of which one line a reason is enough, with their style."""
 
 
 def format_run(record: Record, width: int = 80, colour: bool = False) -> str:
@@ -32,15 +40,16 @@ def format_run(record: Record, width: int = 80, colour: bool = False) -> str:
         if record.claims or not record.throughput:
             console.print(_table(record))
         for claim in record.claims:
-            if claim.verdict not in (Verdict.HOLDS, Verdict.NOT_APPLICABLE):
+            if claim.verdict not in (Verdict.HOLDS, *_GROUPED):
                 console.print(_line(claim), soft_wrap=True)
-        for reason, claims in group_inapplicable(record.claims):
-            console.print(
-                Text.assemble(
-                    ("not applicable", "yellow"), make_visible(f": {', '.join(claims)}: {reason}")
-                ),
-                soft_wrap=True,
-            )
+        for verdict, style in _GROUPED.items():
+            for reason, claims in group_by_reason(record.claims, verdict):
+                console.print(
+                    Text.assemble(
+                        (verdict.value, style), make_visible(f": {', '.join(claims)}: {reason}")
+                    ),
+                    soft_wrap=True,
+                )
         if record.throughput:
             measured = sum(rate.per_second is not None for rate in record.throughput)
             console.print(
@@ -56,14 +65,15 @@ def format_run(record: Record, width: int = 80, colour: bool = False) -> str:
 def has_decided(records: Sequence[Record]) -> bool:
     """Return whether any claim was decided, or throughput was measured."""
     return any(record.throughput for record in records) or any(
-        claim.verdict not in (None, Verdict.NOT_APPLICABLE)
+        claim.verdict not in (*OPEN, Verdict.NOT_APPLICABLE)
         for record in records
         for claim in record.claims
     )
 
 
 def _table(record: Record) -> Table:
-    used = [c for c in _COLUMNS if c[1] is Verdict.HOLDS or _count(record.claims, c[1])]
+    all_counts = count_verdicts(record.claims)
+    used = [c for c in _COLUMNS if c[1] is Verdict.HOLDS or all_counts[c[1]]]
     title = Text(f"claims on {make_visible(record.target.name)}", style="table.title")
     table = Table(title=title, title_justify="left")
     table.add_column("section")
@@ -81,18 +91,14 @@ def _table(record: Record) -> Table:
 
 
 def _counts(
-    claims: Sequence[ClaimRecord], columns: Sequence[tuple[str, Verdict | None, str]]
+    claims: Sequence[ClaimRecord], columns: Sequence[tuple[str, Verdict, str]]
 ) -> list[str]:
-    counts = [_count(claims, verdict) for _, verdict, _ in columns]
-    return [str(len(claims)), *(str(count) if count else "·" for count in counts)]
-
-
-def _count(claims: Sequence[ClaimRecord], verdict: Verdict | None) -> int:
-    return Counter(claim.verdict for claim in claims)[verdict]
+    counts = count_verdicts(claims)
+    return [str(len(claims)), *(str(counts[verdict] or "·") for _, verdict, _ in columns)]
 
 
 def _line(claim: ClaimRecord) -> Text:
-    word = claim.verdict.value if claim.verdict else "undecided"
+    word = (claim.verdict or Verdict.NOT_DECIDED).value
     first = claim.reason.strip().splitlines() or ["no reason was given"]
     if claim.known_failure:
         known = f": {claim.id}: {first[0]} ({claim.known_failure})"

@@ -75,13 +75,15 @@ def decide_verdict(checks: Sequence[Check], planned: int) -> tuple[Verdict | Non
     """Return the verdict of a claim from its checks, with its reason.
 
     One failing check fails the claim; else one error makes it an error; else one check that did
-    not observe what it states decides; else the claim holds if every planned check was made and at
-    least one held. A stopped run leaves it undecided.
+    not observe what it states decides; else one check that was left out leaves it not decided; else
+    the claim holds if every planned check was made and at least one held. A stopped run leaves it
+    without a verdict.
 
     >>> decide_verdict([Check(name="a", verdict=Verdict.HOLDS)], planned=2)
     (None, 'stopped after 1 of 2 checks')
     """
-    for verdict in (Verdict.FAILS, Verdict.ERROR, Verdict.NOT_OBSERVED):
+    decisive = (Verdict.FAILS, Verdict.ERROR, Verdict.NOT_OBSERVED, Verdict.NOT_DECIDED)
+    for verdict in decisive:
         for check in checks:
             if check.verdict is verdict:
                 return verdict, _first_line(check.reason)

@@ -40,9 +40,9 @@ class Run:
         return self.facts is not None
 
     @property
-    def counts(self) -> Counter[Verdict | None]:
-        """Number of claims by verdict."""
-        return Counter(self.verdicts.values())
+    def counts(self) -> Counter[Verdict]:
+        """Number of claims by verdict; those that a stopped run left open are not decided."""
+        return Counter(verdict or Verdict.NOT_DECIDED for verdict in self.verdicts.values())
 
 
 class _Verdict(BaseModel):

@@ -37,10 +37,15 @@ class Verdict(str, Enum):
     NOT_OBSERVED = "not observed"
     """Of an observation that the target does not expect: it was measured and does not hold."""
     NOT_APPLICABLE = "not applicable"
+    NOT_DECIDED = "not decided"
+    """Left out, as the run was over its budget."""
 
 
 BROKEN = (Verdict.FAILS, Verdict.ERROR)
 """Verdicts that need attention."""
+
+OPEN = (None, Verdict.NOT_DECIDED)
+"""Verdicts of a claim that is not decided: the run was stopped, or over its budget."""
 
 
 def to_storable(value: object) -> object:
@@ -277,16 +282,16 @@ class Record(Stored):
     """Measured throughput, in the order of the measurements; empty where it was not requested."""
 
 
-def count_verdicts(claims: Iterable[ClaimRecord]) -> Counter[Verdict | None]:
-    """Count the claims of each verdict; None counts those that a stopped run left undecided."""
-    return Counter(claim.verdict for claim in claims)
+def count_verdicts(claims: Iterable[ClaimRecord]) -> Counter[Verdict]:
+    """Count the claims of each verdict; those that a stopped run left open are not decided."""
+    return Counter(claim.verdict or Verdict.NOT_DECIDED for claim in claims)
 
 
-def group_inapplicable(claims: Iterable[ClaimRecord]) -> list[tuple[str, list[str]]]:
-    """Group the ids of claims that are not applicable by their reason."""
+def group_by_reason(claims: Iterable[ClaimRecord], verdict: Verdict) -> list[tuple[str, list[str]]]:
+    """Group the ids of claims that have a verdict by their reason."""
     reasons: dict[str, list[str]] = {}
     for claim in claims:
-        if claim.verdict is Verdict.NOT_APPLICABLE:
+        if claim.verdict is verdict:
             reasons.setdefault(claim.reason, []).append(claim.id)
     return list(reasons.items())
 

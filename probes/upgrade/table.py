@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from probes.compare.outcomes import is_near_the_line
 from probes.errors import UserError
 from probes.results.reading import read
-from probes.schema.record import ClaimRecord, Record, Verdict, count_verdicts
+from probes.schema.record import BROKEN, OPEN, ClaimRecord, Record, Verdict, count_verdicts
 from probes.upgrade.cells import find_varying, format_cell
 from probes.upgrade.question import find_claim
 from probes.upgrade.run import End
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from probes.upgrade.expected import Expectation
     from probes.upgrade.run import Attempt, Outcome
 
-BAD = (Verdict.FAILS, Verdict.ERROR, None)
-"""Verdicts that are red unless they are expected; None is undecided."""
+BAD = (*BROKEN, *OPEN)
+"""Verdicts that are red unless they are expected."""
 
 RED_MARKS = {"unexpected", "not_as_expected", "unexpected_flip"}
 """Marks of entries that are red."""
@@ -60,7 +60,7 @@ class Column:
     """None where nothing was decided."""
 
     @property
-    def counts(self) -> Counter[Verdict | None]:
+    def counts(self) -> Counter[Verdict]:
         """The number of claims by verdict."""
         return count_verdicts(self.record.claims) if self.record else Counter()
 
@@ -163,7 +163,7 @@ def _build_entries(
         expectation = next(applying, None)
         entry = Entry(claim, expectation, _choose_marks(claim, expectation, before))
         entries.append(entry)
-        if claim.verdict is not None:
+        if claim.verdict not in OPEN:
             before = entry
     return tuple(entries)
 
@@ -174,7 +174,7 @@ def _choose_marks(
     verdict = claim.verdict
     is_flip = (
         before is not None
-        and verdict not in (None, before.claim.verdict)
+        and verdict not in (*OPEN, before.claim.verdict)
         and not is_near_the_line(before.claim, claim)
     )
     flip = ("flip",) if is_flip else ()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -21,7 +20,7 @@ from probes.report.text.phrases import (
 )
 from probes.report.visible import make_visible
 from probes.results.reading import REPORT_FILE
-from probes.schema.record import Verdict
+from probes.schema.record import Verdict, count_verdicts
 from probes.upgrade.cells import find_varying
 from probes.upgrade.run import End
 from probes.upgrade.table import BAD
@@ -61,8 +60,8 @@ def count_results(tables: Sequence[Table]) -> list[tuple[str, int]]:
 
 def format_same(table: Table, language: str = "en") -> str:
     """Return the number of claims, by verdict, that are the same in every column."""
-    counts = Counter(
-        next(entry.claim.verdict for entry in row.entries if entry)
+    counts = count_verdicts(
+        next(entry.claim for entry in row.entries if entry)
         for row in table.rows
         if not row.is_notable
     )

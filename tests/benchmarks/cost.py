@@ -105,7 +105,7 @@ def list_claims(record: Record) -> Iterator[str]:
         yield format_cost(f"  {name}", claim.cost)
     for claim in record.claims:
         if claim.verdict not in (Verdict.HOLDS, Verdict.NOT_APPLICABLE):
-            word = claim.verdict.value if claim.verdict else "undecided"
+            word = (claim.verdict or Verdict.NOT_DECIDED).value
             yield make_visible(f"note: {word}: {claim.id}: {claim.reason}")
     if left := sum(claim.verdict is Verdict.NOT_APPLICABLE for claim in record.claims):
         yield f"note: {left} of {len(record.claims)} claims are not applicable, and cost nothing"

@@ -238,7 +238,7 @@ def test_stopped_run_leaves_claims_undecided(warm_project: Project) -> None:
     warm_project.test_file(SEVERAL)
     result = warm_project.run("-x")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(["undecided: bare: stopped after 0 of 1 checks"])
+    result.stdout.fnmatch_lines(["not decided: bare: stopped after 0 of 1 checks"])
     claims = warm_project.claims()
     assert claims["good"]["verdict"] == "holds"
     assert claims["bad"]["verdict"] == "fails"

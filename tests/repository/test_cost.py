@@ -29,12 +29,12 @@ def test_record_lists_dearest_claims_and_those_that_do_not_hold(
     assert second.split() == [
         *("bos-inserted", "(33%)", "0.0", "s", "3", "passes", "3", "rows", "18", "positions")
     ]
-    assert "note: undecided: embedding-shape: stopped after 0 of 1 checks" in rest
+    assert "note: not decided: embedding-shape: stopped after 0 of 1 checks" in rest
     notes = [line.split(": ")[1] for line in rest if line.startswith("note: ")]
     assert notes == [
         "fails",
         "error",
-        "undecided",
+        "not decided",
         "not observed",
         "1 of 8 claims are not applicable, and cost nothing",
     ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from probes.schema.record import OPEN
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -44,10 +46,12 @@ def history(runs: Sequence[Run]) -> History:
 
 
 def _cells(claim: str, runs: Sequence[Run]) -> list[Cell]:
-    cells, before = [], None
+    cells: list[Cell] = []
+    before: Verdict | None = None
     for run in runs:
         verdict = run.verdicts.get(claim)
-        has_changed = None not in (before, verdict) and verdict != before
+        is_open = verdict in OPEN
+        has_changed = before is not None and not is_open and verdict != before
         cells.append(Cell(claim in run.verdicts, verdict, has_changed))
-        before = verdict or before
+        before = before if is_open else verdict
     return cells

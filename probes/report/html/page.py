@@ -21,7 +21,7 @@ from probes.report.pictures import draw, draw_throughput
 from probes.report.text import comparison as compared
 from probes.report.text import phrases
 from probes.report.visible import SPECIAL, cut, make_visible, mark
-from probes.schema.record import BROKEN, count_verdicts
+from probes.schema.record import BROKEN, Verdict, count_verdicts
 from probes.schema.sampling import LIBRARY_TOP_K
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def _templates() -> Environment:
         "outcomes_in_english": compared.format_outcomes,
         "LANGUAGES": LANGUAGES,
         "BROKEN": BROKEN,
-        "ORDER": phrases.ORDER,
+        "VERDICTS": [*Verdict],
         "PRESETS": interactive.PRESETS,
         "LIBRARY_TOP_K": LIBRARY_TOP_K,
         "LONGEST_TOKEN": interactive.LONGEST_TOKEN,

@@ -13,7 +13,7 @@ from probes.report.locale import phrase
 from probes.report.text import comparison as compared
 from probes.report.text import phrases
 from probes.report.visible import cut, make_visible
-from probes.schema.record import BROKEN, Record, Verdict, count_verdicts, group_inapplicable
+from probes.schema.record import BROKEN, Record, Verdict, count_verdicts, group_by_reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -77,8 +77,10 @@ def summarize_run(record: Record, report: str = "") -> str:
                 if claim.verdict is Verdict.NOT_OBSERVED
             ),
             *(
-                f"Not applicable: {', '.join(map(escape, claims))}: {escape(reason)}"
-                for reason, claims in group_inapplicable(record.claims)
+                f"{phrases.format_verdict(verdict).capitalize()}: "
+                f"{', '.join(map(escape, claims))}: {escape(reason)}"
+                for verdict in (Verdict.NOT_DECIDED, Verdict.NOT_APPLICABLE)
+                for reason, claims in group_by_reason(record.claims, verdict)
             ),
             _rates(record.throughput),
             f"Tested: {' · '.join(_tested(record))}",
@@ -102,7 +104,7 @@ def _tested(record: Record) -> list[str]:
 def _sections(record: Record) -> str:
     """Return a table of how many claims of each section have each verdict."""
     all_counts = count_verdicts(record.claims)
-    used = [v for v in phrases.ORDER if v is Verdict.HOLDS or all_counts[v]]
+    used = [v for v in Verdict if v is Verdict.HOLDS or all_counts[v]]
     rows = []
     for section in dict.fromkeys(claim.section for claim in record.claims):
         claims = [claim for claim in record.claims if claim.section == section]

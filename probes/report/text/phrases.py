@@ -20,30 +20,26 @@ if TYPE_CHECKING:
     from probes.schema.comparison import Estimate, RateRatio
     from probes.schema.record import Rate
 
-ORDER: tuple[Verdict | None, ...] = (*Verdict, None)
-"""Verdicts in the order they are counted."""
-
-
 # --- verdicts and counts -------------------------------------------------------------------------
 
 
 def verdict_key(verdict: Verdict | None) -> str:
     """Return the verdict as one word, for keys of texts and for the page's style."""
-    return "undecided" if verdict is None else verdict.value.replace(" ", "-")
+    return (verdict or Verdict.NOT_DECIDED).value.replace(" ", "-")
 
 
 def format_verdict(verdict: Verdict | None, language: str = "en") -> str:
     """Return the verdict as one or two words.
 
     >>> format_verdict(None), format_verdict(Verdict.HOLDS, "ja")
-    ('undecided', '成立')
+    ('not decided', '成立')
     """
     return phrase(f"verdict.{verdict_key(verdict)}", language)
 
 
-def format_counts(counts: Counter[Verdict | None], language: str = "en") -> str:
+def format_counts(counts: Counter[Verdict], language: str = "en") -> str:
     """Return how many claims have each verdict, as a sentence without its full stop."""
-    present = [(verdict, counts[verdict]) for verdict in ORDER if counts[verdict]]
+    present = [(verdict, counts[verdict]) for verdict in Verdict if counts[verdict]]
     if not present:
         return phrase("counted.none", language)
     if present == [(Verdict.HOLDS, counts.total())] and counts.total() > 1:
@@ -57,7 +53,7 @@ def format_counts(counts: Counter[Verdict | None], language: str = "en") -> str:
     return phrase("counted.joint", language).join(parts)
 
 
-def format_headline(counts: Counter[Verdict | None], language: str = "en") -> str:
+def format_headline(counts: Counter[Verdict], language: str = "en") -> str:
     """Return the number of claims by verdict as a whole sentence."""
     text = format_counts(counts, language)
     return phrase("counted.sentence", language, said=text[:1].upper() + text[1:])

@@ -27,11 +27,12 @@ def test_summary_has_verdict_table_and_reasons() -> None:
     text = summarize_run(mixed(), "reports/embedded/20261123T075120Z/report.html")
     assert text.splitlines()[0] == (
         "## embedded: 3 claims hold, 1 fails, 1 ended in an error, 1 not observed, "
-        "1 not applicable, 1 undecided."
+        "1 not applicable, 1 not decided."
     )
     for line in (
         "Incomplete: the run did not reach its end. 9 of 10 checks were made.",
-        "| section | claims | holds | fails | error | not observed | not applicable | undecided |",
+        "| section | claims | holds | fails | error | not observed | not applicable "
+        "| not decided |",
         "| Tokenizer | 3 | 3 | · | · | · | · | · |",
         "Not observed: heat-varies: five runs are the same",
         "### What is wrong",

@@ -47,21 +47,22 @@ def read_page(one: Record, language: str = "en") -> Page:
     ("counts", "sentence"),
     [
         ({Verdict.HOLDS: 1}, "1 claim holds"),
-        ({Verdict.FAILS: 2, None: 1}, "2 claims fail, 1 undecided"),
+        ({Verdict.FAILS: 2, Verdict.NOT_DECIDED: 1}, "2 claims fail, 1 not decided"),
         ({Verdict.ERROR: 1}, "1 claim ended in an error"),
-        ({None: 3}, "3 claims undecided"),
+        ({Verdict.NOT_DECIDED: 3}, "3 claims not decided"),
         ({Verdict.HOLDS: 1200, Verdict.FAILS: 2}, "1,200 claims hold, 2 fail"),
         ({}, "no claims"),
     ],
 )
-def test_counts_are_a_sentence(counts: dict[Verdict | None, int], sentence: str) -> None:
+def test_counts_are_a_sentence(counts: dict[Verdict, int], sentence: str) -> None:
     assert format_counts(Counter(counts)) == sentence
 
 
 def test_page_begins_with_verdict_and_broken_claims() -> None:
     text = Page(MIXED).text
     top = (
-        "claims hold, 1 fails, 1 ended in an error, 1 not observed, 1 not applicable, 1 undecided."
+        "claims hold, 1 fails, 1 ended in an error, 1 not observed, 1 not applicable, "
+        "1 not decided."
     )
     order = [text.index(words) for words in (top, "What is wrong", "Loading", "Target")]
     assert order == sorted(order)
@@ -146,7 +147,7 @@ def test_incomplete_run_is_marked(finished: str | None, words: str) -> None:
     part = record([("bos-inserted", check())], finished=finished)
     assert f"{words} {texts('en')['top.decided_is_here']}" in read_page(part).text
     assert "未完了: 実行は" in read_page(part, "ja").text
-    assert "<title>embedded: incomplete, 1 claim holds, 1 undecided</title>" in render(part)
+    assert "<title>embedded: incomplete, 1 claim holds, 1 not decided</title>" in render(part)
 
 
 @pytest.mark.parametrize(

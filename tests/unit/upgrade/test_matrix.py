@@ -42,7 +42,7 @@ def expect(**more: Any) -> Expectation:
 
 
 def make_record(version: str, content: dict[str, Any]) -> Record:
-    """Make a run with one check a claim; a claim with None is undecided.
+    """Make a run with one check a claim; a claim with None is not decided.
 
     A claim with a verdict, a reason and evidence is an observation.
     """
@@ -247,7 +247,7 @@ def test_undecided_claim_is_unexpected_but_no_flip(build: Build) -> None:
     table = build(
         {"4.46.3": {"pad-token": HOLDS}, "5.0": {"pad-token": None}, "5.1": {"pad-token": HOLDS}}
     )
-    assert read_rows(table) == {"pad-token": ["holds", "undecided, unexpected", "holds"]}
+    assert read_rows(table) == {"pad-token": ["holds", "not decided, unexpected", "holds"]}
 
 
 @pytest.mark.parametrize(("share", "shown"), [(0.45, ""), (0.2, ", unexpected flip")])
