@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from time import perf_counter
 
 Show = Callable[[str], AbstractContextManager[object]]
 """Takes the text of a step, and returns a context manager that is entered while it lasts."""
@@ -12,10 +13,12 @@ LARGE = 10**9
 """Bytes that take a while to fetch or to load."""
 
 _show: Show = nullcontext
+_seconds = 0.0
 
 
-def step(what: str, size: int) -> AbstractContextManager[object]:
-    """Show a step that moves `size` bytes while it lasts, if they are many.
+@contextmanager
+def step(what: str, size: int) -> Iterator[None]:
+    """Time a step that moves `size` bytes, and show it while it lasts if they are many.
 
     >>> lines = []
     >>> unwatch = watch(lambda what: nullcontext(lines.append(what)))
@@ -24,7 +27,18 @@ def step(what: str, size: int) -> AbstractContextManager[object]:
     >>> lines
     ['fetching 14.5 GB']
     """
-    return _show(what) if size >= LARGE else nullcontext()
+    global _seconds  # noqa: PLW0603
+    start = perf_counter()
+    try:
+        with _show(what) if size >= LARGE else nullcontext():
+            yield
+    finally:
+        _seconds += perf_counter() - start
+
+
+def total_seconds() -> float:
+    """Return how long all steps of this process have taken."""
+    return _seconds
 
 
 def watch(show: Show) -> Callable[[], None]:

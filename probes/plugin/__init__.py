@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from probes.plugin import collection, execution, options, startup, terminal
+from probes.plugin import budget, collection, execution, options, startup, terminal
 from probes.plugin.fixtures import evidence, model, rates, seed
 
 if TYPE_CHECKING:
@@ -52,10 +52,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     collection.parametrize_model(metafunc)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.Item]) -> None:
-    """Find each test's claim, and keep those that `--claim` names."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(
+    session: pytest.Session, items: list[pytest.Item]
+) -> Generator[None, object, object]:
+    """Find each test's claim, keep those that `--claim` names, and sort them under a budget."""
     startup.refuse_or_run(session, collection.select_tests, session.config, items)
+    result = yield
+    budget.sort_by_urgency(items)
+    return result
 
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:

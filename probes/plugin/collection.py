@@ -28,8 +28,9 @@ class TestState:
     `targets` has one target if the test takes `model`, every target of the run for a claim without
     `model`, and none for a test that neither decides a claim nor measures. `place` numbers the
     tests that decide claims, in the order of collection. `known_failure` is why it is known to
-    fail, if it is. `missing` says by target why the claim is
-    not applicable. `cost_before` is the target's cost before the test.
+    fail, if it is. `missing` says by target why the claim is not applicable, `left_out` why the
+    test is left out, if it is. `cost_before` is the target's cost before the test, `loading_before`
+    the seconds that loading weights had taken.
     """
 
     targets: tuple[str, ...] = ()
@@ -38,9 +39,11 @@ class TestState:
     place: int = 0
     known_failure: str = ""
     missing: dict[str, str] = field(default_factory=dict)
+    left_out: str = ""
     evidence: dict[str, Any] = field(default_factory=dict)
     rates: list[Rate] = field(default_factory=list)
     cost_before: Cost | None = None
+    loading_before: float = 0.0
     phases: list[Phase] = field(default_factory=list)
 
 

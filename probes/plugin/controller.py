@@ -11,6 +11,7 @@ import pytest
 from probes._util.files import write_output
 from probes.errors import UserError
 from probes.plugin import devices, options, terminal, workers
+from probes.plugin.budget import has_left_out
 from probes.plugin.exit_status import exit_code
 from probes.plugin.run import Message, Run
 from probes.plugin.session import session_of
@@ -59,10 +60,10 @@ class Controller:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Send a worker the targets that are left out, and its CUDA device."""
+        """Send a worker the targets that are left out, its CUDA device, and expected costs."""
         available = devices.list_devices(self._session.targets.values(), os.environ)
         device = devices.device_of(node.gateway.id, available)
-        workers.send_input(node, self._session.left_out, device)
+        workers.send_input(node, self._session.left_out, device, self._session.earlier_costs)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
@@ -145,6 +146,7 @@ class Controller:
             interrupted=self._shutdown.interrupted,
             undecided=bool(records) and not has_decided(records),
             changed=self.run.has_changed(self._fail_on),
+            left_out=has_left_out(records),
         )
 
     def _write_summaries(self) -> None:

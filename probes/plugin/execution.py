@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from probes._util import progress
 from probes._util.text import shorten
 from probes.errors import UndecidableError, UnusableTargetError
-from probes.plugin import verdicts
+from probes.plugin import budget, verdicts
 from probes.plugin.collection import name_of, state_of, target_parameter
 from probes.plugin.evidence import as_json
 from probes.plugin.session import session_of
@@ -20,16 +21,18 @@ if TYPE_CHECKING:
 
     from probes.plugin.collection import TestState
     from probes.plugin.run import Message
+    from probes.plugin.session import Session
     from probes.schema.claim import Claim
 
 
 def skip_if_missing(item: pytest.Item) -> None:
-    """Skip a test of a claim that no target of it can decide, with the reason."""
+    """Skip a test of a claim that no target of it can decide, or that is over budget."""
     state, session = state_of(item), session_of(item.config)
     if state.claim is None:
         return
     if (target := target_parameter(item)) is not None:
         state.cost_before = session.cost(target)
+    state.loading_before = progress.total_seconds()
     for target in state.targets:
         reason = session.missing(target, state.needs)
         if reason is not None:
@@ -37,6 +40,9 @@ def skip_if_missing(item: pytest.Item) -> None:
     if state.missing.keys() >= set(state.targets):
         reason = next(iter(state.missing.values()))
         raise pytest.skip.Exception(reason, _use_item_location=True)
+    if why := budget.why_left_out(session, state.targets[0], state.claim.id):
+        state.left_out = why
+        raise pytest.skip.Exception(why, _use_item_location=True)
 
 
 @contextmanager
@@ -103,6 +109,7 @@ def _results(item: pytest.Item) -> list[Message]:
     if state.rates:
         found["rates"] = tuple(state.rates)
     if state.claim is not None:
+        _count(session, state, state.claim)
         found |= {"claim": state.claim.id, "place": state.place}
         checks = _checks(item, state, state.claim)
         return [session.message(name, check=check, **found) for name, check in checks.items()]
@@ -128,7 +135,9 @@ def _checks(item: pytest.Item, state: TestState, claim: Claim) -> dict[str, Chec
             values=values,
             cost=cost,
         )
-        if target in state.missing:
+        if state.left_out and target not in state.missing:
+            check = Check(name=check.name, verdict=Verdict.NOT_DECIDED, reason=state.left_out)
+        elif target in state.missing:
             check = Check(
                 name=check.name, verdict=Verdict.NOT_APPLICABLE, reason=state.missing[target]
             )
@@ -136,6 +145,18 @@ def _checks(item: pytest.Item, state: TestState, claim: Claim) -> dict[str, Chec
             cost = Cost()
         checks[target] = check
     return checks
+
+
+def _count(session: Session, state: TestState, claim: Claim) -> None:
+    """Add what a test took to the forecast of its first target."""
+    if (forecast := session.forecasts.get(state.targets[0])) is None:
+        return
+    forecast.add(
+        claim.id,
+        sum(phase.seconds for phase in state.phases),
+        loading=progress.total_seconds() - state.loading_before,
+        decided=not state.left_out and state.targets[0] not in state.missing,
+    )
 
 
 def _cost(item: pytest.Item, state: TestState) -> Cost:

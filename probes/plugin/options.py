@@ -62,6 +62,9 @@ def add_options(parser: pytest.Parser) -> None:
     add("claim", "ID", "decide this claim alone; repeatable [all]", action="append")
     text = "decide too what takes minutes: compiled decoding, on a CUDA device"
     group.addoption("--thorough-claims", action="store_true", help=text)
+    text = "decide contracts first, then what fits into about this many seconds for each target, "
+    text += "dearest last, and leave out the rest [no limit]"
+    add("claim-budget", "SECONDS", text)
     text = f"seed of everything that is drawn; claims must hold under any [{DEFAULT_SEED}]"
     add("seed", "N", text, type=int, default=DEFAULT_SEED)
     text = f"where records and reports are written [{REPORT_DIR}, in the project's folder]"

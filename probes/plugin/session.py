@@ -13,6 +13,7 @@ import pytest
 
 from probes._util.version import __version__
 from probes.errors import NothingCanRunError, UserError
+from probes.plugin.forecast import ExpectedCosts, Forecast
 from probes.plugin.run import Expected, Message, Plan
 from probes.results.environment import describe_environment
 from probes.schema.claim import catalogue
@@ -40,7 +41,10 @@ class Session:
     The targets that `-m gpu` added are `implied`; `left_out` says why one of them cannot be used.
     `known_failures` are those of `--known-failures`. `weight_bytes` are the stored sizes of usable
     targets. `deselected` counts the checks that the command line left out, by target and claim. The
-    checks planned and not yet announced are `expected`, by the test's id.
+    checks planned and not yet announced are `expected`, by the test's id. `budget` is that of
+    `--claim-budget` in seconds for each target; `over_budget` says by target and claim whether it
+    leaves a claim out. `earlier_costs` are what claims took in earlier runs, by target, and
+    `forecasts` what they will take; both are empty where nothing asks for them.
     """
 
     targets: Mapping[str, Target]
@@ -51,6 +55,10 @@ class Session:
     weight_bytes: dict[str, int] = field(default_factory=dict)
     deselected: Counter[tuple[str, str]] = field(default_factory=Counter)
     expected: dict[str, Expected] = field(default_factory=dict)
+    budget: float | None = None
+    over_budget: dict[tuple[str, str], bool] = field(default_factory=dict)
+    earlier_costs: Mapping[str, Mapping[str, Cost]] = field(default_factory=dict)
+    forecasts: dict[str, Forecast] = field(default_factory=dict)
     _plans: tuple[Plan, ...] = ()
     _reported: dict[str, TargetFacts] = field(default_factory=dict)
 
@@ -79,6 +87,16 @@ class Session:
         """Raise NothingCanRunError if targets are left out; call it where no other remains."""
         if self.left_out:
             raise NothingCanRunError([*self.left_out.values()])
+
+    def expected_costs(self, target: str) -> ExpectedCosts:
+        """Return what each claim is expected to cost on a target."""
+        return ExpectedCosts(self.earlier_costs.get(target, {}))
+
+    def begin_forecasts(self, tests: Sequence[tuple[str, Claim | None]]) -> None:
+        """Expect tests, each named by its first target and the claim it decides, if any."""
+        for target in dict.fromkeys(name for name, _ in tests):
+            checks = Counter(claim.id for name, claim in tests if name == target and claim)
+            self.forecasts[target] = Forecast(checks, self.expected_costs(target))
 
     def plan(self, tests: Sequence[tuple[str, Claim | None]], workers: int) -> None:
         """Plan tests, each named by its target and the claim it decides, if any.

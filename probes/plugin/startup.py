@@ -10,18 +10,22 @@ from probes._util import progress
 from probes._util.files import check_output
 from probes.errors import UserError
 from probes.plugin import devices, markers, options, terminal, workers
+from probes.plugin.budget import parse_budget
 from probes.plugin.collection import drop_left_out, name_of, state_of
 from probes.plugin.controller import Controller
 from probes.plugin.known_failures import read_known_failures
 from probes.plugin.run import Expected
 from probes.plugin.session import SESSION, choose_targets, session_of
+from probes.results.costs import read_costs
 from probes.results.journal import check_writable
 from probes.schema.claim import KNOWLEDGE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     import pytest
+
+    from probes.schema.record import Cost
 
 
 def configure(config: pytest.Config) -> None:
@@ -51,12 +55,25 @@ def _choose_targets(config: pytest.Config) -> None:
     )
     session.copies = int(workers.is_worker(config))
     session.left_out.update(workers.left_out_targets(config))
+    session.budget = parse_budget(option.claim_budget)
     if option.known_failures is not None:
         session.known_failures = read_known_failures(option.known_failures)
     config.stash[SESSION] = session
+    if session.budget is not None:
+        session.earlier_costs = _earlier_costs(config, session.targets)
     for name, target in session.targets.items():
         if KNOWLEDGE in target.provides and not workers.is_worker(config):
             _warn_of_knowledge(config, name)
+
+
+def _earlier_costs(
+    config: pytest.Config, targets: Iterable[str]
+) -> Mapping[str, Mapping[str, Cost]]:
+    """Return what claims took in earlier runs, by target; a worker is sent what was read."""
+    if workers.is_worker(config):
+        return workers.earlier_costs(config)
+    folder = options.report_dir(config)
+    return {} if folder is None else {name: read_costs(folder, name) for name in targets}
 
 
 def _warn_of_knowledge(config: pytest.Config, name: str) -> None:
@@ -118,12 +135,16 @@ def _plan(session: pytest.Session) -> None:
     if not workers.is_worker(config) and (targets := _targets_of(items)):
         _prepare(config, targets)
         drop_left_out(config, items)
-    states = {item.nodeid: state_of(item) for item in items}
+    in_order = sorted(items, key=lambda item: state_of(item).place)  # a budget sorts otherwise
+    states = {item.nodeid: state_of(item) for item in in_order}
     ours = session_of(config)
     ours.plan(
         [(target, state.claim) for state in states.values() for target in state.targets],
         workers=workers.running_workers(config),
     )
+    if ours.budget is not None:
+        firsts = [(state.targets[0], state.claim) for state in states.values() if state.targets]
+        ours.begin_forecasts(firsts)
     ours.expected = {
         item.nodeid: Expected(
             targets=state.targets, claim=state.claim.id, name=name_of(item), place=state.place

@@ -65,8 +65,12 @@ def without_marks(phases: Sequence[Phase]) -> list[Phase]:
 
 
 def seconds(phases: Sequence[Phase]) -> float:
-    """Return how long the test itself took, without setup and teardown."""
-    return max((phase.seconds for phase in phases if phase.when == "call"), default=0.0)
+    """Return how long the test took, with fixtures that it was the first to need.
+
+    >>> seconds([Phase("setup", "passed", 2.0), Phase("call", "passed", 1.0)])
+    3.0
+    """
+    return sum(phase.seconds for phase in phases if phase.when != "teardown")
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:

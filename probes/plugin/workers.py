@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from probes.schema.record import Cost
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pytest
 
+    Costs = Mapping[str, Mapping[str, Cost]]
+
 _LEFT_OUT = "probes_left_out"
 _DEVICE = "probes_device"
 _REFUSAL = "probes_refusal"
+_COSTS = "probes_costs"
 
 
 def is_worker(config: pytest.Config) -> bool:
@@ -29,9 +34,24 @@ def running_workers(config: pytest.Config) -> int:
     return int(_input(config).get("workercount", 1))
 
 
-def send_input(node: Any, left_out: Mapping[str, str], device: str | None) -> None:
-    """Send a worker the targets that are left out, with reasons, and its CUDA device."""
-    node.workerinput |= {_LEFT_OUT: dict(left_out), _DEVICE: device}
+def send_input(node: Any, left_out: Mapping[str, str], device: str | None, costs: Costs) -> None:
+    """Send a worker the targets that are left out, with reasons, its CUDA device, and costs.
+
+    The costs are those of claims in earlier runs: all workers must sort tests in the same way.
+    """
+    plain = {
+        target: {claim: cost.model_dump() for claim, cost in claims.items()}
+        for target, claims in costs.items()
+    }
+    node.workerinput |= {_LEFT_OUT: dict(left_out), _DEVICE: device, _COSTS: plain}
+
+
+def earlier_costs(config: pytest.Config) -> Costs:
+    """Return what claims took in earlier runs, by target, as the controller read it."""
+    return {
+        target: {claim: Cost.model_validate(cost) for claim, cost in claims.items()}
+        for target, claims in _input(config).get(_COSTS, {}).items()
+    }
 
 
 def left_out_targets(config: pytest.Config) -> dict[str, str]:

@@ -172,7 +172,7 @@ class Check(Stored):
     values: Values = Field(default_factory=dict)
     """The evidence by name: numbers, texts, lists and tables, as measured."""
     cost: Cost = Cost()
-    """Its cost, without loading the model."""
+    """Its cost, with loading the model, fixtures and shared measurements that it needs first."""
 
 
 class ClaimRecord(Stored):

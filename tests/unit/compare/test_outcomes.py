@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from probes.schema.record import ClaimRecord, Record
 
 UNSEEN = Verdict.NOT_OBSERVED
+LEFT_OUT = Verdict.NOT_DECIDED
 HOLDS, FAILS, ERROR, ABSENT = Verdict.HOLDS, Verdict.FAILS, Verdict.ERROR, Verdict.NOT_APPLICABLE
 
 
@@ -39,6 +40,9 @@ def decided(verdict: Verdict | None, reason: str = "") -> ClaimRecord:
         (UNSEEN, ABSENT, "not comparable"),
         (HOLDS, ABSENT, "not comparable"),
         (HOLDS, None, "not comparable"),
+        (HOLDS, LEFT_OUT, "not comparable"),
+        (LEFT_OUT, LEFT_OUT, "not comparable"),
+        (LEFT_OUT, FAILS, "newly failing"),
         (FAILS, HOLDS, "fixed"),
         (ERROR, HOLDS, "fixed"),
         (FAILS, FAILS, "same"),
