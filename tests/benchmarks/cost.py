@@ -1,12 +1,13 @@
 """Compare the cost of deciding every claim with that of the published experiment's calls.
 
     python -m tests.benchmarks.cost [--target TARGET] [--beams]
-    python -m tests.benchmarks.cost --record RUN
+    python -m tests.benchmarks.cost --record RUN [--table]
 
 The experiment calls `generate` for one row at a time; this makes as many calls of these lengths on
 a target, then decides every claim on it in the same process, and prints both costs, their ratio and
 the claims that cost most. Claims that do not hold are named and stop nothing. With `--record` only
-the claims of an earlier run are listed.
+the claims of an earlier run are listed; with `--table` as `probes/data/costs.toml` has them, by
+which a run on a new target says how long it will take.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import probes
 from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, SPELLED_BOS, STORIES
 from probes.plugin.session import DEFAULT_TARGET
 from probes.report.visible import make_visible
+from probes.schema.claim import catalogue
 from probes.schema.record import Cost, Record, Verdict
 from probes.schema.sampling import NARROW_HOT, NEAR_GREEDY, WIDE_HOT, Sampling
 
@@ -111,6 +113,15 @@ def list_claims(record: Record) -> Iterator[str]:
         yield f"note: {left} of {len(record.claims)} claims are not applicable, and cost nothing"
 
 
+def list_table(record: Record) -> Iterator[str]:
+    """Yield the lines of `probes/data/costs.toml`: claims that were decided, in the catalogue."""
+    yield "# What each claim takes on the embedded model: seconds, token positions. Made by:"
+    yield "# python -m tests.benchmarks.cost --record RUN --table > probes/data/costs.toml"
+    for claim in record.claims:
+        if claim.id in catalogue() and claim.verdict is not Verdict.NOT_APPLICABLE:
+            yield f"{claim.id} = [{claim.cost.seconds:.2f}, {claim.cost.tokens}]"
+
+
 def compare(target: str, *, beams: bool) -> Iterator[str]:
     """Yield the lines of a comparison, each as soon as it is measured."""
     model = probes.load(target)
@@ -134,10 +145,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--target", default=DEFAULT_TARGET, help="a name, a folder or a hub id")
     parser.add_argument("--beams", action="store_true", help="time beam searches, too")
     parser.add_argument("--record", type=Path, help="list the claims of this run, and measure none")
+    parser.add_argument("--table", action="store_true", help="list them as a table in TOML")
     options = parser.parse_args(arguments)
     try:
         if options.record is not None:
-            lines = list_claims(probes.read_record(options.record))
+            listing = list_table if options.table else list_claims
+            lines = listing(probes.read_record(options.record))
         else:
             lines = compare(options.target, beams=options.beams)
         for line in lines:
