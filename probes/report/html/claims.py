@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
     from probes.schema.comparison import ClaimComparison
-    from probes.schema.record import ClaimRecord
+    from probes.schema.record import ClaimRecord, Record
+
+MOST_DEAREST = 10
+"""Claims whose cost is in the table at the end."""
 
 
 def statement(
@@ -49,6 +52,13 @@ def introduction(section: str) -> Markup | None:
     """Return what a learner should know before a section; None for a section that is not ours."""
     key = f"introduction.{section}"
     return say(key) if key in texts("en") else None
+
+
+def list_dearest(record: Record) -> list[ClaimRecord]:
+    """Return the claims that took most of the time, the dearest first; none of a single claim."""
+    claims = sorted(record.claims, key=lambda claim: claim.cost.seconds, reverse=True)
+    dear = [claim for claim in claims if claim.cost.seconds > 0]
+    return dear[:MOST_DEAREST] if len(dear) > 1 else []
 
 
 def method(claim: ClaimRecord) -> Markup | None:

@@ -113,6 +113,7 @@ def _describe_drift(drift: Drift) -> list[Markup]:
 FUNCTIONS: tuple[Callable[..., Any], ...] = (
     *(mark, make_visible, say, attributes, count_verdicts, history.history),
     *(claims.statement, claims.heading, claims.introduction, claims.method),
+    *(claims.list_dearest, phrases.format_cost),
     *(cut, interactive.format_share, interactive.level_of),
     *(evidence.show, evidence.tabulate, evidence.list_short_values, evidence.repeats_claim),
     *(phrases.verdict_key, phrases.format_verdict, phrases.format_counts, phrases.format_headline),

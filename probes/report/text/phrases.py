@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from probes.report.locale import phrase, texts
 from probes.schema.claim import catalogue
-from probes.schema.record import ClaimRecord, Environment, Record, TargetFacts, Verdict
+from probes.schema.record import ClaimRecord, Cost, Environment, Record, TargetFacts, Verdict
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -99,6 +99,19 @@ def format_duration(seconds: float, language: str = "en") -> str:
         return phrase("duration.minutes", language, min=minutes, s=rest)
     hours, minutes = divmod(minutes, 60)
     return phrase("duration.hours", language, h=f"{hours:,}", min=minutes)
+
+
+def format_cost(cost: Cost, language: str = "en") -> str:
+    """Return what checks cost; forward passes, sequences and token positions only if there are any.
+
+    >>> format_cost(Cost(seconds=2.5, forward_passes=3, rows=6, tokens=1200))
+    '2.5 s · 3 forward passes · 6 sequences · 1,200 token positions'
+    """
+    parts = [format_duration(cost.seconds, language)]
+    if cost.forward_passes:
+        numbers = {"pass": cost.forward_passes, "sequence": cost.rows, "position": cost.tokens}
+        parts += [format_count(number, noun, language) for noun, number in numbers.items()]
+    return " · ".join(parts)
 
 
 def format_bytes(size: int, language: str = "en") -> str:

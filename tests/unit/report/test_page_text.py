@@ -19,7 +19,7 @@ from probes.report.text.phrases import (
 )
 from probes.report.visible import mark
 from probes.schema.claim import Status, catalogue
-from probes.schema.record import ClaimRecord, Record, TargetFacts, Verdict
+from probes.schema.record import ClaimRecord, Cost, Record, TargetFacts, Verdict
 from tests.support.page_reader import Page
 from tests.support.samples import (
     ENVIRONMENT,
@@ -98,6 +98,7 @@ def test_claim_shows_all_that_is_known_of_it() -> None:
         "not applicable load-nf4 refined · contract What load-nf4 states. "
         "the target is not quantized Differs from the published text. Adds the numbers. "
         f"How it is decided. {texts('en')['method.load-nf4']} "
+        "Cost: 10 ms · 1 forward pass · 1 sequence · 6 token positions "
         "Decide it alone probes run --claim load-nf4" in text
     )
     assert "expected 20 new tokens, got 14↵ assert 14 == 20" in text  # a check's whole reason
@@ -419,3 +420,18 @@ def test_page_allows_only_its_own_style_and_script() -> None:
     assert "default-src 'none'" in policy[1]
     assert "unsafe" not in policy[1]
     assert "http" not in MIXED.replace("http-equiv", "")
+
+
+def test_page_shows_what_each_claim_cost_and_the_dearest() -> None:
+    plan = header(*(planned(f"claim-{n}") for n in range(12)))
+    costs = [Cost(seconds=n, forward_passes=n, rows=2 * n, tokens=30 * n) for n in range(12)]
+    checks = [(f"claim-{n}", check(cost=cost)) for n, cost in enumerate(costs)]
+    text = read_page(record(checks, plan)).text
+    table = text[text.index("What it cost") :]
+    assert "claim-11 11.0 s 17% 11 22 330 claim-10 10.0 s 15% 10 20 300" in table
+    assert "claim-2 2.0 s" in table
+    assert "claim-1 1.0 s" not in table
+    assert "all claims 1 min 6 s 100% 66 132 1,980" in table
+    assert "Cost: 1.0 s · 1 forward pass · 2 sequences · 30 token positions" in text
+    japanese = read_page(record(checks, plan), "ja").text
+    assert "コスト: 1.0 秒 · フォワードパス 1 回 · 2 系列 · 30 トークン位置" in japanese
