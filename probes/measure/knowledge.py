@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 LENGTH = 12  # tokens to state an answer in: enough for a sentence that leads up to it
 WIDTH = 256  # most prefixes followed a level, over all questions: the rows of a forward pass
 MIN_PROBABILITY = 1e-6  # continuations less likely than this under every setting are not followed
-LOOKS = (1, 2, 4, 10)  # answers to each question after which sampled settings are compared
+LOOKS = (3, 9)  # answers drawn to each question after which two settings are compared
 
 Prefix = tuple[int, tuple[int, ...]]  # the number of a prompt, and token ids that continue it
 
@@ -271,23 +272,69 @@ def compare_settings(
     """Test whether the first setting answers better than the second; both are of the grid.
 
     The least that the first can answer is compared with the most that the second can. Where this
-    does not decide, answers are sampled from the seed on, and compared after each of `LOOKS`; each
-    look has its share of the error rate, and the first that decides is the last.
+    does not decide, answers are drawn from the computed law, and compared after each of `LOOKS`;
+    each look has its share of the error rate, and the first that decides is the last.
     """
     computed = compute_accuracy(model, questions)
     found = compare_paired(computed.lower(first), computed.upper(second))
     if found.p_value < ALPHA:
         return found
-    for runs in LOOKS:
-        shares = [
-            np.mean(
-                [sample_answers(model, questions, each, seed + run).right for run in range(runs)],
-                axis=0,
+    settings = (first, second)
+    prompts = [model.encode_prompt(question.prompt) for question in questions]
+    step = make_step(model, prompts, settings)
+    match = make_match(model, [question.forms for question in questions])
+    generators = [torch.Generator().manual_seed(seed + i) for i in range(2)]
+    right = [np.zeros(len(prompts)) for _ in settings]
+    for before, runs in pairwise((0, *LOOKS)):
+        for place, (setting, generator) in enumerate(zip(settings, generators, strict=True)):
+            right[place] += draw_right(
+                step, match, len(prompts), setting, runs=runs - before, generator=generator
             )
-            for each in (first, second)
-        ]
-        found = compare_paired(shares[0], shares[1], by=f"{runs} draws")
+        found = compare_paired(right[0] / runs, right[1] / runs, by=f"{runs} draws")
         found = replace(found, p_value=min(1.0, found.p_value * len(LOOKS)))
         if found.p_value < ALPHA:
             break
     return found
+
+
+def draw_right(
+    step: Step,
+    match: Match,
+    prompts: int,
+    sampling: Sampling,
+    *,
+    runs: int,
+    generator: torch.Generator,
+    length: int = LENGTH,
+) -> Floats:
+    """Draw so many answers to each question, and count those that are right: (questions,).
+
+    Each is drawn until it is decided; what several have in common is computed once.
+
+    >>> def coin(prefixes):
+    ...     return torch.zeros(len(prefixes), 2), torch.tensor([[0, 1]] * len(prefixes))
+    >>> heads = lambda prefix: MatchState.RIGHT if prefix[1][-1] == 1 else MatchState.OPEN
+    >>> random = torch.Generator().manual_seed(0)
+    >>> draw_right(coin, heads, 1, Sampling(), runs=1000, generator=random, length=2)
+    array([751.])
+    """
+    right = np.zeros(prompts)
+    beginnings: list[Prefix] = [(number, ()) for number in range(prompts)]
+    going = beginnings * runs
+    for _ in range(length):
+        if not going:
+            break
+        places = {prefix: place for place, prefix in enumerate(dict.fromkeys(going))}
+        logits, tokens = step([*places])
+        chances = reference.log_probabilities(logits, sampling).exp()
+        rows = torch.tensor([places[prefix] for prefix in going])
+        drawn = torch.multinomial(chances[rows], 1, generator=generator)
+        chosen = tokens[rows].gather(-1, drawn)[:, 0].tolist()
+        grown = [
+            (number, (*ids, token)) for (number, ids), token in zip(going, chosen, strict=True)
+        ]
+        states = [match(prefix) for prefix in grown]
+        for (number, _), state in zip(grown, states, strict=True):
+            right[number] += state is MatchState.RIGHT
+        going = [p for p, state in zip(grown, states, strict=True) if state is MatchState.OPEN]
+    return right

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,43 +21,65 @@ KEEP_LAST = ("logits_to_keep", "num_logits_to_keep")
 """What transformers calls, by version, the number of last positions whose logits are computed."""
 
 
+@dataclass(frozen=True)
+class Computed:
+    """Texts that were computed."""
+
+    places: dict[tuple[int, ...], int]  # the row of each
+    mask: torch.Tensor  # (rows, positions)
+    logits: torch.Tensor  # after each, (rows, vocabulary), float32, on the device
+    cache: Any  # None where its rows cannot be chosen
+
+    def find(self, texts: Sequence[tuple[int, ...]]) -> list[int] | None:
+        """Return the rows of texts, or None if one was not computed."""
+        rows = [self.places.get(text) for text in texts]
+        return None if None in rows else [row for row in rows if row is not None]
+
+
 class Branches:
     """Texts that grow by one token a call.
 
-    A call whose texts each continue one of the call before computes one position a text; any other
-    call computes its texts from their beginning.
+    Texts that each continue one of the call before, or of those last computed from the beginning,
+    take one position each; any others are computed from the beginning.
     """
 
     def __init__(self, model: LoadedTarget, filler: int) -> None:
         """Take a model, and the id of a token that pads."""
         self._model, self._filler = model, filler
-        self._places: dict[tuple[int, ...], int] = {}
-        self._cache: Any = None
-        self._mask = torch.empty(0, 0, dtype=torch.long)
+        self._begun: Computed | None = None
+        self._grown: Computed | None = None
 
     @torch.inference_mode()
     def next_logits(self, texts: Sequence[Sequence[int]]) -> torch.Tensor:
         """Return the logits after each text of ids: (texts, vocabulary), float32, on the device."""
         rows = [tuple(text) for text in texts]
-        parents = [self._places.get(row[:-1], -1) for row in rows]
-        if self._cache is not None and min(parents) >= 0:
-            ids, mask = self._grow(rows, torch.tensor(parents))
-        else:
-            self._cache = None
-            ids, mask = batching.pad(rows, self._filler, side="left")
-        self._mask = mask
-        self._places = {row: place for place, row in enumerate(rows)}
-        return self._compute(ids, mask)
+        begun, grown = self._begun, self._grown
+        if begun is not None and (known := begun.find(rows)) is not None:
+            return begun.logits[known]
+        for before in (grown, begun):
+            if before is None or before.cache is None:
+                continue
+            parents = before.find([row[:-1] for row in rows])
+            if parents is not None:
+                self._grown = self._grow(before, rows, parents)
+                return self._grown.logits
+        self._begun = self._grown = None
+        ids, mask = batching.pad(rows, self._filler, side="left")
+        self._begun = self._compute(rows, ids, mask, None)
+        return self._begun.logits
 
     def _grow(
-        self, rows: Sequence[Sequence[int]], parents: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        if parents.tolist() != [*range(len(self._mask))]:
-            self._cache.batch_select_indices(parents.to(self._model.device))
-        mask = torch.nn.functional.pad(self._mask[parents], (0, 1), value=1)
-        return torch.tensor([[row[-1]] for row in rows]), mask
+        self, before: Computed, rows: Sequence[tuple[int, ...]], parents: list[int]
+    ) -> Computed:
+        cache = copy.deepcopy(before.cache) if before is self._begun else before.cache
+        if parents != [*range(len(before.mask))]:
+            cache.batch_select_indices(torch.tensor(parents, device=self._model.device))
+        mask = torch.nn.functional.pad(before.mask[parents], (0, 1), value=1)
+        return self._compute(rows, torch.tensor([[row[-1]] for row in rows]), mask, cache)
 
-    def _compute(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def _compute(
+        self, rows: Sequence[tuple[int, ...]], ids: torch.Tensor, mask: torch.Tensor, cache: Any
+    ) -> Computed:
         network, device = self._model.network, self._model.device
         accepted = inspect.signature(network.forward).parameters
         settings: dict[str, Any] = {name: 1 for name in KEEP_LAST if name in accepted}
@@ -65,13 +89,13 @@ class Branches:
         out = network(
             input_ids=ids.to(device),
             attention_mask=mask.to(device),
-            past_key_values=self._cache,
+            past_key_values=cache,
             use_cache=True,
             **settings,
         )
-        self._cache = _selectable(getattr(out, "past_key_values", None))
-        logits: torch.Tensor = out.logits[:, -1].float()
-        return logits
+        places = {row: place for place, row in enumerate(rows)}
+        cache = _selectable(getattr(out, "past_key_values", None))
+        return Computed(places, mask, out.logits[:, -1].float(), cache)
 
 
 def _selectable(cache: Any) -> Any:

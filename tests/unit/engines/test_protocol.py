@@ -160,7 +160,14 @@ def test_branches_have_the_logits_of_their_whole_texts(engine: Any) -> None:
     prompts = [engine.encode(prompt) for prompt in PROMPTS]
     token = prompts[0][-1]
     grown = [[*prompts[1], token], [*prompts[0], token], [*prompts[1], token + 1]]
-    for texts in (prompts, grown, [[*grown[2], token]], prompts):
+    for texts in (
+        prompts,
+        grown,
+        [[*grown[2], token]],
+        prompts[:1],
+        grown[:2],
+        [[*prompts[0]] * 2],
+    ):
         expected = [engine.logits(ids)[-1] for ids in texts]
         for found, one in zip(follow(texts), expected, strict=True):
             assert found.cpu().allclose(one, atol=1e-3)
