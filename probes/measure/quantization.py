@@ -11,7 +11,7 @@ from transformers import MistralConfig
 from transformers.pytorch_utils import Conv1D
 
 from probes.measure import embeddings
-from probes.measure.quantized_layers import stored_weight
+from probes.measure.quantized_layers import four_bit_parts
 from probes.schema.evidence.texts import WeightMemory
 
 if TYPE_CHECKING:
@@ -22,8 +22,17 @@ if TYPE_CHECKING:
 
 NF4_BLOCK = 64  # weights that share one scale, bitsandbytes' default
 
-NF4_WIDEST_GAP = 1.0 - 0.6961928009986877
-"""Largest distance between neighbouring NF4 levels, for a block scaled to 1."""
+NF4_LEVELS = (
+    *(-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453),
+    *(-0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0.0),
+    *(0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224),
+    *(0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0),
+)
+"""What a weight of a block becomes whose largest weight is 1, as published for QLoRA."""
+
+ROUNDED = 8 * torch.finfo(torch.float32).eps / 2
+"""How far float32 moves a weight of a block whose largest weight is 1, and a scale: the reciprocal
+of the largest, which may be approximate, two products and the midpoints between levels."""
 
 
 @dataclass(frozen=True)
@@ -135,12 +144,29 @@ def four_bit_bytes(parameters: int, scale_bytes: int = 4) -> int:
 
 @dataclass(frozen=True)
 class LayerError:
-    """How a 4-bit layer's stored weights differ from the unquantized ones."""
+    """How a 4-bit layer's stored weights differ from the nearest levels of the original ones."""
 
     name: str  # dotted path in the network
-    worst: float  # largest error of a weight over half of the widest gap between levels
-    allowed: float  # the largest `worst` of correct rounding
+    beyond: (
+        float  # how far a weight lies nearer to another level, as a share of its block's largest
+    )
+    scale: float  # largest error of a block's scale, as a share of the block's largest weight
+    share: float  # the larger of both, as a share of what rounding explains
+    farthest: str  # which of both that is: `weight` or `scale`
     relative: float  # root mean square of the errors over that of the original weights
+
+    def describe(self) -> str:
+        """Describe what is farthest from correct rounding.
+
+        >>> LayerError("q_proj", 0.04, 0.0, share=9e4, farthest="weight", relative=0.1).describe()
+        'a weight of q_proj is nearer to another level, by 0.04 of the largest of its block'
+        """
+        if self.farthest == "scale":
+            return f"a scale of {self.name} is off by {self.scale:.3g} times its block's largest"
+        return (
+            f"a weight of {self.name} is nearer to another level, by {self.beyond:.3g} of the "
+            "largest of its block"
+        )
 
 
 @torch.inference_mode()
@@ -149,43 +175,68 @@ def measure_layer_errors(
 ) -> Iterator[LayerError]:
     """Compare the stored weights of every 4-bit layer with those of the unquantized model.
 
-    A weight is scaled by the largest of its block and becomes the nearest of 16 levels, so it is
-    off by half a gap of theirs at most. Before that, it is rounded to the dtype in which it is
-    loaded, and bitsandbytes' kernels for the CPU round the scale to bfloat16: each adds a unit
-    roundoff of the block's largest weight. The smallest fault seen is a weight that becomes the
-    level next to the nearest one, where that lies 1 % (bfloat16: 5 %) of the widest gap farther.
+    A weight is scaled by the largest of its block and becomes the nearest of 16 levels: it lies
+    between the midpoints around its level, which only rounding in float32 may move. It is taken as
+    the folder has it or rounded to the dtype in which it is loaded, whichever the layer fits.
+    bitsandbytes' kernels for the CPU round the scales to bfloat16, which moves no weight to another
+    level. The smallest faults seen: a weight that becomes the level next to the nearest one, where
+    it lies more than a millionth of the block's largest beyond the midpoint, and a scale that is
+    off by a millionth (bfloat16: 0.4 %).
     """
     for name, layer in model.network.named_modules():
         if getattr(getattr(layer, "weight", None), "quant_state", None) is None:
             continue
         source: Any = original.network.get_submodule(name)
-        weight = source.weight.detach().float().cpu()
+        weight = source.weight.detach().float()
         weight = weight.T if isinstance(source, Conv1D) else weight
-        error = (stored_weight(layer).cpu() - weight).abs()
-        half_gap = block_maxima(weight) * NF4_WIDEST_GAP / 2
-        packed = getattr(layer.weight.quant_state, "packing_format_for_cpu", False)
-        dtypes = [model.network.dtype, torch.bfloat16 if packed else torch.float32, torch.float32]
-        rounding = sum(torch.finfo(dtype).eps / 2 for dtype in dtypes)
-        yield LayerError(
-            name,
-            worst=float((error / half_gap.clamp_min(torch.finfo(torch.float32).tiny)).max()),
-            allowed=1 + rounding / (NF4_WIDEST_GAP / 2),
-            relative=float(error.square().mean().sqrt() / weight.square().mean().sqrt()),
-        )
+        loaded = weight.to(model.network.dtype).float()
+        error = _measure_layer_error(name, layer, loaded)
+        if error.share > 1 and not weight.equal(loaded):
+            error = min(error, _measure_layer_error(name, layer, weight), key=lambda e: e.share)
+        yield error
 
 
-def block_maxima(weight: torch.Tensor, block: int = NF4_BLOCK) -> torch.Tensor:
-    """Return for every weight the largest magnitude in its block, in the shape of `weight`.
+def _measure_layer_error(name: str, layer: Any, weight: torch.Tensor) -> LayerError:
+    codes, scales = (part.to(weight.device) for part in four_bit_parts(layer))
+    # What a code stands for in the layer, and between which weights it is the nearest in NF4. One
+    # that is no level of NF4 is the nearest to itself alone.
+    own = layer.weight.quant_state.code.to(weight.device).float()
+    levels = torch.tensor(NF4_LEVELS, device=weight.device)
+    midpoints = (levels[1:] + levels[:-1]) / 2
+    ends = torch.tensor([torch.inf], device=weight.device)
+    place = (own[:, None] - levels).abs().argmin(dim=1)
+    is_level = (own - levels[place]).abs() < ROUNDED
+    lowest = torch.where(is_level, torch.cat([-ends, midpoints])[place], own)
+    highest = torch.where(is_level, torch.cat([midpoints, ends])[place], own)
 
-    Blocks run along the flattened rows; the last one may be shorter.
+    blocks = _split_blocks(weight.reshape(-1))
+    largest = blocks.abs().amax(dim=1, keepdim=True)
+    scaled = blocks / largest.clamp_min(torch.finfo(torch.float32).tiny)
+    codes = _split_blocks(codes, fill=int(own.abs().argmin())).reshape(-1)
+    below = lowest.index_select(0, codes).view_as(scaled).sub_(scaled).amax()
+    above = highest.index_select(0, codes).view_as(scaled).sub_(scaled).neg_().amax()
+    stored = own.index_select(0, codes).view_as(scaled).mul_(scales[:, None])
+    off = (scales[:, None] - largest).abs() / largest.clamp_min(torch.finfo(torch.float32).tiny)
 
-    >>> block_maxima(torch.tensor([[1.0, -3.0], [0.5, 2.0]]), block=2).tolist()
-    [[3.0, 3.0], [2.0, 2.0]]
-    """
-    flat = weight.abs().flatten()
-    padded = torch.nn.functional.pad(flat, (0, -len(flat) % block)).view(-1, block)
-    maxima = padded.amax(dim=1, keepdim=True).expand_as(padded)
-    return maxima.flatten()[: len(flat)].view_as(weight)
+    beyond = max(0.0, float(below), float(above))
+    scale = float(off.max().nan_to_num(nan=torch.inf))
+    packed = getattr(layer.weight.quant_state, "packing_format_for_cpu", False)
+    rounded = ROUNDED + (torch.finfo(torch.bfloat16).eps / 2 if packed else 0.0)
+    share, farthest = max((beyond / ROUNDED, "weight"), (scale / rounded, "scale"))
+    return LayerError(
+        name,
+        beyond=beyond,
+        scale=scale,
+        share=share,
+        farthest=farthest,
+        relative=float((stored - blocks).norm() / blocks.norm()),
+    )
+
+
+def _split_blocks(values: torch.Tensor, fill: int = 0) -> torch.Tensor:
+    """Return blocks of the values that share a scale: (blocks, 64), the last one filled up."""
+    missing = -len(values) % NF4_BLOCK
+    return torch.nn.functional.pad(values, (0, missing), value=fill).view(-1, NF4_BLOCK)
 
 
 @dataclass(frozen=True)

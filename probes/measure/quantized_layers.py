@@ -108,39 +108,41 @@ def own_quantization(model: TransformersEngine) -> str | None:
 
 
 def _compare_layer(name: str, layer: Any, text: torch.Tensor) -> LayerAgreement:
-    weight = stored_weight(layer)
+    stored = stored_weight(layer)
     kind = "int8" if _has_int8(layer) else str(layer.weight.quant_state.quant_type)
-    if not weight.isfinite().all():
+    if not stored.sum().isfinite():
         return LayerAgreement(name, kind, layer.in_features, "comb", torch.inf, torch.inf)
     comb = make_comb(layer.in_features).to(text)
     inputs = {"text": text, "one row": text[-1:], "comb": comb, "comb, alone": comb[:1]}
-    shares, relative = {}, 0.0
-    for source, rows in inputs.items():
-        outputs = layer(rows).double()
-        expected = _multiply(layer, weight, rows)
-        bound = output_bound(layer, weight, rows, outputs.dtype)
-        limit = torch.finfo(kernel_dtype(layer)).max
-        sound = rows.isfinite().all(dim=1) & (expected.abs() + bound < limit).all(dim=1)
-        if not sound.any():
-            continue
-        error = (outputs - expected).abs()[sound].nan_to_num(nan=torch.inf)
-        shares[source] = float((error / bound[sound]).max())
-        if source == "text":
-            sizes = expected[sound].square().mean().sqrt()
-            relative = float(error.square().mean().sqrt() / sizes)
+    outputs = [layer(rows).double() for rows in inputs.values()]
+    # All inputs in one product: the weights in float64 are large.
+    rows, weight = torch.cat([*inputs.values()]), stored.double()
+    expected = rows.double() @ weight.T
+    if layer.bias is not None:
+        expected += layer.bias.double()
+    bound = output_bound(layer, weight, [*inputs.values()])
+    limit = torch.finfo(kernel_dtype(layer)).max
+    sound = rows.isfinite().all(dim=1) & (expected.abs() + bound < limit).all(dim=1)
+    error = (torch.cat(outputs) - expected).abs().nan_to_num(nan=torch.inf)
+    sizes = [*map(len, inputs.values())]
+    parts = zip(inputs, *(torch.split(each, sizes) for each in (error, bound, sound)), strict=True)
+    shares = {
+        source: float((off[kept] / allowed[kept]).max())
+        for source, off, allowed, kept in parts
+        if kept.any()
+    }
     worst = max(shares, key=shares.__getitem__)
+    of_text = sound.nonzero().squeeze(1)
+    of_text = of_text[of_text < len(text)]
+    typical = error[of_text].square().mean().sqrt() / expected[of_text].square().mean().sqrt()
+    relative = float(typical.nan_to_num())
     return LayerAgreement(name, kind, layer.in_features, worst, shares[worst], relative)
 
 
-def _multiply(layer: Any, weight: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    product: torch.Tensor = rows.double() @ weight.double().T
-    return product if layer.bias is None else product + layer.bias.double()
-
-
-def output_bound(
-    layer: Any, weight: torch.Tensor, rows: torch.Tensor, dtype: torch.dtype
-) -> torch.Tensor:
+def output_bound(layer: Any, weight: torch.Tensor, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
     """Return the largest errors of a layer's outputs that rounding explains: (rows, outputs).
+
+    `inputs` are those of several calls, one after the other; `weight` is in float64.
 
     An output is a sum of n products. The kernel rounds each of them, and the sum, `ROUNDINGS` times
     to its dtype, of unit roundoff u, and sums in float32: in any order the error is at most
@@ -152,20 +154,21 @@ def output_bound(
     20 u (1 % in fp16, 8 % in bf16), or one weight off by 120 u times the mean magnitude (6 % and
     47 %). A wrong level of a 4-bit code is a multiple of that.
     """
-    kernel = kernel_dtype(layer)
+    kernel, rows = kernel_dtype(layer), torch.cat([*inputs])
     unit = max(torch.finfo(each).eps for each in (kernel, rows.dtype)) / 2
     share = ROUNDINGS * unit + layer.in_features * torch.finfo(torch.float32).eps / 2
-    magnitude, sizes = weight.double().abs(), rows.double().abs()
-    total = sizes @ magnitude.T
-    if layer.bias is not None:
-        total = total + layer.bias.double().abs()
-    bound: torch.Tensor = share * total
+    magnitude, sizes = weight.abs(), rows.double().abs()
+    moved = share * sizes
     if _has_int8(layer):
-        moved = (rows.double() - round_inputs(rows.double(), layer.state.threshold)).abs()
-        bound = bound + moved @ magnitude.T
+        threshold = layer.state.threshold
+        rounded = torch.cat([round_inputs(each.double(), threshold) for each in inputs])
+        moved += (rows.double() - rounded).abs()
+    bound: torch.Tensor = moved @ magnitude.T
+    if layer.bias is not None:
+        bound += share * layer.bias.double().abs()
     smallest = torch.finfo(kernel).smallest_normal * torch.finfo(kernel).eps / 2
-    bound = bound + smallest * (sizes.sum(dim=1, keepdim=True) + 1)
-    return bound.to(dtype)
+    bound += smallest * (sizes.sum(dim=1, keepdim=True) + 1)
+    return bound
 
 
 def round_inputs(rows: torch.Tensor, threshold: float) -> torch.Tensor:
@@ -220,6 +223,22 @@ def stored_weight(layer: Any) -> torch.Tensor:
     if _has_int8(layer):
         codes, scales = _int8_parts(layer)
         return codes.float() * scales.float().view(-1, 1) / 127
+    codes, scales = four_bit_parts(layer)
+    state = layer.weight.quant_state
+    weights: torch.Tensor = state.code.to(codes.device).float()[codes]
+    # One multiplication for each whole block: repeated scales would be as large as the weights.
+    whole = len(codes) // state.blocksize * state.blocksize
+    blocks = weights[:whole].view(-1, state.blocksize)
+    blocks *= scales[: len(blocks), None]
+    weights[whole:] *= scales[len(blocks) :]
+    return weights.view(*state.shape)
+
+
+def four_bit_parts(layer: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return a 4-bit layer's codes, of 16 levels, and its blocks' scales, in float32.
+
+    Both are flat, the codes in the order of the weights' rows, as int32.
+    """
     data, state = layer.weight.data.view(torch.uint8), layer.weight.quant_state
     outputs, inputs = state.shape
     if getattr(state, "packing_format_for_cpu", False):
@@ -230,11 +249,7 @@ def stored_weight(layer: Any) -> torch.Tensor:
     else:
         data = data.reshape(-1, 1)
         codes, scales = torch.cat([data >> 4, data & 15], dim=1), _decode_scales(state)
-    levels: torch.Tensor = state.code.to(data.device).float()[
-        codes.reshape(-1)[: outputs * inputs].int()
-    ]
-    each = scales.reshape(-1).float().repeat_interleave(state.blocksize)
-    return (levels * each[: len(levels)]).view(outputs, inputs)
+    return codes.reshape(-1)[: outputs * inputs].int(), scales.reshape(-1).float()
 
 
 def _decode_scales(state: Any) -> torch.Tensor:

@@ -10,6 +10,7 @@ import torch
 
 import probes
 from probes.engines.transformers import variants
+from probes.measure.quantization import LayerError, measure_layer_errors
 from probes.measure.quantized_layers import (
     ROUNDINGS,
     compare_layers,
@@ -39,6 +40,10 @@ def random_model(
     return probes.Model(preflight(resolve(str(folder))))
 
 
+def first_layer(model: Any) -> Any:
+    return next(each for each in model.network.modules() if is_quantized(each))
+
+
 def largest_share(model: Any) -> float:
     return max(layer.share for layer in compare_layers(model, PROMPT))
 
@@ -50,7 +55,7 @@ def test_sound_layers_agree_and_the_smallest_fault_is_seen(
     model = random_model.variant(quantization=kind)
     sound = largest_share(model)
     assert 0 < sound <= 1, f"sound layers are off by {sound:.3g} times the bound"
-    layer: Any = next(each for each in model.network.modules() if is_quantized(each))
+    layer = first_layer(model)
     unit = torch.finfo(kernel_dtype(layer)).eps / 2
 
     def scale_one_row(_: Any, __: Any, outputs: torch.Tensor) -> torch.Tensor:
@@ -64,7 +69,7 @@ def test_sound_layers_agree_and_the_smallest_fault_is_seen(
 
 def test_one_wrong_weight_is_seen(random_model: probes.Model) -> None:
     model = random_model.variant(quantization="nf4")
-    layer: Any = next(each for each in model.network.modules() if is_quantized(each))
+    layer = first_layer(model)
     compare_layers(model, PROMPT)  # the kernel has its weights as it wants them
     unit, weight = torch.finfo(kernel_dtype(layer)).eps / 2, stored_weight(layer)
     off = 1.5 * 16 * ROUNDINGS * unit * weight.abs().mean()
@@ -76,6 +81,56 @@ def test_one_wrong_weight_is_seen(random_model: probes.Model) -> None:
 
     with layer.register_forward_hook(change_one_weight):
         assert largest_share(model) > 1, "one wrong weight is not seen"
+
+
+def new_variant(model: Any, kind: str) -> Any:
+    """A variant that no pass has changed yet."""
+    model.discard_variant(model.variant(quantization=kind))
+    return model.variant(quantization=kind)
+
+
+def largest_error(model: Any, original: Any) -> LayerError:
+    return max(measure_layer_errors(model, original), key=lambda error: error.share)
+
+
+@torch.inference_mode()
+def test_every_weight_at_a_level_next_to_the_nearest_is_seen(random_model: probes.Model) -> None:
+    model = random_model.variant(quantization="nf4")
+    assert largest_error(model, random_model).share <= 1
+    data = first_layer(model).weight.data.view(torch.uint8).view(-1)
+    for place in range(0, len(data), len(data) // 16):
+        for code in (0x01, 0x10):  # codes 2n and 2n + 1, of neighbouring levels
+            data[place] ^= code
+            found = largest_error(model, random_model)
+            data[place] ^= code
+            assert found.share > 1
+            assert "is nearer to another level" in found.describe()
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("factor", [1.00001, torch.nan])
+def test_wrong_scale_is_seen(random_model: probes.Model, factor: float) -> None:
+    model = new_variant(random_model, "nf4")
+    first_layer(model).weight.quant_state.absmax[0] *= factor
+    found = largest_error(model, random_model)
+    assert found.share > 1
+    assert found.describe().startswith(f"a scale of {found.name} is off by")
+    random_model.discard_variant(model)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("kind", KINDS)
+def test_stored_scale_that_is_not_finite_is_seen(random_model: probes.Model, kind: str) -> None:
+    model = random_model.variant(quantization=kind)
+    layer = first_layer(model)
+    compare_layers(model, PROMPT)  # int8 weights move at the first pass
+    if kind == "int8":
+        layer.state.SCB[0] = torch.nan
+    else:
+        state = layer.weight.quant_state
+        (state.state2.absmax if state.nested else state.absmax).view(-1)[0] = torch.inf
+    assert largest_share(model) == torch.inf
+    random_model.discard_variant(model)
 
 
 @pytest.mark.parametrize("kind", KINDS)
