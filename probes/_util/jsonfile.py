@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from probes._util.garbage import pause_cycle_search
 from probes.errors import UserError
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def parse_object(data: bytes, *, what: str) -> dict[str, Any]:
     probes.errors.UserError: config.json is truncated or not JSON: Expecting ',' delimiter: ...
     """
     try:
-        content = json.loads(data.decode("utf-8-sig"))
+        with pause_cycle_search():
+            content = json.loads(data.decode("utf-8-sig"))
     except RecursionError:
         raise UserError(f"{what} is nested too deeply to be read") from None
     except ValueError as error:

@@ -34,6 +34,7 @@ SCRIPTS = {
     "Burmese": "ဂျပန်နိုင်ငံ၏ မြို့တော်မှာ တိုကျိုဖြစ်သည်။",
     "emoji": "🗼🇯🇵👩‍👩‍👧‍👦",
 }
+_SENTENCES = tuple(SCRIPTS.values())
 
 STORIES = ("Once upon a time,", "Long, long ago,", "In the beginning,")
 """Openings that many texts can follow."""
@@ -120,6 +121,8 @@ _RANGES = {
     "emoji": (0x1F300, 0x1FAFF),
     "rare han": (0x20000, 0x2A6DF),
 }
+
+_CODE_POINTS = tuple(range(first, last + 1) for first, last in _RANGES.values())
 
 _SNIPPETS = (
     " ",
@@ -215,7 +218,7 @@ def _punctuated(draw: random.Random) -> str:
 
 
 def _words_of_a_script(draw: random.Random) -> str:
-    text = draw.choice(list(SCRIPTS.values()))
+    text = draw.choice(_SENTENCES)
     start = draw.randint(0, len(text) - 1)
     return text[start : start + draw.randint(1, 24)]
 
@@ -225,8 +228,6 @@ def _part(draw: random.Random) -> str:
     if kind < 0.3:
         return draw.choice(_SNIPPETS)
     if kind < 0.9:
-        first, last = _RANGES[draw.choice(list(_RANGES))]
-        return "".join(chr(draw.randint(first, last)) for _ in range(draw.randint(1, 8)))
-    return "".join(
-        chr(draw.randint(*_RANGES[draw.choice(list(_RANGES))])) for _ in range(draw.randint(2, 8))
-    )
+        codes = draw.choice(_CODE_POINTS)
+        return "".join(chr(draw.choice(codes)) for _ in range(draw.randint(1, 8)))
+    return "".join(chr(draw.choice(draw.choice(_CODE_POINTS))) for _ in range(draw.randint(2, 8)))

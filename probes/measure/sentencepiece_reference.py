@@ -10,7 +10,9 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from probes._util.garbage import pause_cycle_search
 from probes.data.tokenizer_texts import SPECIAL_PIECES
+from probes.engines.session_cache import once_per_session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 MISTRAL_V1 = Path(str(files("mistral_common") / "data" / "tokenizer.model.v1"))
 """The SentencePiece model of Mistral-7B-v0.1, as the package mistral-common ships it."""
 
+_SPELLED = re.compile(f"({'|'.join(SPECIAL_PIECES)})")
 _NO_PIECE_CROSSES = "\n"
 _SHOWN_IDS = 6
 
@@ -81,8 +84,26 @@ class Reference:
         >>> Reference(MISTRAL_V1).encode("<s> What")
         [1, 1, 1824]
         """
-        ids = [int(self._processor.bos_id())]
-        for position, part in enumerate(re.split(f"({'|'.join(SPECIAL_PIECES)})", text)):
+        return self.encode_all([text])[0]
+
+    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of several texts.
+
+        >>> Reference(MISTRAL_V1).encode_all(["<s> What", "日本"])
+        [[1, 1, 1824], [1, 28705, 29142, 29119]]
+        """
+        bos = int(self._processor.bos_id())
+        plain = [text for text in texts if not _SPELLED.search(text)]
+        ids = iter(self._processor.encode(plain))  # in one call, several times as fast
+        return [
+            [bos, *(self._encode_parts(text) if _SPELLED.search(text) else next(ids))]
+            for text in texts
+        ]
+
+    def _encode_parts(self, text: str) -> list[int]:
+        """Encode a text that spells special tokens, without BOS."""
+        ids: list[int] = []
+        for position, part in enumerate(_SPELLED.split(text)):
             if part in SPECIAL_PIECES:
                 ids.append(int(self._processor.piece_to_id(part)))
             elif part and position == 0:
@@ -97,6 +118,7 @@ class Reference:
         return list(self._processor.encode(_NO_PIECE_CROSSES + part)[len(leading) :])
 
 
+@once_per_session
 def find_reference(model: TransformersEngine) -> Reference:
     """Return the SentencePiece model of a target's tokenizer; Mistral-7B-v0.1's if it has none.
 
@@ -116,6 +138,7 @@ def find_disagreements(
     >>> find_disagreements(load("embedded"), Reference(MISTRAL_V1), ["Hello world", "日本"])
     []
     """
-    encoded = model.tokenizer(texts)["input_ids"]
-    pairs = zip(texts, encoded, map(reference.encode, texts), strict=True)
+    with pause_cycle_search():
+        encoded = model.tokenizer(texts)["input_ids"]
+        pairs = zip(texts, encoded, reference.encode_all(texts), strict=True)
     return [Disagreement(text, ids, expected) for text, ids, expected in pairs if ids != expected]

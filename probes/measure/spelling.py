@@ -7,6 +7,7 @@ tokenizer.model by `sentencepiece`, and pieces are those of the files.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from probes.engines.session_cache import once_per_session
@@ -52,6 +53,17 @@ def byte_piece(byte: int) -> str:
     return f"<0x{byte:02X}>"
 
 
+class _KeptCharacters(dict[int, str | None]):
+    """A table for `str.translate` that removes characters without a piece, filled as needed."""
+
+    def __init__(self, has_piece: Callable[[str], bool]) -> None:
+        self._has_piece = has_piece
+
+    def __missing__(self, code: int) -> str | None:
+        self[code] = character = chr(code) if self._has_piece(chr(code)) else None
+        return character
+
+
 @dataclass(frozen=True)
 class Spelling:
     """How a text is spelled, by the tokenizer's own files.
@@ -85,6 +97,8 @@ class Spelling:
         normal = self.normalize(text)
         if self.by_bytes:
             return [f"0x{byte:02X}" for byte in sorted({*normal.encode()} & self.unspelled_bytes)]
+        if len(normal.translate(self._kept)) == len(normal):
+            return []
         return [c for c in dict.fromkeys(normal) if not self._has_piece(c)]
 
     def expected(self, text: str) -> str:
@@ -109,13 +123,17 @@ class Spelling:
         """Return a text as normalized, without what no piece spells."""
         normal = self.normalize(text)
         if not self.by_bytes:
-            return "".join(c for c in normal if self._has_piece(c)).replace(SPACE, " ")
+            return normal.translate(self._kept).replace(SPACE, " ")
         if self.adds_space and normal and not normal.startswith(" "):
             normal = f" {normal}"
         if not self.unspelled_bytes:
             return normal
         kept = bytes(byte for byte in normal.encode() if byte not in self.unspelled_bytes)
         return kept.decode(errors="replace")
+
+    @cached_property
+    def _kept(self) -> _KeptCharacters:
+        return _KeptCharacters(self._has_piece)
 
     def _has_piece(self, character: str) -> bool:
         piece = SPACE if character == " " else character

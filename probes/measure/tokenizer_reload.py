@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import transformers
 
+from probes._util.garbage import pause_cycle_search
 from probes.measure.sentencepiece_reference import Disagreement
 from probes.measure.tokenizer_corpus import encode_corpus
 
@@ -57,7 +58,7 @@ def save_and_reload(model: TransformersEngine) -> Reloaded:
         model.config.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         load: Any = transformers.AutoTokenizer.from_pretrained
-        with _collect_warnings() as said:
+        with _collect_warnings() as said, pause_cycle_search():
             again = load(folder, local_files_only=True, trust_remote_code=False)
         return Reloaded(
             TEXTS,

@@ -17,7 +17,7 @@ from probes.errors import UserError
 from probes.targets.random_weights import describe_tensors
 from probes.targets.safetensors import Tensor, find_weight_files, read_tensors
 from probes.targets.tokenizer_files import TokenizerFiles, read_tokenizer_files
-from probes.targets.vocabulary import SENTENCEPIECE_FILE, read_pieces
+from probes.targets.vocabulary import SENTENCEPIECE_FILE, Vocabulary, read_vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,8 +51,8 @@ class Checkpoint:
 
     folder: Path
     config: Mapping[str, Any]
-    pieces: Mapping[str, int]
-    """Every piece of the tokenizer with its id, from the tokenizer's own file."""
+    vocabulary: Vocabulary
+    """What the tokenizer's own file holds."""
     tensors: Mapping[str, Tensor]
     random: Path | None = None
     """Configuration of a network with random weights; the folder then has its tokenizer only."""
@@ -77,10 +77,15 @@ class Checkpoint:
         config = read_object(file)
         _refuse_impossible_sizes(file, config)
         tensors = describe_tensors(random, config) if random else read_tensors(folder)
-        checkpoint = cls(folder, config, read_pieces(folder), tensors, random)
+        checkpoint = cls(folder, config, read_vocabulary(folder), tensors, random)
         checkpoint._refuse_foreign_config()
         checkpoint._refuse_foreign_tokenizer()
         return checkpoint
+
+    @property
+    def pieces(self) -> Mapping[str, int]:
+        """Every piece of the tokenizer with its id, from the tokenizer's own file."""
+        return self.vocabulary.pieces
 
     @property
     def architecture(self) -> str | None:
@@ -130,7 +135,7 @@ class Checkpoint:
     @cached_property
     def tokenizer_files(self) -> TokenizerFiles:
         """What the tokenizer's files promise."""
-        return read_tokenizer_files(self.folder)
+        return read_tokenizer_files(self.folder, self.vocabulary.parts)
 
     @property
     def parameters(self) -> int:

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from probes._util.jsonfile import read_object
-from probes.targets.vocabulary import LARGEST_TOKENIZER, TOKENIZER_FILE
+from probes.targets.vocabulary import TOKENIZER_FILE, read_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 SETTINGS_FILE = "tokenizer_config.json"
 
-_PARTS = ("normalizer", "pre_tokenizer", "post_processor", "decoder", "added_tokens")
-_MODEL_PARTS = ("type", "unk_token", "byte_fallback")
 _BOS_BY_DEFAULT = ("CodeLlama", "Gemma", "Llama", "Mistral")
 """Classes that insert BOS by default."""
 
@@ -97,8 +95,10 @@ class TokenizerFiles:
         return list(_flatten((self.parts or {}).get(part)))
 
 
-def read_tokenizer_files(folder: Path) -> TokenizerFiles:
+def read_tokenizer_files(folder: Path, parts: Mapping[str, Any] | None = None) -> TokenizerFiles:
     """Read what the files of a folder's tokenizer promise.
+
+    The `parts` are those of tokenizer.json where it was read before.
 
     >>> from probes.targets.target import EMBEDDED_FOLDER
     >>> promise = read_tokenizer_files(EMBEDDED_FOLDER).promise
@@ -108,13 +108,8 @@ def read_tokenizer_files(folder: Path) -> TokenizerFiles:
     tokens = _read_if_present(folder / "special_tokens_map.json")
     settings = _read_if_present(folder / SETTINGS_FILE)
     named = {name: token for name, token in tokens.items() if name.endswith("_token")}
-    parts = None
-    if (folder / TOKENIZER_FILE).is_file():
-        content = read_object(folder / TOKENIZER_FILE, limit=LARGEST_TOKENIZER)
-        model = content.get("model")
-        model = model if isinstance(model, dict) else {}
-        parts = {name: content.get(name) for name in _PARTS}
-        parts["model"] = {name: model.get(name) for name in _MODEL_PARTS}
+    if parts is None and (folder / TOKENIZER_FILE).is_file():
+        parts = read_parts(folder / TOKENIZER_FILE)
     return TokenizerFiles(named | settings, parts)
 
 

@@ -13,6 +13,7 @@ import transformers
 from packaging.version import Version
 
 from probes._util import progress
+from probes._util.garbage import pause_cycle_search
 from probes._util.text import quote
 from probes.engines.transformers.random_network import create_random_weights
 from probes.errors import UnusableTargetError
@@ -31,9 +32,10 @@ if TYPE_CHECKING:
 def load_tokenizer(usable: UsableTarget) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a target's folder."""
     load: Any = transformers.AutoTokenizer.from_pretrained
-    tokenizer: PreTrainedTokenizerBase = _load_part(
-        usable, "tokenizer", load, **_folder_arguments(usable)
-    )
+    with pause_cycle_search():
+        tokenizer: PreTrainedTokenizerBase = _load_part(
+            usable, "tokenizer", load, **_folder_arguments(usable)
+        )
     return tokenizer
 
 

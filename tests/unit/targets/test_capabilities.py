@@ -11,7 +11,7 @@ from probes.targets.capabilities import explain_missing
 from probes.targets.checkpoint import Checkpoint
 from probes.targets.safetensors import Tensor
 from probes.targets.target import EMBEDDED_FOLDER, Target
-from probes.targets.vocabulary import read_pieces
+from probes.targets.vocabulary import Vocabulary, read_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,7 +38,7 @@ def explain(tmp_path: Path) -> Explain:
             data = content if isinstance(content, bytes) else json.dumps(content).encode()
             (tmp_path / name).write_bytes(data)
         tensors = {"a": Tensor("U8", (weights,))}
-        checkpoint = Checkpoint(tmp_path, config or {}, pieces, tensors)
+        checkpoint = Checkpoint(tmp_path, config or {}, Vocabulary(pieces, None), tensors)
         return explain_missing(
             need, Target(name="mine", folder=Path("mine"), **fields or {}), checkpoint
         )
