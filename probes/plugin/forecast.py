@@ -120,11 +120,6 @@ class Forecast:
         """Whether enough was measured in this run to say how long the rest will take."""
         return self._taken >= MEASURED
 
-    @property
-    def checks_left(self) -> int:
-        """The number of checks that were not made yet."""
-        return self._left.total()
-
     def per_check(self, claim: str) -> float | None:
         """Return the seconds that one check of a claim will take; None while that is unknown."""
         factor = self._factor if claim in self._computes else 1.0
@@ -134,13 +129,3 @@ class Forecast:
         """Return the seconds that the rest of a claim will take; None while that is unknown."""
         per_check = self.per_check(claim)
         return None if per_check is None else per_check * self._left[claim]
-
-    def drop(self, claim: str) -> None:
-        """Expect no more checks of a claim, as it is not applicable or left out."""
-        self._left[claim] = 0
-
-    def seconds_left(self) -> float | None:
-        """Return the seconds that all the rest will take; None while that is unknown."""
-        parts = [self.seconds_of(claim) for claim, left in self._left.items() if left > 0]
-        known = [part for part in parts if part is not None]
-        return sum(known) if len(known) == len(parts) else None

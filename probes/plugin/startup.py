@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from probes._util import progress
 from probes._util.files import check_output
 from probes.errors import UserError
-from probes.plugin import devices, markers, options, terminal, workers
+from probes.plugin import devices, markers, options, terminal, watch, workers
 from probes.plugin.budget import parse_budget
 from probes.plugin.collection import drop_left_out, name_of, state_of
 from probes.plugin.controller import Controller
@@ -142,9 +142,14 @@ def _plan(session: pytest.Session) -> None:
         [(target, state.claim) for state in states.values() for target in state.targets],
         workers=workers.running_workers(config),
     )
-    if ours.budget is not None:
+    is_watched = watch.is_watched(config)
+    if is_watched and ours.budget is None:
+        ours.earlier_costs = _earlier_costs(config, ours.targets)
+    if is_watched or ours.budget is not None:
         firsts = [(state.targets[0], state.claim) for state in states.values() if state.targets]
         ours.begin_forecasts(firsts)
+    if is_watched:
+        config.pluginmanager.register(watch.Watch(config), watch.Watch.NAME)
     ours.expected = {
         item.nodeid: Expected(
             targets=state.targets, claim=state.claim.id, name=name_of(item), place=state.place

@@ -7,7 +7,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from probes._util.version import __version__
-from probes.plugin import options, workers
+from probes.plugin import options, watch, workers
 from probes.plugin.recordings import list_orphans
 from probes.plugin.session import session_of
 from probes.plugin.summary import format_run, has_decided
@@ -42,7 +42,8 @@ def show_step(config: pytest.Config, what: str) -> Iterator[None]:
     if terminal is None:  # in a worker
         yield
         return
-    with capture.global_and_fixture_disabled() if capture else nullcontext():
+    disabled = capture.global_and_fixture_disabled() if capture else nullcontext()
+    with watch.pause(config), disabled:
         terminal.write_line(f"\n{what} ...")
         start = time.perf_counter()
         yield

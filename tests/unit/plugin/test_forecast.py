@@ -20,33 +20,27 @@ def test_claim_without_earlier_run_is_scaled_like_the_others() -> None:
 
 
 def test_forecast_follows_this_device() -> None:
-    forecast = Forecast(
-        {"a": 2, "b": 1, "library": 1}, ExpectedCosts({}, costs(a=1, b=4, library=2))
-    )
-    assert forecast.seconds_left() is None
+    shipped = ExpectedCosts({}, costs(a=1, b=4, library=2))
+    forecast = Forecast({"a": 2, "b": 1, "library": 1}, shipped)
+    assert forecast.seconds_of("b") is None
     forecast.add("a", 10 * MEASURED)
     assert forecast.seconds_of("b") == pytest.approx(10 * MEASURED / 0.5 * 4)
+    assert forecast.seconds_of("a") == pytest.approx(10 * MEASURED)
     assert forecast.seconds_of("library") == 2  # it computes no pass, on this device or another
-    assert forecast.seconds_left() == pytest.approx(10 * MEASURED / 0.5 * 4.5 + 2)
 
 
 def test_earlier_run_counts_until_more_is_measured() -> None:
     forecast = Forecast({"a": 1, "b": 1}, ExpectedCosts(costs(a=1, b=10), {}))
-    assert forecast.seconds_left() == 11
+    assert forecast.seconds_of("b") == 10
     forecast.add("a", 2.0)
-    assert forecast.seconds_left() == pytest.approx(10 * (2 + CONFIDENCE) / (1 + CONFIDENCE))
+    assert forecast.seconds_of("b") == pytest.approx(10 * (2 + CONFIDENCE) / (1 + CONFIDENCE))
+    assert not forecast.is_measured
 
 
 def test_loading_and_what_was_not_decided_say_nothing_of_the_device() -> None:
     forecast = Forecast({"a": 1, "b": 1, "c": 1}, ExpectedCosts({}, costs(a=5, b=1, c=1)))
     forecast.add("a", 0.1, decided=False)
     forecast.add("b", 60 + MEASURED, loading=60)
-    assert forecast.seconds_left() == pytest.approx(MEASURED)
+    assert forecast.seconds_of("c") == pytest.approx(MEASURED)
     assert forecast.spent == pytest.approx(60.1 + MEASURED)
-
-
-def test_forecast_ends_with_the_last_check() -> None:
-    forecast = Forecast({"a": 2}, ExpectedCosts(costs(a=4), {}))
-    forecast.add("a", 1.0)
-    forecast.drop("a")
-    assert (forecast.checks_left, forecast.seconds_left()) == (0, 0)
+    assert forecast.is_measured

@@ -1,0 +1,94 @@
+"""What a run says while it goes on: to a terminal that someone watches, and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Project
+
+pty = pytest.importorskip("pty")
+
+IMPATIENT = """
+from probes.plugin import forecast, watch
+
+forecast.MEASURED, watch.SLOW, watch.WORTH_SAYING = 0.0, 0.3, 0.0
+"""
+CLAIMS = """
+import time
+
+@pytest.mark.claim("slow", title="It takes its time.")
+@pytest.mark.parametrize("number", [1, 2])
+def test_slow(model, number):
+    model.generate("The capital", max_new_tokens=3)
+    if number == 1:
+        time.sleep(1.5)
+
+@pytest.mark.claim("absent", title="It does not apply.", needs=("gpt2-xl",))
+def test_absent(model):
+    pass
+"""
+PROGRESS = "slow: slow[1]"
+TO_GO = "to go: 1 check on embedded, estimated from this run and "
+
+
+@pytest.fixture
+def slow(project: Project) -> Project:
+    project.test_file(CLAIMS)
+    project.pytester.makeconftest(IMPATIENT)
+    return project
+
+
+def run_on_terminal(project: Project, *arguments: str) -> str:
+    """Run pytest with a terminal as its output, and return what it wrote there."""
+    hidden = ("CI", "BUILD_NUMBER", "NO_COLOR", "PYTEST_ADDOPTS")
+    kept = {name: value for name, value in os.environ.items() if name not in hidden}
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
+        cwd=project.folder,
+        env={**kept, "TERM": "xterm"},
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    written = b""
+    while True:
+        try:
+            part = os.read(ours, 4096)
+        except OSError:  # Linux says so that nobody writes any more
+            break
+        if not part:
+            break
+        written += part
+    os.close(ours)
+    assert process.wait() == 0, written.decode()
+    return written.decode()
+
+
+def test_terminal_shows_slow_check_and_time_to_go(slow: Project) -> None:
+    first = run_on_terminal(slow)
+    assert re.search(r"\x1b\[2Kslow: slow\[1\] .*3 forward passes", first)
+    assert f"about 5 s {TO_GO}what they take on the embedded model" in first
+    again = run_on_terminal(slow, "-v")
+    assert re.search(r"slow: slow\[1\] .* of about 5 s", again)
+    assert f"{TO_GO}the last ones on it" in again
+
+
+def test_quiet_run_shows_neither(slow: Project) -> None:
+    written = run_on_terminal(slow, "--no-report", "-q")
+    assert PROGRESS not in written
+    assert "to go" not in written
+
+
+def test_log_of_a_run_holds_no_progress(slow: Project, embedded_model_loaded: None) -> None:
+    result = slow.run_apart("--no-report")
+    assert result.ret == 0
+    result.stdout.no_fnmatch_line("*to go*")
+    assert PROGRESS not in result.stdout.str()
