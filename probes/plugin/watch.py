@@ -90,7 +90,8 @@ class Watch:
             done = format_count(cost.forward_passes, "pass") if cost.forward_passes else ""
         name = make_visible(f"{state.claim.id}: {name_of(item).removeprefix('test_')}")
         forecast = self._session.forecasts.get(state.targets[0])
-        return Progress(name, done, forecast and forecast.per_check(state.claim.id))
+        expected = None if forecast is None else forecast.per_check(state.claim.id)
+        return Progress(name, done, expected)
 
     def _say_how_long(self, item: pytest.Item) -> None:
         """Say once, after enough is measured, about how long a target's other checks will take."""
