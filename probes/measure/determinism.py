@@ -172,7 +172,7 @@ def compare_precision(
     dtype = half.network.dtype
     with in_float32(half.network):
         exact = logits_along(half, texts)
-        noise = simulate_noise(half, texts, dtype=dtype)
+        noise = simulate_noise(half, texts, dtype=dtype, base=exact)
     in_full = [
         replace(text, ids=[each.argmax(dim=-1).tolist()], logits=each.unsqueeze(0))
         for text, each in zip(texts, exact, strict=True)

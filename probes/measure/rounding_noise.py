@@ -9,8 +9,10 @@ batch, cache or dtype, takes no part in it.
 from __future__ import annotations
 
 import math
+import random
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -33,6 +35,9 @@ RUNS = 4
 
 COMPARISONS = 20
 """Comparisons judged by the noise that share the error budget of a run."""
+
+DRAWN = 2**23
+"""Random numbers of each kind that are drawn, and used again."""
 
 _EXACT = frozenset(
     """
@@ -95,17 +100,20 @@ def simulate_noise(
     dtype: torch.dtype | None = None,
     runs: int = RUNS,
     change: Callable[[torch.Tensor, torch.Tensor], float] = largest_distance_change,
+    base: Sequence[torch.Tensor] | None = None,
 ) -> RoundingNoise:
     """Measure the noise along texts, in the network's own dtype or as in a narrower one.
 
     `change` is what is measured of the logits of a text and the moved ones. In its own dtype the
-    network uses eager attention where it can: that rounds more often than the others.
+    network uses eager attention where it can: that rounds more often than the others. `base` are
+    the texts' logits where they are known: as `logits_along` computes them, with this attention.
     """
     with _eager_attention(model.network) if dtype is None else nullcontext():
-        base = logits_along(model, texts)
+        base = logits_along(model, texts) if base is None else base
         largest = 0.0
-        for run in range(runs):
-            with _moved_results(model, dtype, seed=run):
+        mode = _MovedResults(model.network, dtype)
+        for _ in range(runs):
+            with mode.around(model.network):
                 moved = logits_along(model, texts)
             pairs = zip(base, moved, strict=True)
             largest = max(largest, *(change(one, other) for one, other in pairs))
@@ -124,18 +132,17 @@ def as_texts(prompts: Sequence[Sequence[int]]) -> list[Generation]:
 def logits_along(model: Any, texts: Sequence[Generation]) -> list[torch.Tensor]:
     """Return the logits that each token of some texts was chosen from, float32, on the CPU.
 
-    They are computed in the plainest way: without a cache, a mask or padding, texts of one length
-    at once.
+    They are computed in the plainest way: in one pass without a cache or a mask. Shorter texts are
+    filled up at their ends, which no position before sees.
     """
     rows = [[*text.prompt_ids, *text.ids[0][:-1]] for text in texts]
-    found: dict[int, torch.Tensor] = {}
-    for length in sorted({len(row) for row in rows}):
-        places = [place for place, row in enumerate(rows) if len(row) == length]
-        ids = torch.tensor([rows[place] for place in places], device=model.device)
-        logits = model.network(input_ids=ids, use_cache=False).logits
-        for place, each in zip(places, logits, strict=True):
-            found[place] = each[-len(texts[place].ids[0]) :].float().cpu()
-    return [found[place] for place in range(len(rows))]
+    width = max(map(len, rows))
+    ids = torch.tensor([row + row[-1:] * (width - len(row)) for row in rows], device=model.device)
+    logits = model.network(input_ids=ids, use_cache=False).logits
+    return [
+        each[len(row) - len(text.ids[0]) : len(row)].float().cpu()
+        for text, row, each in zip(texts, rows, logits, strict=True)
+    ]
 
 
 @contextmanager
@@ -151,31 +158,58 @@ def _eager_attention(network: Any) -> Iterator[None]:
         network.set_attn_implementation(before)
 
 
-@contextmanager
-def _moved_results(model: Any, dtype: torch.dtype | None, seed: int) -> Iterator[None]:
-    """Move every result of the network's operations by what rounding may."""
-    mode = _MovedResults(dtype)
-    devices = [model.device] if model.device.type == "cuda" else []
-    with ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng(devices))
-        torch.manual_seed(seed)
-        for module in model.network.modules():
-            # What networks compute in float32, whatever their dtype.
-            kind = type(module).__name__
-            if dtype is not None and ("RotaryEmbedding" in kind or "Norm" in kind):
-                stack.enter_context(module.register_forward_pre_hook(mode.pause))
-                stack.enter_context(module.register_forward_hook(mode.resume))
-        stack.enter_context(mode)
-        yield
+class _Draws:
+    """Random numbers, drawn once and used again and again, each time from another place.
+
+    What a pass needs of them would otherwise take longer than the pass.
+    """
+
+    def __init__(self, draw: Callable[..., torch.Tensor], device: torch.device) -> None:
+        generator = torch.Generator(device).manual_seed(0)
+        self._drawn = draw(DRAWN, generator=generator, device=device)
+        self._places = random.Random(0)  # noqa: S311 - no secret
+
+    def like(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return as many as a tensor has elements, in its shape and dtype; not to be changed."""
+        wanted, most = tensor.numel(), DRAWN // 2
+        parts = []
+        for start in range(0, wanted, most):
+            place = self._places.randrange(most)
+            parts.append(self._drawn[place : place + min(most, wanted - start)])
+        found = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return found.view(tensor.shape).to(tensor.dtype)
+
+
+def _draw_evenly(*size: int, **more: Any) -> torch.Tensor:
+    """Draw numbers between -1 and 1."""
+    return torch.rand(*size, **more).mul_(2).sub_(1)
 
 
 class _MovedResults(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Moves the result of every operation that rounds."""
 
-    def __init__(self, dtype: torch.dtype | None) -> None:
+    def __init__(self, network: Any, dtype: torch.dtype | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.unit = 0.0 if dtype is None else torch.finfo(dtype).eps / 2
         self.paused = False
+        self._draws = cache(_Draws)
+        # The norms of weights by their addresses, kept for the next pass.
+        self._norms: dict[int, torch.Tensor | None] = dict.fromkeys(
+            each.data_ptr() for each in network.parameters()
+        )
+
+    @contextmanager
+    def around(self, network: Any) -> Iterator[None]:
+        """Move every result of a network's operations by what rounding may."""
+        with ExitStack() as stack:
+            for module in network.modules():
+                # What networks compute in float32, whatever their dtype.
+                kind = type(module).__name__
+                if self.unit and ("RotaryEmbedding" in kind or "Norm" in kind):
+                    stack.enter_context(module.register_forward_pre_hook(self.pause))
+                    stack.enter_context(module.register_forward_hook(self.resume))
+            stack.enter_context(self)
+            yield
 
     def pause(self, *_: Any) -> None:
         self.paused = True
@@ -215,17 +249,33 @@ class _MovedResults(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return result
         own = torch.finfo(result.dtype).eps / 2
         unit = max(self.unit, 2 * own)
-        noise = torch.rand_like(result).mul_(2).sub_(1)
-        moved = result * (1 + unit * noise)
+        moved = torch.addcmul(
+            result, result, self._draws(_draw_evenly, result.device).like(result), value=unit
+        )
         if namespace == "bitsandbytes" or name == "_grouped_mm":
             # Of packed or grouped factors only the outputs' typical size is known.
             typical = result.float().square().mean(dim=-1, keepdim=True).sqrt().to(result)
             sums = math.sqrt(args[0].shape[-1] / 6) * own if namespace == "aten" else unit
-            moved = moved + sums * typical * torch.randn_like(result)
+            moved.addcmul_(
+                self._draws(torch.randn, result.device).like(result), typical, value=sums
+            )
         if name in _SUMS and result.dtype is torch.float32:
             first, second = args[1:3] if name in ("addmm", "baddbmm") else args[:2]
             if second.dim() > 1:
-                sizes = second.norm(dim=_SUMS[name]).unsqueeze(-2 if second.dim() > 2 else 0)
+                sizes = self._column_norms(second, _SUMS[name])
                 spread = first.norm(dim=-1, keepdim=True) * sizes
-                moved = moved + own / math.sqrt(6) * spread * torch.randn_like(result)
+                moved.addcmul_(
+                    self._draws(torch.randn, result.device).like(result),
+                    spread,
+                    value=own / math.sqrt(6),
+                )
         return moved
+
+    def _column_norms(self, factor: torch.Tensor, dim: int) -> torch.Tensor:
+        """Return the norms of the columns of a sum's second factor: (..., 1, columns)."""
+        found = self._norms.get(factor.data_ptr())
+        if found is None:
+            found = factor.norm(dim=dim).unsqueeze(-2 if factor.dim() > 2 else 0)
+            if factor.data_ptr() in self._norms:
+                self._norms[factor.data_ptr()] = found
+        return found

@@ -10,7 +10,7 @@ import torch
 
 import probes
 from probes.data.tokenizer_texts import PROMPTS
-from probes.measure import determinism
+from probes.measure import determinism, greedy, rounding_noise
 from probes.targets.preflight import preflight
 from probes.targets.resolve import resolve
 from tests.support import model_folders as folders
@@ -66,3 +66,11 @@ def test_layer_lost_in_bfloat16_alone_is_seen(make: Callable[[Path], Path], tmp_
         found = determinism.compare_precision(half, PROMPTS, LENGTH)
     assert not found.explained
     assert "model = model.float()" in found.calls
+
+
+def test_precision_takes_one_pass_beside_the_moved_ones(random_model: probes.Model) -> None:
+    half = random_model.variant(dtype="bfloat16")
+    greedy.generate_greedy(half, PROMPTS, LENGTH)
+    before = half.cost.forward_passes
+    determinism.compare_precision(half, PROMPTS, LENGTH)
+    assert half.cost.forward_passes - before == 1 + rounding_noise.RUNS
