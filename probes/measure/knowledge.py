@@ -1,16 +1,12 @@
-"""Compute the probability that sampling answers a question rightly, with bounds.
-
-Logits do not depend on the sampling settings: the continuations of all questions are followed once,
-in one tree, and each setting is evaluated on the same logits.
+"""Measure how likely sampling answers questions of fact rightly, and what it answers.
 
 A continuation is right as soon as its first sentence states an accepted answer. It is wrong once
-that sentence has ended, or has all its tokens, without one. What was not followed to either lies
-between the bounds.
+that sentence has ended, or has all its tokens, without one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -23,6 +19,14 @@ from probes.schema.sampling import GRID, Sampling
 from probes.stats import answer_matching
 from probes.stats import sampling_reference as reference
 from probes.stats.answer_matching import Form, MatchState
+from probes.stats.answer_tree import (
+    AnswerProbability,
+    Match,
+    Prefix,
+    Step,
+    draw_right,
+    follow_continuations,
+)
 from probes.stats.goodness_of_fit import poisson_binomial_cdf
 from probes.stats.permutation import ALPHA, PairedComparison, compare_paired
 from probes.stats.text_probability import Bounds
@@ -37,89 +41,10 @@ if TYPE_CHECKING:
 
 LENGTH = 12  # tokens to state an answer in: enough for a sentence that leads up to it
 WIDTH = 256  # most prefixes followed a level, over all questions: the rows of a forward pass
-MIN_PROBABILITY = 1e-6  # continuations less likely than this under every setting are not followed
 LOOKS = (3, 9)  # answers drawn to each question after which two settings are compared
 
-Prefix = tuple[int, tuple[int, ...]]  # the number of a prompt, and token ids that continue it
 
-Step = Callable[[list[Prefix]], reference.TopLogits]
-Match = Callable[[Prefix], MatchState]
-
-
-# --- following continuations ---------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class AnswerProbability:
-    """The probability of a right answer to each question under each of several settings."""
-
-    settings: tuple[Sampling, ...]
-    right: Floats  # (settings, questions), mass of the continuations that are right
-    wrong: Floats  # the same of those that are wrong; the rest of 1 was not followed
-
-    def lower(self, sampling: Sampling) -> Floats:
-        """Return the least probability of a right answer: (questions,)."""
-        found: Floats = self.right[self.settings.index(sampling)]
-        return found
-
-    def upper(self, sampling: Sampling) -> Floats:
-        """Return the greatest probability of a right answer: (questions,)."""
-        not_wrong = 1 - self.wrong[self.settings.index(sampling)]
-        found: Floats = np.maximum(self.lower(sampling), not_wrong)
-        return found
-
-    def mean(self, sampling: Sampling) -> Bounds:
-        """Return the expected share of right answers."""
-        return Bounds(float(self.lower(sampling).mean()), float(self.upper(sampling).mean()))
-
-
-def follow_continuations(
-    step: Step,  # returns the most likely next tokens: all that any setting keeps
-    match: Match,  # decides a continuation; one of `length` tokens must not be open
-    prompts: int,  # their number
-    settings: Sequence[Sampling],
-    *,
-    length: int,  # tokens of a continuation that has not ended
-    width: int,
-    min_probability: float = MIN_PROBABILITY,
-) -> AnswerProbability:
-    """Follow the continuations of several prompts under several settings in one tree.
-
-    At each level the `width` prefixes with the most mass under any setting are followed.
-
-    >>> def coin(prefixes):
-    ...     return torch.zeros(len(prefixes), 2), torch.tensor([[0, 1]] * len(prefixes))
-    >>> heads = lambda prefix: MatchState.RIGHT if prefix[1][-1] == 1 else MatchState.OPEN
-    >>> follow_continuations(coin, heads, 1, [Sampling()], length=3, width=9).mean(Sampling())
-    Bounds(lower=0.875, upper=1.0)
-    """
-    sums = {state: torch.zeros(len(settings), prompts, dtype=torch.float64) for state in MatchState}
-    prefixes: list[Prefix] = [(number, ()) for number in range(prompts)]
-    masses = torch.ones(len(settings), prompts, dtype=torch.float64)
-    for _ in range(length):
-        if not prefixes:
-            break
-        logits, tokens = step(prefixes)
-        chances = torch.stack([reference.log_probabilities(logits, s).exp() for s in settings])
-        joint = masses.unsqueeze(-1) * chances
-        rows, places = (joint.amax(dim=0) > min_probability).nonzero(as_tuple=True)
-        values = joint[:, rows, places]
-        grown = [
-            (prefixes[row][0], (*prefixes[row][1], token))
-            for row, token in zip(rows.tolist(), tokens[rows, places].tolist(), strict=True)
-        ]
-        states = [match(prefix) for prefix in grown]
-        for state, total in sums.items():
-            chosen = [i for i, found in enumerate(states) if found is state]
-            owners = torch.tensor([grown[i][0] for i in chosen], dtype=torch.long)
-            total.index_add_(1, owners, values[:, chosen])
-        going = [i for i, state in enumerate(states) if state is MatchState.OPEN]
-        order = values[:, going].amax(dim=0).argsort(descending=True, stable=True)[:width]
-        going = [going[i] for i in order.tolist()]
-        prefixes, masses = [grown[i] for i in going], values[:, going]
-    return AnswerProbability(
-        tuple(settings), sums[MatchState.RIGHT].numpy(), sums[MatchState.WRONG].numpy()
-    )
+# --- probabilities of right answers ---------------------------------------------------------------
 
 
 def make_match(model: LogitsEngine, keys: Sequence[Sequence[Form]], length: int = LENGTH) -> Match:
@@ -288,53 +213,16 @@ def compare_settings(
     for before, runs in pairwise((0, *LOOKS)):
         for place, (setting, generator) in enumerate(zip(settings, generators, strict=True)):
             right[place] += draw_right(
-                step, match, len(prompts), setting, runs=runs - before, generator=generator
+                step,
+                match,
+                len(prompts),
+                setting,
+                runs=runs - before,
+                length=LENGTH,
+                generator=generator,
             )
         found = compare_paired(right[0] / runs, right[1] / runs, by=f"{runs} draws")
         found = replace(found, p_value=min(1.0, found.p_value * len(LOOKS)))
         if found.p_value < ALPHA:
             break
     return found
-
-
-def draw_right(
-    step: Step,
-    match: Match,
-    prompts: int,
-    sampling: Sampling,
-    *,
-    runs: int,
-    generator: torch.Generator,
-    length: int = LENGTH,
-) -> Floats:
-    """Draw so many answers to each question, and count those that are right: (questions,).
-
-    Each is drawn until it is decided; what several have in common is computed once.
-
-    >>> def coin(prefixes):
-    ...     return torch.zeros(len(prefixes), 2), torch.tensor([[0, 1]] * len(prefixes))
-    >>> heads = lambda prefix: MatchState.RIGHT if prefix[1][-1] == 1 else MatchState.OPEN
-    >>> random = torch.Generator().manual_seed(0)
-    >>> draw_right(coin, heads, 1, Sampling(), runs=1000, generator=random, length=2)
-    array([751.])
-    """
-    right = np.zeros(prompts)
-    beginnings: list[Prefix] = [(number, ()) for number in range(prompts)]
-    going = beginnings * runs
-    for _ in range(length):
-        if not going:
-            break
-        places = {prefix: place for place, prefix in enumerate(dict.fromkeys(going))}
-        logits, tokens = step([*places])
-        chances = reference.log_probabilities(logits, sampling).exp()
-        rows = torch.tensor([places[prefix] for prefix in going])
-        drawn = torch.multinomial(chances[rows], 1, generator=generator)
-        chosen = tokens[rows].gather(-1, drawn)[:, 0].tolist()
-        grown = [
-            (number, (*ids, token)) for (number, ids), token in zip(going, chosen, strict=True)
-        ]
-        states = [match(prefix) for prefix in grown]
-        for (number, _), state in zip(grown, states, strict=True):
-            right[number] += state is MatchState.RIGHT
-        going = [p for p, state in zip(grown, states, strict=True) if state is MatchState.OPEN]
-    return right

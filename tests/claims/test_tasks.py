@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from probes import Model
     from probes.measure.asking import AskedQuestion
-    from probes.measure.knowledge import AnswerProbability
+    from probes.stats.answer_tree import AnswerProbability
 
 Evidence = dict[str, Any]
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from probes.measure.knowledge import follow_continuations
 from probes.schema.sampling import Sampling
 from probes.stats import sampling_reference
 from probes.stats.answer_matching import MatchState
+from probes.stats.answer_tree import draw_right, follow_continuations
 
 if TYPE_CHECKING:
-    from probes.measure.knowledge import Floats, Prefix
+    from probes.stats.answer_tree import Floats, Prefix
 
 VOCAB_SIZE, LENGTH, PROMPTS, END = 5, 4, 2, 3
 SETTINGS = (
@@ -83,3 +83,13 @@ def test_bounds_of_a_cut_tree_enclose_it(width: int, least: float, truth: Floats
     for setting, row in zip(SETTINGS, truth, strict=True):
         assert (found.lower(setting) <= row + 1e-12).all()
         assert (row - 1e-12 <= found.upper(setting)).all()
+
+
+@pytest.mark.parametrize("place", range(len(SETTINGS)))
+def test_drawn_answers_are_right_as_often_as_the_tree_says(place: int, truth: Floats) -> None:
+    runs, generator = 2_000, torch.Generator().manual_seed(place)
+    right = draw_right(
+        step, match, PROMPTS, SETTINGS[place], runs=runs, length=LENGTH, generator=generator
+    )
+    for count, p in zip(right, truth[place], strict=True):
+        assert abs(count - runs * p) <= 5 * math.sqrt(runs * p * (1 - p))
