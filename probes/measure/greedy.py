@@ -127,6 +127,7 @@ class RecomputedText:
     largest_change: float  # of the distance of a likely logit to the largest of its step
     smallest_margin: float  # distance between a step's two largest logits
     flips: int  # steps whose most likely token changes
+    widest_flip: float  # largest distance, before, of the two tokens of a flip; 0 without one
     near_ties: int  # steps whose margin is within the largest change
 
 
@@ -143,10 +144,13 @@ def recompute_text(model: LogitsEngine, generation: Generation) -> RecomputedTex
     change = largest_distance_change(steps, again)
     best = steps.topk(2, dim=-1).values
     margins = best[:, 0] - best[:, 1]
+    # How far behind each token was that leads now.
+    flips = best[:, 0] - steps.gather(1, again.argmax(-1, keepdim=True)).squeeze(1)
     return RecomputedText(
         largest_change=change,
         smallest_margin=float(margins.min()),
         flips=int((steps.argmax(-1) != again.argmax(-1)).sum()),
+        widest_flip=float(flips.max()),
         near_ties=int((margins <= change).sum()),
     )
 

@@ -117,6 +117,7 @@ def test_search_reports_likelihood_and_rows() -> None:
 def test_recomputed_text_is_unchanged_by_equal_arithmetic() -> None:
     found = recompute_text(TOY, greedy_text(4))
     assert (found.largest_change, found.flips, found.near_ties) == (0, 0, 0)
+    assert found.widest_flip == 0
 
 
 def test_recomputed_text_ignores_logits_below_the_top_five() -> None:
@@ -137,3 +138,18 @@ def test_recomputed_text_ignores_logits_below_the_top_five() -> None:
     again[0, 0] -= 1
     found = recompute_text(model, text)
     assert (found.largest_change, found.flips, found.near_ties) == (1.5, 1, 2)
+    assert found.widest_flip == 1.0
+
+
+def test_recomputed_text_whose_unlikeliest_token_leads_is_a_wide_flip() -> None:
+    before = torch.tensor([[6.0, 6.0, 4.0, 3.0, 2.0, 1.0], [6.0, 4.5, 3.0, 2.0, 1.0, 0.0]])
+    again = before.clone()
+    again[1, 5] = 9
+
+    def next_logits(ids: Sequence[int]) -> torch.Tensor:
+        return again[int(len(ids) > len(PROMPT_IDS))]
+
+    model: Any = ToyEngine(next_logits=next_logits)
+    found = recompute_text(model, replace(greedy_text(2), ids=[[2, 2]], logits=before[None]))
+    assert (found.largest_change, found.flips, found.near_ties) == (0, 1, 1)
+    assert found.widest_flip == 6.0
