@@ -41,19 +41,22 @@ def parse_budget(text: str | None) -> float | None:
 def sort_by_urgency(items: list[pytest.Item]) -> None:
     """Put contracts first, then observations that are expected, then others; the dearest last.
 
-    The checks of a claim, and those of a target, stay together.
+    The checks of a claim, and those of a target, stay together. Where nothing is known of a target,
+    claims that compute forward passes count as dearer than those that do not.
     """
     if not items or (session := session_of(items[0].config)).budget is None:
         return
-    targets = list(session.targets)
+    targets = {name: place for place, name in enumerate(session.targets)}
+    times = {name: session.expected_times(name) for name in targets}
 
-    def urgency(item: pytest.Item) -> tuple[int, int, float, str]:
+    def urgency(item: pytest.Item) -> tuple[int, int, bool, float, str]:
         state = state_of(item)
         if state.claim is None:
-            return -1, 0, 0.0, ""
-        first = state.targets[0]
-        seconds = session.expected_costs(first).of(state.claim.id).seconds
-        return targets.index(first), _rank(session, state), seconds, state.claim.id
+            return -1, 0, False, 0.0, ""
+        first, claim = state.targets[0], state.claim.id
+        time = times[first].of(claim)
+        computes = time.computes and not times[first].earlier
+        return targets[first], _rank(session, state), computes, time.alone, claim
 
     items.sort(key=urgency)
 

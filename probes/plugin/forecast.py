@@ -3,21 +3,26 @@
 What a claim took in an earlier run on the same target is the best guess; else what it takes on the
 embedded model. Both are corrected by what this run has taken so far: another machine, device or
 model is slower or faster by a factor, which all claims that compute forward passes share.
+
+Claims share measurements, which count for the first that needs them. In the usual order the others
+cost little; under a budget another one may be first, so there each counts with what it takes alone.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from functools import cache, cached_property
 from statistics import median
 from typing import TYPE_CHECKING
 
 from probes._util.files import DATA
 from probes._util.tomlfile import load_toml
-from probes.schema.record import Cost
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from probes.schema.record import Cost
 
 MEASURED = 3.0
 """Seconds of checks with forward passes from which the factor is taken."""
@@ -26,57 +31,81 @@ CONFIDENCE = 5.0
 """Seconds for which an earlier run on the same target counts against what this one measures."""
 
 
+@dataclass(frozen=True)
+class ClaimTime:
+    """The seconds that a claim takes: after others in a whole run, and alone.
+
+    `computes` says whether it makes forward passes, whose time depends on the model.
+    """
+
+    seconds: float
+    alone: float
+    computes: bool
+
+    def scale(self, factor: float) -> ClaimTime:
+        """Return what it takes where forward passes take so many times as long."""
+        if not self.computes:
+            return self
+        return ClaimTime(self.seconds * factor, self.alone * factor, computes=True)
+
+
 @cache
-def embedded_costs() -> dict[str, Cost]:
-    """Return what each built-in claim takes on the embedded model; some may be missing."""
+def embedded_times() -> dict[str, ClaimTime]:
+    """Return what each built-in claim takes on the embedded model; new ones may be missing."""
     table = load_toml(DATA / "costs.toml")
-    return {name: Cost(seconds=each[0], tokens=each[1]) for name, each in table.items()}
+    return {name: ClaimTime(row[0], row[1], computes=row[2] > 0) for name, row in table.items()}
 
 
-class ExpectedCosts:
-    """What each claim is expected to cost on a target, before anything is measured."""
+class ExpectedTimes:
+    """What each claim is expected to take on a target, before anything is measured."""
 
     def __init__(
-        self, earlier: Mapping[str, Cost], embedded: Mapping[str, Cost] | None = None
+        self, earlier: Mapping[str, Cost], embedded: Mapping[str, ClaimTime] | None = None
     ) -> None:
-        """Take what claims took in earlier runs on the target, and on the embedded model."""
+        """Take what claims cost in earlier runs on the target, and take on the embedded model."""
         self.earlier = earlier
-        self._embedded = embedded_costs() if embedded is None else embedded
+        self._embedded = embedded_times() if embedded is None else embedded
 
     @cached_property
     def _ratio(self) -> float:
         """Seconds on this target for one on the embedded model, of claims known on both."""
-        known = [name for name in self.earlier if name in self._embedded]
-        ours, theirs = (
-            sum(costs[name].seconds for name in known if costs[name].tokens)
-            for costs in (self.earlier, self._embedded)
-        )
+        known = [name for name, each in self._embedded.items() if each.computes]
+        known = [name for name in known if name in self.earlier]
+        ours = sum(self.earlier[name].seconds for name in known)
+        theirs = sum(self._embedded[name].seconds for name in known)
         return ours / theirs if ours and theirs else 1.0
 
     @cached_property
-    def _typical(self) -> Cost:
-        """The cost of a claim that is known on neither: an author's own, or a new one."""
-        costs = [*self.earlier.values()] or [*self._embedded.values()]
-        return Cost(seconds=median(cost.seconds for cost in costs) if costs else 0.0, tokens=1)
+    def _typical(self) -> ClaimTime:
+        """What a claim takes that is known on neither: an author's own, or a new one."""
+        seconds = [cost.seconds for cost in self.earlier.values()]
+        seconds = seconds or [each.seconds for each in self._embedded.values()]
+        middle = median(seconds) if seconds else 0.0
+        return ClaimTime(middle, middle, computes=True)
 
-    def of(self, claim: str) -> Cost:
-        """Return a claim's expected cost.
+    def of(self, claim: str) -> ClaimTime:
+        """Return what a claim is expected to take.
 
-        >>> costs = ExpectedCosts({"a": Cost(seconds=8, tokens=9)}, {})
-        >>> costs.of("a").seconds, costs.of("own claim").seconds
-        (8.0, 8.0)
+        >>> from probes.schema.record import Cost
+        >>> times = ExpectedTimes({"a": Cost(seconds=8)}, {"a": ClaimTime(1, 2, computes=True)})
+        >>> times.of("a")
+        ClaimTime(seconds=8.0, alone=16.0, computes=True)
         """
-        if claim in self.earlier:
-            return self.earlier[claim]
-        cost = self._embedded.get(claim, self._typical)
-        scale = self._ratio if cost.tokens and cost is not self._typical else 1.0
-        return cost.model_copy(update={"seconds": cost.seconds * scale})
+        embedded = self._embedded.get(claim)
+        if claim not in self.earlier:
+            return self._typical if embedded is None else embedded.scale(self._ratio)
+        earlier = self.earlier[claim]
+        alone, computes = earlier.seconds, earlier.tokens > 0
+        if embedded is not None:
+            alone = max(alone, embedded.scale(self._ratio).alone)
+            computes = computes or embedded.computes
+        return ClaimTime(earlier.seconds, alone, computes)
 
 
 class Forecast:
     """The seconds that the checks of one target have taken, and that the rest will take.
 
-    >>> shipped = ExpectedCosts({}, {name: Cost(seconds=1, tokens=9) for name in "ab"})
+    >>> shipped = ExpectedTimes({}, {name: ClaimTime(1, 1, computes=True) for name in "ab"})
     >>> forecast = Forecast({"a": 1, "b": 4}, shipped)
     >>> forecast.seconds_of("b")  # nothing is known of this device yet
     >>> forecast.add("a", 10.0)
@@ -84,14 +113,28 @@ class Forecast:
     (10.0, 2.5)
     """
 
-    def __init__(self, checks: Mapping[str, int], costs: ExpectedCosts) -> None:
-        """Take the number of checks of each claim, and what the claims are expected to cost."""
-        self.is_from_earlier_runs = bool(costs.earlier)
+    def __init__(
+        self,
+        checks: Mapping[str, int],
+        times: ExpectedTimes,
+        *,
+        alone: bool = False,
+        workers: int = 1,
+    ) -> None:
+        """Take the number of checks of each claim, and what the claims are expected to take.
+
+        With `alone` each counts with what it takes alone; `workers` processes share its checks.
+        """
+        self._workers = workers
+        self.is_from_earlier_runs = bool(times.earlier)
         self.spent = 0.0
         self._left = Counter(checks)
-        cost_of = {claim: costs.of(claim) for claim in checks}
-        self._per_check = {claim: cost_of[claim].seconds / checks[claim] for claim in checks}
-        self._computes = {claim for claim in checks if cost_of[claim].tokens}
+        time_of = {claim: times.of(claim) for claim in checks}
+        self._per_check = {
+            claim: (each.alone if alone else each.seconds) / checks[claim]
+            for claim, each in time_of.items()
+        }
+        self._computes = {claim for claim, each in time_of.items() if each.computes}
         self._expected = self._taken = 0.0
 
     def add(
@@ -128,4 +171,5 @@ class Forecast:
     def seconds_of(self, claim: str) -> float | None:
         """Return the seconds that the rest of a claim will take; None while that is unknown."""
         per_check = self.per_check(claim)
-        return None if per_check is None else per_check * self._left[claim]
+        left = self._left[claim]
+        return None if per_check is None else per_check * max(min(left, 1), left / self._workers)

@@ -13,7 +13,7 @@ import pytest
 
 from probes._util.version import __version__
 from probes.errors import NothingCanRunError, UserError
-from probes.plugin.forecast import ExpectedCosts, Forecast
+from probes.plugin.forecast import ExpectedTimes, Forecast
 from probes.plugin.run import Expected, Message, Plan
 from probes.results.environment import describe_environment
 from probes.schema.claim import catalogue
@@ -88,15 +88,20 @@ class Session:
         if self.left_out:
             raise NothingCanRunError([*self.left_out.values()])
 
-    def expected_costs(self, target: str) -> ExpectedCosts:
-        """Return what each claim is expected to cost on a target."""
-        return ExpectedCosts(self.earlier_costs.get(target, {}))
+    def expected_times(self, target: str) -> ExpectedTimes:
+        """Return what each claim is expected to take on a target."""
+        return ExpectedTimes(self.earlier_costs.get(target, {}))
 
-    def begin_forecasts(self, tests: Sequence[tuple[str, Claim | None]]) -> None:
-        """Expect tests, each named by its first target and the claim it decides, if any."""
+    def begin_forecasts(self, tests: Sequence[tuple[str, Claim | None]], workers: int) -> None:
+        """Expect tests, each named by its first target and the claim it decides, if any.
+
+        So many `workers` share them.
+        """
         for target in dict.fromkeys(name for name, _ in tests):
             checks = Counter(claim.id for name, claim in tests if name == target and claim)
-            self.forecasts[target] = Forecast(checks, self.expected_costs(target))
+            times = self.expected_times(target)
+            alone = self.budget is not None
+            self.forecasts[target] = Forecast(checks, times, alone=alone, workers=workers)
 
     def plan(self, tests: Sequence[tuple[str, Claim | None]], workers: int) -> None:
         """Plan tests, each named by its target and the claim it decides, if any.

@@ -147,7 +147,7 @@ def _plan(session: pytest.Session) -> None:
         ours.earlier_costs = _earlier_costs(config, ours.targets)
     if is_watched or ours.budget is not None:
         firsts = [(state.targets[0], state.claim) for state in states.values() if state.targets]
-        ours.begin_forecasts(firsts)
+        ours.begin_forecasts(firsts, workers.running_workers(config))
     if is_watched:
         config.pluginmanager.register(watch.Watch(config), watch.Watch.NAME)
     ours.expected = {

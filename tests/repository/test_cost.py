@@ -50,12 +50,3 @@ def test_wrong_input_gets_one_line(
     assert main(arguments) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith(f"cost: {problem}")
-
-
-def test_table_has_the_form_of_the_shipped_one(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "record.json"
-    path.write_text(samples.mixed().model_dump_json(), encoding="utf-8")
-    assert main(["--record", str(path), "--table"]) == 0
-    assert "bos-inserted = [0.03, 18]" in capsys.readouterr().out.splitlines()
