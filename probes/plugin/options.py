@@ -60,7 +60,9 @@ def add_options(parser: pytest.Parser) -> None:
     for name, text in _FILE_OPTIONS.items():
         add(name, "FILE", text)
     add("claim", "ID", "decide this claim alone; repeatable [all]", action="append")
-    text = "decide too what takes minutes: compiled decoding, on a CUDA device"
+    text = (
+        "decide too what takes minutes: compiled decoding, on a CUDA device; measure all throughput"
+    )
     group.addoption("--thorough-claims", action="store_true", help=text)
     text = "decide contracts first, then what fits into about this many seconds for each target, "
     text += "dearest last, and leave out the rest [no limit]"

@@ -24,7 +24,12 @@ pytestmark = [
 
 BATCHES = (1, 8, 32, 128)
 CACHES = {"dynamic": ("dynamic", False), "static": ("static", False), "compiled": ("static", True)}
+FIRST = {(1, "dynamic"), (32, "dynamic")}
+"""Batches and caches of the first table: about a minute for a model of 7 B parameters on a GPU."""
+
 METHODS = ("loop", "num_return_sequences", "continuous batching")
+
+NOT_ASKED = "the first table leaves it out: --thorough-claims measures all, -k what it names"
 
 
 def assert_measured(rate: Rate) -> None:
@@ -38,6 +43,12 @@ def assert_measured(rate: Rate) -> None:
     assert math.isfinite(rate.high)
 
 
+def skip_unless_asked(config: pytest.Config) -> None:
+    """Leave what is not in the first table to those who ask for it."""
+    if not config.option.thorough_claims and not config.option.keyword:
+        pytest.skip(NOT_ASKED)
+
+
 def test_copy_is_measured(model: Model, repeat: Repeat, rates: list[Rate]) -> None:
     rates.append(throughput.measure_copy(model, throughput.choose_workload(model), repeat))
     assert_measured(rates[0])
@@ -46,8 +57,15 @@ def test_copy_is_measured(model: Model, repeat: Repeat, rates: list[Rate]) -> No
 @pytest.mark.parametrize("cache", CACHES)
 @pytest.mark.parametrize("batch", BATCHES)
 def test_prefill_and_decode_are_measured(
-    model: Model, repeat: Repeat, rates: list[Rate], batch: int, cache: str
+    model: Model,
+    repeat: Repeat,
+    rates: list[Rate],
+    pytestconfig: pytest.Config,
+    batch: int,
+    cache: str,
 ) -> None:
+    if (batch, cache) not in FIRST:
+        skip_unless_asked(pytestconfig)
     kind, compiled = CACHES[cache]
     workload = throughput.choose_workload(model)
     rates += throughput.measure_generation(
@@ -60,8 +78,9 @@ def test_prefill_and_decode_are_measured(
 
 @pytest.mark.parametrize("method", METHODS)
 def test_continuations_are_measured(
-    model: Model, repeat: Repeat, rates: list[Rate], method: str
+    model: Model, repeat: Repeat, rates: list[Rate], pytestconfig: pytest.Config, method: str
 ) -> None:
+    skip_unless_asked(pytestconfig)
     workload = throughput.choose_workload(model)
     rates.append(continuations.measure_continuations(model, method, workload, repeat))
     assert_measured(rates[0])
