@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 Vectors = npt.NDArray[np.float32]
 
+ROWS_AT_ONCE = 4096
+
 
 def network_without_weights(config: transformers.PretrainedConfig) -> Any:
     """Build the network of a configuration on the meta device, which takes no memory."""
@@ -99,6 +101,23 @@ def find_different_rows(found: torch.Tensor, expected: torch.Tensor) -> list[int
         return list(range(len(expected)))
     indices: list[int] = (found != expected).any(dim=-1).nonzero().flatten().tolist()
     return indices
+
+
+def find_lost_rows(model: TransformersEngine) -> list[int]:
+    """Return the ids for which the embedding layer does not give the row that it must.
+
+    Some thousand rows are compared at once: the matrix may take most of the memory.
+
+    >>> from probes import load
+    >>> find_lost_rows(load("embedded"))
+    []
+    """
+    lost = []
+    for first in range(0, len(model.embedding()), ROWS_AT_ONCE):
+        ids = range(first, min(first + ROWS_AT_ONCE, len(model.embedding())))
+        wrong = find_different_rows(look_up(model, ids), expected_lookup(model, ids))
+        lost += [first + row for row in wrong]
+    return lost
 
 
 @dataclass(frozen=True)

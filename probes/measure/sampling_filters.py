@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +12,13 @@ from scipy import stats
 
 from probes.engines.session_cache import once_per_session
 from probes.engines.transformers import warpers
-from probes.measure.greedy import generate_greedy, step_logits
+from probes.measure.greedy import step_logits
 from probes.schema.evidence.distributions import EntropyCurve, NucleusSizes
 from probes.schema.sampling import UNPENALIZED, Sampling
 from probes.stats import sampling_reference as reference
 
 if TYPE_CHECKING:
-    from probes.engines.base import LogitsEngine, Prompt
+    from probes.engines.base import Generation, LogitsEngine, Prompt
 
 EDGE = 1e-5  # how near to a filter's edge, in probability, float32 sums cannot tell the sides apart
 
@@ -121,9 +121,10 @@ def compare_filters(
     True
     """
     tempered = reference.temperature(logits, sampling.temperature)
-    sums = _measure_summation_error(logits, sampling)
+    candidates = _sort_candidates(tempered, sampling)
+    sums = 0.0 if sampling.top_p is None else _measure_summation_error(candidates)
     fewest, most = (
-        reference.count_kept(reference.apply_filters(logits, _move_edges(sampling, sign, sums)))
+        reference.count_kept(reference.apply_filters(candidates, _move_edges(sampling, sign, sums)))
         for sign in (-1, 1)
     )
     keep = scores.isfinite()
@@ -135,22 +136,35 @@ def compare_filters(
     return [FilterStep(*step) for step in zip(*(each.tolist() for each in columns), strict=True)]
 
 
-def _measure_summation_error(logits: torch.Tensor, sampling: Sampling) -> float:
+def _sort_candidates(tempered: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+    """Return what top-p and min-p choose from, the likeliest first: (steps, candidates).
+
+    Which token is which does not count: one sort serves all that is asked of them, and none is
+    needed where neither filter is set.
+    """
+    left = reference.apply_filters(tempered, Sampling(top_k=sampling.top_k))
+    if sampling.top_p is None and sampling.min_p is None:
+        return left
+    most = max(1, int(reference.count_kept(left).max()))
+    return left.topk(most, dim=-1).values
+
+
+def _measure_summation_error(candidates: torch.Tensor) -> float:
     """Measure how far float32 sums of the probabilities that top-p adds up are from float64's."""
-    if sampling.top_p is None:
-        return 0.0
-    before = reference.apply_filters(logits, replace(sampling, top_p=None, min_p=None))
-    ascending = before.float().sort(dim=-1).values
+    ascending = candidates.float().flip(-1)
     sums = ascending.softmax(dim=-1).cumsum(dim=-1)
     exact = ascending.double().softmax(dim=-1).cumsum(dim=-1)
     return float((sums - exact).abs().amax())
 
 
 def _move_edges(sampling: Sampling, sign: int, sums: float) -> Sampling:
-    """Move both masses by EDGE, top-p's by `sums` too: fewer tokens are kept if `sign` is -1."""
+    """Move both masses by EDGE, top-p's by `sums` too: fewer tokens are kept if `sign` is -1.
+
+    Of temperature and top-k nothing is left to do.
+    """
     top_p, min_p = sampling.top_p, sampling.min_p
-    return replace(
-        sampling,
+    return Sampling(
+        top_k=0,
         top_p=None if top_p is None else min(max(top_p + sign * (EDGE + sums), 1e-12), 1.0),
         min_p=None if min_p is None else min(max(min_p - sign * EDGE, 0.0), 1.0),
     )
@@ -171,14 +185,16 @@ class Nuclei(NucleusSizes):
         return float(stats.iqr(self.entropies))
 
 
-def measure_nuclei(model: LogitsEngine, prompts: Sequence[Prompt], length: int, p: float) -> Nuclei:
-    """Measure nucleus sizes along greedy texts, from the lowest entropy to the highest.
+def measure_nuclei(texts: Sequence[Generation], p: float) -> Nuclei:
+    """Measure nucleus sizes along texts with logits, from the lowest entropy to the highest.
 
     >>> from probes import load
-    >>> measure_nuclei(load("embedded"), ["The capital of Japan is"], 20, 0.9).rank_correlation > 0
+    >>> from probes.measure.greedy import generate_greedy
+    >>> texts = generate_greedy(load("embedded"), ["The capital of Japan is"], 20)
+    >>> measure_nuclei(texts, 0.9).rank_correlation > 0
     True
     """
-    logits = torch.cat([step_logits(text) for text in generate_greedy(model, prompts, length)])
+    logits = torch.cat([step_logits(text) for text in texts])
     entropies = reference.entropy(reference.log_probabilities(logits))
     order = entropies.argsort()
     sizes = reference.count_kept(warpers.top_p(logits, p))[order]

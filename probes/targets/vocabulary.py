@@ -27,7 +27,7 @@ _PIECES = TypeAdapter(dict[str, Annotated[int, Field(strict=True, ge=0)]])
 class Vocabulary(NamedTuple):
     """What a folder's own file says of its tokenizer."""
 
-    pieces: dict[str, int]
+    pieces: Mapping[str, int]
     """Every piece with its id, special tokens included."""
     parts: Mapping[str, Any] | None
     """Parts of tokenizer.json, its vocabulary left out; None where another file was read."""
@@ -53,7 +53,7 @@ def read_vocabulary(folder: Path) -> Vocabulary:
     return vocabulary
 
 
-def read_pieces(folder: Path) -> dict[str, int]:
+def read_pieces(folder: Path) -> Mapping[str, int]:
     """Read every piece of the folder's tokenizer with its id, special tokens included."""
     return read_vocabulary(folder).pieces
 

@@ -17,10 +17,13 @@ from probes.schema.evidence.texts import SampledText, Trace
 from probes.schema.sampling import NARROW_HOT, NEAR_GREEDY, WIDE_HOT, Sampling
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from probes import Model
+    from probes.engines.base import Generation
     from probes.measure.sampling_filters import FilterStep
+
+    Greedy = Callable[[int], list[Generation]]
 
 Evidence = dict[str, Any]
 
@@ -279,8 +282,9 @@ def test_nucleus_of_the_models_own_logits(
 
 
 @pytest.mark.claim("nucleus-adapts")
-def test_nucleus_grows_with_the_flatness(model: Model, evidence: Evidence) -> None:
-    nuclei = measure.sampling_filters.measure_nuclei(model, [*PROMPTS], length=20, p=0.9)
+def test_nucleus_grows_with_the_flatness(model: Model, greedy: Greedy, evidence: Evidence) -> None:
+    texts = dict(zip(measure.asking.list_prompts(model), greedy(20), strict=True))
+    nuclei = measure.sampling_filters.measure_nuclei([texts[each] for each in PROMPTS], p=0.9)
     evidence.update(nuclei.as_evidence())
     if nuclei.entropy_range < 0.5:
         pytest.skip("its distributions are all about equally flat")

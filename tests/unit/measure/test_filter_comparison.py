@@ -143,10 +143,7 @@ def test_probability_kept_is_that_of_the_first_step() -> None:
 
 def generating(generation: Generation) -> Any:
     """A model that always generates the same."""
-    return SimpleNamespace(
-        generate=lambda *_, **__: generation,
-        generate_batch=lambda prompts, **_: [generation] * len(prompts),
-    )
+    return SimpleNamespace(generate=lambda *_, **__: generation)
 
 
 def test_sampled_text_has_a_row_for_each_token() -> None:
@@ -160,7 +157,7 @@ def test_sampled_text_has_a_row_for_each_token() -> None:
 def test_nuclei_are_sorted_by_entropy() -> None:
     rows = torch.tensor([[0.4, 0.3, 0.2, 0.1], [0.97, 0.01, 0.01, 0.01], [0.6, 0.3, 0.05, 0.05]])
     text = Generation([7], [[0, 0, 0]], ["?"], logits=rows.log()[None])
-    found = measure_nuclei(generating(text), ["P", "Q"], 3, 0.85)
+    found = measure_nuclei([text, text], 0.85)
     entropies = sorted(-sum(p * math.log(p) for p in row) for row in rows.tolist() * 2)
     assert found.p == 0.85
     assert found.entropies == pytest.approx(entropies)
