@@ -18,6 +18,7 @@ from transformers.utils.import_utils import is_flash_attn_2_available
 from probes.engines.session_cache import once_per_session
 from probes.engines.transformers.caches import choose_cache, explain_uncompilable
 from probes.engines.transformers.precision import in_float32
+from probes.measure import differing_layer
 from probes.measure.greedy import generate_greedy, step_logits
 from probes.measure.greedy_differences import Variation, add_reproduction, compare_texts
 from probes.measure.reproduction import SAME, VariedCall
@@ -69,7 +70,9 @@ def vary_to_larger_batch(
 
     twice = "torch.nn.functional.pad({}.repeat(2, 1), " + f"({len(longer) // 2}, 0))"
     doubled = VariedCall(f"{twice.format('ids')}, {twice.format('mask')}")
-    yield _vary(model, "larger batch, more padding", prompts, length, in_one_batch, doubled)
+    after_longer = partial(differing_layer.find_in_texts, skipped=1)
+    name = "larger batch, more padding"
+    yield _vary(model, name, prompts, length, in_one_batch, doubled, after_longer)
 
 
 def vary_cache(
@@ -92,7 +95,9 @@ def vary_compilation(
         arguments = choose_cache("static", compiled=True)
         again = partial(_generate, model, prompts, length, **arguments)
         call = VariedCall.with_settings(arguments)
-        yield _vary(model, "static cache, compiled", prompts, length, again, call)
+        name = "static cache, compiled"
+        # A compiled pass calls no hooks.
+        yield _vary(model, name, prompts, length, again, call, lambda *_: "")
 
 
 def vary_attention(
@@ -108,7 +113,8 @@ def vary_attention(
         if name != model.network.config._attn_implementation:
             again = partial(_generate_with_attention, name, model, prompts, length)
             call = VariedCall(before=f'model.set_attn_implementation("{name}")')
-            yield _vary(model, f"attention {name}", prompts, length, again, call)
+            find = partial(differing_layer.find_in_texts, other=_with_attention(name, model))
+            yield _vary(model, f"attention {name}", prompts, length, again, call, find)
 
 
 def vary_prompt_past_window(
@@ -180,7 +186,9 @@ def compare_precision(
     name = str(dtype).removeprefix("torch.")
     found = compare_texts(half, name, in_full, texts, noise.tolerance)
     call = VariedCall(before="model = model.float()")
-    return add_reproduction(half, found, prompts, length, call)
+    return add_reproduction(
+        half, found, prompts, length, call, lambda: differing_layer.find_in_dtype(half, texts)
+    )
 
 
 VARIATIONS: dict[str, Callable[[Any, Sequence[Prompt], int], Iterator[Variation]]] = {
@@ -204,12 +212,16 @@ def _vary(
     length: int,
     make: Callable[[], list[Generation]],
     call: VariedCall = SAME,
+    find_layer: Callable[..., str] = differing_layer.find_in_texts,
 ) -> Variation:
     """Compare one variation, identified by its name, once a session."""
     baseline = generate_greedy(model, prompts, length)  # before anything is varied
     tolerance = noise_tolerance(model, prompts, length)
     found = compare_texts(model, name, baseline, make(), tolerance)
-    return add_reproduction(model, found, prompts, length, call)
+    again = partial(_generate, model, prompts, length)
+    return add_reproduction(
+        model, found, prompts, length, call, lambda: find_layer(model, again, make)
+    )
 
 
 def noise_tolerance(model: LogitsEngine, prompts: Sequence[Prompt], length: int) -> float:
@@ -252,11 +264,16 @@ def _can_switch_attention(model: TransformersEngine) -> bool:
     return hasattr(model.network, "set_attn_implementation")
 
 
+def _with_attention(name: str, model: TransformersEngine) -> TransformersEngine:
+    """Return what computes with an attention implementation: itself where that can be switched."""
+    return model if _can_switch_attention(model) else model.variant(attn_implementation=name)
+
+
 def _generate_with_attention(
     name: str, model: TransformersEngine, prompts: Sequence[Prompt], length: int
 ) -> list[Generation]:
     if not _can_switch_attention(model):
-        return _generate(model.variant(attn_implementation=name), prompts, length)
+        return _generate(_with_attention(name, model), prompts, length)
     network = model.network
     before = network.config._attn_implementation
     network.set_attn_implementation(name)

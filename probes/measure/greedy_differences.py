@@ -14,7 +14,7 @@ from probes.measure.reproduction import VariedCall, describe_conditions, write_c
 from probes.stats.rounding import largest_distance_change
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from probes.engines.base import Generation, LogitsEngine, Prompt
 
@@ -55,6 +55,7 @@ class Variation:
     worst: int = 0  # which text has the most noise, from 0
     conditions: str = ""  # what the first of the two was computed with
     calls: str = ""  # where rounding does not explain it: Python that shows it again
+    layer: str = ""  # where it does not: `first in` the decoder layer that first differs, if any
 
     @property
     def explained(self) -> bool:
@@ -95,9 +96,17 @@ def compare_texts(
 
 
 def add_reproduction(
-    model: LogitsEngine, found: Variation, prompts: Sequence[Prompt], length: int, call: VariedCall
+    model: LogitsEngine,
+    found: Variation,
+    prompts: Sequence[Prompt],
+    length: int,
+    call: VariedCall,
+    find_layer: Callable[[], str],
 ) -> Variation:
-    """Add what the texts were computed with and, where rounding does not explain it, the calls."""
+    """Add what the texts were computed with and, where rounding does not explain it, more.
+
+    That is the layer that first differs, and the calls.
+    """
     if "weights" not in model.capabilities:
         return found
     found = replace(found, conditions=describe_conditions(model))
@@ -105,7 +114,10 @@ def add_reproduction(
         return found
     ids = [model.encode_prompt(prompt) for prompt in prompts]
     rows = [ids[found.worst], max(ids, key=len)]
-    return replace(found, calls=write_calls(model, rows, length, call))
+    layer = find_layer()
+    conditions = f"{found.conditions}, {layer}" if layer else found.conditions
+    calls = write_calls(model, rows, length, call)
+    return replace(found, conditions=conditions, calls=calls, layer=layer)
 
 
 def count_common_start(one: Sequence[int], other: Sequence[int]) -> int:

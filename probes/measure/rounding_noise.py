@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import math
 import random
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -108,12 +108,12 @@ def simulate_noise(
     network uses eager attention where it can: that rounds more often than the others. `base` are
     the texts' logits where they are known: as `logits_along` computes them, with this attention.
     """
-    with _eager_attention(model.network) if dtype is None else nullcontext():
+    with eager_attention(model.network, wanted=dtype is None):
         base = logits_along(model, texts) if base is None else base
         largest = 0.0
-        mode = _MovedResults(model.network, dtype)
+        moving = move_results(model.network, dtype)
         for _ in range(runs):
-            with mode.around(model.network):
+            with moving():
                 moved = logits_along(model, texts)
             pairs = zip(base, moved, strict=True)
             largest = max(largest, *(change(one, other) for one, other in pairs))
@@ -146,8 +146,9 @@ def logits_along(model: Any, texts: Sequence[Generation]) -> list[torch.Tensor]:
 
 
 @contextmanager
-def _eager_attention(network: Any) -> Iterator[None]:
-    if not hasattr(network, "set_attn_implementation"):
+def eager_attention(network: Any, *, wanted: bool = True) -> Iterator[None]:
+    """Use eager attention for a while, if it is wanted and the library can switch to it."""
+    if not wanted or not hasattr(network, "set_attn_implementation"):
         yield
         return
     before = network.config._attn_implementation
@@ -156,6 +157,14 @@ def _eager_attention(network: Any) -> Iterator[None]:
         yield
     finally:
         network.set_attn_implementation(before)
+
+
+def move_results(network: Any, dtype: torch.dtype | None) -> Callable[[], Any]:
+    """Return what makes contexts in which a network's operations return what rounding may make.
+
+    Each context moves the results otherwise. With a dtype they are moved as in that narrower one.
+    """
+    return partial(_MovedResults(network, dtype).around, network)
 
 
 class _Draws:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 
+from probes.measure.differing_layer import find_in_rows
 from probes.measure.rounding_noise import as_texts, simulate_noise
 from probes.stats.rounding import largest_distance_change, logit_tolerance
 
@@ -34,6 +35,7 @@ class RowCount:
     tolerance: float  # the largest noise that rounding explains
     flips: int  # rows with another most likely token than one row alone
     margin: float  # distance of the two largest logits of one row alone
+    layer: str = ""  # where rounding does not explain it: in which decoder layer it first differs
 
     @property
     def explained(self) -> bool:
@@ -64,5 +66,9 @@ def compare_row_counts(
         change = largest_distance_change(alone[:, likely].expand(count, -1), few, top=LIKELY)
         flips = sum(int(row[0].argmax()) != int(likely[0]) for row in rows)
         margin = float(two[0] - two[1])
-        found.append(RowCount(count, change, tolerance, flips, margin))
+        each = RowCount(count, change, tolerance, flips, margin)
+        if not each.explained and "weights" in model.capabilities:
+            layer = find_in_rows(model, token, count, SIMULATED_ROWS)
+            each = replace(each, layer=layer)
+        found.append(each)
     return found

@@ -73,11 +73,12 @@ def test_what_greedy_chose_is_the_argmax_of_a_forward_pass_of_its_own(
     )
 
 
-def conditions(model: Model) -> str:
-    """What logits were computed with, where the engine shows it."""
+def conditions(model: Model, layer: str = "") -> str:
+    """What logits were computed with, where the engine shows it, and the layer that differs."""
     if "weights" not in model.capabilities:
         return ""
-    return f" ({measure.reproduction.describe_conditions(model)})"
+    known = measure.reproduction.describe_conditions(model)
+    return f" ({known}, {layer})" if layer else f" ({known})"
 
 
 def widest(variation: Variation) -> Difference:
@@ -99,8 +100,10 @@ def test_five_runs_of_five_are_the_same(model: Model, evidence: Evidence) -> Non
     )
     evidence["text"] = measure.greedy.generate_greedy(model, list_prompts(model), 20)[0].text
     assert len(runs) == 4, f"{len(runs)} runs were compared with the first, not 4"
-    other = [found for run in runs for found in run.differences]
-    assert not other, f"a run gives another text: {other[0].describe()}"
+    other = [(found, run.conditions) for run in runs for found in run.differences]
+    assert not other, f"a run gives another text: {other[0][0].describe()}" + (
+        f" ({other[0][1]})" if other[0][1] else ""
+    )
 
 
 needs = pytest.mark.needs
@@ -159,7 +162,7 @@ def test_logits_are_the_same_in_any_number_of_rows(model: Model, evidence: Evide
             f"in {each.rows} rows a distance of logits changes by {each.noise:.2g}, where "
             f"rounding explains {each.tolerance:.2g}"
             + f"; {each.flips} choices change, {each.margin:.2g} apart" * bool(each.flips)
-            + conditions(model)
+            + conditions(model, each.layer)
         )
 
 
@@ -180,6 +183,7 @@ def test_logits_are_the_same_in_any_batch(model: Model, evidence: Evidence) -> N
         evidence["simulated_noise"], tolerance = noise, noise.tolerance
     assert kept.noise <= tolerance, (
         f"logits change by {kept.noise:.2g} with the batch, where rounding explains {tolerance:.2g}"
+        f"{conditions(model)}"
     )
 
 

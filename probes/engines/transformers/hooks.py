@@ -52,7 +52,7 @@ def attach_hooks(
         prompt = decode(given[row].tolist())
         message = describe_broken_logits(prompt, output.logits[row, -1])
         # The pass itself has added its positions to the cache.
-        cached = max(0, _count_cached(kwargs.get("past_key_values")) - given.shape[1])
+        cached = max(0, count_cached(kwargs.get("past_key_values")) - given.shape[1])
         if "input_ids" not in kwargs and args:
             kwargs = {**kwargs, "input_ids": args[0]}
         broken = BrokenPass.of_row(network, name, kwargs, row, cached)
@@ -90,7 +90,7 @@ def refuse_beyond_context(network: Any, args: tuple[Any, ...], kwargs: dict[str,
     """Refuse a forward pass over more positions than its network has; a hook."""
     if not torch.compiler.is_compiling():
         positions = get_forward_input(args, kwargs).shape[1]
-        cached = _count_cached(kwargs.get("past_key_values"))
+        cached = count_cached(kwargs.get("past_key_values"))
         check_context_length(network.config, cached + positions)
 
 
@@ -116,8 +116,8 @@ def context_length(config: Any) -> int | None:
     return limit
 
 
-def _count_cached(cache: Any) -> int:
-    """Count the positions of a cache: an object, or plain tuples up to transformers 4.47."""
+def count_cached(cache: Any) -> int:
+    """Return how many positions a cache has: an object, or plain tuples up to transformers 4.47."""
     if hasattr(cache, "get_seq_length"):
         return int(cache.get_seq_length())
     return int(cache[0][0].shape[-2]) if cache else 0
