@@ -14,7 +14,7 @@ from probes.targets.tokenizer_files import read_tokenizer_files
 from probes.targets.vocabulary import read_pieces
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 TEXTS = ("", "Hi", " Hi", "  Hi  there", "e\u0301", "日本", "\x16", "\n\tx", "▁a")
@@ -47,8 +47,8 @@ def byte_level(letters: list[str], normalizer: Any = None, *, space: bool = Fals
     return tokenizer
 
 
-def metaspace(scheme: str, *pieces: str) -> Tokenizer:
-    vocab = {x: i for i, x in enumerate(["<unk>", *map(byte_piece, range(256)), "▁", *pieces])}
+def metaspace(scheme: str, *pieces: str, spelled: Iterable[int] = range(256)) -> Tokenizer:
+    vocab = {x: i for i, x in enumerate(["<unk>", *map(byte_piece, spelled), "▁", *pieces])}
     tokenizer = Tokenizer(models.BPE(vocab, [], unk_token="<unk>", byte_fallback=True))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace("▁", prepend_scheme=scheme, split=False)
     strip = [decoders.Strip(" ", 1, 0)] if scheme != "never" else []
@@ -92,6 +92,19 @@ def test_bytes_that_no_piece_spells_are_named(spelling: Callable[..., Spelling])
     assert read.find_lost("a\x16") == ["0x16"]
     assert read.find_lost("日本") == ["0xE6"]
     assert read.find_lost("plain") == []
+
+
+def test_characters_with_a_byte_that_no_piece_spells_are_named(
+    spelling: Callable[..., Spelling],
+) -> None:
+    spelled = [byte for byte in range(256) if byte not in (0x16, 0xE6)]
+    tokenizer = metaspace("never", "a", spelled=spelled)
+    tokenizer.add_special_tokens(["<unk>"])
+    read = spelling(tokenizer)
+    assert read.unspelled_bytes == {0x16, 0xE6}
+    for text, lost in (("a\x16", ["\x16"]), ("日e", ["日"]), ("ae", [])):
+        assert read.find_lost(text) == lost
+        assert read.expected(text) == tokenizer.decode(tokenizer.encode(text).ids)
 
 
 def test_characters_that_no_piece_spells_are_named(spelling: Callable[..., Spelling]) -> None:
