@@ -20,19 +20,36 @@ if TYPE_CHECKING:
     from probes.engines.base import Generation, LogitsEngine, Prompt
 
 
-@once_per_session
 def generate_greedy(
     model: LogitsEngine, prompts: Sequence[Prompt], length: int
 ) -> list[Generation]:
     """Generate greedy texts with the raw logits of each step in one batch, once a session.
 
+    Where longer ones of the same prompts were generated, these are truncated.
+
     >>> from probes import load
     >>> generate_greedy(load("embedded"), ["The capital of Japan is"], 20)[0].logits.shape
     torch.Size([1, 20, 32000])
     """
-    return model.generate_batch(
-        prompts, max_new_tokens=length, do_sample=False, output_logits=True, **UNPENALIZED
-    )
+    known = _known_texts(model, prompts)
+    if length not in known:
+        longer = min((each for each in known if each > length), default=None)
+        if longer is not None:
+            known[length] = [truncate(text, length, model) for text in known[longer]]
+        else:
+            known[length] = model.generate_batch(
+                prompts, max_new_tokens=length, do_sample=False, output_logits=True, **UNPENALIZED
+            )
+    return known[length]
+
+
+@once_per_session
+def _known_texts(
+    model: LogitsEngine,  # noqa: ARG001 - both name what is kept
+    prompts: Sequence[Prompt],  # noqa: ARG001
+) -> dict[int, list[Generation]]:
+    """Return the session's greedy texts of some prompts, by their length: at first none."""
+    return {}
 
 
 def truncate(generation: Generation, length: int, model: LogitsEngine) -> Generation:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from probes.engines.base import Prompt
     from probes.engines.transformers.engine import TransformersEngine
 
+TEXTS_AT_ONCE = 6
+"""Texts whose logits are computed and compared together: all of them are gigabytes."""
+
 NF4_BLOCK = 64  # weights that share one scale, bitsandbytes' default
 
 NF4_LEVELS = (
@@ -260,19 +263,21 @@ def measure_logit_distance(
     1.0
     """
     cosines, divergences, same = [], [], []
-    for text in texts:  # one at a time: whole vocabularies of all of them are gigabytes
-        ids = one.encode_prompt(text)
-        a, b = one.logits(ids).double(), other.logits(ids).double()
-        centred_a, centred_b = a - a.mean(dim=1, keepdim=True), b - b.mean(dim=1, keepdim=True)
-        log_a, log_b = a.log_softmax(dim=1), b.log_softmax(dim=1)
-        cosine = torch.cosine_similarity(centred_a, centred_b, dim=1)
-        cosine[(a == b).all(dim=1)] = 1.0  # where all logits are equal nothing can be normalized
-        cosines.append(cosine)
-        divergences.append((log_a.exp() * (log_a - log_b)).sum(dim=1))
-        same.append(a.argmax(dim=1) == b.argmax(dim=1))
+    # In batches of similar lengths: 4-bit weights are decoded in each pass.
+    prompts = sorted((one.encode_prompt(text) for text in texts), key=len)
+    for start in range(0, len(prompts), TEXTS_AT_ONCE):
+        batch = prompts[start : start + TEXTS_AT_ONCE]
+        for a, b in zip(one.logits_batch(batch), other.logits_batch(batch), strict=True):
+            log_a, log_b = a.log_softmax(dim=1), b.log_softmax(dim=1)
+            divergences.append((log_a.exp() * (log_a - log_b)).sum(dim=1))
+            same.append(a.argmax(dim=1) == b.argmax(dim=1))
+            equal = (a == b).all(dim=1)
+            centred = [each - each.mean(dim=1, keepdim=True) for each in (a, b)]
+            # Where all logits are equal nothing can be normalized.
+            cosines.append(torch.cosine_similarity(*centred, dim=1).masked_fill(equal, 1.0))
     return LogitDistance(
         cosine=float(torch.cat(cosines).min()),
-        kl=float(torch.cat(divergences).mean()),
+        kl=float(torch.cat(divergences).double().mean()),
         same_top=float(torch.cat(same).double().mean()),
         positions=len(torch.cat(same)),
     )

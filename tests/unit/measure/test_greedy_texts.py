@@ -65,6 +65,16 @@ def test_truncated_text_is_that_of_a_shorter_run() -> None:
     assert step_logits(found).equal(step_logits(short))
 
 
+def test_shorter_text_is_the_start_of_a_longer_one() -> None:
+    model: Any = ToyEngine()
+    (long,) = generate_greedy(model, [PROMPT], 6)
+    before = model.cost.forward_passes
+    (short,) = generate_greedy(model, [PROMPT], 3)
+    assert model.cost.forward_passes == before
+    assert (short.ids, short.texts) == (truncate(long, 3, model).ids, greedy_text(3).texts)
+    assert generate_greedy(model, [PROMPT], 3)[0] is short
+
+
 def test_step_logits_are_those_of_the_text() -> None:
     text = greedy_text(4)
     assert step_logits(text).equal(along(text.ids[0]))
