@@ -1,4 +1,7 @@
-"""The commands `probes matrix` and `probes bisect`."""
+"""The commands `probes matrix` and `probes bisect`.
+
+What only a command's work needs is imported in it: each `probes --help` imports this module.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +19,15 @@ from typer import Argument, Option
 
 from probes._util.files import check_output, write_output
 from probes.errors import UserError
-from probes.report.text.phrases import format_duration
-from probes.upgrade import pool, ray, view
-from probes.upgrade.bisection import Bisection, parse_version, select_between
 from probes.upgrade.cells import LATEST, combine, parse_pythons, parse_versions
-from probes.upgrade.expected import read_expectations
 from probes.upgrade.options import File, Shared, Texts, option, with_shared_options
 from probes.upgrade.question import Question, parse_measure
 from probes.upgrade.run import End, Outcome, find_attempts, interruptible
-from probes.upgrade.table import build_tables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from probes.upgrade import ray
     from probes.upgrade.cells import Cell, Versions
     from probes.upgrade.run import Plan
 
@@ -67,6 +66,10 @@ def matrix(
     shared: Shared,
 ) -> None:
     """Decide the claims under many combinations of library versions, each in an environment."""
+    from probes.upgrade import ray, view
+    from probes.upgrade.expected import read_expectations
+    from probes.upgrade.table import build_tables
+
     packages = [parse_versions(text) for text in shared.packages or ()]
     if not packages:
         raise UserError(
@@ -124,6 +127,8 @@ def bisect(
     shared: Shared,
 ) -> None:
     """Find the release of a package at which a claim, or a number of its evidence, changed."""
+    from probes.upgrade.bisection import Bisection, parse_version, select_between
+
     question = _read_question(claim, measure, threshold)
     ends = parse_version("--good", good), parse_version("--bad", bad)
     one_python, *more_pythons = parse_pythons(shared.python)
@@ -153,6 +158,9 @@ def _decide(
     plan: Plan, cells: Sequence[Cell], jobs: int | None, resources: ray.Resources | None
 ) -> list[Outcome]:
     """Decide the cells that are not yet known, and show the progress on standard error."""
+    from probes.report.text.phrases import format_duration
+    from probes.upgrade import pool, ray
+
     known = {
         cell.name: Outcome(cell=cell, attempts=attempts)
         for cell in cells
