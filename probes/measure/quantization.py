@@ -272,9 +272,10 @@ def measure_logit_distance(
             divergences.append((log_a.exp() * (log_a - log_b)).sum(dim=1))
             same.append(a.argmax(dim=1) == b.argmax(dim=1))
             equal = (a == b).all(dim=1)
-            centred = [each - each.mean(dim=1, keepdim=True) for each in (a, b)]
+            centred_a, centred_b = (each - each.mean(dim=1, keepdim=True) for each in (a, b))
+            cosine = torch.cosine_similarity(centred_a, centred_b, dim=1)
             # Where all logits are equal nothing can be normalized.
-            cosines.append(torch.cosine_similarity(*centred, dim=1).masked_fill(equal, 1.0))
+            cosines.append(cosine.masked_fill(equal, 1.0))
     return LogitDistance(
         cosine=float(torch.cat(cosines).min()),
         kl=float(torch.cat(divergences).double().mean()),
