@@ -98,7 +98,7 @@ def _keep_largest(
     model: LogitsEngine, prompt: str, ids: list[int], logits: torch.Tensor
 ) -> PromptLogprobs:
     top = logits.topk(min(TOP, logits.shape[-1]), dim=-1)
-    rest = logits.double().scatter(1, top.indices, -torch.inf).logsumexp(dim=-1)
+    rest = logits.scatter(1, top.indices, -torch.inf).logsumexp(dim=-1)
     return PromptLogprobs(
         prompt=prompt,
         ids=ids,

@@ -179,13 +179,17 @@ class _Draws:
         self._places = random.Random(0)  # noqa: S311 - no secret
 
     def like(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Return as many as a tensor has elements, in its shape and dtype; not to be changed."""
-        wanted, most = tensor.numel(), DRAWN // 2
-        parts = []
-        for start in range(0, wanted, most):
-            place = self._places.randrange(most)
-            parts.append(self._drawn[place : place + min(most, wanted - start)])
-        found = parts[0] if len(parts) == 1 else torch.cat(parts)
+        """Return as many as a tensor has elements, in its shape and dtype; not to be changed.
+
+        Each row has its own beginning: where there are too few numbers, rows overlap.
+        """
+        columns = tensor.shape[-1] if tensor.dim() else 1
+        rows = tensor.numel() // max(1, columns)
+        if columns > len(self._drawn) // 2:
+            self._drawn = self._drawn.repeat(2 * columns // len(self._drawn) + 1)
+        step = min(columns, (len(self._drawn) - columns) // max(1, rows))
+        place = self._places.randrange(len(self._drawn) - columns - step * max(0, rows - 1))
+        found = self._drawn.as_strided((rows, columns), (step, 1), place)
         return found.view(tensor.shape).to(tensor.dtype)
 
 
