@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from probes.engines.transformers.engine import TransformersEngine
     from probes.schema.sampling import Sampling
 
-LOGITS_AT_ONCE = 2**23  # most logits, rows times tokens, of one call, to limit memory
+LOGITS_AT_ONCE = {"cpu": 2**21, "cuda": 2**23}
+"""Most logits, rows times tokens, of one call: larger tensors leave a CPU's cache."""
 
 
 def fit_first_tokens(
@@ -106,11 +107,13 @@ def _draw(
     length: int = 1,
 ) -> torch.Tensor:
     """Return the new tokens of `count` samples of one prompt: (count, length)."""
-    inputs = torch.tensor([model.encode_prompt(prompt)], device=model.device)
+    # The table says what follows: the rest of the prompt would only be copied for each row.
+    inputs = torch.tensor([model.encode_prompt(prompt)[-1:]], device=model.device)
     # In the network's own dtype, which the logits were computed in, rounding changes none.
     stand_in = _make_stand_in(model.network, table.to(model.device, model.network.dtype), length)
     transformers.set_seed(seed)
-    rows, most = [], max(1, LOGITS_AT_ONCE // table.shape[-1])
+    at_once = LOGITS_AT_ONCE.get(model.device.type, LOGITS_AT_ONCE["cuda"])
+    rows, most = [], max(1, at_once // table.shape[-1])
     for done in range(0, count, most):
         output = stand_in.generate(
             inputs,
