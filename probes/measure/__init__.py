@@ -8,13 +8,16 @@ if TYPE_CHECKING:
     from probes.measure import asking as asking
     from probes.measure import bytes_read as bytes_read
     from probes.measure import continuations as continuations
+    from probes.measure import continued_cache as continued_cache
     from probes.measure import determinism as determinism
     from probes.measure import differing_layer as differing_layer
     from probes.measure import distribution as distribution
+    from probes.measure import drafted_texts as drafted_texts
     from probes.measure import embeddings as embeddings
     from probes.measure import generation_defaults as generation_defaults
     from probes.measure import greedy as greedy
     from probes.measure import greedy_differences as greedy_differences
+    from probes.measure import input_embeddings as input_embeddings
     from probes.measure import knowledge as knowledge
     from probes.measure import quantization as quantization
     from probes.measure import quantized_layers as quantized_layers
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from probes.measure import sampling_fit as sampling_fit
     from probes.measure import sentencepiece_reference as sentencepiece_reference
     from probes.measure import spelling as spelling
+    from probes.measure import stopping as stopping
     from probes.measure import stories as stories
     from probes.measure import streamed_text as streamed_text
     from probes.measure import throughput as throughput

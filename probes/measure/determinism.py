@@ -42,8 +42,8 @@ def repeat_batch(
     model: LogitsEngine, prompts: Sequence[Prompt], length: int, runs: int
 ) -> list[Variation]:
     """Make the same batch several times: nothing may change at all."""
-    again = partial(_generate, model, prompts, length)
-    return [_vary(model, f"run {run}", prompts, length, again) for run in range(2, runs + 1)]
+    again = partial(generate_texts, model, prompts, length)
+    return [vary(model, f"run {run}", prompts, length, again) for run in range(2, runs + 1)]
 
 
 def vary_to_batches_of_one(
@@ -52,10 +52,10 @@ def vary_to_batches_of_one(
     """Continue each prompt in a batch of its own, without padding."""
 
     def one_by_one() -> list[Generation]:
-        return [_generate(model, [prompt], length)[0] for prompt in prompts]
+        return [generate_texts(model, [prompt], length)[0] for prompt in prompts]
 
     alone = VariedCall("ids[:1, -len(rows[0]) :], mask[:1, -len(rows[0]) :]")
-    yield _vary(model, "batch of one, no padding", prompts, length, one_by_one, alone)
+    yield vary(model, "batch of one, no padding", prompts, length, one_by_one, alone)
 
 
 def vary_to_larger_batch(
@@ -66,13 +66,13 @@ def vary_to_larger_batch(
     batch = [longer, *prompts, *prompts]
 
     def in_one_batch() -> list[Generation]:
-        return _generate(model, batch, length)[1 : len(prompts) + 1]
+        return generate_texts(model, batch, length)[1 : len(prompts) + 1]
 
     twice = "torch.nn.functional.pad({}.repeat(2, 1), " + f"({len(longer) // 2}, 0))"
     doubled = VariedCall(f"{twice.format('ids')}, {twice.format('mask')}")
     after_longer = partial(differing_layer.find_in_texts, skipped=1)
     name = "larger batch, more padding"
-    yield _vary(model, name, prompts, length, in_one_batch, doubled, after_longer)
+    yield vary(model, name, prompts, length, in_one_batch, doubled, after_longer)
 
 
 def vary_cache(
@@ -83,8 +83,8 @@ def vary_cache(
         ("static cache", choose_cache("static", compiled=False)),
         ("no cache", {"use_cache": False}),
     ):
-        again = partial(_generate, model, prompts, length, **arguments)
-        yield _vary(model, name, prompts, length, again, VariedCall.with_settings(arguments))
+        again = partial(generate_texts, model, prompts, length, **arguments)
+        yield vary(model, name, prompts, length, again, VariedCall.with_settings(arguments))
 
 
 def vary_compilation(
@@ -93,11 +93,11 @@ def vary_compilation(
     """Compile the forward pass of a static cache, where transformers can; it takes a minute."""
     if not explain_uncompilable(model, "static"):
         arguments = choose_cache("static", compiled=True)
-        again = partial(_generate, model, prompts, length, **arguments)
+        again = partial(generate_texts, model, prompts, length, **arguments)
         call = VariedCall.with_settings(arguments)
         name = "static cache, compiled"
         # A compiled pass calls no hooks.
-        yield _vary(model, name, prompts, length, again, call, lambda *_: "")
+        yield vary(model, name, prompts, length, again, call, lambda *_: "")
 
 
 def vary_attention(
@@ -114,7 +114,7 @@ def vary_attention(
             again = partial(_generate_with_attention, name, model, prompts, length)
             call = VariedCall(before=f'model.set_attn_implementation("{name}")')
             find = partial(differing_layer.find_in_texts, other=_with_attention(name, model))
-            yield _vary(model, f"attention {name}", prompts, length, again, call, find)
+            yield vary(model, f"attention {name}", prompts, length, again, call, find)
 
 
 def vary_prompt_past_window(
@@ -125,16 +125,26 @@ def vary_prompt_past_window(
     Only there can a wrong window, or a cache cut at the wrong place, show. Yields nothing where the
     network has no window or one wider than 4,096 tokens.
     """
+    longer = lengthen_past_window(model, prompts)
+    if longer is None:
+        return
+    for vary_by in (vary_attention, vary_cache):
+        for found in vary_by(model, [longer], length):
+            yield replace(found, name=f"{found.name}, {len(longer)} tokens")
+
+
+def lengthen_past_window(model: TransformersEngine, prompts: Sequence[Prompt]) -> list[int] | None:
+    """Return ids of a prompt longer than the attention window, made of the prompts.
+
+    None where the network has no window, or one wider than `WIDEST_WINDOW`.
+    """
     config = model.config.get_text_config()
     used = getattr(config, "use_sliding_window", True)
     window = (used and getattr(config, "sliding_window", None)) or 0
     if not 0 < window <= WIDEST_WINDOW:
-        return
+        return None
     ids = [i for prompt in prompts for i in model.encode_prompt(prompt)]
-    longer = (ids * (window // len(ids) + 2))[: window + 8]
-    for vary in (vary_attention, vary_cache):
-        for found in vary(model, [longer], length):
-            yield replace(found, name=f"{found.name}, {len(longer)} tokens")
+    return (ids * (window // len(ids) + 2))[: window + 8]
 
 
 def vary_threads(
@@ -147,11 +157,11 @@ def vary_threads(
 
     def again() -> list[Generation]:
         with _use_threads(count):
-            return _generate(model, prompts, length)
+            return generate_texts(model, prompts, length)
 
     # The number is left out of the name: runs that differ in it must be comparable.
     call = VariedCall(before=f"torch.set_num_threads({count})")
-    yield _vary(model, "another number of threads", prompts, length, again, call)
+    yield vary(model, "another number of threads", prompts, length, again, call)
 
 
 def vary_precision(
@@ -205,7 +215,7 @@ VARIATIONS: dict[str, Callable[[Any, Sequence[Prompt], int], Iterator[Variation]
 
 
 @once_per_session
-def _vary(
+def vary(
     model: LogitsEngine,
     name: str,
     prompts: Sequence[Prompt],
@@ -218,7 +228,7 @@ def _vary(
     baseline = generate_greedy(model, prompts, length)  # before anything is varied
     tolerance = noise_tolerance(model, prompts, length)
     found = compare_texts(model, name, baseline, make(), tolerance)
-    again = partial(_generate, model, prompts, length)
+    again = partial(generate_texts, model, prompts, length)
     return add_reproduction(
         model, found, prompts, length, call, lambda: find_layer(model, again, make)
     )
@@ -235,9 +245,10 @@ def noise_tolerance(model: LogitsEngine, prompts: Sequence[Prompt], length: int)
     return logit_tolerance(map(step_logits, baseline), model.facts().dtype)
 
 
-def _generate(
+def generate_texts(
     model: LogitsEngine, prompts: Sequence[Prompt], length: int, **arguments: Any
 ) -> list[Generation]:
+    """Generate greedy texts with the raw logits of each step in one batch, every time anew."""
     return model.generate_batch(
         prompts,
         max_new_tokens=length,
@@ -273,12 +284,12 @@ def _generate_with_attention(
     name: str, model: TransformersEngine, prompts: Sequence[Prompt], length: int
 ) -> list[Generation]:
     if not _can_switch_attention(model):
-        return _generate(_with_attention(name, model), prompts, length)
+        return generate_texts(_with_attention(name, model), prompts, length)
     network = model.network
     before = network.config._attn_implementation
     network.set_attn_implementation(name)
     try:
-        return _generate(model, prompts, length)
+        return generate_texts(model, prompts, length)
     finally:
         network.set_attn_implementation(before)
 

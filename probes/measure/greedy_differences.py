@@ -63,6 +63,19 @@ class Variation:
         near_ties = all(each.margin <= self.tolerance for each in self.differences)
         return self.noise <= self.tolerance and near_ties
 
+    def complain(self) -> str:
+        """Say what rounding does not explain, and under what; empty if it explains all."""
+        if self.explained:
+            return ""
+        again = f" ({self.conditions})\n{self.calls}".rstrip()
+        if self.noise > self.tolerance:
+            return (
+                f"{self.name}: distances of logits change by {self.noise:.2g}, where rounding "
+                f"explains {self.tolerance:.2g}{again}"
+            )
+        widest = max(self.differences, key=lambda difference: difference.margin)
+        return f"{self.name}: {widest.describe()}{again}"
+
 
 def compare_texts(
     model: LogitsEngine,

@@ -11,7 +11,7 @@ from probes.data import published, questions
 from probes.measure import asking as forms
 from probes.measure import knowledge, stories
 from probes.schema.sampling import GRID, NEAR_GREEDY, WIDE_HOT, Sampling
-from probes.stats import answer_matching, permutation, sampling_reference
+from probes.stats import answer_matching, answer_tree, permutation, sampling_reference
 from tests.claims import test_tasks as claims
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ def test_lost_probability_of_right_answers_is_found(
     own_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bounds that exclude what is true: half of what is right is lost."""
-    sound = knowledge.follow_continuations
+    sound = answer_tree.follow_continuations
 
     def losing(*args: Any, **arguments: Any) -> Any:
         found = sound(*args, **arguments)

@@ -7,6 +7,7 @@ from tests.faults.catalogue import (  # noqa: F401, I001 - the order of the page
     filters,
     sampling,
     greedy,
+    generation,
     architecture,
     tasks,
 )

@@ -1,0 +1,99 @@
+"""Continue a prompt from a cache that was filled before, and compare with one whole pass."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from probes.measure.rounding_noise import as_texts, logits_along, simulate_noise
+from probes.stats.rounding import largest_distance_change
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from probes.engines.transformers.engine import TransformersEngine
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """How logits computed from a filled cache differ from those of one pass."""
+
+    name: str
+    tokens: int  # of the whole text
+    change: float  # largest change of the distance of a likely logit to the largest
+    tolerance: float  # the largest that rounding explains
+    refused: str = ""  # why the library does not do it, in its own words; then nothing changed
+
+    @property
+    def explained(self) -> bool:
+        """Whether rounding explains the difference."""
+        return self.change <= self.tolerance
+
+
+@torch.inference_mode()
+def continue_caches(
+    model: TransformersEngine, ids: Sequence[int], others: Sequence[int]
+) -> list[Continuation]:
+    """Compute a text's logits in one pass, and from a cache in several ways.
+
+    The text comes in two parts and in many; after its beginning, `others` come first and are
+    cropped away again. A way that this version of the library refuses has its words.
+
+    >>> from probes import load
+    >>> model = load("embedded")
+    >>> ids = model.encode("The capital of Japan is Tokyo.")
+    >>> [found.name for found in continue_caches(model, ids, ids[:3]) if found.explained]
+    ['two parts', 'many parts', 'cropped']
+    """
+    whole = logits_along(model, as_texts([ids]))[0]
+    tolerance = simulate_noise(model, as_texts([ids])).tolerance
+    half, third = len(ids) // 2, max(1, len(ids) // 5)
+    ways: dict[str, Callable[[], torch.Tensor]] = {
+        "two parts": lambda: _in_parts(model, [ids[:half], ids[half:]]),
+        "many parts": lambda: _in_parts(
+            model, [ids[at : at + third] for at in range(0, len(ids), third)]
+        ),
+        "cropped": lambda: _cropped(model, ids[:half], others, ids[half:]),
+    }
+    found = []
+    for name, compute in ways.items():
+        change, refused = 0.0, ""
+        try:
+            logits = compute()
+        except (NotImplementedError, ValueError) as error:
+            refused = " ".join(str(error).split())
+        else:
+            change = largest_distance_change(whole[-len(logits) :], logits)
+        found.append(Continuation(name, len(ids), change, tolerance, refused))
+    return found
+
+
+def _in_parts(model: TransformersEngine, parts: Sequence[Sequence[int]]) -> torch.Tensor:
+    """Return the logits after every token but the first, from one cache."""
+    cache: Any = None
+    steps = []
+    for part in parts:
+        logits, cache = _pass(model, part, cache)
+        steps.append(logits)
+    return torch.cat(steps)[1:]
+
+
+def _cropped(
+    model: TransformersEngine, start: Sequence[int], others: Sequence[int], rest: Sequence[int]
+) -> torch.Tensor:
+    """Return the logits after the rest, with other tokens in between that are cropped away."""
+    _, cache = _pass(model, start, None)
+    if not hasattr(cache, "crop"):
+        raise ValueError(f"{type(cache).__name__} has no crop")
+    _, cache = _pass(model, others, copy.deepcopy(cache))
+    cache.crop(-len(others))  # newer versions take no length, only a number of tokens to remove
+    return _pass(model, rest, cache)[0]
+
+
+def _pass(model: TransformersEngine, ids: Sequence[int], cache: Any) -> tuple[torch.Tensor, Any]:
+    inputs = torch.tensor([[*ids]], device=model.device)
+    out = model.network(input_ids=inputs, past_key_values=cache, use_cache=True)
+    return out.logits[0].float().cpu(), getattr(out, "past_key_values", None)

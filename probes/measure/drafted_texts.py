@@ -1,0 +1,67 @@
+"""Make greedy texts by drafted decoding: a cheap draft proposes tokens, the model checks them."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from probes.errors import BrokenModelError, UndecidableError
+from probes.measure.determinism import generate_texts, vary
+from probes.measure.reproduction import VariedCall
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from probes.engines.base import Generation, Prompt
+    from probes.engines.transformers.engine import TransformersEngine
+    from probes.measure.greedy_differences import Variation
+
+LOOKED_UP = 3
+"""Tokens that prompt lookup proposes at once."""
+
+
+def vary_drafting(
+    model: TransformersEngine, prompts: Sequence[Prompt], length: int
+) -> Iterator[Variation]:
+    """Make greedy texts with drafts from the prompt, and with the model as its own assistant.
+
+    The library drafts for one text at a time. Raises UndecidableError where it cannot draft for
+    this kind of model, and BrokenModelError where it begins to and fails.
+
+    >>> from probes import load
+    >>> prompt = "Tokyo is the capital of Japan. The capital of Japan is"
+    >>> [found.explained for found in vary_drafting(load("embedded"), [prompt], 8)]
+    [True, True]
+    """
+    for name, arguments, words in (
+        ("prompt lookup", {"prompt_lookup_num_tokens": LOOKED_UP}, None),
+        ("the model as its own assistant", {"assistant_model": model.network}, "model"),
+    ):
+        one_by_one = partial(_draft, model, name, prompts, length, arguments)
+        settings = ", ".join(f"{key}={words or value}" for key, value in arguments.items())
+        call = VariedCall(f"ids[:1, -len(rows[0]) :], mask[:1, -len(rows[0]) :], {settings}")
+        yield vary(model, f"drafted by {name}", prompts, length, one_by_one, call)
+
+
+def _draft(
+    model: TransformersEngine,
+    name: str,
+    prompts: Sequence[Prompt],
+    length: int,
+    arguments: dict[str, Any],
+) -> list[Generation]:
+    try:
+        made = [generate_texts(model, [prompt], length, **arguments)[0] for prompt in prompts]
+    except ValueError as error:
+        raise UndecidableError(f"transformers does not draft for it by {name}: {error}") from error
+    except (RuntimeError, IndexError, AttributeError) as error:
+        raise BrokenModelError(
+            f"drafted decoding by {name} fails: {type(error).__name__}: {error}"
+        ) from error
+    for each in made:
+        steps, tokens = 0 if each.logits is None else each.logits.shape[1], len(each.ids[0])
+        if steps < tokens:
+            raise BrokenModelError(
+                f"drafted decoding by {name} returns logits of {steps} steps for {tokens} tokens"
+            )
+    return made

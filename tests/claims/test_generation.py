@@ -1,0 +1,109 @@
+"""Claims: what generate() does beyond plain decoding: drafts, filled caches, embeddings, stops."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from probes import measure
+from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN
+from probes.measure.asking import list_prompts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from probes import Model
+    from probes.engines.base import Generation
+    from probes.measure.stopping import Stop
+
+    Greedy = Callable[[int], list[Generation]]
+
+Evidence = dict[str, Any]
+
+LENGTH = 20
+PAST_THE_WINDOW = 8
+"""New tokens after a prompt longer than the attention window."""
+
+NO_WINDOW = "it attends to all that came before, or to more than 4,096 tokens"
+
+
+def past_window(model: Model) -> list[int]:
+    """A prompt longer than the attention window; without one, the check is not applicable."""
+    longer = measure.determinism.lengthen_past_window(model, list_prompts(model))
+    if longer is None:
+        pytest.skip(NO_WINDOW)
+    return longer
+
+
+@pytest.mark.claim("drafted-greedy")
+@pytest.mark.parametrize("place", ["short", "past the window"])
+def test_drafted_text_is_the_greedy_text(model: Model, evidence: Evidence, place: str) -> None:
+    prompts, length = (
+        (list_prompts(model)[:2], LENGTH)
+        if place == "short"
+        else ([past_window(model)], PAST_THE_WINDOW)
+    )
+    evidence["variations"] = found = [*measure.drafted_texts.vary_drafting(model, prompts, length)]
+    for each in found:
+        complaint = each.complain()
+        assert not complaint, complaint
+
+
+@pytest.mark.claim("cache-continued")
+@pytest.mark.parametrize("place", ["short", "past the window"])
+def test_filled_cache_is_continued_as_one_pass(
+    model: Model, evidence: Evidence, place: str
+) -> None:
+    texts = [model.encode_prompt(prompt) for prompt in list_prompts(model)]
+    ids = texts[0] + texts[-1] if place == "short" else past_window(model)
+    evidence["ways"] = found = measure.continued_cache.continue_caches(model, ids, texts[-1])
+    for each in found:
+        assert each.explained, (
+            f"a cache continued in {each.name}: distances of logits change by {each.change:.2g}, "
+            f"where rounding explains {each.tolerance:.2g} "
+            f"({measure.reproduction.describe_conditions(model)})"
+        )
+
+
+@pytest.mark.claim("embeddings-as-input")
+def test_text_from_embeddings_is_the_text_from_ids(model: Model, evidence: Evidence) -> None:
+    ids = model.encode_prompt(CAPITAL_OF_JAPAN)
+    prompts = [ids[:1], ids[:2], ids]
+    evidence["variations"] = found = measure.input_embeddings.generate_from_embeddings(
+        model, prompts, LENGTH // 2
+    )
+    for each in found:
+        complaint = each.complain()
+        assert not complaint, complaint
+
+
+def verdict_of(evidence: Evidence, stops: Sequence[Stop]) -> None:
+    evidence["stops"] = stops
+    for stop in stops:
+        assert stop.same, f"after {stop.prompt!r}, told to stop at {stop.at}, the text is another"
+        assert stop.found == stop.expected, (
+            f"after {stop.prompt!r} the text ends after {stop.found} tokens, not after "
+            f"{stop.expected}: it was told to stop at {stop.at} ({stop.kind})"
+        )
+
+
+def texts_to_stop(greedy: Greedy) -> list[Generation]:
+    return greedy(LENGTH)[:3]
+
+
+@pytest.mark.claim("stop-ids")
+def test_each_of_several_end_ids_stops_any_row(
+    model: Model, greedy: Greedy, evidence: Evidence
+) -> None:
+    verdict_of(evidence, measure.stopping.stop_at_ids(model, texts_to_stop(greedy)))
+
+
+@pytest.mark.claim("stop-strings")
+def test_stop_string_stops_wherever_it_begins(
+    model: Model, greedy: Greedy, evidence: Evidence
+) -> None:
+    stops = measure.stopping.stop_at_strings(model, texts_to_stop(greedy))
+    if not stops:
+        pytest.skip("its greedy texts have no string to stop at that their prompts do not have")
+    verdict_of(evidence, stops)

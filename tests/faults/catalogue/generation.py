@@ -1,0 +1,80 @@
+"""Faults of drafted decoding, filled caches, embeddings as input, and stopping."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tests.faults.catalogue.base import CACHES, Patch, Wrapper, fault, result, wrapped
+from tests.faults.catalogue.greedy import network_forward
+
+if TYPE_CHECKING:
+    from probes import Model
+
+CRITERIA = "transformers.generation.stopping_criteria:"
+
+
+@fault(
+    "a rejected draft that stays in the cache", "drafted-greedy", "cache-continued", checks="short"
+)
+def cache_is_not_cropped(model: Model) -> Patch:
+    return wrapped(f"{CACHES}DynamicCache", "crop", lambda *_, **__: None)
+
+
+@fault(
+    "drafts past a sliding window raise an error (transformers 5.15.1 to 5.17.0)",
+    "drafted-greedy",
+    checks="past",
+)
+def drafts_fail_past_the_window(model: Model) -> Patch:
+    def crop(original: Wrapper, cache: Any, *args: Any, **kwargs: Any) -> Any:
+        if cache.get_seq_length() > model.config.sliding_window:
+            raise RuntimeError("the cache of a sliding window cannot be cropped")
+        return original(cache, *args, **kwargs)
+
+    return wrapped(f"{CACHES}DynamicCache", "crop", crop)
+
+
+@fault("positions that begin anew in every part of a filled cache", "cache-continued")
+def positions_begin_anew(model: Model) -> Patch:
+    import torch
+
+    def begin_anew(inputs: dict[str, Any]) -> None:
+        ids = inputs.get("input_ids")
+        if ids is not None and ids.shape[1] > 1:
+            inputs["position_ids"] = torch.arange(ids.shape[1], device=ids.device).unsqueeze(0)
+
+    return network_forward(model, begin_anew)
+
+
+@fault("embeddings that are scaled a second time when they are given", "embeddings-as-input")
+def given_embeddings_scaled(model: Model) -> Patch:
+    def scale(inputs: dict[str, Any]) -> None:
+        if inputs.get("inputs_embeds") is not None:
+            inputs["inputs_embeds"] = inputs["inputs_embeds"] * 2
+
+    return network_forward(model, scale)
+
+
+@fault("of several end ids only the first stops (lighteval 1278)", "stop-ids")
+def only_one_end_stops(model: Model) -> Patch:
+    def first_alone(original: Wrapper, criteria: Any, eos_token_id: Any, *args: Any) -> Any:
+        first = eos_token_id[:1] if hasattr(eos_token_id, "__len__") else eos_token_id
+        return original(criteria, first, *args)
+
+    return wrapped(f"{CRITERIA}EosTokenCriteria", "__init__", first_alone)
+
+
+@fault("a stop string stops only the first row of a batch (transformers 31435)", "stop-strings")
+def strings_stop_one_row(model: Model) -> Patch:
+    def first_row(done: Any) -> Any:
+        done = done.clone()
+        done[1:] = False
+        return done
+
+    return wrapped(f"{CRITERIA}StopStringCriteria", "__call__", result(first_row))
+
+
+@fault("a stop string that is found only at the end of the text", "stop-strings")
+def strings_end_with_the_text(model: Model) -> Patch:
+    never = result(lambda done: done.clone().fill_(False))
+    return wrapped(f"{CRITERIA}StopStringCriteria", "__call__", never)
