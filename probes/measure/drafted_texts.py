@@ -40,7 +40,8 @@ def vary_drafting(
         one_by_one = partial(_draft, model, name, prompts, length, arguments)
         settings = ", ".join(f"{key}={words or value}" for key, value in arguments.items())
         call = VariedCall(f"ids[:1, -len(rows[0]) :], mask[:1, -len(rows[0]) :], {settings}")
-        yield vary(model, f"drafted by {name}", prompts, length, one_by_one, call)
+        # Passes over drafts are others than the plain ones: no layers to compare.
+        yield vary(model, f"drafted by {name}", prompts, length, one_by_one, call, lambda *_: "")
 
 
 def _draft(
