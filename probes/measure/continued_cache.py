@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from probes.engines.base import Generation
+from probes.engines.transformers.batching import keep_last_logits
 from probes.measure.rounding_noise import as_texts, logits_along, simulate_noise
 from probes.stats.rounding import largest_distance_change
 
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from probes.engines.transformers.engine import TransformersEngine
+
+COMPARED = 32
+"""Positions at the end of a text whose logits are compared; those before it decide them."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,10 @@ def continue_caches(
     >>> [found.name for found in continue_caches(model, ids, ids[:3]) if found.explained]
     ['two parts', 'many parts', 'cropped']
     """
-    whole = logits_along(model, as_texts([ids]))[0]
-    tolerance = simulate_noise(model, as_texts([ids])).tolerance
+    end = [Generation([*ids[:-COMPARED]], [[*ids[-COMPARED:], 0]], [""])]
+    text = as_texts([ids]) if len(ids) <= COMPARED else end
+    whole = logits_along(model, text)[0]
+    tolerance = simulate_noise(model, text).tolerance
     half, third = len(ids) // 2, max(1, len(ids) // 5)
     ways: dict[str, Callable[[], torch.Tensor]] = {
         "two parts": lambda: _in_parts(model, [ids[:half], ids[half:]]),
@@ -66,19 +73,20 @@ def continue_caches(
         except (NotImplementedError, ValueError) as error:
             refused = " ".join(str(error).split())
         else:
-            change = largest_distance_change(whole[-len(logits) :], logits)
+            length = min(len(whole), len(logits))
+            change = largest_distance_change(whole[-length:], logits[-length:])
         found.append(Continuation(name, len(ids), change, tolerance, refused))
     return found
 
 
 def _in_parts(model: TransformersEngine, parts: Sequence[Sequence[int]]) -> torch.Tensor:
-    """Return the logits after every token but the first, from one cache."""
+    """Return the logits after the last tokens of each part, from one cache."""
     cache: Any = None
     steps = []
     for part in parts:
         logits, cache = _pass(model, part, cache)
         steps.append(logits)
-    return torch.cat(steps)[1:]
+    return torch.cat(steps)
 
 
 def _cropped(
@@ -95,5 +103,6 @@ def _cropped(
 
 def _pass(model: TransformersEngine, ids: Sequence[int], cache: Any) -> tuple[torch.Tensor, Any]:
     inputs = torch.tensor([[*ids]], device=model.device)
-    out = model.network(input_ids=inputs, past_key_values=cache, use_cache=True)
+    keep = keep_last_logits(model.network, COMPARED + 1)
+    out = model.network(input_ids=inputs, past_key_values=cache, use_cache=True, **keep)
     return out.logits[0].float().cpu(), getattr(out, "past_key_values", None)

@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from probes.engines.base import Generation
 from probes.engines.session_cache import once_per_session
+from probes.engines.transformers.batching import keep_last_logits
 from probes.errors import NotFiniteError
 from probes.measure.greedy import generate_greedy
 from probes.stats.goodness_of_fit import ERROR_BUDGET
@@ -138,9 +139,12 @@ def logits_along(model: Any, texts: Sequence[Generation]) -> list[torch.Tensor]:
     rows = [[*text.prompt_ids, *text.ids[0][:-1]] for text in texts]
     width = max(map(len, rows))
     ids = torch.tensor([row + row[-1:] * (width - len(row)) for row in rows], device=model.device)
-    logits = model.network(input_ids=ids, use_cache=False).logits
+    first = min(len(text.prompt_ids) for text in texts) - 1
+    keep = keep_last_logits(model.network, width - first)
+    logits = model.network(input_ids=ids, use_cache=False, **keep).logits
+    missing = width - logits.shape[1]
     return [
-        each[len(row) - len(text.ids[0]) : len(row)].float().cpu()
+        each[len(row) - len(text.ids[0]) - missing : len(row) - missing].float().cpu()
         for text, row, each in zip(texts, rows, logits, strict=True)
     ]
 

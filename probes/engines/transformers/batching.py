@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+import inspect
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -10,6 +11,9 @@ from probes.errors import UnknownIdError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+
+KEEP_LAST = ("logits_to_keep", "num_logits_to_keep")
+"""What transformers calls, by version, the number of last positions whose logits are computed."""
 
 
 def check_ids(ids: Sequence[int], rows: int, kind: str = "id") -> list[int]:
@@ -55,3 +59,12 @@ def cut_after_end(ids: list[int], eos_token_ids: Collection[int]) -> list[int]:
         if token in eos_token_ids:
             return ids[: position + 1]
     return ids
+
+
+def keep_last_logits(network: Any, count: int) -> dict[str, int]:
+    """Return the argument of a forward pass that leaves out logits before the last `count`.
+
+    Empty where the network has none: it then returns them all.
+    """
+    accepted = inspect.signature(network.forward).parameters
+    return {name: count for name in KEEP_LAST if name in accepted}

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
     from probes.engines.transformers.loaded import LoadedTarget
 
-KEEP_LAST = ("logits_to_keep", "num_logits_to_keep")
-"""What transformers calls, by version, the number of last positions whose logits are computed."""
-
 
 @dataclass(frozen=True)
 class Computed:
@@ -82,7 +79,7 @@ class Branches:
     ) -> Computed:
         network, device = self._model.network, self._model.device
         accepted = inspect.signature(network.forward).parameters
-        settings: dict[str, Any] = {name: 1 for name in KEEP_LAST if name in accepted}
+        settings: dict[str, Any] = {**batching.keep_last_logits(network, 1)}
         if "position_ids" in accepted:
             positions = (mask.cumsum(dim=-1) - 1).clamp_min(0)
             settings["position_ids"] = positions[:, -ids.shape[1] :].to(device)
