@@ -55,7 +55,7 @@ def sort_by_urgency(items: list[pytest.Item]) -> None:
             return -1, 0, False, 0.0, ""
         first, claim = state.targets[0], state.claim.id
         time = times[first].of(claim)
-        computes = time.computes and not times[first].earlier
+        computes = time.share > 0 and not times[first].earlier
         return targets[first], _rank(session, state), computes, time.alone, claim
 
     items.sort(key=urgency)

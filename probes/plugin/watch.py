@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
@@ -27,6 +28,9 @@ SLOW = 5.0
 
 WORTH_SAYING = 10.0
 """Seconds to go from which a run says so."""
+
+WRONG = 1.5
+"""Times by which a run's estimated time may be wrong before it is said again."""
 
 _CI = ("CI", "BUILD_NUMBER")
 """Variables that pytest, too, takes for a sign of continuous integration."""
@@ -58,7 +62,8 @@ class Watch:
         """Write to what is the terminal before any test's output is captured."""
         self._terminal: TerminalReporter = config.pluginmanager.getplugin("terminalreporter")
         self._session = session_of(config)
-        self._said: set[str] = set()
+        self._said: dict[str, float] = {}
+        self._missing: dict[tuple[str, tuple[str, ...]], bool] = {}
         self._file = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace")
         writer = self._terminal._tw
         self.slow_step = SlowStep(
@@ -94,37 +99,45 @@ class Watch:
         return Progress(name, done, expected)
 
     def _say_how_long(self, item: pytest.Item) -> None:
-        """Say once, after enough is measured, about how long a target's other checks will take."""
+        """Say after enough is measured about how long a target's other checks will take.
+
+        Say it again where the whole turns out to take much longer or shorter.
+        """
         targets = state_of(item).targets
         forecast = self._session.forecasts.get(targets[0]) if targets else None
-        if forecast is None or targets[0] in self._said or not forecast.is_measured:
+        if forecast is None or not forecast.is_measured:
             return
         target = targets[0]
-        self._said.add(target)
         checks = self._seconds_to_go(item.session, target)
         seconds = sum(checks)
-        if (budget := self._session.budget) is not None:
-            seconds = min(seconds, budget - forecast.spent)
-        if seconds < WORTH_SAYING:
+        whole, said = forecast.spent + seconds, self._said.get(target, 0.0)
+        rest = math.inf if self._session.budget is None else self._session.budget - forecast.spent
+        if min(seconds, rest) < WORTH_SAYING or said / WRONG < whole < said * WRONG:
             return
+        if said and rest < seconds:  # the budget is said to end the run
+            return
+        self._said[target] = whole
         source = "this run and what they take on the embedded model"
         if forecast.is_from_earlier_runs:
             source = "this run and the last ones on it"
-        line = f"{format_about(seconds)} to go: {format_count(len(checks), 'check')} on {target}"
+        why = f"{format_count(len(checks), 'check')} on {target}, estimated from {source}"
+        if rest < seconds:
+            why = f"the budget is not enough for all checks on {target}"
         self._terminal.ensure_newline()
         # No line break: pytest begins what it writes next with one.
-        self._terminal.write(make_visible(f"{line}, estimated from {source}"))
+        about = f"{'now ' if said else ''}{format_about(min(seconds, rest))}"
+        self._terminal.write(make_visible(f"{about} to go: {why}"))
 
     def _seconds_to_go(self, session: pytest.Session, target: str) -> list[float]:
         """Return what each check takes that is still to be made on a target, as far as is known."""
-        ours, missing = self._session, dict[tuple[str, ...], bool]()
-        seconds = []
+        ours, seconds = self._session, []
         for state in map(state_of, session.items):
             if state.claim is None or state.phases or state.targets[0] != target:
                 continue
-            if state.needs not in missing:
-                missing[state.needs] = ours.missing(target, state.needs) is not None
-            if not missing[state.needs]:
+            key = target, state.needs
+            if key not in self._missing:
+                self._missing[key] = ours.missing(*key) is not None
+            if not self._missing[key]:
                 seconds.append(ours.forecasts[target].per_check(state.claim.id) or 0.0)
         return seconds
 

@@ -12,9 +12,9 @@ def costs(**seconds: float) -> dict[str, Cost]:
 
 
 def shipped(**seconds: float) -> dict[str, ClaimTime]:
-    """What claims take on the embedded model, alone twice as long; `library` computes nothing."""
+    """What claims take on the embedded model, alone twice as long; `library` makes no pass."""
     return {
-        name: ClaimTime(each, 2 * each, computes=name != "library")
+        name: ClaimTime(each, 2 * each, share=float(name != "library"))
         for name, each in seconds.items()
     }
 
@@ -34,11 +34,20 @@ def test_claim_of_an_author_counts_as_typical() -> None:
 def test_forecast_follows_this_device() -> None:
     times = ExpectedTimes({}, shipped(a=1, b=4, library=2))
     forecast = Forecast({"a": 2, "b": 1, "library": 1}, times)
+    forecast.add("a", 9 * MEASURED)  # it did what the next one needs too
     assert forecast.seconds_of("b") is None
-    forecast.add("a", 10 * MEASURED)
-    assert forecast.seconds_of("b") == pytest.approx(10 * MEASURED / 0.5 * 4)
-    assert forecast.seconds_of("a") == pytest.approx(10 * MEASURED)
+    forecast.add("a", MEASURED)
+    assert forecast.seconds_of("b") == pytest.approx(10 * MEASURED * 4)
     assert forecast.seconds_of("library") == 2  # it computes no pass, on this device or another
+
+
+def test_only_the_share_of_passes_follows_this_device() -> None:
+    times = {"a": ClaimTime(1, 1, share=1), "draws": ClaimTime(10, 10, share=0.2)}
+    forecast = Forecast({"a": 1, "draws": 1, "other": 1}, ExpectedTimes({}, times))
+    forecast.add("a", 5.0)
+    assert forecast.seconds_of("draws") == pytest.approx(8 + 2 * 5)
+    forecast.add("draws", 8 + 2 * 11.0)
+    assert forecast.seconds_of("other") == pytest.approx((5 + 22) / 3 * 5.5)
 
 
 def test_budget_counts_what_claims_take_alone() -> None:
