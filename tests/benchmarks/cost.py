@@ -79,6 +79,7 @@ def decide_claims(target: str, *options: str) -> tuple[Record, float]:
         code = pytest.main(
             [
                 *("tests/claims", f"--target={target}", f"--report-dir={folder}"),
+                f"--recorded-outputs={folder}/outputs",
                 # What does not hold is named from the record.
                 *("-p", "no:terminal", "-o", "addopts="),
                 *("-W", "ignore::pytest.PytestAssertRewriteWarning"),  # probes is imported
@@ -97,7 +98,7 @@ def decide_claims(target: str, *options: str) -> tuple[Record, float]:
 
 def format_cost(name: str, cost: Cost) -> str:
     return (
-        f"{name:<32}{cost.seconds:>9.1f} s{cost.forward_passes:>9,} passes"
+        f"{name:<40}{cost.seconds:>9.1f} s{cost.forward_passes:>9,} passes"
         f"{cost.rows:>9,} rows{cost.tokens:>11,} positions"
     )
 
@@ -115,7 +116,7 @@ def list_claims(record: Record) -> Iterator[str]:
             word = (claim.verdict or Verdict.NOT_DECIDED).value
             yield make_visible(f"note: {word}: {claim.id}: {claim.reason}")
     if left := sum(claim.verdict is Verdict.NOT_APPLICABLE for claim in record.claims):
-        yield f"note: {left} of {len(record.claims)} claims are not applicable, and cost nothing"
+        yield f"note: {left} of {len(record.claims)} claims are not applicable"
 
 
 def list_table() -> Iterator[str]:

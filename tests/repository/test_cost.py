@@ -36,7 +36,7 @@ def test_record_lists_dearest_claims_and_those_that_do_not_hold(
         "error",
         "not decided",
         "not observed",
-        "1 of 8 claims are not applicable, and cost nothing",
+        "1 of 8 claims are not applicable",
     ]
 
 
