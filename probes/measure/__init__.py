@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from probes.measure import sampling_filters as sampling_filters
     from probes.measure import sampling_fit as sampling_fit
     from probes.measure import sentencepiece_reference as sentencepiece_reference
+    from probes.measure import settings as settings
     from probes.measure import spelling as spelling
     from probes.measure import stopping as stopping
     from probes.measure import stories as stories

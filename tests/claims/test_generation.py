@@ -107,3 +107,16 @@ def test_stop_string_stops_wherever_it_begins(
     if not stops:
         pytest.skip("its greedy texts have no string to stop at that their prompts do not have")
     verdict_of(evidence, stops)
+
+
+@pytest.mark.claim("settings-win")
+def test_setting_that_is_given_closest_to_the_call_has_effect(
+    model: Model, evidence: Evidence
+) -> None:
+    ids = model.encode_prompt(CAPITAL_OF_JAPAN)
+    evidence["settings"] = found = measure.settings.find_effective_settings(model, ids)
+    for each in found:
+        assert each.wins, (
+            f"{each.field}: {each.found} has effect, not {each.expected}; given were "
+            + ", ".join(f"{value} by {place}" for place, value in each.given.items())
+        )

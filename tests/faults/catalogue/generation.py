@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.faults.catalogue.base import CACHES, Patch, Wrapper, fault, result, wrapped
+from tests.faults.catalogue.base import CACHES, MIXIN, Patch, Wrapper, fault, result, wrapped
 from tests.faults.catalogue.greedy import network_forward
 
 if TYPE_CHECKING:
@@ -78,3 +78,25 @@ def strings_stop_one_row(model: Model) -> Patch:
 def strings_end_with_the_text(model: Model) -> Patch:
     never = result(lambda done: done.clone().fill_(False))
     return wrapped(f"{CRITERIA}StopStringCriteria", "__call__", never)
+
+
+@fault("the model's own settings beat what was asked for (transformers 42702)", "settings-win")
+def own_settings_beat_the_call(model: Model) -> Patch:
+    def own_wins(original: Wrapper, network: Any, *args: Any, **kwargs: Any) -> Any:
+        prepared, *rest = original(network, *args, **kwargs)
+        if network.generation_config.repetition_penalty is not None:
+            prepared.repetition_penalty = network.generation_config.repetition_penalty
+        return prepared, *rest
+
+    return wrapped(MIXIN, "_prepare_generation_config", own_wins)
+
+
+@fault("a GenerationConfig that is ignored", "settings-win")
+def generation_config_is_ignored(model: Model) -> Patch:
+    def without(original: Wrapper, *args: Any, **kwargs: Any) -> Any:
+        config = kwargs.pop("generation_config", None)
+        needed = ("return_dict_in_generate", "output_scores", "output_logits", "pad_token_id")
+        kept = {} if config is None else {name: getattr(config, name) for name in needed}
+        return original(*args, **{**kept, **kwargs})
+
+    return wrapped(MIXIN, "generate", without)
