@@ -77,7 +77,8 @@ def _generate(
 ) -> Any:
     own, config, keyword = (given.get(place) for place in PLACES)
     inputs = torch.tensor([[*ids]], device=model.device)
-    common: dict[str, Any] = {"output_scores": True, "output_logits": True, "return_dict_in_generate": True}
+    common: dict[str, Any] = {"output_scores": True, "output_logits": True}
+    common |= {"return_dict_in_generate": True}
     # No token has the id -1: nothing ends a text. Padding needs an id all the same.
     common |= {"eos_token_id": -1, "pad_token_id": 0, "do_sample": False, **others}
     if field != "max_new_tokens":

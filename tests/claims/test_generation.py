@@ -114,7 +114,7 @@ def test_setting_that_is_given_closest_to_the_call_has_effect(
     model: Model, evidence: Evidence
 ) -> None:
     ids = model.encode_prompt(CAPITAL_OF_JAPAN)
-    evidence["settings"] = found = measure.settings.find_effective_settings(model, ids)
+    evidence["settings_by_place"] = found = measure.settings.find_effective_settings(model, ids)
     for each in found:
         assert each.wins, (
             f"{each.field}: {each.found} has effect, not {each.expected}; given were "
