@@ -43,6 +43,13 @@ def scaled_layer(
         yield
 
 
+def test_logits_along_texts_are_those_of_each_alone(random_model: probes.Model) -> None:
+    texts = greedy.generate_greedy(random_model, PROMPTS, 3)
+    for text, found in zip(texts, rounding_noise.logits_along(random_model, texts), strict=True):
+        alone = random_model.logits([*text.prompt_ids, *text.ids[0][:-1]])[-len(text.ids[0]) :]
+        torch.testing.assert_close(found, alone, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("variation", ["alone", "doubled", "attention", "half_precision"])
 def test_sound_variations_are_explained(random_model: probes.Model, variation: str) -> None:
     for found in determinism.VARIATIONS[variation](random_model, PROMPTS, LENGTH):
