@@ -52,9 +52,12 @@ class TransformersEngine(LoadedTarget):
     'Tokyo.'
     """
 
-    def __init__(self, usable: UsableTarget, counter: hooks.CostCounter | None = None) -> None:
-        """Take a target that passed the checks made before loading; variants share a counter."""
-        super().__init__(usable, counter)
+    def __init__(self, usable: UsableTarget, original: TransformersEngine | None = None) -> None:
+        """Take a target that passed the checks made before loading.
+
+        A variant has the counter and the tokenizer of its original.
+        """
+        super().__init__(usable, original)
         self._variants: dict[Target, TransformersEngine] = {}
         self._prefill_of_ids = lru_cache(KEPT_PROMPTS)(self._compute_prefill)
 
@@ -70,15 +73,17 @@ class TransformersEngine(LoadedTarget):
         A quantized model computes in float16 unless a dtype is named too. Without room for a copy,
         this raises UndecidableError.
 
-        >>> load("embedded").variant(dtype="bfloat16").network.dtype
-        torch.bfloat16
+        >>> model = load("embedded")
+        >>> half = model.variant(dtype="bfloat16")
+        >>> half.network.dtype, half.tokenizer is model.tokenizer
+        (torch.bfloat16, True)
         """
         target = variants.change_settings(self.target, quantization, dtype, attn_implementation)
         if target == self.target:
             return self
         if target not in self._variants:
             usable = variants.find_room(self._usable, target)
-            self._variants[target] = TransformersEngine(usable, self._counter)
+            self._variants[target] = TransformersEngine(usable, self)
         return self._variants[target]
 
     def discard_variant(self, variant: TransformersEngine) -> None:

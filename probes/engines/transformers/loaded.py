@@ -34,12 +34,18 @@ class LoadedTarget(EngineBase):
 
     name: ClassVar[str] = "transformers"
 
-    def __init__(self, usable: UsableTarget, counter: hooks.CostCounter | None = None) -> None:
-        """Take a target that passed the checks made before loading; variants share a counter."""
+    def __init__(self, usable: UsableTarget, original: LoadedTarget | None = None) -> None:
+        """Take a target that passed the checks made before loading.
+
+        A variant has the counter and the tokenizer of its original.
+        """
         self.target = usable.target
         self.checkpoint = usable.checkpoint
         self._usable = usable
-        self._counter = counter or hooks.CostCounter()
+        self._original = original
+        self._counter: hooks.CostCounter = (
+            hooks.CostCounter() if original is None else original._counter
+        )
         self._facts_as_loaded: dict[str, Any] = {}
 
     # --- facts -------------------------------------------------------------------------------
@@ -95,6 +101,8 @@ class LoadedTarget(EngineBase):
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer, as transformers loads it for this folder."""
+        if self._original is not None:
+            return self._original.tokenizer
         return loading.load_tokenizer(self._usable)
 
     @cached_property
