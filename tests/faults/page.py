@@ -46,7 +46,7 @@ ON_STAND_INS = {
 
 COMPARED = {
     "again": ("nothing", "the same: rounding explains all changes"),
-    "one-thread": ("one thread instead of all", "the same: rounding explains all changes"),
+    "other-threads": ("the number of threads", "the same: rounding explains all changes"),
     "noisy-weights": (
         "every weight by about 0.5 %",
         "the distributions drifted, `recorded-texts` newly fails",

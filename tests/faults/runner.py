@@ -25,7 +25,7 @@ import pytest
 
 import probes
 from probes.data import questions
-from probes.measure import knowledge
+from probes.measure import knowledge, variety
 from probes.plugin.run import Message
 from probes.plugin.session import DEFAULT_TARGET
 from tests.faults.catalogue import CATALOGUE, Fault
@@ -51,11 +51,12 @@ OPTIONS += [
 
 
 @contextlib.contextmanager
-def few_questions() -> Iterator[None]:
-    """Ask few questions, and follow few continuations: enough to see every fault, and quick."""
+def few_samples() -> Iterator[None]:
+    """Ask and draw little: enough to hold, and to see every fault, and quick."""
     load = questions.load_questions
-    few = mock.patch.object(questions, "load_questions", lambda file: load(file)[:24])
-    with few, mock.patch.multiple(knowledge, WIDTH=96, LOOKS=(1,)):
+    few = mock.patch.object(questions, "load_questions", lambda file: load(file)[:16])
+    once = mock.patch.object(variety, "LOOKS", (1,))
+    with few, once, mock.patch.multiple(knowledge, WIDTH=96, LOOKS=(1,)):
         yield
 
 
@@ -94,7 +95,7 @@ def decide_under(fault: Fault, *, all_claims: bool) -> Verdicts:
         if all_claims:
             verdicts = decide((), "")
         else:
-            with few_questions():
+            with few_samples():
                 verdicts = decide(fault.claims, fault.checks)
     model.unload()
     return verdicts

@@ -1,10 +1,11 @@
 """No check that draws fails under another seed, in another order.
 
-A small share of ``python -m tests.benchmarks.false_alarms 500``.
+A small share of ``python -m tests.benchmarks.false_alarms 500``: one seed, without the tasks.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ def test_fresh_seeds_raise_no_alarm() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.benchmarks.false_alarms", "1", "1000"],
         cwd=ROOT,
+        env={**os.environ, "PYTEST_ADDOPTS": "-k 'not test_tasks'"},
         capture_output=True,
         text=True,
         check=False,

@@ -12,6 +12,7 @@ import pytest
 
 from probes.report.html.faults import FILE
 from probes.schema.claim import catalogue
+from tests.claims import test_sampling as sampling
 from tests.faults.catalogue import CATALOGUE
 from tests.faults.page import (
     COMMAND,
@@ -23,10 +24,12 @@ from tests.faults.page import (
     page,
     short,
 )
+from tests.faults.runner import few_samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from probes import Model
     from tests.faults.conftest import Verdicts
 
 ROOT = Path(__file__).parents[2]
@@ -66,6 +69,13 @@ def test_fault_turns_its_claims_red(
         if not all_claims:  # else other checks fail first
             found, quoted = short(checks["fails"][0]), WRITTEN[name][claim]
             assert begins(found) == begins(quoted), f"regenerate them: {FINDINGS_COMMAND}"
+
+
+@pytest.mark.parametrize("prompt", sampling.HOT_PROMPTS)
+def test_few_samples_hold_without_a_fault(own_model: Model, prompt: str) -> None:
+    """Those of questions: test_task_faults.py."""
+    with few_samples():
+        sampling.test_wide_hot_texts_vary_more_and_are_less_likely(own_model, 5, {}, prompt)
 
 
 def test_every_decidable_claim_has_a_fault() -> None:

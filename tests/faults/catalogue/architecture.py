@@ -73,7 +73,11 @@ def prompt_sees_ahead(model: Model) -> Patch:
     return wrapped("torch.nn.functional", "scaled_dot_product_attention", attend)
 
 
-@fault("dropout still active: the network is not in evaluation mode", "greedy-deterministic")
+@fault(
+    "dropout still active: the network is not in evaluation mode",
+    "greedy-deterministic",
+    checks="five_runs",
+)
 def dropout_left_on(model: Model) -> Patch:
     import torch
 
