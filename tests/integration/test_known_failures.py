@@ -47,7 +47,10 @@ def known(project: Project, *lines: str, claim: str = "owed") -> str:
     return "--known-failures=known.toml"
 
 
-@pytest.mark.parametrize("more", [(), ("-n", "2")], ids=["plain", "workers"])
+each_way = pytest.mark.parametrize("more", [(), ("-n", "1")], ids=["plain", "worker"])
+
+
+@each_way
 def test_known_failure_is_shown_and_does_not_fail_the_run(
     warm_project: Project, more: tuple[str, ...]
 ) -> None:
@@ -142,7 +145,7 @@ def test_known_failure_of_installed_versions_counts(warm_project: Project) -> No
     assert warm_project.run(option).ret == pytest.ExitCode.OK
 
 
-@pytest.mark.parametrize("more", [(), ("-n", "2")], ids=["plain", "workers"])
+@each_way
 def test_known_failure_of_no_claim_is_refused(warm_project: Project, more: tuple[str, ...]) -> None:
     warm_project.test_file(CLAIMS)
     result = warm_project.run(known(warm_project, claim="oved"), *more)

@@ -86,7 +86,7 @@ def test_unexpected_observation_does_not_fail_the_run(targets: Project) -> None:
 
 def test_observation_fails_on_the_target_that_expects_it(targets: Project) -> None:
     targets.test_file(CLAIMS)
-    result = targets.run("--target", "ours", "--target", "sure", "-n", "2")
+    result = targets.run("--target", "ours", "--target", "sure", "-n", "1")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     found = {r["target"]["name"]: r["claims"][0] for r in targets.records()}
     assert {name: (c["verdict"], c["expected"]) for name, c in found.items()} == {

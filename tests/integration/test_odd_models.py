@@ -32,7 +32,7 @@ OF_THE_NETWORK = (
     "recorded-numbers",
 )
 OF_THE_EMBEDDING = ("embedding-lookup", "word-vectors", "cosine-groups", "pca-groups", "pca-loss")
-DECIDED = (*OF_THE_NETWORK, *OF_THE_EMBEDDING, "pad-token")
+WITH_ODD_ROWS = ("not_a_number", "partly_not_a_number", "two_tokens")
 AFTER_JAPAN = "the logits after 'The capital of Japan is' are no distribution: "
 NO_NUMBER = "the vector of 'king' is not finite: 64 of its 64 numbers are NaN, 0 infinite"
 ONE_VECTOR = "all words have one and the same vector"
@@ -104,9 +104,11 @@ FOUND: dict[str, dict[str, tuple[str, str]]] = {
 def test_odd_model_is_decided_in_one_line_each(warm_project: Project, tmp_path: Path) -> None:
     from tests.support import odd_model_folders as odd_folders
 
-    makers = [getattr(odd_folders, name) for name in FOUND]
-    folders = [make(tmp_path / "targets" / make.__name__) for make in makers]
-    records = decided(warm_project, folders)
+    folders = {n: getattr(odd_folders, n)(tmp_path / "targets" / n) for n in FOUND}
+    rows = [folders.pop(name) for name in WITH_ODD_ROWS]
+    claims = (*OF_THE_NETWORK, "pad-token")
+    decided(warm_project, rows, (*claims, *OF_THE_EMBEDDING))
+    records = decided(warm_project, [*folders.values()], claims)
     assert set(records) == set(FOUND)
     for name, expected in FOUND.items():
         found = verdicts(records[name])
@@ -137,7 +139,7 @@ def test_text_of_megabytes_keeps_the_report_usable(warm_project: Project, tmp_pa
 
 
 def decided(
-    project: Project, folders: list[Path], claims: tuple[str, ...] = DECIDED
+    project: Project, folders: list[Path], claims: tuple[str, ...]
 ) -> dict[str, dict[str, Any]]:
     """The records of a run on several folders, in each of which every claim came to an end."""
     tables = [

@@ -21,15 +21,15 @@ def blocks(language: str, page: str = PAGE) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", page, flags=re.DOTALL | re.MULTILINE)
 
 
-def test_first_example_gives_a_record(project: Project) -> None:
+def test_first_example_gives_a_record(warm_project: Project) -> None:
     example, _ = blocks("python")
     assert len([line for line in example.splitlines() if line.strip()]) <= 10
-    (project.folder / "test_mine.py").write_text(example, encoding="utf-8")
-    result = project.run_apart()
+    (warm_project.folder / "test_mine.py").write_text(example, encoding="utf-8")
+    result = warm_project.run()
     result.assert_outcomes(passed=2)
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(["claims on embedded*", "report: reports/embedded/*/report.html"])
-    claim = project.claims()["greeting"]
+    claim = warm_project.claims()["greeting"]
     assert (claim["verdict"], claim["section"]) == ("holds", "Claims of your own")
     assert [check["name"] for check in claim["evidence"]] == [
         "test_answers_a_greeting_with_words[Hello]",

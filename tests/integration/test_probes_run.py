@@ -115,8 +115,8 @@ def test_wheel_holds_the_claims_and_what_is_recorded(wheel: Path) -> None:
 
 @pytest.mark.parametrize(
     ("install", "workers"),
-    [("wheel", ()), ("wheel", ("-n", "2")), ("editable", ())],
-    ids=["wheel", "wheel, two workers", "editable"],
+    [("wheel", ()), ("wheel", ("-n", "1")), ("editable", ())],
+    ids=["wheel", "wheel, worker", "editable"],
 )
 def test_run_ignores_the_files_of_a_hostile_folder(
     request: pytest.FixtureRequest, hostile: Path, install: str, workers: tuple[str, ...]
@@ -168,9 +168,12 @@ def test_recorded_outputs_stay_out_of_the_package(
 ) -> None:
     before = contents(installed)
     target, claim = str(copy_of_embedded("mine")), ("--claim", "recorded-numbers", "-q")
-    for options, verdict in (((), "not applicable"), (("--snapshot-update",), "holds")):
+    for arguments, verdict in (
+        ((target,), "not applicable"),
+        (("embedded", target, "--snapshot-update"), "holds"),
+    ):
         shutil.rmtree(hostile / "reports", ignore_errors=True)
-        run(hostile, "run", "embedded", target, *claim, *options, package=installed)
+        run(hostile, "run", *arguments, *claim, package=installed)
         assert records(hostile)["mine"] == {"recorded-numbers": verdict}
     assert contents(installed) == before
     folder = hostile / ".probes" / "recorded-outputs" / "test_recorded"

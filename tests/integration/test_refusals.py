@@ -266,12 +266,9 @@ def test_samples(model, seed):
 """
 
 
-@pytest.mark.parametrize("arguments", [(), ("-m", "not gpu")], ids=["plain", "not gpu"])
-def test_run_on_cpu_does_not_touch_the_gpu(
-    project: Project, small_gpu: tuple[str, ...], arguments: tuple[str, ...]
-) -> None:
+def test_run_on_cpu_does_not_touch_the_gpu(project: Project, small_gpu: tuple[str, ...]) -> None:
     project.test_file(SAMPLES)
-    assert project.run_apart(*arguments, *small_gpu).ret == 0
+    assert project.run_apart("-m", "not gpu", *small_gpu).ret == 0
     assert project.record()["target"]["device"] == "cpu"
 
 
@@ -346,7 +343,7 @@ def test_after(model):
 """
 
 
-@each_way
+@pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["plain", "worker"])
 def test_unloadable_model_ends_the_run_and_keeps_verdicts(
     warm_project: Project, copy_of_embedded: Callable[..., Path], workers: tuple[str, ...]
 ) -> None:

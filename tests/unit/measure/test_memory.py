@@ -28,6 +28,7 @@ from probes.schema.sampling import NEAR_GREEDY, WIDE_HOT, Sampling
 model, story = probes.load("embedded"), "Once upon a time,"
 few = Sampling(temperature=1.4, top_k=5)
 texts = generate_greedy(model, [story], 20)
+knowledge.WIDTH = 8  # what is expected of answers takes no more for more of them
 
 
 def first(count):
