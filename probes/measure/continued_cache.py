@@ -97,7 +97,10 @@ def _cropped(
     if not hasattr(cache, "crop"):
         raise ValueError(f"{type(cache).__name__} has no crop")
     _, cache = _pass(model, others, copy.deepcopy(cache))
-    cache.crop(-len(others))  # newer versions take no length, only a number of tokens to remove
+    try:  # newer versions take no length, only a number of tokens to remove
+        cache.crop(-len(others))
+    except RuntimeError as refused:  # past a sliding window the tokens before it are gone
+        raise ValueError(str(refused)) from refused
     return _pass(model, rest, cache)[0]
 
 

@@ -78,21 +78,17 @@ def stop_at_strings(model: TransformersEngine, texts: Sequence[Generation]) -> l
 
 
 def choose_strings(model: TransformersEngine, text: Generation) -> dict[str, str]:
-    """Choose strings of a greedy text, by what they are; those that it does not have are left out.
-
-    None of them is in the prompt, where it would stop nothing.
-    """
+    """Choose strings of a greedy text, by what they are; those it does not have are left out."""
     new = text.ids[0]
     ends = [len(_decode_new(model, text, count)) for count in range(len(new) + 1)]
     whole = _decode_new(model, text, len(new))
-    prompt = model.decode(text.prompt_ids)
     strings: dict[str, str] = {}
     for begin, end, after in zip(ends[1:], ends[2:], ends[3:], strict=False):
         piece, following = whole[begin:end], whole[end:after]
         candidates = (piece.strip()[-1:], piece.strip()[1:-1], piece[-2:] + following[:2])
         for kind, string in zip(KINDS, candidates, strict=True):
             is_whole = "\N{REPLACEMENT CHARACTER}" not in whole[:after]
-            if string.strip() and is_whole and string not in prompt:
+            if string.strip() and is_whole:
                 strings.setdefault(kind, string)
     return strings
 
@@ -108,8 +104,17 @@ def _first(ids: Sequence[int], ends: Sequence[int]) -> int:
 
 
 def _first_with(model: TransformersEngine, text: Generation, string: str) -> int:
-    counts = range(1, len(text.ids[0]) + 1)
-    return next((n for n in counts if string in _decode_new(model, text, n)), len(text.ids[0]))
+    """Return how many new tokens there are when one of them first completes the string.
+
+    It may begin in the prompt; in the prompt alone it stops nothing.
+    """
+    before = len(model.decode(text.prompt_ids))
+    for count in range(1, len(text.ids[0]) + 1):
+        whole = model.decode([*text.prompt_ids, *text.ids[0][:count]])
+        if whole.find(string, max(0, before - len(string) + 1)) >= 0:
+            return count
+        before = len(whole)
+    return len(text.ids[0])
 
 
 def _generate(

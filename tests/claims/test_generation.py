@@ -58,6 +58,8 @@ def test_filled_cache_is_continued_as_one_pass(
     texts = [model.encode_prompt(prompt) for prompt in list_prompts(model)]
     ids = texts[0] + texts[-1] if place == "short" else past_window(model)
     evidence["ways"] = found = measure.continued_cache.continue_caches(model, ids, texts[-1])
+    if all(each.refused for each in found):
+        pytest.skip(f"this transformers refuses to: {found[0].refused}")
     for each in found:
         assert each.explained, (
             f"a cache continued in {each.name}: distances of logits change by {each.change:.2g}, "
@@ -105,7 +107,7 @@ def test_stop_string_stops_wherever_it_begins(
 ) -> None:
     stops = measure.stopping.stop_at_strings(model, texts_to_stop(greedy))
     if not stops:
-        pytest.skip("its greedy texts have no string to stop at that their prompts do not have")
+        pytest.skip("its greedy texts have no letters to stop at")
     verdict_of(evidence, stops)
 
 
