@@ -234,6 +234,13 @@ def vary(
     )
 
 
+def find_layer_of_own_pass(
+    model: TransformersEngine, prompts: Sequence[Prompt], length: int
+) -> str:
+    """Say in which decoder layer greedy generation first differs from one pass over its text."""
+    return differing_layer.find_in_own_pass(model, partial(generate_texts, model, prompts, length))
+
+
 def noise_tolerance(model: LogitsEngine, prompts: Sequence[Prompt], length: int) -> float:
     """Return the largest change of a logit that rounding explains along greedy texts.
 

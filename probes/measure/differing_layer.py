@@ -38,7 +38,8 @@ def find_in_texts(
 
     `other` is the model that computes the second way, if it is another; `skipped` the rows that it
     computes before the texts. Compared is what layers return up to the first token that differs. It
-    differs where its change is larger than rounding explains, measured on the first way alone.
+    differs where its change is larger than rounding explains, measured on the first way alone. The
+    answer is empty where a way does not compute the texts token by token.
     """
     with trace_layers(model.network) as passes:
         texts = first()
@@ -46,6 +47,8 @@ def find_in_texts(
         others = second()
     rows, other_rows = split_by_row(passes), split_by_row(other_passes)[skipped:]
     changes: list[dict[str, float]] = []
+    if min(len(rows), len(other_rows)) < len(texts):
+        return ""
     for text, varied, one, two in zip(texts, others, rows, other_rows, strict=False):
         ids = zip(text.ids[0], varied.ids[0], strict=False)
         steps = 1 + next((n for n, (a, b) in enumerate(ids) if a != b), len(text.ids[0]))
@@ -73,6 +76,52 @@ def find_in_rows(model: Any, token: int, count: int, simulated: int) -> str:
     one, many = (each.outputs for each in passes)
     noise = _measure_noise(model, as_texts([[token]] * simulated))
     return _name_first([_measure_changes(one, many)], noise)
+
+
+def find_in_own_pass(model: Any, generate: Callable[[], Sequence[Generation]]) -> str:
+    """Say in which decoder layer the generation of a text first differs from one pass over it.
+
+    The text is the first that `generate` returns. Its first token is left out: the pass over the
+    prompt is shared.
+    """
+    with trace_layers(model.network) as passes:
+        texts = generate()
+    text, generated = texts[0], split_by_row(passes)[0]
+    following = len(text.ids[0]) - 1
+    if following < 1:
+        return ""
+    with trace_layers(model.network, whole=True) as passes:
+        model.logits_after(text.prompt_ids, [text.ids[0][:-1]])
+    own = {name: each[0, -following:] for name, each in passes[-1].outputs.items()}
+    steps = {name: each[1 : 1 + following] for name, each in generated.items()}
+    return _name_first([_measure_changes(steps, own)], _measure_noise(model, texts))
+
+
+def find_in_batches(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    first: Sequence[Sequence[int]],
+    second: Sequence[Sequence[int]],
+) -> str:
+    """Say in which decoder layer two ways to batch the same prompts first differ.
+
+    A way is a list of batches, each of the places of its prompts. Rounding is simulated along every
+    fourth prompt.
+    """
+    found: list[dict[int, Outputs]] = []
+    for batches in (first, second):
+        with trace_layers(model.network, whole=True) as passes:
+            for places in batches:
+                model.logits_batch([prompts[place] for place in places])
+        found.append(
+            {
+                place: {name: out[row, : len(prompts[place])] for name, out in each.outputs.items()}
+                for places, each in zip(batches, passes, strict=True)
+                for row, place in enumerate(places)
+            }
+        )
+    changes = [_measure_changes(each, found[1][place]) for place, each in found[0].items()]
+    return _name_first(changes, _measure_noise(model, as_texts(prompts[::4])))
 
 
 def _name_first(changes: Iterable[Mapping[str, float]], noise: Mapping[str, RoundingNoise]) -> str:

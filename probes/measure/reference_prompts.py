@@ -14,6 +14,7 @@ import torch
 from probes._util.files import DATA
 from probes._util.tomlfile import read_toml
 from probes.measure import rounding_noise
+from probes.measure.differing_layer import find_in_batches
 from probes.schema.evidence.distributions import PromptLogprobs
 from probes.stats.rounding import largest_change, logit_tolerance
 
@@ -59,9 +60,7 @@ def measure_logprobs(model: LogitsEngine, prompts: Sequence[str]) -> ReferenceLo
     ('Tokyo', 24)
     """
     ids = [model.encode_prompt(prompt) for prompt in prompts]
-    first = _compute_in_batches(model, ids, range(len(ids)))
-    by_length = sorted(range(len(ids)), key=lambda place: len(ids[place]))
-    again = _compute_in_batches(model, ids, by_length[::-1])
+    first, again = (_compute_in_batches(model, ids, batches) for batches in _batch_twice(ids))
     return ReferenceLogprobs(
         prompts=[_keep_largest(model, *each) for each in zip(prompts, ids, first, strict=True)],
         noise=max(largest_change(*pair, top=TOP) for pair in zip(first, again, strict=True)),
@@ -82,13 +81,29 @@ def simulate_noise(model: TransformersEngine, prompts: Sequence[str]) -> Roundin
     )
 
 
+def find_layer(model: TransformersEngine, prompts: Sequence[str]) -> str:
+    """Say in which decoder layer the two ways of batching the prompts first differ."""
+    ids = [model.encode_prompt(prompt) for prompt in prompts]
+    return find_in_batches(model, ids, *_batch_twice(ids))
+
+
+def _batch_twice(ids: Sequence[list[int]]) -> tuple[list[Sequence[int]], list[Sequence[int]]]:
+    """Return two ways to batch the prompts: in their order, and the longest first."""
+    order = range(len(ids))
+    longest_first = sorted(order, key=lambda place: len(ids[place]))[::-1]
+    in_order, by_length = (
+        [each[start : start + BATCH] for start in range(0, len(ids), BATCH)]
+        for each in (order, longest_first)
+    )
+    return [*in_order], [*by_length]
+
+
 def _compute_in_batches(
-    model: LogitsEngine, ids: Sequence[list[int]], order: Sequence[int]
+    model: LogitsEngine, ids: Sequence[list[int]], batches: Sequence[Sequence[int]]
 ) -> list[torch.Tensor]:
-    """Compute the logits in this order of prompts, and return them in the prompts' own."""
+    """Compute the logits in these batches of prompts, and return them in the prompts' own order."""
     logits: dict[int, torch.Tensor] = {}
-    for start in range(0, len(order), BATCH):
-        places = order[start : start + BATCH]
+    for places in batches:
         computed = model.logits_batch([ids[place] for place in places])
         logits |= dict(zip(places, computed, strict=True))
     return [logits[place] for place in range(len(ids))]

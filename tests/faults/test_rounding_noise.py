@@ -11,7 +11,13 @@ import torch
 import probes
 from probes.data.tokenizer_texts import PROMPTS
 from probes.engines.transformers.layer_outputs import list_decoder_layers
-from probes.measure import determinism, greedy, rounding_noise, row_counts
+from probes.measure import (
+    determinism,
+    greedy,
+    reference_prompts,
+    rounding_noise,
+    row_counts,
+)
 from probes.targets.preflight import preflight
 from probes.targets.resolve import resolve
 from tests.support import model_folders as folders
@@ -91,6 +97,24 @@ def test_difference_of_row_counts_names_the_layer(random_model: probes.Model) ->
         found = row_counts.compare_row_counts(random_model, token=5, counts=(4, 5))
     name = [*list_decoder_layers(random_model.network)][1]
     assert [each.layer for each in found] == ["", f"first in {name}"]
+
+
+def test_difference_from_a_pass_of_its_own_names_the_layer(random_model: probes.Model) -> None:
+    def is_generated(hidden: torch.Tensor) -> bool:
+        return hidden.dim() == 3 and len(hidden) == len(PROMPTS)
+
+    with scaled_layer(random_model, 0.5, is_generated, number=1):
+        found = determinism.find_layer_of_own_pass(random_model, PROMPTS, LENGTH)
+    assert found == f"first in {[*list_decoder_layers(random_model.network)][1]}"
+
+
+def test_difference_between_batches_names_the_layer(tmp_path: Path) -> None:
+    model = probes.Model(preflight(resolve(str(folders.llama(tmp_path / "llama")))))
+    words = [*PROMPTS, *PROMPTS, "a much longer prompt, that pads the others of its batch"]
+    sound = reference_prompts.find_layer(model, words)
+    with scaled_layer(model, 0.5, lambda hidden: len(hidden) == 1, number=1):
+        found = reference_prompts.find_layer(model, words)
+    assert (sound, found) == ("no decoder layer differs", "first in model.layers.1")
 
 
 def test_difference_in_a_mask_names_the_layer(tmp_path: Path) -> None:

@@ -78,8 +78,11 @@ def trace_layers(network: Any, *, whole: bool = False) -> Iterator[list[LayerPas
 def split_by_row(passes: Sequence[LayerPass]) -> list[Outputs]:
     """Return what each row of some generations got, call by call: by layer, (steps, hidden size).
 
-    Rows are padded on the left: the last position of a pass is a row's newest token.
+    Rows are padded on the left: the last position of a pass is a row's newest token. There are no
+    rows where a step adds several tokens, as drafted decoding does.
     """
+    if any(each.cached and each.positions > 1 for each in passes):
+        return []
     calls: list[list[LayerPass]] = []
     for each in passes:
         if calls and each.continues(calls[-1][-1]):
