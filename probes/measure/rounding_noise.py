@@ -37,7 +37,7 @@ RUNS = 4
 COMPARISONS = 20
 """Comparisons judged by the noise that share the error budget of a run."""
 
-DRAWN = 2**23
+DRAWN = 2**21
 """Random numbers of each kind that are drawn, and used again."""
 
 _EXACT = frozenset(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 
 import numpy as np
 import torch
@@ -51,6 +52,7 @@ def largest_distance_change(logits: torch.Tensor, again: torch.Tensor, top: int 
     return float(change.nan_to_num(nan=torch.inf).max())
 
 
+@cache
 def exceedance_factor(draws: int, judged: int, alpha: float) -> float:
     """Return how much larger than the largest of some draws a larger spread's may get by chance.
 
