@@ -82,10 +82,9 @@ class BrokenPass:
         """Return a part of a float16 network that leaves its range in float32, and how far it goes.
 
         Padding does not count: nothing may depend on it. Quantized layers compute in float16
-        whatever their input's dtype: they show nothing here.
+        whatever their input's dtype: what leaves its range beside them is found.
         """
-        quantized = getattr(self.network, "is_quantized", False)
-        if self.network.dtype is not torch.float16 or self.cached or quantized:
+        if self.network.dtype is not torch.float16 or self.cached:
             return None
         found: list[tuple[str, float]] = []
 

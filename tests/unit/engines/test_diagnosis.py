@@ -19,6 +19,7 @@ from probes.targets.target import EMBEDDED_FOLDER
 from tests.support import model_folders as folders
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -52,20 +53,47 @@ def test_nan_after_cached_tokens_is_named_without_a_call() -> None:
         model.generate(PROMPTS[0], max_new_tokens=2, do_sample=False)
 
 
-def test_network_beyond_the_range_of_float16_cannot_be_asked(tmp_path: Path) -> None:
+def changed_llama(folder: Path, change: Callable[[Any], None]) -> probes.Model:
     from transformers import LlamaConfig
 
+    config = LlamaConfig(vocab_size=32000, bos_token_id=1, eos_token_id=2, **folders.SMALL_DECODER)
+    folders.save(folder, config, change)
+    for name in folders.TOKENIZER_FILES:
+        shutil.copy(EMBEDDED_FOLDER / name, folder)
+    return probes.Model(preflight(resolve(str(folder))))
+
+
+@pytest.mark.parametrize("kind", ["nf4", "int8"])
+def test_quantized_network_beyond_the_range_of_float16_cannot_be_asked(
+    tmp_path: Path, kind: str
+) -> None:
+    """What its layers return is in the range, and leaves it where it is added up."""
+
+    def enlarge(network: Any) -> None:
+        rows, layer = network.model.embed_tokens.weight, network.model.layers[0].mlp
+        rows.copy_(4.5e4 * rows.sign())
+        layer.up_proj.weight.mul_(1e3)
+        outputs: list[torch.Tensor] = []
+        with layer.register_forward_hook(lambda *result: outputs.append(result[-1])):
+            network(torch.tensor([probes.load("embedded").encode(PROMPTS[0])]))
+        layer.down_proj.weight.mul_(4.5e4 / outputs[0].abs().max())
+
+    model = changed_llama(tmp_path / "large", enlarge)
+    assert model.logits(PROMPTS[0]).isfinite().all()
+    quantized = model.variant(quantization=kind)
+    with pytest.raises(
+        UndecidableError, match=r"range of float16: model\.layers\.0 reaches [\d,]+ in float32"
+    ):
+        quantized.logits(PROMPTS[0])
+
+
+def test_network_beyond_the_range_of_float16_cannot_be_asked(tmp_path: Path) -> None:
     def enlarge(network: Any) -> None:
         layer = network.model.layers[0].mlp
         layer.up_proj.weight.mul_(1e3)
         layer.down_proj.weight.mul_(1e5)
 
-    folder = tmp_path / "large"
-    config = LlamaConfig(vocab_size=32000, bos_token_id=1, eos_token_id=2, **folders.SMALL_DECODER)
-    folders.save(folder, config, enlarge)
-    for name in folders.TOKENIZER_FILES:
-        shutil.copy(EMBEDDED_FOLDER / name, folder)
-    model = probes.Model(preflight(resolve(str(folder))))
+    model = changed_llama(tmp_path / "large", enlarge)
     assert model.logits(PROMPTS[0]).isfinite().all()
     half = model.variant(dtype="float16")
     with pytest.raises(
