@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from probes.engines.transformers.hooks import explain_unpackable
+from probes.errors import UndecidableError
 from probes.targets.target import Quantization
 
 if TYPE_CHECKING:
@@ -62,6 +64,8 @@ def compare_layers(
     >>> max(layer.share for layer in compare_layers(model, "The capital")) < 1
     True
     """
+    if (reason := explain_unpackable(model.network)) is not None:
+        raise UndecidableError(reason)
     with _capture_inputs(model) as inputs:
         # Without its head: logits need not be finite, as those of Gemma 3 in float16 are not.
         model.network.base_model(torch.tensor([model.encode_prompt(prompt)], device=model.device))

@@ -73,11 +73,37 @@ def attach_hooks(
             )
         raise NotFiniteError(message)
 
+    unpackable = explain_unpackable(network)
+
+    def refuse_unpackable(*_: Any) -> None:
+        if unpackable is not None:
+            raise UndecidableError(unpackable)
+
     return [
+        network.register_forward_pre_hook(refuse_unpackable),
         network.register_forward_pre_hook(counter.count, with_kwargs=True),
         network.register_forward_pre_hook(refuse_beyond_context, with_kwargs=True),
         network.register_forward_hook(refuse_broken_logits, with_kwargs=True),
     ]
+
+
+def explain_unpackable(network: Any) -> str | None:
+    """Return why bitsandbytes cannot compute with a network's 4-bit layers; None if it can.
+
+    On a CPU with AVX-512 for bfloat16 it packs the rows of a weight in whole blocks, and fails on
+    rows that have none. Seen in bitsandbytes 0.50.
+    """
+    layers = [each for each in network.modules() if type(each).__name__ == "Linear4bit"]
+    on_cpu = [each for each in layers if each.weight.device.type == "cpu"]
+    if not any(getattr(each, "support_avx512bf16_for_cpu", False) for each in on_cpu):
+        return None
+    narrow = [each for each in on_cpu if each.in_features % each.weight.blocksize]
+    if not narrow:
+        return None
+    return (
+        f"a 4-bit layer of it has {narrow[0].in_features} inputs, and bitsandbytes on this CPU "
+        f"computes with whole blocks of {narrow[0].weight.blocksize} only"
+    )
 
 
 def get_forward_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 
 import probes
 from probes.data.tokenizer_texts import PROMPTS
+from probes.engines.transformers.hooks import explain_unpackable
 from probes.errors import NotFiniteError, UndecidableError
 from probes.targets.preflight import preflight
 from probes.targets.resolve import resolve
@@ -102,3 +104,21 @@ def test_network_beyond_the_range_of_float16_cannot_be_asked(tmp_path: Path) -> 
         r"float32, more than 65,504",
     ):
         half.logits(PROMPTS[0])
+
+
+def test_layers_that_bitsandbytes_cannot_pack_are_not_applicable() -> None:
+    def layer(inputs: int, *, packs: bool = True) -> Any:
+        made = type("Linear4bit", (), {})()
+        made.in_features, made.support_avx512bf16_for_cpu = inputs, packs
+        made.weight = SimpleNamespace(device=torch.device("cpu"), blocksize=64)
+        return made
+
+    def explain(*layers: Any) -> str | None:
+        return explain_unpackable(SimpleNamespace(modules=lambda: layers))
+
+    assert explain(layer(128), layer(64)) is None
+    assert explain(layer(32, packs=False)) is None
+    assert explain(layer(64), layer(32)) == (
+        "a 4-bit layer of it has 32 inputs, and bitsandbytes on this CPU computes with whole "
+        "blocks of 64 only"
+    )
