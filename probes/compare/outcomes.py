@@ -72,7 +72,8 @@ def is_near_the_line(old: ClaimRecord, new: ClaimRecord) -> bool:
         return False
     before, after = ({check.name: check for check in claim.evidence} for claim in (old, new))
     names = list_moved_checks(old, new)
-    return before.keys() == after.keys() and all(_agree(before[n], after[n]) for n in names)
+    same_checks = before.keys() == after.keys()
+    return same_checks and bool(names) and all(_agree(before[n], after[n]) for n in names)
 
 
 def list_moved_checks(old: ClaimRecord, new: ClaimRecord) -> list[str]:

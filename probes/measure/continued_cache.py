@@ -83,7 +83,9 @@ def _in_parts(model: TransformersEngine, parts: Sequence[Sequence[int]]) -> torc
     """Return the logits after the last tokens of each part, from one cache."""
     cache: Any = None
     steps = []
-    for part in parts:
+    for place, part in enumerate(parts):
+        if place and cache is None:
+            raise ValueError("it returns no key-value cache")
         logits, cache = _pass(model, part, cache)
         steps.append(logits)
     return torch.cat(steps)
@@ -95,7 +97,7 @@ def _cropped(
     """Return the logits after the rest, with other tokens in between that are cropped away."""
     _, cache = _pass(model, start, None)
     if not hasattr(cache, "crop"):
-        raise ValueError(f"{type(cache).__name__} has no crop")
+        raise ValueError("it returns no key-value cache that can be cropped")
     _, cache = _pass(model, others, copy.deepcopy(cache))
     try:  # newer versions take no length, only a number of tokens to remove
         cache.crop(-len(others))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import functools
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import torch
 
@@ -25,7 +26,23 @@ if TYPE_CHECKING:
 
 NONE = "no decoder layer differs"
 
+Arguments = ParamSpec("Arguments")
 
+
+def _without_failing(find: Callable[Arguments, str]) -> Callable[Arguments, str]:
+    """Find no layer where one cannot be looked for: that must not take a finding's place."""
+
+    @functools.wraps(find)
+    def found(*args: Arguments.args, **kwargs: Arguments.kwargs) -> str:
+        try:
+            return find(*args, **kwargs)
+        except (RuntimeError, IndexError, KeyError, ValueError):
+            return ""
+
+    return found
+
+
+@_without_failing
 def find_in_texts(
     model: Any,
     first: Callable[[], Sequence[Generation]],
@@ -56,6 +73,7 @@ def find_in_texts(
     return _name_first(changes, _measure_noise(model, texts))
 
 
+@_without_failing
 def find_in_dtype(half: Any, texts: Sequence[Generation]) -> str:
     """Say in which decoder layer a network's own dtype first differs from float32 along texts."""
     own, dtype = _outputs_along(half, texts), half.network.dtype
@@ -65,6 +83,7 @@ def find_in_dtype(half: Any, texts: Sequence[Generation]) -> str:
     return _name_first(map(_measure_changes, exact, own), noise)
 
 
+@_without_failing
 def find_in_rows(model: Any, token: int, count: int, simulated: int) -> str:
     """Say in which decoder layer so many equal rows of one token first differ from one row.
 
@@ -78,6 +97,7 @@ def find_in_rows(model: Any, token: int, count: int, simulated: int) -> str:
     return _name_first([_measure_changes(one, many)], noise)
 
 
+@_without_failing
 def find_in_own_pass(model: Any, generate: Callable[[], Sequence[Generation]]) -> str:
     """Say in which decoder layer the generation of a text first differs from one pass over it.
 
@@ -97,6 +117,7 @@ def find_in_own_pass(model: Any, generate: Callable[[], Sequence[Generation]]) -
     return _name_first([_measure_changes(steps, own)], _measure_noise(model, texts))
 
 
+@_without_failing
 def find_in_batches(
     model: Any,
     prompts: Sequence[Sequence[int]],

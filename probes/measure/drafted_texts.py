@@ -56,6 +56,8 @@ def _draft(
     except ValueError as error:
         raise UndecidableError(f"transformers does not draft for it by {name}: {error}") from error
     except (RuntimeError, IndexError, AttributeError) as error:
+        if "requires a cache" in str(error):
+            raise UndecidableError(f"transformers does not draft for it: {error}") from error
         raise BrokenModelError(
             f"drafted decoding by {name} fails: {type(error).__name__}: {error}"
         ) from error

@@ -6,6 +6,7 @@ logits there, is judged against how far rounding moves logits.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -93,13 +94,16 @@ def compare_texts(
         pair = (step_logits(base)[:steps], step_logits(other)[:steps])
         changes.append(largest_distance_change(*pair))
         if same < max(len(ids), len(other_ids)):
-            two = step_logits(base)[same].topk(2).values
+            margin = math.inf  # where the baseline has ended
+            if same < len(ids):
+                two = step_logits(base)[same].topk(2).values
+                margin = float(two[0] - two[1])
             tokens = (model.decode(each[same : same + 1]) for each in (ids, other_ids))
             differences.append(
                 Difference(
                     prompt=model.decode(base.prompt_ids),
                     step=same,
-                    margin=float(two[0] - two[1]),
+                    margin=margin,
                     tokens=(next(tokens), next(tokens)),
                     texts=(base.text, other.text),
                 )

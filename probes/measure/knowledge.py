@@ -201,7 +201,8 @@ def compare_settings(
     each look has its share of the error rate, and the first that decides is the last.
     """
     computed = compute_accuracy(model, questions)
-    found = compare_paired(computed.lower(first), computed.upper(second))
+    looks = len(LOOKS) + 1
+    found = _for_looks(compare_paired(computed.lower(first), computed.upper(second)), looks)
     if found.p_value < ALPHA:
         return found
     settings = (first, second)
@@ -210,19 +211,26 @@ def compare_settings(
     match = make_match(model, [question.forms for question in questions])
     generators = [torch.Generator().manual_seed(seed + i) for i in range(2)]
     right = [np.zeros(len(prompts)) for _ in settings]
+    at_once = max(1, WIDTH // len(prompts))
     for before, runs in pairwise((0, *LOOKS)):
-        for place, (setting, generator) in enumerate(zip(settings, generators, strict=True)):
-            right[place] += draw_right(
-                step,
-                match,
-                len(prompts),
-                setting,
-                runs=runs - before,
-                length=LENGTH,
-                generator=generator,
-            )
+        for done in range(before, runs, at_once):
+            count = min(at_once, runs - done)
+            for place, (setting, generator) in enumerate(zip(settings, generators, strict=True)):
+                right[place] += draw_right(
+                    step,
+                    match,
+                    len(prompts),
+                    setting,
+                    runs=count,
+                    length=LENGTH,
+                    generator=generator,
+                )
         found = compare_paired(right[0] / runs, right[1] / runs, by=f"{runs} draws")
-        found = replace(found, p_value=min(1.0, found.p_value * len(LOOKS)))
+        found = _for_looks(found, looks)
         if found.p_value < ALPHA:
             break
     return found
+
+
+def _for_looks(found: PairedComparison, looks: int) -> PairedComparison:
+    return replace(found, p_value=min(1.0, found.p_value * looks))

@@ -269,6 +269,9 @@ class _MovedResults(TorchDispatchMode):  # type: ignore[no-untyped-call]
         moved = torch.addcmul(
             result, result, self._draws(_draw_evenly, result.device).like(result), value=unit
         )
+        # A mask may hold the least number there is, which must not become infinite.
+        limits = torch.finfo(result.dtype)
+        moved.clamp_(limits.min, limits.max)
         if namespace == "bitsandbytes" or name == "_grouped_mm":
             # Of packed or grouped factors only the outputs' typical size is known.
             typical = result.float().square().mean(dim=-1, keepdim=True).sqrt().to(result)

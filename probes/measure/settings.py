@@ -21,6 +21,9 @@ PLACES = ("the model's own", "a GenerationConfig", "a keyword")
 SAMPLED = {"do_sample": True, "temperature": 1.0, "top_p": 1.0, "repetition_penalty": 1.0}
 """Sampling that keeps all tokens but those that top-k drops."""
 
+TOP_K = (2, 8, 32)
+"""Values of top-k, by which other numbers of tokens are kept, ties or not."""
+
 
 @dataclass(frozen=True)
 class EffectiveSetting:
@@ -51,11 +54,12 @@ def find_effective_settings(
     >>> sorted({each.field for each in found}), all(each.wins for each in found)
     (['max_new_tokens', 'repetition_penalty', 'suppress_tokens', 'top_k'], True)
     """
-    likely = model.logits(ids)[-1].topk(3).indices.tolist()
+    logits = model.logits(ids)[-1]
+    likely = logits.topk(3).indices.tolist()
     fields: dict[str, tuple[tuple[Any, ...], Callable[[Any], Any], dict[str, Any]]] = {
         "max_new_tokens": ((2, 3, 4), lambda out: out.sequences.shape[1] - len(ids), {}),
         "suppress_tokens": (tuple([token] for token in likely), _suppressed, {}),
-        "top_k": ((2, 3, 4), _count_kept, SAMPLED),
+        "top_k": (TOP_K, lambda out: _count_kept(out, logits), SAMPLED),
         "repetition_penalty": ((2.0, 3.0, 4.0), lambda out: _penalty(out, ids), {}),
     }
     found = []
@@ -90,19 +94,20 @@ def _generate(
         arguments |= common
     if keyword is not None:
         arguments[field] = keyword
-    with _own_setting(model.network.generation_config, field, own), warnings.catch_warnings():
+    with _own_setting(model.network, field, own), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return model.network.generate(inputs, attention_mask=torch.ones_like(inputs), **arguments)
 
 
 @contextmanager
-def _own_setting(config: Any, field: str, value: Any) -> Iterator[None]:
-    before = getattr(config, field, None)
-    setattr(config, field, value)
+def _own_setting(network: Any, field: str, value: Any) -> Iterator[None]:
+    """Give a network this setting of its own, and no other."""
+    before = network.generation_config
+    network.generation_config = GenerationConfig(**({} if value is None else {field: value}))
     try:
         yield
     finally:
-        setattr(config, field, before)
+        network.generation_config = before
 
 
 def _suppressed(out: Any) -> list[int]:
@@ -110,11 +115,11 @@ def _suppressed(out: Any) -> list[int]:
     return dropped
 
 
-def _count_kept(out: Any) -> int:
-    scores = out.scores[0][0]
-    least = scores[scores.isfinite()].min()
-    # Tokens that tie with the last are kept as well.
-    return int((scores > least).sum()) + 1
+def _count_kept(out: Any, logits: torch.Tensor) -> int | None:
+    """Return the k of top-k by which so many tokens were kept; ties with the k-th are kept, too."""
+    kept = int(out.scores[0][0].isfinite().sum())
+    counts = [int((logits >= logits.topk(k).values[-1]).sum()) for k in TOP_K]
+    return next((k for k, count in zip(TOP_K, counts, strict=True) if count == kept), None)
 
 
 def _penalty(out: Any, ids: Sequence[int]) -> float | None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import takewhile
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from probes.measure.determinism import generate_texts
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
     from probes.engines.base import Generation
     from probes.engines.transformers.engine import TransformersEngine
 
-KINDS = ("a letter", "part of a piece", "across pieces")
+KINDS = ("one character", "part of a piece", "across pieces")
 """Strings to stop at, by what they are."""
 
 
@@ -40,19 +39,24 @@ def stop_at_ids(model: TransformersEngine, texts: Sequence[Generation]) -> list[
     >>> {stop.expected == stop.found for stop in stop_at_ids(load("embedded"), texts)}
     {True}
     """
+    texts = _make_anew(model, texts)
     ends = sorted({text.ids[0][len(text.ids[0]) // 2] for text in texts})
     together = _generate(model, texts, eos_token_id=ends)
-    alone = _generate(model, texts[:1], eos_token_id=ends)
+    single = _make_anew(model, texts[:1])
+    alone = _generate(model, single, eos_token_id=ends)
     at = ", ".join(repr(model.decode([end])) for end in ends)
     return [
         _compare(model, text, made, at, kind, _first(text.ids[0], ends))
-        for kind, batch in (("ids, in a batch", together), ("ids, alone", alone))
-        for text, made in zip(texts, batch, strict=False)
+        for kind, plain, batch in (
+            ("ids, in a batch", texts, together),
+            ("ids, alone", single, alone),
+        )
+        for text, made in zip(plain, batch, strict=True)
     ]
 
 
 def stop_at_strings(model: TransformersEngine, texts: Sequence[Generation]) -> list[Stop]:
-    """Stop greedy texts at a letter, at part of a piece and at a string across pieces.
+    """Stop greedy texts at one character, at part of a piece and at a string across pieces.
 
     Each string is one of a text's own, and a batch of all texts is told to stop at it.
 
@@ -62,6 +66,7 @@ def stop_at_strings(model: TransformersEngine, texts: Sequence[Generation]) -> l
     >>> {stop.expected == stop.found for stop in stop_at_strings(load("embedded"), texts)}
     {True}
     """
+    texts = _make_anew(model, texts)
     strings: dict[str, str] = {}
     for place in range(len(texts)):  # each kind from another text, where that has it
         for kind, string in choose_strings(model, texts[place]).items():
@@ -117,6 +122,13 @@ def _first_with(model: TransformersEngine, text: Generation, string: str) -> int
     return len(text.ids[0])
 
 
+def _make_anew(model: TransformersEngine, texts: Sequence[Generation]) -> list[Generation]:
+    """Make texts in a batch of their own, without a stop: another batch may round otherwise."""
+    return [
+        replace(text, ids=[ids]) for text, ids in zip(texts, _generate(model, texts), strict=True)
+    ]
+
+
 def _generate(
     model: TransformersEngine, texts: Sequence[Generation], **arguments: Any
 ) -> list[list[int]]:
@@ -126,7 +138,14 @@ def _generate(
     length = max(len(text.ids[0]) for text in texts)
     prompts = [text.prompt_ids for text in texts]
     made = generate_texts(model, prompts, length, pad_token_id=filler, **arguments)
-    return [list(takewhile(lambda token: token != filler, each.ids[0])) for each in made]
+    return [_cut_padding(each.ids[0], filler) for each in made]
+
+
+def _cut_padding(ids: list[int], filler: int) -> list[int]:
+    """Cut the padding off the end of a row: it alone may follow where the text has ended."""
+    while ids and ids[-1] == filler:
+        ids = ids[:-1]
+    return ids
 
 
 def _compare(

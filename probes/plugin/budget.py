@@ -39,7 +39,7 @@ def parse_budget(text: str | None) -> float | None:
 
 
 def sort_by_urgency(items: list[pytest.Item]) -> None:
-    """Put contracts first, then observations that are expected, then others; the dearest last.
+    """Put contracts first, then expected observations, then others; the most expensive last.
 
     The checks of a claim, and those of a target, stay together. Where nothing is known of a target,
     claims that compute forward passes count as dearer than those that do not.
@@ -88,7 +88,7 @@ def why_left_out(session: Session, target: str, claim: str) -> str | None:
 def has_left_out(records: Iterable[Record]) -> bool:
     """Return whether a budget left out a contract, or an observation that is expected."""
     return any(
-        claim.expected and claim.verdict is Verdict.NOT_DECIDED
+        claim.expected and any(check.verdict is Verdict.NOT_DECIDED for check in claim.evidence)
         for record in records
         for claim in record.claims
     )

@@ -171,7 +171,8 @@ class Forecast:
         if decided and self._passes[claim]:
             self._open_taken[claim] += seconds - loading - self._rest[claim]
             self._open_expected[claim] += self._passes[claim]
-        if not self._left[claim]:  # its first check may have done what the others needed too
+        # Its first check may have done what the others needed too. Of workers each sees some alone.
+        if self._workers > 1 or not self._left[claim]:
             self._taken += max(0.0, self._open_taken.pop(claim, 0.0))
             self._expected += self._open_expected.pop(claim, 0.0)
 

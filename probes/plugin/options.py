@@ -65,7 +65,7 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption("--thorough-claims", action="store_true", help=text)
     text = "decide contracts first, then what fits into about this many seconds for each target, "
-    text += "dearest last, and leave out the rest [no limit]"
+    text += "most expensive last, and leave out the rest [no limit]"
     add("claim-budget", "SECONDS", text)
     text = f"seed of everything that is drawn; claims must hold under any [{DEFAULT_SEED}]"
     add("seed", "N", text, type=int, default=DEFAULT_SEED)

@@ -61,6 +61,11 @@ class SlowStep:
             self._end()
             self._describe = None
 
+    def stop(self) -> None:
+        """Show no more of the present step."""
+        self._end()
+        self._describe = None
+
     @contextmanager
     def pause(self) -> Iterator[None]:
         """Leave the terminal to others for a while."""
@@ -78,7 +83,7 @@ class SlowStep:
 
     def _show(self) -> None:
         with self._lock:
-            if self._timer is None:  # it ended at this moment
+            if self._timer is not threading.current_thread():  # the step ended at this moment
                 return
             self._console.line()
             self._live = Live(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from rich.console import Console
@@ -47,10 +47,17 @@ def is_watched(config: pytest.Config) -> bool:
         and os.environ.get("TERM") != "dumb"
         and not any(map(os.environ.get, _CI))
         and option.verbose >= 0
-        and getattr(option, "capture", "no") != "no"
+        and getattr(option, "capture", "no") in ("fd", "sys")
+        and not (getattr(option, "setupshow", False) or _logs_live(config))
         and not (getattr(option, "usepdb", False) or getattr(option, "trace", False))
         and not (workers.is_worker(config) or workers.workers_to_start(config))
     )
+
+
+def _logs_live(config: pytest.Config) -> bool:
+    """Return whether pytest writes log messages to the terminal as they come."""
+    plugin: Any = config.pluginmanager.getplugin("logging-plugin")
+    return plugin is not None and bool(plugin._log_cli_enabled())
 
 
 class Watch:
@@ -67,7 +74,7 @@ class Watch:
         self._file = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace")
         writer = self._terminal._tw
         self.slow_step = SlowStep(
-            Console(file=self._file, force_terminal=True, highlight=False),
+            Console(file=self._file, force_terminal=True, highlight=False, width=writer.fullwidth),
             lambda: writer.width_of_current_line % writer.fullwidth,
             SLOW,
         )
@@ -83,6 +90,10 @@ class Watch:
             result = yield
         self._say_how_long(item)
         return result
+
+    def pytest_enter_pdb(self) -> None:
+        """Leave the terminal to a debugger, for the rest of the check."""
+        self.slow_step.stop()
 
     def _describe(self, item: pytest.Item) -> Progress:
         """Return what a check does; called in a thread while it runs."""

@@ -28,6 +28,7 @@ class _Claim(BaseModel):
     id: str
     verdict: Verdict | None
     planned: int
+    deselected: int = 0
     evidence: list[_Check]
 
 
@@ -50,7 +51,7 @@ def read_costs(report_dir: Path, target: str) -> dict[str, Cost]:
         except (UserError, ValidationError):  # of a run that was stopped, or of another format
             continue
         for claim in claims:
-            is_whole = len(claim.evidence) >= claim.planned
+            is_whole = len(claim.evidence) >= claim.planned and not claim.deselected
             if is_whole and claim.verdict not in (*OPEN, Verdict.NOT_APPLICABLE):
                 spent = sum((check.cost for check in claim.evidence), Cost())
                 costs.setdefault(claim.id, spent)

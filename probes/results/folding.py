@@ -46,8 +46,7 @@ def fold_record(
     return header.model_copy(
         update={
             "finished": finished,
-            "complete": finished is not None
-            and all(len(claim.evidence) >= claim.planned for claim in claims),
+            "complete": finished is not None and all(_is_whole(claim) for claim in claims),
             "target": target,
             "environment": environment,
             "cost": sum((claim.cost for claim in claims), Cost()),
@@ -55,6 +54,12 @@ def fold_record(
             "throughput": tuple(rates),
         }
     )
+
+
+def _is_whole(claim: ClaimRecord) -> bool:
+    """Return whether every planned check was made: not one that a budget left out."""
+    left_out = any(check.verdict is Verdict.NOT_DECIDED for check in claim.evidence)
+    return len(claim.evidence) >= claim.planned and not left_out
 
 
 def decide_claim(claim: ClaimRecord, evidence: Sequence[Check]) -> ClaimRecord:

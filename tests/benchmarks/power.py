@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,6 +23,8 @@ from probes.stats.permutation import compare_paired
 QUESTIONS = 66
 RUNS_OF_GREEDY = 40
 PAIRS = 24
+LOOKS = len(knowledge.LOOKS) + 1
+"""At the bounds, and at the draws."""
 
 Random = np.random.Generator
 
@@ -43,7 +45,7 @@ def compare_answers(random: Random, difference: float) -> Outcome:
     for look in knowledge.LOOKS:
         right += [random.binomial(look - drawn, chance) for chance in chances]
         drawn = look
-        p = compare_paired(right[0] / drawn, right[1] / drawn).p_value * len(knowledge.LOOKS)
+        p = compare_paired(right[0] / drawn, right[1] / drawn).p_value * LOOKS
         if p < PAIRED_ALPHA:
             return Outcome(True, 2 * drawn * QUESTIONS)
     return Outcome(False, 2 * drawn * QUESTIONS)
@@ -104,7 +106,9 @@ TABLE: dict[str, tuple[Simulation, str, tuple[float, ...]]] = {
 
 
 def main() -> None:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    parser = argparse.ArgumentParser(description="Simulate what the tests of draws find.")
+    parser.add_argument("simulations", type=int, nargs="?", default=200, help="of each row [200]")
+    count = parser.parse_args().simulations
     for name, (simulate, what, values) in TABLE.items():
         for value in values:
             random = np.random.default_rng(0)

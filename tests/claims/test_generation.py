@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 Evidence = dict[str, Any]
 
 LENGTH = 20
+SHOWN = 60
+"""Characters of a value in a message."""
+
 PAST_THE_WINDOW = 8
 """New tokens after a prompt longer than the attention window."""
 
@@ -62,7 +65,7 @@ def test_filled_cache_is_continued_as_one_pass(
         pytest.skip(f"this transformers refuses to: {found[0].refused}")
     for each in found:
         assert each.explained, (
-            f"a cache continued in {each.name}: distances of logits change by {each.change:.2g}, "
+            f"a cache continued ({each.name}): distances of logits change by {each.change:.2g}, "
             f"where rounding explains {each.tolerance:.2g} "
             f"({measure.reproduction.describe_conditions(model)})"
         )
@@ -83,10 +86,10 @@ def test_text_from_embeddings_is_the_text_from_ids(model: Model, evidence: Evide
 def verdict_of(evidence: Evidence, stops: Sequence[Stop]) -> None:
     evidence["stops"] = stops
     for stop in stops:
-        assert stop.same, f"after {stop.prompt!r}, told to stop at {stop.at}, the text is another"
+        assert stop.same, f"after {stop.prompt!r}, told to stop at {stop.at!r}, the text is another"
         assert stop.found == stop.expected, (
             f"after {stop.prompt!r} the text ends after {stop.found} tokens, not after "
-            f"{stop.expected}: it was told to stop at {stop.at} ({stop.kind})"
+            f"{stop.expected}: it was told to stop at {stop.at!r} ({stop.kind})"
         )
 
 
@@ -119,6 +122,6 @@ def test_setting_that_is_given_closest_to_the_call_has_effect(
     evidence["settings_by_place"] = found = measure.settings.find_effective_settings(model, ids)
     for each in found:
         assert each.wins, (
-            f"{each.field}: {each.found} has effect, not {each.expected}; given were "
+            f"{each.field}: {str(each.found)[:SHOWN]} has effect, not {each.expected}; given were "
             + ", ".join(f"{value} by {place}" for place, value in each.given.items())
         )

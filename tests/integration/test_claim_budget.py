@@ -165,3 +165,48 @@ def test_wrong_budget_gets_one_line(project: Project, value: str) -> None:
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     [line] = [line for line in result.errlines if line]
     assert line == f"ERROR: --claim-budget needs a number of seconds above 0, not '{value}'"
+
+
+LEFT_OUT_IN_PART = """
+import time
+
+@pytest.mark.claim("owed", title="It is owed.")
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_owed(model, number):
+    time.sleep(0.3)
+    assert number > 1
+"""
+
+
+def test_checks_left_out_beside_a_known_failure_are_not_green(warm_project: Project) -> None:
+    known = '[[known-failure]]\nclaim = "owed"\ncheck = "*1*"\nreason = "known"\n'
+    (warm_project.folder / "known.toml").write_text(known, encoding="utf-8")
+    warm_project.test_file(LEFT_OUT_IN_PART)
+    options = ("--known-failures", "known.toml")
+    assert warm_project.run(*options).ret == 0
+    done = warm_project.run(*options, "--claim-budget", "0.2")
+    assert done.ret == 1, done.stdout.str()
+    record = warm_project.records()[-1]
+    assert [check["verdict"] for check in record["claims"][0]["evidence"]].count("not decided") >= 2
+    assert record["complete"] is False
+
+
+def test_fixture_that_fails_after_a_check_was_left_out_is_an_error(warm_project: Project) -> None:
+    warm_project.test_file(
+        """
+import time
+
+@pytest.fixture(scope="module")
+def torn():
+    yield
+    raise RuntimeError("torn down badly")
+
+@pytest.mark.claim("owed", title="It is owed.")
+@pytest.mark.parametrize("number", [1, 2])
+def test_owed(model, torn, number):
+    time.sleep(0.3)
+"""
+    )
+    done = warm_project.run("--claim-budget", "0.2")
+    assert done.ret == 1
+    assert warm_project.record()["claims"][0]["verdict"] == "error"

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from probes.engines.transformers.loaded import LoadedTarget
 
+PLAIN_LAYERS = {"DynamicLayer", "DynamicSlidingWindowLayer"}
+"""Layers of a cache that hold keys and values alone: states of other kinds are not chosen from."""
+
 
 @dataclass(frozen=True)
 class Computed:
@@ -62,8 +65,20 @@ class Branches:
                 return self._grown.logits
         self._begun = self._grown = None
         ids, mask = batching.pad(rows, self._filler, side="left")
-        self._begun = self._compute(rows, ids, mask, None)
-        return self._begun.logits
+        made = self._compute(rows, ids, mask, None)
+        if made.cache is None and not bool(mask.all()):
+            return self._compute_by_length(rows)  # it may not be able to mask padding
+        self._begun = made
+        return made.logits
+
+    def _compute_by_length(self, rows: Sequence[tuple[int, ...]]) -> torch.Tensor:
+        found: dict[int, torch.Tensor] = {}
+        for length in {len(row) for row in rows}:
+            places = [place for place, row in enumerate(rows) if len(row) == length]
+            ids = torch.tensor([rows[place] for place in places])
+            made = self._compute([rows[place] for place in places], ids, torch.ones_like(ids), None)
+            found.update(zip(places, made.logits, strict=True))
+        return torch.stack([found[place] for place in range(len(rows))])
 
     def _grow(
         self, before: Computed, rows: Sequence[tuple[int, ...]], parents: list[int]
@@ -100,5 +115,7 @@ def _selectable(cache: Any) -> Any:
     if isinstance(cache, tuple):  # Mistral's up to transformers 4.47
         kind: Any = DynamicCache
         cache = kind.from_legacy_cache(cache)
-    layers = getattr(cache, "layers", None) or [cache]
-    return cache if all(hasattr(layer, "batch_select_indices") for layer in layers) else None
+    if type(cache).__name__ != "DynamicCache":
+        return None
+    layers = {type(layer).__name__ for layer in getattr(cache, "layers", ())}
+    return cache if layers <= PLAIN_LAYERS else None
