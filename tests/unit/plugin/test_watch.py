@@ -19,7 +19,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def config(reporter: object, **options: Any) -> pytest.Config:
     usual = {"verbose": 0, "capture": "fd", "usepdb": False, "trace": False, "numprocesses": None}
-    plugins = SimpleNamespace(getplugin=lambda _: reporter)
+    plugins = SimpleNamespace(getplugin={"terminalreporter": reporter}.get)
     made = SimpleNamespace(pluginmanager=plugins, option=SimpleNamespace(**usual | options))
     return cast("pytest.Config", made)
 
