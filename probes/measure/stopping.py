@@ -76,7 +76,7 @@ def stop_at_strings(model: TransformersEngine, texts: Sequence[Generation]) -> l
     for kind, string in strings.items():
         batch = _generate(model, texts, stop_strings=[string], tokenizer=model.tokenizer)
         found += [
-            _compare(model, text, made, string, kind, _first_with(model, text, string))
+            _compare(model, text, made, repr(string), kind, _first_with(model, text, string))
             for text, made in zip(texts, batch, strict=True)
         ]
     return found

@@ -86,10 +86,10 @@ def test_text_from_embeddings_is_the_text_from_ids(model: Model, evidence: Evide
 def verdict_of(evidence: Evidence, stops: Sequence[Stop]) -> None:
     evidence["stops"] = stops
     for stop in stops:
-        assert stop.same, f"after {stop.prompt!r}, told to stop at {stop.at!r}, the text is another"
+        assert stop.same, f"after {stop.prompt!r}, told to stop at {stop.at}, the text is another"
         assert stop.found == stop.expected, (
             f"after {stop.prompt!r} the text ends after {stop.found} tokens, not after "
-            f"{stop.expected}: it was told to stop at {stop.at!r} ({stop.kind})"
+            f"{stop.expected}: it was told to stop at {stop.at} ({stop.kind})"
         )
 
 

@@ -97,6 +97,8 @@ def test_split_weights_give_the_same_text(monkeypatch: pytest.MonkeyPatch) -> No
 
     import probes
 
+    whole = probes.load("embedded")
+    _ = whole.network  # loaded in the usual way
     load: Any = transformers.AutoModelForCausalLM.from_pretrained
     asked: dict[str, Any] = {}
 
@@ -111,7 +113,6 @@ def test_split_weights_give_the_same_text(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", dispatched)
     model = split(cpu=10**9)
     assert model.is_split
-    whole = probes.load("embedded")
     prompts = ["The capital of Japan is", "Once upon a time,"]
     texts = [[g.text for g in m.generate_batch(prompts, max_new_tokens=12)] for m in (model, whole)]
     assert texts[0] == texts[1]
