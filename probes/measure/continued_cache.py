@@ -10,6 +10,7 @@ import torch
 
 from probes.engines.base import Generation
 from probes.engines.transformers.batching import keep_last_logits
+from probes.engines.transformers.branches import find_plain_cache
 from probes.measure.rounding_noise import as_texts, logits_along, simulate_noise
 from probes.stats.rounding import largest_distance_change
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from probes.engines.transformers.engine import TransformersEngine
+
+NO_CACHE = "it returns no cache of keys and values alone"
+"""Why nothing is continued: recurrent states need not be, by several tokens at once."""
 
 COMPARED = 32
 """Positions at the end of a text whose logits are compared; those before it decide them."""
@@ -85,7 +89,7 @@ def _in_parts(model: TransformersEngine, parts: Sequence[Sequence[int]]) -> torc
     steps = []
     for place, part in enumerate(parts):
         if place and cache is None:
-            raise ValueError("it returns no key-value cache")
+            raise ValueError(NO_CACHE)
         logits, cache = _pass(model, part, cache)
         steps.append(logits)
     return torch.cat(steps)
@@ -97,7 +101,7 @@ def _cropped(
     """Return the logits after the rest, with other tokens in between that are cropped away."""
     _, cache = _pass(model, start, None)
     if not hasattr(cache, "crop"):
-        raise ValueError("it returns no key-value cache that can be cropped")
+        raise ValueError(NO_CACHE)
     _, cache = _pass(model, others, copy.deepcopy(cache))
     try:  # newer versions take no length, only a number of tokens to remove
         cache.crop(-len(others))
@@ -110,4 +114,4 @@ def _pass(model: TransformersEngine, ids: Sequence[int], cache: Any) -> tuple[to
     inputs = torch.tensor([[*ids]], device=model.device)
     keep = keep_last_logits(model.network, COMPARED + 1)
     out = model.network(input_ids=inputs, past_key_values=cache, use_cache=True, **keep)
-    return out.logits[0].float().cpu(), getattr(out, "past_key_values", None)
+    return out.logits[0].float().cpu(), find_plain_cache(getattr(out, "past_key_values", None))

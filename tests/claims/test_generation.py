@@ -62,7 +62,7 @@ def test_filled_cache_is_continued_as_one_pass(
     ids = texts[0] + texts[-1] if place == "short" else past_window(model)
     evidence["ways"] = found = measure.continued_cache.continue_caches(model, ids, texts[-1])
     if all(each.refused for each in found):
-        pytest.skip(f"this transformers refuses to: {found[0].refused}")
+        pytest.skip(f"no cache can be continued: {found[0].refused}")
     for each in found:
         assert each.explained, (
             f"a cache continued ({each.name}): distances of logits change by {each.change:.2g}, "

@@ -106,12 +106,12 @@ class Branches:
             **settings,
         )
         places = {row: place for place, row in enumerate(rows)}
-        cache = _selectable(getattr(out, "past_key_values", None))
+        cache = find_plain_cache(getattr(out, "past_key_values", None))
         return Computed(places, mask, out.logits[:, -1].float(), cache)
 
 
-def _selectable(cache: Any) -> Any:
-    """Return a cache whose rows can be chosen, or None."""
+def find_plain_cache(cache: Any) -> Any:
+    """Return a cache of keys and values alone, whose rows can be chosen; else None."""
     if isinstance(cache, tuple):  # Mistral's up to transformers 4.47
         kind: Any = DynamicCache
         cache = kind.from_legacy_cache(cache)

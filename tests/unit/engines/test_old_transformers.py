@@ -44,7 +44,7 @@ def test_logits_after_a_prompt_whose_cache_cannot_be_repeated(
 def test_branches_whose_cache_cannot_be_chosen_from_are_made_anew(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("probes.engines.transformers.branches._selectable", lambda _: None)
+    monkeypatch.setattr("probes.engines.transformers.branches.find_plain_cache", lambda _: None)
     prompt, cost = model.encode(CAPITAL_OF_JAPAN), model.cost
     follow, texts = model.follow_branches(), [[*prompt, *each] for each in CONTINUATIONS]
     for length in (0, 1, 2):
