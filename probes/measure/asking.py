@@ -47,7 +47,7 @@ def list_forms(model: Engine) -> tuple[str, ...]:
 
     >>> from probes import load
     >>> list_forms(load("embedded"))
-    ('published', 'plain')
+    ('published', 'chat', 'plain')
     """
     optional = {"published": "mistral-tokenizer", "chat": "chat"}
     has = (form for form, need in optional.items() if model.explain_missing(need) is None)

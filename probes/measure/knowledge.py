@@ -123,7 +123,7 @@ def answer_greedily(
     >>> model = load("embedded")
     >>> found = answer_greedily(model, ask_in_all_forms(model, built_in_questions()[:3]))
     >>> [each.form for each in found], found[0].right
-    (['published', 'plain'], [True, True, True])
+    (['published', 'chat', 'plain'], [True, True, True])
     """
     prompts = [each.prompt for asked in forms for each in asked]
     generations = iter(model.generate_batch(prompts, max_new_tokens=LENGTH, do_sample=False))

@@ -46,6 +46,11 @@ The tokenizer is that of Mistral-7B-v0.1 by Mistral AI, under the Apache License
 SentencePiece model in the package `mistral-common`, converted to `tokenizer.json` without a change
 of vocabulary or scores. `python -m probes.training tokenizer` reproduces it byte for byte.
 
+The chat template is our own, after the conventions of Mistral's instruct models: BOS once,
+`[INST]` and `[/INST]` around a question, the end-of-sequence token after an answer; also a system
+message, several turns, tools, their calls and results. It renders conversations; the model was not
+trained on them, and answers few questions in them.
+
 The weights are made only from this repository. `python -m probes.training train` samples English
 text from facts, word lists and sentence patterns, trains for {steps:,} steps of {tokens:,} tokens,
 and writes this folder with the table below. The same machine and library versions give the same

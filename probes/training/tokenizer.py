@@ -1,5 +1,7 @@
 """Convert the SentencePiece model of Mistral-7B-v0.1 to the two files of transformers.
 
+The second has a chat template of our own, ``chat_template.jinja``: Mistral-7B-v0.1 has none.
+
 The package ``mistral-common`` ships the SentencePiece model. ``tokenizer.json`` gives the same ids
 as SentencePiece itself:
 
@@ -15,18 +17,20 @@ as SentencePiece itself:
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from probes.data.tokenizer_texts import SPECIAL_PIECES
 from probes.measure.sentencepiece_reference import MISTRAL_V1
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sentencepiece import SentencePieceProcessor
 
 SPACE = "\u2581"
 """The character that represents a space inside a piece."""
+
+CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja")
+"""Renders a system message, several turns, tools, their calls and results; BOS once, first."""
 
 # The normalizer leaves no space, so the first step adds one at the start of every text (never
 # after a special token), and the second renames it.
@@ -132,6 +136,7 @@ def tokenizer_config_json() -> str:
     document = {
         "added_tokens_decoder": tokens,
         "bos_token": "<s>",
+        "chat_template": CHAT_TEMPLATE.read_text(encoding="utf-8").rstrip("\n"),
         "clean_up_tokenization_spaces": False,
         "eos_token": "</s>",
         "model_input_names": ["input_ids", "attention_mask"],

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import probes
+from probes.errors import TokenizerFailedError
 from tests.support.warm_process import call_apart
 
 if TYPE_CHECKING:
@@ -97,6 +99,13 @@ def test_code_of_a_folder_is_never_run(folder: Path, tmp_path: Path) -> None:
     assert not marker.exists()
     pickle.loads(pickle.dumps(Taken(marker)))  # noqa: S301 - it would have shown
     assert marker.exists()
+
+
+def test_chat_template_reaches_no_python(folder: Path) -> None:
+    change(folder, "tokenizer_config.json", chat_template="{{ ''.__class__.__mro__ }}")
+    model = probes.load(str(folder))
+    with pytest.raises(TokenizerFailedError, match="unsafe"):
+        model.encode_chat([{"role": "user", "content": "Hello"}])
 
 
 def test_configuration_in_a_folder_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support import model_folders
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -89,6 +91,7 @@ def test_readme_example_holds(warm_project: Project) -> None:
 
 
 def test_claim_is_not_applicable_without_a_capability(warm_project: Project) -> None:
+    folder = model_folders.gpt2(warm_project.folder / "model")
     warm_project.test_file(
         """
 messages = [{"role": "user", "content": "Hello"}]
@@ -102,7 +105,7 @@ def test_answers_too(model):
     assert model.chat(messages).text
 """
     )
-    warm_project.run()
+    warm_project.run("--target", str(folder))
     for claim in ("declared", "undeclared"):
         record = warm_project.claims()[claim]
         assert record["verdict"] == "not applicable"
