@@ -13,9 +13,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers.utils.import_utils import is_flash_attn_2_available
 
 from probes.engines.session_cache import once_per_session
+from probes.engines.transformers.attention import list_attention, use_attention, with_attention
 from probes.engines.transformers.caches import choose_cache, explain_uncompilable
 from probes.engines.transformers.precision import in_float32
 from probes.measure import differing_layer
@@ -107,13 +107,11 @@ def vary_attention(
 
     Where the library cannot switch a loaded network, it is loaded again if it is small enough.
     """
-    if not _can_switch_attention(model) and model.checkpoint.weight_bytes > TWIN_LIMIT:
-        return
-    for name in _available_attention(model):
+    for name in list_attention(model):
         if name != model.network.config._attn_implementation:
             again = partial(_generate_with_attention, name, model, prompts, length)
             call = VariedCall(before=f'model.set_attn_implementation("{name}")')
-            find = partial(differing_layer.find_in_texts, other=_with_attention(name, model))
+            find = partial(differing_layer.find_in_texts, other=with_attention(model, name))
             yield vary(model, f"attention {name}", prompts, length, again, call, find)
 
 
@@ -266,39 +264,11 @@ def generate_texts(
     )
 
 
-def _available_attention(model: TransformersEngine) -> list[str]:
-    """Return the implementations that this network, device and dtype can use."""
-    found = ["eager"]
-    if model.network._supports_sdpa:
-        found.append("sdpa")
-    half = model.network.dtype in (torch.float16, torch.bfloat16)
-    if half and model.device.type == "cuda" and is_flash_attn_2_available():
-        found.append("flash_attention_2")
-    return found
-
-
-def _can_switch_attention(model: TransformersEngine) -> bool:
-    """Return whether transformers is 4.54 or newer."""
-    return hasattr(model.network, "set_attn_implementation")
-
-
-def _with_attention(name: str, model: TransformersEngine) -> TransformersEngine:
-    """Return what computes with an attention implementation: itself where that can be switched."""
-    return model if _can_switch_attention(model) else model.variant(attn_implementation=name)
-
-
 def _generate_with_attention(
     name: str, model: TransformersEngine, prompts: Sequence[Prompt], length: int
 ) -> list[Generation]:
-    if not _can_switch_attention(model):
-        return generate_texts(_with_attention(name, model), prompts, length)
-    network = model.network
-    before = network.config._attn_implementation
-    network.set_attn_implementation(name)
-    try:
-        return generate_texts(model, prompts, length)
-    finally:
-        network.set_attn_implementation(before)
+    with use_attention(model, name) as other:
+        return generate_texts(other, prompts, length)
 
 
 @contextmanager

@@ -83,6 +83,32 @@ def test_text_from_embeddings_is_the_text_from_ids(model: Model, evidence: Evide
         assert not complaint, complaint
 
 
+@pytest.mark.claim("padded-rows")
+@pytest.mark.parametrize("how", ["alone", "together", "by the tokenizer"])
+def test_padded_row_gives_what_it_gives_alone(model: Model, evidence: Evidence, how: str) -> None:
+    if how == "by the tokenizer":
+        side = str(model.tokenizer.padding_side)
+        named = {"left": side, "right": "right, where generate() needs the left"}
+        evidence["own_padding_side"] = named.get(side, side)
+    evidence["variations"] = found = measure.padded_rows.vary_padding(
+        model, list_prompts(model), how
+    )
+    for each in found:
+        complaint = each.complain()
+        assert not complaint, complaint
+
+
+@pytest.mark.claim("packed-rows")
+def test_texts_packed_into_one_row_do_not_see_each_other(model: Model, evidence: Evidence) -> None:
+    rows = [model.encode_prompt(prompt) for prompt in list_prompts(model)[:3]]
+    evidence["packed"] = found = measure.packed_rows.pack_rows(model, rows)
+    for each in found:
+        assert each.explained, (
+            f"{each.texts} texts packed into one row, told apart by {each.name}: distances of "
+            f"logits change by {each.change:.2g}, where rounding explains {each.tolerance:.2g}"
+        )
+
+
 def verdict_of(evidence: Evidence, stops: Sequence[Stop]) -> None:
     evidence["stops"] = stops
     for stop in stops:

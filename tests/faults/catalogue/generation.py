@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.faults.catalogue.base import CACHES, MIXIN, Patch, Wrapper, fault, result, wrapped
+from tests.faults.catalogue.base import (
+    CACHES,
+    MISTRAL,
+    MIXIN,
+    Patch,
+    Wrapper,
+    fault,
+    result,
+    wrapped,
+)
 from tests.faults.catalogue.greedy import network_forward
 
 if TYPE_CHECKING:
     from probes import Model
 
+MASKING = "transformers.masking_utils"
 CRITERIA = "transformers.generation.stopping_criteria:"
 
 
@@ -53,6 +63,69 @@ def given_embeddings_scaled(model: Model) -> Patch:
             inputs["inputs_embeds"] = inputs["inputs_embeds"] * 2
 
     return network_forward(model, scale)
+
+
+@fault("padding attended to in a batch of one", "padded-rows", checks="alone")
+def mask_lost_in_a_batch_of_one(model: Model) -> Patch:
+    def lose(inputs: dict[str, Any]) -> None:
+        mask = inputs.get("attention_mask")
+        if mask is not None and mask.shape[0] == 1:
+            inputs["attention_mask"] = None
+
+    return network_forward(model, lose)
+
+
+@fault(
+    "eager attention that gives NaN where all is masked (transformers 38690)",
+    "padded-rows",
+    checks="together",
+)
+def fully_masked_rows_are_nan(model: Model) -> Patch:
+    import torch
+
+    def hide(original: Wrapper, *args: Any, **kwargs: Any) -> Any:
+        *inputs, mask = args
+        if mask is not None:
+            all_masked = (mask == torch.finfo(mask.dtype).min).all(dim=-1, keepdim=True)
+            mask = mask.masked_fill(all_masked, -torch.inf)
+        return original(*inputs, mask, **kwargs)
+
+    return wrapped(MISTRAL, "eager_attention_forward", hide)
+
+
+@fault(
+    "a tokenizer that pads on the right though it is asked for the left", "padded-rows", checks="by"
+)
+def asked_padding_side_ignored(model: Model) -> Patch:
+    def on_the_right(original: Wrapper, *args: Any, **kwargs: Any) -> Any:
+        return original(
+            *args, **kwargs | ({"padding_side": "right"} if kwargs.get("padding") else {})
+        )
+
+    return wrapped(type(model.tokenizer), "__call__", on_the_right)
+
+
+@fault("packed texts that are not looked for: they see each other", "packed-rows")
+def packed_texts_leak(model: Model) -> Patch:
+    return wrapped(MASKING, "find_packed_sequence_indices", lambda *_: None)
+
+
+@fault("a mask that parts packed texts is replaced by a causal one", "packed-rows")
+def mask_of_blocks_lost(model: Model) -> Patch:
+    def lose(inputs: dict[str, Any]) -> None:
+        mask = inputs.get("attention_mask")
+        if mask is not None and mask.dim() == 4:
+            inputs["attention_mask"] = mask.new_ones(mask.shape[0], mask.shape[-1])
+
+    return network_forward(model, lose)
+
+
+@fault("packed texts that see the one before them", "packed-rows")
+def packed_texts_see_one_more(model: Model) -> Patch:
+    def join(found: Any) -> Any:
+        return None if found is None else found // 2
+
+    return wrapped(MASKING, "find_packed_sequence_indices", result(join))
 
 
 @fault("of several end ids only the first stops (lighteval 1278)", "stop-ids")

@@ -25,7 +25,9 @@ def model() -> Model:
 @pytest.fixture
 def no_switch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks that cannot change their attention once they are loaded."""
-    monkeypatch.setattr("probes.measure.determinism._can_switch_attention", lambda _: False)
+    monkeypatch.setattr(
+        "probes.engines.transformers.attention.can_switch_attention", lambda _: False
+    )
 
 
 def test_logits_after_a_prompt_whose_cache_cannot_be_repeated(
@@ -65,7 +67,7 @@ def test_attention_is_compared_with_a_copys(model: Model, no_switch: None) -> No
 def test_no_copy_is_made_of_a_large_model(
     model: Model, no_switch: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("probes.measure.determinism.TWIN_LIMIT", 0)
+    monkeypatch.setattr("probes.engines.transformers.attention.TWIN_LIMIT", 0)
     assert list(determinism.vary_attention(model, [CAPITAL_OF_JAPAN], 5)) == []
 
 
