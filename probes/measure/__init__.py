@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from probes.measure import reference_prompts as reference_prompts
     from probes.measure import repetition as repetition
     from probes.measure import reproduction as reproduction
+    from probes.measure import rotary_frequencies as rotary_frequencies
+    from probes.measure import rotary_positions as rotary_positions
     from probes.measure import rounding_noise as rounding_noise
     from probes.measure import row_counts as row_counts
     from probes.measure import sampling_filters as sampling_filters

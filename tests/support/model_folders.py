@@ -141,6 +141,35 @@ def gemma3(folder: Path) -> Path:
     return folder
 
 
+OTHER_BASE = 500_000.0
+"""A base of rotary positions that is no architecture's default here."""
+
+
+def rope_base_under_old_key(folder: Path) -> Path:
+    """A Llama whose base of rotary positions stands where transformers 4 wrote it."""
+    return llama_with_rope(folder, rope_theta=OTHER_BASE)
+
+
+def rope_base_under_new_key(folder: Path) -> Path:
+    """A Llama whose base of rotary positions stands where transformers 5 writes it, and only there:
+    transformers 4 takes its default."""
+    return llama_with_rope(
+        folder, rope_parameters={"rope_theta": OTHER_BASE, "rope_type": "default"}
+    )
+
+
+def llama_with_rope(folder: Path, **settings: Any) -> Path:
+    """A Llama whose config.json describes its rotary positions by these keys alone."""
+
+    def replace(config: dict[str, Any]) -> None:
+        for key in ("rope_theta", "rope_scaling", "rope_parameters"):
+            config.pop(key, None)
+        config.update(settings)
+
+    change_json(llama(folder) / "config.json", replace)
+    return folder
+
+
 def save(folder: Path, config: Any, change: Callable[[Any], None] | None = None) -> None:
     """Save a network of a configuration, changed before that."""
     import torch

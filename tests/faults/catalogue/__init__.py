@@ -9,6 +9,7 @@ from tests.faults.catalogue import (  # noqa: F401, I001 - the order of the page
     greedy,
     generation,
     architecture,
+    weights,
     tasks,
 )
 from tests.faults.catalogue.base import CATALOGUE, Fault

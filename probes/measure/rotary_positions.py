@@ -1,0 +1,330 @@
+"""Compare the rotary positions of a network with what its config.json says."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from probes.errors import UndecidableError
+from probes.measure.rotary_frequencies import (
+    ALL_LAYERS,
+    FULL,
+    SLIDING,
+    Rotation,
+    compute_frequencies,
+    describes_rotation,
+    read_rotations,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from probes.engines.transformers.engine import TransformersEngine
+
+FREQUENCIES = "inv_freq"
+"""How the names of a module's frequencies end."""
+
+ROUNDINGS = 16
+"""Roundings between a base and a frequency: power, quotients, factors, and those of a new base."""
+
+PAST = 17
+"""Tokens by which the longer text is longer than the network's window."""
+
+PASS = 8
+"""Tokens of the pass."""
+
+NOT_TEXT = ("vision", "visual", "audio")
+
+_UNIT = torch.finfo(torch.float32).eps / 2
+
+
+@dataclass(frozen=True)
+class RotaryAgreement:
+    """How rotary positions of a network differ from those that its configuration describes."""
+
+    place: str  # dotted path of a module, or of the layer that is given them
+    what: str  # `frequencies`, `cos and sin`, or `cos and sin of a pass`
+    layers: str  # type of layer; empty for all
+    kind: str  # `default`, `linear`, ...
+    source: str  # the key of config.json that names the base
+    base: float  # the base that it names
+    found_base: float | None  # the base that the frequencies have; None where no base gives them
+    width: int  # values of a head that turn
+    found_width: int | None  # of the frequencies; None in a pass
+    tokens: int  # length of the text
+    share: float  # largest error, as a share of what rounding explains
+
+    def describe(self) -> str:
+        """Say in one line what is different."""
+        wrong = f"{self.place}: {self.what} are not what config.json says"
+        if self.found_width not in (None, self.width):
+            return f"{wrong}: {self.found_width} values of a head turn, not {self.width}"
+        if self.found_base and self.kind == "default":
+            found, base = f"{self.found_base:,.6g}", f"{self.base:,.6g}"
+            if found != base:
+                return f"{wrong}: of base {found}, and {self.source} is {base}"
+        return (
+            f"{wrong} ({self.kind}, base {self.base:,.6g} by {self.source}): "
+            f"{self.share:.3g} times as far off as rounding explains"
+            + (f", in a text of {self.tokens:,} tokens" if self.tokens else "")
+        )
+
+
+@torch.inference_mode()
+def compare_rotary_positions(model: TransformersEngine) -> list[RotaryAgreement]:
+    """Compare frequencies, and cos and sin at positions up to and past the window.
+
+    Compared are the frequencies that each rotary module holds, what it returns within the window
+    and past it, in float32 and in the network's dtype, and what the layers are given in a pass over
+    a few tokens. Empty where nothing turns.
+
+    >>> from probes import load
+    >>> model = load("embedded")
+    >>> found = compare_rotary_positions(model)
+    >>> sorted({each.what for each in found}), max(each.share for each in found) < 1
+    (['cos and sin', 'cos and sin of a pass', 'frequencies'], True)
+    """
+    modules = {
+        name: module
+        for name, module in model.network.named_modules()
+        if _frequencies(module) and not any(part in name for part in NOT_TEXT)
+    }
+    config = model.checkpoint.config
+    if not modules:
+        if describes_rotation(config):
+            raise UndecidableError("no module of its network holds rotary frequencies")
+        return []
+    rotations = read_rotations(config)
+    found: list[RotaryAgreement] = []
+    for name, module in modules.items():
+        for layers, frequencies in _frequencies(module).items():
+            key = _find_rotation(rotations, layers, name)
+            if key is not None:
+                if not rotations[key].width:
+                    rotations[key] = replace(rotations[key], width=2 * len(frequencies))
+                found += _compare_module(name, module, layers, frequencies, rotations[key], model)
+    return found + _compare_pass(model, rotations)
+
+
+# --- a module ------------------------------------------------------------------------------------
+
+
+def _frequencies(module: Any) -> dict[str, torch.Tensor]:
+    """Return the frequencies that a module holds, by type of layer."""
+    held = {**vars(module), **dict(module.named_buffers(recurse=False))}
+    return {
+        name.removesuffix(FREQUENCIES).rstrip("_"): value
+        for name, value in held.items()
+        if name.endswith(FREQUENCIES)
+        and not name.endswith((f"original_{FREQUENCIES}", f"long_{FREQUENCIES}"))
+        and isinstance(value, torch.Tensor)
+    }
+
+
+def _find_rotation(rotations: Mapping[str, Rotation], layers: str, module: str) -> str | None:
+    """Return the type of layer whose rotary positions a module is for."""
+    name = module.rpartition(".")[2]
+    layers = layers or (name if name in (FULL, SLIDING) else "")
+    if layers and ALL_LAYERS in rotations and rotations[ALL_LAYERS].kind != "default":
+        raise UndecidableError(
+            "its types of layers have rotary positions of their own, and its config.json does not "
+            "say which are those of which"
+        )
+    names = (layers, ALL_LAYERS, SLIDING if name.endswith("local") else FULL)
+    return next((each for each in names if each in rotations), None)
+
+
+def _compare_module(
+    name: str,
+    module: Any,
+    layers: str,
+    frequencies: torch.Tensor,
+    rotation: Rotation,
+    model: TransformersEngine,
+) -> Iterator[RotaryAgreement]:
+    window, trained = rotation.window or 4096, rotation.trained or 4096
+    if not rotation.by_length:  # else it may hold any until it is asked
+        expected, _ = compute_frequencies(rotation)
+        share = _share(frequencies.double().cpu(), expected, expected * _relative_bound(rotation))
+        yield _agreement(name, "frequencies", layers, rotation, frequencies, 0, share)
+    takes = inspect.signature(module.forward).parameters
+    if "position_ids" not in takes:
+        return
+    more = {"layer_type": layers} if "layer_type" in takes else {}
+    for tokens in (min(trained, window), max(trained, window) + PAST):
+        positions = _choose_positions(tokens, model.network.config)
+        for dtype in {torch.float32, model.network.dtype}:
+            # On a copy: it may compute other frequencies for a longer text, and keep them.
+            own = copy.deepcopy(module)
+            inputs = torch.zeros(1, 1, 1, dtype=dtype, device=frequencies.device)
+            ids = torch.tensor([positions], device=frequencies.device)
+            turned = own(inputs, ids, **more)
+            kept = _frequencies(own).get(layers, frequencies)
+            share = _share_of_turns(turned, positions, rotation, tokens)
+            yield _agreement(name, "cos and sin", layers, rotation, kept, tokens, share)
+
+
+def _choose_positions(tokens: int, config: Any) -> list[int]:
+    """Choose positions of a text: its first, those around powers of two, and its last."""
+    windows = (getattr(config.get_text_config(), "sliding_window", None), tokens)
+    edges = [*windows, *(2**power for power in range(3, 24))]
+    around = {edge + step for edge in edges if isinstance(edge, int) for step in (-1, 0, 1)}
+    return sorted(place for place in {*range(8), *around} if 0 <= place < tokens)
+
+
+def _agreement(
+    place: str,
+    what: str,
+    layers: str,
+    rotation: Rotation,
+    frequencies: torch.Tensor | None,
+    tokens: int,
+    share: float,
+) -> RotaryAgreement:
+    base = None if frequencies is None else _find_base(frequencies)
+    return RotaryAgreement(
+        place=place,
+        what=what,
+        layers=layers,
+        kind=rotation.kind,
+        source=rotation.source,
+        base=rotation.base,
+        found_base=base,
+        width=rotation.width or 0,
+        found_width=None if frequencies is None else 2 * len(frequencies),
+        tokens=tokens,
+        share=share,
+    )
+
+
+def _find_base(frequencies: torch.Tensor) -> float | None:
+    """Return the base whose powers are the frequencies; None if there is none.
+
+    >>> _find_base(torch.tensor([1.0, 0.1, 0.01, 0.001]))
+    10000.0
+    """
+    logs = frequencies.double().cpu().log()
+    if len(logs) < 2 or not logs.isfinite().all():
+        return None
+    steps = torch.arange(len(logs), dtype=torch.float64) / len(logs)
+    slope = float(-logs[-1] / steps[-1])
+    is_power = torch.allclose(-logs, steps * slope, rtol=1e-4, atol=1e-4)
+    return float(f"{math.exp(slope):.6g}") if is_power and slope < 50 else None
+
+
+# --- errors --------------------------------------------------------------------------------------
+
+
+def _relative_bound(rotation: Rotation) -> float:
+    """Return the largest relative error of a frequency that rounding in float32 explains.
+
+    An exponent is rounded, which moves its power by the logarithm of the base at most. Where two
+    frequencies are mixed, rounding of their shares counts as often as the one is larger.
+
+    The smallest fault seen: a base off by one part in 100,000.
+    """
+    mixed = float(rotation.settings.get("factor") or 1) if rotation.kind != "default" else 1.0
+    return _UNIT * (math.log(rotation.base) + ROUNDINGS * max(1.0, mixed))
+
+
+def _share(found: torch.Tensor, expected: torch.Tensor, bound: torch.Tensor) -> float:
+    """Return the largest error as a share of its bound; infinite for another shape or NaN."""
+    if found.shape != expected.shape:
+        return math.inf
+    return float(((found - expected).abs() / bound).nan_to_num(nan=torch.inf).max())
+
+
+def _share_of_turns(
+    turned: Any, positions: Sequence[int], rotation: Rotation, tokens: int
+) -> float:
+    """Compare cos and sin, (1, positions, width) each, or complex numbers of half the width."""
+    frequencies, scaling = compute_frequencies(rotation, tokens)
+    places = torch.tensor(positions, dtype=torch.float64)[:, None]
+    angles = places * frequencies
+    bound = angles * (_relative_bound(rotation) + 2 * _UNIT) + 4 * _UNIT
+    parts = (turned.real, turned.imag) if torch.is_tensor(turned) else turned
+    # By halves, in pairs, or once for both values of a pair: as the layers expect it.
+    shares = []
+    for part, expected in zip(parts, (angles.cos(), angles.sin()), strict=True):
+        rounding = torch.finfo(part.dtype).eps / 2 * expected.abs()
+        allowed = scaling * (bound + rounding)
+        found = part[0].double().cpu()
+        if found.shape[-1] == len(frequencies):
+            shares.append(_share(found, scaling * expected, allowed))
+            continue
+        halves = _share(
+            found, scaling * torch.cat([expected] * 2, -1), torch.cat([allowed] * 2, -1)
+        )
+        pairs = _share(
+            found,
+            scaling * expected.repeat_interleave(2, -1),
+            allowed.repeat_interleave(2, -1),
+        )
+        shares.append(min(halves, pairs))
+    return max(shares)
+
+
+# --- a pass --------------------------------------------------------------------------------------
+
+
+def _compare_pass(
+    model: TransformersEngine, rotations: Mapping[str, Rotation]
+) -> list[RotaryAgreement]:
+    """Compare what the layers of each type are given: the worst of each type."""
+    ids = range(PASS)
+    with _capture_positions(model.network) as given:
+        # Without its head: logits are not asked for.
+        model.network.base_model(torch.tensor([[*ids]], device=model.device), use_cache=False)
+    types = _layer_types(model.checkpoint.config, len(given))
+    worst: dict[str, RotaryAgreement] = {}
+    for (number, name), turned in given.items():
+        layers = types[number] if types and ALL_LAYERS not in rotations else ALL_LAYERS
+        rotation = rotations.get(layers)
+        if rotation is None or not rotation.width:
+            continue
+        share = _share_of_turns(turned, range(len(ids)), rotation, len(ids))
+        found = _agreement(name, "cos and sin of a pass", layers, rotation, None, len(ids), share)
+        if layers not in worst or share > worst[layers].share:
+            worst[layers] = found
+    return [*worst.values()]
+
+
+@contextmanager
+def _capture_positions(network: Any) -> Iterator[dict[tuple[int, str], Any]]:
+    """Keep what each attention layer is given as its positions, by its number and name."""
+    given: dict[tuple[int, str], Any] = {}
+
+    def keep(name: str, number: int) -> Any:
+        def hook(_: Any, __: Any, arguments: Mapping[str, Any]) -> None:
+            found = arguments.get("position_embeddings")
+            if torch.is_tensor(found) or isinstance(found, tuple):
+                given[number, name] = found
+
+        return hook
+
+    hooks = [
+        module.register_forward_pre_hook(keep(name, module.layer_idx), with_kwargs=True)
+        for name, module in network.named_modules()
+        if isinstance(getattr(module, "layer_idx", None), int) and "att" in name.rpartition(".")[2]
+    ]
+    try:
+        yield given
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _layer_types(config: Mapping[str, Any], layers: int) -> list[str]:
+    """Return the type of each layer, which an older configuration gives by a pattern."""
+    text = config.get("text_config")
+    text = text if isinstance(text, dict) else config
+    if isinstance(text.get("layer_types"), list):
+        return [*text["layer_types"]]
+    every = text.get("sliding_window_pattern") or text.get("_sliding_window_pattern") or 6
+    return [SLIDING if (place + 1) % every else FULL for place in range(layers)]
