@@ -13,6 +13,7 @@ from scipy import stats
 
 from probes.compare.ids import find_changed_ids
 from probes.compare.logprobs import find_first_token
+from probes.compare.settings import find_changed_settings
 from probes.schema.claim import catalogue
 from probes.schema.comparison import Difference, Effect, Estimate, Outcome
 from probes.schema.evidence import COMPARED_APART
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 NOT_COMPARED = (
     *COMPARED_APART,
-    *("changed_since", "distributions", "made", "outputs", "table", "trace"),
+    *("changed_since", "distributions", "made", "outputs", "table", "trace", "used_settings"),
     *("largest_change", "largest_share_of_tolerance", "noise", "share", "tolerance"),
 )
 """Evidence of built-in claims that is compared elsewhere, repeats other evidence or says what the
@@ -112,6 +113,8 @@ def _compare_checks(
         return  # it was left out of a run
     if old is not None and new is not None and (ids := find_changed_ids(old, new)) is not None:
         yield ids
+    if old is not None and new is not None:
+        yield from find_changed_settings(old, new)
     if old is None or new is None or old.verdict is not new.verdict:
         verdicts = ("absent" if each is None else each.verdict.value for each in (old, new))
         yield Difference(

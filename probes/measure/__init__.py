@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from probes.measure import sampling_fit as sampling_fit
     from probes.measure import sentencepiece_reference as sentencepiece_reference
     from probes.measure import settings as settings
+    from probes.measure import settings_effect as settings_effect
     from probes.measure import spelling as spelling
     from probes.measure import stopping as stopping
     from probes.measure import stories as stories
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from probes.measure import tokenizer as tokenizer
     from probes.measure import tokenizer_corpus as tokenizer_corpus
     from probes.measure import tokenizer_reload as tokenizer_reload
+    from probes.measure import used_settings as used_settings
     from probes.measure import variety as variety
     from probes.measure import word_similarity as word_similarity
 else:

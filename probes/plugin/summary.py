@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
 
+from probes._util.text import shorten
 from probes.report.text.console import create_console
+from probes.report.text.phrases import LONGEST_SETTING, name_source
 from probes.report.visible import make_visible
+from probes.schema.evidence.settings import UsedSettings
 from probes.schema.record import (
     OPEN,
     ClaimRecord,
@@ -60,6 +64,24 @@ def format_run(record: Record, width: int = 80, colour: bool = False) -> str:
                 soft_wrap=True,
             )
     return capture.get()
+
+
+def format_own_settings(record: Record) -> str:
+    """Return the settings of `generate()` that are not the library's, with their sources.
+
+    Empty where there are none, or where the claim that finds them was not decided.
+    """
+    checks = (check for claim in record.claims for check in claim.evidence)
+    found = next((used for check in checks if (used := UsedSettings.read(check.values))), None)
+    own = {} if found is None else found.own()
+    if not own:
+        return ""
+    by_source: dict[str, list[str]] = {}
+    for name, setting in own.items():
+        value = shorten(json.dumps(setting.value, ensure_ascii=False), LONGEST_SETTING)
+        by_source.setdefault(setting.source, []).append(f"{name} {value}")
+    named = [f"{', '.join(each)} ({name_source(source)})" for source, each in by_source.items()]
+    return make_visible(f"generate() on {record.target.name} uses: {'; '.join(named)}")
 
 
 def has_decided(records: Sequence[Record]) -> bool:

@@ -94,6 +94,15 @@ class ChangedIds(Stored):
     """The first such text whose ids are kept; none where this suite's texts are other ones."""
 
 
+class ChangedSetting(Stored):
+    """A setting of `generate()` with another value or source; a source is empty without a value."""
+
+    old_source: str
+    """Where the old value comes from, as in the record."""
+    new_source: str
+    """Where the new value comes from."""
+
+
 class Difference(Stored):
     """One value of a check's evidence, or several numbers of one name, that differ."""
 
@@ -113,6 +122,8 @@ class Difference(Stored):
     ids: ChangedIds | None = None
     """Of the ids of many texts: how many changed; `old` and `new` are those of the first text, none
     where they are not kept."""
+    setting: ChangedSetting | None = None
+    """Of a setting that `generate()` uses: where its values come from."""
 
 
 class ClaimComparison(Stored):

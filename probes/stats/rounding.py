@@ -52,6 +52,20 @@ def largest_distance_change(logits: torch.Tensor, again: torch.Tensor, top: int 
     return float(change.nan_to_num(nan=torch.inf).max())
 
 
+def differs_beyond_rounding(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Return where two results of the same few float32 operations differ by more than rounding.
+
+    Eight units of the last place are allowed; infinities and NaN must be equal. The result is
+    bool, of the same shape.
+
+    >>> one = torch.tensor([1.0, 1.0, -torch.inf, 2.0])
+    >>> differs_beyond_rounding(one, torch.tensor([1.0000001, 1.001, -torch.inf, -torch.inf]))
+    tensor([False,  True, False,  True])
+    """
+    rounding = 8 * torch.finfo(torch.float32).eps
+    return ~torch.isclose(one.double(), other.double(), rtol=rounding, atol=0.0, equal_nan=True)
+
+
 @cache
 def exceedance_factor(draws: int, judged: int, alpha: float) -> float:
     """Return how much larger than the largest of some draws a larger spread's may get by chance.

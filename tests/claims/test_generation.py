@@ -151,3 +151,19 @@ def test_setting_that_is_given_closest_to_the_call_has_effect(
             f"{each.field}: {str(each.found)[:SHOWN]} has effect, not {each.expected}; given were "
             + ", ".join(f"{value} by {place}" for place, value in each.given.items())
         )
+
+
+@pytest.mark.claim("settings-used")
+def test_generate_uses_the_settings_of_the_files(model: Model, evidence: Evidence) -> None:
+    try:
+        account = measure.used_settings.account_for_settings(model)
+    except measure.used_settings.UnseenSettingsError as error:
+        pytest.skip(str(error))
+    evidence.update(account.used.as_evidence())
+    evidence["ignored_settings"] = account.ignored
+    complaints = "\n".join(account.complaints)
+    assert not complaints, complaints
+    ids = model.encode_prompt(CAPITAL_OF_JAPAN)
+    wrong, beyond = measure.settings_effect.find_wrong_scores(model, ids, account.used)
+    evidence["effect_not_checked_with"] = beyond
+    assert not wrong, wrong

@@ -219,6 +219,21 @@ def with_tokenizer_json(folder: Path, change: Callable[[dict[str, Any]], None]) 
     return folder
 
 
+def with_settings(folder: Path, generation: Mapping[str, Any] | None = None, **config: Any) -> Path:
+    """The embedded model with settings of `generate()` in its two files.
+
+    Without `generation` there is no generation_config.json, as in folders of before 2023.
+    """
+    shutil.copytree(EMBEDDED_FOLDER, folder)
+    change_json(folder / "config.json", lambda content: content.update(config))
+    file = folder / "generation_config.json"
+    if generation is None:
+        file.unlink()
+    else:
+        change_json(file, lambda content: content.update(generation))
+    return folder
+
+
 def change_json(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
     content = json.loads(file.read_text(encoding="utf-8"))
     change(content)

@@ -99,6 +99,13 @@ def describe_difference(difference: schema.Difference, language: str = "en") -> 
         return phrase("difference.check", language, **values)
     if difference.ids is not None:
         return _describe_ids(difference, difference.ids, language)
+    if difference.setting is not None:
+        sources = (difference.setting.old_source, difference.setting.new_source)
+        old, new = (
+            phrases.format_setting(value, source, language)
+            for value, source in zip((difference.old, difference.new), sources, strict=True)
+        )
+        return phrase("difference.setting", language, old=old, new=new)
     effect = difference.effect
     if effect is None:
         text = phrase("difference.value", language, **values)

@@ -5,11 +5,13 @@ Each function writes one language, English by default; the texts are in `locale/
 
 from __future__ import annotations
 
+import json
 import shlex
 from datetime import datetime
 from math import isfinite
 from typing import TYPE_CHECKING
 
+from probes._util.text import shorten
 from probes.report.locale import phrase, texts
 from probes.schema.claim import catalogue
 from probes.schema.record import ClaimRecord, Cost, Environment, Record, TargetFacts, Verdict
@@ -17,8 +19,13 @@ from probes.schema.record import ClaimRecord, Cost, Environment, Record, TargetF
 if TYPE_CHECKING:
     from collections import Counter
 
+    from pydantic import JsonValue
+
     from probes.schema.comparison import Estimate, RateRatio
     from probes.schema.record import Rate
+
+LONGEST_SETTING = 60
+"""Characters of a setting's value; a list of forbidden words may be long."""
 
 # --- verdicts and counts -------------------------------------------------------------------------
 
@@ -67,6 +74,26 @@ def format_incomplete(record: Record, language: str = "en") -> str:
     planned = sum(claim.planned for claim in record.claims)
     key = "incomplete.stopped" if record.finished is None else "incomplete.early"
     return phrase(key, language, made=f"{planned - missing:,}", planned=f"{planned:,}")
+
+
+def format_setting(value: JsonValue, source: str, language: str = "en") -> str:
+    """Return a setting's value with its source; without a source there is no value.
+
+    >>> format_setting(50, "library"), format_setting(None, "")
+    ('50 (library default)', 'none')
+    >>> format_setting([2, 7], "generation_config.json")
+    '[2, 7] (generation_config.json)'
+    """
+    if not source:
+        return phrase("setting.none", language)
+    shown = shorten(json.dumps(value, ensure_ascii=False), LONGEST_SETTING)
+    return phrase("setting.value", language, value=shown, source=name_source(source, language))
+
+
+def name_source(source: str, language: str = "en") -> str:
+    """Return where a setting comes from, for a reader: a file's name as it is."""
+    key = f"setting.{source}"
+    return phrase(key, language) if key in texts(language) else source
 
 
 def format_count(number: int, noun: str, language: str = "en") -> str:

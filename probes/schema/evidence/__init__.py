@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from probes.schema.evidence import distributions, texts, words
+from probes.schema.evidence import distributions, settings, texts, words
 from probes.schema.evidence.shape import Measured
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ SHAPES: tuple[type[Shape], ...] = (
     distributions.NucleusSizes,
     distributions.HiddenTopK,
     distributions.KeptPrompts,
+    settings.UsedSettings,
     texts.TracedText,
     texts.SampledText,
     texts.Collapse,

@@ -1,4 +1,4 @@
-"""Faults of drafted decoding, filled caches, embeddings as input, and stopping."""
+"""Faults of drafted decoding, filled caches, embeddings as input, stopping, and settings."""
 
 from __future__ import annotations
 
@@ -173,3 +173,38 @@ def generation_config_is_ignored(model: Model) -> Patch:
         return original(*args, **{**kept, **kwargs})
 
     return wrapped(MIXIN, "generate", without)
+
+
+@fault("the model's own settings are dropped when it is loaded", "settings-used")
+def own_settings_are_dropped(model: Model) -> Patch:
+    emptied = result(lambda config: type(config)())
+    place = "transformers.generation.configuration_utils:GenerationConfig"
+    return wrapped(place, "from_pretrained", emptied)
+
+
+@fault("a penalty that neither a file nor the documented defaults ask for", "settings-used")
+def unasked_penalty(model: Model) -> Patch:
+    def penalize(original: Wrapper, *args: Any, **kwargs: Any) -> Any:
+        prepared, *rest = original(*args, **kwargs)
+        prepared.repetition_penalty = 1.1
+        return prepared, *rest
+
+    return wrapped(MIXIN, "_prepare_generation_config", penalize)
+
+
+@fault("scores made with another penalty than the settings hold", "settings-used")
+def scores_made_with_other_settings(model: Model) -> Patch:
+    def replace(original: Wrapper, network: Any, *args: Any, **kwargs: Any) -> Any:
+        import copy
+
+        def change(value: Any) -> Any:
+            if not hasattr(value, "repetition_penalty"):
+                return value
+            value = copy.copy(value)
+            value.repetition_penalty = 1.1
+            return value
+
+        kwargs = {name: change(value) for name, value in kwargs.items()}
+        return original(network, *map(change, args), **kwargs)
+
+    return wrapped(MIXIN, "_get_logits_processor", replace)

@@ -1,0 +1,36 @@
+"""Differences between the settings that `generate()` uses in two runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from probes.schema.comparison import ChangedSetting, Difference, Outcome
+from probes.schema.evidence.settings import UsedSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from probes.schema.record import Check
+
+
+def find_changed_settings(old: Check, new: Check) -> Iterator[Difference]:
+    """Yield each setting with another value, or with the same value from another source."""
+    before, after = UsedSettings.read(old.values), UsedSettings.read(new.values)
+    if before is None or after is None:
+        return
+    for name in dict.fromkeys([*before.used_settings, *after.used_settings]):
+        pair = before.used_settings.get(name), after.used_settings.get(name)
+        if pair[0] == pair[1]:
+            continue
+        values = [None if each is None else each.value for each in pair]
+        sources = ["" if each is None else each.source for each in pair]
+        if values[0] == values[1] and sources[0] == sources[1]:
+            continue  # only what the library would put in place of a file's value
+        yield Difference(
+            check=new.name,
+            name=name,
+            outcome=Outcome.CHANGED,
+            old=values[0],
+            new=values[1],
+            setting=ChangedSetting(old_source=sources[0], new_source=sources[1]),
+        )

@@ -1,0 +1,149 @@
+"""Where the settings of `generate()` come from, with settings in both files of a model."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from transformers import GenerationConfig
+
+import probes
+from probes.compare.evidence import Rounding, find_differences
+from probes.measure import greedy, settings_effect, used_settings
+from probes.plugin.summary import format_own_settings
+from probes.report.text.comparison import describe_difference
+from probes.schema.evidence.settings import UsedSetting, UsedSettings
+from probes.targets.preflight import preflight
+from probes.targets.resolve import resolve
+from tests.claims.test_generation import test_each_of_several_end_ids_stops_any_row as stop_ids
+from tests.support import model_folders as folders
+from tests.support.samples import check, header, planned
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PROMPT = "The capital of Japan is"
+
+PENALTIES: dict[str, Any] = {
+    "repetition_penalty": 1.2,
+    "no_repeat_ngram_size": 3,
+    "bad_words_ids": [[415], [349, 11790]],
+    "suppress_tokens": [7],
+    "begin_suppress_tokens": [11790],
+    "min_new_tokens": 3,
+    "exponential_decay_length_penalty": [0, 1.1],
+    "forced_eos_token_id": 2,
+}
+
+
+def load(folder: Path) -> probes.Model:
+    return probes.Model(preflight(resolve(str(folder))))
+
+
+def sources(account: used_settings.Account) -> dict[str, tuple[Any, str]]:
+    used = account.used.used_settings
+    return {name: (each.value, each.source) for name, each in used.items()}
+
+
+def test_settings_of_config_json_are_used_without_another_file(tmp_path: Path) -> None:
+    model = load(folders.with_settings(tmp_path / "model", top_k=5, **PENALTIES))
+    account = used_settings.account_for_settings(model)
+    found = sources(account)
+    assert account.complaints == []
+    assert found["top_k"] == (5, "config.json")
+    assert all(found[name] == (value, "config.json") for name, value in PENALTIES.items())
+    assert found["temperature"] == (1.0, "library")
+    ids = model.encode_prompt(PROMPT)
+    assert settings_effect.find_wrong_scores(model, ids, account.used) == ("", [])
+    model.network.generation_config = GenerationConfig(eos_token_id=2, bos_token_id=1)
+    (*_, last) = used_settings.account_for_settings(model).complaints
+    assert last == "top_k: generate() uses 50, not config.json sets 5"
+
+
+def test_generation_config_beats_config_json(tmp_path: Path) -> None:
+    sampled = {"do_sample": True, "temperature": 0.5, "top_k": 7, "top_p": 0.9, "min_p": 0.01}
+    folder = folders.with_settings(
+        tmp_path / "model", {**sampled, "unknown": 3}, top_k=5, repetition_penalty=1.3
+    )
+    model = load(folder)
+    account = used_settings.account_for_settings(model)
+    assert sources(account)["top_k"] == (7, "generation_config.json")
+    assert [(each.name, each.file) for each in account.ignored] == [
+        ("unknown", "generation_config.json"),
+        ("repetition_penalty", "config.json"),
+        ("top_k", "config.json"),
+    ]
+    ids = model.encode_prompt(PROMPT)
+    assert settings_effect.find_wrong_scores(model, ids, account.used) == ("", [])
+    model.network.generation_config.top_k = 5
+    (complaint,) = used_settings.account_for_settings(model).complaints
+    assert complaint == "top_k: generate() uses 5, not generation_config.json sets 7"
+
+
+def test_settings_without_a_reference_are_named(tmp_path: Path) -> None:
+    model = load(folders.with_settings(tmp_path / "model", {"do_sample": True, "typical_p": 0.9}))
+    account = used_settings.account_for_settings(model)
+    assert settings_effect.find_wrong_scores(model, [1], account.used) == ("", ["typical_p"])
+
+
+def test_list_of_end_ids_is_used_and_each_stops(tmp_path: Path) -> None:
+    model = load(folders.with_settings(tmp_path / "model", {"eos_token_id": [2, 28723]}))
+    account = used_settings.account_for_settings(model)
+    assert sources(account)["eos_token_id"] == ([2, 28723], "generation_config.json")
+    texts = partial(greedy.generate_greedy, model, [PROMPT, "Once upon a time,"])
+    assert model.eos_token_ids == [2, 28723]
+    stop_ids(model, texts, {})
+
+
+def used(**settings: UsedSetting) -> UsedSettings:
+    return UsedSettings(used_settings=settings)
+
+
+TOP_K = UsedSetting(value=50, source="library", default=50)
+WARM = UsedSetting(value=0.7, source="generation_config.json", default=1.0)
+
+
+def test_comparison_names_each_changed_setting() -> None:
+    old, new = (
+        planned("settings-used", evidence=(check(values=each.as_evidence()),))
+        for each in (
+            used(top_k=TOP_K, temperature=WARM),
+            used(temperature=WARM.model_copy(update={"value": 0.71})),
+        )
+    )
+    found = find_differences(old, new, Rounding(noise=1e-6))
+    assert [(each.name, describe_difference(each), each.outcome.value) for each in found] == [
+        ("top_k", "50 (library default) → none", "changed"),
+        (
+            "temperature",
+            "0.7 (generation_config.json) → 0.71 (generation_config.json)",
+            "changed",
+        ),
+    ]
+    assert describe_difference(found[0], "ja") == "50 (ライブラリの既定値) → なし"
+    assert find_differences(old, old, Rounding(noise=1e-6)) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"top_k": TOP_K}, ""),
+        (
+            {
+                "eos_token_id": UsedSetting(value=0, source="config.json", default=None),
+                "output_attentions": UsedSetting(value=False, source="config.json", default=None),
+                "temperature": WARM,
+                "top_p": UsedSetting(value=0.9, source="generation_config.json", default=1.0),
+            },
+            "generate() on embedded uses: eos_token_id 0 (config.json); temperature 0.7, top_p 0.9 "
+            "(generation_config.json)",
+        ),
+    ],
+)
+def test_summary_names_settings_that_are_not_the_librarys(
+    settings: dict[str, UsedSetting], line: str
+) -> None:
+    evidence = (check(values=used(**settings).as_evidence()),)
+    record = header(planned("settings-used", evidence=evidence))
+    assert format_own_settings(record) == line
