@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from probes.measure import settings_effect as settings_effect
     from probes.measure import spelling as spelling
     from probes.measure import stopping as stopping
+    from probes.measure import stored_weights as stored_weights
     from probes.measure import stories as stories
     from probes.measure import streamed_text as streamed_text
     from probes.measure import throughput as throughput

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from probes import measure
+from probes.targets.capabilities import TWIN_LIMIT
 
 if TYPE_CHECKING:
     from probes import Model
 
 Evidence = dict[str, Any]
+
+
+@pytest.mark.claim("nothing-new")
+def test_weights_are_those_that_the_files_hold(
+    model: Model, evidence: Evidence, pytestconfig: pytest.Config
+) -> None:
+    whole = pytestconfig.option.thorough_claims or model.checkpoint.weight_bytes <= TWIN_LIMIT
+    found = measure.stored_weights.compare_stored_weights(model, whole=whole)
+    evidence.update(asdict(found))
+    wrong = found.describe()
+    assert not wrong, wrong
 
 
 @pytest.mark.claim("rope-formula")

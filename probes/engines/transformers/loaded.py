@@ -47,6 +47,8 @@ class LoadedTarget(EngineBase):
             hooks.CostCounter() if original is None else original._counter
         )
         self._facts_as_loaded: dict[str, Any] = {}
+        self.unexpected_weights: list[str] = []
+        """Stored tensors that the library says it does not use, once the network is loaded."""
 
     # --- facts -------------------------------------------------------------------------------
 
@@ -113,7 +115,7 @@ class LoadedTarget(EngineBase):
     @cached_property
     def network(self) -> Any:  # PreTrainedModel, whose published types leave out `generate`
         """The network with its weights, in evaluation mode, its forward passes counted."""
-        network = loading.load_network(self._usable)
+        network, self.unexpected_weights = loading.load_network(self._usable)
         self._attach_hooks(network)
         return network
 

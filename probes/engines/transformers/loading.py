@@ -49,8 +49,11 @@ def load_config(usable: UsableTarget) -> PretrainedConfig:
     return config
 
 
-def load_network(usable: UsableTarget) -> Any:
-    """Load the network with its weights onto its device: a PreTrainedModel, in evaluation mode."""
+def load_network(usable: UsableTarget) -> tuple[Any, list[str]]:
+    """Load the network with its weights onto its device: a PreTrainedModel, in evaluation mode.
+
+    The names are those of stored tensors that the library says it does not use.
+    """
     target, device = usable.target, resolve_device(usable.target)
     arguments = _folder_arguments(usable) | {
         "use_safetensors": True,
@@ -79,7 +82,7 @@ def load_network(usable: UsableTarget) -> Any:
     _refuse_offloaded(usable, network)
     if "device_map" not in arguments:
         network = network.to(device)
-    return network.eval()
+    return network.eval(), sorted(loading["unexpected_keys"])
 
 
 def resolve_device(target: Target) -> torch.device:

@@ -1,0 +1,274 @@
+"""Compare the weights of a network with the tensors that its files hold.
+
+The files are read here, tensor by tensor; what the library says of its own loading is only added.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import safe_open
+
+from probes.errors import UndecidableError
+from probes.targets.safetensors import find_weight_files, read_header
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from pathlib import Path
+
+    from probes.engines.transformers.engine import TransformersEngine
+
+ROWS = 16
+"""Rows at each end of a large matrix that are compared where not all are."""
+
+BUFFERS = re.compile(r"(inv_freq|masked_bias|\.attn\.bias|\.attention\.bias)$")
+"""Stored tensors that are no weights: older libraries stored what follows from a configuration."""
+
+SHOWN = 20
+"""Names of tensors in a list of the evidence."""
+
+_MIXING = (-7046029254386353131, 29)
+"""An odd factor and a shift that spread the bits of a number."""
+
+
+@dataclass(frozen=True)
+class StoredWeights:
+    """Which weights of a network its files hold, and which stored tensors it uses."""
+
+    stored: int  # tensors in the files
+    same_name: int  # of these, those that a weight of the network is named after
+    converted: int  # weights whose values are compared with the rest of the files as one set
+    left_out: list[str]  # stored tensors that the library declares no part of this network
+    new: list[str]  # weights of the network that are in no file
+    unused: list[str]  # stored tensors that are in no weight
+    changed: list[str]  # weights with other values than the stored ones
+    tied: bool | None  # whether the output head is the embedding; None without a head
+    tied_by_config: bool | None  # what the configuration says of it
+
+    def describe(self) -> str:
+        """Say in one line what is wrong; an empty text if nothing is."""
+        for names, wrong in (
+            (self.new, "in no file, and so newly initialised"),
+            (self.unused, "stored, and not used"),
+            (self.changed, "not the stored values"),
+        ):
+            if names:
+                more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+                return f"{names[0]}{more}: {wrong}"
+        if None not in (self.tied, self.tied_by_config) and self.tied is not self.tied_by_config:
+            said = f"tie_word_embeddings = {str(self.tied_by_config).lower()}"
+            return f"the output head is {'' if self.tied else 'not '}the embedding, against {said}"
+        return ""
+
+
+@torch.inference_mode()
+def compare_stored_weights(model: TransformersEngine, *, whole: bool) -> StoredWeights:
+    """Compare each weight with the stored tensor of its name, and the others as sets of values.
+
+    Where a version of the library stores weights under other names, or several as one, the values
+    of a layer's other weights are the values of its other tensors, in any order. Of large matrices
+    the rows at both ends are enough, unless `whole`; of such sets the number of values then.
+
+    >>> from probes import load
+    >>> found = compare_stored_weights(load("embedded"), whole=True)
+    >>> found.stored, found.same_name, found.tied, found.describe()
+    (38, 38, True, '')
+    """
+    if model.target.random is not None:
+        raise UndecidableError("its weights are random: none is stored")
+    kept_as = model.checkpoint.stored_quantization
+    if kept_as not in (None, "bitsandbytes"):
+        raise UndecidableError(f"its weights are stored quantized ({kept_as})")
+    network = model.network
+    files = _Files(model.checkpoint.folder)
+    weights = _name_weights(network)
+    pairs = _pair_names(files.names, weights, network.base_model_prefix)
+    reported = {name for name in model.unexpected_weights if not BUFFERS.search(name)}
+    rest = [name for name in files.names if name not in pairs]
+    left_out = [name for name in rest if name not in reported and _is_left_out(network, name)]
+    others = [name for name in rest if name not in reported and name not in left_out]
+    others = [name for name in others if not _belongs_to_quantized(name, pairs)]
+
+    used = {weights[name].data_ptr() for name in pairs.values()}
+    unnamed = [
+        name
+        for name, weight in weights.items()
+        if name not in pairs.values() and weight.data_ptr() not in used
+    ]
+    new, unused = _compare_sets(files, others, {n: weights[n] for n in unnamed}, whole=whole)
+    changed = [
+        name
+        for stored, name in pairs.items()
+        if not _is_quantized(weights[name]) and not _is_same(files, stored, weights[name], whole)
+    ]
+    return StoredWeights(
+        stored=len(files.names),
+        same_name=len(pairs),
+        converted=0 if new or unused else len(unnamed),
+        left_out=left_out[:SHOWN],
+        new=new[:SHOWN],
+        unused=(sorted(reported) + unused)[:SHOWN],
+        changed=changed[:SHOWN],
+        tied=is_tied(network),
+        tied_by_config=_expected_tie(model, files.names, pairs),
+    )
+
+
+def _name_weights(network: Any) -> dict[str, torch.Tensor]:
+    """Return parameters and stored buffers by all their names."""
+    named = dict(network.named_parameters(remove_duplicate=False))
+    stored = network.state_dict().keys()
+    return named | {name: each for name, each in network.named_buffers() if name in stored}
+
+
+def _pair_names(stored: Collection[str], weights: Collection[str], prefix: str) -> dict[str, str]:
+    """Return the weight that each stored tensor is named after, with the model's prefix or not."""
+    pairs = {}
+    for name in stored:
+        names = (name, f"{prefix}.{name}", name.removeprefix(f"{prefix}."))
+        found = next((each for each in names if each in weights), None)
+        if found is not None:
+            pairs[name] = found
+    return pairs
+
+
+def _is_left_out(network: Any, name: str) -> bool:
+    patterns = network._keys_to_ignore_on_load_unexpected or ()
+    return bool(BUFFERS.search(name)) or any(re.search(each, name) for each in patterns)
+
+
+def _belongs_to_quantized(name: str, pairs: Collection[str]) -> bool:
+    """Return whether a tensor holds the scales of a quantized weight."""
+    parts = name.split(".")
+    beginnings = (".".join(parts[:end]) for end in range(1, len(parts)))
+    return parts[-1] == "SCB" or any(each in pairs for each in beginnings)
+
+
+def _is_quantized(weight: torch.Tensor) -> bool:
+    return not weight.is_floating_point()
+
+
+def _expected_tie(
+    model: TransformersEngine, stored: Collection[str], pairs: Mapping[str, str]
+) -> bool | None:
+    """Return whether the configuration ties the output head; None where it does not decide it."""
+    config = model.checkpoint.config
+    texts = [each for each in (config, config.get("text_config")) if isinstance(each, dict)]
+    said = {each["tie_word_embeddings"] for each in texts if "tie_word_embeddings" in each}
+    if len(said) > 1:
+        return None
+    expected = said.pop() if said else model.config.get_text_config().tie_word_embeddings
+    head = model.network.get_output_embeddings()
+    own = [n for n in stored if head is not None and _holds(model.network, pairs.get(n), head)]
+    # Transformers 5 does not tie what the files hold twice, with different values.
+    return None if expected and own else bool(expected)
+
+
+def _holds(network: Any, name: str | None, layer: Any) -> bool:
+    return name is not None and network.get_submodule(name.rpartition(".")[0]) is layer
+
+
+def is_tied(network: Any) -> bool | None:
+    """Return whether the output head is the embedding, in memory; None without a head.
+
+    >>> from probes import load
+    >>> is_tied(load("embedded").network)
+    True
+    """
+    head = network.get_output_embeddings()
+    if head is None:
+        return None
+    return bool(head.weight.data_ptr() == network.get_input_embeddings().weight.data_ptr())
+
+
+# --- values --------------------------------------------------------------------------------------
+
+
+class _Files:
+    """The safetensors files of a folder, opened when read."""
+
+    def __init__(self, folder: Path) -> None:
+        self._files = {
+            name: file for file in find_weight_files(folder) for name in read_header(file)
+        }
+        self.names = self._files.keys()
+
+    def read(self, name: str, ends: int | None = None) -> torch.Tensor:
+        """Return a tensor, or the rows at its two ends."""
+        with safe_open(self._files[name], framework="pt") as file:
+            if ends is None:
+                whole: torch.Tensor = file.get_tensor(name)
+                return whole
+            rows = file.get_slice(name)
+            return torch.cat([rows[:ends], rows[-ends:]])
+
+    def size(self, name: str) -> int:
+        with safe_open(self._files[name], framework="pt") as file:
+            size = 1
+            for each in file.get_slice(name).get_shape():
+                size *= each
+            return size
+
+
+def _is_same(files: _Files, name: str, weight: torch.Tensor, whole: bool) -> bool:
+    """Return whether a weight has the stored values, rounded to its type, bit by bit."""
+    ends = None if whole or weight.dim() < 2 or len(weight) <= 2 * ROWS else ROWS
+    stored = files.read(name, ends).to(weight.dtype)
+    found = weight if ends is None else torch.cat([weight[:ends], weight[-ends:]])
+    return stored.shape == found.shape and torch.equal(_bits(stored), _bits(found.cpu()))
+
+
+def _bits(values: torch.Tensor) -> torch.Tensor:
+    return values.contiguous().reshape(-1).view(torch.uint8)
+
+
+def _compare_sets(
+    files: _Files, stored: Sequence[str], weights: Mapping[str, torch.Tensor], *, whole: bool
+) -> tuple[list[str], list[str]]:
+    """Compare what has no partner of its name, layer by layer; return what is new and unused."""
+    new: list[str] = []
+    unused: list[str] = []
+    tensors, others = _by_layer(stored), _by_layer(weights)
+    for layer in sorted({*tensors, *others}):
+        names, own = tensors[layer], {name: weights[name] for name in others[layer]}
+        if any(_is_quantized(each) for each in own.values()):
+            continue
+        # A weight may be kept in a wider type than the others.
+        kinds = [each.dtype for each in own.values()]
+        narrow = min(kinds, key=lambda kind: kind.itemsize, default=torch.float32)
+        count = sum(map(files.size, names)) == sum(each.numel() for each in own.values())
+        read = map(files.read, names)
+        if not count or (whole and _digest(read, narrow) != _digest(own.values(), narrow)):
+            new += own
+            unused += [] if own else names
+    return new, unused
+
+
+def _by_layer(names: Collection[str]) -> defaultdict[str, list[str]]:
+    """Group names by the first number in them."""
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    for name in names:
+        found = re.search(r"\.(\d+)\.", name)
+        groups[found[1] if found else ""].append(name)
+    return groups
+
+
+def _digest(tensors: Any, dtype: torch.dtype) -> int:
+    """Return a number that all values together determine, in any order.
+
+    >>> one, other = torch.tensor([1.0, 2.0]), torch.tensor([[2.0], [1.0]])
+    >>> _digest([one], torch.float32) == _digest([other], torch.float32)
+    True
+    """
+    factor, shift = _MIXING
+    total = 0
+    for each in tensors:
+        bits = each.to(dtype).float().reshape(-1).view(torch.int32).long()
+        mixed = bits * factor
+        mixed = (mixed ^ (mixed >> shift)) * factor
+        total += int((mixed ^ (mixed >> shift)).sum())
+    return total % 2**64
