@@ -94,16 +94,17 @@ def _generate(
         arguments |= common
     if keyword is not None:
         arguments[field] = keyword
-    with _own_setting(model.network, field, own), warnings.catch_warnings():
+    given_own = {} if own is None else {field: own}
+    with own_settings(model.network, **given_own), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return model.network.generate(inputs, attention_mask=torch.ones_like(inputs), **arguments)
 
 
 @contextmanager
-def _own_setting(network: Any, field: str, value: Any) -> Iterator[None]:
-    """Give a network this setting of its own, and no other."""
+def own_settings(network: Any, **settings: Any) -> Iterator[None]:
+    """Give a network these settings of its own, and no other."""
     before = network.generation_config
-    network.generation_config = GenerationConfig(**({} if value is None else {field: value}))
+    network.generation_config = GenerationConfig(**settings)
     try:
         yield
     finally:

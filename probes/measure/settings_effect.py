@@ -84,8 +84,8 @@ def find_wrong_scores(
             _apply(before, text[: len(ids) + step], settings, len(ids), share)
             for share in (1 - FILTER_ROUNDING, 1 + FILTER_ROUNDING)
         ]
-        wrong = differs_beyond_rounding(found, bounds[0])
-        wrong &= differs_beyond_rounding(found, bounds[1])
+        wrong = differs_beyond_rounding(found, bounds[0], before)
+        wrong &= differs_beyond_rounding(found, bounds[1], before)
         if wrong.any():
             token = int(wrong.nonzero()[0])
             return (

@@ -167,3 +167,17 @@ def test_generate_uses_the_settings_of_the_files(model: Model, evidence: Evidenc
     wrong, beyond = measure.settings_effect.find_wrong_scores(model, ids, account.used)
     evidence["effect_not_checked_with"] = beyond
     assert not wrong, wrong
+
+
+@pytest.mark.claim("penalties")
+def test_penalties_change_scores_as_defined(model: Model, evidence: Evidence) -> None:
+    try:
+        ids = measure.penalties.choose_prompt(model)
+    except LookupError as error:
+        pytest.skip(str(error))
+    evidence["penalties"] = found = measure.penalties.measure_penalties(model, ids)
+    for each in found:
+        assert not each.wrong, f"{each.setting} {each.value}: {each.wrong}"
+    unseen = [each.setting for each in found if not each.changed]
+    if unseen:
+        pytest.skip(f"on its logits nothing changes by {', '.join(unseen)}")

@@ -8,6 +8,7 @@ from tests.faults.catalogue.base import (
     CACHES,
     MISTRAL,
     MIXIN,
+    WARPERS,
     Patch,
     Wrapper,
     fault,
@@ -208,3 +209,45 @@ def scores_made_with_other_settings(model: Model) -> Patch:
         return original(network, *map(change, args), **kwargs)
 
     return wrapped(MIXIN, "_get_logits_processor", replace)
+
+
+@fault("a repetition penalty that leaves out the prompt", "penalties")
+def penalty_of_new_tokens_only(model: Model) -> Patch:
+    def without_prompt(original: Wrapper, processor: Any, ids: Any, scores: Any) -> Any:
+        prompt = processor.__dict__.setdefault("prompt_of_fault", ids.shape[1])
+        return original(processor, ids[:, prompt:], scores)
+
+    return wrapped(f"{WARPERS}RepetitionPenaltyLogitsProcessor", "__call__", without_prompt)
+
+
+@fault("a penalty that makes unlikely tokens likelier: all logits are divided", "penalties")
+def negative_logits_divided(model: Model) -> Patch:
+    def divide(original: Wrapper, processor: Any, ids: Any, scores: Any) -> Any:
+        return scores.scatter(1, ids, scores.gather(1, ids) / processor.penalty)
+
+    return wrapped(f"{WARPERS}RepetitionPenaltyLogitsProcessor", "__call__", divide)
+
+
+@fault("a ban of repeated n-grams that is off by one", "penalties")
+def ngrams_one_too_long(model: Model) -> Patch:
+    def longer(original: Wrapper, processor: Any, ngram_size: int) -> None:
+        original(processor, ngram_size + 1)
+
+    return wrapped(f"{WARPERS}NoRepeatNGramLogitsProcessor", "__init__", longer)
+
+
+@fault("a minimal length that ends one token early", "penalties")
+def minimum_one_too_short(model: Model) -> Patch:
+    def shorter(original: Wrapper, processor: Any, *args: Any, **kwargs: Any) -> None:
+        original(processor, *args, **kwargs)
+        processor.min_length -= 1
+
+    return wrapped(f"{WARPERS}MinLengthLogitsProcessor", "__init__", shorter)
+
+
+@fault("bans found in the first row of a batch applied to all rows", "penalties")
+def words_of_the_first_row_banned(model: Model) -> Patch:
+    def first_row(original: Wrapper, processor: Any, ids: Any, scores: Any) -> Any:
+        return original(processor, ids[:1].expand_as(ids), scores)
+
+    return wrapped(f"{WARPERS}SequenceBiasLogitsProcessor", "__call__", first_row)
