@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from probes.measure import bytes_read as bytes_read
     from probes.measure import continuations as continuations
     from probes.measure import continued_cache as continued_cache
+    from probes.measure import continuous_batching as continuous_batching
     from probes.measure import determinism as determinism
     from probes.measure import differing_layer as differing_layer
     from probes.measure import distribution as distribution

@@ -109,6 +109,30 @@ def test_texts_packed_into_one_row_do_not_see_each_other(model: Model, evidence:
         )
 
 
+@pytest.mark.claim("continuous-batching")
+def test_continuous_batching_gives_greedy_texts_and_changes_nothing(
+    model: Model, evidence: Evidence
+) -> None:
+    texts, changed = measure.continuous_batching.batch_continuously(
+        model, list_prompts(model), LENGTH // 3
+    )
+    evidence["texts"], evidence["left_changed"] = texts, changed
+    for each in texts:
+        where = f"continuous batching, attention {each.attention}: {each.texts[1]!r}"
+        assert each.step is None or each.margin <= each.tolerance, (
+            f"{where} is not {each.texts[0]!r}: at token {each.step} two logits lie "
+            f"{each.margin:.2g} apart, where rounding explains {each.tolerance:.2g}"
+        )
+        assert each.explained, (
+            f"{where}: the log-probability of a token changes by {each.change:.2g}, where "
+            f"rounding explains {each.tolerance:.2g}"
+        )
+    assert not changed, (
+        f"generate_batch() leaves {len(changed)} parts of the model changed: "
+        + ", ".join(changed[:3])
+    )
+
+
 def verdict_of(evidence: Evidence, stops: Sequence[Stop]) -> None:
     evidence["stops"] = stops
     for stop in stops:

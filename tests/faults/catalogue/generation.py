@@ -20,6 +20,7 @@ from tests.faults.catalogue.greedy import network_forward
 if TYPE_CHECKING:
     from probes import Model
 
+CONTINUOUS = "transformers.generation.continuous_batching.continuous_api"
 MASKING = "transformers.masking_utils"
 CRITERIA = "transformers.generation.stopping_criteria:"
 
@@ -127,6 +128,37 @@ def packed_texts_see_one_more(model: Model) -> Patch:
         return None if found is None else found // 2
 
     return wrapped(MASKING, "find_packed_sequence_indices", result(join))
+
+
+@fault(
+    "continuous batching leaves its own attention behind (transformers 48294)",
+    "continuous-batching",
+)
+def paged_attention_left_behind(model: Model) -> Patch:
+    def stop(original: Wrapper, manager: Any, *args: Any, **kwargs: Any) -> Any:
+        manager._original_attn_impl = None
+        return original(manager, *args, **kwargs)
+
+    return wrapped(f"{CONTINUOUS}:ContinuousBatchingManager", "stop", stop)
+
+
+@fault("continuous batching leaves a buffer changed", "continuous-batching")
+def buffer_left_changed(model: Model) -> Patch:
+    def change(original: Wrapper, network: Any, *args: Any, **kwargs: Any) -> Any:
+        made = original(network, *args, **kwargs)
+        network.model.rotary_emb.inv_freq.mul_(1.0001)
+        return made
+
+    return wrapped(f"{CONTINUOUS}:ContinuousMixin", "generate_batch", change)
+
+
+@fault("continuous batching counts positions of a text past 8 wrongly", "continuous-batching")
+def continuous_positions_end(model: Model) -> Patch:
+    def end(inputs: dict[str, Any]) -> None:
+        if inputs.get("block_table") is not None or inputs.get("cu_seq_lens_q") is not None:
+            inputs["position_ids"] = inputs["position_ids"].clamp(max=8)
+
+    return network_forward(model, end)
 
 
 @fault("of several end ids only the first stops (lighteval 1278)", "stop-ids")

@@ -1,0 +1,246 @@
+"""Generate with transformers' continuous batching, and compare with plain greedy texts."""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import logging
+import math
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+import transformers
+from transformers import GenerationConfig
+
+from probes.engines.transformers import batching
+from probes.engines.transformers.attention import list_attention, use_attention
+from probes.engines.transformers.branches import find_plain_cache
+from probes.errors import BrokenModelError, UndecidableError
+from probes.measure.determinism import generate_texts, noise_tolerance
+from probes.measure.greedy import step_logits
+from probes.measure.greedy_differences import count_common_start
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from probes.engines.base import Generation
+    from probes.engines.transformers.engine import TransformersEngine
+
+LIMITS: dict[str, Any] = {"num_blocks": 16, "max_batch_tokens": 16}
+"""Of the cache, and of one pass: as much as the memory holds would take a minute to make."""
+
+SHOWN: dict[str, Any] = {"return_logprobs": True, "auto_switch_to_flash": False}
+"""What newer versions can be asked for: log-probabilities, and the attention as it is set."""
+
+LOGGER = "ContinuousBatchingLogger"
+"""Where the library says why a text is missing; it raises no error."""
+
+
+@dataclass(frozen=True)
+class BatchedText:
+    """A text by continuous batching beside the greedy one."""
+
+    attention: str
+    texts: tuple[str, str]  # the greedy text, and the other
+    step: int | None  # number of the first token that differs, from 0; None if all are the same
+    margin: float  # distance there of the greedy text's two largest logits; 0 if all are the same
+    # The largest change of a distance that rounding explains. That of a log-probability is a mean
+    # of these, and so no larger.
+    tolerance: float
+    # Largest change of the log-probability of a token; None where the library shows none.
+    change: float | None
+
+    @property
+    def explained(self) -> bool:
+        """Whether rounding explains all."""
+        same = self.change is None or self.change <= self.tolerance
+        return same and (self.step is None or self.margin <= self.tolerance)
+
+
+@torch.inference_mode()
+def batch_continuously(
+    model: TransformersEngine, prompts: Sequence[str], length: int
+) -> tuple[list[BatchedText], list[str]]:
+    """Compare texts by `generate_batch` with greedy ones; also return what it left changed.
+
+    It is called once for each attention implementation, with passes so small that prompts come in
+    parts, and the first prompt twice. Changed are parts of the network's state. Raises
+    UndecidableError where this version of the library cannot begin, in its own words, and
+    BrokenModelError where it begins and fails.
+
+    >>> from probes import load
+    >>> texts, changed = batch_continuously(load("embedded"), ["The capital of Japan is"], 4)
+    >>> [text.explained for text in texts], changed
+    ([True, True, True, True], [])
+    """
+    _check_available(model)
+    tolerance = noise_tolerance(model, prompts, 20)  # of the texts that other claims compare, too
+    ids = [model.encode_prompt(prompt) for prompt in (*prompts, prompts[0])]
+    found: list[BatchedText] = []
+    changed: list[str] = []
+    for name in list_attention(model):
+        with use_attention(model, name):
+            plain = generate_texts(model, ids, length)
+            before = read_state(model.network)
+            made = _generate(model, ids, length)
+            after = read_state(model.network)
+            changed += [
+                f"{part} (attention {name})" for part in before if before[part] != after[part]
+            ]
+        for text, (new, logprobs) in zip(plain, made, strict=True):
+            found.append(_compare(model, name, text, new, logprobs, tolerance))
+    return found, changed
+
+
+def read_state(network: Any) -> dict[str, Any]:
+    """Return what generation must leave as it is, by name; tensors as sums of their bits.
+
+    >>> from probes import load
+    >>> network = load("embedded").network
+    >>> list(read_state(network))[:2], read_state(network) == read_state(network)
+    (['attention implementation', 'configuration'], True)
+    """
+    tensors = {
+        f"{kind} {name}": (tuple(each.shape), each.dtype, each.device, _sum_bits(each))
+        for kind, named in (
+            ("weight", network.named_parameters()),
+            ("buffer", network.named_buffers()),
+        )
+        for name, each in named
+    }
+    return {
+        "attention implementation": network.config._attn_implementation,
+        "configuration": network.config.to_dict(),
+        "generation configuration": network.generation_config.to_dict(),
+        "training mode": [module.training for module in network.modules()],
+        **tensors,
+    }
+
+
+def _sum_bits(tensor: torch.Tensor) -> int:
+    whole = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]
+    return int(tensor.detach().contiguous().view(whole).sum()) if tensor.numel() else 0
+
+
+def _check_available(model: TransformersEngine) -> None:
+    network, version = model.network, transformers.__version__
+    if not hasattr(network, "generate_batch"):
+        raise UndecidableError(f"transformers {version} has no continuous batching")
+    out = network(input_ids=torch.tensor([[0]], device=model.device), use_cache=True)
+    if find_plain_cache(getattr(out, "past_key_values", None)) is None:
+        raise UndecidableError("it has recurrent states, which are not batched continuously")
+
+
+def _generate(
+    model: TransformersEngine, ids: Sequence[Sequence[int]], length: int
+) -> list[tuple[list[int], list[float]]]:
+    """Return the new tokens of each prompt, and their log-probabilities, where there are any."""
+    network = model.network
+    settings = GenerationConfig(
+        max_new_tokens=length, do_sample=False, eos_token_id=list(model.eos_token_ids) or -1
+    )
+    accepted = inspect.signature(network.generate_batch).parameters
+    arguments: dict[str, Any] = {"generation_config": settings, "progress_bar": False}
+    if "warmup" in accepted:
+        arguments["warmup"] = False
+    if "continuous_batching_config" in accepted:
+        known = inspect.signature(transformers.ContinuousBatchingConfig).parameters
+        wanted = {name: value for name, value in (LIMITS | SHOWN).items() if name in known}
+        arguments["continuous_batching_config"] = transformers.ContinuousBatchingConfig(**wanted)
+    else:
+        for name, value in LIMITS.items():
+            setattr(settings, name, value)
+    passes: list[None] = []
+    handle = network.register_forward_pre_hook(lambda *_: passes.append(None))
+    try:
+        with model.pause_counting(), _collect_nothing(), _keep_errors() as errors:
+            made = network.generate_batch([list(row) for row in ids], **arguments)
+    except (ValueError, RuntimeError, TypeError, AttributeError, ImportError) as error:
+        errors, made = [error], {}
+    finally:
+        handle.remove()
+    outputs = list(made.values())
+    errors += [each.error for each in outputs if each.error is not None]
+    if len(outputs) < len(ids) or errors:
+        words = " ".join(str(errors[0] if errors else "no reason is given").split())
+        if not passes:
+            raise UndecidableError(
+                f"transformers {transformers.__version__} cannot begin continuous batching on "
+                f"{model.device.type} here: {words}"
+            )
+        raise BrokenModelError(
+            f"{len(ids) - len(outputs)} of {len(ids)} texts are missing from continuous batching: "
+            f"{words}"
+        )
+    return [
+        (
+            batching.cut_after_end(list(each.generated_tokens), model.eos_token_ids),
+            list(getattr(each, "logprobs", ())),
+        )
+        for each in outputs
+    ]
+
+
+def _compare(
+    model: TransformersEngine,
+    attention: str,
+    plain: Generation,
+    new: Sequence[int],
+    logprobs: Sequence[float],
+    tolerance: float,
+) -> BatchedText:
+    ids, logits = plain.ids[0], step_logits(plain)
+    same = count_common_start(ids, new)
+    step, margin = None, 0.0
+    if same < max(len(ids), len(new)):
+        step, margin = same, math.inf  # where one of the two has ended
+        if same < min(len(ids), len(new)):
+            two = logits[same].topk(2).values
+            margin = float(two[0] - two[1])
+    change = None
+    if logprobs:
+        known = logits[:same].log_softmax(dim=-1).amax(dim=-1)
+        shown = torch.tensor(logprobs[:same])
+        change = float((known - shown).abs().nan_to_num(nan=torch.inf).amax()) if same else 0.0
+    return BatchedText(
+        attention,
+        (plain.text, model.decode(new, skip_special_tokens=True)),
+        step,
+        margin,
+        tolerance,
+        change,
+    )
+
+
+@contextmanager
+def _collect_nothing() -> Iterator[None]:
+    """Leave what exists out of the searches for garbage, which `generate_batch` makes."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+@contextmanager
+def _keep_errors() -> Iterator[list[Any]]:
+    """Keep the errors that the library logs and does not raise."""
+    errors: list[Any] = []
+
+    class Keeper(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.exc_info and record.exc_info[1] is not None:
+                errors.append(record.exc_info[1])
+
+    keeper = Keeper(logging.ERROR)
+    logger = logging.getLogger(LOGGER)
+    before = logger.propagate
+    logger.addHandler(keeper)
+    logger.propagate = False
+    try:
+        yield errors
+    finally:
+        logger.removeHandler(keeper)
+        logger.propagate = before
