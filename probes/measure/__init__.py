@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from probes.measure import greedy_differences as greedy_differences
     from probes.measure import input_embeddings as input_embeddings
     from probes.measure import knowledge as knowledge
+    from probes.measure import model_reload as model_reload
     from probes.measure import packed_rows as packed_rows
     from probes.measure import padded_rows as padded_rows
     from probes.measure import penalties as penalties

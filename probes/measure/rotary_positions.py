@@ -277,7 +277,7 @@ def _compare_pass(
     model: TransformersEngine, rotations: Mapping[str, Rotation]
 ) -> list[RotaryAgreement]:
     """Compare what the layers of each type are given: the worst of each type."""
-    ids = range(PASS)
+    ids = [place % model.vocab_size for place in range(PASS)]
     with _capture_positions(model.network) as given:
         # Without its head: logits are not asked for.
         model.network.base_model(torch.tensor([[*ids]], device=model.device), use_cache=False)

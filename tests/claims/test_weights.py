@@ -15,12 +15,53 @@ if TYPE_CHECKING:
 
 Evidence = dict[str, Any]
 
+QUANTIZED_LIMIT = 2**27
+"""Bytes of weights up to which a model is quantized once more, which takes seconds above it."""
+
+
+@pytest.fixture
+def whole(model: Model, pytestconfig: pytest.Config) -> bool:
+    """Whether all of a model is read or saved, and not a part of it."""
+    is_small = model.checkpoint.weight_bytes <= TWIN_LIMIT
+    return bool(is_small or pytestconfig.option.thorough_claims)
+
+
+@pytest.mark.claim("model-reload")
+def test_saved_model_is_the_same_when_loaded_again(
+    model: Model, evidence: Evidence, whole: bool
+) -> None:
+    found = measure.model_reload.save_and_reload(model, whole=whole)
+    evidence.update(asdict(found))
+    wrong = found.describe()
+    assert not wrong, wrong
+
+
+@pytest.mark.claim("model-reload")
+@pytest.mark.needs("variants", "quantized")
+@pytest.mark.parametrize("when", ["at once", "after a pass"])
+@pytest.mark.parametrize("kind", ["nf4", "int8"])
+def test_quantized_model_is_the_same_when_loaded_again(
+    model: Model, evidence: Evidence, pytestconfig: pytest.Config, kind: str, when: str
+) -> None:
+    if measure.quantized_layers.own_quantization(model):
+        pytest.skip("its own weights are quantized: they are saved as they are")
+    dear = when == "after a pass" or model.checkpoint.weight_bytes > QUANTIZED_LIMIT
+    if dear and not pytestconfig.option.thorough_claims:
+        pytest.skip("decided under --thorough-claims")
+    quantized = model.variant(quantization=kind)
+    quantized.unload()  # one that has computed nothing
+    used = when == "after a pass"
+    found = measure.model_reload.save_and_reload(quantized, whole=True, used=used)
+    evidence.update(asdict(found))
+    model.discard_variant(quantized)
+    wrong = found.describe()
+    assert not wrong, wrong
+
 
 @pytest.mark.claim("nothing-new")
 def test_weights_are_those_that_the_files_hold(
-    model: Model, evidence: Evidence, pytestconfig: pytest.Config
+    model: Model, evidence: Evidence, whole: bool
 ) -> None:
-    whole = pytestconfig.option.thorough_claims or model.checkpoint.weight_bytes <= TWIN_LIMIT
     found = measure.stored_weights.compare_stored_weights(model, whole=whole)
     evidence.update(asdict(found))
     wrong = found.describe()

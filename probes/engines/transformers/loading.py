@@ -165,7 +165,7 @@ def _refuse_offloaded(usable: UsableTarget, network: Any) -> None:
 def _load_part(usable: UsableTarget, part: str, load: Any, **arguments: Any) -> Any:
     """Load a part without output; a failure becomes one line that names the target."""
     try:
-        with _quiet():
+        with quiet():
             return load(**arguments)
     except Exception as error:  # what damaged files make a library raise has no end
         raise UnusableTargetError(
@@ -175,7 +175,8 @@ def _load_part(usable: UsableTarget, part: str, load: Any, **arguments: Any) -> 
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
+    """Keep transformers from printing anything for a while."""
     log = transformers.utils.logging
     verbosity, bar = log.get_verbosity(), log.is_progress_bar_enabled()
     log.set_verbosity_error()

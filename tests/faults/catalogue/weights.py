@@ -31,18 +31,74 @@ def draw_again(weight: Any) -> None:
     weight.data = (drawn * weight.data.std()).to(weight.data)
 
 
+def untie(network: Any) -> None:
+    """Replace an output head that is the embedding by one of its own size, with random weights."""
+    import torch
+
+    rows, width = network.lm_head.weight.shape
+    head = torch.nn.Linear(width, rows, bias=False)
+    head.weight.data.copy_(network.lm_head.weight.data)
+    draw_again(head.weight)
+    network.lm_head = head
+
+
+def loaded_again_with(model: Model, damage: Callable[[Any], Any]) -> Patch:
+    """Damage each network that is loaded after the model's own."""
+    _ = model.network
+
+    def load(original: Wrapper, *args: Any, **kwargs: Any) -> Any:
+        loaded = original(*args, **kwargs)
+        damage(loaded[0] if isinstance(loaded, tuple) else loaded)
+        return loaded
+
+    return wrapped("transformers:AutoModelForCausalLM", "from_pretrained", load)
+
+
+@fault("the weights of a norm lost when a model is saved", "model-reload", checks="saved")
+def norm_lost_when_saved(model: Model) -> Patch:
+    def save(original: Wrapper, network: Any, folder: Any, *args: Any, **kwargs: Any) -> None:
+        from pathlib import Path
+
+        from safetensors.torch import load_file, save_file
+
+        original(network, folder, *args, **kwargs)
+        file = Path(folder) / "model.safetensors"
+        kept = {n: each for n, each in load_file(file).items() if n != "model.norm.weight"}
+        save_file(kept, file, {"format": "pt"})
+
+    return wrapped("transformers:PreTrainedModel", "save_pretrained", save)
+
+
+@fault("rotary frequencies scaled when a saved model is loaded", "model-reload", checks="saved")
+def rope_scaled_when_loaded_again(model: Model) -> Patch:
+    def scale(network: Any) -> None:
+        for name, buffer in network.named_buffers():
+            if name.endswith("rotary_emb.inv_freq"):
+                buffer.div_(8)
+
+    return loaded_again_with(model, scale)
+
+
+@fault("a tied output head that is random when loaded again", "model-reload", checks="saved")
+def head_random_when_loaded_again(model: Model) -> Patch:
+    return loaded_again_with(model, untie)
+
+
+@fault("a saved model loaded in another dtype than it was saved in", "model-reload", checks="saved")
+def other_dtype_when_loaded_again(model: Model) -> Patch:
+    return loaded_again_with(model, lambda network: network.bfloat16())
+
+
+@fault("another end-of-sequence id in a model that is loaded again", "model-reload", checks="saved")
+def other_end_when_loaded_again(model: Model) -> Patch:
+    return loaded_again_with(
+        model, lambda network: setattr(network.generation_config, "eos_token_id", 3)
+    )
+
+
 @fault("the output head is not tied, and random (transformers 43429)", "nothing-new")
 def head_not_tied(model: Model) -> Patch:
-    def untie(network: Any, _: Any) -> None:
-        import torch
-
-        rows, width = network.lm_head.weight.shape
-        head = torch.nn.Linear(width, rows, bias=False)
-        head.weight.data.copy_(network.lm_head.weight.data)
-        draw_again(head.weight)
-        network.lm_head = head
-
-    return loaded_with(untie)
+    return loaded_with(lambda network, _: untie(network))
 
 
 @fault("a missing weight that is filled with random numbers, without a word", "nothing-new")
