@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from probes.measure import determinism as determinism
     from probes.measure import differing_layer as differing_layer
     from probes.measure import distribution as distribution
+    from probes.measure import drafted_sampling as drafted_sampling
     from probes.measure import drafted_texts as drafted_texts
     from probes.measure import embeddings as embeddings
     from probes.measure import generation_defaults as generation_defaults

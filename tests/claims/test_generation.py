@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from probes import Model
     from probes.engines.base import Generation
     from probes.measure.stopping import Stop
+    from probes.stats.goodness_of_fit import Fit
 
     Greedy = Callable[[int], list[Generation]]
 
@@ -24,6 +26,12 @@ Evidence = dict[str, Any]
 LENGTH = 20
 SHOWN = 60
 """Characters of a value in a message."""
+
+DRAFTED_DRAWS = 300
+"""Tokens drawn one after another: the library drafts for one text at a time."""
+
+RULE_DRAWS = 3000
+"""Draws by the library's rule alone, which are quicker."""
 
 PAST_THE_WINDOW = 8
 """New tokens after a prompt longer than the attention window."""
@@ -51,6 +59,34 @@ def test_drafted_text_is_the_greedy_text(model: Model, evidence: Evidence, place
     for each in found:
         complaint = each.complain()
         assert not complaint, complaint
+
+
+def follows(fit: Fit, what: str) -> None:
+    assert fit.outside == 0, f"{what}: {fit.outside} draws of tokens that the target never draws"
+    assert fit.good, (
+        f"{what}: draws do not follow the target's distribution: G = {fit.statistic:.1f} in "
+        f"{fit.bins} bins, p = {fit.p_value:.1e}"
+    )
+
+
+@pytest.mark.claim("drafted-sampling")
+@pytest.mark.parametrize(
+    "way", ["prompt lookup", "the model as its own assistant", "another assistant"]
+)
+def test_tokens_drawn_with_drafts_follow_the_distribution(
+    seed: int, evidence: Evidence, way: str
+) -> None:
+    fit = measure.drafted_sampling.fit_drafted_tokens(way, count=DRAFTED_DRAWS, seed=seed)
+    evidence.update(asdict(fit))
+    follows(fit, f"drafts by {way}")
+
+
+@pytest.mark.claim("drafted-sampling")
+def test_rule_of_which_drafts_to_keep_gives_the_distribution(seed: int, evidence: Evidence) -> None:
+    fits = measure.drafted_sampling.fit_acceptance(count=RULE_DRAWS, seed=seed)
+    evidence["fits"] = fits
+    for place, fit in enumerate(fits, 1):
+        follows(fit, f"token {place}")
 
 
 @pytest.mark.claim("cache-continued")

@@ -20,6 +20,8 @@ from tests.faults.catalogue.greedy import network_forward
 if TYPE_CHECKING:
     from probes import Model
 
+GENERATION = "transformers.generation.utils"
+DRAFTS = "transformers.generation.candidate_generator:"
 CONTINUOUS = "transformers.generation.continuous_batching.continuous_api"
 MASKING = "transformers.masking_utils"
 CRITERIA = "transformers.generation.stopping_criteria:"
@@ -44,6 +46,41 @@ def drafts_fail_past_the_window(model: Model) -> Patch:
         return original(cache, *args, **kwargs)
 
     return wrapped(f"{CACHES}DynamicCache", "crop", crop)
+
+
+@fault(
+    "a greedy draft, taken for a sampled one (transformers 32867)",
+    "drafted-sampling",
+    checks="another",
+)
+def draft_is_greedy(model: Model) -> Patch:
+    def choose(original: Wrapper, generator: Any, *args: Any, **kwargs: Any) -> None:
+        original(generator, *args, **kwargs)
+        generator.generation_config.do_sample = False
+
+    return wrapped(f"{DRAFTS}AssistedCandidateGenerator", "__init__", choose)
+
+
+@fault("a rejected draft is replaced by any draw", "drafted-sampling", checks="rule")
+def replaced_by_any_draw(model: Model) -> Patch:
+    def draw(original: Wrapper, ids: Any, logits: Any, length: int, new: Any, **more: Any) -> Any:
+        tokens, kept = original(ids, logits, length, new, **more)
+        if kept < length:
+            tokens[:, -1] = new[:, int(kept)].softmax(dim=-1).multinomial(1)[:, 0]
+        return tokens, kept
+
+    return wrapped(GENERATION, "_speculative_sampling", draw)
+
+
+@fault("drafts are kept whatever the model says", "drafted-sampling", checks="another")
+def every_draft_is_kept(model: Model) -> Patch:
+    import torch
+
+    def keep(_: Wrapper, ids: Any, __: Any, length: int, new: Any, *___: Any, **____: Any) -> Any:
+        following = new[:, length].softmax(dim=-1).multinomial(1)
+        return torch.cat([ids[:, -length:], following], dim=-1), torch.tensor(length)
+
+    return wrapped(GENERATION, "_speculative_sampling", keep)
 
 
 @fault("positions that begin anew in every part of a filled cache", "cache-continued")
