@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats
 
+from probes.compare.beams import find_changed_beams
 from probes.compare.ids import find_changed_ids
 from probes.compare.logprobs import find_first_token
 from probes.compare.settings import find_changed_settings
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 
 NOT_COMPARED = (
     *COMPARED_APART,
-    *("changed_since", "distributions", "made", "outputs", "table", "trace", "used_settings"),
+    *("changed_since", "distributions", "made", "outputs", "table", "trace"),
+    *("kept_beams", "used_settings"),
     *("largest_change", "largest_share_of_tolerance", "noise", "share", "tolerance"),
 )
 """Evidence of built-in claims that is compared elsewhere, repeats other evidence or says what the
@@ -115,6 +117,7 @@ def _compare_checks(
         yield ids
     if old is not None and new is not None:
         yield from find_changed_settings(old, new)
+        yield from find_changed_beams(old, new, rounding.noise)
     if old is None or new is None or old.verdict is not new.verdict:
         verdicts = ("absent" if each is None else each.verdict.value for each in (old, new))
         yield Difference(

@@ -6,6 +6,7 @@ from probes._util.lazy import import_on_use
 
 if TYPE_CHECKING:
     from probes.measure import asking as asking
+    from probes.measure import beams as beams
     from probes.measure import bytes_read as bytes_read
     from probes.measure import continuations as continuations
     from probes.measure import continued_cache as continued_cache

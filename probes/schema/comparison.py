@@ -103,6 +103,19 @@ class ChangedSetting(Stored):
     """Where the new value comes from."""
 
 
+class ChangedBeam(Stored):
+    """A text of beam search that is another, or whose score moved."""
+
+    old_score: float
+    """Mean log-probability of the old text's tokens, in nats."""
+    new_score: float
+    """The same of the new text."""
+    explained: float
+    """How far rounding moves the distance of two scores."""
+    near_tie: bool
+    """Whether rounding explains that another text was found."""
+
+
 class Difference(Stored):
     """One value of a check's evidence, or several numbers of one name, that differ."""
 
@@ -124,6 +137,8 @@ class Difference(Stored):
     where they are not kept."""
     setting: ChangedSetting | None = None
     """Of a setting that `generate()` uses: where its values come from."""
+    beam: ChangedBeam | None = None
+    """Of a text of beam search: its scores."""
 
 
 class ClaimComparison(Stored):

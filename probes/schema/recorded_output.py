@@ -59,6 +59,26 @@ class RecordedNumber(Stored):
     """Source of the tolerance."""
 
 
+class RecordedBeam(Stored):
+    """A text that beam search found."""
+
+    ids: tuple[int, ...]
+    """Token ids of the text."""
+    text: str
+    """Those ids decoded, without special tokens."""
+    score: float
+    """Sum of their log-probabilities divided by their number, in nats."""
+
+
+class RecordedBeams(Stored):
+    """The texts that beam search found after a prompt."""
+
+    prompt_ids: tuple[int, ...]
+    """Token ids of the prompt."""
+    beams: tuple[RecordedBeam, ...]
+    """The best first."""
+
+
 class Provenance(Stored):
     """The target and the environment of a recording."""
 
@@ -105,15 +125,17 @@ class Recording(Stored):
     """Numbers by name."""
     ids: dict[str, RecordedIds] = Field(default_factory=dict)
     """Token ids of many texts, by the name of the list of texts."""
+    beams: dict[str, RecordedBeams] = Field(default_factory=dict)
+    """Texts of beam search by prompt."""
 
     @property
     def names(self) -> set[str]:
         """The names of all outputs."""
-        return {*self.texts, *self.numbers, *self.ids}
+        return {*self.texts, *self.numbers, *self.ids, *self.beams}
 
     def completed_by(self, other: Recording) -> Recording:
         """Add the outputs of another recording that are missing here."""
-        fields = ("texts", "numbers", "ids")
+        fields = ("texts", "numbers", "ids", "beams")
         return self.model_copy(
             update={name: getattr(other, name) | getattr(self, name) for name in fields}
         )

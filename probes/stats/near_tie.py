@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from probes.schema.recorded_output import RecordedNumber
+    from probes.schema.recorded_output import RecordedBeams, RecordedNumber
 
 
 class OutputStatus(str, Enum):
@@ -95,6 +95,54 @@ def judge_text(text: TextComparison, *, tolerance: float, noise: Callable[[], fl
     )
     outcome = OutputStatus.NEAR_TIE if tie else OutputStatus.CHANGED
     return replace(finding, outcome=outcome, reason=reason)
+
+
+def judge_beams(
+    prompt: str,
+    recorded: RecordedBeams,
+    now: RecordedBeams,
+    *,
+    closest: float,
+    tolerance: float,
+    noise: Callable[[], float],
+) -> list[Finding]:
+    """Judge the texts of a beam search, rank by rank, by their scores.
+
+    The log-probability of a token moves by up to twice what its logits move by. So the score of the
+    same text may move by twice the tolerance. Another text is a near-tie where its score is within
+    four times the noise of the recorded one, or where `closest`, the smallest distance of sums by
+    which a candidate was kept or dropped, is within that for each token.
+    """
+    if recorded.prompt_ids != now.prompt_ids or len(recorded.beams) != len(now.beams):
+        reason = f"after {prompt!r} the prompt's ids, or the number of beams, are not as recorded"
+        texts = recorded.beams[0].text, now.beams[0].text
+        return [Finding(prompt, OutputStatus.OTHER_PROMPT, 0.0, *texts, reason)]
+    findings = []
+    for rank, (old, new) in enumerate(zip(recorded.beams, now.beams, strict=True), start=1):
+        name = f"beam {rank} after {prompt!r}"
+        moved = abs(old.score - new.score)
+        finding = Finding(name, OutputStatus.SAME, moved / (2 * tolerance), old.text, new.text)
+        scores = f"{new.score:.6g}, recorded {old.score:.6g}"
+        if old.ids == new.ids:
+            if not finding.share <= 1:
+                reason = (
+                    f"{name} has a score of {scores}: {_format(finding.share)} times what "
+                    f"rounding explains ({2 * tolerance:.2g})"
+                )
+                finding = replace(finding, outcome=OutputStatus.DRIFTED, reason=reason)
+            findings.append(finding)
+            continue
+        explained = 4 * min(noise(), tolerance)
+        tie = moved <= explained or closest <= explained * len(new.ids)
+        reason = (
+            f"{name} is another text with a score of {scores}: "
+            f"{'a near-tie' if tie else 'no near-tie'} where noise moves the distance of two "
+            f"scores by {explained:.2g} and the nearest candidate was {closest:.2g} away"
+            f"\nrecorded: {old.text!r}\nnow:      {new.text!r}"
+        )
+        outcome = OutputStatus.NEAR_TIE if tie else OutputStatus.CHANGED
+        findings.append(replace(finding, share=0.0, outcome=outcome, reason=reason))
+    return findings
 
 
 def judge_number(name: str, recorded: RecordedNumber, now: float) -> Finding:

@@ -9,7 +9,7 @@ import pytest
 
 from probes import measure, stats
 from probes.measure.asking import list_prompts
-from probes.schema.evidence.texts import KeptTexts
+from probes.schema.evidence.texts import KeptBeams, KeptTexts
 from probes.schema.evidence.words import KeptIds
 from probes.schema.recorded_output import REMEDY, Recording, list_changes
 from probes.stats.near_tie import Finding, OutputStatus
@@ -75,6 +75,48 @@ def test_numbers_are_the_recorded_ones(
     decide(recorded, Recording(made=recorded.made, numbers=now), findings, evidence)
 
 
+@pytest.mark.claim("beams-recorded")
+def test_beams_are_the_recorded_ones(model: Model, recorded: Recorded, evidence: Evidence) -> None:
+    prompts = list_prompts(model)[:2]
+    found = dict(zip(prompts, measure.beams.search_texts(model, prompts), strict=True))
+    now = {prompt: each.outputs for prompt, each in found.items()}
+    closest = {prompt: each.closest for prompt, each in found.items()}
+    evidence.update(KeptBeams.of(now, closest).as_evidence())
+    tolerance = stats.rounding.logit_tolerance(
+        (each.logits for each in found.values()), model.facts().dtype
+    )
+    evidence["tolerance"] = tolerance
+    for prompt, each in found.items():
+        assert not each.wrong, f"after {prompt!r}: {each.wrong}"
+        for beam, own in zip(each.outputs.beams, each.own_scores, strict=True):
+            assert abs(beam.score - own) <= 2 * tolerance, (
+                f"after {prompt!r} the score of {beam.text!r} is {beam.score:.6g}; the mean of its "
+                f"tokens' log-probabilities is {own:.6g} by a pass of its own"
+            )
+
+    def noise() -> float:
+        evidence["noise"] = measured = measure.recorded_outputs.measure_noise(
+            model, list_prompts(model), LENGTH
+        )
+        return measured
+
+    old = recorded.baseline.beams if recorded.baseline else {}
+    findings = [
+        finding
+        for prompt, beams in now.items()
+        if prompt in old
+        for finding in stats.near_tie.judge_beams(
+            prompt,
+            old[prompt],
+            beams,
+            closest=closest[prompt],
+            tolerance=tolerance,
+            noise=noise,
+        )
+    ]
+    decide(recorded, Recording(made=recorded.made, beams=now), findings, evidence)
+
+
 @pytest.mark.claim("recorded-ids")
 def test_ids_are_the_recorded_ones(
     model: Model, recorded_of_tokenizer: Recorded, evidence: Evidence
@@ -107,7 +149,7 @@ def decide(recorded: Recorded, now: Recording, findings: list[Finding], evidence
     uncompared = recorded.settle(now, findings)
     old = recorded.baseline
     if uncompared or old is None:
-        evidence["outputs"] = now.model_dump(mode="json", include={"texts", "numbers"})
+        evidence["outputs"] = now.model_dump(mode="json", include={"texts", "numbers", "beams"})
         pytest.skip(uncompared)
     evidence["findings"] = findings
     evidence["largest_share_of_tolerance"] = max((f.share for f in findings), default=0.0)

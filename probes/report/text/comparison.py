@@ -99,6 +99,8 @@ def describe_difference(difference: schema.Difference, language: str = "en") -> 
         return phrase("difference.check", language, **values)
     if difference.ids is not None:
         return _describe_ids(difference, difference.ids, language)
+    if difference.beam is not None:
+        return _describe_beam(difference, difference.beam, language)
     if difference.setting is not None:
         sources = (difference.setting.old_source, difference.setting.new_source)
         old, new = (
@@ -133,6 +135,21 @@ def _describe_ids(difference: schema.Difference, ids: schema.ChangedIds, languag
     quoted = json.dumps(ids.text, ensure_ascii=False)
     values = {"text": quoted, "old": str(difference.old), "new": str(difference.new)}
     return text + phrase("difference.ids_of", language, **values)
+
+
+def _describe_beam(difference: schema.Difference, beam: schema.ChangedBeam, language: str) -> str:
+    key = "same_beam" if difference.old == difference.new else "beam"
+    if key == "beam" and not beam.near_tie:
+        key = "other_beam"
+    return phrase(
+        f"difference.{key}",
+        language,
+        old=format_value(difference.old),
+        new=format_value(difference.new),
+        old_score=format_value(beam.old_score),
+        new_score=format_value(beam.new_score),
+        explained=format_number(beam.explained),
+    )
 
 
 def _describe_token(token: schema.FirstToken, language: str) -> str:

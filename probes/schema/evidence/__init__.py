@@ -51,6 +51,7 @@ SHAPES: tuple[type[Shape], ...] = (
     texts.TaskSettings,
     texts.WeightMemory,
     texts.KeptTexts,
+    texts.KeptBeams,
     Measured,
 )
 """What a check can attach for the report or a comparison to read."""

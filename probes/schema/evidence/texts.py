@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from probes.schema.evidence.shape import Count, Shape
-from probes.schema.recorded_output import RecordedText
+from probes.schema.recorded_output import RecordedBeams, RecordedText
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Alternative(Shape):
@@ -123,6 +128,44 @@ class KeptTexts(Shape):
     """Greedy texts with their logits: they explain where two runs' texts differ."""
 
     kept_texts: list[RecordedText]
+
+
+class KeptBeam(Shape):
+    """A text that beam search found."""
+
+    prompt: str
+    rank: Count
+    """Its place among the beams of its prompt, from 1."""
+    text: str
+    ids: list[Count]
+    score: float
+    """Mean log-probability of its tokens, in nats."""
+    closest: float
+    """Smallest distance of sums by which a candidate of its search was kept or dropped, in nats."""
+
+
+class KeptBeams(Shape):
+    """The texts of beam search, with their scores."""
+
+    kept_beams: list[KeptBeam]
+
+    @classmethod
+    def of(cls, found: Mapping[str, RecordedBeams], closest: Mapping[str, float]) -> KeptBeams:
+        """Return beams by prompt in the form of evidence."""
+        return cls(
+            kept_beams=[
+                KeptBeam(
+                    prompt=prompt,
+                    rank=rank,
+                    text=beam.text,
+                    ids=list(beam.ids),
+                    score=beam.score,
+                    closest=closest[prompt],
+                )
+                for prompt, outputs in found.items()
+                for rank, beam in enumerate(outputs.beams, start=1)
+            ]
+        )
 
 
 class AnswerBounds(Shape):

@@ -13,6 +13,7 @@ from tests.faults.catalogue.base import (
     Wrapper,
     fault,
     result,
+    with_arguments,
     wrapped,
 )
 from tests.faults.catalogue.greedy import network_forward
@@ -320,3 +321,18 @@ def words_of_the_first_row_banned(model: Model) -> Patch:
         return original(processor, ids[:1].expand_as(ids), scores)
 
     return wrapped(f"{WARPERS}SequenceBiasLogitsProcessor", "__call__", first_row)
+
+
+@fault("scores of beams that are not divided by the length", "beams-recorded")
+def beam_scores_are_sums(model: Model) -> Patch:
+    return wrapped(MIXIN, "_update_finished_beams", with_arguments(length_penalty=0.0))
+
+
+@fault("the cache keeps its order where beams change places", "beams-recorded")
+def cache_is_not_reordered(model: Model) -> Patch:
+    return wrapped(f"{CACHES}DynamicCache", "reorder_cache", lambda *_, **__: None)
+
+
+@fault("logits of beams that are a little flatter than recorded", "beams-recorded")
+def logits_flatter_than_recorded(model: Model) -> Patch:
+    return wrapped(model.network.lm_head, "forward", result(lambda logits: 0.98 * logits))

@@ -1,0 +1,47 @@
+"""Differences between the texts that beam search found in two runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from probes.schema.comparison import ChangedBeam, Difference, Outcome
+from probes.schema.evidence.texts import KeptBeams
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from probes.schema.record import Check
+
+
+def find_changed_beams(old: Check, new: Check, noise: float) -> Iterator[Difference]:
+    """Yield each text of the same prompt and rank that is another, or whose score moved.
+
+    Rounding moves a logit by `noise`, so the distance of two scores by four times that.
+    """
+    before, after = KeptBeams.read(old.values), KeptBeams.read(new.values)
+    if before is None or after is None:
+        return
+    places = {(each.prompt, each.rank): each for each in before.kept_beams}
+    for now in after.kept_beams:
+        then = places.get((now.prompt, now.rank))
+        if then is None:
+            continue
+        moved, explained = abs(now.score - then.score), 4 * noise
+        same = then.ids == now.ids
+        if same and moved <= explained:
+            continue
+        nearest = min(then.closest, now.closest)
+        tie = moved <= explained or nearest <= explained * len(now.ids)
+        yield Difference(
+            check=new.name,
+            name=f"beam {now.rank} after {now.prompt!r}",
+            outcome=Outcome.DRIFTED if same or tie else Outcome.CHANGED,
+            old=then.text,
+            new=now.text,
+            beam=ChangedBeam(
+                old_score=then.score,
+                new_score=now.score,
+                explained=explained,
+                near_tie=tie and not same,
+            ),
+        )

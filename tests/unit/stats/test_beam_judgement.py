@@ -1,0 +1,68 @@
+"""Another text of beam search is judged by its score, and by how nearly it was dropped."""
+
+from __future__ import annotations
+
+import pytest
+
+from probes.compare.evidence import Rounding, find_differences
+from probes.report.text.comparison import describe_difference
+from probes.schema.evidence.texts import KeptBeams
+from probes.schema.recorded_output import RecordedBeam, RecordedBeams
+from probes.stats.near_tie import judge_beams
+from tests.support.samples import check, planned
+
+
+def beams(*scores: float, texts: str = "abc") -> RecordedBeams:
+    return RecordedBeams(
+        prompt_ids=(1, 2),
+        beams=tuple(
+            RecordedBeam(ids=(ord(text), 3), text=text, score=score)
+            for text, score in zip(texts, scores, strict=False)
+        ),
+    )
+
+
+RECORDED = beams(-1.0, -1.5)
+
+
+@pytest.mark.parametrize(
+    ("now", "closest", "expected"),
+    [
+        (beams(-1.0, -1.5), 0.3, ["same", "same"]),
+        (beams(-1.01, -1.5), 0.3, ["same", "same"]),
+        (beams(-1.0, -1.53), 0.3, ["same", "drifted"]),
+        (beams(-1.0, -1.503, texts="ad"), 0.3, ["same", "near-tie"]),
+        (beams(-1.0, -1.6, texts="ad"), 0.3, ["same", "changed"]),
+        (beams(-1.0, -1.6, texts="ad"), 0.007, ["same", "near-tie"]),
+        (beams(-1.0), 0.3, ["other prompt"]),
+    ],
+)
+def test_beams_are_judged_by_their_scores(
+    now: RecordedBeams, closest: float, expected: list[str]
+) -> None:
+    found = judge_beams("P", RECORDED, now, closest=closest, tolerance=0.01, noise=lambda: 0.001)
+    assert [each.outcome.value for each in found] == expected
+    assert all(bool(each.reason) is (each.outcome.value != "same") for each in found)
+
+
+def test_comparison_names_changed_beams() -> None:
+    old, near, other = (
+        planned(
+            "beams-recorded",
+            evidence=(check(values=KeptBeams.of({"P": each}, {"P": 0.3}).as_evidence()),),
+        )
+        for each in (RECORDED, beams(-1.0, -1.503, texts="ad"), beams(-1.1, -1.6, texts="ad"))
+    )
+    rounding = Rounding(noise=0.001)
+    assert find_differences(old, old, rounding) == []
+    (tie,) = find_differences(old, near, rounding)
+    assert (tie.name, tie.outcome.value) == ("beam 2 after 'P'", "drifted")
+    assert describe_difference(tie) == '"b" (score -1.5) then, "d" (score -1.503) now: a near-tie'
+    changed, moved = find_differences(old, other, rounding)
+    assert changed.outcome.value == "changed"
+    assert describe_difference(changed).endswith("now: no near-tie, rounding explains 0.004")
+    assert moved.outcome.value == "drifted"
+    assert describe_difference(moved) == (
+        'the score of "a" was -1, is -1.1; rounding explains 0.004'
+    )
+    assert "僅差" in describe_difference(tie, "ja")
