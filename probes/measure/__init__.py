@@ -6,6 +6,7 @@ from probes._util.lazy import import_on_use
 
 if TYPE_CHECKING:
     from probes.measure import asking as asking
+    from probes.measure import bare_network as bare_network
     from probes.measure import beams as beams
     from probes.measure import bytes_read as bytes_read
     from probes.measure import continuations as continuations
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from probes.measure import reference_prompts as reference_prompts
     from probes.measure import repetition as repetition
     from probes.measure import reproduction as reproduction
+    from probes.measure import resized_vocabulary as resized_vocabulary
     from probes.measure import rotary_frequencies as rotary_frequencies
     from probes.measure import rotary_positions as rotary_positions
     from probes.measure import rounding_noise as rounding_noise

@@ -18,19 +18,14 @@ from probes._util.garbage import pause_cycle_search
 from probes.engines.transformers.loading import dtype_argument, quiet
 from probes.engines.transformers.views import copy_along, keep_first_layers
 from probes.errors import UndecidableError
+from probes.measure.bare_network import BareNetwork, choose_text, measure_change
 from probes.measure.quantized_layers import is_quantized, stored_weight
-from probes.measure.rounding_noise import as_texts, logits_along, simulate_noise
-from probes.stats.rounding import largest_distance_change
 from probes.targets.placement import format_gb
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from probes.engines.base import Generation
     from probes.engines.transformers.engine import TransformersEngine
-
-TOKENS = 8
-"""Tokens of the text whose logits are compared."""
 
 LAYERS = 2
 """Layers of a large network that are saved, with its embedding and its output head."""
@@ -113,24 +108,21 @@ def save_and_reload(
     size = network.get_memory_footprint()
     _refuse_without_room(size, model.device)
     fields = _read_fields(network)
-    text = as_texts([[place % model.vocab_size for place in range(1, TOKENS + 1)]])
-    before = _Bare(network, model.device)
+    text, before = choose_text(model), BareNetwork(network, model.device)
     with (
         tempfile.TemporaryDirectory() as folder,
         progress.step(f"saving and loading again: {format_gb(size)}", size),
     ):
-        one, no_logits = _compute(before, text) if used else (None, "")
+        one, no_logits = before.logits(text) if used else (None, "")
         weights = _read_weights(network)
         refused = _save(network, folder)
         by_saving = _compare_weights(weights, _read_weights(network))
         again = _load(folder, network, model.device)
         changed = _compare_weights(weights, _read_weights(again))
         if not used:
-            one, no_logits = _compute(before, text)
-        change = 0.0
-        if one is not None:
-            other = logits_along(_Bare(again, model.device), text)[0]
-            change = 0.0 if torch.equal(one, other) else largest_distance_change(one, other)
+            one, no_logits = before.logits(text)
+        other, _ = BareNetwork(again, model.device).logits(text)
+        change = 0.0 if one is None or other is None else measure_change(one, other)
         judged = bool(change) and not changed  # with other weights, other logits are no wonder
         found = ReloadedNetwork(
             layers=network.config.get_text_config().num_hidden_layers,
@@ -143,7 +135,7 @@ def save_and_reload(
             refused_settings=refused,
             no_logits=no_logits,
             change=change,
-            tolerance=simulate_noise(before, text).tolerance if judged else 0.0,
+            tolerance=before.explain(text) if judged else 0.0,
         )
         del again
     if size >= progress.LARGE:
@@ -151,22 +143,6 @@ def save_and_reload(
     if model.device.type == "cuda":
         torch.cuda.empty_cache()
     return found
-
-
-@dataclass(frozen=True)
-class _Bare:
-    """A network as `logits_along` asks for one."""
-
-    network: Any
-    device: torch.device
-
-
-def _compute(model: _Bare, text: Sequence[Generation]) -> tuple[torch.Tensor | None, str]:
-    """Return the logits along a text; None, and why, where the network cannot compute it here."""
-    try:
-        return logits_along(model, text)[0], ""
-    except UndecidableError as error:
-        return None, str(error)
 
 
 def _refuse_without_room(size: int, device: torch.device) -> None:

@@ -77,3 +77,18 @@ def test_rotary_positions_are_those_of_config_json(model: Model, evidence: Evide
     worst = max(found, key=lambda each: each.share)
     wrong = "" if worst.share <= 1 else worst.describe()
     assert not wrong, wrong
+
+
+@pytest.mark.claim("resized")
+def test_resizing_the_vocabulary_keeps_what_was_there(
+    model: Model, evidence: Evidence, pytestconfig: pytest.Config
+) -> None:
+    thorough = bool(pytestconfig.option.thorough_claims)
+    found = measure.resized_vocabulary.resize_vocabulary(model, thorough=thorough)
+    evidence["resized"] = found
+    refused = [each.refused for each in found]
+    if all(refused):
+        pytest.skip(f"the library does not resize it: {refused[0]}")
+    for each in found:
+        wrong = each.describe()
+        assert not wrong, wrong

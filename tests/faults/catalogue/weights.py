@@ -160,3 +160,44 @@ def rope_one_position_on(model: Model) -> Patch:
         return original(inputs, position_ids + 1, *args, **kwargs)
 
     return wrapped(model.network.model.rotary_emb, "forward", turn)
+
+
+def resized_with(damage: Callable[[Any], Any]) -> Patch:
+    """Damage each network after its vocabulary was resized."""
+
+    def resize(original: Wrapper, network: Any, *args: Any, **kwargs: Any) -> Any:
+        layer = original(network, *args, **kwargs)
+        damage(network)
+        return layer
+
+    return wrapped("transformers:PreTrainedModel", "resize_token_embeddings", resize)
+
+
+@fault("rows that are one place on after the vocabulary is resized", "resized")
+def resized_rows_one_on(model: Model) -> Patch:
+    def move(network: Any) -> None:
+        weight = network.get_input_embeddings().weight
+        weight.data = weight.data.roll(1, dims=0)
+
+    return resized_with(move)
+
+
+@fault("an output head that is no longer tied after the vocabulary is resized", "resized")
+def resized_head_untied(model: Model) -> Patch:
+    return resized_with(untie)
+
+
+@fault("a configuration that keeps the old size of a resized vocabulary", "resized")
+def resized_configuration_kept(model: Model) -> Patch:
+    rows = model.network.config.vocab_size
+    return resized_with(lambda network: setattr(network.config, "vocab_size", rows))
+
+
+@fault("an embedding that loses its scale when the vocabulary is resized", "resized")
+def resized_embedding_scaled(model: Model) -> Patch:
+    def scale(network: Any) -> None:
+        layer = network.get_input_embeddings()
+        original = layer.forward
+        layer.forward = lambda ids: 1.1 * original(ids)
+
+    return resized_with(scale)
