@@ -117,3 +117,27 @@ def test_sentencepiece_alone_fails_what_transformers_breaks(
         "double-bos",
         "reference-agreement",
     }
+
+
+def test_class_that_makes_the_tokenizer_again_fails_own_ids(
+    warm_project: Project, tmp_path: Path
+) -> None:
+    """As Granite 4.0 from transformers 4.57 to 5: numbers get other ids (mellea 947)."""
+    from packaging.version import Version
+    from transformers import __version__
+
+    from tests.support import model_folders as folders
+
+    classes = {"right": "PreTrainedTokenizerFast", "wrong": "GPT2Tokenizer"}
+    targets = []
+    for name, tokenizer_class in classes.items():
+        folder = folders.that_splits_digits(tmp_path / "targets" / name, tokenizer_class)
+        targets += ["--target", str(folder)]
+    warm_project.run(str(TOKENIZER_CLAIMS), "-q", "--tb=no", "--claim", "own-ids", *targets)
+    found = {record["target"]["name"]: record["claims"][0] for record in warm_project.records()}
+    assert found["right"]["verdict"] == "holds"
+    if Version(__version__) < Version("5"):  # it read tokenizer.json
+        assert found["wrong"]["verdict"] == "holds"
+        return
+    assert found["wrong"]["verdict"] == "fails"
+    assert "texts get other ids than tokenizer.json gives" in found["wrong"]["reason"]

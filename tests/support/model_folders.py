@@ -141,6 +141,70 @@ def gemma3(folder: Path) -> Path:
     return folder
 
 
+def padded_and_tied(folder: Path) -> Path:
+    """A Llama whose embedding has more rows than the tokenizer has tokens, and is its head."""
+    return _padded(folder, tied=True)
+
+
+def padded_and_untied(folder: Path) -> Path:
+    """The same with a head of its own."""
+    return _padded(folder, tied=False)
+
+
+def _padded(folder: Path, *, tied: bool) -> Path:
+    from transformers import LlamaConfig
+
+    size, end = byte_level_tokenizer(folder)
+    save(folder, LlamaConfig(vocab_size=size + 56, eos_token_id=end, bos_token_id=end,
+                             tie_word_embeddings=tied, **SMALL_DECODER))  # fmt: skip
+    return folder
+
+
+def with_a_layer_too_many(folder: Path) -> Path:
+    """A Llama whose files hold a layer more than its configuration says."""
+    change_json(llama(folder) / "config.json", lambda each: each.update(num_hidden_layers=1))
+    return folder
+
+
+def that_splits_digits(folder: Path, tokenizer_class: str) -> Path:
+    """A Llama with a BPE of 2,000 pieces that encodes each digit alone, as Granite's does.
+
+    The vocabulary has longer numbers, too: a class that makes the tokenizer again from the pieces
+    and merges, and not from tokenizer.json, uses them.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig
+
+    end, folder = "<|end_of_text|>", Path(folder)
+    folder.mkdir(parents=True)
+    trained: Any = Tokenizer(models.BPE())
+    trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=2000,
+        special_tokens=[end],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    numbers = [f"{number} {number**2}" for number in range(1000, 1400)]
+    trained.train_from_iterator([*SCRIPTS.values(), *numbers], trainer)
+    alone = pre_tokenizers.Digits(individual_digits=True)
+    trained.pre_tokenizer = pre_tokenizers.Sequence([alone, trained.pre_tokenizer])
+    trained.decoder = decoders.ByteLevel()
+    trained.save(str(folder / "tokenizer.json"))
+    model = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
+    merges = (each if isinstance(each, str) else " ".join(each) for each in model["merges"])
+    settings = {"tokenizer_class": tokenizer_class, "add_prefix_space": False}
+    settings |= dict.fromkeys(("bos_token", "eos_token", "unk_token"), end)
+    for name, content in {
+        "vocab.json": json.dumps(model["vocab"]),
+        "merges.txt": "\n".join(["#version: 0.2", *merges, ""]),
+        "tokenizer_config.json": json.dumps(settings),
+    }.items():
+        (folder / name).write_text(content, encoding="utf-8")
+    save(folder, LlamaConfig(vocab_size=2000, bos_token_id=0, eos_token_id=0, **SMALL_DECODER))
+    return folder
+
+
 OTHER_BASE = 500_000.0
 """A base of rotary positions that is no architecture's default here."""
 
