@@ -12,6 +12,7 @@ import numpy as np
 from scipy import stats
 
 from probes.compare.beams import find_changed_beams
+from probes.compare.chats import find_changed_chats
 from probes.compare.ids import find_changed_ids
 from probes.compare.logprobs import find_first_token
 from probes.compare.settings import find_changed_settings
@@ -113,9 +114,10 @@ def _compare_checks(
 ) -> Iterator[Difference]:
     if any(each is not None and each.verdict in OPEN for each in (old, new)):
         return  # it was left out of a run
-    if old is not None and new is not None and (ids := find_changed_ids(old, new)) is not None:
-        yield ids
     if old is not None and new is not None:
+        for found in (find_changed_ids(old, new), find_changed_chats(old, new)):
+            if found is not None:
+                yield found
         yield from find_changed_settings(old, new)
         yield from find_changed_beams(old, new, rounding.noise)
     if old is None or new is None or old.verdict is not new.verdict:

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from probes.measure import bare_network as bare_network
     from probes.measure import beams as beams
     from probes.measure import bytes_read as bytes_read
+    from probes.measure import chat as chat
+    from probes.measure import chat_ids as chat_ids
     from probes.measure import continuations as continuations
     from probes.measure import continued_cache as continued_cache
     from probes.measure import continuous_batching as continuous_batching
@@ -24,11 +26,13 @@ if TYPE_CHECKING:
     from probes.measure import input_embeddings as input_embeddings
     from probes.measure import knowledge as knowledge
     from probes.measure import model_reload as model_reload
+    from probes.measure import own_template as own_template
     from probes.measure import packed_rows as packed_rows
     from probes.measure import padded_rows as padded_rows
     from probes.measure import penalties as penalties
     from probes.measure import quantization as quantization
     from probes.measure import quantized_layers as quantized_layers
+    from probes.measure import recorded_chats as recorded_chats
     from probes.measure import recorded_outputs as recorded_outputs
     from probes.measure import reference_prompts as reference_prompts
     from probes.measure import repetition as repetition

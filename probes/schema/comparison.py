@@ -116,6 +116,20 @@ class ChangedBeam(Stored):
     """Whether rounding explains that another text was found."""
 
 
+class ChangedChats(Stored):
+    """Rendered conversations that are not the same in both runs."""
+
+    changed: int
+    """How many are rendered otherwise, or have other ids."""
+    chats: int
+    """How many there are."""
+    conversation: str
+    """The name of the first that changed."""
+    place: int | None
+    """Characters before its first difference; none where its text is the same, and its ids are
+    not."""
+
+
 class Difference(Stored):
     """One value of a check's evidence, or several numbers of one name, that differ."""
 
@@ -139,6 +153,9 @@ class Difference(Stored):
     """Of a setting that `generate()` uses: where its values come from."""
     beam: ChangedBeam | None = None
     """Of a text of beam search: its scores."""
+    chats: ChangedChats | None = None
+    """Of rendered conversations: how many changed; `old` and `new` are the text around the first
+    difference, or the ids from it on, and none where the template refuses the conversation."""
 
 
 class ClaimComparison(Stored):

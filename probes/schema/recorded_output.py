@@ -16,6 +16,7 @@ from probes._util.jsonfile import parse_object
 from probes._util.text import quote
 from probes.errors import UserError
 from probes.schema.base import Stored, format_validation_error
+from probes.schema.recorded_chat import RecordedChat
 from probes.schema.recorded_ids import RecordedIds
 
 if TYPE_CHECKING:
@@ -127,15 +128,17 @@ class Recording(Stored):
     """Token ids of many texts, by the name of the list of texts."""
     beams: dict[str, RecordedBeams] = Field(default_factory=dict)
     """Texts of beam search by prompt."""
+    chats: dict[str, RecordedChat] = Field(default_factory=dict)
+    """Rendered conversations by name."""
 
     @property
     def names(self) -> set[str]:
         """The names of all outputs."""
-        return {*self.texts, *self.numbers, *self.ids, *self.beams}
+        return {*self.texts, *self.numbers, *self.ids, *self.beams, *self.chats}
 
     def completed_by(self, other: Recording) -> Recording:
         """Add the outputs of another recording that are missing here."""
-        fields = ("texts", "numbers", "ids", "beams")
+        fields = ("texts", "numbers", "ids", "beams", "chats")
         return self.model_copy(
             update={name: getattr(other, name) | getattr(self, name) for name in fields}
         )

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
-from probes._util.jsonfile import MEBIBYTE, read_object
+from probes._util.jsonfile import MEBIBYTE
+from probes.targets.chat_templates import explain_missing_template
 from probes.targets.target import EMBEDDED_FOLDER, Quantization, Target
 from probes.targets.vocabulary import SENTENCEPIECE_FILE, read_pieces
 
@@ -103,13 +104,7 @@ def _explain_missing_quantized(target: Target, checkpoint: Checkpoint) -> str | 
 
 
 def _explain_missing_chat(_: Target, checkpoint: Checkpoint) -> str | None:
-    folder = checkpoint.folder
-    if (folder / "chat_template.jinja").is_file():
-        return None
-    settings = folder / "tokenizer_config.json"
-    if settings.is_file() and read_object(settings).get("chat_template"):
-        return None
-    return "its tokenizer has no chat template"
+    return explain_missing_template(checkpoint.folder)
 
 
 _CHECKS: dict[str, Callable[[Target, Checkpoint], str | None]] = {

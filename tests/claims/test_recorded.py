@@ -9,7 +9,7 @@ import pytest
 
 from probes import measure, stats
 from probes.measure.asking import list_prompts
-from probes.schema.evidence.texts import KeptBeams, KeptTexts
+from probes.schema.evidence.texts import KeptBeams, KeptChats, KeptTexts
 from probes.schema.evidence.words import KeptIds
 from probes.schema.recorded_output import REMEDY, Recording, list_changes
 from probes.stats.near_tie import Finding, OutputStatus
@@ -141,6 +141,37 @@ def test_ids_are_the_recorded_ones(
     status = OutputStatus.CHANGED if change else OutputStatus.SAME
     finding = Finding(CORPUS, status, 0.0, old.digest, now.digest, change)
     decide(recorded_of_tokenizer, recording, [finding], evidence)
+
+
+@pytest.mark.claim("chat-recorded")
+def test_conversations_are_the_recorded_ones(
+    model: Model, recorded_of_tokenizer: Recorded, evidence: Evidence
+) -> None:
+    try:
+        chats = measure.chat.render_chats(model)
+    except ImportError as error:
+        pytest.skip(str(error))
+    now = measure.recorded_chats.record_chats(model, chats)
+    evidence.update(KeptChats(rendered_chats=now).as_evidence())
+    evidence["refused"] = {
+        each.conversation: each.refusal for each in chats if each.is_used and each.text is None
+    }
+    if all(each.text is None and each.own is None for each in chats):
+        pytest.skip(f"its template refuses every conversation: {chats[0].refusal}")
+    for each in chats:
+        complaint = "" if each.is_begun or each.prompt else each.complain()
+        assert not complaint, complaint
+    made, baseline = recorded_of_tokenizer.made, recorded_of_tokenizer.baseline
+    recording = Recording(made=made, chats=now)
+    if baseline is None:  # what the template itself says is decided without a record
+        evidence["note"] = recorded_of_tokenizer.settle(recording, [])
+        return
+    findings = [
+        measure.recorded_chats.judge_chat(name, baseline.chats[name], chat)
+        for name, chat in now.items()
+        if name in baseline.chats
+    ]
+    decide(recorded_of_tokenizer, recording, findings, evidence)
 
 
 def decide(recorded: Recorded, now: Recording, findings: list[Finding], evidence: Evidence) -> None:

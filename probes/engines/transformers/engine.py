@@ -18,6 +18,7 @@ from probes.engines.base import Generation, NextLogits, Prompt, TopLogprobs
 from probes.engines.logprobs import add_top_logprobs, list_top_logprobs
 from probes.engines.transformers import batching, hooks, variants
 from probes.engines.transformers.branches import Branches
+from probes.engines.transformers.chat_dates import fix_date
 from probes.engines.transformers.loaded import LoadedTarget, catch_tokenizer_failure
 from probes.errors import UserError
 from probes.targets.preflight import UsableTarget, preflight
@@ -283,10 +284,12 @@ class TransformersEngine(LoadedTarget):
     def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         """Return the ids of messages under the chat template, up to where the answer begins.
 
-        The special tokens are those of the template: the tokenizer adds no others.
+        The special tokens are those of the template: the tokenizer adds no others. A template that
+        asks for the date is always given the same one.
         """
         template: Any = self.tokenizer.apply_chat_template
-        with catch_tokenizer_failure(f"apply its chat template to {quote(list(messages))}"):
+        action = f"apply its chat template to {quote(list(messages))}"
+        with catch_tokenizer_failure(action), fix_date():
             text = template(list(messages), tokenize=False, add_generation_prompt=True)
         return self.encode(text, add_special_tokens=False)
 

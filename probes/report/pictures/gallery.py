@@ -146,6 +146,16 @@ def _repetition(found: Found[texts.GreedyRepetition]) -> Iterator[Picture]:
         yield Picture("repeated", drawing, {"greedy": greedy, "sampled": sampled})
 
 
+def _chats(found: Found[texts.KeptChats]) -> Iterator[Picture]:
+    rendered = {
+        name: chat.text
+        for name, chat in found[0][1].rendered_chats.items()
+        if chat.text is not None
+    }
+    check_size([*rendered], 1, MOST_TEXTS)
+    yield Picture("chats", pieces.draw_chats(rendered))
+
+
 def _answers(found: Found[texts.AnswerBounds]) -> Iterator[Picture]:
     named = [(label(f"top_p {name}"), bounds) for name, bounds in found[:SEVERAL]]
     yield _chart("doses", tasks.answers(named))
@@ -162,6 +172,7 @@ PICTURES: dict[type[Shape], Draw] = {
     texts.WeightMemory: _memory,
     words.Encoding: _encodings,
     words.DoubleBos: _double_bos,
+    texts.KeptChats: _chats,
     words.EmbeddingSimilarities: _chart_lists("cosine", _heat_map),
     words.HeadSimilarities: _head,
     words.LayerSimilarities: _layer,

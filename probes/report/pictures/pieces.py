@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 from probes.report.visible import cut, make_visible, mark
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from probes.schema.evidence.words import Encoding
 
@@ -19,6 +19,9 @@ LONGEST_PIECE = 24
 LONGEST_STRIP = 24
 LONGEST_TEXT = 4000
 """Characters, pieces, characters: a longer one is cut, and marked as cut."""
+
+LONGEST_CHAT = 600
+"""Characters of a conversation."""
 
 RUN = 4
 """Words in a row that count as a repetition."""
@@ -44,6 +47,17 @@ def draw_texts(encodings: Sequence[Encoding]) -> Markup:
     """Draw several texts, each above its pieces."""
     titled = Markup("<dt>{}</dt><dd>{}</dd>")
     inner = (titled.format(mark(cut(each.text, 40)), draw_pieces(each)) for each in encodings)
+    return Markup('<dl class="strips">{}</dl>').format(Markup("").join(inner))
+
+
+def draw_chats(chats: Mapping[str, str]) -> Markup:
+    """Draw conversations, each beside its name; of a long one the beginning.
+
+    >>> print(draw_chats({"a question": "<s>Hi"}))
+    <dl class="strips"><dt>a question</dt><dd class="chat"><bdi>&lt;s&gt;Hi</bdi></dd></dl>
+    """
+    titled = Markup('<dt>{}</dt><dd class="chat">{}</dd>')
+    inner = (titled.format(name, mark(cut(text, LONGEST_CHAT))) for name, text in chats.items())
     return Markup('<dl class="strips">{}</dl>').format(Markup("").join(inner))
 
 

@@ -108,6 +108,8 @@ def describe_difference(difference: schema.Difference, language: str = "en") -> 
             for value, source in zip((difference.old, difference.new), sources, strict=True)
         )
         return phrase("difference.setting", language, old=old, new=new)
+    if difference.chats is not None:
+        return _describe_chats(difference, difference.chats, language)
     effect = difference.effect
     if effect is None:
         text = phrase("difference.value", language, **values)
@@ -149,6 +151,27 @@ def _describe_beam(difference: schema.Difference, beam: schema.ChangedBeam, lang
         old_score=format_value(beam.old_score),
         new_score=format_value(beam.new_score),
         explained=format_number(beam.explained),
+    )
+
+
+def _describe_chats(
+    difference: schema.Difference, chats: schema.ChangedChats, language: str
+) -> str:
+    refused = phrase("difference.chat_refused", language)
+    values = {
+        name: refused if value is None else format_value(value)
+        for name, value in (("old", difference.old), ("new", difference.new))
+    }
+    is_text = chats.place is not None
+    place = phrase(f"difference.chat_{'text' if is_text else 'ids'}", language, place=chats.place)
+    return phrase(
+        "difference.chats",
+        language,
+        changed=f"{chats.changed:,}",
+        chats=f"{chats.chats:,}",
+        conversation=chats.conversation,
+        place=place,
+        **values,
     )
 
 

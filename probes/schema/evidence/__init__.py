@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from probes.schema.evidence.shape import Shape
 
-COMPARED_APART = ("corpus_ids", "kept_prompts", "kept_texts")
-"""Evidence that is kept for comparisons alone: logits and ids by the thousand."""
+COMPARED_APART = ("corpus_ids", "kept_prompts", "kept_texts", "rendered_chats")
+"""Evidence that has a comparison of its own: logits and ids by the thousand, and conversations."""
 
 SHAPES: tuple[type[Shape], ...] = (
     words.Encoding,
@@ -52,6 +52,7 @@ SHAPES: tuple[type[Shape], ...] = (
     texts.WeightMemory,
     texts.KeptTexts,
     texts.KeptBeams,
+    texts.KeptChats,
     Measured,
 )
 """What a check can attach for the report or a comparison to read."""

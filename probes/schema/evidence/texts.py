@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from probes.schema.evidence.shape import Count, Shape
+from probes.schema.recorded_chat import RecordedChat
 from probes.schema.recorded_output import RecordedBeams, RecordedText
 
 if TYPE_CHECKING:
@@ -166,6 +167,12 @@ class KeptBeams(Shape):
                 for rank, beam in enumerate(outputs.beams, start=1)
             ]
         )
+
+
+class KeptChats(Shape):
+    """Conversations under a chat template, by name."""
+
+    rendered_chats: dict[str, RecordedChat]
 
 
 class AnswerBounds(Shape):

@@ -8,6 +8,7 @@ from tests.faults.catalogue import (  # noqa: F401, I001 - the order of the page
     sampling,
     greedy,
     generation,
+    chat,
     architecture,
     weights,
     tasks,

@@ -1,0 +1,196 @@
+"""Conversations under a chat template: as transformers renders them, and as the template says."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from probes.data.conversations import CONVERSATIONS, Conversation
+from probes.engines.transformers.chat_dates import fix_date
+from probes.measure.own_template import RefusedError, leave_open, read_own_template
+from probes.schema.recorded_chat import show_difference
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from probes.engines.transformers.engine import TransformersEngine
+    from probes.measure.own_template import OwnTemplate
+
+
+@dataclass(frozen=True)
+class RenderedChat:
+    """A conversation as text."""
+
+    conversation: str
+    """Its name."""
+    prompt: bool
+    """Whether the prompt for an answer is at its end."""
+    text: str | None = None
+    """As `apply_chat_template` renders it; None if it refuses."""
+    own: str | None = None
+    """As the template in the model's folder renders it; None if that refuses."""
+    refusal: str = ""
+    """Why one of them refuses."""
+
+    @property
+    def name(self) -> str:
+        """What it is, for a message."""
+        return self.conversation + (", and the prompt for an answer" if self.prompt else "")
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether it ends with the beginning of an answer."""
+        return CONVERSATIONS[self.conversation].is_begun
+
+    @property
+    def is_used(self) -> bool:
+        """Whether a model would be given it so: with the prompt where an answer is to come."""
+        return self.prompt is CONVERSATIONS[self.conversation].awaits_answer
+
+    def complain(self) -> str:
+        """Describe where the library renders otherwise than the template says; else empty."""
+        if self.own is None or self.text == self.own:
+            return ""
+        if self.text is None:
+            return f"{self.name}: refused ({self.refusal}), though its own template renders it"
+        found = show_difference(self.own, self.text)
+        return f"{self.name}: rendered otherwise than its own template says, {found}"
+
+
+@dataclass(frozen=True)
+class PromptedChat:
+    """What ends a prompt, and what an answer begins with in the conversation that has one."""
+
+    conversation: str
+    prompt: str | None
+    """What `add_generation_prompt` adds; None where the template rewrites what came before it."""
+    answer: str | None
+    """What an answer adds; None as for the prompt."""
+    opens_answer: bool | None
+    """Whether the conversation with an answer begins with the prompt; None where the template
+    itself writes an answer otherwise."""
+
+
+def render_chats(model: TransformersEngine) -> list[RenderedChat]:
+    """Render every conversation; those that await an answer without and with the prompt for it.
+
+    Raises:
+        ImportError: there is no jinja2 that transformers can use.
+
+    >>> from probes import load
+    >>> chats = render_chats(load("embedded"))
+    >>> chats[1].name, chats[1].text, chats[1].complain()
+    ('a question, and the prompt for an answer',
+     '<s>[INST] Who painted the Mona Lisa? [/INST][ANSWER]', '')
+    """
+    own = read_own_template(model)
+    return [
+        _render(model, own, name, conversation, prompt=prompt)
+        for name, conversation in CONVERSATIONS.items()
+        for prompt in ((False, True) if conversation.awaits_answer else (False,))
+    ]
+
+
+def _render(
+    model: TransformersEngine,
+    own: OwnTemplate,
+    name: str,
+    conversation: Conversation,
+    *,
+    prompt: bool,
+) -> RenderedChat:
+    """Render a conversation by transformers, and by the template in the model's folder."""
+    text, expected, refusal = None, None, ""
+    try:
+        expected = own.render(conversation, prompt=prompt)
+    except RefusedError as error:
+        refusal = str(error)
+    try:
+        text = _render_by_library(model, conversation, prompt=prompt)
+        if expected is None and conversation.is_begun:  # then from the library's whole answers
+            expected = leave_open(
+                conversation, lambda whole: _render_by_library(model, whole, prompt=prompt)
+            )
+    except RefusedError as error:
+        refusal = str(error)
+    if text is not None and expected is not None and conversation.is_begun:
+        # Where a template drops the spaces at an answer's end, the library may keep them.
+        spaces = conversation.answer[len(conversation.answer.rstrip()) :]
+        expected = text if text == expected.rstrip() + spaces else expected
+    return RenderedChat(name, prompt, text, expected, refusal)
+
+
+def _render_by_library(
+    model: TransformersEngine, conversation: Conversation, *, prompt: bool
+) -> str:
+    try:
+        return str(apply_template(model, [conversation], prompt=prompt, tokenize=False))
+    except ImportError:
+        raise
+    except Exception as error:  # a template may fail in any way
+        raise RefusedError(f"{type(error).__name__}: {error}") from error
+
+
+def apply_template(
+    model: TransformersEngine,
+    conversations: Sequence[Conversation],
+    *,
+    prompt: bool,
+    **arguments: Any,
+) -> Any:
+    """Return what `apply_chat_template` returns for one conversation, or for several in a batch.
+
+    Those of a batch have the same tools, and all of them or none has a begun answer.
+    """
+    messages: Any = [deepcopy(list(each.messages)) for each in conversations]
+    first, tokenizer = conversations[0], model.tokenizer
+    tools: Any = deepcopy(list(first.tools)) or None
+    with fix_date():
+        return tokenizer.apply_chat_template(
+            messages if len(messages) > 1 else messages[0],
+            tools=tools,
+            add_generation_prompt=prompt,
+            continue_final_message=first.is_begun,
+            **arguments,
+        )
+
+
+def compare_prompts_with_answers(
+    model: TransformersEngine, chats: Sequence[RenderedChat]
+) -> list[PromptedChat]:
+    """Compare the prompt for an answer with the same conversation after an answer.
+
+    A template may write an answer that was given otherwise than one that is to come, without its
+    reasoning for example.
+
+    >>> from probes import load
+    >>> model = load("embedded")
+    >>> compare_prompts_with_answers(model, render_chats(model))[0]
+    PromptedChat(conversation='a question', prompt='[ANSWER]',
+                 answer='[ANSWER] Leonardo da Vinci.</s>', opens_answer=True)
+    """
+    own, found = read_own_template(model), []
+    plain = {each.conversation: each.text for each in chats if not each.prompt}
+    for chat in chats:
+        before = plain[chat.conversation]
+        if not chat.prompt or chat.text is None or before is None:
+            continue
+        answered = CONVERSATIONS[chat.conversation].answered()
+        whole = _render(model, own, chat.conversation, answered, prompt=False)
+        opens: bool | None = None
+        if whole.own is not None and chat.own is not None and whole.own.startswith(chat.own):
+            opens = whole.text is not None and whole.text.startswith(chat.text)
+        found.append(
+            PromptedChat(
+                chat.conversation,
+                _cut_start(chat.text, before),
+                None if whole.text is None else _cut_start(whole.text, before),
+                opens,
+            )
+        )
+    return found
+
+
+def _cut_start(text: str, start: str) -> str | None:
+    return text[len(start) :] if text.startswith(start) else None
