@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from probes.engines.transformers.engine import TransformersEngine
 
 LAYERS = 2
-"""Layers of a large network that are saved, with its embedding and its output head."""
+"""Layers of a large network that are saved at least, with its embedding and its output head."""
 
 BOOKKEEPING = (
     *("transformers_version", "_name_or_path", "name_or_path", "_commit_hash"),
@@ -89,7 +89,7 @@ def save_and_reload(
     """Save a network to a temporary folder, load it again as it says there, and compare the two.
 
     Compared are both configurations field by field, weights and buffers bit by bit (of quantized
-    layers what they decode to), ties, and logits. If not `whole`, its first two layers are a
+    layers what they decode to), ties, and logits. If not `whole`, its first layers are a
     network of their own. With `used` it computes before it is saved: quantized layers may then be
     stored in another way. Without room for it this raises UndecidableError.
 

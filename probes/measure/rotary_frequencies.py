@@ -92,7 +92,7 @@ def describes_rotation(config: Mapping[str, Any]) -> bool:
     """Return whether a config.json names anything about rotary positions."""
     text = config.get("text_config")
     text = text if isinstance(text, dict) else config
-    return any(text.get(key) is not None for key in (*SETTINGS, *BASES, *SHARES))
+    return any(text.get(key) is not None for key in (*SETTINGS, *BASES, *SHARES, *WIDTHS))
 
 
 def _read_rotation(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from probes.engines.transformers.hooks import explain_unpackable
 from probes.errors import UndecidableError
 from probes.measure.rotary_frequencies import (
     ALL_LAYERS,
@@ -131,12 +132,13 @@ def _find_rotation(rotations: Mapping[str, Rotation], layers: str, module: str) 
     """Return the type of layer whose rotary positions a module is for."""
     name = module.rpartition(".")[2]
     layers = layers or (name if name in (FULL, SLIDING) else "")
-    if layers and ALL_LAYERS in rotations and rotations[ALL_LAYERS].kind != "default":
+    local = name.endswith("local")
+    if (layers or local) and ALL_LAYERS in rotations:
         raise UndecidableError(
             "its types of layers have rotary positions of their own, and its config.json does not "
             "say which are those of which"
         )
-    names = (layers, ALL_LAYERS, SLIDING if name.endswith("local") else FULL)
+    names = (layers, ALL_LAYERS, SLIDING if local else FULL)
     return next((each for each in names if each in rotations), None)
 
 
@@ -278,6 +280,8 @@ def _compare_pass(
 ) -> list[RotaryAgreement]:
     """Compare what the layers of each type are given: the worst of each type."""
     ids = [place % model.vocab_size for place in range(PASS)]
+    if explain_unpackable(model.network) is not None:
+        return []
     with _capture_positions(model.network) as given:
         # Without its head: logits are not asked for.
         model.network.base_model(torch.tensor([[*ids]], device=model.device), use_cache=False)

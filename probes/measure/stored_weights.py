@@ -6,7 +6,7 @@ The files are read here, tensor by tensor; what the library says of its own load
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +28,14 @@ ROWS = 16
 BUFFERS = re.compile(r"(inv_freq|masked_bias|\.attn\.bias|\.attention\.bias)$")
 """Stored tensors that are no weights: older libraries stored what follows from a configuration."""
 
+WRAPPERS = ("model", "language_model", "text_model", "transformer", "base_model")
+"""Parts of names that only say what a network is a part of."""
+
 SHOWN = 20
 """Names of tensors in a list of the evidence."""
+
+AT_ONCE = 2**22
+"""Values that are mixed at once."""
 
 _MIXING = (-7046029254386353131, 29)
 """An odd factor and a shift that spread the bits of a number."""
@@ -86,10 +92,20 @@ def compare_stored_weights(model: TransformersEngine, *, whole: bool) -> StoredW
     network = model.network
     files = _Files(model.checkpoint.folder)
     weights = _name_weights(network)
-    pairs = _pair_names(files.names, weights, network.base_model_prefix)
-    reported = {name for name in model.unexpected_weights if not BUFFERS.search(name)}
+    pairs = _pair_names(files.names, weights)
+    other_parts = _name_other_parts(model, weights)
+    reported = {
+        name
+        for name in model.unexpected_weights
+        if not BUFFERS.search(name) and _bare(name).partition(".")[0] not in other_parts
+    }
     rest = [name for name in files.names if name not in pairs]
-    left_out = [name for name in rest if name not in reported and _is_left_out(network, name)]
+    left_out = [
+        name
+        for name in rest
+        if name not in reported
+        and (_is_left_out(network, name) or _bare(name).partition(".")[0] in other_parts)
+    ]
     others = [name for name in rest if name not in reported and name not in left_out]
     others = [name for name in others if not _belongs_to_quantized(name, pairs)]
 
@@ -125,15 +141,33 @@ def _name_weights(network: Any) -> dict[str, torch.Tensor]:
     return named | {name: each for name, each in network.named_buffers() if name in stored}
 
 
-def _pair_names(stored: Collection[str], weights: Collection[str], prefix: str) -> dict[str, str]:
-    """Return the weight that each stored tensor is named after, with the model's prefix or not."""
+def _pair_names(stored: Collection[str], weights: Collection[str]) -> dict[str, str]:
+    """Return the weight that each stored tensor is named after, within whatever it is wrapped."""
+    names = Counter(map(_bare, weights))
+    by_bare = {_bare(name): name for name in weights if names[_bare(name)] == 1}
     pairs = {}
     for name in stored:
-        names = (name, f"{prefix}.{name}", name.removeprefix(f"{prefix}."))
-        found = next((each for each in names if each in weights), None)
+        found = name if name in weights else by_bare.get(_bare(name))
         if found is not None:
             pairs[name] = found
     return pairs
+
+
+def _bare(name: str) -> str:
+    """Return a name without what the network may be wrapped in.
+
+    >>> _bare("language_model.model.layers.0.mlp.up_proj.weight")
+    'layers.0.mlp.up_proj.weight'
+    """
+    return ".".join(part for part in name.split(".") if part not in WRAPPERS)
+
+
+def _name_other_parts(model: TransformersEngine, weights: Collection[str]) -> set[str]:
+    """Return the parts of a checkpoint for images or sound that its language model lacks."""
+    if "text_config" not in model.checkpoint.config:
+        return set()
+    stored = {_bare(name).partition(".")[0] for name in model.checkpoint.tensors}
+    return stored - {_bare(name).partition(".")[0] for name in weights}
 
 
 def _is_left_out(network: Any, name: str) -> bool:
@@ -266,9 +300,9 @@ def _digest(tensors: Any, dtype: torch.dtype) -> int:
     """
     factor, shift = _MIXING
     total = 0
-    for each in tensors:
-        bits = each.to(dtype).float().reshape(-1).view(torch.int32).long()
-        mixed = bits * factor
+    parts = (part for each in tensors for part in each.reshape(-1).split(AT_ONCE))
+    for part in parts:
+        mixed = part.to(dtype).float().view(torch.int32).long() * factor
         mixed = (mixed ^ (mixed >> shift)) * factor
         total += int((mixed ^ (mixed >> shift)).sum())
     return total % 2**64

@@ -49,12 +49,16 @@ def copy_along(network: Any, names: Iterable[str] = ()) -> Any:
 def keep_first_layers(network: Any, count: int) -> Any:
     """Return a network of the first layers of another; the other where it has no more.
 
+    There are as many of them as hold a layer of each type, and `count` at least.
+
     >>> from probes import load
     >>> twin = keep_first_layers(load("embedded").network, 2)
     >>> len(twin.model.layers), twin.config.num_hidden_layers
     (2, 2)
     """
     layers = network.config.get_text_config().num_hidden_layers
+    types = getattr(network.config.get_text_config(), "layer_types", None) or []
+    count = max([count, *(types.index(each) + 1 for each in {*types})])
     name, stack = next(
         (
             (name, module)
