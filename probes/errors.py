@@ -43,6 +43,10 @@ class UnusableTargetError(UserError):
     """The target cannot be loaded: nothing more can be decided on it."""
 
 
+class EndpointFailedError(UserError):
+    """A server does not answer, or answers with an error."""
+
+
 class BrokenModelError(AssertionError):
     """The model itself is broken: claims about it fail."""
 

@@ -44,7 +44,8 @@ class TopLogprobs:
 class Generation:
     """What `generate` added to one prompt.
 
-    An end-of-sequence token is the last of `ids`, if one came; `texts` leave special tokens out.
+    An end-of-sequence token is the last of `ids`, if one came; `texts` leave special tokens out. A
+    server may tell no ids: then the lists are empty.
     The tensors are (samples, steps, vocabulary), float32, on the CPU, or None if not asked for;
     `scores` are the logits after the filters that `generate` applied.
     """
@@ -55,6 +56,8 @@ class Generation:
     logits: torch.Tensor | None = None
     scores: torch.Tensor | None = None
     top_logprobs: list[list[TopLogprobs]] | None = None
+    finish_reasons: list[str] | None = None
+    """Why each sample ended, where a server tells: `stop` or `length`."""
 
     @property
     def text(self) -> str:
@@ -98,8 +101,15 @@ class Engine(Protocol):
         """
 
 
-class Tokenization(Protocol):
-    """Text to token ids and back (capability `tokenizer`)."""
+class Encoding(Protocol):
+    """Text to token ids (capability `encoding`)."""
+
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        """Return the token ids of a text."""
+
+
+class Tokenization(Encoding, Protocol):
+    """Token ids back to text, and facts about them (capability `tokenizer`)."""
 
     @property
     def eos_token_ids(self) -> list[int]:
@@ -112,9 +122,6 @@ class Tokenization(Protocol):
     @property
     def token_count(self) -> int:
         """Number of tokens it knows; the embedding may have more rows."""
-
-    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
-        """Return the token ids of a text."""
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
         """Return the text of token ids."""
@@ -206,6 +213,7 @@ class LogitsEngine(Engine, Tokenization, Sizes, FullLogits, Protocol):
 
 
 PROTOCOLS: dict[str, type] = {
+    "encoding": Encoding,
     "tokenizer": Tokenization,
     "config": Sizes,
     "prompt-logprobs": PromptLogprobs,

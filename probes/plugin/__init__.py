@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from probes.plugin import budget, collection, execution, options, startup, terminal
-from probes.plugin.fixtures import evidence, model, rates, seed
+from probes.plugin.fixtures import evidence, model, rates, reference, seed
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-__all__ = ["evidence", "model", "rates", "seed"]
+__all__ = ["evidence", "model", "rates", "reference", "seed"]
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:

@@ -22,10 +22,16 @@ if TYPE_CHECKING:
 def model(request: pytest.FixtureRequest) -> Iterator[Model]:
     """The model under test: its tokenizer and weights are loaded when first used."""
     session = session_of(request.config)
-    loaded = session.model(getattr(request, "param", next(iter(session.targets))))
+    loaded: Any = session.model(getattr(request, "param", next(iter(session.targets))))
     yield loaded
     if len(session.targets) > 1:  # the next one needs the room
         loaded.unload()
+
+
+@pytest.fixture(scope="session")
+def reference(model: Model, request: pytest.FixtureRequest) -> Model:
+    """What the model under test is compared with; `--reference` names it."""
+    return session_of(request.config).reference(model.target.name)
 
 
 @pytest.fixture(scope="session")

@@ -51,7 +51,9 @@ def add_options(parser: pytest.Parser) -> None:
         group.addoption(f"--{name}", metavar=metavar, help=text, **more)
 
     text = f"what to decide claims on; repeatable [{DEFAULT_TARGET}]"
-    add("target", "NAME|FOLDER|HUB-ID", text, action="append")
+    add("target", "NAME|FOLDER|HUB-ID|FILE.gguf|ADDRESS", text, action="append")
+    text = "what targets that a server computes are compared with [the target's own, else nothing]"
+    add("reference", "NAME|FOLDER|HUB-ID", text)
     text = "TOML file with [targets.NAME] tables of your own "
     text += "[the project's pyproject.toml, under tool.probes]"
     add("targets-file", "FILE", text, type=Path)

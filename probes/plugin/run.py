@@ -42,8 +42,8 @@ class Plan(_Sent):
 
     header: Record
     """The record to be, with planned claims and no evidence."""
-    folder: Path
-    """Where the target is loaded from, to be kept out of the record."""
+    folder: Path | None
+    """Where the target is loaded from, to be kept out of the record; None for an address."""
 
 
 class Expected(_Sent):

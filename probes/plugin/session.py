@@ -16,8 +16,9 @@ from probes.errors import NothingCanRunError, UserError
 from probes.plugin.forecast import ExpectedTimes, Forecast
 from probes.plugin.run import Expected, Message, Plan
 from probes.results.environment import describe_environment
-from probes.schema.claim import catalogue
+from probes.schema.claim import REFERENCE, catalogue
 from probes.schema.record import ClaimRecord, Cost, Record, TargetFacts, utc_now
+from probes.targets.capabilities import NO_REFERENCE
 from probes.targets.preflight import preflight
 from probes.targets.resolve import list_targets, resolve
 from probes.targets.target import Target
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from probes.engines.endpoint.engine import EndpointEngine
     from probes.engines.transformers.engine import TransformersEngine
     from probes.plugin.known_failures import KnownFailure
     from probes.schema.claim import Claim
@@ -37,7 +39,8 @@ DEFAULT_TARGET = "embedded"
 class Session:
     """One process's part in a run.
 
-    A CUDA device must hold `copies` of each target: 1 in a worker, 0 in a process that is alone.
+    `references` are what engines are compared with, by target. A CUDA device must hold `copies` of
+    each target: 1 in a worker, 0 in a process that is alone.
     The targets that `-m gpu` added are `implied`; `left_out` says why one of them cannot be used.
     `known_failures` are those of `--known-failures`. `weight_bytes` are the stored sizes of usable
     targets. `deselected` counts the checks that the command line left out, by target and claim. The
@@ -48,6 +51,7 @@ class Session:
     """
 
     targets: Mapping[str, Target]
+    references: Mapping[str, Target] = field(default_factory=dict)
     copies: int = 0
     implied: frozenset[str] = frozenset()
     left_out: dict[str, str] = field(default_factory=dict)
@@ -75,6 +79,12 @@ class Session:
 
     def _prepare(self, name: str, copies: int) -> None:
         try:
+            if name in self.references:
+                preflight(self.references[name], copies)
+            if self.targets[name].is_served:
+                self.model(name)
+                self.weight_bytes[name] = 0
+                return
             usable = preflight(self.targets[name], copies)
         except UserError as error:
             if name not in self.implied:
@@ -113,17 +123,35 @@ class Session:
             for target in dict.fromkeys(name for name, _ in tests)
         )
 
-    def model(self, target: str) -> TransformersEngine:
+    def model(self, target: str) -> TransformersEngine | EndpointEngine:
         """Return a target's model; what is not used of it is not loaded."""
+        if self.targets[target].is_served:
+            from probes.engines.endpoint.engine import connect
+
+            return connect(self.targets[target])
         from probes.engines.transformers.engine import load
 
         return load(self.targets[target], self.copies)
 
+    def reference(self, target: str) -> TransformersEngine:
+        """Return what a target is compared with; UserError where nothing is named."""
+        from probes.engines.transformers.engine import load
+
+        if target not in self.references:
+            raise UserError(NO_REFERENCE)
+        return load(self.references[target], self.copies)
+
     def missing(self, target: str, needs: Iterable[str]) -> str | None:
         """Return why a target cannot decide a claim, by the first need it lacks; None if it can."""
         model = self.model(target)
+        known = {REFERENCE} if target in self.references else set()
         return next(
-            (reason for need in needs if (reason := model.explain_missing(need)) is not None), None
+            (
+                reason
+                for need in needs
+                if need not in known and (reason := model.explain_missing(need)) is not None
+            ),
+            None,
         )
 
     def is_expected(self, target: str, claim: Claim) -> bool:
@@ -165,7 +193,10 @@ class Session:
             environment=describe_environment(workers=workers),
             claims=_in_reading_order(records),
         )
-        return Plan(header=header, folder=model.checkpoint.folder)
+        checkpoint = getattr(model, "checkpoint", None)  # of transformers' engine alone
+        gguf = self.targets[target].gguf
+        folder = gguf.parent if gguf is not None else checkpoint and checkpoint.folder
+        return Plan(header=header, folder=folder)
 
 
 SESSION = pytest.StashKey[Session]()
@@ -181,6 +212,7 @@ def choose_targets(
     *,
     gpu_too: bool = False,
     overrides: Mapping[str, str | None] | None = None,
+    reference: str | None = None,
     targets_file: Path | None = None,
     project: Path | None = None,
 ) -> Session:
@@ -188,6 +220,7 @@ def choose_targets(
 
     Each name is a target, a folder or a hub id. `gpu_too` adds, if none is named, every known
     target that asks for a CUDA device. `overrides` are the loading options, for all targets.
+    `reference` names what each is compared with, instead of the target's own.
     `targets_file` and the `pyproject.toml` in `project` may define targets. Raises UserError if a
     name or an option is wrong.
 
@@ -208,7 +241,21 @@ def choose_targets(
                 f"{count} targets are called {name!r}: name each once, or give them names of "
                 "their own in a targets file"
             )
-    return Session({target.name: target for target in targets}, implied=frozenset(implied))
+    references = {
+        target.name: _resolve_reference(named, targets_file, project)
+        for target in targets
+        if (named := reference or target.reference) is not None
+    }
+    return Session(
+        {target.name: target for target in targets}, references, implied=frozenset(implied)
+    )
+
+
+def _resolve_reference(text: str, targets_file: Path | None, project: Path | None) -> Target:
+    found = resolve(text, targets_file=targets_file, project=project)
+    if found.is_served:
+        raise UserError(f"a reference is computed by transformers, and {found.name!r} is served")
+    return found
 
 
 def asks_for_cuda(target: Target) -> bool:

@@ -50,6 +50,7 @@ def _choose_targets(config: pytest.Config) -> None:
         option.target or [],
         gpu_too=options.selects_gpu(config),
         overrides=options.overrides(config),
+        reference=option.reference,
         targets_file=option.targets_file,
         project=options.project_folder(config),
     )

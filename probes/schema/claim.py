@@ -37,6 +37,7 @@ class Status(str, Enum):
 
 CAPABILITIES = {
     "model": "any causal language model: it continues texts",
+    "encoding": "the token ids of a text",
     "tokenizer": "a tokenizer: text to token ids and back",
     "config": "a configuration: the network is built without weights",
     "token-ids": "token ids as a prompt",
@@ -60,8 +61,12 @@ FACTS = {
     "nf4": "weights in 4-bit NF4, or a model small enough for an NF4 copy beside it",
     "quantized": "weights that bitsandbytes quantized, or a model small enough for such a copy",
     "gpt2-xl": "the weights of GPT-2 XL; a target declares it",
+    "reference": "a second target, `--reference`, which says what it should compute",
 }
 """What may be true of a target, for a reader."""
+
+REFERENCE = "reference"
+"""The need of claims that compare an engine with a reference."""
 
 NEEDS = CAPABILITIES | FACTS
 """Every need that a claim can name."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from packaging.version import Version
 
 from probes._util.jsonfile import MEBIBYTE
+from probes.schema.claim import FACTS, REFERENCE
 from probes.targets.chat_templates import explain_missing_template
 from probes.targets.target import EMBEDDED_FOLDER, Quantization, Target
 from probes.targets.vocabulary import SENTENCEPIECE_FILE, read_pieces
@@ -29,10 +30,21 @@ def explain_missing(need: str, target: Target, checkpoint: Checkpoint) -> str | 
     """Return why a target cannot decide claims with a need, a fact or `chat`; None if it can."""
     if need in target.provides:
         return None
+    if need == REFERENCE:
+        return NO_REFERENCE
     if need in _UNDECLARED:
         return f'{_UNDECLARED[need]}, declare provides = ["{need}"] for it in a targets file'
     return _CHECKS[need](target, checkpoint)
 
+
+def explain_without_files(need: str, target: Target) -> str | None:
+    """Return why a served target cannot decide claims with a need of `FACTS`; None if it can."""
+    if need in target.provides or need not in FACTS:
+        return None
+    return NO_REFERENCE if need == REFERENCE else "a server computes it: its files are not read"
+
+
+NO_REFERENCE = "no reference says what it should compute: name one with --reference"
 
 _UNDECLARED = {
     "mistral-7b": "its weights are not those of Mistral-7B-v0.1; if they are",

@@ -10,6 +10,7 @@ import re
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
-_PATHS = ("folder", "random", "words", "questions")
+_PATHS = ("folder", "gguf", "random", "words", "questions")
 """Keys whose value is a path relative to the targets file."""
 
 
@@ -41,14 +42,21 @@ def resolve(
 
     A name is looked up in the user's targets file, then in `[tool.probes.targets]` of the
     `pyproject.toml` in the folder `project`, then among the built-in targets. Any other text is a
-    folder if there is one, or else a hub id if it has the form `org/model`. `overrides` are the
-    values by option. What cannot be found or combined raises UserError.
+    folder or a GGUF file if there is one, an address if it begins like one, or else a hub id if it
+    has the form `org/model`. `overrides` are the values by option. What cannot be found or combined
+    raises UserError.
 
     >>> resolve("embedded", overrides={"dtype": "float16"}).dtype.value
     'float16'
     """
     known = list_targets(targets_file=targets_file, project=project)
-    target = known.get(text) or _from_folder(text, known) or _from_hub_id(text, known)
+    target = (
+        known.get(text)
+        or _from_address(text)
+        or _from_gguf(text)
+        or _from_folder(text, known)
+        or _from_hub_id(text, known)
+    )
     if target is None:
         raise UserError(_explain_unknown(text, known))
     return _override(target, overrides or {})
@@ -143,6 +151,22 @@ def _from_folder(text: str, known: Mapping[str, Target]) -> Target | None:
     name = Redactor.for_secrets().redact_text(folder.resolve().name) or "root"
     same = [t for t in known.values() if t.folder and t.folder.resolve() == folder.resolve()]
     return _make(name=name, folder=folder, **_same_as(same))
+
+
+def _from_address(text: str) -> Target | None:
+    """Take a text as an endpoint's address, with the name of a model after a # if there is one."""
+    if not re.match(r"https?://", text):
+        return None
+    address, _, model = text.partition("#")
+    host = urlsplit(address).netloc.rpartition("@")[2]
+    return _make(name=model or host or "endpoint", address=address, served_model=model or None)
+
+
+def _from_gguf(text: str) -> Target | None:
+    file = _expand_user(text)
+    if not text.lower().endswith(".gguf") or not os.path.isfile(file):  # noqa: PTH113
+        return None
+    return _make(name=Redactor.for_secrets().redact_text(file.name), gguf=file)
 
 
 def _from_hub_id(text: str, known: Mapping[str, Target]) -> Target | None:

@@ -6,6 +6,7 @@ import re
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 EMBEDDED_FOLDER = PACKAGE / "embedded"
+
+KEY_VARIABLES = "PROBES_API_KEY or OPENAI_API_KEY"
+"""Environment variables that may hold an endpoint's key."""
 
 HUB_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)?")
 
@@ -92,6 +96,17 @@ def _must_match(pattern: re.Pattern[str], expected: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _check_address(address: str) -> str:
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("should begin with http:// or https:// and a host")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError(f"should have no user and no password: put a key in {KEY_VARIABLES}")
+    if parts.query or parts.fragment:
+        raise ValueError("should have no query, and its model as served_model")
+    return address.rstrip("/")
+
+
 def _check_declarable(need: str) -> str:
     if need == KNOWLEDGE:
         return need
@@ -140,6 +155,14 @@ class Target(BaseModel):
     """A model on the hub, as `org/model`."""
     revision: Annotated[str, _must_match(_REVISION, "a commit, branch or tag")] | None = None
     """The commit, branch or tag of the repository; None for its main branch."""
+    gguf: Path | None = None
+    """A GGUF file, which llama.cpp computes."""
+    address: Annotated[str, AfterValidator(_check_address)] | None = None
+    """An OpenAI-compatible endpoint, such as `http://127.0.0.1:8000/v1`."""
+    served_model: str | None = None
+    """The model of the endpoint; None where it serves one only."""
+    reference: str | None = None
+    """What an engine is compared with: a target's name, a folder or a hub id."""
     quantization: Quantization = Quantization.NONE
     dtype: Dtype = Dtype.AUTO
     device: Annotated[str, _must_match(_DEVICE, _join(ALLOWED_VALUES["device"]))] = "auto"
@@ -162,8 +185,11 @@ class Target(BaseModel):
 
     @model_validator(mode="after")
     def _refuse_contradictions(self) -> Target:
-        if (self.folder is None) == (self.repository is None):
-            raise ValueError("should have either a folder or a repository")
+        places = (self.folder, self.repository, self.gguf, self.address)
+        if sum(place is not None for place in places) != 1:
+            raise ValueError("should have one of a folder, a repository, a GGUF file, an address")
+        if self.served_model is not None and self.address is None:
+            raise ValueError("with a served model should have an address")
         if self.random is not None and self.folder is None:
             raise ValueError("with random weights should have a folder, which has its tokenizer")
         if self.folder is not None and self.revision is not None:
@@ -199,8 +225,15 @@ class Target(BaseModel):
         return claim.id in self.expects
 
     @property
+    def is_served(self) -> bool:
+        """Whether a server computes it, and not transformers in this process."""
+        return self.gguf is not None or self.address is not None
+
+    @property
     def source(self) -> str:
-        """Where the model comes from: `embedded` in this package, a `folder`, or the `hub`."""
+        """Where the model comes from: `embedded`, `folder`, `hub`, `gguf` or `endpoint`."""
+        if self.is_served:
+            return "endpoint" if self.gguf is None else "gguf"
         if self.folder is None:
             return "hub"
         return "embedded" if self.folder.resolve() == EMBEDDED_FOLDER.resolve() else "folder"

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import probes
 from probes.engines.base import ARGUMENTS, PROTOCOLS
+from probes.engines.endpoint.engine import connect
 from probes.errors import MissingCapabilityError
 from probes.schema.claim import CAPABILITIES, NEEDS, catalogue
 from probes.schema.record import TargetFacts
 from probes.schema.sampling import Sampling
+from probes.targets.resolve import resolve
+from tests.support.stub_server import Stub, serve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 OPTIONAL = sorted({*CAPABILITIES} - {"model", "weights", "variants", "beam-search", "timing"})
-ENGINES = ["transformers", "toy", *(f"toy without {name}" for name in OPTIONAL)]
+ENGINES = ["transformers", "toy", "stub server", *(f"toy without {name}" for name in OPTIONAL)]
 TEXT = "abcdabcd"
 PROMPTS = ["a", TEXT]
 HOT = Sampling(temperature=2.0, top_k=0)
@@ -30,7 +36,17 @@ def make_toy(*without: str) -> Any:
 def engine(request: pytest.FixtureRequest) -> Any:
     if request.param == "transformers":
         return probes.load("embedded")
+    if request.param == "stub server":
+        return request.getfixturevalue("served_toy")
     return make_toy(*request.param.split()[2:])
+
+
+@pytest.fixture(scope="module")
+def served_toy() -> Iterator[Any]:
+    with serve(Stub(make_toy())) as address:
+        engine = connect(resolve(address))
+        yield engine
+        engine.close()
 
 
 def need(engine: Any, *capabilities: str) -> None:

@@ -226,8 +226,8 @@ def test_impossible_combination_names_the_way_out(overrides: dict[str, str], mes
             "folder = 'x'\nexpects = ['top-k']",
             "expects ['top-k'] names 'top-k', a contract, which must hold on every target",
         ),
-        ("title = 'x'", "should have either a folder or a repository"),
-        ("folder = 'x'\nrepository = 'x/y'", "should have either a folder or a repository"),
+        ("title = 'x'", "should have one of a folder, a repository, a GGUF file, an address"),
+        ("folder = 'x'\nrepository = 'x/y'", "should have one of a folder, a repository, a GGUF file, an address"),
         ("folder = 'x'\nrevision = 'main'", "cannot have a revision (main), as it is a folder"),
         (
             "repository = 'org/m'\nrandom = 'c.json'",

@@ -1,0 +1,113 @@
+"""What each kind of server calls things, what it answers, and what it does if not asked.
+
+Facts of vLLM 0.32, of llama.cpp's server of October 2026 and of transformers serve 5.23. Any other
+server is asked for what OpenAI's API documents.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from probes.schema.sampling import Sampling
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from probes.engines.endpoint.client import Client
+
+PLAIN = Sampling(temperature=1.0, top_p=1.0, top_k=0, min_p=0.0)
+"""Sampling that keeps every token."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """One kind of server."""
+
+    name: str
+    capabilities: frozenset[str] = frozenset()
+    """What it offers beyond generation."""
+    most_logprobs: int = 20
+    """Most likely tokens that it lists at one position."""
+    tokenize: str = ""
+    """The path that encodes a text; empty if there is none."""
+    text_field: str = "prompt"
+    """The name of the text in a request to that path."""
+    special_field: str = "add_special_tokens"
+    """The name of the flag there that adds special tokens."""
+    always: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of every request for a text."""
+    neutral: Mapping[str, Any] = field(default_factory=dict)
+    """Fields that switch off what the server would do to logits without being asked."""
+    settings: frozenset[str] = frozenset({"temperature", "top_p"})
+    """Settings of sampling that it takes, by transformers' names."""
+    repetition_penalty: str = ""
+    """Its name of that setting; empty if it has none."""
+    temperature_first: bool = True
+    """Whether it divides by the temperature before it filters."""
+    takes_generation_config: bool = False
+    """Whether it applies the generation_config.json of the model that it serves."""
+    precision: str = ""
+    """The dtype that it keeps keys and values in, where that is not the weights'."""
+    defaults: Sampling = PLAIN
+    """What it documents to do with a request that names no setting."""
+
+
+_FILTERS = frozenset({"temperature", "top_p", "top_k", "min_p"})
+
+VLLM = Dialect(
+    name="vLLM",
+    capabilities=frozenset({"token-ids", "logprobs", "prompt-logprobs"}),
+    tokenize="/tokenize",
+    always={"return_token_ids": True, "return_tokens_as_token_ids": True},
+    neutral={
+        **{"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0},
+        **{"presence_penalty": 0.0, "frequency_penalty": 0.0},
+    },
+    settings=_FILTERS,
+    repetition_penalty="repetition_penalty",
+    takes_generation_config=True,
+)
+
+LLAMA_CPP = Dialect(
+    name="llama.cpp",
+    capabilities=frozenset({"token-ids", "logprobs"}),
+    most_logprobs=100,
+    tokenize="/tokenize",
+    text_field="content",
+    special_field="add_special",
+    always={"return_tokens": True},
+    neutral={
+        **{"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "repeat_penalty": 1.0},
+        **{"presence_penalty": 0.0, "frequency_penalty": 0.0},
+    },
+    settings=_FILTERS,
+    repetition_penalty="repeat_penalty",
+    temperature_first=False,
+    precision="float16",
+    defaults=Sampling(temperature=0.8, top_p=0.95, top_k=40, min_p=0.05),
+)
+"""It filters the distribution at temperature 1, then divides by the temperature."""
+
+OPENAI = Dialect(
+    name="OpenAI-compatible",
+    neutral={"temperature": 1.0, "top_p": 1.0},
+)
+
+_OWNERS = {"vllm": VLLM, "llamacpp": LLAMA_CPP}
+
+
+def recognize(client: Client, models: Mapping[str, Any]) -> tuple[Dialect, str]:
+    """Return what kind of server answers at an address, and its version if it tells one.
+
+    `models` is its list of models.
+    """
+    listed = models.get("data")
+    owners = [str(each.get("owned_by")) for each in listed] if isinstance(listed, list) else []
+    dialect = next((_OWNERS[owner] for owner in owners if owner in _OWNERS), None)
+    if dialect is None and (client.get("/props") or {}).get("default_generation_settings"):
+        dialect = LLAMA_CPP
+    if dialect is None:
+        return OPENAI, ""
+    path, key = ("/version", "version") if dialect is VLLM else ("/props", "build_info")
+    return dialect, str((client.get(path) or {}).get(key) or "")

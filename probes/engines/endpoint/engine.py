@@ -1,0 +1,262 @@
+"""The endpoint engine: texts and log-probabilities of a model that a server computes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from probes._util.text import quote
+from probes.engines.base import EngineBase, Generation, Prompt, TopLogprobs
+from probes.engines.endpoint import answers, llamacpp
+from probes.engines.endpoint.client import Client
+from probes.engines.endpoint.dialects import recognize
+from probes.errors import EndpointFailedError, UndecidableError, UnusableTargetError
+from probes.schema.record import Cost, TargetFacts
+from probes.targets.capabilities import explain_without_files
+
+if TYPE_CHECKING:
+    from probes.schema.sampling import Sampling
+    from probes.targets.target import Target
+
+DEFAULT_NEW_TOKENS = 16
+"""How many tokens OpenAI's API documents for a request that names no length."""
+
+_IGNORED = frozenset({"output_logits", "no_repeat_ngram_size"})
+"""Arguments of other engines that no endpoint has, where their value asks for nothing."""
+
+
+class EndpointEngine(EngineBase):
+    """One model behind an address, as far as its server tells what it does."""
+
+    name: ClassVar[str] = "endpoint"
+
+    def __init__(self, target: Target, client: Client, facts: Mapping[str, Any]) -> None:
+        """Ask the server at an address what it serves, or raise UnusableTargetError.
+
+        `facts` are those of the target that the server does not tell.
+        """
+        self.target = target
+        self._client = client
+        self._facts = facts
+        try:
+            models = client.get("models") or {}
+        except EndpointFailedError:
+            models = {}  # transformers serve lists none without the hub
+        self.dialect, self.version = recognize(client, models)
+        self.name = self.dialect.name  # type: ignore[misc]
+        self.served_name = _choose_model(target, models)
+        self._rows = self._positions = 0
+
+    @cached_property
+    def capabilities(self) -> frozenset[str]:
+        """What this kind of server offers."""
+        encoding = {"encoding"} if self.dialect.tokenize else set()
+        return frozenset({"model"}) | self.dialect.capabilities | encoding
+
+    def explain_missing(self, need: str) -> str | None:
+        """Return why claims with a need cannot be decided here; None if they can."""
+        return explain_without_files(need, self.target) or super().explain_missing(need)
+
+    @property
+    def cost(self) -> Cost:
+        """Requests, texts and new tokens so far, as an endpoint tells no passes."""
+        return Cost(forward_passes=self._client.requests, rows=self._rows, tokens=self._positions)
+
+    def facts(self) -> TargetFacts:
+        """State what is tested, for the record; the address has no user, password or query."""
+        version = f" {self.version}" if self.version else ""
+        return TargetFacts(
+            name=self.target.name,
+            device="server",
+            dtype=self.target.dtype.value,
+            architecture=f"{self.dialect.name}{version}",
+            **self._facts,
+        )
+
+    def unload(self) -> None:
+        """Keep the server: nothing of it is in this process."""
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    @property
+    def stated_defaults(self) -> dict[str, Any]:
+        """The settings that the server says it applies where a request names none."""
+        if self.dialect.name != "llama.cpp":
+            return {}
+        props = self._client.get("/props") or {}
+        params = props.get("default_generation_settings", {}).get("params", {})
+        return {name: params[name] for name in ("temperature", "top_k", "top_p", "min_p")
+                if name in params}  # fmt: skip
+
+    @property
+    def computes_quantized(self) -> str | None:
+        """How the weights are quantized that the server computes with; None if it tells none."""
+        if self.dialect.name != "llama.cpp":
+            return None
+        stored = str((self._client.get("/props") or {}).get("model_ftype") or "")
+        return None if stored in ("", "F32", "F16", "BF16", "all F32") else stored
+
+    @property
+    def precision(self) -> str:
+        """The dtype that the server computes in, by the target or its kind; empty if unknown."""
+        stated = self.target.dtype.value
+        return self.dialect.precision if stated == "auto" else stated
+
+    # --- encoding ----------------------------------------------------------------------------
+
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        """Return the token ids of a text, as the server encodes it."""
+        return self.encode_all([text], add_special_tokens=add_special_tokens)[0]
+
+    def encode_all(
+        self, texts: Sequence[str], *, add_special_tokens: bool = True
+    ) -> list[list[int]]:
+        """Return the token ids of several texts."""
+        self.require("encoding")
+        dialect = self.dialect
+        bodies = [
+            {
+                "model": self.served_name,
+                dialect.text_field: text,
+                dialect.special_field: add_special_tokens,
+            }
+            for text in texts
+        ]
+        found = self._client.post_all(dialect.tokenize, bodies)
+        return [answers.read_ids(each) for each in found]
+
+    # --- generation --------------------------------------------------------------------------
+
+    def generate_batch(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        sampling: Sampling | None = None,
+        seed: int | None = None,
+        num_return_sequences: int = 1,
+        max_new_tokens: int | None = None,
+        top_logprobs: int | None = None,
+        **arguments: Any,
+    ) -> list[Generation]:
+        """Continue several prompts, each sample a request of its own, several at once.
+
+        Without `sampling` and `do_sample=False` nothing is asked of the server but a length. Of
+        several samples each has the next seed.
+        """
+        asked = arguments | ({} if top_logprobs is None else {"top_logprobs": top_logprobs})
+        self.require_for(prompts, asked)
+        fields = self._fields(sampling, arguments)
+        length = DEFAULT_NEW_TOKENS if max_new_tokens is None else max_new_tokens
+        bodies = [
+            self._body(prompt, length, top_logprobs)
+            | fields
+            | ({} if seed is None else {"seed": seed + number})
+            for prompt in prompts
+            for number in range(num_return_sequences)
+        ]
+        found = self._client.post_all("completions", bodies)
+        rows = [answers.read_completion(each, top_logprobs) for each in found]
+        self._rows += len(rows)
+        self._positions += sum(len(row.ids) for row in rows)
+        generations = []
+        for at, prompt in enumerate(prompts):
+            own = rows[at * num_return_sequences : (at + 1) * num_return_sequences]
+            listed = [row.top_logprobs for row in own if row.top_logprobs is not None]
+            generations.append(
+                Generation(
+                    prompt_ids=[] if isinstance(prompt, str) else list(prompt),
+                    ids=[row.ids for row in own],
+                    texts=[row.text for row in own],
+                    top_logprobs=listed if top_logprobs is not None else None,
+                    finish_reasons=[row.finish_reason for row in own],
+                )
+            )
+        return generations
+
+    def _body(self, prompt: Prompt, length: int, top_logprobs: int | None) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "model": self.served_name,
+            "prompt": prompt if isinstance(prompt, str) else list(prompt),
+            "max_tokens": length,
+            **self.dialect.always,
+        }
+        if "logprobs" in self.capabilities:  # llama.cpp tells ids beside log-probabilities alone
+            body["logprobs"] = min(top_logprobs or 1, self.dialect.most_logprobs)
+        return body
+
+    def _fields(self, sampling: Sampling | None, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields of a request for settings by transformers' names."""
+        rest = {name: value for name, value in arguments.items() if name not in _IGNORED}
+        greedy = rest.pop("do_sample", None) is False
+        fields: dict[str, Any] = {}
+        if greedy or sampling is not None:
+            fields |= self.dialect.neutral
+        if greedy:
+            fields["temperature"] = 0.0
+        elif sampling is not None:
+            settings = sampling.arguments()
+            settings.pop("do_sample")
+            fields |= {name: settings[name] for name in settings.keys() & self.dialect.settings}
+            neutral = {"top_p": 1.0, "top_k": 0, "min_p": 0.0}
+            missing = {
+                name for name, value in settings.items() if value != neutral.get(name)
+            } - self.dialect.settings
+            if missing:
+                raise UndecidableError(
+                    f"its engine, {self.name}, takes no {', '.join(sorted(missing))}"
+                )
+        if "stop_strings" in rest:
+            fields["stop"] = list(rest.pop("stop_strings"))
+            rest.pop("tokenizer", None)
+        penalty = rest.pop("repetition_penalty", None)
+        if penalty is not None and self.dialect.repetition_penalty:
+            fields[self.dialect.repetition_penalty] = penalty
+        if rest:
+            raise UndecidableError(f"its engine, {self.name}, takes no {', '.join(sorted(rest))}")
+        return fields
+
+    # --- log-probabilities -------------------------------------------------------------------
+
+    def prompt_logprobs(self, prompt: Prompt, top_logprobs: int) -> list[TopLogprobs]:
+        """Return the most likely tokens at every position of a prompt but the first."""
+        body = self._body(prompt, 1, None) | dict(self.dialect.neutral)
+        body["prompt_logprobs"] = min(top_logprobs, self.dialect.most_logprobs)
+        return answers.read_prompt_logprobs(self._client.post("completions", body), top_logprobs)
+
+
+@cache
+def connect(target: Target) -> EndpointEngine:
+    """Connect to the server of a target, or start one for its file; once a process.
+
+    A server that is not there or serves another model raises UnusableTargetError.
+    """
+    try:
+        if target.gguf is not None:
+            server = llamacpp.serve(target.gguf)
+            return EndpointEngine(target, Client(f"{server.address}/v1"), server.facts)
+        assert target.address is not None
+        facts = {"source": "endpoint", "repository": None}
+        return EndpointEngine(target, Client(target.address), facts)
+    except UnusableTargetError as error:
+        raise UnusableTargetError(f"target '{target.name}': {error}") from None
+
+
+def _choose_model(target: Target, models: Mapping[str, Any]) -> str:
+    """Return the name of the model to ask for: the one that the target names, or the only one."""
+    listed = models.get("data")
+    names = [str(each.get("id")) for each in listed] if isinstance(listed, list) else []
+    wanted = target.served_model
+    if wanted is not None:
+        if names and wanted not in names:
+            raise UnusableTargetError(
+                f"{target.address} serves {', '.join(map(quote, names))}, not {quote(wanted)}: "
+                "name one of them after a #"
+            )
+        return wanted
+    if len(names) != 1:
+        what = f"serves {', '.join(map(quote, names))}" if names else "does not say what it serves"
+        raise UnusableTargetError(f"{target.address} {what}: name a model after a #")
+    return names[0]
