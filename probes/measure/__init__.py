@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from probes.measure import drafted_sampling as drafted_sampling
     from probes.measure import drafted_texts as drafted_texts
     from probes.measure import embeddings as embeddings
+    from probes.measure import engine_ids as engine_ids
+    from probes.measure import engine_logprobs as engine_logprobs
+    from probes.measure import engine_sampling as engine_sampling
+    from probes.measure import engine_texts as engine_texts
     from probes.measure import generation_defaults as generation_defaults
     from probes.measure import greedy as greedy
     from probes.measure import greedy_differences as greedy_differences

@@ -44,6 +44,17 @@ ON_STAND_INS = {
 }
 """For each claim about the weights of Mistral-7B: the fault on stand-in weights, and its test."""
 
+ON_A_SERVER = {
+    "engine-ids": "BOS that the server leaves out",
+    "engine-logprobs": "a second BOS; log-probabilities at another temperature; another model",
+    "engine-distance": "another model",
+    "engine-greedy": "one token of every fifth text changed; a repetition penalty nobody asked for",
+    "engine-sampling": "a temperature applied twice, or ignored; top_k 40; a repetition penalty",
+    "engine-stops": "a stop string kept, or ignored; one token too many; the wrong reason",
+    "engine-power": "texts of one token",
+}
+"""For each claim about engines: what a server of the embedded model does wrong."""
+
 COMPARED = {
     "again": ("nothing", "the same: rounding explains all changes"),
     "other-threads": ("the number of threads", "the same: rounding explains all changes"),
@@ -137,7 +148,13 @@ def _claims() -> list[str]:
         f"| `{claim}` | {what}, on stand-in weights (tests/faults/{file}) |"
         for claim, (what, file) in ON_STAND_INS.items()
     ]
-    return ["## Each claim", "", "| claim | fails under |", "|---|---|", *rows, *stand_ins]
+    served = [
+        f"| `{claim}` | {what}, of a server ([tests/engines/test_stub_server.py]"
+        "(../tests/engines/test_stub_server.py)) |"
+        for claim, what in ON_A_SERVER.items()
+    ]
+    head = ["## Each claim", "", "| claim | fails under |", "|---|---|"]
+    return [*head, *rows, *stand_ins, *served]
 
 
 def _findings() -> list[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from probes.schema.evidence import distributions, settings, texts, words
+from probes.schema.evidence import distributions, engines, settings, texts, words
 from probes.schema.evidence.shape import Measured
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ SHAPES: tuple[type[Shape], ...] = (
     texts.KeptTexts,
     texts.KeptBeams,
     texts.KeptChats,
+    engines.EngineSteps,
+    engines.SettingsInForce,
     Measured,
 )
 """What a check can attach for the report or a comparison to read."""

@@ -1,0 +1,214 @@
+"""Compare an engine's log-probabilities and greedy texts with those of a reference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from probes.engines.logprobs import list_top_logprobs
+from probes.engines.session_cache import once_per_session
+from probes.measure.rounding_noise import measure_noise, simulate_noise
+from probes.schema.evidence.engines import EngineStep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from probes.engines.base import Generation
+
+TOP = 20
+"""Most likely tokens that are compared at each step; vLLM lists no more."""
+
+JUDGED = 5
+"""Of these, those whose distance to the most likely token is judged, as rounding noise is."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An engine's greedy texts, step by step, beside the reference's distribution."""
+
+    steps: list[EngineStep]
+    tolerance: float
+    """Largest change of a distance of two logits that rounding explains."""
+    precision: str
+    """The narrower of the two computations' dtypes."""
+
+    @property
+    def largest_change(self) -> float:
+        """The largest change of the distance of a likely token to the most likely one."""
+        return max((step.change for step in self.steps), default=0.0)
+
+    @property
+    def mean_divergence(self) -> float:
+        """The mean KL divergence of the engine from the reference, in nats a token."""
+        return sum(step.divergence for step in self.steps) / max(1, len(self.steps))
+
+    @property
+    def same_top_token(self) -> float:
+        """The share of steps at which both find the same token most likely."""
+        return sum(step.same_top for step in self.steps) / max(1, len(self.steps))
+
+
+@once_per_session
+def generate_on_engine(
+    engine: Any, prompts: Sequence[Sequence[int]], length: int
+) -> list[Generation]:
+    """Return an engine's greedy texts with log-probabilities, once a session."""
+    made: list[Generation] = engine.generate_batch(
+        [list(ids) for ids in prompts], max_new_tokens=length, do_sample=False, top_logprobs=TOP
+    )
+    return made
+
+
+def compare_logprobs(
+    engine: Any, reference: Any, prompts: Sequence[str], length: int
+) -> Comparison:
+    """Compare the log-probabilities along an engine's own greedy texts with the reference's.
+
+    The reference computes them for the ids that the engine chose, so that texts that differ are no
+    obstacle. Prompts are the reference's ids.
+
+    >>> from probes import load
+    >>> model = load("embedded")
+    >>> found = compare_logprobs(model, model, ["The capital of Japan is"], 4)
+    >>> len(found.steps), found.largest_change <= found.tolerance
+    (4, True)
+    """
+    ids = [reference.encode_prompt(prompt) for prompt in prompts]
+    made = generate_on_engine(engine, ids, length)
+    steps = [
+        step
+        for prompt, text in zip(prompts, made, strict=True)
+        for step in _compare_text(reference, prompt, text)
+    ]
+    precision, tolerance = _tolerance(engine, reference, prompts, length)
+    return Comparison(steps, tolerance, precision)
+
+
+def follow_texts(
+    other: Any, reference: Any, engine: Any, prompts: Sequence[str], length: int
+) -> Comparison:
+    """Compare another model with the reference, along the texts that an engine made."""
+    ids = [reference.encode_prompt(prompt) for prompt in prompts]
+    texts = []
+    for text in generate_on_engine(engine, ids, length):
+        logits = logits_along(other, text.prompt_ids, text.ids[0])
+        listed = [list_top_logprobs(logits, text.ids[0], TOP)]
+        texts.append(replace(text, top_logprobs=listed))
+    pairs = zip(prompts, texts, strict=True)
+    return Comparison([s for prompt, text in pairs for s in _compare_text(reference, prompt, text)],
+                      0.0, other.facts().dtype)  # fmt: skip
+
+
+def _compare_text(reference: Any, prompt: str, text: Generation) -> Iterator[EngineStep]:
+    ids, listed = text.ids[0], (text.top_logprobs or [[]])[0]
+    law = logits_along(reference, text.prompt_ids, ids).double().log_softmax(dim=-1)
+    for place, (token, top, row) in enumerate(zip(ids, listed, law, strict=True)):
+        there = torch.tensor(top.logprobs, dtype=torch.float64)
+        here = row[torch.tensor(top.ids)]
+        distances = (there - there[0]) - (here - here[0])
+        rest_there = (1 - there.exp().sum()).clamp_min(1e-12)
+        rest_here = (1 - here.exp().sum()).clamp_min(1e-12)
+        divergence = (here.exp() * (here - there)).sum() + rest_here * (
+            rest_here / rest_there
+        ).log()
+        yield EngineStep(
+            prompt=prompt,
+            position=place,
+            token=reference.decode([token]),
+            engine=float(top.chosen),
+            reference=float(row[token]),
+            change=float(distances[:JUDGED].abs().max()),
+            divergence=max(0.0, float(divergence)),
+            same_top=int(row.argmax()) == top.ids[0],
+        )
+
+
+def logits_along(reference: Any, prompt_ids: Sequence[int], ids: Sequence[int]) -> torch.Tensor:
+    """Return the reference's logits before each of some tokens after a prompt."""
+    whole: torch.Tensor = reference.logits_batch([[*prompt_ids, *ids[:-1]]])[0]
+    return whole[len(prompt_ids) - 1 :]
+
+
+@once_per_session
+def _tolerance(
+    engine: Any, reference: Any, prompts: Sequence[str], length: int
+) -> tuple[str, float]:
+    """Return the narrower dtype of the two, and the change that rounding in it explains."""
+    own = reference.facts().dtype
+    stated = getattr(engine, "precision", None) or own
+    if stated == own:
+        return own, measure_noise(reference, prompts, length).tolerance
+    from probes.measure.greedy import generate_greedy
+
+    texts = generate_greedy(reference, prompts, length)
+    return stated, simulate_noise(reference, texts, dtype=getattr(torch, stated)).tolerance
+
+
+# --- causes --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Cause:
+    """A change of the reference that would explain an engine's log-probabilities."""
+
+    name: str
+    distance: float
+    """Root mean square of what is left of the changes of distances, in nats."""
+
+
+def explain_change(engine: Any, reference: Any, prompts: Sequence[str], length: int) -> list[Cause]:
+    """Return what may explain an engine's log-probabilities, the likeliest first.
+
+    The first whose distance is the least explains most; "the reference as it is" is among them.
+    """
+    ids = [reference.encode_prompt(prompt) for prompt in prompts]
+    made = generate_on_engine(engine, ids, length)
+    bos = reference.special_token_ids[:1] if ids[0][:1] == reference.encode("")[:1] else []
+    begin = ids[0][:1] if ids[0][:1] and ids[0][0] in reference.special_token_ids else bos
+    changed: dict[str, list[list[int]]] = {"the reference as it is": ids}
+    if begin:
+        changed["a missing BOS"] = [each[1:] if each[:1] == begin else each for each in ids]
+        changed["a second BOS"] = [[*begin, *each] for each in ids]
+    found = []
+    for name, starts in changed.items():
+        if all(starts):
+            found += list(_fit(reference, name, starts, made))
+    if getattr(reference, "variant", None) and not reference.explain_missing("nf4"):
+        nf4 = reference.variant(quantization="nf4")
+        found += [c for c in _fit(nf4, "weights in 4-bit NF4", ids, made) if "temp" not in c.name]
+    return sorted(found, key=lambda cause: cause.distance)
+
+
+def name_cause(causes: Sequence[Cause], found: Comparison) -> str:
+    """Name what explains an engine's log-probabilities best, in words for a message."""
+    best = causes[0]
+    plain = next(cause for cause in causes if cause.name == "the reference as it is")
+    if best.distance <= plain.distance / 2 and best.name != plain.name:
+        return f"they are those of {best.name.replace('the reference as it is', 'the reference')}"
+    if found.same_top_token < 0.5:
+        share = f"{found.same_top_token:.0%}"
+        return f"another model: the most likely token is the same at {share} of the steps"
+    return "other weights, or another precision than was stated"
+
+
+def _fit(
+    reference: Any, name: str, starts: Sequence[Sequence[int]], made: Sequence[Generation]
+) -> Iterator[Cause]:
+    """Yield how far the texts' log-probabilities are, as they are and at the best temperature."""
+    here, there = [], []
+    for start, text in zip(starts, made, strict=True):
+        logits = logits_along(reference, start, text.ids[0]).double()
+        for row, top in zip(logits, (text.top_logprobs or [[]])[0], strict=True):
+            own = row[torch.tensor(top.ids)]
+            listed = torch.tensor(top.logprobs, dtype=torch.float64)
+            here.append((own - own[0])[1:])
+            there.append((listed - listed[0])[1:])
+    x, y = torch.cat(here), torch.cat(there)
+    slope = float((x * y).sum() / (x * x).sum().clamp_min(1e-12))
+    yield Cause(name, float((y - x).square().mean().sqrt()))
+    if slope > 0:
+        rest = float((y - slope * x).square().mean().sqrt())
+        yield Cause(f"{name}, at temperature {1 / slope:.3g}", rest)

@@ -1,0 +1,152 @@
+"""Compare an engine's greedy texts: alone, among others, again, and with a reference's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from probes.measure.engine_logprobs import generate_on_engine, logits_along
+from probes.measure.greedy_differences import count_common_start
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from probes.engines.base import Generation
+
+
+@dataclass(frozen=True)
+class TextPair:
+    """A greedy text of an engine, and the same text made in another way."""
+
+    way: str
+    prompt: str
+    text: str
+    other: str
+    step: int | None  # number of the first token that differs; None if none does
+    margin: float  # distance there of the reference's logits for the two tokens, in nats
+
+    def is_explained(self, tolerance: float) -> bool:
+        """Return whether rounding explains the difference, by two logits that move this far."""
+        return self.step is None or self.margin <= 2 * tolerance
+
+
+def vary_requests(
+    engine: Any, reference: Any, prompts: Sequence[str], length: int
+) -> list[TextPair]:
+    """Make an engine's greedy texts again: one request at a time, all at once, after one another.
+
+    The first time all are sent at once to a server that may not know them; then each alone, when it
+    does.
+
+    >>> from probes import load
+    >>> model = load("embedded")
+    >>> pairs = vary_requests(model, model, ["The capital of Japan is", "Once"], 4)
+    >>> {pair.way for pair in pairs if pair.step is None}
+    {'all at once, again', 'one at a time'}
+    """
+    ids = [reference.encode_prompt(prompt) for prompt in prompts]
+    settings: dict[str, Any] = {"max_new_tokens": length, "do_sample": False}
+    first = generate_on_engine(engine, ids, length)
+    ways = {
+        "one at a time": [engine.generate(each, **settings) for each in ids],
+        "all at once, again": engine.generate_batch(ids, **settings),
+    }
+    return [
+        _compare(reference, way, prompt, one, other)
+        for way, made in ways.items()
+        for prompt, one, other in zip(prompts, first, made, strict=True)
+    ]
+
+
+def compare_with_reference(
+    engine: Any, reference: Any, prompts: Sequence[str], length: int
+) -> list[TextPair]:
+    """Compare an engine's greedy texts with those that the reference makes of the same prompts."""
+    from probes.measure.greedy import generate_greedy
+
+    ids = [reference.encode_prompt(prompt) for prompt in prompts]
+    own = generate_greedy(reference, prompts, length)
+    made = generate_on_engine(engine, ids, length)
+    return [
+        _compare(reference, "the reference", prompt, one, other)
+        for prompt, one, other in zip(prompts, made, own, strict=True)
+    ]
+
+
+def _compare(reference: Any, way: str, prompt: str, one: Generation, other: Generation) -> TextPair:
+    first, second = one.ids[0], other.ids[0]
+    pair = TextPair(way, prompt, one.text, other.text, None, 0.0)
+    if first == second:
+        return pair
+    step = count_common_start(first, second)
+    if step in (len(first), len(second)):  # one ends where the other goes on
+        return replace(pair, step=step, margin=float("inf"))
+    row = logits_along(reference, one.prompt_ids, [*first[:step], first[step]])[-1].double()
+    return replace(pair, step=step, margin=float((row[first[step]] - row[second[step]]).abs()))
+
+
+SHORT = 3
+"""Tokens of a text that is told to be short."""
+
+
+# --- stops ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class EngineStop:
+    """Where a text of an engine ended that was told to stop, and where it should have."""
+
+    prompt: str
+    at: str
+    expected: str
+    found: str
+    reason: str  # what the server says: `stop` or `length`
+    expected_reason: str
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the text ends where it should, for the reason that it should."""
+        return self.found == self.expected and self.reason in ("", self.expected_reason)
+
+
+def stop_engine(engine: Any, prompts: Sequence[Any], length: int) -> list[EngineStop]:
+    """Tell an engine to stop its greedy texts at strings of theirs, and after fewer tokens.
+
+    The engines that are compared cut a text before the string, as OpenAI's API documents;
+    transformers keeps it.
+    """
+    settings: dict[str, Any] = {"do_sample": False}
+    whole = engine.generate_batch(prompts, max_new_tokens=length, **settings)
+    keeps = engine.name == "transformers"
+    found = []
+    for prompt, text in zip(prompts, whole, strict=True):
+        for string in _choose_strings(text.text):
+            more = {"tokenizer": engine.tokenizer} if keeps else {}
+            made = engine.generate(
+                prompt, max_new_tokens=length, stop_strings=[string], **more, **settings
+            )
+            end = text.text.index(string) + (len(string) if keeps else 0)
+            cut = made.text[: len(text.text[:end])] if keeps else made.text
+            found.append(
+                EngineStop(str(prompt), repr(string), text.text[:end], cut, _reason(made), "stop")
+            )
+        short = engine.generate(prompt, max_new_tokens=SHORT, **settings)
+        at, made = f"{SHORT} tokens", f"{len(short.ids[0]) or SHORT} tokens: {short.text}"
+        expected = f"{at}: {text.text[: len(short.text)]}"
+        found.append(EngineStop(str(prompt), at, expected, made, _reason(short), "length"))
+    return found
+
+
+def _choose_strings(text: str) -> list[str]:
+    """Return strings of a text to stop at: a character, part of a word, parts of two words."""
+    words = text.split()
+    if len(words) < 4:
+        return []
+    middle = words[len(words) // 2]
+    across = f"{words[1][-2:]} {words[2][:2]}"
+    found = [middle[-1:], middle[1:3], across]
+    return [string for string in dict.fromkeys(found) if string and string in text]
+
+
+def _reason(made: Generation) -> str:
+    return made.finish_reasons[0] if made.finish_reasons else ""

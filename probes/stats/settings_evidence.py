@@ -1,0 +1,306 @@
+"""Test whether draws follow the settings that were asked for, and name those that they follow.
+
+For each of several alternatives the likelihood of the draws is divided by that under the settings
+asked for. If those are in force, the mean of these ratios has an expectation of at most 1, however
+many draws there are: it is an e-value, and exceeds 1/alpha with a probability of at most alpha.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from probes.schema.sampling import Sampling
+from probes.stats.sampling_reference import apply_filters
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+LIKELY = 1024
+"""Most likely tokens that alternatives are computed over: those of others they leave out."""
+
+MIXED = 0.01
+"""Share of what was asked for in each alternative."""
+
+SURE = 50.0
+"""Nats of evidence at which one token counts as certain."""
+
+PLAIN = Sampling(temperature=1.0, top_p=1.0, top_k=0, min_p=0.0)
+"""Settings that keep every token and change no probability."""
+
+
+@dataclass(frozen=True)
+class InForce:
+    """Settings that may be in force on a server."""
+
+    sampling: Sampling = PLAIN
+    repetition_penalty: float = 1.0
+    temperature_first: bool = True
+    """Whether logits are divided by the temperature before tokens are dropped."""
+
+
+@dataclass(frozen=True)
+class DrawnText:
+    """A sampled text with the logits along it."""
+
+    prompt_ids: Sequence[int]
+    ids: Sequence[int]
+    logits: torch.Tensor = field(repr=False)
+    """Of the reference, before any setting: (tokens, vocabulary)."""
+
+
+@dataclass(frozen=True)
+class SettingsTest:
+    """How draws fit the settings asked for."""
+
+    tokens: int  # tokens that were drawn
+    outside: int  # of these, tokens that the settings asked for drop
+    log_e: float  # log of the e-value against them, in nats
+    alpha: float  # the test fails where e exceeds 1/alpha
+    explanation: str  # the alternative that the draws fit best
+    evidence: dict[str, float]  # log-likelihood ratio of each alternative, in nats
+    needed: dict[str, float]  # tokens that show each with a probability of 99 %, about
+
+    @property
+    def good(self) -> bool:
+        """Whether the draws are compatible with the settings asked for."""
+        return self.outside == 0 and self.log_e < -math.log(self.alpha)
+
+
+def judge_settings(
+    texts: Iterable[DrawnText],
+    asked: InForce,
+    alternatives: Mapping[str, InForce],
+    *,
+    alpha: float,
+    slack: float = 0.0,
+) -> SettingsTest:
+    """Test texts against the settings asked for, and count the tokens that would show others.
+
+    Logits that lie up to `slack` below the least likely token kept may be kept, too: rounding moves
+    the border. That only lowers the e-value. Each alternative is mixed with a little of what was
+    asked for, so that one token that it drops does not rule it out.
+
+    >>> logits = torch.tensor([[2.0, 1.0, 0.0]]).repeat(198, 1)
+    >>> hot = [DrawnText([], [0, 1, 2] * 66, logits)]  # as many of each
+    >>> names = {"temperature 10": InForce(Sampling(temperature=10, top_k=0))}
+    >>> judge_settings(hot, InForce(), names, alpha=1e-6).good
+    False
+    """
+    outside, drawn = 0, 0
+    evidence = dict.fromkeys(alternatives, 0.0)
+    fits = dict.fromkeys(alternatives, 0.0)
+    expected: dict[str, list[torch.Tensor]] = {name: [] for name in alternatives}
+    for text in texts:
+        ids = torch.tensor(text.ids)[:, None]
+        asked_law = _log_law_asked(text, asked, slack)
+        chosen = asked_law.gather(1, ids)[:, 0]
+        outside += int((chosen == -torch.inf).sum())
+        drawn += len(ids)
+        likely = _Likely.of(text)
+        here = asked_law.gather(1, likely.tokens)
+        for name, alternative in alternatives.items():
+            law, own = likely.log_law(alternative)
+            evidence[name] += float(_mixed_ratio(own, chosen).sum())
+            fits[name] += float(_mixed_ratio(own, -math.log(text.logits.shape[-1])).sum())
+            expected[name].append(_moments(law, here))
+    log_e = float(torch.tensor([*evidence.values()], dtype=torch.float64).logsumexp(0))
+    best = max(fits, key=lambda name: fits[name])
+    return SettingsTest(
+        tokens=drawn,
+        outside=outside,
+        log_e=log_e - math.log(len(evidence)),
+        alpha=alpha,
+        explanation=best if evidence[best] > 0 else "",
+        evidence=evidence,
+        needed={
+            name: _tokens_to_notice(torch.cat(moments), math.log(len(alternatives) / alpha))
+            for name, moments in expected.items()
+        },
+    )
+
+
+def _mixed_ratio(law: torch.Tensor, asked: torch.Tensor | float) -> torch.Tensor:
+    """Return the log of the likelihood ratio of an alternative mixed with what was asked for."""
+    ratio = (law - asked).nan_to_num(nan=-torch.inf)
+    least = torch.tensor(math.log(MIXED), dtype=ratio.dtype)
+    return torch.logaddexp(ratio + math.log1p(-MIXED), least).clamp_max(SURE)
+
+
+def _moments(law: torch.Tensor, asked: torch.Tensor) -> torch.Tensor:
+    """Return mean and mean square of the ratio at each step, if the alternative is in force."""
+    ratio = _mixed_ratio(law, asked)
+    weights = law.exp()
+    return torch.stack([(weights * ratio).sum(-1), (weights * ratio.square()).sum(-1)], dim=-1)
+
+
+def _tokens_to_notice(moments: torch.Tensor, threshold: float) -> float:
+    """Return about how many tokens reach a threshold of evidence with a probability of 99 %.
+
+    Steps count as independent; infinite where the two draw alike.
+    """
+    mean, square = moments.mean(dim=0).tolist()
+    if mean <= 1e-9:
+        return math.inf
+    spread = math.sqrt(max(0.0, square - mean**2))
+    # n·mean - z·spread·√n reaches the threshold.
+    z = 2.326
+    root = (z * spread + math.sqrt((z * spread) ** 2 + 4 * mean * threshold)) / (2 * mean)
+    return float(math.ceil(root**2))
+
+
+def list_alternatives(asked: InForce, defaults: Mapping[str, InForce]) -> dict[str, InForce]:
+    """Return settings that servers apply unasked, by what a reader calls them.
+
+    `defaults` are those of servers and of the model's own files, by name.
+
+    >>> names = list_alternatives(InForce(), {})
+    >>> "top_k 40, though it was not asked for" in names
+    True
+    """
+    own, t = asked.sampling, asked.sampling.temperature
+    unasked = "though it was not asked for"
+
+    def other(**changes: float) -> InForce:
+        return replace(asked, sampling=replace(own, **changes))  # type: ignore[arg-type]
+
+    found = {f"temperature {x:g} times what was asked for": other(temperature=t * x)
+             for x in (0.5, 0.7, 0.8, 0.9, 0.95, 1.05, 1.1, 1.25, 1.5, 2.0)}  # fmt: skip
+    found["greedy decoding: no temperature"] = other(temperature=0.01)
+    if t != 1:
+        found["temperature applied twice"] = other(temperature=t * t)
+        found["temperature not applied"] = other(temperature=1.0)
+    found |= {
+        f"top_k {k}, {unasked}": other(top_k=k)
+        for k in _others((1, 5, 10, 20, 40, 50, 64), own.top_k)
+    }
+    found |= {
+        f"top_p {p:g}, {unasked}": other(top_p=p) for p in _others((0.5, 0.8, 0.9, 0.95), own.top_p)
+    }
+    found |= {f"min_p {p:g}, {unasked}": other(min_p=p) for p in _others((0.05, 0.1), own.min_p)}
+    found |= {f"repetition_penalty {x:g}, {unasked}": replace(asked, repetition_penalty=x)
+              for x in (1.05, 1.1, 1.2, 1.3)}  # fmt: skip
+    if own != replace(PLAIN, temperature=t):
+        found["no filter, though one was asked for"] = replace(
+            asked, sampling=replace(PLAIN, temperature=t)
+        )
+        found["filters before the temperature" if asked.temperature_first else
+              "the temperature before filters"] = replace(
+            asked, temperature_first=not asked.temperature_first)  # fmt: skip
+    return found | {
+        f"the settings of {name}": each for name, each in defaults.items() if each != asked
+    }
+
+
+def _others(values: Iterable[float], asked: float | None) -> list[float]:
+    return [value for value in values if value != asked]
+
+
+def _log_law_asked(text: DrawnText, asked: InForce, slack: float) -> torch.Tensor:
+    """Return the log-law over the whole vocabulary, with what rounding may keep added to it."""
+    logits = _penalize(text.logits.double(), None, text, asked.repetition_penalty)
+    kept = _filter(logits, asked)
+    scaled = logits / asked.sampling.temperature
+    law = torch.where(kept, scaled, -torch.inf)
+    total = law.logsumexp(dim=-1, keepdim=True)
+    border = torch.where(kept, logits, torch.inf).amin(dim=-1, keepdim=True)
+    return torch.where(logits >= border - slack, scaled, -torch.inf) - total
+
+
+@dataclass
+class _Likely:
+    """The most likely tokens at each step of a text, the likeliest first, and all others' mass."""
+
+    text: DrawnText
+    values: torch.Tensor  # logits, (steps, tokens), float64
+    tokens: torch.Tensor  # their ids
+    drawn: torch.Tensor  # logits of the tokens drawn, (steps, 1)
+    rest: dict[float, torch.Tensor] = field(default_factory=dict)  # by temperature, (steps, 1)
+
+    @classmethod
+    def of(cls, text: DrawnText) -> _Likely:
+        values, tokens = text.logits.topk(min(LIKELY, text.logits.shape[-1]), dim=-1)
+        drawn = text.logits.gather(1, torch.tensor(text.ids)[:, None])
+        return cls(text, values.double(), tokens, drawn.double())
+
+    def log_law(self, settings: InForce) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the log-law over the likely tokens, and that of the tokens drawn: (steps,)."""
+        own, t = settings.sampling, settings.sampling.temperature
+        ids = torch.tensor(self.text.ids)[:, None]
+        logits, place = self.values, self.tokens == ids
+        if settings.repetition_penalty != 1:
+            logits = _penalize(logits, self.tokens, self.text, settings.repetition_penalty)
+        in_filters = t if settings.temperature_first else 1.0
+        kept, rest_kept = _keep_likely(logits / in_filters, self._mass_of_rest(in_filters), own)
+        scaled = torch.where(kept, logits / t, -torch.inf)
+        rest = torch.where(rest_kept, self._mass_of_rest(t), -torch.inf)
+        total = torch.cat([scaled, rest], dim=-1).logsumexp(dim=-1, keepdim=True)
+        law = scaled - total
+        other = torch.where(rest_kept, self.drawn / t - total, -torch.inf)[:, 0]
+        found = torch.where(place, law, -torch.inf).amax(dim=-1)
+        return law, torch.where(place.any(dim=-1), found, other)
+
+    def _mass_of_rest(self, temperature: float) -> torch.Tensor:
+        """Return the log of the sum of exp(logit / temperature) over all other tokens."""
+        if temperature not in self.rest:
+            whole = (self.text.logits.double() / temperature).logsumexp(-1, keepdim=True)
+            part = (self.values / temperature).logsumexp(-1, keepdim=True)
+            left = (part - whole).clamp_max(-1e-12)
+            self.rest[temperature] = whole + torch.log(-torch.expm1(left))
+        return self.rest[temperature]
+
+
+def _keep_likely(
+    logits: torch.Tensor, rest: torch.Tensor, sampling: Sampling
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return which of the likely tokens filters keep, and at which steps all others are kept.
+
+    A nucleus that does not end among the likely tokens counts as all tokens.
+    """
+    k, p, share = sampling.top_k or 0, sampling.top_p or 1.0, sampling.min_p or 0.0
+    in_order, places = logits.sort(dim=-1, descending=True)
+    kept = torch.ones_like(in_order, dtype=torch.bool)
+    rest_kept = torch.ones_like(rest, dtype=torch.bool)
+    total = torch.cat([in_order, rest], dim=-1).logsumexp(dim=-1, keepdim=True)
+    if k:
+        kept[:, k:] = False
+        rest_kept[:] = False
+        total = torch.where(kept, in_order, -torch.inf).logsumexp(dim=-1, keepdim=True)
+    if p < 1:
+        mass = (in_order - total).exp()
+        kept &= mass.cumsum(dim=-1) - mass < p
+        rest_kept &= kept[:, -1:]
+    if share:
+        kept &= in_order >= in_order[:, :1] + math.log(share)
+        rest_kept &= kept[:, -1:]
+    return torch.zeros_like(kept).scatter(1, places, kept), rest_kept
+
+
+def _filter(logits: torch.Tensor, settings: InForce) -> torch.Tensor:
+    """Return which tokens the settings keep."""
+    sampling = replace(settings.sampling, top_k=settings.sampling.top_k or 0)
+    if not settings.temperature_first:
+        sampling = replace(sampling, temperature=1.0)
+    return apply_filters(logits, sampling).isfinite()
+
+
+def _penalize(
+    logits: torch.Tensor, tokens: torch.Tensor | None, text: DrawnText, penalty: float
+) -> torch.Tensor:
+    """Divide positive logits of tokens that came before by the penalty, multiply others by it."""
+    if penalty == 1:
+        return logits
+    penalized = torch.where(logits > 0, logits / penalty, logits * penalty)
+    rows = []
+    for step in range(len(logits)):
+        seen = torch.tensor([*text.prompt_ids, *text.ids[:step]])
+        here = (
+            torch.zeros(logits.shape[-1], dtype=torch.bool).index_fill_(0, seen, True)
+            if tokens is None
+            else torch.isin(tokens[step], seen)
+        )
+        rows.append(torch.where(here, penalized[step], logits[step]))
+    return torch.stack(rows)

@@ -1,0 +1,191 @@
+"""Claims: an engine computes what its reference says: ids, log-probabilities, texts, draws."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from probes import measure
+from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, STORIES, corpus
+from probes.measure.asking import list_prompts
+from probes.schema.evidence.engines import EngineSteps, SettingEvidence, SettingsInForce
+from probes.schema.sampling import Sampling
+from probes.stats.settings_evidence import InForce
+
+if TYPE_CHECKING:
+    from probes import Model
+    from probes.engines.base import Engine
+    from probes.measure.engine_texts import TextPair
+
+Evidence = dict[str, Any]
+
+LENGTH = 20
+TEXTS = 400
+"""Texts whose ids are compared: requests take longer than a tokenizer in this process."""
+
+SHOWN = 5
+
+ASKED: dict[str, InForce | None] = {
+    "temperature 1": InForce(),
+    "temperature 1.4, top_p 0.9": InForce(Sampling(temperature=1.4, top_p=0.9, top_k=0)),
+    "nothing": None,
+}
+
+
+@pytest.mark.claim("engine-ids")
+@pytest.mark.parametrize("special_tokens", [True, False], ids=["with-bos", "without"])
+def test_engine_has_the_ids_of_its_reference(
+    model: Engine, reference: Model, evidence: Evidence, special_tokens: bool
+) -> None:
+    texts = corpus()
+    texts = texts[:: max(1, len(texts) // TEXTS)]
+    found = measure.engine_ids.compare_ids(model, reference, texts, special_tokens=special_tokens)
+    evidence["texts_encoded"], evidence["texts_that_differ"] = len(texts), len(found)
+    evidence["differences"] = [each.describe() for each in found[:SHOWN]]
+    assert not found, f"{len(found)} of {len(texts)} texts have other ids: {found[0].describe()}"
+
+
+def quantization_of(engine: Any) -> str | None:
+    """Return how the weights are quantized that an engine computes with, if they are."""
+    stated = getattr(engine, "computes_quantized", None)
+    own = engine.target.quantization.value
+    return stated or (None if own == "none" else own)
+
+
+@pytest.mark.claim("engine-logprobs")
+def test_engine_has_the_log_probabilities_of_its_reference(
+    model: Engine, reference: Model, evidence: Evidence
+) -> None:
+    if quantization := quantization_of(model):
+        pytest.skip(f"it computes with weights in {quantization}: see engine-distance")
+    prompts = list_prompts(reference)
+    found = measure.engine_logprobs.compare_logprobs(model, reference, prompts, LENGTH)
+    evidence.update(EngineSteps(engine_steps=found.steps, tolerance=found.tolerance).as_evidence())
+    evidence["precision"], evidence["largest_change"] = found.precision, found.largest_change
+    if found.largest_change <= found.tolerance:
+        return
+    causes = measure.engine_logprobs.explain_change(model, reference, prompts, LENGTH)
+    evidence["causes"] = [{"cause": c.name, "rest": c.distance} for c in causes]
+    pytest.fail(
+        f"log-probabilities move by up to {found.largest_change:.2g} against each other, where "
+        f"rounding in {found.precision} explains {found.tolerance:.2g}: "
+        f"{measure.engine_logprobs.name_cause(causes, found)}",
+        pytrace=False,
+    )
+
+
+@pytest.mark.claim("engine-distance")
+def test_engine_is_no_farther_from_its_reference_than_4_bit_weights(
+    model: Engine, reference: Model, evidence: Evidence
+) -> None:
+    if reason := reference.explain_missing("nf4"):
+        pytest.skip(f"its reference cannot be set beside a 4-bit copy: {reason}")
+    prompts = list_prompts(reference)
+    found = measure.engine_logprobs.compare_logprobs(model, reference, prompts, LENGTH)
+    nf4 = reference.variant(quantization="nf4")
+    copy = measure.engine_logprobs.follow_texts(nf4, reference, model, prompts, LENGTH)
+    evidence.update(EngineSteps(engine_steps=found.steps, tolerance=found.tolerance).as_evidence())
+    evidence["mean_divergence"] = engine = found.mean_divergence
+    evidence["mean_divergence_of_nf4"] = quantized = copy.mean_divergence
+    evidence["same_top_token"] = found.same_top_token
+    assert engine <= quantized, (
+        f"its distribution is {engine:.2g} nats from the reference's, that of the reference in "
+        f"4-bit NF4 {quantized:.2g}"
+    )
+
+
+@pytest.mark.claim("engine-greedy")
+def test_engine_gives_the_same_texts_alone_and_among_others(
+    model: Engine, reference: Model, evidence: Evidence
+) -> None:
+    prompts = list_prompts(reference)
+    found = measure.engine_texts.vary_requests(model, reference, prompts, LENGTH)
+    compared = measure.engine_logprobs.compare_logprobs(model, reference, prompts, LENGTH)
+    # What an engine's own arithmetic moves, another batch of it may move as well.
+    noise = max(compared.tolerance, compared.largest_change if quantization_of(model) else 0.0)
+    verdict_of(evidence, found, noise)
+
+
+@pytest.mark.claim("engine-greedy")
+def test_engine_gives_the_texts_of_its_reference(
+    model: Engine, reference: Model, evidence: Evidence
+) -> None:
+    if quantization := quantization_of(model):
+        pytest.skip(f"it computes with weights in {quantization}: texts may differ")
+    prompts = list_prompts(reference)
+    compared = measure.engine_logprobs.compare_logprobs(model, reference, prompts, LENGTH)
+    found = measure.engine_texts.compare_with_reference(model, reference, prompts, LENGTH)
+    verdict_of(evidence, found, compared.tolerance)
+
+
+def verdict_of(evidence: Evidence, pairs: list[TextPair], tolerance: float) -> None:
+    evidence["pairs"], evidence["noise"] = pairs, tolerance
+    for pair in pairs:
+        assert pair.is_explained(tolerance), (
+            f"after {pair.prompt!r} token {pair.step} is another ({pair.way}), no near-tie: the "
+            f"reference's logits lie {pair.margin:.2g} apart there, where rounding moves each by "
+            f"{tolerance:.2g}\n{pair.text!r}\n{pair.other!r}"
+        )
+
+
+@pytest.mark.claim("engine-sampling")
+@pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED.keys())
+def test_draws_follow_the_settings_asked_for(
+    model: Engine, reference: Model, seed: int, evidence: Evidence, asked: InForce | None
+) -> None:
+    prompts = (*STORIES, CAPITAL_OF_JAPAN)
+    if asked is None and not hasattr(model, "dialect"):
+        pytest.skip("asked for nothing it decodes greedily")
+    found = measure.engine_sampling.judge_draws(model, reference, prompts, asked, seed=seed)
+    in_order = sorted(found.evidence.items(), key=lambda pair: -pair[1])
+    best = [SettingEvidence(settings=name, nats=max(-1e9, nats)) for name, nats in in_order]
+    shape = SettingsInForce(
+        drawn_tokens=found.tokens, log_e=max(-1e9, found.log_e), alternatives=best[:SHOWN]
+    )
+    evidence.update(shape.as_evidence())
+    if found.good:
+        return
+    why = (
+        f"they follow {found.explanation}" if found.explanation else "none of the known explains it"
+    )
+    outside = (
+        f"{found.outside} of them are tokens that the settings drop; " if found.outside else ""
+    )
+    pytest.fail(
+        f"{found.tokens} tokens do not follow the settings asked for: {outside}{why} "
+        f"(log of the e-value {found.log_e:.1f}, limit {-measure.engine_sampling.LOG_ALPHA:.1f})",
+        pytrace=False,
+    )
+
+
+@pytest.mark.claim("engine-stops")
+def test_engine_stops_where_it_is_told_to(
+    model: Engine, reference: Model, evidence: Evidence
+) -> None:
+    found = measure.engine_texts.stop_engine(model, [CAPITAL_OF_JAPAN, STORIES[0]], LENGTH)
+    evidence["engine_stops"] = found
+    for stop in found:
+        assert stop.is_right, (
+            f"after {stop.prompt!r}, told to stop at {stop.at}, the text is {stop.found!r} "
+            f"({stop.reason}), not {stop.expected!r} ({stop.expected_reason})"
+        )
+
+
+@pytest.mark.claim("engine-power")
+def test_draws_would_show_other_settings(
+    model: Engine, reference: Model, seed: int, evidence: Evidence
+) -> None:
+    prompts = (*STORIES, CAPITAL_OF_JAPAN)
+    found = measure.engine_sampling.judge_draws(model, reference, prompts, InForce(), seed=seed)
+    needed, drawn = found.needed, found.tokens
+    evidence["drawn_tokens"] = drawn
+    evidence["tokens_needed"] = [
+        {"settings": name, "tokens": None if math.isinf(count) else int(count)}
+        for name, count in needed.items()
+    ]
+    hot = "temperature 2 times what was asked for"
+    assert needed[hot] <= drawn, (
+        f"{drawn} drawn tokens do not show a doubled temperature: {needed[hot]:,.0f} are needed"
+    )

@@ -1,0 +1,170 @@
+"""The claims about engines, on a server of the embedded model: clean, and with each fault."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import probes
+from probes.engines.endpoint.engine import connect
+from probes.errors import EndpointFailedError, UnusableTargetError
+from probes.targets.resolve import resolve
+from tests.claims import test_engines as claims
+from tests.support.stub_server import Stub, serve, with_fault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from probes import Model
+    from probes.engines.endpoint.engine import EndpointEngine
+
+    Check = Callable[[Any, Model, dict[str, Any]], None]
+
+
+def sampling(asked: str) -> Check:
+    def check(engine: Any, reference: Model, evidence: dict[str, Any]) -> None:
+        claims.test_draws_follow_the_settings_asked_for(
+            engine, reference, 5, evidence, claims.ASKED[asked]
+        )
+
+    return check
+
+
+def ids(engine: Any, reference: Model, evidence: dict[str, Any]) -> None:
+    claims.test_engine_has_the_ids_of_its_reference(engine, reference, evidence, True)
+
+
+def power(engine: Any, reference: Model, evidence: dict[str, Any]) -> None:
+    claims.test_draws_would_show_other_settings(engine, reference, 5, evidence)
+
+
+CHECKS: dict[str, Check] = {
+    "engine-ids": ids,
+    "engine-logprobs": claims.test_engine_has_the_log_probabilities_of_its_reference,
+    "engine-distance": claims.test_engine_is_no_farther_from_its_reference_than_4_bit_weights,
+    "engine-greedy alone": claims.test_engine_gives_the_same_texts_alone_and_among_others,
+    "engine-greedy": claims.test_engine_gives_the_texts_of_its_reference,
+    "engine-sampling hot": sampling("temperature 1.4, top_p 0.9"),
+    "engine-sampling unasked": sampling("nothing"),
+    "engine-stops": claims.test_engine_stops_where_it_is_told_to,
+    "engine-power": power,
+}
+
+SEEN = [
+    ("no BOS", "engine-ids", "400 texts have other ids"),
+    ("two BOS", "engine-ids", "400 texts have other ids"),
+    ("two BOS", "engine-logprobs", "they are those of a second BOS"),
+    (
+        "log-probabilities at temperature 1.2",
+        "engine-logprobs",
+        "the reference, at temperature 1.2",
+    ),
+    ("another model", "engine-logprobs", "another model"),
+    ("another model", "engine-distance", "nats from the reference's"),
+    ("another text among others", "engine-greedy alone", "no near-tie"),
+    ("repetition penalty", "engine-greedy", "no near-tie"),
+    ("temperature applied twice", "engine-sampling hot", "they follow temperature applied twice"),
+    ("temperature ignored", "engine-sampling hot", "they follow greedy decoding"),
+    ("one token only", "engine-power", "do not show a doubled temperature"),
+    ("top_k 40", "engine-sampling unasked", "they follow top_k 40, though it was not asked for"),
+    ("repetition penalty", "engine-sampling unasked", "they follow repetition_penalty 1.3"),
+    ("stop string kept", "engine-stops", "told to stop at"),
+    ("stop string ignored", "engine-stops", "told to stop at"),
+    ("one token too many", "engine-stops", "told to stop at 3 tokens"),
+    ("wrong reason", "engine-stops", "(stop), not"),
+]
+"""Each fault, a claim that it turns red, and words of the message."""
+
+
+@contextmanager
+def served(stub: Stub) -> Iterator[EndpointEngine]:
+    with serve(stub) as address:
+        engine = connect(resolve(address))
+        yield engine
+        engine.close()
+
+
+@pytest.fixture(scope="module")
+def reference() -> Model:
+    return probes.load("embedded")
+
+
+@pytest.fixture(scope="module")
+def clean(reference: Model) -> Iterator[EndpointEngine]:
+    with served(Stub(reference)) as engine:
+        yield engine
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_clean_server_holds(clean: EndpointEngine, reference: Model, check: str) -> None:
+    CHECKS[check](clean, reference, {})
+
+
+@pytest.mark.parametrize(("fault", "check", "words"), SEEN)
+def test_fault_is_found_and_named(reference: Model, fault: str, check: str, words: str) -> None:
+    with served(with_fault(Stub(reference), fault)) as engine:
+        with pytest.raises((AssertionError, pytest.fail.Exception)) as failed:
+            CHECKS[check](engine, reference, {})
+        assert words in str(failed.value)
+
+
+def test_draws_are_judged_from_texts_alone(reference: Model) -> None:
+    with served(Stub(reference, plain=True)) as engine:
+        assert engine.name == "OpenAI-compatible"
+        sampling("nothing")(engine, reference, {})
+    with served(with_fault(Stub(reference, plain=True), "temperature applied twice")) as engine:
+        assert "logprobs" not in engine.capabilities
+        with pytest.raises(pytest.fail.Exception):
+            sampling("temperature 1.4, top_p 0.9")(engine, reference, {})
+
+
+# --- servers that fail ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("broken", "answers 400: "),
+        ("rubbish", "answers no JSON object"),
+        ("no text", "the server's answer has no text"),
+    ],
+)
+def test_failing_server_is_named_in_one_line(reference: Model, fault: str, words: str) -> None:
+    with served(with_fault(Stub(reference), fault)) as engine:
+        with pytest.raises(EndpointFailedError, match=words) as failed:
+            engine.generate("Once", max_new_tokens=2)
+        assert "\n" not in str(failed.value)
+
+
+def test_busy_server_is_asked_again(reference: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    with served(with_fault(Stub(reference), "busy")) as engine:
+        assert len(engine.generate("Once", max_new_tokens=2).ids[0]) == 2
+
+
+def test_server_that_is_gone_is_named_in_one_line() -> None:
+    with serve(Stub(None)) as address:
+        pass
+    with pytest.raises(UnusableTargetError, match=r"does not answer: .*is the server running"):
+        connect(resolve(f"{address}#gone"))
+
+
+def test_other_model_is_refused(reference: Model) -> None:
+    with (
+        serve(Stub(reference)) as address,
+        pytest.raises(UnusableTargetError, match="serves 'stub', not 'other'"),
+    ):
+        connect(resolve(f"{address}#other"))
+
+
+def test_key_is_sent_and_kept_nowhere(reference: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROBES_API_KEY", "k-0123456789")
+    stub = Stub(reference)
+    with served(stub) as engine:
+        engine.generate("Once", max_new_tokens=1)
+        facts = engine.facts().model_dump_json()
+    assert {sent["authorization"] for sent in stub.headers} == {"Bearer k-0123456789"}
+    assert "k-0123456789" not in facts
