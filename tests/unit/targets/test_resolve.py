@@ -34,6 +34,9 @@ def test_built_in_targets_are_found() -> None:
     assert "mistral-7b" in target.provides
 
 
+ONE_PLACE = "should have one of a folder, a repository, a GGUF file, an address"
+
+
 @pytest.mark.parametrize("target", list_targets().values(), ids=lambda target: target.name)
 def test_built_in_targets_have_a_title_and_a_commit(target: Target) -> None:
     assert target.title
@@ -226,8 +229,8 @@ def test_impossible_combination_names_the_way_out(overrides: dict[str, str], mes
             "folder = 'x'\nexpects = ['top-k']",
             "expects ['top-k'] names 'top-k', a contract, which must hold on every target",
         ),
-        ("title = 'x'", "should have one of a folder, a repository, a GGUF file, an address"),
-        ("folder = 'x'\nrepository = 'x/y'", "should have one of a folder, a repository, a GGUF file, an address"),
+        ("title = 'x'", ONE_PLACE),
+        ("folder = 'x'\nrepository = 'x/y'", ONE_PLACE),
         ("folder = 'x'\nrevision = 'main'", "cannot have a revision (main), as it is a folder"),
         (
             "repository = 'org/m'\nrandom = 'c.json'",
