@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from probes.measure import generation_defaults as generation_defaults
     from probes.measure import greedy as greedy
     from probes.measure import greedy_differences as greedy_differences
+    from probes.measure import half_precision as half_precision
     from probes.measure import input_embeddings as input_embeddings
     from probes.measure import knowledge as knowledge
     from probes.measure import model_reload as model_reload

@@ -169,6 +169,26 @@ def test_continuous_batching_gives_greedy_texts_and_changes_nothing(
     )
 
 
+@pytest.mark.claim("half-precision")
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_layers_in_half_precision_differ_by_rounding_alone(
+    model: Model, evidence: Evidence, dtype: str
+) -> None:
+    rows = [model.encode_prompt(prompt) for prompt in list_prompts(model)[:3]]
+    found = measure.half_precision.compare_layers(model, rows, dtype)
+    evidence["whole"], evidence["layers"] = found.whole, found.layers
+    wrong, over = found.unexplained, found.overflow
+    if wrong is not None:
+        where = f"{wrong.name} ({dtype}, attention {wrong.attention}, {found.padding})"
+        assert not wrong.broken, f"{where} returns {wrong.broken}, and in float32 it does not"
+        assert wrong.change <= wrong.tolerance, (
+            f"{where}, given the same input, differs from float32 by {wrong.change:.2g} of what it "
+            f"returns, where rounding explains {wrong.tolerance:.2g}"
+        )
+    if over is not None:
+        pytest.skip(f"it leaves the range of {dtype}: {over.name} reaches {over.reached:,.0f}")
+
+
 def verdict_of(evidence: Evidence, stops: Sequence[Stop]) -> None:
     evidence["stops"] = stops
     for stop in stops:

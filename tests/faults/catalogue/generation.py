@@ -117,8 +117,8 @@ def mask_lost_in_a_batch_of_one(model: Model) -> Patch:
 
 @fault(
     "eager attention that gives NaN where all is masked (transformers 38690)",
-    "padded-rows",
-    checks="together",
+    *("padded-rows", "half-precision"),
+    checks="together or float16",
 )
 def fully_masked_rows_are_nan(model: Model) -> Patch:
     import torch
@@ -197,6 +197,29 @@ def continuous_positions_end(model: Model) -> Patch:
             inputs["position_ids"] = inputs["position_ids"].clamp(max=8)
 
     return network_forward(model, end)
+
+
+@fault("a half-precision kernel with a wrong scale", "half-precision")
+def half_precision_scaled(model: Model) -> Patch:
+    import torch
+
+    def scale(output: Any) -> Any:
+        return output if output.dtype is torch.float32 else output * 1.25
+
+    return wrapped(f"{MISTRAL}:MistralMLP", "forward", result(scale))
+
+
+@fault("a norm whose squares overflow in float16", "half-precision", checks="float16")
+def norm_overflows(model: Model) -> Patch:
+    import torch
+
+    def in_own_dtype(original: Wrapper, norm: Any, states: Any) -> Any:
+        if states.dtype is not torch.float16:
+            return original(norm, states)
+        size = states.square().mean(dim=-1, keepdim=True)
+        return norm.weight * states * (size + norm.variance_epsilon).rsqrt()
+
+    return wrapped(f"{MISTRAL}:MistralRMSNorm", "forward", in_own_dtype)
 
 
 @fault("of several end ids only the first stops (lighteval 1278)", "stop-ids")
