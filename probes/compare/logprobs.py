@@ -111,7 +111,9 @@ def find_first_token(
         for after in texts[1]:
             same_prompt = after.prompt_ids == before.prompt_ids
             if same_prompt and after.text and new.startswith(after.text):
-                return _first_token(before, after, noise)
+                found = _first_token(before, after, noise)
+                if found is not None:
+                    return found  # else longer ones of the same prompt may be kept
     return None
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from probes.measure import half_precision as half_precision
     from probes.measure import input_embeddings as input_embeddings
     from probes.measure import knowledge as knowledge
+    from probes.measure import long_outputs as long_outputs
     from probes.measure import model_reload as model_reload
     from probes.measure import own_template as own_template
     from probes.measure import packed_rows as packed_rows

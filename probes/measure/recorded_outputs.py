@@ -35,16 +35,16 @@ DECIMALS = 6  # decimal places of what is recorded
 # --- texts ---------------------------------------------------------------------------------------
 
 
-def record_text(generation: Generation) -> RecordedText:
+def record_text(generation: Generation, top: int = TOP) -> RecordedText:
     """Return a greedy text, made with `output_logits`, in the form that is recorded."""
     logits = step_logits(generation)
-    top = logits.topk(min(TOP, logits.shape[-1]), dim=-1)
+    largest = logits.topk(min(top, logits.shape[-1]), dim=-1)
     return RecordedText(
         prompt_ids=tuple(generation.prompt_ids),
         ids=tuple(generation.ids[0]),
         text=generation.text,
-        top_ids=tuple(map(tuple, top.indices.tolist())),
-        top_logits=tuple(tuple(round(x, DECIMALS) for x in row) for row in top.values.tolist()),
+        top_ids=tuple(map(tuple, largest.indices.tolist())),
+        top_logits=tuple(tuple(round(x, DECIMALS) for x in row) for row in largest.values.tolist()),
     )
 
 

@@ -80,6 +80,28 @@ class RecordedBeams(Stored):
     """The best first."""
 
 
+class RecordedLogits(Stored):
+    """The largest logits at some positions of a given text."""
+
+    prompt_ids: tuple[int, ...]
+    """Token ids of the text."""
+    positions: tuple[int, ...]
+    """Positions, from 0: the logits are those of the token that comes next."""
+    top_ids: tuple[tuple[int, ...], ...]
+    """For each position the token ids of the largest logits, the largest first."""
+    top_logits: tuple[tuple[float, ...], ...]
+    """For each position those logits."""
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> RecordedLogits:
+        rows = [len(row) for row in self.top_ids]
+        if rows != [len(row) for row in self.top_logits] or len(rows) != len(self.positions):
+            raise ValueError("positions, top_ids and top_logits differ in length")
+        if not all(rows) or not rows:
+            raise ValueError("a position has no logits")
+        return self
+
+
 class Provenance(Stored):
     """The target and the environment of a recording."""
 
@@ -130,15 +152,17 @@ class Recording(Stored):
     """Texts of beam search by prompt."""
     chats: dict[str, RecordedChat] = Field(default_factory=dict)
     """Rendered conversations by name."""
+    logits: dict[str, RecordedLogits] = Field(default_factory=dict)
+    """Logits along given texts, by the text's name."""
 
     @property
     def names(self) -> set[str]:
         """The names of all outputs."""
-        return {*self.texts, *self.numbers, *self.ids, *self.beams, *self.chats}
+        return {*self.texts, *self.numbers, *self.ids, *self.beams, *self.chats, *self.logits}
 
     def completed_by(self, other: Recording) -> Recording:
         """Add the outputs of another recording that are missing here."""
-        fields = ("texts", "numbers", "ids", "beams", "chats")
+        fields = ("texts", "numbers", "ids", "beams", "chats", "logits")
         return self.model_copy(
             update={name: getattr(other, name) | getattr(self, name) for name in fields}
         )

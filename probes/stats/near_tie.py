@@ -77,6 +77,10 @@ def judge_text(text: TextComparison, *, tolerance: float, noise: Callable[[], fl
         return replace(finding, outcome=OutputStatus.OTHER_PROMPT, reason=reason)
     first, second = text.tokens
     change = f"after {text.prompt!r} token {text.step} is {second!r}, recorded {first!r}"
+    if text.step is not None and not (first and second) and math.isinf(text.margin):
+        ended = f"ends after {text.step} tokens, where the recorded one goes on with {first!r}"
+        went_on = f"goes on with {second!r} after {text.step} tokens, where the recorded one ends"
+        change = f"the text after {text.prompt!r} {went_on if second else ended}"
     if not share <= 1:
         reason = (
             f"after {text.prompt!r} a logit moves by {text.drift:.2g}, {_format(share)} times "
@@ -87,6 +91,8 @@ def judge_text(text: TextComparison, *, tolerance: float, noise: Callable[[], fl
         return replace(finding, outcome=OutputStatus.DRIFTED, reason=reason)
     if text.step is None:
         return finding
+    if math.isinf(text.margin):
+        return replace(finding, outcome=OutputStatus.CHANGED, reason=f"{change}{both}")
     explained = min(noise(), tolerance)
     tie = text.margin <= 2 * explained
     reason = (

@@ -117,6 +117,62 @@ def test_beams_are_the_recorded_ones(model: Model, recorded: Recorded, evidence:
     decide(recorded, Recording(made=recorded.made, beams=now), findings, evidence)
 
 
+@pytest.mark.claim("recorded-long")
+def test_long_texts_and_their_ends_are_the_recorded_ones(
+    model: Model, greedy: Greedy, recorded: Recorded, evidence: Evidence
+) -> None:
+    ids = measure.long_outputs.build_long_text(model)
+    along = measure.long_outputs.compute_logits(model, tuple(ids))
+    name = measure.long_outputs.NAME
+    now_logits = measure.long_outputs.record_logits(model, ids)
+    texts = {name: measure.long_outputs.continue_long_text(model, ids)}
+    texts |= measure.long_outputs.generate_to_end(model)
+    length = measure.long_outputs.find_longest(model, list_prompts(model))
+    texts |= dict(zip(list_prompts(model), greedy(length), strict=True))
+    tolerance = stats.rounding.logit_tolerance(
+        [along, *map(measure.greedy.step_logits, texts.values())], model.facts().dtype
+    )
+    evidence["tolerance"] = tolerance
+    evidence["text_tokens"], evidence["window"] = len(ids), measure.long_outputs.find_window(model)
+
+    def noise() -> float:
+        prompts = ((list_prompts(model), length), ([ids], measure.long_outputs.CONTINUED))
+        evidence["noise"] = measured = max(
+            measure.recorded_outputs.measure_noise(model, *each) for each in prompts
+        )
+        return measured
+
+    baseline = recorded.baseline or Recording(made=recorded.made)
+    findings = [
+        measure.long_outputs.judge_logits(old, now_logits, along, tolerance)
+        for old in baseline.logits.values()
+    ]
+    findings += [
+        stats.near_tie.judge_text(
+            measure.recorded_outputs.compare_text(model, prompt, baseline.texts[prompt], text),
+            tolerance=tolerance,
+            noise=noise,
+        )
+        for prompt, text in texts.items()
+        if prompt in baseline.texts
+    ]
+    now = {
+        prompt: measure.recorded_outputs.record_text(text, top=2) for prompt, text in texts.items()
+    }
+    evidence["ends"] = [
+        {
+            "prompt": prompt,
+            "tokens": len(text.ids),
+            "ended": bool(text.ids) and text.ids[-1] in model.eos_token_ids,
+            "text": text.text,
+        }
+        for prompt, text in now.items()
+    ]
+    evidence.update(KeptTexts(kept_texts=[*now.values()]).as_evidence())
+    outputs = Recording(made=recorded.made, texts=now, logits={name: now_logits})
+    decide(recorded, outputs, findings, evidence)
+
+
 @pytest.mark.claim("recorded-ids")
 def test_ids_are_the_recorded_ones(
     model: Model, recorded_of_tokenizer: Recorded, evidence: Evidence
@@ -180,7 +236,9 @@ def decide(recorded: Recorded, now: Recording, findings: list[Finding], evidence
     uncompared = recorded.settle(now, findings)
     old = recorded.baseline
     if uncompared or old is None:
-        evidence["outputs"] = now.model_dump(mode="json", include={"texts", "numbers", "beams"})
+        evidence["outputs"] = now.model_dump(
+            mode="json", include={"texts", "numbers", "beams", "logits"}
+        )
         pytest.skip(uncompared)
     evidence["findings"] = findings
     evidence["largest_share_of_tolerance"] = max((f.share for f in findings), default=0.0)

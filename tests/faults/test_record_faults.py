@@ -102,7 +102,7 @@ def test_shipped_recordings_hold_in_their_environment(sound: Recording) -> None:
     if not files:
         pytest.skip(f"nothing is recorded for {sound.made.words}")
     found = [parse_recording(file.read_text(encoding="utf-8"), file.name) for file in files]
-    assert set().union(*(recording.names for recording in found)) == sound.names
+    assert sound.names <= set().union(*(recording.names for recording in found))
     model_files = {recording.made.circumstances["model files"] for recording in found}
     assert model_files == {sound.made.circumstances["model files"]}
 
@@ -224,7 +224,12 @@ def test_texts_catch_another_length(own_model: Model, sound: Recording) -> None:
         update={key: getattr(old, key)[:last] for key in ("ids", "top_ids", "top_logits")}
     )
     ended = sound.model_copy(update={"texts": sound.texts | {name: shorter}})
-    red(CHECKS[0], own_model, ended, f"token {last} is 'Japan', recorded ''.* lie inf apart")
+    red(
+        CHECKS[0],
+        own_model,
+        ended,
+        f"goes on with 'Japan' after {last} tokens, where the recorded one ends",
+    )
 
 
 def test_texts_catch_other_prompt_ids(own_model: Model, sound: Recording) -> None:

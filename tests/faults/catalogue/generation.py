@@ -13,6 +13,7 @@ from tests.faults.catalogue.base import (
     Wrapper,
     fault,
     result,
+    swapped,
     with_arguments,
     wrapped,
 )
@@ -359,3 +360,36 @@ def cache_is_not_reordered(model: Model) -> Patch:
 @fault("logits of beams that are a little flatter than recorded", "beams-recorded")
 def logits_flatter_than_recorded(model: Model) -> Patch:
     return wrapped(model.network.lm_head, "forward", result(lambda logits: 0.98 * logits))
+
+
+@fault(
+    "an attention window that is one token wider in mask and cache, in every implementation",
+    "recorded-long",
+)
+def window_wider_everywhere(model: Model) -> Patch:
+    config = model.network.config
+    return swapped(config, "sliding_window", config.sliding_window + 1)
+
+
+@fault("rotary frequencies that are a little off, in every implementation", "recorded-long")
+def rope_a_little_off(model: Model) -> Patch:
+    rope = model.network.model.rotary_emb
+    return swapped(rope, "inv_freq", rope.inv_freq * 1.0005)
+
+
+@fault("a limit of the length that is off by one in longer texts", "recorded-long")
+def long_texts_end_early(model: Model) -> Patch:
+    def shorter(original: Wrapper, criteria: Any, max_length: int, *args: Any, **more: Any) -> None:
+        original(criteria, max_length - (max_length > 64), *args, **more)
+
+    return wrapped(f"{CRITERIA}MaxLengthCriteria", "__init__", shorter)
+
+
+@fault("texts that end early: at a full stop", "recorded-long")
+def full_stop_ends(model: Model) -> Patch:
+    stop = model.encode("book.")[-1]
+
+    def add(original: Wrapper, criteria: Any, ids: Any, *args: Any) -> Any:
+        return original(criteria, ids, *args) | (ids[:, -1] == stop)
+
+    return wrapped(f"{CRITERIA}EosTokenCriteria", "__call__", add)

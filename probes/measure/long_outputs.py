@@ -1,0 +1,202 @@
+"""Make outputs that short prompts do not reach: far into a text, past the window, to its end."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from probes.data.questions import built_in_questions
+from probes.engines.session_cache import once_per_session
+from probes.measure.asking import ask
+from probes.measure.determinism import WIDEST_WINDOW, generate_texts
+from probes.measure.recorded_outputs import DECIMALS, TOP
+from probes.measure.reference_prompts import load_reference_prompts
+from probes.schema.recorded_output import RecordedLogits
+from probes.stats.near_tie import Finding, OutputStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from probes.engines.base import Generation, Prompt
+    from probes.engines.transformers.engine import TransformersEngine
+
+LONG = 320
+"""Tokens of the long text, unless the attention window is wider or the context shorter."""
+
+BEYOND = 64
+"""Tokens past the attention window."""
+
+CONTINUED = 8
+"""New tokens after the long text."""
+
+EVENLY = 8
+"""Positions whose logits are recorded, besides those at the window's edge."""
+
+ENDING = "She opened the door and saw"
+"""A prompt after which short texts end, where a model was trained on texts that end."""
+
+GREEDY = 120
+"""New tokens of the longest greedy texts, which other claims make, too."""
+
+UNTIL = 24
+"""New tokens within which a text may end."""
+
+NAME = "a long text"
+
+
+def build_long_text(model: TransformersEngine) -> list[int]:
+    """Return the ids of a text in many languages, longer than the attention window.
+
+    A short context shortens it, and a window of more than 4,096 tokens is not passed.
+
+    >>> from probes import load
+    >>> len(build_long_text(load("embedded")))
+    320
+    """
+    prompts = (prompt for each in load_reference_prompts().values() for prompt in each)
+    ids = model.encode_prompt("\n".join(prompts))
+    window = find_window(model)
+    length = max(LONG, window + BEYOND) if window <= WIDEST_WINDOW else LONG
+    if model.context_length is not None:
+        length = min(length, model.context_length - CONTINUED)
+    return (ids * math.ceil(length / len(ids)))[:length]
+
+
+def find_longest(model: TransformersEngine, prompts: Sequence[Prompt]) -> int:
+    """Return how long the longest greedy texts after prompts are: 120 tokens, or what has room.
+
+    >>> from probes import load
+    >>> find_longest(load("embedded"), ["The capital of Japan is"])
+    120
+    """
+    longest = max(len(model.encode_prompt(prompt)) for prompt in prompts)
+    return min(GREEDY, (model.context_length or longest + GREEDY) - longest)
+
+
+def find_window(model: TransformersEngine) -> int:
+    """Return the width of the attention window in tokens; 0 where there is none.
+
+    >>> from probes import load
+    >>> find_window(load("embedded"))
+    64
+    """
+    config = model.config.get_text_config()
+    used = getattr(config, "use_sliding_window", True)
+    return int((used and getattr(config, "sliding_window", None)) or 0)
+
+
+def choose_positions(length: int, window: int) -> list[int]:
+    """Return positions, from 0: some evenly up to the last, and those where a window first cuts.
+
+    The first position that no longer sees the first token is that of the window's width.
+
+    >>> choose_positions(320, 64)
+    [39, 62, 63, 64, 65, 79, 119, 159, 199, 239, 279, 319]
+    """
+    evenly = (length * part // EVENLY - 1 for part in range(1, EVENLY + 1))
+    edge = range(window - 2, window + 2) if window else ()
+    return sorted({place for place in (*evenly, *edge) if 0 <= place < length})
+
+
+@once_per_session
+@torch.inference_mode()
+def compute_logits(model: TransformersEngine, ids: tuple[int, ...]) -> torch.Tensor:
+    """Return the logits at the chosen positions of a text, in one pass: (positions, vocabulary).
+
+    The output head computes these positions alone: all logits of a long text take much memory.
+    """
+    places = torch.tensor(choose_positions(len(ids), find_window(model)), device=model.device)
+
+    def choose(_: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (args[0][:, places.to(args[0].device)], *args[1:])
+
+    hook = model.network.get_output_embeddings().register_forward_pre_hook(choose)
+    try:
+        out = model.network(input_ids=torch.tensor([ids], device=model.device), use_cache=False)
+    finally:
+        hook.remove()
+    logits: torch.Tensor = out.logits[0].float().cpu()
+    return logits if len(logits) == len(places) else logits[places.cpu()]
+
+
+def continue_long_text(model: TransformersEngine, ids: Sequence[int]) -> Generation:
+    """Continue a long text greedily, from a cache."""
+    return generate_texts(model, [ids], CONTINUED)[0]
+
+
+def generate_to_end(model: TransformersEngine) -> dict[str, Generation]:
+    """Continue two prompts greedily until their texts end, or for some tokens.
+
+    The second is a question, asked as the model is meant to be asked.
+    """
+    (question,) = ask(model, built_in_questions()[:1])
+    texts = generate_texts(model, [ENDING, question.prompt], UNTIL)
+    return dict(zip((ENDING, question.question.text), texts, strict=True))
+
+
+def record_logits(model: TransformersEngine, ids: Sequence[int]) -> RecordedLogits:
+    """Return the largest logits along a text in the form that is recorded."""
+    logits = compute_logits(model, tuple(ids))
+    top = logits.topk(min(TOP, logits.shape[-1]), dim=-1)
+    return RecordedLogits(
+        prompt_ids=tuple(ids),
+        positions=tuple(choose_positions(len(ids), find_window(model))),
+        top_ids=tuple(map(tuple, top.indices.tolist())),
+        top_logits=tuple(tuple(round(x, DECIMALS) for x in row) for row in top.values.tolist()),
+    )
+
+
+def judge_logits(
+    recorded: RecordedLogits, now: RecordedLogits, logits: torch.Tensor, tolerance: float
+) -> Finding:
+    """Judge logits along a text, those of the positions of `now`, by the recorded ones.
+
+    >>> old = RecordedLogits(
+    ...     prompt_ids=(1, 2), positions=(0, 1), top_ids=((0,), (1,)), top_logits=((2.0,), (2.0,))
+    ... )
+    >>> judge_logits(old, old, torch.tensor([[2.0, 0.0], [0.0, 2.5]]), 0.1).reason[:59]
+    'a long text: after 2 of its 2 tokens a logit moves by 0.5, '
+    """
+    finding = Finding(NAME, OutputStatus.SAME, 0.0, recorded.top_logits[-1][0], 0.0)
+    length = len(now.prompt_ids)
+    if recorded.prompt_ids != now.prompt_ids:
+        reason = f"{NAME}: its {length} token ids are not those recorded"
+        return replace(finding, outcome=OutputStatus.OTHER_PROMPT, reason=reason)
+    then = dict(
+        zip(
+            recorded.positions,
+            zip(recorded.top_ids, recorded.top_logits, strict=True),
+            strict=True,
+        )
+    )
+    held = 0
+    for place, row in zip(now.positions, logits, strict=True):
+        if place not in then:
+            continue
+        ids, values = then[place]
+        moved = _largest_move(ids, values, row)
+        share = moved / tolerance
+        finding = replace(
+            finding, share=max(share, finding.share), recorded=values[0], now=float(row.max())
+        )
+        if not share <= 1:
+            before = f"; after {held} or fewer none moves further than that" if held else ""
+            reason = (
+                f"{NAME}: after {place + 1} of its {length} tokens a logit moves by {moved:.2g}, "
+                f"{share:.3g} times what rounding explains ({tolerance:.2g}){before}"
+            )
+            return replace(finding, outcome=OutputStatus.DRIFTED, reason=reason)
+        held = place + 1
+    return finding
+
+
+def _largest_move(ids: Sequence[int], values: Sequence[float], row: torch.Tensor) -> float:
+    """Return the largest change of a recorded logit; infinite where one is missing or NaN."""
+    moves = (
+        abs(float(row[token]) - value) if token < len(row) else math.inf
+        for token, value in zip(ids, values, strict=True)
+    )
+    return max((math.inf if math.isnan(move) else move for move in moves), default=0.0)
