@@ -80,9 +80,10 @@ def render_chats(model: TransformersEngine) -> list[RenderedChat]:
 
     >>> from probes import load
     >>> chats = render_chats(load("embedded"))
-    >>> chats[1].name, chats[1].text, chats[1].complain()
-    ('a question, and the prompt for an answer',
-     '<s>[INST] Who painted the Mona Lisa? [/INST][ANSWER]', '')
+    >>> chats[1].name, chats[1].complain()
+    ('a question, and the prompt for an answer', '')
+    >>> chats[1].text
+    '<s>[INST] Who painted the Mona Lisa? [/INST][ANSWER]'
     """
     own = read_own_template(model)
     return [
@@ -167,8 +168,7 @@ def compare_prompts_with_answers(
     >>> from probes import load
     >>> model = load("embedded")
     >>> compare_prompts_with_answers(model, render_chats(model))[0]
-    PromptedChat(conversation='a question', prompt='[ANSWER]',
-                 answer='[ANSWER] Leonardo da Vinci.</s>', opens_answer=True)
+    PromptedChat(conversation='a question', prompt='[ANSWER]', ..., opens_answer=True)
     """
     own, found = read_own_template(model), []
     plain = {each.conversation: each.text for each in chats if not each.prompt}

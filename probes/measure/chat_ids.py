@@ -92,8 +92,7 @@ def count_bos(model: TransformersEngine, chats: Sequence[RenderedChat]) -> list[
     >>> from probes.measure.chat import render_chats
     >>> model = load("embedded")
     >>> count_bos(model, render_chats(model))[0]
-    BosCount(conversation='a question', template=1, tokenized=1, encoded=1,
-             encoded_with_special_tokens=2, inserted=1)
+    BosCount(conversation='a question', template=1, tokenized=1, encoded=1, ...)
     """
     tokenizer = model.tokenizer
     bos, bos_id = str(tokenizer.bos_token), tokenizer.bos_token_id

@@ -37,16 +37,26 @@ def chats(model: Model, evidence: Evidence) -> list[RenderedChat]:
     refused = {each.name: each.refusal for each in found if each.text is None and each.own is None}
     if refused:
         evidence["refused"] = refused
+    unknown = {each.name: each.refusal for each in found if each.text and each.own is None}
+    if unknown:
+        evidence["not_rendered_by_its_own_template"] = unknown
     if len(refused) == len(found):
         name, reason = next(iter(refused.items()))
         pytest.skip(f"its template refuses every conversation: {name}, {reason}")
     return found
 
 
+def need_template(model: Model) -> None:
+    """Skip where ids are made without the template's text."""
+    if reason := measure.own_template.read_own_template(model).unused:
+        pytest.skip(reason)
+
+
 @pytest.mark.claim("chat-bos-once")
 def test_bos_comes_as_often_as_the_template_writes_it(
     model: Model, chats: list[RenderedChat], evidence: Evidence
 ) -> None:
+    need_template(model)
     if model.tokenizer.bos_token is None:
         pytest.skip("its tokenizer has no beginning-of-sequence token")
     evidence["bos_by_conversation"] = found = measure.chat_ids.count_bos(model, chats)
@@ -59,6 +69,7 @@ def test_bos_comes_as_often_as_the_template_writes_it(
 def test_ids_are_those_of_the_rendered_text(
     model: Model, chats: list[RenderedChat], evidence: Evidence
 ) -> None:
+    need_template(model)
     found = measure.chat_ids.compare_chat_ids(model, chats)
     evidence["types"] = measure.chat_ids.list_types(found)
     evidence["forms_compared"] = len(found)

@@ -219,13 +219,15 @@ def test_conversations_are_the_recorded_ones(
         assert not complaint, complaint
     made, baseline = recorded_of_tokenizer.made, recorded_of_tokenizer.baseline
     recording = Recording(made=made, chats=now)
-    if baseline is None:  # what the template itself says is decided without a record
+    if baseline is None and any(each.own is not None for each in chats):
+        # What the template itself says is decided without a record.
         evidence["note"] = recorded_of_tokenizer.settle(recording, [])
         return
+    old = {} if baseline is None else baseline.chats
     findings = [
-        measure.recorded_chats.judge_chat(name, baseline.chats[name], chat)
+        measure.recorded_chats.judge_chat(name, old[name], chat)
         for name, chat in now.items()
-        if name in baseline.chats
+        if name in old
     ]
     decide(recorded_of_tokenizer, recording, findings, evidence)
 

@@ -12,6 +12,8 @@ import pytest
 from probes.plugin import recordings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.integration.conftest import Project
 
 CLAIMS = Path(__file__).parents[1] / "claims"
@@ -28,11 +30,11 @@ def recording(warm_project: Project) -> Project:
     shorter = fixtures.replace("LONGEST = 120", "LONGEST = 20")
     assert shorter != fixtures
     (warm_project.folder / "conftest.py").write_text(shorter, encoding="utf-8")
-    # The same modules may be loaded already, from where they were copied. The ids of a tokenizer
-    # are recorded without weights, and their claim is decided without a record too.
+    # The same modules may be loaded already, from where they were copied. What is recorded of a
+    # tokenizer needs no weights, and its claims are decided without a record too.
+    left_out = "not ids_are_the_recorded and not conversations and not beam"
     warm_project.pytester.makeini(
-        '[pytest]\naddopts = --import-mode=importlib -k "not ids_are_the_recorded"\n'
-        "filterwarnings = default\n"
+        f'[pytest]\naddopts = --import-mode=importlib -k "{left_out}"\nfilterwarnings = default\n'
     )
     return warm_project
 
@@ -139,6 +141,21 @@ def test_new_outputs_are_added_and_unused_kept(recording: Project) -> None:
     recording.run("-k", "numbers", UPDATE)
     after = json.loads(numbers(recording).read_text(encoding="utf-8"))["numbers"]
     assert set(after) == {*whole}
+
+
+def test_conversation_rendered_otherwise_than_recorded_is_shown(
+    recording: Project, copy_of_embedded: Callable[..., Path]
+) -> None:
+    arguments = ("-k", "conversations", "--target")
+    found = verdicts(recording, *arguments, str(copy_of_embedded()))
+    assert found["chat-recorded"] == ("holds", "")
+    changed = copy_of_embedded("changed/copied")
+    settings = changed / "tokenizer_config.json"
+    text = settings.read_text(encoding="utf-8")
+    settings.write_text(text.replace("[/INST]", "[/ INST]"), encoding="utf-8")
+    verdict, reason = verdicts(recording, *arguments, str(changed))["chat-recorded"]
+    assert verdict == "fails"
+    assert reason.startswith("a question: rendered as '…ainted the Mona Lisa? [/ INST][ANSWER]'")
 
 
 def test_recording_without_test_is_named_unused(recording: Project) -> None:
