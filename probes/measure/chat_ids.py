@@ -1,4 +1,4 @@
-"""The token ids of conversations: in every form that `apply_chat_template` returns, and of BOS."""
+"""The token ids of conversations, in every form in which `apply_chat_template` returns them."""
 
 from __future__ import annotations
 
@@ -45,76 +45,6 @@ class ChatIds:
     """What is wrong with them; empty if nothing is."""
 
 
-@dataclass(frozen=True)
-class BosCount:
-    """How often BOS is in a rendered conversation."""
-
-    conversation: str
-    template: int
-    """As often as the template writes it."""
-    tokenized: int
-    """In the ids that `apply_chat_template` gives."""
-    encoded: int
-    """In the rendered text, encoded without special tokens."""
-    encoded_with_special_tokens: int
-    """In the rendered text, encoded like any text: the tokenizer may insert one more."""
-    inserted: int
-    """What it inserts before or after any text."""
-
-    def complain(self) -> str:
-        """Describe where BOS comes more or less often than the template writes it; else empty."""
-        for count, how in (
-            (self.tokenized, "in the ids of apply_chat_template"),
-            (self.encoded, "in the rendered text, encoded without special tokens"),
-        ):
-            if count != self.template:
-                return f"{self.conversation}: BOS comes {_times(count)} {how}, " + (
-                    f"but the template writes it {_times(self.template)}"
-                )
-        with_special = self.encoded_with_special_tokens
-        if not self.template <= with_special <= self.template + self.inserted:
-            return (
-                f"{self.conversation}: BOS comes {_times(with_special)} in the rendered text, "
-                f"encoded with special tokens: the template writes it {_times(self.template)}, "
-                f"the tokenizer inserts it {_times(self.inserted)}"
-            )
-        return ""
-
-
-def _times(count: int) -> str:
-    return {1: "once", 2: "twice"}.get(count, f"{count} times")
-
-
-def count_bos(model: TransformersEngine, chats: Sequence[RenderedChat]) -> list[BosCount]:
-    """Count BOS in the conversations that were rendered.
-
-    >>> from probes import load
-    >>> from probes.measure.chat import render_chats
-    >>> model = load("embedded")
-    >>> count_bos(model, render_chats(model))[0]
-    BosCount(conversation='a question', template=1, tokenized=1, encoded=1, ...)
-    """
-    tokenizer = model.tokenizer
-    bos, bos_id = str(tokenizer.bos_token), tokenizer.bos_token_id
-    inserted = model.encode("a").count(bos_id)
-    found = []
-    for chat in chats:
-        if chat.text is None:
-            continue
-        rows = _read_rows(_read_ids(_ask(model, [chat], WAYS["return_dict=True"])))
-        found.append(
-            BosCount(
-                chat.name,
-                (chat.text if chat.own is None else chat.own).count(bos),
-                sum(row.count(bos_id) for row in rows or ()),
-                model.encode(chat.text, add_special_tokens=False).count(bos_id),
-                model.encode(chat.text).count(bos_id),
-                inserted,
-            )
-        )
-    return found
-
-
 def compare_chat_ids(model: TransformersEngine, chats: Sequence[RenderedChat]) -> list[ChatIds]:
     """Compare the ids of `apply_chat_template` with those of the rendered text, in every form.
 
@@ -142,8 +72,8 @@ def list_types(found: Sequence[ChatIds]) -> dict[str, str]:
 
 def _compare(model: TransformersEngine, chats: Sequence[RenderedChat], way: str) -> ChatIds:
     names = [chat.name for chat in chats]
-    value = _ask(model, chats, WAYS[way])
-    kind, rows = describe_type(value), _read_rows(_read_ids(value))
+    value = ask_ids(model, chats, WAYS[way])
+    kind, rows = describe_type(value), read_rows(value)
     expected = [model.encode(chat.text or "", add_special_tokens=False) for chat in chats]
     complaint = ""
     wants_dict = WAYS[way].get("return_dict")
@@ -165,23 +95,21 @@ def _compare(model: TransformersEngine, chats: Sequence[RenderedChat], way: str)
     return ChatIds([chat.name for chat in chats], way, kind, complaint)
 
 
-def _ask(
+def ask_ids(
     model: TransformersEngine, chats: Sequence[RenderedChat], arguments: Mapping[str, Any]
 ) -> Any:
+    """Return what `apply_chat_template` gives for one conversation, or for those of a batch."""
     conversations = [CONVERSATIONS[chat.conversation] for chat in chats]
     return apply_template(model, conversations, prompt=chats[0].prompt, tokenize=True, **arguments)
 
 
-def _read_ids(value: Any) -> Any:
-    return value.get("input_ids") if isinstance(value, Mapping) else value
+def read_rows(value: Any) -> list[list[int]] | None:
+    """Return the ids in what came back, a row a conversation; None where it has none.
 
-
-def _read_rows(ids: Any) -> list[list[int]] | None:
-    """Return ids as rows; None where they are no ids.
-
-    >>> _read_rows([1, 2]), _read_rows([[1], [2]]), _read_rows("ids")
+    >>> read_rows({"input_ids": [1, 2]}), read_rows([[1], [2]]), read_rows("ids")
     ([[1, 2]], [[1], [2]], None)
     """
+    ids: Any = value.get("input_ids") if isinstance(value, Mapping) else value
     ids = ids.tolist() if hasattr(ids, "tolist") else ids
     if not isinstance(ids, list):
         return None

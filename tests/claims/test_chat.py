@@ -47,9 +47,11 @@ def chats(model: Model, evidence: Evidence) -> list[RenderedChat]:
 
 
 def need_template(model: Model) -> None:
-    """Skip where ids are made without the template's text."""
+    """Skip where ids are made without the template's text, or without its special tokens."""
     if reason := measure.own_template.read_own_template(model).unused:
         pytest.skip(reason)
+    if model.checkpoint.tokenizer_files.splits_special_tokens:
+        pytest.skip("its tokenizer is to encode special tokens that a text spells as plain text")
 
 
 @pytest.mark.claim("chat-bos-once")
@@ -59,7 +61,7 @@ def test_bos_comes_as_often_as_the_template_writes_it(
     need_template(model)
     if model.tokenizer.bos_token is None:
         pytest.skip("its tokenizer has no beginning-of-sequence token")
-    evidence["bos_by_conversation"] = found = measure.chat_ids.count_bos(model, chats)
+    evidence["bos_by_conversation"] = found = measure.chat_special_tokens.count_bos(model, chats)
     for each in found:
         complaint = each.complain()
         assert not complaint, complaint
@@ -75,6 +77,20 @@ def test_ids_are_those_of_the_rendered_text(
     evidence["forms_compared"] = len(found)
     for each in found:
         assert not each.complaint, each.complaint
+
+
+@pytest.mark.claim("chat-ids")
+def test_special_tokens_of_the_template_have_their_ids(
+    model: Model, chats: list[RenderedChat], evidence: Evidence
+) -> None:
+    need_template(model)
+    found = measure.chat_special_tokens.find_special_tokens(model, chats)
+    evidence["special_tokens"] = {each.token: each.id for each in found}
+    if not found:
+        pytest.skip("what its template writes has no special token of a tokenizer.json")
+    for each in found:
+        complaint = each.complain()
+        assert not complaint, complaint
 
 
 @pytest.mark.claim("chat-prompt")

@@ -9,7 +9,8 @@ import pytest
 
 import probes
 from probes.measure.chat import compare_prompts_with_answers, render_chats
-from probes.measure.chat_ids import compare_chat_ids, count_bos
+from probes.measure.chat_ids import compare_chat_ids
+from probes.measure.chat_special_tokens import count_bos, find_special_tokens
 from probes.measure.recorded_chats import record_chats
 from probes.schema.recorded_chat import RecordedChat
 from probes.targets.target import EMBEDDED_FOLDER
@@ -81,6 +82,7 @@ def test_sound_template_has_no_complaint(name: str, load: Callable[[str], probes
     assert any(each.text is not None and each.own is not None for each in chats)
     assert [each for each in compare_chat_ids(model, chats) if each.complaint] == []
     assert [each.complain() for each in count_bos(model, chats) if each.complain()] == []
+    assert [each.complain() for each in find_special_tokens(model, chats) if each.pieces] == []
     prompts = compare_prompts_with_answers(model, chats)
     assert [each for each in prompts if each.opens_answer is False] == []
 
