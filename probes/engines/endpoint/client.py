@@ -9,6 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from probes._util.text import quote
 from probes.errors import EndpointFailedError, UnusableTargetError
@@ -42,7 +43,7 @@ class Client:
         if find_spec("httpx2") is None:
             raise UnusableTargetError(
                 "an endpoint needs the package httpx2, which is not installed: "
-                "python -m pip install 'probes[endpoint]'"
+                "python -m pip install httpx2"
             )
         import httpx2
 
@@ -52,7 +53,7 @@ class Client:
             headers={} if key is None else {"Authorization": f"Bearer {key}"},
             timeout=httpx2.Timeout(TIMEOUT, connect=10.0),
             limits=httpx2.Limits(max_connections=concurrent),
-            trust_env=False,
+            trust_env=urlsplit(address).hostname not in ("127.0.0.1", "::1", "localhost"),
         )
         self._errors = (httpx2.HTTPError, httpx2.InvalidURL)
         self._pool = ThreadPoolExecutor(concurrent)

@@ -76,7 +76,7 @@ def serve(file: Path) -> Server:
     if find_spec("xllamacpp") is None:
         raise UnusableTargetError(
             "a GGUF file needs llama.cpp, from the package xllamacpp, which is not installed: "
-            "python -m pip install 'probes[llamacpp]'"
+            "python -m pip install xllamacpp httpx2"
         )
     process = subprocess.Popen(  # noqa: S603 - the file is an argument, not a command
         [sys.executable, "-c", _PROGRAM, str(file), str(CONTEXT * SLOTS), str(SLOTS)],

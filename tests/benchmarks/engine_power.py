@@ -1,0 +1,176 @@
+"""Measure how many tokens show that a server computes something else than its reference.
+
+    python -m tests.benchmarks.engine_power [--target TARGET] [--texts N]
+
+The target is its own reference. Changed versions of it draw texts and make greedy ones: other
+settings, other types, quantized weights, one step of fine-tuning, another system prompt. Printed is
+the share of samples in which the texts alone (the e-value of `engine-sampling`), and the
+log-probabilities (the tolerance of `engine-logprobs`), show the change, by the number of tokens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import math
+import random
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+import probes
+from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, STORIES
+from probes.errors import UndecidableError
+from probes.measure.asking import list_prompts
+from probes.measure.engine_logprobs import compare_logprobs, follow_texts
+from probes.measure.engine_sampling import LENGTH
+from probes.schema.sampling import Sampling
+from probes.stats.settings_evidence import (
+    PLAIN,
+    DrawnText,
+    InForce,
+    judge_settings,
+    list_alternatives,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+ALPHA = 1e-3
+"""Share of false alarms."""
+
+COUNTS = (16, 64, 256, 1024)
+"""Tokens of a sample."""
+
+SAMPLES = 400
+"""Samples of each size, drawn from the texts with replacement."""
+
+STEP = "Tuesday was rainy, so the committee met indoors and finished the annual budget early."
+"""The text of one step of fine-tuning."""
+
+
+@dataclass
+class Changed:
+    """A version of the reference: another model, other settings, or other prompts."""
+
+    name: str
+    model: Any
+    sampling: Sampling = PLAIN
+    penalty: float = 1.0
+    system: str = ""
+
+
+def list_changes(reference: probes.Model) -> Iterator[Changed]:
+    """Yield the versions, the unchanged one first."""
+    yield Changed("nothing", reference)
+    for factor in (1.01, 1.05, 1.1):
+        yield Changed(
+            f"temperature {factor:g} times", reference, Sampling(temperature=factor, top_k=0)
+        )
+    yield Changed("top_k 50", reference, Sampling(top_k=50))
+    yield Changed("top_p 0.95", reference, Sampling(top_k=0, top_p=0.95))
+    yield Changed("repetition_penalty 1.1", reference, penalty=1.1)
+    yield Changed("another system prompt", reference, system="Answer like a pirate. ")
+    for dtype in ("bfloat16", "float16"):
+        yield Changed(f"weights in {dtype}", reference.variant(dtype=dtype))
+    for quantization in ("int8", "nf4"):
+        try:
+            yield Changed(
+                f"weights in {quantization}", reference.variant(quantization=quantization)
+            )
+        except (UndecidableError, probes.UserError) as error:
+            print(f"note: {quantization}: {error}")
+    with one_step(reference) as tuned:
+        yield Changed("one step of fine-tuning (AdamW, 1e-5)", tuned)
+
+
+@contextmanager
+def one_step(reference: probes.Model) -> Iterator[Any]:
+    """Take one step of fine-tuning, and take it back."""
+    tuned = copy.copy(reference)
+    network = copy.deepcopy(reference.network)
+    vars(tuned).update(network=network)
+    vars(tuned).pop("_measured_this_session", None)
+    tuned._prefill_of_ids = tuned._compute_prefill  # type: ignore[assignment]
+    ids = torch.tensor([reference.encode(STEP)])
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-5)
+    network(input_ids=ids, labels=ids).loss.backward()
+    optimizer.step()
+    yield tuned
+
+
+def draw(reference: probes.Model, changed: Changed, texts: int) -> list[dict[str, float]]:
+    """Return the evidence of each text that a version draws, by alternative."""
+    prompts = (*STORIES, CAPITAL_OF_JAPAN)
+    asked = InForce()
+    alternatives = list_alternatives(asked, {})
+    found = []
+    for number, prompt in enumerate(prompts):
+        ids = reference.encode_prompt(changed.system + prompt)
+        made = changed.model.generate(
+            ids,
+            sampling=changed.sampling,
+            seed=number,
+            num_return_sequences=texts // len(prompts),
+            max_new_tokens=LENGTH,
+            repetition_penalty=changed.penalty,
+        )
+        start = reference.encode_prompt(prompt)
+        for row in made.ids:
+            logits = reference.logits_batch([[*start, *row[:-1]]])[0][len(start) - 1 :]
+            text = DrawnText(start, row, logits)
+            judged = judge_settings([text], asked, alternatives, alpha=ALPHA)
+            found.append(judged.evidence)
+    return found
+
+
+def detect(evidence: Sequence[dict[str, float]], tokens: int) -> float:
+    """Return the share of samples of texts whose e-value exceeds the limit."""
+    draws, seen = random.Random(0), 0
+    rows = torch.tensor([[*each.values()] for each in evidence], dtype=torch.float64)
+    for _ in range(SAMPLES):
+        sample = draws.choices(range(len(rows)), k=max(1, tokens // LENGTH))
+        total = rows[sample].sum(dim=0).logsumexp(dim=0) - math.log(rows.shape[1])
+        seen += float(total) >= -math.log(ALPHA)
+    return seen / SAMPLES
+
+
+def share_beyond(reference: probes.Model, changed: Changed) -> float | None:
+    """Return the share of tokens whose log-probabilities leave the tolerance, if they can."""
+    if changed.sampling != PLAIN or changed.penalty != 1 or changed.system:
+        return None  # raw log-probabilities are the same
+    prompts = list_prompts(reference)
+    plain = compare_logprobs(reference, reference, prompts, 20)
+    found = follow_texts(changed.model, reference, reference, prompts, 20)
+    return sum(step.change > plain.tolerance for step in found.steps) / len(found.steps)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.engine_power")
+    parser.add_argument("--target", default="embedded", help="a name, a folder or a hub id")
+    parser.add_argument("--texts", type=int, default=128, help="texts drawn from each version")
+    options = parser.parse_args(arguments)
+    try:
+        reference = probes.load(options.target)
+        heads = " | ".join(f"{count} tokens" for count in COUNTS)
+        print(f"| changed | {heads} | tokens beyond the tolerance of log-probabilities |")
+        print("|---" * (len(COUNTS) + 2) + "|")
+        for changed in list_changes(reference):
+            evidence = draw(reference, changed, options.texts)
+            rates = " | ".join(f"{detect(evidence, count):.0%}" for count in COUNTS)
+            beyond = share_beyond(reference, changed)
+            print(
+                f"| {changed.name} | {rates} | {'–' if beyond is None else f'{beyond:.0%}'} |",
+                flush=True,
+            )
+    except probes.UserError as error:
+        print(f"engine_power: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
