@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from probes.measure import knowledge as knowledge
     from probes.measure import long_outputs as long_outputs
     from probes.measure import model_reload as model_reload
+    from probes.measure import network_contents as network_contents
     from probes.measure import own_template as own_template
     from probes.measure import packed_rows as packed_rows
     from probes.measure import padded_rows as padded_rows
@@ -45,8 +46,10 @@ if TYPE_CHECKING:
     from probes.measure import repetition as repetition
     from probes.measure import reproduction as reproduction
     from probes.measure import resized_vocabulary as resized_vocabulary
+    from probes.measure import rotary_agreement as rotary_agreement
     from probes.measure import rotary_frequencies as rotary_frequencies
     from probes.measure import rotary_positions as rotary_positions
+    from probes.measure import rotary_settings as rotary_settings
     from probes.measure import rounding_noise as rounding_noise
     from probes.measure import row_counts as row_counts
     from probes.measure import sampling_filters as sampling_filters
@@ -56,6 +59,7 @@ if TYPE_CHECKING:
     from probes.measure import settings_effect as settings_effect
     from probes.measure import spelling as spelling
     from probes.measure import stopping as stopping
+    from probes.measure import stored_values as stored_values
     from probes.measure import stored_weights as stored_weights
     from probes.measure import stories as stories
     from probes.measure import streamed_text as streamed_text

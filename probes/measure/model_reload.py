@@ -6,7 +6,6 @@ import gc
 import shutil
 import tempfile
 import warnings
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,14 @@ from probes.engines.transformers.loading import dtype_argument, quiet
 from probes.engines.transformers.views import copy_along, keep_first_layers
 from probes.errors import UndecidableError
 from probes.measure.bare_network import BareNetwork, choose_text, measure_change
-from probes.measure.quantized_layers import is_quantized, stored_weight
+from probes.measure.network_contents import (
+    compare_fields,
+    compare_weights,
+    find_ties,
+    read_fields,
+    read_weights,
+)
+from probes.measure.quantized_layers import is_quantized
 from probes.targets.placement import format_gb
 
 if TYPE_CHECKING:
@@ -29,12 +35,6 @@ if TYPE_CHECKING:
 
 LAYERS = 2
 """Layers of a large network that are saved at least, with its embedding and its output head."""
-
-BOOKKEEPING = (
-    *("transformers_version", "_name_or_path", "name_or_path", "_commit_hash"),
-    *("architectures", "dtype", "torch_dtype", "_attn_implementation_autoset"),
-)
-"""Fields of a configuration by which the library says where, when and as what it was saved."""
 
 SHOWN = 20
 """Names of weights in a list of the evidence."""
@@ -107,18 +107,18 @@ def save_and_reload(
     )
     size = network.get_memory_footprint()
     _refuse_without_room(size, model.device)
-    fields = _read_fields(network)
+    fields = read_fields(network)
     text, before = choose_text(model), BareNetwork(network, model.device)
     with (
         tempfile.TemporaryDirectory() as folder,
         progress.step(f"saving and loading again: {format_gb(size)}", size),
     ):
         one, no_logits = before.logits(text) if used else (None, "")
-        weights = _read_weights(network)
+        weights = read_weights(network)
         refused = _save(network, folder)
-        by_saving = _compare_weights(weights, _read_weights(network))
+        by_saving = compare_weights(weights, read_weights(network))
         again = _load(folder, network, model.device)
-        changed = _compare_weights(weights, _read_weights(again))
+        changed = compare_weights(weights, read_weights(again))
         if not used:
             one, no_logits = before.logits(text)
         other, _ = BareNetwork(again, model.device).logits(text)
@@ -130,8 +130,8 @@ def save_and_reload(
             weights=len(weights),
             changed_by_saving=by_saving[:SHOWN],
             changed_weights=changed[:SHOWN],
-            changed_settings=_compare_fields(fields, _read_fields(again), refused),
-            changed_ties=sorted(_ties(network) ^ _ties(again)),
+            changed_settings=compare_fields(fields, read_fields(again), refused),
+            changed_ties=sorted(find_ties(network) ^ find_ties(again)),
             refused_settings=refused,
             no_logits=no_logits,
             change=change,
@@ -184,77 +184,3 @@ def _load(folder: str, network: Any, device: torch.device) -> Any:
         warnings.simplefilter("ignore")
         again = load(folder, trust_remote_code=False, **arguments)
     return (again if "device_map" in arguments else again.to(device)).eval()
-
-
-# --- what is compared ----------------------------------------------------------------------------
-
-
-def _read_weights(network: Any) -> dict[str, torch.Tensor]:
-    """Return what the modules hold, by name: of a quantized one what its codes decode to."""
-    found: dict[str, torch.Tensor] = {}
-    by_length = any(kind in str(network.config.to_dict()) for kind in ("'dynamic'", "'longrope'"))
-    for path, module in network.named_modules():
-        if is_quantized(module):
-            found[f"{path}.weight"] = stored_weight(module)
-        held = {**module._parameters, **module._buffers}
-        for name, value in held.items():
-            own = name == "weight" and is_quantized(module)
-            # Frequencies that depend on the length are those of the last text.
-            if value is not None and not own and not (by_length and name.endswith("inv_freq")):
-                found[f"{path}.{name}".lstrip(".")] = value
-    return found
-
-
-def _compare_weights(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> list[str]:
-    changed = []
-    for name in [*before, *(name for name in after if name not in before)]:
-        one, other = before.get(name), after.get(name)
-        if one is None or other is None:
-            changed.append(f"{name} (only {'after' if one is None else 'before'})")
-        elif one.dtype is not other.dtype:
-            changed.append(f"{name} ({str(other.dtype)[6:]}, was {str(one.dtype)[6:]})")
-        elif one is other:
-            continue
-        elif one.shape != other.shape or not torch.equal(_bits(one), _bits(other)):
-            changed.append(name)
-    return changed
-
-
-def _bits(values: torch.Tensor) -> torch.Tensor:
-    return values.detach().contiguous().reshape(-1).view(torch.uint8)
-
-
-def _ties(network: Any) -> set[str]:
-    """Return which parameters are one in memory."""
-    names: defaultdict[int, list[str]] = defaultdict(list)
-    for name, weight in network.named_parameters(remove_duplicate=False):
-        names[weight.data_ptr()].append(name)
-    return {" = ".join(sorted(each)) for each in names.values() if len(each) > 1}
-
-
-def _read_fields(network: Any) -> dict[str, Any]:
-    """Return the fields of both configurations, those of generation with its name before them."""
-    fields = {k: v for k, v in network.config.to_dict().items() if k not in BOOKKEEPING}
-    own = network.generation_config.to_dict()
-    return fields | {
-        f"generation.{name}": value
-        for name, value in own.items()
-        if name not in BOOKKEEPING and not name.startswith("_")
-    }
-
-
-def _compare_fields(
-    before: dict[str, Any], after: dict[str, Any], refused: str
-) -> dict[str, tuple[Any, Any]]:
-    changed = {}
-    for name in sorted({*before, *after}):
-        one, other = before.get(name), after.get(name)
-        if one == other or (refused and name.startswith("generation.")):
-            continue
-        # Older configurations hold settings of generation, which the library moves when it saves.
-        if other is None and after.get(f"generation.{name}") == one:
-            continue
-        if name.startswith("generation.") and before.get(name.partition(".")[2]) == other:
-            continue
-        changed[name] = (one, other)
-    return changed

@@ -4,35 +4,37 @@ from __future__ import annotations
 
 import copy
 import inspect
-import math
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from probes.engines.transformers.hooks import explain_unpackable
 from probes.errors import UndecidableError
-from probes.measure.rotary_frequencies import (
+from probes.measure.rotary_agreement import (
+    RotaryAgreement,
+    describe_agreement,
+    share_of_bound,
+    share_of_turns,
+)
+from probes.measure.rotary_frequencies import compute_frequencies, relative_bound
+from probes.measure.rotary_settings import (
     ALL_LAYERS,
     FULL,
     SLIDING,
     Rotation,
-    compute_frequencies,
     describes_rotation,
     read_rotations,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from probes.engines.transformers.engine import TransformersEngine
 
 FREQUENCIES = "inv_freq"
 """How the names of a module's frequencies end."""
-
-ROUNDINGS = 16
-"""Roundings between a base and a frequency: power, quotients, factors, and those of a new base."""
 
 PAST = 17
 """Tokens by which the longer text is longer than the network's window."""
@@ -41,40 +43,6 @@ PASS = 8
 """Tokens of the pass."""
 
 NOT_TEXT = ("vision", "visual", "audio")
-
-_UNIT = torch.finfo(torch.float32).eps / 2
-
-
-@dataclass(frozen=True)
-class RotaryAgreement:
-    """How rotary positions of a network differ from those that its configuration describes."""
-
-    place: str  # dotted path of a module, or of the layer that is given them
-    what: str  # `frequencies`, `cos and sin`, or `cos and sin of a pass`
-    layers: str  # type of layer; empty for all
-    kind: str  # `default`, `linear`, ...
-    source: str  # the key of config.json that names the base
-    base: float  # the base that it names
-    found_base: float | None  # the base that the frequencies have; None where no base gives them
-    width: int  # values of a head that turn
-    found_width: int | None  # of the frequencies; None in a pass
-    tokens: int  # length of the text
-    share: float  # largest error, as a share of what rounding explains
-
-    def describe(self) -> str:
-        """Say in one line what is different."""
-        wrong = f"{self.place}: {self.what} are not what config.json says"
-        if self.found_width not in (None, self.width):
-            return f"{wrong}: {self.found_width} values of a head turn, not {self.width}"
-        if self.found_base and self.kind == "default":
-            found, base = f"{self.found_base:,.6g}", f"{self.base:,.6g}"
-            if found != base:
-                return f"{wrong}: of base {found}, and {self.source} is {base}"
-        return (
-            f"{wrong} ({self.kind}, base {self.base:,.6g} by {self.source}): "
-            f"{self.share:.3g} times as far off as rounding explains"
-            + (f", in a text of {self.tokens:,} tokens" if self.tokens else "")
-        )
 
 
 @torch.inference_mode()
@@ -153,8 +121,10 @@ def _compare_module(
     window, trained = rotation.window or 4096, rotation.trained or 4096
     if not rotation.by_length:  # else it may hold any until it is asked
         expected, _ = compute_frequencies(rotation)
-        share = _share(frequencies.double().cpu(), expected, expected * _relative_bound(rotation))
-        yield _agreement(name, "frequencies", layers, rotation, frequencies, 0, share)
+        share = share_of_bound(
+            frequencies.double().cpu(), expected, expected * relative_bound(rotation)
+        )
+        yield describe_agreement(name, "frequencies", layers, rotation, frequencies, 0, share)
     takes = inspect.signature(module.forward).parameters
     if "position_ids" not in takes:
         return
@@ -168,8 +138,8 @@ def _compare_module(
             ids = torch.tensor([positions], device=frequencies.device)
             turned = own(inputs, ids, **more)
             kept = _frequencies(own).get(layers, frequencies)
-            share = _share_of_turns(turned, positions, rotation, tokens)
-            yield _agreement(name, "cos and sin", layers, rotation, kept, tokens, share)
+            share = share_of_turns(turned, positions, rotation, tokens)
+            yield describe_agreement(name, "cos and sin", layers, rotation, kept, tokens, share)
 
 
 def _choose_positions(tokens: int, config: Any) -> list[int]:
@@ -178,98 +148,6 @@ def _choose_positions(tokens: int, config: Any) -> list[int]:
     edges = [*windows, *(2**power for power in range(3, 24))]
     around = {edge + step for edge in edges if isinstance(edge, int) for step in (-1, 0, 1)}
     return sorted(place for place in {*range(8), *around} if 0 <= place < tokens)
-
-
-def _agreement(
-    place: str,
-    what: str,
-    layers: str,
-    rotation: Rotation,
-    frequencies: torch.Tensor | None,
-    tokens: int,
-    share: float,
-) -> RotaryAgreement:
-    base = None if frequencies is None else _find_base(frequencies)
-    return RotaryAgreement(
-        place=place,
-        what=what,
-        layers=layers,
-        kind=rotation.kind,
-        source=rotation.source,
-        base=rotation.base,
-        found_base=base,
-        width=rotation.width or 0,
-        found_width=None if frequencies is None else 2 * len(frequencies),
-        tokens=tokens,
-        share=share,
-    )
-
-
-def _find_base(frequencies: torch.Tensor) -> float | None:
-    """Return the base whose powers are the frequencies; None if there is none.
-
-    >>> _find_base(torch.tensor([1.0, 0.1, 0.01, 0.001]))
-    10000.0
-    """
-    logs = frequencies.double().cpu().log()
-    if len(logs) < 2 or not logs.isfinite().all():
-        return None
-    steps = torch.arange(len(logs), dtype=torch.float64) / len(logs)
-    slope = float(-logs[-1] / steps[-1])
-    is_power = torch.allclose(-logs, steps * slope, rtol=1e-4, atol=1e-4)
-    return float(f"{math.exp(slope):.6g}") if is_power and slope < 50 else None
-
-
-# --- errors --------------------------------------------------------------------------------------
-
-
-def _relative_bound(rotation: Rotation) -> float:
-    """Return the largest relative error of a frequency that rounding in float32 explains.
-
-    An exponent is rounded, which moves its power by the logarithm of the base at most. Where two
-    frequencies are mixed, rounding of their shares counts as often as the one is larger.
-
-    The smallest fault seen: a base off by one part in 100,000.
-    """
-    mixed = float(rotation.settings.get("factor") or 1) if rotation.kind != "default" else 1.0
-    return _UNIT * (math.log(rotation.base) + ROUNDINGS * max(1.0, mixed))
-
-
-def _share(found: torch.Tensor, expected: torch.Tensor, bound: torch.Tensor) -> float:
-    """Return the largest error as a share of its bound; infinite for another shape or NaN."""
-    if found.shape != expected.shape:
-        return math.inf
-    return float(((found - expected).abs() / bound).nan_to_num(nan=torch.inf).max())
-
-
-def _share_of_turns(
-    turned: Any, positions: Sequence[int], rotation: Rotation, tokens: int
-) -> float:
-    """Compare cos and sin, (1, positions, width) each, or complex numbers of half the width."""
-    frequencies, scaling = compute_frequencies(rotation, tokens)
-    places = torch.tensor(positions, dtype=torch.float64)[:, None]
-    angles = places * frequencies
-    bound = angles * (_relative_bound(rotation) + 2 * _UNIT) + 4 * _UNIT
-    parts = (turned.real, turned.imag) if torch.is_tensor(turned) else turned
-    # By halves, in pairs, or once for both values of a pair: as the layers expect it.
-    shares = []
-    for part, expected in zip(parts, (angles.cos(), angles.sin()), strict=True):
-        rounding = torch.finfo(part.dtype).eps / 2 * expected.abs()
-        allowed = scaling * (bound + rounding)
-        found = part[0].double().cpu()
-        if found.shape[-1] == len(frequencies):
-            shares.append(_share(found, scaling * expected, allowed))
-            continue
-        halves = _share(
-            found, scaling * torch.cat([expected] * 2, -1), torch.cat([allowed] * 2, -1)
-        )
-        pairs = _share(
-            found,
-            scaling * expected.repeat_interleave(2, -1),
-            allowed.repeat_interleave(2, -1),
-        )
-        shares.append(min(halves, pairs))
-    return max(shares)
 
 
 # --- a pass --------------------------------------------------------------------------------------
@@ -292,8 +170,10 @@ def _compare_pass(
         rotation = rotations.get(layers)
         if rotation is None or not rotation.width:
             continue
-        share = _share_of_turns(turned, range(len(ids)), rotation, len(ids))
-        found = _agreement(name, "cos and sin of a pass", layers, rotation, None, len(ids), share)
+        share = share_of_turns(turned, range(len(ids)), rotation, len(ids))
+        found = describe_agreement(
+            name, "cos and sin of a pass", layers, rotation, None, len(ids), share
+        )
         if layers not in worst or share > worst[layers].share:
             worst[layers] = found
     return [*worst.values()]

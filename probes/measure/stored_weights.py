@@ -6,24 +6,19 @@ The files are read here, tensor by tensor; what the library says of its own load
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import safe_open
 
 from probes.errors import UndecidableError
-from probes.targets.safetensors import find_weight_files, read_header
+from probes.measure.stored_values import StoredFiles, compare_sets, has_stored_values, is_packed
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Collection, Mapping
 
     from probes.engines.transformers.engine import TransformersEngine
-
-ROWS = 16
-"""Rows at each end of a large matrix that are compared where not all are."""
 
 BUFFERS = re.compile(r"(inv_freq|masked_bias|\.attn\.bias|\.attention\.bias)$")
 """Stored tensors that are no weights: older libraries stored what follows from a configuration."""
@@ -33,12 +28,6 @@ WRAPPERS = ("model", "language_model", "text_model", "transformer", "base_model"
 
 SHOWN = 20
 """Names of tensors in a list of the evidence."""
-
-AT_ONCE = 2**22
-"""Values that are mixed at once."""
-
-_MIXING = (-7046029254386353131, 29)
-"""An odd factor and a shift that spread the bits of a number."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +79,7 @@ def compare_stored_weights(model: TransformersEngine, *, whole: bool) -> StoredW
     if kept_as not in (None, "bitsandbytes"):
         raise UndecidableError(f"its weights are stored quantized ({kept_as})")
     network = model.network
-    files = _Files(model.checkpoint.folder)
+    files = StoredFiles(model.checkpoint.folder)
     weights = _name_weights(network)
     pairs = _pair_names(files.names, weights)
     other_parts = _name_other_parts(model, weights)
@@ -115,11 +104,12 @@ def compare_stored_weights(model: TransformersEngine, *, whole: bool) -> StoredW
         for name, weight in weights.items()
         if name not in pairs.values() and weight.data_ptr() not in used
     ]
-    new, unused = _compare_sets(files, others, {n: weights[n] for n in unnamed}, whole=whole)
+    new, unused = compare_sets(files, others, {n: weights[n] for n in unnamed}, whole=whole)
     changed = [
         name
         for stored, name in pairs.items()
-        if not _is_quantized(weights[name]) and not _is_same(files, stored, weights[name], whole)
+        if not is_packed(weights[name])
+        and not has_stored_values(files, stored, weights[name], whole)
     ]
     return StoredWeights(
         stored=len(files.names),
@@ -182,10 +172,6 @@ def _belongs_to_quantized(name: str, pairs: Collection[str]) -> bool:
     return parts[-1] == "SCB" or any(each in pairs for each in beginnings)
 
 
-def _is_quantized(weight: torch.Tensor) -> bool:
-    return not weight.is_floating_point()
-
-
 def _expected_tie(
     model: TransformersEngine, stored: Collection[str], pairs: Mapping[str, str]
 ) -> bool | None:
@@ -217,92 +203,3 @@ def is_tied(network: Any) -> bool | None:
     if head is None:
         return None
     return bool(head.weight.data_ptr() == network.get_input_embeddings().weight.data_ptr())
-
-
-# --- values --------------------------------------------------------------------------------------
-
-
-class _Files:
-    """The safetensors files of a folder, opened when read."""
-
-    def __init__(self, folder: Path) -> None:
-        self._files = {
-            name: file for file in find_weight_files(folder) for name in read_header(file)
-        }
-        self.names = self._files.keys()
-
-    def read(self, name: str, ends: int | None = None) -> torch.Tensor:
-        """Return a tensor, or the rows at its two ends."""
-        with safe_open(self._files[name], framework="pt") as file:
-            if ends is None:
-                whole: torch.Tensor = file.get_tensor(name)
-                return whole
-            rows = file.get_slice(name)
-            return torch.cat([rows[:ends], rows[-ends:]])
-
-    def size(self, name: str) -> int:
-        with safe_open(self._files[name], framework="pt") as file:
-            size = 1
-            for each in file.get_slice(name).get_shape():
-                size *= each
-            return size
-
-
-def _is_same(files: _Files, name: str, weight: torch.Tensor, whole: bool) -> bool:
-    """Return whether a weight has the stored values, rounded to its type, bit by bit."""
-    ends = None if whole or weight.dim() < 2 or len(weight) <= 2 * ROWS else ROWS
-    stored = files.read(name, ends).to(weight.dtype)
-    found = weight if ends is None else torch.cat([weight[:ends], weight[-ends:]])
-    return stored.shape == found.shape and torch.equal(_bits(stored), _bits(found.cpu()))
-
-
-def _bits(values: torch.Tensor) -> torch.Tensor:
-    return values.contiguous().reshape(-1).view(torch.uint8)
-
-
-def _compare_sets(
-    files: _Files, stored: Sequence[str], weights: Mapping[str, torch.Tensor], *, whole: bool
-) -> tuple[list[str], list[str]]:
-    """Compare what has no partner of its name, layer by layer; return what is new and unused."""
-    new: list[str] = []
-    unused: list[str] = []
-    tensors, others = _by_layer(stored), _by_layer(weights)
-    for layer in sorted({*tensors, *others}):
-        names, own = tensors[layer], {name: weights[name] for name in others[layer]}
-        if any(_is_quantized(each) for each in own.values()):
-            continue
-        # A weight may be kept in a wider type than the others.
-        kinds = [each.dtype for each in own.values()]
-        narrow = min(kinds, key=lambda kind: kind.itemsize, default=torch.float32)
-        count = sum(map(files.size, names)) == sum(each.numel() for each in own.values())
-        read = map(files.read, names)
-        if not count or (whole and _digest(read, narrow) != _digest(own.values(), narrow)):
-            new += own
-            unused += [] if own else names
-    return new, unused
-
-
-def _by_layer(names: Collection[str]) -> defaultdict[str, list[str]]:
-    """Group names by the first number in them."""
-    groups: defaultdict[str, list[str]] = defaultdict(list)
-    for name in names:
-        found = re.search(r"\.(\d+)\.", name)
-        groups[found[1] if found else ""].append(name)
-    return groups
-
-
-def _digest(tensors: Any, dtype: torch.dtype) -> int:
-    """Return a number that all values together determine, in any order.
-
-    >>> one, other = torch.tensor([1.0, 2.0]), torch.tensor([[2.0], [1.0]])
-    >>> _digest([one], torch.float32) == _digest([other], torch.float32)
-    True
-    """
-    factor, shift = _MIXING
-    total = 0
-    parts = (part for each in tensors for part in each.reshape(-1).split(AT_ONCE))
-    for part in parts:
-        mixed = part.to(dtype).float().view(torch.int32).long() * factor
-        mixed = (mixed ^ (mixed >> shift)) * factor
-        total += int((mixed ^ (mixed >> shift)).sum())
-    return total % 2**64

@@ -10,14 +10,14 @@ from packaging.version import Version
 
 import probes
 from probes.errors import UndecidableError
-from probes.measure.rotary_frequencies import read_rotations
 from probes.measure.rotary_positions import compare_rotary_positions
+from probes.measure.rotary_settings import read_rotations
 from tests.support import model_folders as folders
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from probes.measure.rotary_positions import RotaryAgreement
+    from probes.measure.rotary_agreement import RotaryAgreement
 
 READS_NEW_KEYS = Version(transformers.__version__) >= Version("5")
 
