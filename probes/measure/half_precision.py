@@ -9,6 +9,7 @@ import torch
 
 from probes.engines.transformers import batching
 from probes.engines.transformers.attention import list_attention, use_attention
+from probes.engines.transformers.hooks import check_context_length
 from probes.engines.transformers.layer_calls import measure_scores, trace_calls, watch_range
 from probes.engines.transformers.layer_outputs import list_decoder_layers
 from probes.engines.transformers.precision import in_float32
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from probes.engines.transformers.engine import TransformersEngine
-    from probes.engines.transformers.layer_calls import LayerCall
+    from probes.engines.transformers.hooks import check_context_length
+from probes.engines.transformers.layer_calls import LayerCall
 
 PADDED = 4
 """Tokens by which the longest row is padded on the left."""
@@ -38,8 +40,13 @@ class LayerPrecision:
     # median in a layer of experts, as rounding may choose others.
     change: float
     tolerance: float  # the largest change that rounding explains
-    broken: str = ""  # `NaN or infinity`, or the same `at padding`, where it returns that
+    broken: str = ""  # where it returns NaN or infinity: that, and what float32 makes of it
     reached: float = 0.0  # the largest number in it, in float32, if float16 does not reach it
+
+    @property
+    def explained(self) -> bool:
+        """Whether rounding explains the difference."""
+        return not self.broken and self.change <= self.tolerance
 
 
 @dataclass(frozen=True)
@@ -59,10 +66,11 @@ class HalfPrecision:
     @property
     def unexplained(self) -> LayerPrecision | None:
         """The first layer that rounding does not explain, among those before an overflow."""
+        left = set()  # the attentions with which a layer before has left the range
         for each in self.layers:
             if each.reached:
-                continue
-            if each.broken or not each.change <= each.tolerance:
+                left.add(each.attention)
+            elif each.attention not in left and not each.explained:
                 return each
         return None
 
@@ -91,6 +99,7 @@ def compare_layers(
     if not list_decoder_layers(half.network):
         raise UndecidableError("its decoder layers are in no list")
     width = max(map(len, rows)) + PADDED
+    check_context_length(half.config, width)
     ids, mask = batching.pad([[0] * width, *rows], 0, side="left")
     ids, mask = ids[1:], mask[1:]
     found: list[LayerPrecision] = []
@@ -125,14 +134,16 @@ def _compare(
         exact = call.repeat(layer)
     limit = torch.finfo(call.output.dtype).max
     largest = max(reached)
-    broken = ""
-    missing = exact.isfinite().all(dim=-1) & ~call.output.isfinite().all(dim=-1)
-    if bool(missing.any()):
-        broken = "NaN or infinity"
-        if not bool((missing & (mask != 0)).any()):
-            broken += " at padding"
-        elif largest < limit:
+    broken, numbers = "", exact.isfinite().all(dim=-1)
+    missing = numbers & ~call.output.isfinite().all(dim=-1)
+    if not bool((numbers & (mask != 0)).any()):
+        broken = "NaN or infinity, as in float32"
+    elif bool((missing & (mask != 0)).any()):
+        broken = "NaN or infinity, where float32 gives numbers"
+        if largest < limit:
             largest = measure_scores(layer, call)
+    elif bool(missing.any()):
+        broken = "NaN or infinity at padding, where float32 gives numbers"
     change = _summarize(layer, _changes(call.output, exact, mask))
     over = largest if limit < largest < torch.inf else 0.0
     return LayerPrecision(name, "", change, 0.0, broken, over)

@@ -180,7 +180,7 @@ def test_layers_in_half_precision_differ_by_rounding_alone(
     wrong, over = found.unexplained, found.overflow
     if wrong is not None:
         where = f"{wrong.name} ({dtype}, attention {wrong.attention}, {found.padding})"
-        assert not wrong.broken, f"{where} returns {wrong.broken}, and in float32 it does not"
+        assert not wrong.broken, f"{where} returns {wrong.broken}"
         assert wrong.change <= wrong.tolerance, (
             f"{where}, given the same input, differs from float32 by {wrong.change:.2g} of what it "
             f"returns, where rounding explains {wrong.tolerance:.2g}"
