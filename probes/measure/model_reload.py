@@ -121,7 +121,7 @@ def save_and_reload(
         changed = compare_weights(weights, read_weights(again))
         if not used:
             one, no_logits = before.logits(text)
-        other, _ = BareNetwork(again, model.device).logits(text)
+        other = None if one is None else BareNetwork(again, model.device).logits(text)[0]
         change = 0.0 if one is None or other is None else measure_change(one, other)
         judged = bool(change) and not changed  # with other weights, other logits are no wonder
         found = ReloadedNetwork(

@@ -63,7 +63,8 @@ def add_options(parser: pytest.Parser) -> None:
         add(name, "FILE", text)
     add("claim", "ID", "decide this claim alone; repeatable [all]", action="append")
     text = (
-        "decide too what takes minutes: compiled decoding, on a CUDA device; measure all throughput"
+        "decide too what takes long: compiled decoding, on a CUDA device; large models saved and "
+        "read as a whole, and quantized after use; measure all throughput"
     )
     group.addoption("--thorough-claims", action="store_true", help=text)
     text = "decide contracts first, then what fits into about this many seconds for each target, "

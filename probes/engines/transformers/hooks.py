@@ -14,6 +14,9 @@ from probes.schema.record import Cost
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+CPU_ROWS = 32
+"""Rows of a 4-bit weight that bitsandbytes packs together on a CPU."""
+
 SHOWN = 40
 """Characters of a prompt's end that a message shows."""
 
@@ -90,20 +93,23 @@ def attach_hooks(
 def explain_unpackable(network: Any) -> str | None:
     """Return why bitsandbytes cannot compute with a network's 4-bit layers; None if it can.
 
-    On a CPU with AVX-512 for bfloat16 it packs the rows of a weight in whole blocks, and fails on
-    rows that have none. Seen in bitsandbytes 0.50.
+    On a CPU with AVX-512 for bfloat16 it packs a weight in blocks of rows and columns, and fails on
+    one that has no whole blocks. Seen in bitsandbytes 0.50.
     """
     layers = [each for each in network.modules() if type(each).__name__ == "Linear4bit"]
     on_cpu = [each for each in layers if each.weight.device.type == "cpu"]
     if not any(getattr(each, "support_avx512bf16_for_cpu", False) for each in on_cpu):
         return None
-    narrow = [each for each in on_cpu if each.in_features % each.weight.blocksize]
-    if not narrow:
-        return None
-    return (
-        f"a 4-bit layer of it has {narrow[0].in_features} inputs, and bitsandbytes on this CPU "
-        f"computes with whole blocks of {narrow[0].weight.blocksize} only"
-    )
+    for each in on_cpu:
+        sizes = {"inputs": (each.in_features, each.weight.blocksize)}
+        sizes["outputs"] = (each.out_features, CPU_ROWS)
+        for what, (size, block) in sizes.items():
+            if size % block:
+                return (
+                    f"a 4-bit layer of it has {size} {what}, and bitsandbytes on this CPU computes "
+                    f"with whole blocks of {block} only"
+                )
+    return None
 
 
 def get_forward_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -107,9 +107,10 @@ def test_network_beyond_the_range_of_float16_cannot_be_asked(tmp_path: Path) -> 
 
 
 def test_layers_that_bitsandbytes_cannot_pack_are_not_applicable() -> None:
-    def layer(inputs: int, *, packs: bool = True) -> Any:
+    def layer(inputs: int, *, packs: bool = True, outputs: int = 32) -> Any:
         made = type("Linear4bit", (), {})()
         made.in_features, made.support_avx512bf16_for_cpu = inputs, packs
+        made.out_features = outputs
         made.weight = SimpleNamespace(device=torch.device("cpu"), blocksize=64)
         return made
 
@@ -121,4 +122,8 @@ def test_layers_that_bitsandbytes_cannot_pack_are_not_applicable() -> None:
     assert explain(layer(64), layer(32)) == (
         "a 4-bit layer of it has 32 inputs, and bitsandbytes on this CPU computes with whole "
         "blocks of 64 only"
+    )
+    assert explain(layer(64, outputs=4)) == (
+        "a 4-bit layer of it has 4 outputs, and bitsandbytes on this CPU computes with whole "
+        "blocks of 32 only"
     )
