@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 NOT_COMPARED = (
     *COMPARED_APART,
     *("changed_since", "distributions", "made", "outputs", "table", "trace"),
+    "refused_conversations",
     *("kept_beams", "used_settings"),
     *("largest_change", "largest_share_of_tolerance", "noise", "share", "tolerance"),
 )

@@ -36,7 +36,7 @@ def chats(model: Model, evidence: Evidence) -> list[RenderedChat]:
         pytest.skip(str(error))
     refused = {each.name: each.refusal for each in found if each.text is None and each.own is None}
     if refused:
-        evidence["refused"] = refused
+        evidence["refused_conversations"] = refused
     unknown = {each.name: each.refusal for each in found if each.text and each.own is None}
     if unknown:
         evidence["not_rendered_by_its_own_template"] = unknown

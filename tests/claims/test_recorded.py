@@ -209,7 +209,7 @@ def test_conversations_are_the_recorded_ones(
         pytest.skip(str(error))
     now = measure.recorded_chats.record_chats(model, chats)
     evidence.update(KeptChats(rendered_chats=now).as_evidence())
-    evidence["refused"] = {
+    evidence["refused_conversations"] = {
         each.conversation: each.refusal for each in chats if each.is_used and each.text is None
     }
     if all(each.text is None and each.own is None for each in chats):

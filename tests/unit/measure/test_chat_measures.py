@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -108,3 +108,22 @@ def test_begun_answer_whose_text_changes_is_left_out(load: Callable[[str], probe
     model = load(SOUND["answers in capitals"])
     begun = {each.conversation: each for each in render_chats(model) if each.is_begun}
     assert (begun["a begun answer"].own, begun["a begun answer"].text) == (None, None)
+
+
+def test_begun_answer_is_compared_where_a_tokenizer_renders_by_itself(
+    load: Callable[[str], probes.Model],
+) -> None:
+    model = load(SOUND["no BOS"])
+
+    class Own(type(model.tokenizer)):  # type: ignore[misc]
+        def apply_chat_template(self, *args: Any, **kwargs: Any) -> Any:
+            text = super().apply_chat_template(*args, **kwargs)
+            return f"{text}</s>" if kwargs["continue_final_message"] else text
+
+    model.tokenizer.__class__ = Own
+    chats = render_chats(model)
+    begun = next(each for each in chats if each.is_begun)
+    assert begun.complain().endswith("was</s>', not '…ssistant>The painter was'")
+    others = [each for each in chats if not each.is_begun]
+    assert {each.own for each in others} == {None}
+    assert others[0].refusal == "its tokenizer, Own, renders in a way of its own"
