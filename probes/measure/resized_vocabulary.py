@@ -65,7 +65,7 @@ def resize_vocabulary(model: TransformersEngine, *, thorough: bool) -> list[Resi
 
     >>> from probes import load
     >>> [each.way for each in resize_vocabulary(load("embedded"), thorough=False)]
-    ['3 more', '5 more, by the mean', '2 fewer', '3 more and back']
+    ['3 more', '5 more, by the mean', '2 fewer']
     """
     if model.is_split:
         raise UndecidableError("its weights are split over several devices")
@@ -75,8 +75,9 @@ def resize_vocabulary(model: TransformersEngine, *, thorough: bool) -> list[Resi
         f"{MORE} more": ([rows + MORE], False),
         f"{MORE_BY_MEAN} more, by the mean": ([rows + MORE_BY_MEAN], True),
         f"{FEWER} fewer": ([rows - FEWER], False),
-        f"{MORE} more and back": ([rows + MORE, rows], False),
     }
+    if thorough:
+        ways[f"{MORE} more and back"] = ([rows + MORE, rows], False)
     if rows < FEWEST:
         del ways[f"{FEWER} fewer"]
     elif embedding.numel() > LARGEST and not thorough:

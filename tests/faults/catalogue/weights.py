@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tests.faults.catalogue.base import Patch, Wrapper, fault, swapped, wrapped
+from tests.faults.catalogue.loading import negate_scales
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,6 +95,15 @@ def other_end_when_loaded_again(model: Model) -> Patch:
     return loaded_again_with(
         model, lambda network: setattr(network.generation_config, "eos_token_id", 3)
     )
+
+
+@fault(
+    "scales of 4-bit weights read with the wrong sign when loaded again",
+    "model-reload",
+    checks="quantized and nf4",
+)
+def scales_negated_when_loaded_again(model: Model) -> Patch:
+    return loaded_again_with(model, negate_scales)
 
 
 @fault("the output head is not tied, and random (transformers 43429)", "nothing-new")
