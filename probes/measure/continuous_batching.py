@@ -131,6 +131,10 @@ def _check_available(model: TransformersEngine) -> None:
     out = network(input_ids=torch.tensor([[0]], device=model.device), use_cache=True)
     if find_plain_cache(getattr(out, "past_key_values", None)) is None:
         raise UndecidableError("it has recurrent states, which are not batched continuously")
+    if not getattr(network, "_supports_attention_backend", True):
+        raise UndecidableError(
+            "its architecture computes attention by itself, and continuous batching needs another"
+        )
 
 
 def _generate(
@@ -165,7 +169,7 @@ def _generate(
     errors += [each.error for each in outputs if each.error is not None]
     if len(outputs) < len(ids) or errors:
         words = " ".join(str(errors[0] if errors else "no reason is given").split())
-        if not passes:
+        if len(passes) < 2:  # the first pass is refused for networks of another shape
             raise UndecidableError(
                 f"transformers {transformers.__version__} cannot begin continuous batching on "
                 f"{model.device.type} here: {words}"

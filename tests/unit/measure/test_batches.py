@@ -1,0 +1,80 @@
+"""Padded rows, continuous batching and half precision where something is missing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import pytest
+import torch
+
+import probes
+from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN
+from probes.errors import BrokenModelError, UndecidableError
+from probes.measure import continuous_batching, half_precision, padded_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from probes import Model
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return probes.load("embedded")
+
+
+@pytest.fixture
+def without_variants(model: Model) -> Iterator[None]:
+    """Copies in half precision that are loaded in the test are not kept."""
+    before = dict(model._variants)
+    model._variants.clear()
+    yield
+    for each in model._variants.values():
+        each.unload()
+    model._variants.clear()
+    model._variants.update(before)
+
+
+def test_tokenizer_without_padding_token_gets_none_to_keep(model: Model) -> None:
+    assert model.tokenizer.pad_token is None
+    padded_rows.vary_padding(model, [CAPITAL_OF_JAPAN, "Once"], "by the tokenizer")
+    assert model.tokenizer.pad_token is None
+
+
+@pytest.mark.parametrize(("passes", "error"), [(1, UndecidableError), (3, BrokenModelError)])
+def test_continuous_batching_that_stops_is_refused_or_fails(
+    model: Model, passes: int, error: type[Exception]
+) -> None:
+    left = iter(range(passes - 1))
+
+    def stop(_: Any, __: Any) -> None:
+        if next(left, None) is None:
+            raise RuntimeError("no memory is left")
+
+    original = continuous_batching._generate
+
+    def generate(*args: Any) -> Any:
+        handle = model.network.model.register_forward_pre_hook(stop)
+        try:
+            return original(*args)
+        finally:
+            handle.remove()
+
+    with (
+        mock.patch.object(continuous_batching, "_generate", generate),
+        pytest.raises(error, match="no memory is left"),
+    ):
+        continuous_batching.batch_continuously(model, [CAPITAL_OF_JAPAN], 4)
+
+
+@pytest.mark.usefixtures("without_variants")
+def test_layer_that_leaves_the_range_of_float16_is_named_and_not_judged(model: Model) -> None:
+    half = model.variant(dtype="float16")
+    with torch.no_grad():
+        half.network.model.layers[1].mlp.down_proj.weight.mul_(3000)
+    found = half_precision.compare_layers(model, [model.encode(CAPITAL_OF_JAPAN)], "float16")
+    assert found.overflow is not None
+    assert found.overflow.name == "model.layers.1"
+    assert found.overflow.reached > torch.finfo(torch.float16).max
+    assert found.unexplained is None
