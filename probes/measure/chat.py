@@ -6,6 +6,9 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import transformers
+from packaging.version import Version
+
 from probes.data.conversations import CONVERSATIONS, Conversation
 from probes.engines.transformers.chat_dates import fix_date
 from probes.measure.own_template import RefusedError, leave_open, read_own_template
@@ -16,6 +19,10 @@ if TYPE_CHECKING:
 
     from probes.engines.transformers.engine import TransformersEngine
     from probes.measure.own_template import OwnTemplate
+
+
+_KEEPS_SPACES = Version("4.47")
+"""The first transformers that leaves the spaces at the end of a begun answer."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +162,14 @@ def apply_template(
             continue_final_message=first.is_begun,
             **arguments,
         )
+
+
+def explain_lost_spaces() -> str:
+    """Return why the spaces at the end of a begun answer are lost here; empty if they are not."""
+    installed = transformers.__version__
+    if Version(installed) >= _KEEPS_SPACES:
+        return ""
+    return f"transformers {installed} removes the spaces at the end of a begun answer"
 
 
 def compare_prompts_with_answers(
