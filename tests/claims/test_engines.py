@@ -10,7 +10,16 @@ import pytest
 from probes import measure
 from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, STORIES, corpus
 from probes.measure.asking import list_prompts
-from probes.schema.evidence.engines import EngineSteps, SettingEvidence, SettingsInForce
+from probes.schema.evidence.engines import (
+    EngineDistance,
+    EnginePair,
+    EnginePairs,
+    EnginePower,
+    EngineSteps,
+    SettingEvidence,
+    SettingPower,
+    SettingsInForce,
+)
 from probes.schema.sampling import Sampling
 from probes.stats.settings_evidence import InForce
 
@@ -86,10 +95,15 @@ def test_engine_is_no_farther_from_its_reference_than_4_bit_weights(
     found = measure.engine_logprobs.compare_logprobs(model, reference, prompts, LENGTH)
     nf4 = reference.variant(quantization="nf4")
     copy = measure.engine_logprobs.follow_texts(nf4, reference, model, prompts, LENGTH)
-    evidence.update(EngineSteps(engine_steps=found.steps, tolerance=found.tolerance).as_evidence())
-    evidence["mean_divergence"] = engine = found.mean_divergence
-    evidence["mean_divergence_of_nf4"] = quantized = copy.mean_divergence
-    evidence["same_top_token"] = found.same_top_token
+    engine, quantized = found.mean_divergence, copy.mean_divergence
+    shape = EngineDistance(
+        engine_steps=found.steps,
+        tolerance=found.tolerance,
+        mean_divergence=engine,
+        mean_divergence_of_nf4=quantized,
+        same_top_token=found.same_top_token,
+    )
+    evidence.update(shape.as_evidence())
     assert engine <= quantized, (
         f"its distribution is {engine:.2g} nats from the reference's, that of the reference in "
         f"4-bit NF4 {quantized:.2g}"
@@ -121,7 +135,11 @@ def test_engine_gives_the_texts_of_its_reference(
 
 
 def verdict_of(evidence: Evidence, pairs: list[TextPair], tolerance: float) -> None:
-    evidence["pairs"], evidence["noise"] = pairs, tolerance
+    kept = [
+        EnginePair(**vars(pair) | {"margin": pair.margin if math.isfinite(pair.margin) else None})
+        for pair in pairs
+    ]
+    evidence.update(EnginePairs(pairs=kept, noise=tolerance).as_evidence())
     for pair in pairs:
         assert pair.is_explained(tolerance), (
             f"after {pair.prompt!r} token {pair.step} is another ({pair.way}), no near-tie: the "
@@ -139,10 +157,15 @@ def test_draws_follow_the_settings_asked_for(
     if asked is None and not hasattr(model, "dialect"):
         pytest.skip("asked for nothing it decodes greedily")
     found = measure.engine_sampling.judge_draws(model, reference, prompts, asked, seed=seed)
-    in_order = sorted(found.evidence.items(), key=lambda pair: -pair[1])
+    in_order = sorted(
+        found.evidence.items(), key=lambda pair: (pair[0] != found.explanation, -pair[1])
+    )
     best = [SettingEvidence(settings=name, nats=max(-1e9, nats)) for name, nats in in_order]
     shape = SettingsInForce(
-        drawn_tokens=found.tokens, log_e=max(-1e9, found.log_e), alternatives=best[:SHOWN]
+        drawn_tokens=found.tokens,
+        log_e=max(-1e9, found.log_e),
+        limit=math.log(len(best)) - measure.engine_sampling.LOG_ALPHA,
+        alternatives=best[:SHOWN],
     )
     evidence.update(shape.as_evidence())
     if found.good:
@@ -180,11 +203,11 @@ def test_draws_would_show_other_settings(
     prompts = (*STORIES, CAPITAL_OF_JAPAN)
     found = measure.engine_sampling.judge_draws(model, reference, prompts, InForce(), seed=seed)
     needed, drawn = found.needed, found.tokens
-    evidence["drawn_tokens"] = drawn
-    evidence["tokens_needed"] = [
-        {"settings": name, "tokens": None if math.isinf(count) else int(count)}
+    power = [
+        SettingPower(settings=name, tokens=None if math.isinf(count) else int(count))
         for name, count in needed.items()
     ]
+    evidence.update(EnginePower(drawn_tokens=drawn, tokens_needed=power).as_evidence())
     hot = "temperature 2 times what was asked for"
     assert needed[hot] <= drawn, (
         f"{drawn} drawn tokens do not show a doubled temperature: {needed[hot]:,.0f} are needed"

@@ -118,15 +118,17 @@ def heading(text: str) -> alt.Chart:
     return write(text, 0, -9, align="left", baseline="bottom", fontWeight=600)
 
 
-def key(names: Sequence[str], right: int, bottom: int) -> list[alt.Chart]:
-    """Return the names of series in the order and colours of `SERIES`, right-aligned, in a column.
+def key(
+    names: Sequence[str], right: int, bottom: int, colours: Sequence[str] = SERIES
+) -> list[alt.Chart]:
+    """Return the names of series in the order of their colours, right-aligned, in a column.
 
     It ends `right` pixels from the left, and just above `bottom` pixels from the top.
     """
     top = bottom - 10 - 17 * (len(names) - 1)
     style = {"align": "right", "baseline": "middle", "fontWeight": 600}
     return [
-        write(name, right - 4, top + 17 * number, color=choose_colour(number), **style)
+        write(name, right - 4, top + 17 * number, color=colours[number % len(colours)], **style)
         for number, name in enumerate(names)
     ]
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from probes.report.pictures import Picture, pieces, sampling, svg, tasks, vectors
+from probes.report.pictures import Picture, engines, pieces, sampling, svg, tasks, vectors
 from probes.report.pictures.charts import check_size, label, percent
 from probes.report.text.phrases import format_bytes, shorten_test_name
 from probes.report.visible import mark
 from probes.schema.evidence import distributions, read_shapes, texts, words
+from probes.schema.evidence import engines as shapes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -168,6 +169,13 @@ def _memory(found: Found[texts.WeightMemory]) -> Iterator[Picture]:
         yield _chart(key, tasks.memory(each), **sizes)
 
 
+def _engine_steps(found: Found[shapes.EngineSteps]) -> Iterator[Picture]:
+    each = found[0][1]
+    beyond = sum(step.change > each.tolerance for step in each.engine_steps)
+    counts = {"tokens": f"{len(each.engine_steps):,}", "beyond": f"{beyond:,}"}
+    yield _chart("engine-steps", engines.steps(each), **counts)
+
+
 PICTURES: dict[type[Shape], Draw] = {
     texts.WeightMemory: _memory,
     words.Encoding: _encodings,
@@ -190,5 +198,9 @@ PICTURES: dict[type[Shape], Draw] = {
     texts.BeamComparison: _chart_several("beams", sampling.beams),
     texts.AnswerBounds: _answers,
     texts.TaskSettings: _chart_first("settings", tasks.settings),
+    shapes.EngineSteps: _engine_steps,
+    shapes.EngineDistance: _chart_first("engine-distance", engines.distance),
+    shapes.SettingsInForce: _chart_several("engine-settings", engines.settings),
+    shapes.EnginePower: _chart_first("engine-power", engines.power),
 }
 """The pictures of a claim by the shape of its checks' evidence, in this order."""

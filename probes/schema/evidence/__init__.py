@@ -54,7 +54,10 @@ SHAPES: tuple[type[Shape], ...] = (
     texts.KeptBeams,
     texts.KeptChats,
     engines.EngineSteps,
+    engines.EngineDistance,
+    engines.EnginePairs,
     engines.SettingsInForce,
+    engines.EnginePower,
     Measured,
 )
 """What a check can attach for the report or a comparison to read."""

@@ -32,6 +32,40 @@ class EngineSteps(Shape):
     """Largest change of a distance that rounding explains."""
 
 
+class EngineDistance(EngineSteps):
+    """The same, with the mean divergence of the engine and of a copy in 4 bits."""
+
+    mean_divergence: float
+    """Of the engine from the reference, in nats a token."""
+    mean_divergence_of_nf4: float
+    """Of the reference in 4-bit NF4 from the reference as it is, along the same texts."""
+    same_top_token: float
+    """Share of steps at which engine and reference find the same token most likely."""
+
+
+class EnginePair(Shape):
+    """A greedy text of an engine, and the same text made in another way."""
+
+    way: str
+    """How the other text was made: `the reference`, or other requests to the engine."""
+    prompt: str
+    text: str
+    """The engine's, all prompts at once."""
+    other: str
+    step: Count | None
+    """Number of the first token that differs; none if none does."""
+    margin: float | None
+    """Distance there of the reference's logits for the two tokens; none where a text has ended."""
+
+
+class EnginePairs(Shape):
+    """An engine's greedy texts, each beside the same text made in another way."""
+
+    pairs: list[EnginePair]
+    noise: float
+    """How far rounding moves the distance of two logits."""
+
+
 class SettingEvidence(Shape):
     """How much better draws fit other settings than those asked for."""
 
@@ -46,5 +80,22 @@ class SettingsInForce(Shape):
     drawn_tokens: Count
     log_e: float
     """Log of the e-value against the settings asked for, in nats."""
+    limit: float
+    """Nats at which one alternative alone speaks against the settings asked for."""
     alternatives: list[SettingEvidence]
-    """The best, best first."""
+    """The one that explains the draws best, then those with the most evidence."""
+
+
+class SettingPower(Shape):
+    """How many drawn tokens would show other settings."""
+
+    settings: str
+    tokens: Count | None
+    """At the error rate of one test, with a probability of 99 %; none if no number does."""
+
+
+class EnginePower(Shape):
+    """What draws from an engine could show, had other settings been in force."""
+
+    drawn_tokens: Count
+    tokens_needed: list[SettingPower]

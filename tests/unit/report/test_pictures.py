@@ -15,10 +15,22 @@ import pytest
 from probes.report.html.page import render
 from probes.report.locale import LANGUAGES, texts
 from probes.report.locale.markup import say
-from probes.report.pictures import Picture, draw, draw_throughput, gallery, sampling, svg, vectors
+from probes.report.pictures import (
+    Picture,
+    draw,
+    draw_throughput,
+    engines,
+    gallery,
+    sampling,
+    svg,
+    vectors,
+)
 from probes.schema.evidence import SHAPES
 from probes.schema.evidence.distributions import Distribution
+from probes.schema.evidence.engines import EngineSteps
 from probes.schema.evidence.words import WordPlane, WordSimilarities
+from probes.schema.sampling import Sampling
+from probes.stats.settings_evidence import InForce, list_alternatives
 from tests.support.samples import HOSTILE, check, header, planned, rates, record
 
 if TYPE_CHECKING:
@@ -98,6 +110,32 @@ VARIED: Values = {"entropies": 0.4, "log_likelihoods": -0.9, "distinct_4_grams":
 REPEATED: Values = {
     **{"greedy_distinct": 0.2, "sampled_distinct": 0.99, "greedy_text": "a b c d a b c d e"}
 }
+STEPS: list[Values] = [
+    {
+        **{"prompt": "Once", "position": place, "token": " upon", "engine": -0.5, "change": change},
+        **{"reference": -0.4, "divergence": change / 10, "same_top": same},
+    }
+    for place, (change, same) in enumerate(((0.0, True), (2e-4, False), (0.2, True), (0.5, False)))
+]
+ENGINE: Values = {"engine_steps": [*STEPS], "tolerance": 1e-3}
+DISTANCE: Values = {
+    **{"mean_divergence": 0.0175, "mean_divergence_of_nf4": 0.25, "same_top_token": 0.5}
+}
+IN_FORCE: Values = {
+    **{"drawn_tokens": 509, "log_e": 38.0, "limit": 20.8},
+    "alternatives": [
+        {"settings": "top_k 40, though it was not asked for", "nats": 41.25},
+        {"settings": "temperature 0.9 times what was asked for", "nats": -3.0},
+    ],
+}
+POWER: Values = {
+    "drawn_tokens": 509,
+    "tokens_needed": [
+        {"settings": "greedy decoding: no temperature", "tokens": 25},
+        {"settings": "temperature 0.95 times what was asked for", "tokens": 9111},
+        {"settings": "top_p 0.95, though it was not asked for", "tokens": None},
+    ],
+}
 ANSWERS: Values = {"temperatures": [0.2, 1.4], "at_least": [1.0, 0.5], "at_most": [1.0, 0.75]}
 
 # A claim's evidence, with the keys of stored records, and its pictures.
@@ -127,6 +165,10 @@ CLAIMS: dict[str, tuple[list[Values], list[str]]] = {
     "beams": ([BEAMS], ["beams"]),
     "answers": ([ANSWERS], ["doses"]),
     "settings": ([{"settings": SETTINGS}], ["settings"]),
+    "engine-steps": ([ENGINE], ["engine-steps"]),
+    "engine-distance": ([ENGINE | DISTANCE], ["engine-distance"]),
+    "engine-settings": ([IN_FORCE, IN_FORCE], ["engine-settings"]),
+    "engine-power": ([POWER], ["engine-power"]),
 }
 EVIDENCE = {claim: values for claim, (values, _) in CLAIMS.items()}
 
@@ -276,6 +318,30 @@ def test_flattest_distribution_is_beside_the_first(
         ("answers", ["top_p 0.9, T 0.2: 100 %", "top_p 0.9, T 1.4: 50.0 % – 75.0 %"]),
         ("settings", ["T 0.2: 93.3 % – 95.0 %", "T 1.4: 53.3 % – 65.0 %", "T 0.2: 2.0 %"]),
         ("memory", ["fp16: 1.0 MB", "fp16: 2.0 MB", "NF4: 1.0 MB", "NF4: 562.5 kB"]),
+        (
+            "engine-steps",
+            [
+                "Once … 0 upon: −0.50 | −0.40, Δ 0",
+                "Once … 1 upon ≠: −0.50 | −0.40, Δ 0.0002",
+                "Once … 2 upon: −0.50 | −0.40, Δ 0.2",
+            ],
+        ),
+        ("engine-distance", ["Once … 0 upon: −0.50 | −0.40, Δ 0"]),
+        (
+            "engine-settings",
+            [
+                "0.9, top_k 40, though it was not asked for: 41.2",
+                "0.9, temperature 0.9 times what was asked for: −3.0",
+            ],
+        ),
+        (
+            "engine-power",
+            [
+                "greedy decoding: no temperature: 25",
+                "temperature 0.95 times what was asked for: 9,111",
+                "top_p 0.95, though it was not asked for: ∞",
+            ],
+        ),
         ("collapse", ["T 0.2, top_p 0.2: 0.04", "T 1, top_p 0.2: 0.2", "T 0.2, top_p 0.9: 0.18"]),
     ],
 )
@@ -286,6 +352,41 @@ def test_marks_name_what_was_measured(
     assert [*picture.numbers[: len(expected)]] == expected
     for number in expected:
         assert f"<title>{number}</title>" in picture.drawing
+
+
+def test_engine_steps_beyond_the_tolerance_stand_out(
+    drawn: dict[str, tuple[Picture, ...]],
+) -> None:
+    points = rows(engines.steps(EngineSteps.model_validate(ENGINE)))
+    colours = {row["position"]: row["colour"] for row in points if "position" in row}
+    beyond = engines.STANDS_OUT
+    assert [colours[place] == beyond for place in range(4)] == [False, False, True, True]
+    assert colours[0] != colours[1]
+    # A change of zero has no place on a logarithmic scale.
+    assert min(row["value"] for row in points if "value" in row) == 2e-4
+    (picture,) = drawn["engine-steps"]
+    assert "Beyond it: 2 of 4 tokens." in note(picture)
+    # The distance is not judged by the tolerance.
+    assert beyond not in drawn["engine-distance"][0].drawing
+
+
+def test_engine_that_equals_its_reference_is_drawn() -> None:
+    alike: Values = {"change": 0.0, "divergence": 0.0, "engine": -0.4}
+    same = [step | alike for step in STEPS]
+    zero: Values = {"mean_divergence": 0.0, "mean_divergence_of_nf4": 0.0, "same_top_token": 1.0}
+    evidence: Values = {"engine_steps": [*same], "tolerance": 0.0}
+    found = draw(of({"steps": [evidence], "distance": [evidence | zero]}))
+    assert {name: len(several) for name, several in found.items()} == {"steps": 1, "distance": 1}
+
+
+def test_settings_have_short_names_in_every_language() -> None:
+    hot = Sampling(temperature=1.4, top_p=0.9)
+    for first in (True, False):
+        asked = InForce(hot, temperature_first=first)
+        for name in list_alternatives(asked, {"its own defaults": InForce()}):
+            short = engines.name_setting(name)
+            assert short.startswith(svg.WORD) or re.fullmatch(r"\w+ [\d.]+", short), name
+    assert engines.name_setting("another") == "another"
 
 
 def test_repeated_words_are_marked(drawn: dict[str, tuple[Picture, ...]]) -> None:
