@@ -26,6 +26,8 @@ from probes.schema.recorded_output import (
 from probes.stats.near_tie import Finding, OutputStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import pytest
 
 SHIPPED = "recorded"
@@ -56,6 +58,8 @@ class Recorded:
     baseline: Recording | None
     updating: bool
     file: Path
+    elsewhere: tuple[str, ...] = ()
+    """In what ways other environments differ, for which the test has outputs of this target."""
 
     def settle(self, now: Recording, findings: list[Finding]) -> str:
         """Record the first outputs, new ones, and when updating all.
@@ -65,7 +69,9 @@ class Recorded:
         """
         old = self.baseline
         if old is None:
-            return f"{self._write(now, 'recorded')}, nothing to compare with: {self.made.words}"
+            done = f"{self._write(now, 'recorded')}, nothing to compare with: {self.made.words}"
+            # A changed default, as of the dtype, would else begin a new file without a word.
+            return "; ".join([done, *(f"recorded before with {each}" for each in self.elsewhere)])
         other = [f.name for f in findings if f.outcome is not OutputStatus.SAME]
         other += sorted(now.names ^ old.names)
         if self.updating and other:
@@ -102,7 +108,27 @@ def open_recorded(request: pytest.FixtureRequest, made: Provenance) -> Recorded:
         if not updating:
             raise
         baseline = None
-    return Recorded(made, baseline, updating, target)
+    elsewhere = () if baseline else _list_elsewhere({own.parent, shipped.parent}, name, made)
+    return Recorded(made, baseline, updating, target, elsewhere)
+
+
+def _list_elsewhere(folders: Iterable[Path], name: Path, made: Provenance) -> tuple[str, ...]:
+    """Describe what differs in the environments of other outputs of the test and the target."""
+    test = name.name.partition("[")[0]
+    found: set[str] = set()
+    for file in (file for folder in folders for file in folder.glob(f"{test}[[]*].json")):
+        try:
+            other = parse_recording(file.read_text(encoding="utf-8"), file.name).made
+        except (OSError, UnicodeDecodeError, UserError):
+            continue  # what it holds is of another environment: nothing depends on it here
+        differing = [
+            f"{field} {getattr(other, field)}"
+            for field in ("device", "dtype", "quantization", "attention")
+            if getattr(other, field) != getattr(made, field)
+        ]
+        if other.target == made.target and differing:
+            found.add(", ".join(differing))
+    return tuple(sorted(found))
 
 
 def _read(file: Path, made: Provenance) -> Recording | None:

@@ -30,11 +30,12 @@ def recording(warm_project: Project) -> Project:
     shorter = fixtures.replace("LONGEST = 120", "LONGEST = 20")
     assert shorter != fixtures
     (warm_project.folder / "conftest.py").write_text(shorter, encoding="utf-8")
-    # The same modules may be loaded already, from where they were copied. What is recorded of a
-    # tokenizer needs no weights, and its claims are decided without a record too.
-    left_out = "not ids_are_the_recorded and not conversations and not beam"
+    # The same modules may be loaded already, from where they were copied. The ids of a tokenizer
+    # are recorded without weights, and their claim is decided without a record too. Beams and long
+    # texts take long, and are recorded in the same way.
     warm_project.pytester.makeini(
-        f'[pytest]\naddopts = --import-mode=importlib -k "{left_out}"\nfilterwarnings = default\n'
+        '[pytest]\naddopts = --import-mode=importlib -k "greedy_texts_are or numbers_are"\n'
+        "filterwarnings = default\n"
     )
     return warm_project
 
@@ -189,3 +190,14 @@ def test_unwritable_recording_is_in_the_record(
     )
     (check,) = recording.claims()["recorded-numbers"]["evidence"]
     assert check["values"]["outputs"]["numbers"]
+
+
+def test_first_run_names_what_is_recorded_in_another_environment(recording: Project) -> None:
+    verdicts(recording, "-k", "numbers")
+    (file,) = files(recording)
+    content = json.loads(file.read_text(encoding="utf-8"))
+    change(file, made=content["made"] | {"dtype": "bfloat16", "attention": "eager"})
+    file.rename(file.with_name(file.name.replace("float32--none--sdpa", "bfloat16--none--eager")))
+    _, reason = verdicts(recording, "-k", "numbers")["recorded-numbers"]
+    assert reason.startswith(FIRST)
+    assert reason.endswith("; recorded before with dtype bfloat16, attention eager")
