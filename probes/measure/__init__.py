@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from probes.measure import bytes_read as bytes_read
     from probes.measure import chat as chat
     from probes.measure import chat_ids as chat_ids
+    from probes.measure import chat_prompts as chat_prompts
     from probes.measure import chat_special_tokens as chat_special_tokens
     from probes.measure import continuations as continuations
     from probes.measure import continued_cache as continued_cache

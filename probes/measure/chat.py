@@ -65,20 +65,6 @@ class RenderedChat:
         return f"{self.name}: rendered otherwise than its own template says, {found}"
 
 
-@dataclass(frozen=True)
-class PromptedChat:
-    """What ends a prompt, and what an answer begins with in the conversation that has one."""
-
-    conversation: str
-    prompt: str | None
-    """What `add_generation_prompt` adds; None where the template rewrites what came before it."""
-    answer: str | None
-    """What an answer adds; None as for the prompt."""
-    opens_answer: bool | None
-    """Whether the conversation with an answer begins with the prompt; None where the template
-    itself writes an answer otherwise."""
-
-
 def render_chats(model: TransformersEngine) -> list[RenderedChat]:
     """Render every conversation; those that await an answer without and with the prompt for it.
 
@@ -94,13 +80,13 @@ def render_chats(model: TransformersEngine) -> list[RenderedChat]:
     """
     own = read_own_template(model)
     return [
-        _render(model, own, name, conversation, prompt=prompt)
+        render_chat(model, own, name, conversation, prompt=prompt)
         for name, conversation in CONVERSATIONS.items()
         for prompt in ((False, True) if conversation.awaits_answer else (False,))
     ]
 
 
-def _render(
+def render_chat(
     model: TransformersEngine,
     own: OwnTemplate,
     name: str,
@@ -170,42 +156,3 @@ def explain_lost_spaces() -> str:
     if Version(installed) >= _KEEPS_SPACES:
         return ""
     return f"transformers {installed} removes the spaces at the end of a begun answer"
-
-
-def compare_prompts_with_answers(
-    model: TransformersEngine, chats: Sequence[RenderedChat]
-) -> list[PromptedChat]:
-    """Compare the prompt for an answer with the same conversation after an answer.
-
-    A template may write an answer that was given otherwise than one that is to come, without its
-    reasoning for example.
-
-    >>> from probes import load
-    >>> model = load("embedded")
-    >>> compare_prompts_with_answers(model, render_chats(model))[0]
-    PromptedChat(conversation='a question', prompt='[ANSWER]', ..., opens_answer=True)
-    """
-    own, found = read_own_template(model), []
-    plain = {each.conversation: each.text for each in chats if not each.prompt}
-    for chat in chats:
-        before = plain[chat.conversation]
-        if not chat.prompt or chat.text is None or before is None:
-            continue
-        answered = CONVERSATIONS[chat.conversation].answered()
-        whole = _render(model, own, chat.conversation, answered, prompt=False)
-        opens: bool | None = None
-        if whole.own is not None and chat.own is not None and whole.own.startswith(chat.own):
-            opens = whole.text is not None and whole.text.startswith(chat.text)
-        found.append(
-            PromptedChat(
-                chat.conversation,
-                _cut_start(chat.text, before),
-                None if whole.text is None else _cut_start(whole.text, before),
-                opens,
-            )
-        )
-    return found
-
-
-def _cut_start(text: str, start: str) -> str | None:
-    return text[len(start) :] if text.startswith(start) else None

@@ -91,7 +91,7 @@ def test_special_tokens_of_the_template_have_their_ids(
 def test_prompt_ends_where_the_answer_begins(
     model: Model, chats: list[RenderedChat], evidence: Evidence
 ) -> None:
-    evidence["prompts"] = found = measure.chat.compare_prompts_with_answers(model, chats)
+    evidence["prompts"] = found = measure.chat_prompts.compare_prompts_with_answers(model, chats)
     prompted = [each for each in chats if each.prompt]
     if all(each.own is None for each in prompted):
         pytest.skip(f"there is no prompt to compare with its own template: {prompted[0].refusal}")
