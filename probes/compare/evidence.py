@@ -13,6 +13,7 @@ from scipy import stats
 
 from probes.compare.beams import find_changed_beams
 from probes.compare.chats import find_changed_chats
+from probes.compare.engines import find_changed_engine, list_names_apart
 from probes.compare.ids import find_changed_ids
 from probes.compare.logprobs import find_first_token
 from probes.compare.settings import find_changed_settings
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 NOT_COMPARED = (
     *COMPARED_APART,
-    *("changed_since", "distributions", "made", "outputs", "table", "trace"),
+    *("causes", "changed_since", "distributions", "made", "outputs", "table", "trace"),
     "refused_conversations",
     *("kept_beams", "used_settings"),
     *("largest_change", "largest_share_of_tolerance", "noise", "share", "tolerance"),
@@ -121,6 +122,8 @@ def _compare_checks(
                 yield found
         yield from find_changed_settings(old, new)
         yield from find_changed_beams(old, new, rounding.noise)
+        yield from find_changed_engine(old, new)
+        ignored = (*ignored, *list_names_apart(old, new))
     if old is None or new is None or old.verdict is not new.verdict:
         verdicts = ("absent" if each is None else each.verdict.value for each in (old, new))
         yield Difference(

@@ -130,6 +130,37 @@ class ChangedChats(Stored):
     not."""
 
 
+class ChangedText(Stored):
+    """A greedy text of an engine that goes on with another token."""
+
+    prompt: str
+    position: int
+    """How many tokens of it are the same in both runs."""
+    old: str | None
+    """The token after them in the old run; none where the text ended."""
+    new: str | None
+    """The token in the new run."""
+    near_tie: bool
+    """Whether rounding explains it, by the reference's log-probabilities of the two tokens."""
+
+
+class ChangedSteps(Stored):
+    """An engine's greedy texts with other log-probabilities, or with other tokens."""
+
+    compared: int
+    """Tokens that both runs have, after the same beginning."""
+    largest: float
+    """The largest change of the engine's log-probability of one of them, in nats."""
+    prompt: str
+    """The prompt of its text; empty where there is no such token."""
+    position: int
+    """Its number in the text, from 0."""
+    explained: float
+    """The largest change that rounding explains: the sum of the two runs' tolerances."""
+    texts: tuple[ChangedText, ...]
+    """Texts with other tokens."""
+
+
 class Difference(Stored):
     """One value of a check's evidence, or several numbers of one name, that differ."""
 
@@ -156,6 +187,8 @@ class Difference(Stored):
     chats: ChangedChats | None = None
     """Of rendered conversations: how many changed; `old` and `new` are the text around the first
     difference, or the ids from it on, and none where the template refuses the conversation."""
+    steps: ChangedSteps | None = None
+    """Of an engine's greedy texts: `old` and `new` are the mean divergence from the reference."""
 
 
 class ClaimComparison(Stored):

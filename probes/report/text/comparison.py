@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from probes._util.text import shorten
 from probes.report.locale import phrase
 from probes.report.text import phrases
 from probes.schema import comparison as schema
@@ -18,6 +19,9 @@ MOST_LINES = 5
 
 MOST_PROMPTS = 3
 """Prompts with other token ids that are quoted."""
+
+LONGEST_PROMPT = 60
+"""Characters of a prompt in the sentence about an engine's texts."""
 
 
 # --- the runs and their claims -------------------------------------------------------------------
@@ -110,6 +114,8 @@ def describe_difference(difference: schema.Difference, language: str = "en") -> 
         return phrase("difference.setting", language, old=old, new=new)
     if difference.chats is not None:
         return _describe_chats(difference, difference.chats, language)
+    if difference.steps is not None:
+        return _describe_steps(difference, difference.steps, language)
     effect = difference.effect
     if effect is None:
         text = phrase("difference.value", language, **values)
@@ -175,6 +181,45 @@ def _describe_chats(
     )
 
 
+def _describe_steps(
+    difference: schema.Difference, steps: schema.ChangedSteps, language: str
+) -> str:
+    divergences = {
+        name: format_number(value) if isinstance(value, float) else format_value(value)
+        for name, value in (("old", difference.old), ("new", difference.new))
+    }
+    parts = [phrase("difference.divergence", language, **divergences)]
+    if steps.compared:
+        moved = phrase(
+            "difference.steps",
+            language,
+            compared=f"{steps.compared:,}",
+            largest=format_number(steps.largest),
+            explained=format_number(steps.explained),
+            prompt=_quote(steps.prompt),
+            position=steps.position,
+        )
+        parts.insert(0, moved)
+    parts += [_describe_text(text, language) for text in steps.texts[:MOST_PROMPTS]]
+    if len(steps.texts) > MOST_PROMPTS:
+        parts.append(phrase("compare.more", language, n=len(steps.texts) - MOST_PROMPTS))
+    return phrase("difference.joint", language).join(parts)
+
+
+def _describe_text(text: schema.ChangedText, language: str) -> str:
+    old, new = (
+        phrase("difference.ended", language) if token is None else format_value(token)
+        for token in (text.old, text.new)
+    )
+    tie = _format_tie(text, language)
+    place = {"prompt": _quote(text.prompt), "position": text.position}
+    return phrase("difference.text", language, old=old, new=new, tie=tie, **place)
+
+
+def _quote(prompt: str) -> str:
+    return format_value(shorten(prompt, LONGEST_PROMPT))
+
+
 def _describe_token(token: schema.FirstToken, language: str) -> str:
     return phrase(
         "difference.token",
@@ -187,7 +232,7 @@ def _describe_token(token: schema.FirstToken, language: str) -> str:
     )
 
 
-def _format_tie(token: schema.FirstToken | schema.Flip, language: str) -> str:
+def _format_tie(token: schema.FirstToken | schema.Flip | schema.ChangedText, language: str) -> str:
     return phrase(f"compare.{'tie' if token.near_tie else 'no_tie'}", language)
 
 
