@@ -15,6 +15,7 @@ from probes.stats.settings_evidence import (
     DrawnText,
     InForce,
     SettingsTest,
+    explain_draws,
     judge_settings,
     list_alternatives,
 )
@@ -62,6 +63,17 @@ def judge_draws(
         alpha=ALPHA,
         slack=SLACK,
     )
+
+
+def explain_settings(
+    engine: Any, reference: Any, prompts: Sequence[str], asked: InForce | None, *, seed: int
+) -> str:
+    """Name the settings that an engine's draws follow; empty if none is known."""
+    own = defaults_of(engine, reference)
+    expected = own if asked is None else replace(asked, temperature_first=own.temperature_first)
+    known = {} if asked is None else {"its own defaults": own}
+    texts = [*_drawn_with_laws(engine, reference, prompts, asked, seed)]
+    return explain_draws(texts, expected, known)
 
 
 def _drawn_with_laws(

@@ -28,6 +28,14 @@ MIXED = 0.01
 SURE = 50.0
 """Nats of evidence at which one token counts as certain."""
 
+MOST_CAUSES = 3
+"""Settings that are named as the cause of what was drawn."""
+
+CLEAR = 3.0
+"""Nats by which a further setting must fit better to be named."""
+
+UNASKED = "though it was not asked for"
+
 PLAIN = Sampling(temperature=1.0, top_p=1.0, top_k=0, min_p=0.0)
 """Settings that keep every token and change no probability."""
 
@@ -60,7 +68,6 @@ class SettingsTest:
     outside: int  # of these, tokens that the settings asked for drop
     log_e: float  # log of the e-value against them, in nats
     alpha: float  # the test fails where e exceeds 1/alpha
-    explanation: str  # the alternative that the draws fit best
     evidence: dict[str, float]  # log-likelihood ratio of each alternative, in nats
     needed: dict[str, float]  # tokens that show each with a probability of 99 %, about
 
@@ -92,7 +99,6 @@ def judge_settings(
     """
     outside, drawn = 0, 0
     evidence = dict.fromkeys(alternatives, 0.0)
-    fits = dict.fromkeys(alternatives, 0.0)
     expected: dict[str, list[torch.Tensor]] = {name: [] for name in alternatives}
     for text in texts:
         ids = torch.tensor(text.ids)[:, None]
@@ -105,22 +111,58 @@ def judge_settings(
         for name, alternative in alternatives.items():
             law, own = likely.log_law(alternative)
             evidence[name] += float(_mixed_ratio(own, chosen).sum())
-            fits[name] += float(_mixed_ratio(own, -math.log(text.logits.shape[-1])).sum())
             expected[name].append(_moments(law, here))
     log_e = float(torch.tensor([*evidence.values()], dtype=torch.float64).logsumexp(0))
-    best = max(fits, key=lambda name: fits[name])
     return SettingsTest(
         tokens=drawn,
         outside=outside,
         log_e=log_e - math.log(len(evidence)),
         alpha=alpha,
-        explanation=best if evidence[best] > 0 else "",
         evidence=evidence,
         needed={
             name: _tokens_to_notice(torch.cat(moments), math.log(len(alternatives) / alpha))
             for name, moments in expected.items()
         },
     )
+
+
+def explain_draws(
+    texts: Sequence[DrawnText], asked: InForce, defaults: Mapping[str, InForce]
+) -> str:
+    """Name the settings that texts follow: the alternative that fits best, and others beside it.
+
+    A further setting is named if it makes the texts so much likelier that the number of
+    alternatives does not explain it. Empty if none fits better than what was asked for.
+
+    >>> logits = torch.tensor([[2.0, 1.0, 0.0]]).repeat(200, 1)
+    >>> ids = [0] * 101 + [1] * 62 + [2] * 37
+    >>> explain_draws([DrawnText([], ids, logits)], InForce(), {})
+    'temperature 2 times what was asked for'
+    """
+    likely = [_Likely.of(text) for text in texts]
+
+    def fit(settings: InForce) -> float:
+        size = math.log(texts[0].logits.shape[-1])
+        return sum(float(_mixed_ratio(each.log_law(settings)[1], -size).sum()) for each in likely)
+
+    names: list[str] = []
+    found, best = asked, fit(asked)
+    for _ in range(MOST_CAUSES):
+        kinds = {name.split()[0] for name in names}  # each is named once
+        others = {
+            name: settings
+            for name, settings in list_alternatives(found, {} if names else defaults).items()
+            if name.split()[0] not in kinds
+        }
+        fits = {name: fit(settings) for name, settings in others.items()}
+        name = max(fits, key=lambda each: fits[each])
+        if fits[name] < best + math.log(len(fits)) + CLEAR:
+            break
+        found, best = others[name], fits[name]
+        names.append(name)
+    unasked = f", {UNASKED}"
+    shown = " and ".join(name.removesuffix(unasked) for name in names)
+    return shown + (unasked if names and names[-1].endswith(unasked) else "")
 
 
 def _mixed_ratio(law: torch.Tensor, asked: torch.Tensor | float) -> torch.Tensor:
@@ -162,7 +204,7 @@ def list_alternatives(asked: InForce, defaults: Mapping[str, InForce]) -> dict[s
     True
     """
     own, t = asked.sampling, asked.sampling.temperature
-    unasked = "though it was not asked for"
+    unasked = UNASKED
 
     def other(**changes: float) -> InForce:
         return replace(asked, sampling=replace(own, **changes))  # type: ignore[arg-type]

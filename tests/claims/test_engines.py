@@ -170,9 +170,8 @@ def test_draws_follow_the_settings_asked_for(
     evidence.update(shape.as_evidence())
     if found.good:
         return
-    why = (
-        f"they follow {found.explanation}" if found.explanation else "none of the known explains it"
-    )
+    cause = measure.engine_sampling.explain_settings(model, reference, prompts, asked, seed=seed)
+    why = f"they follow {cause}" if cause else "none of the known explains it"
     outside = (
         f"{found.outside} of them are tokens that the settings drop; " if found.outside else ""
     )

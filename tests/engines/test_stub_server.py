@@ -85,6 +85,7 @@ def served(stub: Stub) -> Iterator[EndpointEngine]:
         engine = connect(resolve(address))
         yield engine
         engine.close()
+    connect.cache_clear()  # another server may get the same port
 
 
 @pytest.fixture(scope="module")
