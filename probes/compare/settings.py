@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 def find_changed_settings(old: Check, new: Check) -> Iterator[Difference]:
     """Yield each setting with another value, or with the same value from another source."""
-    before, after = UsedSettings.read(old.values), UsedSettings.read(new.values)
-    if before is None or after is None:
+    then, now = UsedSettings.read(old.values), UsedSettings.read(new.values)
+    if then is None or now is None:
         return
-    for name in dict.fromkeys([*before.used_settings, *after.used_settings]):
-        pair = before.used_settings.get(name), after.used_settings.get(name)
+    before, after = then.by_name, now.by_name
+    for name in dict.fromkeys([*before, *after]):
+        pair = before.get(name), after.get(name)
         if pair[0] == pair[1]:
             continue
         values = [None if each is None else each.value for each in pair]

@@ -56,7 +56,7 @@ def find_wrong_scores(
     Returns a description of the first step that differs, empty if none does, and the settings whose
     effect has no reference: with any of these nothing is compared.
     """
-    settings = {name: setting.value for name, setting in used.used_settings.items()}
+    settings = {setting.name: setting.value for setting in used.used_settings}
     beyond = [
         name for name, neutral in UNREFERENCED.items() if settings.get(name) not in (None, neutral)
     ]

@@ -13,7 +13,13 @@ import transformers
 from transformers import GenerationConfig
 
 from probes._util.jsonfile import read_object
-from probes.schema.evidence.settings import LIBRARY, UsedSetting, UsedSettings
+from probes.schema.evidence.settings import (
+    ARCHITECTURE,
+    LIBRARY,
+    REPLACED,
+    UsedSetting,
+    UsedSettings,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,10 +82,10 @@ def account_for_settings(model: TransformersEngine) -> Account:
 
     >>> from probes import load
     >>> account = account_for_settings(load("embedded"))
-    >>> account.used.used_settings["eos_token_id"].source
+    >>> account.used.by_name["eos_token_id"].source
     'generation_config.json'
-    >>> account.used.used_settings["top_k"].source, account.complaints
-    ('library', [])
+    >>> account.used.by_name["top_k"].source, account.complaints
+    ('library default', [])
     """
     prepared, defaults = prepare_settings(model), library_defaults()
     known = {*defaults}
@@ -91,22 +97,20 @@ def account_for_settings(model: TransformersEngine) -> Account:
         source = _find_source(model, name, value, default, own, config)
         asked = deciding.get(name)
         if source is None and name in TEXTLESS:
-            source = "transformers"
+            source = REPLACED
         if source is None:
             file = MODEL if own is None else GENERATION
             expected = f"{file} sets {asked!r}" if asked is not None else f"its default {default!r}"
             complaints.append(f"{name}: generate() uses {value!r}, not {expected}")
             source = "unknown"
         if value is not None:
-            used[name] = UsedSetting(value=value, source=source, default=default)
+            used[name] = UsedSetting(name=name, value=value, source=source, default=default)
     ignored = [
         *_list_ignored(deciding if own is not None else {}, known, prepared, used),
         *_list_beaten(config if own is not None else {}, known, used),
     ]
     order = sorted(used, key=lambda name: (used[name].source == LIBRARY, name))
-    return Account(
-        UsedSettings(used_settings={name: used[name] for name in order}), ignored, complaints
-    )
+    return Account(UsedSettings(used_settings=[used[name] for name in order]), ignored, complaints)
 
 
 def prepare_settings(model: TransformersEngine) -> dict[str, Any]:
@@ -183,7 +187,7 @@ def _find_source(
         if value is not None and value in (config.get(name), nested.get(name)):
             return MODEL
         if any(value == getattr(part, name, None) for part in parts):
-            return "architecture"
+            return ARCHITECTURE
     return None
 
 

@@ -73,13 +73,13 @@ def format_own_settings(record: Record) -> str:
     """
     checks = (check for claim in record.claims for check in claim.evidence)
     found = next((used for check in checks if (used := UsedSettings.read(check.values))), None)
-    own = {} if found is None else found.own()
+    own = [] if found is None else found.list_own()
     if not own:
         return ""
     by_source: dict[str, list[str]] = {}
-    for name, setting in own.items():
+    for setting in own:
         value = shorten(json.dumps(setting.value, ensure_ascii=False), LONGEST_SETTING)
-        by_source.setdefault(setting.source, []).append(f"{name} {value}")
+        by_source.setdefault(setting.source, []).append(f"{setting.name} {value}")
     named = [f"{', '.join(each)} ({name_source(source)})" for source, each in by_source.items()]
     return make_visible(f"generate() on {record.target.name} uses: {'; '.join(named)}")
 

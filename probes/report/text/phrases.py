@@ -79,7 +79,7 @@ def format_incomplete(record: Record, language: str = "en") -> str:
 def format_setting(value: JsonValue, source: str, language: str = "en") -> str:
     """Return a setting's value with its source; without a source there is no value.
 
-    >>> format_setting(50, "library"), format_setting(None, "")
+    >>> format_setting(50, "library default"), format_setting(None, "")
     ('50 (library default)', 'none')
     >>> format_setting([2, 7], "generation_config.json")
     '[2, 7] (generation_config.json)'

@@ -6,40 +6,47 @@ from pydantic import JsonValue
 
 from probes.schema.evidence.shape import Shape
 
-LIBRARY = "library"
-"""The source of a value that is the library's default."""
+LIBRARY = "library default"
+ARCHITECTURE = "architecture's default"
+REPLACED = "replaced by transformers"
+"""Sources of values besides files: the last is what the library puts in place of a file's value."""
 
 
 class UsedSetting(Shape):
     """A setting that `generate()` uses when it is called without arguments."""
 
+    name: str
     value: JsonValue
     source: str
-    """A file's name, `library` for the library's default, `architecture` for that of the
-    configuration's class, `transformers` for what the library puts in place of a file's value."""
+    """A file's name, or one of the sources above."""
     default: JsonValue
     """The library's default."""
 
 
 class UsedSettings(Shape):
-    """All settings that `generate()` uses when it is called without arguments, by name.
+    """All settings that `generate()` uses when it is called without arguments.
 
     A setting that is missing has no value.
     """
 
-    used_settings: dict[str, UsedSetting]
+    used_settings: list[UsedSetting]
 
-    def own(self) -> dict[str, UsedSetting]:
+    @property
+    def by_name(self) -> dict[str, UsedSetting]:
+        """The settings by name."""
+        return {setting.name: setting for setting in self.used_settings}
+
+    def list_own(self) -> list[UsedSetting]:
         """Return the settings whose values are not the library's defaults.
 
-        >>> plain = UsedSetting(value=50, source="library", default=50)
-        >>> other = UsedSetting(value=0.7, source="generation_config.json", default=1.0)
-        >>> [*UsedSettings(used_settings={"top_k": plain, "temperature": other}).own()]
+        >>> plain = UsedSetting(name="top_k", value=50, source=LIBRARY, default=50)
+        >>> warm = UsedSetting(name="temperature", value=0.7, source="config.json", default=1.0)
+        >>> [setting.name for setting in UsedSettings(used_settings=[plain, warm]).list_own()]
         ['temperature']
         """
-        return {
-            name: setting
-            for name, setting in self.used_settings.items()
+        return [
+            setting
+            for setting in self.used_settings
             if setting.value != setting.default
             and not (setting.value is False and setting.default is None)
-        }
+        ]

@@ -42,8 +42,7 @@ def load(folder: Path) -> probes.Model:
 
 
 def sources(account: used_settings.Account) -> dict[str, tuple[Any, str]]:
-    used = account.used.used_settings
-    return {name: (each.value, each.source) for name, each in used.items()}
+    return {each.name: (each.value, each.source) for each in account.used.used_settings}
 
 
 def test_settings_of_config_json_are_used_without_another_file(tmp_path: Path) -> None:
@@ -53,7 +52,7 @@ def test_settings_of_config_json_are_used_without_another_file(tmp_path: Path) -
     assert account.complaints == []
     assert found["top_k"] == (5, "config.json")
     assert all(found[name] == (value, "config.json") for name, value in PENALTIES.items())
-    assert found["temperature"] == (1.0, "library")
+    assert found["temperature"] == (1.0, "library default")
     ids = model.encode_prompt(PROMPT)
     assert settings_effect.find_wrong_scores(model, ids, account.used) == ("", [])
     model.network.generation_config = GenerationConfig(eos_token_id=2, bos_token_id=1)
@@ -96,20 +95,24 @@ def test_list_of_end_ids_is_used_and_each_stops(tmp_path: Path) -> None:
     stop_ids(model, texts, {})
 
 
-def used(**settings: UsedSetting) -> UsedSettings:
-    return UsedSettings(used_settings=settings)
+def used(*settings: UsedSetting) -> UsedSettings:
+    return UsedSettings(used_settings=[*settings])
 
 
-TOP_K = UsedSetting(value=50, source="library", default=50)
-WARM = UsedSetting(value=0.7, source="generation_config.json", default=1.0)
+def setting(name: str, value: Any, source: str, default: Any) -> UsedSetting:
+    return UsedSetting(name=name, value=value, source=source, default=default)
+
+
+TOP_K = setting("top_k", 50, "library default", 50)
+WARM = setting("temperature", 0.7, "generation_config.json", 1.0)
 
 
 def test_comparison_names_each_changed_setting() -> None:
     old, new = (
         planned("settings-used", evidence=(check(values=each.as_evidence()),))
         for each in (
-            used(top_k=TOP_K, temperature=WARM),
-            used(temperature=WARM.model_copy(update={"value": 0.71})),
+            used(TOP_K, WARM),
+            used(WARM.model_copy(update={"value": 0.71})),
         )
     )
     found = find_differences(old, new, Rounding(noise=1e-6))
@@ -128,22 +131,22 @@ def test_comparison_names_each_changed_setting() -> None:
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
-        ({"top_k": TOP_K}, ""),
+        ([TOP_K], ""),
         (
-            {
-                "eos_token_id": UsedSetting(value=0, source="config.json", default=None),
-                "output_attentions": UsedSetting(value=False, source="config.json", default=None),
-                "temperature": WARM,
-                "top_p": UsedSetting(value=0.9, source="generation_config.json", default=1.0),
-            },
+            [
+                setting("eos_token_id", 0, "config.json", None),
+                setting("output_attentions", False, "config.json", None),
+                WARM,
+                setting("top_p", 0.9, "generation_config.json", 1.0),
+            ],
             "generate() on embedded uses: eos_token_id 0 (config.json); temperature 0.7, top_p 0.9 "
             "(generation_config.json)",
         ),
     ],
 )
 def test_summary_names_settings_that_are_not_the_librarys(
-    settings: dict[str, UsedSetting], line: str
+    settings: list[UsedSetting], line: str
 ) -> None:
-    evidence = (check(values=used(**settings).as_evidence()),)
+    evidence = (check(values=used(*settings).as_evidence()),)
     record = header(planned("settings-used", evidence=evidence))
     assert format_own_settings(record) == line
