@@ -157,9 +157,7 @@ def test_draws_follow_the_settings_asked_for(
     if asked is None and not hasattr(model, "dialect"):
         pytest.skip("asked for nothing it decodes greedily")
     found = measure.engine_sampling.judge_draws(model, reference, prompts, asked, seed=seed)
-    in_order = sorted(
-        found.evidence.items(), key=lambda pair: (pair[0] != found.explanation, -pair[1])
-    )
+    in_order = sorted(found.evidence.items(), key=lambda pair: -pair[1])
     best = [SettingEvidence(settings=name, nats=max(-1e9, nats)) for name, nats in in_order]
     shape = SettingsInForce(
         drawn_tokens=found.tokens,

@@ -83,7 +83,7 @@ class SettingsInForce(Shape):
     limit: float
     """Nats at which one alternative alone speaks against the settings asked for."""
     alternatives: list[SettingEvidence]
-    """The one that explains the draws best, then those with the most evidence."""
+    """Those with the most evidence, best first."""
 
 
 class SettingPower(Shape):
