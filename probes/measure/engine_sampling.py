@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from probes.engines.session_cache import once_per_session
-from probes.schema.sampling import Sampling
+from probes.schema.sampling import InForce, Sampling
 from probes.stats.goodness_of_fit import ALPHA
 from probes.stats.settings_evidence import (
     DrawnText,
-    InForce,
     SettingsTest,
     explain_draws,
     judge_settings,

@@ -54,6 +54,20 @@ class Sampling:
         return {"do_sample": True, **settings}
 
 
+PLAIN = Sampling(temperature=1.0, top_p=1.0, top_k=0, min_p=0.0)
+"""Settings that keep every token and change no probability."""
+
+
+@dataclass(frozen=True)
+class InForce:
+    """Settings that may be in force on a server."""
+
+    sampling: Sampling = PLAIN
+    repetition_penalty: float = 1.0
+    temperature_first: bool = True
+    """Whether logits are divided by the temperature before tokens are dropped."""
+
+
 UNPENALIZED: dict[str, Any] = {"repetition_penalty": 1.0, "no_repeat_ngram_size": 0}
 """Arguments of `generate` for claims about plain decoding: weights may bring penalties along."""
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from probes.schema.sampling import Sampling
+from probes.schema.sampling import PLAIN, InForce, Sampling
 from probes.stats.sampling_reference import apply_filters
 
 if TYPE_CHECKING:
@@ -35,19 +35,6 @@ CLEAR = 3.0
 """Nats by which a further setting must fit better to be named."""
 
 UNASKED = "though it was not asked for"
-
-PLAIN = Sampling(temperature=1.0, top_p=1.0, top_k=0, min_p=0.0)
-"""Settings that keep every token and change no probability."""
-
-
-@dataclass(frozen=True)
-class InForce:
-    """Settings that may be in force on a server."""
-
-    sampling: Sampling = PLAIN
-    repetition_penalty: float = 1.0
-    temperature_first: bool = True
-    """Whether logits are divided by the temperature before tokens are dropped."""
 
 
 @dataclass(frozen=True)

@@ -27,11 +27,9 @@ from probes.errors import UndecidableError
 from probes.measure.asking import list_prompts
 from probes.measure.engine_logprobs import compare_logprobs, follow_texts
 from probes.measure.engine_sampling import LENGTH
-from probes.schema.sampling import Sampling
+from probes.schema.sampling import PLAIN, InForce, Sampling
 from probes.stats.settings_evidence import (
-    PLAIN,
     DrawnText,
-    InForce,
     judge_settings,
     list_alternatives,
 )

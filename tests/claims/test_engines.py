@@ -20,8 +20,7 @@ from probes.schema.evidence.engines import (
     SettingPower,
     SettingsInForce,
 )
-from probes.schema.sampling import Sampling
-from probes.stats.settings_evidence import InForce
+from probes.schema.sampling import InForce, Sampling
 
 if TYPE_CHECKING:
     from probes import Model

@@ -9,15 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from probes.schema.sampling import Sampling
+from probes.schema.sampling import PLAIN, Sampling
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from probes.engines.endpoint.client import Client
-
-PLAIN = Sampling(temperature=1.0, top_p=1.0, top_k=0, min_p=0.0)
-"""Sampling that keeps every token."""
 
 
 @dataclass(frozen=True)
