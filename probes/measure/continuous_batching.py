@@ -82,7 +82,8 @@ def batch_continuously(
     changed: list[str] = []
     for name in list_attention(model):
         with use_attention(model, name):
-            plain = generate_texts(model, ids, length)
+            # Each alone: what padding may break is another claim's.
+            plain = [generate_texts(model, [row], length)[0] for row in ids]
             before = read_state(model.network)
             made = _generate(model, ids, length)
             after = read_state(model.network)

@@ -264,13 +264,15 @@ class _MovedResults(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """
         if result.dtype not in (torch.float32, torch.float16, torch.bfloat16):
             return result
-        own = torch.finfo(result.dtype).eps / 2
+        limits = torch.finfo(result.dtype)
+        if result.dtype is torch.float16:  # a score that a mask is added to may be infinite
+            result = result.clamp(limits.min, limits.max)
+        own = limits.eps / 2
         unit = max(self.unit, 2 * own)
         moved = torch.addcmul(
             result, result, self._draws(_draw_evenly, result.device).like(result), value=unit
         )
         # A mask may hold the least number there is, which must not become infinite.
-        limits = torch.finfo(result.dtype)
         moved.clamp_(limits.min, limits.max)
         if namespace == "bitsandbytes" or name == "_grouped_mm":
             # Of packed or grouped factors only the outputs' typical size is known.

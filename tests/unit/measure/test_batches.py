@@ -11,7 +11,7 @@ import torch
 import probes
 from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN
 from probes.errors import BrokenModelError, UndecidableError
-from probes.measure import continuous_batching, half_precision, padded_rows
+from probes.measure import continuous_batching, half_precision, padded_rows, rounding_noise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,3 +78,10 @@ def test_layer_that_leaves_the_range_of_float16_is_named_and_not_judged(model: M
     assert found.overflow.name == "model.layers.1"
     assert found.overflow.reached > torch.finfo(torch.float16).max
     assert found.unexplained is None
+
+
+@pytest.mark.usefixtures("without_variants")
+def test_noise_in_float16_is_finite_where_masked_scores_are_not(model: Model) -> None:
+    half = model.variant(dtype="float16")
+    noise = rounding_noise.measure_noise(half, [CAPITAL_OF_JAPAN], 20)
+    assert 0 < noise.largest < 1
