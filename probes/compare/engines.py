@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from probes.schema.record import Check
 
 COMPARED_HERE = (EngineSteps, EngineDistance, EnginePairs, SettingsInForce, EnginePower)
-"""Draws are not compared with earlier ones: a server need not repeat them, and the verdict says
-which settings they follow."""
+"""Of draws, the settings that they follow are compared: a server need not repeat the draws."""
 
 
 def list_names_apart(old: Check, new: Check) -> set[str]:
@@ -39,6 +38,15 @@ def find_changed_engine(old: Check, new: Check) -> Iterator[Difference]:
     before, after = EngineSteps.read(old.values), EngineSteps.read(new.values)
     if before is not None and after is not None:
         yield from _compare_steps(new.name, before, after)
+    draws = SettingsInForce.read(old.values), SettingsInForce.read(new.values)
+    if draws[0] is not None and draws[1] is not None and draws[0].in_force != draws[1].in_force:
+        yield Difference(
+            check=new.name,
+            name="settings in force",
+            outcome=Outcome.CHANGED,
+            old=draws[0].in_force,
+            new=draws[1].in_force,
+        )
     pairs = EnginePairs.read(old.values), EnginePairs.read(new.values)
     if pairs[0] is not None and pairs[1] is not None:
         then, now = (sum(pair.step is not None for pair in one.pairs) for one in pairs if one)

@@ -11,6 +11,8 @@ from probes import measure
 from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, STORIES, corpus
 from probes.measure.asking import list_prompts
 from probes.schema.evidence.engines import (
+    AS_ASKED,
+    UNKNOWN,
     EngineDistance,
     EnginePair,
     EnginePairs,
@@ -158,16 +160,21 @@ def test_draws_follow_the_settings_asked_for(
     found = measure.engine_sampling.judge_draws(model, reference, prompts, asked, seed=seed)
     in_order = sorted(found.evidence.items(), key=lambda pair: -pair[1])
     best = [SettingEvidence(settings=name, nats=max(-1e9, nats)) for name, nats in in_order]
+    cause = AS_ASKED
+    if not found.good:
+        cause = measure.engine_sampling.explain_settings(
+            model, reference, prompts, asked, seed=seed
+        )
     shape = SettingsInForce(
         drawn_tokens=found.tokens,
         log_e=max(-1e9, found.log_e),
         limit=math.log(len(best)) - measure.engine_sampling.LOG_ALPHA,
         alternatives=best[:SHOWN],
+        in_force=cause or UNKNOWN,
     )
     evidence.update(shape.as_evidence())
     if found.good:
         return
-    cause = measure.engine_sampling.explain_settings(model, reference, prompts, asked, seed=seed)
     why = f"they follow {cause}" if cause else "none of the known explains it"
     outside = (
         f"{found.outside} of them are tokens that the settings drop; " if found.outside else ""

@@ -10,6 +10,7 @@ import altair as alt
 
 from probes.report.pictures import charts
 from probes.report.pictures.charts import Chart, Row, data, dots, label, signed, word
+from probes.schema.evidence.engines import AS_ASKED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,6 +46,9 @@ DASHED: Row = {"strokeDash": [5, 4], "strokeWidth": 1.5}
 
 EDGE: Row = {"stroke": "var(--paper)", "strokeWidth": 4}
 """The edge of a text, which covers what lies behind."""
+
+FOUND: Row = {"align": "left", "color": STANDS_OUT, "fontWeight": 600}
+"""How the settings that draws follow are written."""
 
 POWERS = "datum.value < 0.01 ? format(datum.value, '.0e') : format(datum.value, '~g')"
 """How powers of ten are written."""
@@ -228,7 +232,12 @@ def settings(found: Sequence[tuple[str, SettingsInForce]]) -> Chart:
             for each in one.alternatives
         ]
         limits = [_Line(one.limit, word("engine_limit", f"{one.limit:.0f}") if not number else "")]
-        panels.append(_bars(rows, scale, [_Line(0.0, ""), *limits], label(name, 40)))
+        panel = _bars(rows, scale, [_Line(0.0, ""), *limits], label(name, 40))
+        if one.in_force != AS_ASKED:
+            found_settings = label(one.in_force.removesuffix(", though it was not asked for"), 60)
+            below = ROW * len(rows) + 9
+            panel.layer.append(charts.write(f"→ {found_settings}", -6, below, **FOUND))
+        panels.append(panel)
     return alt.vconcat(*panels, spacing=12)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from probes.schema.evidence.shape import Count, Shape
 
+AS_ASKED, UNKNOWN = "those asked for", "none of the known"
+
 
 class EngineStep(Shape):
     """One token of an engine's greedy text."""
@@ -84,6 +86,8 @@ class SettingsInForce(Shape):
     """Nats at which one alternative alone speaks against the settings asked for."""
     alternatives: list[SettingEvidence]
     """Those with the most evidence, best first."""
+    in_force: str
+    """The settings that the draws follow: `AS_ASKED`, others, or `UNKNOWN`."""
 
 
 class SettingPower(Shape):

@@ -10,6 +10,7 @@ from probes.compare.evidence import Rounding, find_differences
 from probes.report.text.comparison import describe_difference
 from probes.schema.comparison import Difference, Outcome
 from probes.schema.evidence.engines import (
+    AS_ASKED,
     EngineDistance,
     EnginePair,
     EnginePairs,
@@ -134,13 +135,32 @@ def test_texts_that_differ_among_others_are_counted() -> None:
     assert describe_difference(found) == "0 then, 1 now"
 
 
+def test_settings_in_force_are_compared() -> None:
+    best = [SettingEvidence(settings="top_k 40", nats=1.0)]
+
+    def drawn(in_force: str) -> SettingsInForce:
+        return SettingsInForce(
+            drawn_tokens=500, log_e=-1.0, limit=20.8, alternatives=best, in_force=in_force
+        )
+
+    (found,) = differences(drawn(AS_ASKED), drawn("top_k 40 and min_p 0.1"))
+    assert (found.name, found.outcome) == ("settings in force", Outcome.CHANGED)
+    assert describe_difference(found) == '"those asked for" then, "top_k 40 and min_p 0.1" now'
+    assert differences(drawn("top_k 40"), drawn("top_k 40")) == []
+
+
 def test_draws_are_not_compared_with_earlier_draws() -> None:
     def drawn(tokens: int, settings: str) -> list[Shape]:
         best = [SettingEvidence(settings=settings, nats=-float(tokens))]
         power = [SettingPower(settings=settings, tokens=tokens)]
-        log_e, limit = -1.0 / tokens, 20.8
         return [
-            SettingsInForce(drawn_tokens=tokens, log_e=log_e, limit=limit, alternatives=best),
+            SettingsInForce(
+                drawn_tokens=tokens,
+                log_e=-1.0 / tokens,
+                limit=20.8,
+                alternatives=best,
+                in_force=AS_ASKED,
+            ),
             EnginePower(drawn_tokens=tokens, tokens_needed=power),
         ]
 

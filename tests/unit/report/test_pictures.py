@@ -123,6 +123,7 @@ DISTANCE: Values = {
 }
 IN_FORCE: Values = {
     **{"drawn_tokens": 509, "log_e": 38.0, "limit": 20.8},
+    "in_force": "top_k 40, though it was not asked for",
     "alternatives": [
         {"settings": "top_k 40, though it was not asked for", "nats": 41.25},
         {"settings": "temperature 0.9 times what was asked for", "nats": -3.0},
@@ -377,6 +378,10 @@ def test_engine_that_equals_its_reference_is_drawn() -> None:
     evidence: Values = {"engine_steps": [*same], "tolerance": 0.0}
     found = draw(of({"steps": [evidence], "distance": [evidence | zero]}))
     assert {name: len(several) for name, several in found.items()} == {"steps": 1, "distance": 1}
+
+
+def test_settings_in_force_are_below_their_bars(drawn: dict[str, tuple[Picture, ...]]) -> None:
+    assert drawn["engine-settings"][0].drawing.count(">→ top_k 40</text>") == 2
 
 
 def test_settings_have_short_names_in_every_language() -> None:
