@@ -29,6 +29,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="decide all claims under each fault, a minute each [those that should see it]",
     )
 
+    parser.addoption(
+        "--all-faults",
+        action="store_true",
+        help="try every fault, not just one for each claim [one for each claim]",
+    )
+
 
 @pytest.fixture(scope="session")
 def all_claims(request: pytest.FixtureRequest) -> bool:

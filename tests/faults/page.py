@@ -121,12 +121,13 @@ def _introduction() -> list[str]:
         "",
         f"<!-- Made by: {COMMAND} -->",
         "",
-        f"A claim that cannot fail shows nothing. `pytest tests/faults` breaks the stack under "
-        f"test in {len(CATALOGUE)} ways, one at a time, and checks that the claims below fail on "
-        "the embedded model; claims about the weights of Mistral-7B fail on stand-in weights. "
-        "Every fault is seen; without a fault the same checks hold. `-rP` shows what each claim "
-        "found; `--all-claims` decides all claims under each fault, which takes about as "
-        "long as `pytest tests/claims` per fault.",
+        f"A claim that cannot fail shows nothing. `pytest tests/faults --all-faults` breaks the "
+        f"stack under test in {len(CATALOGUE)} ways, one at a time, and checks that the claims "
+        "below fail on the embedded model; claims about the weights of Mistral-7B fail on "
+        "stand-in weights, those about engines on a server. Every fault is seen; without a fault "
+        "the same checks hold. Without `--all-faults` one fault is tried for each claim. `-rP` "
+        "shows what each claim found; `--all-claims` decides all claims under each fault, which "
+        "takes about as long as `pytest tests/claims` per fault.",
     ]
 
 

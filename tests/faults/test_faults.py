@@ -13,7 +13,7 @@ import pytest
 from probes.report.html.faults import FILE
 from probes.schema.claim import catalogue
 from tests.claims import test_sampling as sampling
-from tests.faults.catalogue import CATALOGUE
+from tests.faults.catalogue import CATALOGUE, choose_one_for_each_claim
 from tests.faults.page import (
     COMMAND,
     DATA_COMMAND,
@@ -55,14 +55,21 @@ def begins(finding: str) -> list[str]:
     return re.sub(r"[\d.,+-]+(?:e[+-]\d+)?", "#", plain).split()[:4]
 
 
-@pytest.mark.parametrize("name", CATALOGUE)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Try one fault for each claim, or all."""
+    if "fault" in metafunc.fixturenames:
+        options = ("--all-faults", "--all-claims")
+        every = any(metafunc.config.getoption(option, default=False) for option in options)
+        metafunc.parametrize("fault", CATALOGUE if every else choose_one_for_each_claim())
+
+
 def test_fault_turns_its_claims_red(
-    name: str, decide_under: Callable[[str], Verdicts], all_claims: bool
+    fault: str, decide_under: Callable[[str], Verdicts], all_claims: bool
 ) -> None:
-    verdicts = decide_under(name)
+    verdicts = decide_under(fault)
     broken = {claim: checks["error"] for claim, checks in verdicts.items() if "error" in checks}
     assert not broken, f"claims that end in an error instead of failing: {broken}"
-    for claim in CATALOGUE[name].claims:
+    for claim in CATALOGUE[fault].claims:
         checks = verdicts.get(claim, {})
         assert "fails" in checks, f"{claim} does not see it: {checks or 'nothing was decided'}"
         findings = [reason.partition(": ")[2] for reason in checks["fails"]]
@@ -71,7 +78,7 @@ def test_fault_turns_its_claims_red(
             f"{claim} fails without saying what it found: {findings}"
         )
         if not all_claims:  # else other checks fail first
-            found, quoted = short(checks["fails"][0]), WRITTEN[name][claim]
+            found, quoted = short(checks["fails"][0]), WRITTEN[fault][claim]
             assert begins(found) == begins(quoted), f"regenerate them: {FINDINGS_COMMAND}"
 
 

@@ -13,6 +13,6 @@ from tests.faults.catalogue import (  # noqa: F401, I001 - the order of the page
     weights,
     tasks,
 )
-from tests.faults.catalogue.base import CATALOGUE, Fault
+from tests.faults.catalogue.base import CATALOGUE, Fault, choose_one_for_each_claim
 
-__all__ = ["CATALOGUE", "Fault"]
+__all__ = ["CATALOGUE", "Fault", "choose_one_for_each_claim"]

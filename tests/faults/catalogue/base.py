@@ -49,6 +49,20 @@ CATALOGUE: dict[str, Fault] = {}
 """All faults by name, in the order of the claims that they fail."""
 
 
+def choose_one_for_each_claim() -> list[str]:
+    """Return the names of few faults that turn every claim red that a fault names.
+
+    Of each claim it is the first fault that names it first, if there is one.
+    """
+    chosen: dict[str, Fault] = {}
+    for claim in dict.fromkeys(claim for each in CATALOGUE.values() for claim in each.claims):
+        if not any(claim in each.claims for each in chosen.values()):
+            named = [each for each in CATALOGUE.values() if claim in each.claims]
+            best = next((each for each in named if each.claims[0] == claim), named[0])
+            chosen[best.name] = best
+    return [name for name in CATALOGUE if name in chosen]
+
+
 def fault(
     stands_for: str, *claims: str, checks: str = ""
 ) -> Callable[[Callable[[Model], Patch]], Callable[[Model], Patch]]:
