@@ -113,11 +113,13 @@ def compute_logits(model: TransformersEngine, ids: tuple[int, ...]) -> torch.Ten
     def choose(_: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
         return (args[0][:, places.to(args[0].device)], *args[1:])
 
-    hook = model.network.get_output_embeddings().register_forward_pre_hook(choose)
+    head = model.network.get_output_embeddings()
+    hooks = [] if head is None else [head.register_forward_pre_hook(choose)]
     try:
         out = model.network(input_ids=torch.tensor([ids], device=model.device), use_cache=False)
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
     logits: torch.Tensor = out.logits[0].float().cpu()
     return logits if len(logits) == len(places) else logits[places.cpu()]
 

@@ -172,7 +172,7 @@ def _find_source(
     """Return where a value comes from; None if it is not what the files and defaults promise."""
     file, asked = (MODEL, config) if own is None else (GENERATION, own)
     if asked.get(name) is not None:
-        if value == asked[name]:
+        if _agrees(value, asked[name]):
             return file
         # A file that the library derived from config.json says so: up to 4.57 that was read again.
         derived = own is not None and own.get("_from_model_config")
@@ -226,6 +226,13 @@ def _list_beaten(
     ]
 
 
+def _agrees(value: Any, asked: Any) -> bool:
+    """Whether a value is what a file asks for; the library adds parts that the file leaves out."""
+    if isinstance(value, dict) and isinstance(asked, dict):
+        return all(value.get(part) == each for part, each in asked.items())
+    return bool(value == asked)
+
+
 def _as_plain(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings as JSON holds them, without metadata."""
     kept = {
@@ -233,5 +240,10 @@ def _as_plain(settings: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in settings.items()
         if name not in METADATA and not name.startswith("_")
     }
-    plain: dict[str, Any] = json.loads(json.dumps(kept, default=str))
+    plain: dict[str, Any] = json.loads(json.dumps(kept, default=_parts))
     return plain
+
+
+def _parts(value: Any) -> Any:
+    """Return the parts of a setting that is an object of the library, as JSON holds them."""
+    return value.to_dict() if hasattr(value, "to_dict") else str(value)
