@@ -10,7 +10,7 @@ import altair as alt
 
 from probes.report.pictures import charts
 from probes.report.pictures.charts import Chart, Row, data, dots, label, signed, word
-from probes.schema.evidence.engines import AS_ASKED
+from probes.schema.evidence.engines import AS_ASKED, UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -157,12 +157,13 @@ def _scatter(rows: Sequence[Row], kinds: Sequence[Kind]) -> alt.LayerChart:
     )
     x = alt.X("reference:Q", title=word("engine_reference"), scale=scale)
     y = alt.Y("engine:Q", title=word("engine_engine"), scale=scale)
-    names = [word(kind.key) for kind in kinds]
+    named = [kind for kind in KINDS if kind in kinds or (kind is OTHER_TOP and BOTH in kinds)]
+    names = [word(kind.key) for kind in named]
     return alt.LayerChart(
         layer=[
             diagonal,
             *(layer.encode(x=x, y=y) for layer in _points(rows, kinds)),
-            *charts.key(names, WIDTH, HEIGHT, [kind.colour for kind in kinds]),
+            *charts.key(names, WIDTH, HEIGHT, [kind.colour for kind in named]),
         ],
         width=WIDTH,
         height=HEIGHT,
@@ -234,9 +235,9 @@ def settings(found: Sequence[tuple[str, SettingsInForce]]) -> Chart:
         limits = [_Line(one.limit, word("engine_limit", f"{one.limit:.0f}") if not number else "")]
         panel = _bars(rows, scale, [_Line(0.0, ""), *limits], label(name, 40))
         if one.in_force != AS_ASKED:
-            found_settings = label(one.in_force.removesuffix(", though it was not asked for"), 60)
-            below = ROW * len(rows) + 9
-            panel.layer.append(charts.write(f"→ {found_settings}", -6, below, **FOUND))
+            shown = one.in_force.removesuffix(", though it was not asked for")
+            text = word("engine_unknown") if one.in_force == UNKNOWN else f"→ {label(shown, 60)}"
+            panel.layer.append(charts.write(text, -6, ROW * len(rows) + 9, **FOUND))
         panels.append(panel)
     return alt.vconcat(*panels, spacing=12)
 

@@ -27,10 +27,10 @@ from probes.report.pictures import (
 )
 from probes.schema.evidence import SHAPES
 from probes.schema.evidence.distributions import Distribution
-from probes.schema.evidence.engines import EngineSteps
+from probes.schema.evidence.engines import AS_ASKED, UNKNOWN, EngineSteps, SettingsInForce
 from probes.schema.evidence.words import WordPlane, WordSimilarities
-from probes.schema.sampling import Sampling
-from probes.stats.settings_evidence import InForce, list_alternatives
+from probes.schema.sampling import InForce, Sampling
+from probes.stats.settings_evidence import list_alternatives
 from tests.support.samples import HOSTILE, check, header, planned, rates, record
 
 if TYPE_CHECKING:
@@ -382,6 +382,11 @@ def test_engine_that_equals_its_reference_is_drawn() -> None:
 
 def test_settings_in_force_are_below_their_bars(drawn: dict[str, tuple[Picture, ...]]) -> None:
     assert drawn["engine-settings"][0].drawing.count(">→ top_k 40</text>") == 2
+    unknown = SettingsInForce.model_validate(IN_FORCE | {"in_force": UNKNOWN})
+    drawing, _ = svg.draw(engines.settings([("0.9", unknown)]), "engine-settings")
+    assert "→ 既知の設定では説明できない" in drawing
+    as_asked = SettingsInForce.model_validate(IN_FORCE | {"in_force": AS_ASKED})
+    assert "→" not in svg.draw(engines.settings([("0.9", as_asked)]), "engine-settings")[0]
 
 
 def test_settings_have_short_names_in_every_language() -> None:
