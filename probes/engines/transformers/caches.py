@@ -1,4 +1,4 @@
-"""Choose the cache of `generate`, and whether its forward pass is compiled."""
+"""Choose the cache of `generate`, and whether its forward pass is compiled; drop a kept one."""
 
 from __future__ import annotations
 
@@ -28,3 +28,18 @@ def choose_cache(cache: str, *, compiled: bool) -> dict[str, Any]:
         return {}
     known = hasattr(GenerationConfig(), "disable_compile")  # otherwise it compiles on request only
     return {"cache_implementation": cache} | ({"disable_compile": not compiled} if known else {})
+
+
+def drop_kept_cache(network: Any) -> None:
+    """Remove a static cache that `generate` left in a network as one of its modules.
+
+    transformers 4.46 does: the cache's tensors then count among the network's weights.
+
+    >>> from torch import nn
+    >>> network = nn.Module()
+    >>> network.head, network._cache = nn.Linear(2, 2), nn.Linear(2, 2)
+    >>> drop_kept_cache(network)
+    >>> sorted(network.state_dict())
+    ['head.bias', 'head.weight']
+    """
+    network._modules.pop("_cache", None)

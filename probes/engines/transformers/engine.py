@@ -18,6 +18,7 @@ from probes.engines.base import Generation, NextLogits, Prompt, TopLogprobs
 from probes.engines.logprobs import add_top_logprobs, list_top_logprobs
 from probes.engines.transformers import batching, hooks, variants
 from probes.engines.transformers.branches import Branches
+from probes.engines.transformers.caches import drop_kept_cache
 from probes.engines.transformers.chat_dates import fix_date
 from probes.engines.transformers.loaded import LoadedTarget, catch_tokenizer_failure
 from probes.errors import UserError
@@ -273,9 +274,12 @@ class TransformersEngine(LoadedTarget):
         with warnings.catch_warnings():
             # Leaving the length to the library is what some claims are about.
             warnings.filterwarnings("ignore", message="Using the model-agnostic default")
-            return self.network.generate(
-                inputs.to(self.device), attention_mask=mask.to(self.device), **settings
-            )
+            try:
+                return self.network.generate(
+                    inputs.to(self.device), attention_mask=mask.to(self.device), **settings
+                )
+            finally:
+                drop_kept_cache(self.network)
 
     def chat(self, messages: Sequence[Mapping[str, str]], **settings: Any) -> Generation:
         """Answer messages under the model's own chat template; `settings` as in `generate`."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 
 import probes
 from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN
@@ -54,6 +55,21 @@ def test_branches_whose_cache_cannot_be_chosen_from_are_made_anew(
     assert model.cost.tokens - cost.tokens == 2 * (3 * len(prompt) + 3)
     for logits, text in zip(found, texts, strict=True):
         assert logits.allclose(model.logits(text)[-1], atol=1e-4)
+
+
+def test_static_cache_is_no_part_of_the_network_afterwards(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generate = model.network.generate
+
+    def generate_and_keep_the_cache(*args: Any, **settings: Any) -> Any:
+        model.network._cache = torch.nn.Linear(2, 2)
+        return generate(*args, **settings)
+
+    before = set(model.network.state_dict())
+    monkeypatch.setattr(model.network, "generate", generate_and_keep_the_cache)
+    model.generate(CAPITAL_OF_JAPAN, max_new_tokens=1)
+    assert set(model.network.state_dict()) == before
 
 
 def test_attention_is_compared_with_a_copys(model: Model, no_switch: None) -> None:
