@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import GenerationConfig
 
+from probes.measure.used_settings import UnseenSettingsError, prepare_settings
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -23,6 +25,47 @@ SAMPLED = {"do_sample": True, "temperature": 1.0, "top_p": 1.0, "repetition_pena
 
 TOP_K = (2, 8, 32)
 """Values of top-k, by which other numbers of tokens are kept, ties or not."""
+
+
+PREPARED: dict[str, tuple[Any, Any, Any]] = {
+    "do_sample": (False, True, False),
+    "temperature": (0.5, 0.6, 0.7),
+    "top_k": (5, 6, 7),
+    "top_p": (0.7, 0.8, 0.9),
+    "min_p": (0.01, 0.02, 0.03),
+    "typical_p": (0.7, 0.8, 0.9),
+    "epsilon_cutoff": (1e-4, 2e-4, 3e-4),
+    "eta_cutoff": (1e-4, 2e-4, 3e-4),
+    "repetition_penalty": (1.1, 1.2, 1.3),
+    "no_repeat_ngram_size": (3, 4, 5),
+    "bad_words_ids": ([[3]], [[4]], [[5]]),
+    "suppress_tokens": ([6], [7], [8]),
+    "begin_suppress_tokens": ([9], [10], [11]),
+    "sequence_bias": ([[[3], 1.0]], [[[4], 1.0]], [[[5], 1.0]]),
+    "exponential_decay_length_penalty": ([5, 1.1], [6, 1.1], [7, 1.1]),
+    "forced_bos_token_id": (3, 4, 5),
+    "forced_eos_token_id": (3, 4, 5),
+    "eos_token_id": ([3], [4, 5], [6]),
+    "pad_token_id": (3, 4, 5),
+    "bos_token_id": (3, 4, 5),
+    "max_new_tokens": (31, 32, 33),
+    "min_new_tokens": (1, 2, 3),
+    "max_length": (101, 102, 103),
+    "min_length": (1, 2, 3),
+    "num_beams": (4, 5, 6),
+    "num_return_sequences": (2, 3, 4),
+    "length_penalty": (0.8, 0.9, 1.1),
+    "early_stopping": (False, True, False),
+    "renormalize_logits": (False, True, False),
+    "remove_invalid_values": (False, True, False),
+    "use_cache": (True, False, True),
+    "max_time": (100.0, 200.0, 300.0),
+    "stop_strings": (["a"], ["b"], ["c"]),
+}
+"""Settings with a value for each place, that can all be given at once.
+
+No value in a GenerationConfig is the library's default: up to 4.57 that counts as not given.
+"""
 
 
 @dataclass(frozen=True)
@@ -68,6 +111,38 @@ def find_effective_settings(
             given = dict(zip(PLACES[:count], values, strict=False))
             out = _generate(model, ids, field, given, others)
             found.append(EffectiveSetting(field, given, values[count - 1], read(out)))
+    return found
+
+
+def find_prepared_settings(model: TransformersEngine) -> list[EffectiveSetting]:
+    """Give many settings at once in up to three places, and read what `generate` prepares.
+
+    Nothing is generated. Raises UnseenSettingsError where that cannot be read, or is refused.
+
+    >>> from probes import load
+    >>> found = find_prepared_settings(load("embedded"))
+    >>> len(found) // 3 == len(PREPARED), all(each.wins for each in found)
+    (True, True)
+    """
+    found = []
+    for count in range(1, len(PLACES) + 1):
+        own, config, keywords = (
+            {name: values[place] for name, values in PREPARED.items()} if place < count else {}
+            for place in range(len(PLACES))
+        )
+        arguments: dict[str, Any] = dict(keywords)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if config:
+                arguments["generation_config"] = GenerationConfig(**config)
+            with own_settings(model.network, **own):
+                try:
+                    prepared = prepare_settings(model, **arguments)
+                except ValueError as error:  # a later version may not allow all of them together
+                    raise UnseenSettingsError(f"not all settings can be given: {error}") from error
+        for name, values in PREPARED.items():
+            given = dict(zip(PLACES[:count], values, strict=False))
+            found.append(EffectiveSetting(name, given, values[count - 1], prepared.get(name)))
     return found
 
 

@@ -113,8 +113,8 @@ def account_for_settings(model: TransformersEngine) -> Account:
     return Account(UsedSettings(used_settings=[used[name] for name in order]), ignored, complaints)
 
 
-def prepare_settings(model: TransformersEngine) -> dict[str, Any]:
-    """Return the settings that `generate()` prepares without arguments, before any forward pass.
+def prepare_settings(model: TransformersEngine, **arguments: Any) -> dict[str, Any]:
+    """Return the settings that `generate()` prepares from arguments, before any forward pass.
 
     Raises UnseenSettingsError where the library has no such step.
     """
@@ -136,7 +136,7 @@ def prepare_settings(model: TransformersEngine) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             ids = torch.tensor([[0]], device=model.device)
-            network.generate(ids, attention_mask=torch.ones_like(ids))
+            network.generate(ids, attention_mask=torch.ones_like(ids), **arguments)
     except _SettingsSeen:
         pass
     finally:

@@ -226,7 +226,14 @@ def test_setting_that_is_given_closest_to_the_call_has_effect(
 ) -> None:
     ids = model.encode_prompt(CAPITAL_OF_JAPAN)
     evidence["settings_by_place"] = found = measure.settings.find_effective_settings(model, ids)
-    for each in found:
+    try:
+        prepared = measure.settings.find_prepared_settings(model)
+    except measure.used_settings.UnseenSettingsError as error:
+        evidence["prepared"] = str(error)
+        prepared = []
+    evidence["prepared_by_place"] = [each for each in prepared if not each.wins]
+    evidence["settings_prepared"] = len(prepared)
+    for each in (*found, *prepared):
         assert each.wins, (
             f"{each.field}: {str(each.found)[:SHOWN]} has effect, not {each.expected}; given were "
             + ", ".join(f"{value} by {place}" for place, value in each.given.items())

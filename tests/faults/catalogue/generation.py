@@ -270,6 +270,17 @@ def generation_config_is_ignored(model: Model) -> Patch:
     return wrapped(MIXIN, "generate", without)
 
 
+@fault("a keyword that loses to the model's own setting, of the length penalty", "settings-win")
+def keyword_loses(model: Model) -> Patch:
+    def own_wins(original: Wrapper, network: Any, *args: Any, **kwargs: Any) -> Any:
+        prepared, *rest = original(network, *args, **kwargs)
+        if network.generation_config.length_penalty is not None:
+            prepared.length_penalty = network.generation_config.length_penalty
+        return prepared, *rest
+
+    return wrapped(MIXIN, "_prepare_generation_config", own_wins)
+
+
 @fault("the model's own settings are dropped when it is loaded", "settings-used")
 def own_settings_are_dropped(model: Model) -> Patch:
     emptied = result(lambda config: type(config)())
