@@ -44,7 +44,12 @@ class UnusableTargetError(UserError):
 
 
 class EndpointFailedError(UserError):
-    """A server does not answer, or answers with an error."""
+    """A server answers with an error, or with what cannot be read."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        """Take the HTTP status if that is the error."""
+        super().__init__(message)
+        self.status = status
 
 
 class BrokenModelError(AssertionError):

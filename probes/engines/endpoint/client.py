@@ -6,11 +6,12 @@ import atexit
 import os
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from probes._util.redaction import Redactor
 from probes._util.text import quote
 from probes.errors import EndpointFailedError, UnusableTargetError
 
@@ -24,15 +25,25 @@ CONCURRENT = 8
 """Requests that are under way at once."""
 
 TIMEOUT = 120.0
-"""Seconds without a byte of an answer after which the server counts as hanging."""
+"""Seconds without a byte of an answer after which the server counts as hanging.
+
+Of several requests under way each may wait for the others: a server may compute one at a time.
+"""
 
 TRIES = 5
 """How often a request is sent whose server is busy or fails."""
 
-LONGEST_WAIT = 20.0
+LONGEST_WAIT = 60.0
 """Seconds that a server may ask to wait before the next try."""
 
+REFUSED = frozenset({401, 403})
+"""Statuses of a key that is missing or not accepted."""
+
+MAY_LACK_VERSION = "/v1 may be missing at the end of the address"
+
 _TRY_AGAIN = frozenset({408, 429, 500, 502, 503, 504})
+
+_LONGEST_QUOTE = 300
 
 
 class Client:
@@ -48,15 +59,15 @@ class Client:
         import httpx2
 
         self.address = address
-        key = next((os.environ[name] for name in KEYS if os.environ.get(name)), None)
+        key = read_key(os.environ)
         self._http = httpx2.Client(
             headers={} if key is None else {"Authorization": f"Bearer {key}"},
-            timeout=httpx2.Timeout(TIMEOUT, connect=10.0),
             limits=httpx2.Limits(max_connections=concurrent),
             trust_env=urlsplit(address).hostname not in ("127.0.0.1", "::1", "localhost"),
         )
         self._errors = (httpx2.HTTPError, httpx2.InvalidURL)
-        self._pool = ThreadPoolExecutor(concurrent)
+        self._timeout = httpx2.Timeout
+        self._concurrent = concurrent
         self._lock = threading.Lock()
         atexit.register(self.close)
         self.requests = 0
@@ -64,32 +75,78 @@ class Client:
 
     def close(self) -> None:
         """Close the connections."""
-        self._pool.shutdown()
+        atexit.unregister(self.close)
         self._http.close()
 
     def get(self, path: str) -> dict[str, Any] | None:
         """Return the answer to a GET; None where there is nothing at that path."""
         return self._send("GET", path, None, missing=(404, 405, 501))
 
+    def find(self, path: str) -> dict[str, Any]:
+        """Return the answer to a GET that not every server knows; empty where it gives none."""
+        try:
+            return self.get(path) or {}
+        except (EndpointFailedError, UnusableTargetError):
+            return {}
+
     def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer to a POST, or raise EndpointFailedError."""
-        found = self._send("POST", path, body)
-        assert found is not None  # no status means that it is missing
-        return found
+        return self.post_all(path, [body])[0]
 
     def post_all(self, path: str, bodies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Return the answers to several POSTs, sent at once, in their order."""
-        return list(self._pool.map(lambda body: self.post(path, body), bodies))
+        """Return the answers to several POSTs, sent at once, in their order.
+
+        The first error is raised; requests under way are then left alone.
+        """
+        waiting: SimpleQueue[tuple[int, Mapping[str, Any]]] = SimpleQueue()
+        answered: SimpleQueue[tuple[int, dict[str, Any] | Exception]] = SimpleQueue()
+        for numbered in enumerate(bodies):
+            waiting.put(numbered)
+        under_way = min(len(bodies), self._concurrent)
+        stopped = threading.Event()
+
+        def work() -> None:
+            while not stopped.is_set():
+                try:
+                    number, body = waiting.get_nowait()
+                except Empty:
+                    return
+                try:
+                    answered.put(
+                        (number, self._send("POST", path, body, under_way=under_way) or {})
+                    )
+                except Exception as error:
+                    answered.put((number, error))
+
+        # Python waits at its end for a pool's threads, but not for these: a server may hang.
+        for _ in range(under_way):
+            threading.Thread(target=work, daemon=True).start()
+        answers: dict[int, dict[str, Any]] = {}
+        try:
+            while len(answers) < len(bodies):
+                number, answer = answered.get()
+                if isinstance(answer, Exception):
+                    raise answer
+                answers[number] = answer
+        finally:
+            stopped.set()
+        return [answers[number] for number in range(len(bodies))]
 
     def _send(
-        self, method: str, path: str, body: Any, missing: Sequence[int] = ()
+        self,
+        method: str,
+        path: str,
+        body: Any,
+        missing: Sequence[int] = (),
+        under_way: int = 1,
     ) -> dict[str, Any] | None:
         address = self._place(path)
+        timeout = self._timeout(TIMEOUT * under_way, connect=10.0)
         for tries_left in reversed(range(TRIES)):
             try:
-                answer = self._http.request(method, address, json=body)
+                answer = self._http.request(method, address, json=body, timeout=timeout)
             except self._errors as error:
-                what = str(error) or type(error).__name__
+                what = _redact(str(error)) or type(error).__name__
                 raise UnusableTargetError(
                     f"{address} does not answer: {what}: is the server running there?"
                 ) from None
@@ -101,21 +158,55 @@ class Client:
         with self._lock:
             self.requests += 1
         if answer.status_code != 200:
-            raise EndpointFailedError(
-                f"{address} answers {answer.status_code}: {_explain(answer.text)}"
-            )
+            raise self._explain_status(address, answer.status_code, answer.text)
         try:
             content = answer.json()
         except ValueError:
             content = None
         if not isinstance(content, dict):
-            raise EndpointFailedError(f"{address} answers no JSON object: {quote(answer.text)}")
+            raise EndpointFailedError(f"{address} answers no JSON object: {_explain(answer.text)}")
         return content
+
+    def _explain_status(self, address: str, status: int, text: str) -> EndpointFailedError:
+        what = f"{address} answers {status}"
+        if status in REFUSED:
+            has_key = "authorization" in self._http.headers
+            what += (
+                f": it refuses the key in {' or '.join(KEYS)}"
+                if has_key
+                else f": it asks for a key, and {KEYS[0]} holds none"
+            )
+        elif status == 404 and self.lacks_version:
+            what += f": {MAY_LACK_VERSION}"
+        return EndpointFailedError(f"{what}: {_explain(text)}", status)
+
+    @property
+    def lacks_version(self) -> bool:
+        """Whether the address does not end in /v1, as most do."""
+        return not self.address.endswith("/v1")
 
     def _place(self, path: str) -> str:
         """Return the address of a path; one that begins with a slash is the server's own."""
         root = self.address.removesuffix("/v1") if path.startswith("/") else self.address
         return f"{root}/{path.removeprefix('/')}"
+
+
+def read_key(environ: Mapping[str, str]) -> str | None:
+    r"""Return the key from the environment, without white space around it; None if there is none.
+
+    >>> read_key({"PROBES_API_KEY": "k-0123\n"}), read_key({"PROBES_API_KEY": " "})
+    ('k-0123', None)
+    """
+    for name in KEYS:
+        key = environ.get(name, "").strip()
+        if not (key.isascii() and key.isprintable()):
+            raise UnusableTargetError(
+                f"the key in {name} has characters that no header can hold: "
+                "it should be printable ASCII"
+            )
+        if key:
+            return key
+    return None
 
 
 def _wait(asked: str | None, times: int) -> float:
@@ -126,4 +217,9 @@ def _wait(asked: str | None, times: int) -> float:
 
 def _explain(text: str) -> str:
     """Return what a server says of an error, in one line."""
-    return quote(" ".join(text.split())[:300])
+    return quote(_redact(text)[:_LONGEST_QUOTE], limit=_LONGEST_QUOTE)
+
+
+def _redact(text: str) -> str:
+    """Return a text as one line, before any cut, which could leave a part of a secret."""
+    return Redactor.for_secrets().redact_text(" ".join(text.split()))

@@ -94,17 +94,26 @@ OPENAI = Dialect(
 _OWNERS = {"vllm": VLLM, "llamacpp": LLAMA_CPP}
 
 
+def list_served(models: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the entries of a server's list of models, those that can be read.
+
+    >>> list_served({"data": [{"id": "tuned"}, None]}), list_served({"error": "no list"})
+    ([{'id': 'tuned'}], [])
+    """
+    listed = models.get("data")
+    return [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+
+
 def recognize(client: Client, models: Mapping[str, Any]) -> tuple[Dialect, str]:
     """Return what kind of server answers at an address, and its version if it tells one.
 
     `models` is its list of models.
     """
-    listed = models.get("data")
-    owners = [str(each.get("owned_by")) for each in listed] if isinstance(listed, list) else []
+    owners = [str(each.get("owned_by")) for each in list_served(models)]
     dialect = next((_OWNERS[owner] for owner in owners if owner in _OWNERS), None)
-    if dialect is None and (client.get("/props") or {}).get("default_generation_settings"):
+    if dialect is None and client.find("/props").get("default_generation_settings"):
         dialect = LLAMA_CPP
     if dialect is None:
         return OPENAI, ""
     path, key = ("/version", "version") if dialect is VLLM else ("/props", "build_info")
-    return dialect, str((client.get(path) or {}).get(key) or "")
+    return dialect, str(client.find(path).get(key) or "")

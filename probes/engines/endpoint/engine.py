@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from probes._util.text import quote
 from probes.engines.base import EngineBase, Generation, Prompt, TopLogprobs
 from probes.engines.endpoint import answers, llamacpp
-from probes.engines.endpoint.client import Client
-from probes.engines.endpoint.dialects import recognize
+from probes.engines.endpoint.client import MAY_LACK_VERSION, REFUSED, Client
+from probes.engines.endpoint.dialects import list_served, recognize
 from probes.errors import EndpointFailedError, UndecidableError, UnusableTargetError
 from probes.schema.record import Cost, TargetFacts
 from probes.targets.capabilities import explain_without_files
@@ -39,10 +39,7 @@ class EndpointEngine(EngineBase):
         self.target = target
         self._client = client
         self._facts = facts
-        try:
-            models = client.get("models") or {}
-        except EndpointFailedError:
-            models = {}  # transformers serve lists none without the hub
+        models = _list_models(client)
         self.dialect, self.version = recognize(client, models)
         self.name = self.dialect.name  # type: ignore[misc]
         self.served_name = _choose_model(target, models)
@@ -244,10 +241,22 @@ def connect(target: Target) -> EndpointEngine:
         raise UnusableTargetError(f"target '{target.name}': {error}") from None
 
 
+def _list_models(client: Client) -> Mapping[str, Any]:
+    """Return the server's list of models; empty where it gives none, as one does without the hub.
+
+    A key that is missing or refused raises UnusableTargetError, as nothing else would be answered.
+    """
+    try:
+        return client.get("models") or {}
+    except EndpointFailedError as error:
+        if error.status in REFUSED:
+            raise UnusableTargetError(str(error)) from None
+        return {}
+
+
 def _choose_model(target: Target, models: Mapping[str, Any]) -> str:
     """Return the name of the model to ask for: the one that the target names, or the only one."""
-    listed = models.get("data")
-    names = [str(each.get("id")) for each in listed] if isinstance(listed, list) else []
+    names = [str(each.get("id")) for each in list_served(models)]
     wanted = target.served_model
     if wanted is not None:
         if names and wanted not in names:
@@ -258,5 +267,6 @@ def _choose_model(target: Target, models: Mapping[str, Any]) -> str:
         return wanted
     if len(names) != 1:
         what = f"serves {', '.join(map(quote, names))}" if names else "does not say what it serves"
-        raise UnusableTargetError(f"{target.address} {what}: name a model after a #")
+        hint = "" if names or str(target.address).endswith("/v1") else f"; {MAY_LACK_VERSION}"
+        raise UnusableTargetError(f"{target.address} {what}: name a model after a #{hint}")
     return names[0]

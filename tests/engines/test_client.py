@@ -1,0 +1,178 @@
+"""Requests to servers that refuse, fail or hang, and the key that goes with them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from probes.engines.endpoint import client as endpoint_client
+from probes.engines.endpoint.client import KEYS, Client, read_key
+from probes.engines.endpoint.engine import connect
+from probes.errors import EndpointFailedError, UnusableTargetError
+from probes.targets.resolve import resolve
+from tests.support.stub_server import Stub, serve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MODELS = (200, {"data": [{"id": "tuned"}]})
+SECRET = "k-0123456789-abcdefghijklmnopqrstuvwxyz"
+
+
+@dataclass
+class Scripted(Stub):
+    """A server that gives one answer at each path, after some seconds."""
+
+    engine: Any = None
+    answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def answer(self, path: str, body: dict[str, Any] | None) -> tuple[int, Any]:
+        if body is not None:
+            time.sleep(self.seconds)
+        return self.answers.get(path, (404, {}))
+
+
+@pytest.fixture(autouse=True)
+def _no_key(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in KEYS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    yield
+    connect.cache_clear()
+
+
+# --- the key -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["k-\u00e9t\u00e9-0123456789", "k-0123\n456789", "k-0123\x00456"])
+def test_read_key_quotes_no_key_it_refuses(key: str) -> None:
+    with pytest.raises(UnusableTargetError, match="the key in PROBES_API_KEY has") as failed:
+        read_key({"PROBES_API_KEY": key})
+    assert "k-" not in str(failed.value)
+
+
+def test_line_break_behind_key_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROBES_API_KEY", f"{SECRET}\n")
+    server = Scripted(answers={"/v1/models": MODELS})
+    with serve(server) as address:
+        connect(resolve(address)).close()
+    assert {sent["authorization"] for sent in server.headers} == {f"Bearer {SECRET}"}
+
+
+def test_error_text_is_redacted_before_it_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROBES_API_KEY", SECRET)
+    text = "x" * 285 + SECRET
+    with serve(Scripted(answers={"/v1/completions": (400, text)})) as address:
+        client = Client(address)
+        with pytest.raises(EndpointFailedError, match="answers 400: ") as failed:
+            client.post("completions", {})
+        client.close()
+    assert "k-0123" not in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("", "answers 401: it asks for a key, and PROBES_API_KEY holds none: "),
+        (SECRET, "answers 401: it refuses the key in PROBES_API_KEY or OPENAI_API_KEY: "),
+    ],
+)
+def test_connect_names_a_missing_or_refused_key(
+    monkeypatch: pytest.MonkeyPatch, key: str, words: str
+) -> None:
+    monkeypatch.setenv("PROBES_API_KEY", key)
+    with (
+        serve(Scripted(answers={"/v1/models": (401, {"error": "no"})})) as address,
+        pytest.raises(UnusableTargetError, match=words) as failed,
+    ):
+        connect(resolve(f"{address}#tuned"))
+    assert "\n" not in str(failed.value)
+
+
+# --- servers that know few paths -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("answer", [(403, {}), (200, "<html>"), (200, []), (500, {})])
+def test_connect_treats_any_failure_at_props_as_absence(answer: tuple[int, Any]) -> None:
+    with serve(Scripted(answers={"/v1/models": MODELS, "/props": answer})) as address:
+        engine = connect(resolve(address))
+    assert engine.name == "OpenAI-compatible"
+    assert engine.served_name == "tuned"
+
+
+def test_connect_needs_no_list_of_models_if_one_is_named() -> None:
+    with serve(Scripted(answers={"/v1/models": (500, {})})) as address:
+        assert connect(resolve(f"{address}#tuned")).served_name == "tuned"
+
+
+def test_address_without_version_is_named_as_the_cause() -> None:
+    with serve(Scripted()) as address:
+        bare = address.removesuffix("/v1")
+        with pytest.raises(UnusableTargetError, match="/v1 may be missing at the end"):
+            connect(resolve(bare))
+        with pytest.raises(EndpointFailedError, match="answers 404: /v1 may be missing"):
+            connect(resolve(f"{bare}#tuned")).generate("Once")
+
+
+def test_refused_field_is_quoted_in_one_line() -> None:
+    refusal = {"detail": "Unexpected fields in the request:\n {'min_p'}"}
+    answers = {"/v1/models": MODELS, "/v1/completions": (422, refusal)}
+    with serve(Scripted(answers=answers)) as address:
+        with pytest.raises(EndpointFailedError, match=r"answers 422: .*min_p") as failed:
+            connect(resolve(address)).generate("Once")
+        assert "\n" not in str(failed.value)
+
+
+# --- slow servers --------------------------------------------------------------------------------
+
+
+def test_wait_is_what_the_server_asks_for_up_to_a_minute() -> None:
+    assert [endpoint_client._wait(asked, 1) for asked in ("45", "900", None, "soon")] == [
+        *(45, 60, 0.5, 0.5)
+    ]
+
+
+def test_requests_wait_for_others_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(endpoint_client, "TIMEOUT", 0.2)
+    with serve(Scripted(answers={"/v1/completions": (200, {})}, seconds=0.4)) as address:
+        client = Client(address)
+        assert client.post_all("completions", [{}] * 8) == [{}] * 8
+        with pytest.raises(UnusableTargetError, match="does not answer: timed out"):
+            client.post("completions", {})
+        client.close()
+
+
+HANG = """
+import sys
+from probes.engines.endpoint.client import Client
+client = Client(sys.argv[1])
+client.post_all("completions", [{}] * 12)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to one process")
+def test_interrupt_waits_for_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    server = Scripted(seconds=8.0)
+    with serve(server) as address:
+        process = subprocess.Popen(
+            [sys.executable, "-c", HANG, address], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        deadline = time.monotonic() + 60
+        while len(server.headers) < 8 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        begun = time.monotonic()
+        os.kill(process.pid, signal.SIGINT)
+        errors = process.communicate(timeout=30)[1]
+        assert time.monotonic() - begun < 4  # the server takes 8
+        assert b"KeyboardInterrupt" in errors
+    assert len(server.headers) == 8
