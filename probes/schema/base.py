@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
+NOT_QUOTED = "not_quoted"
+"""The type of an error whose input may hold a secret."""
+
+
 class Stored(BaseModel):
     """Refuse misspelt keys, keep infinities readable, document each field by its docstring."""
 
@@ -33,5 +37,6 @@ def format_validation_error(error: ValidationError) -> str:
     place = shorten(".".join(part for part in first["loc"] if isinstance(part, str)), 200)
     if first["type"] == "missing":
         return f"{place} is missing"
-    value = "" if isinstance(first["input"], dict) else f"{quote(first['input'])} "
+    hidden = isinstance(first["input"], dict) or first["type"] == NOT_QUOTED
+    value = "" if hidden else f"{quote(first['input'])} "
     return f"{place} {value}{problem}" if place else problem

@@ -155,22 +155,29 @@ def _from_folder(text: str, known: Mapping[str, Target]) -> Target | None:
 
 def _from_address(text: str) -> Target | None:
     """Take a text as an endpoint's address, with the name of a model after a # if there is one."""
-    if not re.match(r"https?://", text):
+    if not re.match(r"(?i)https?://", text):
         return None
     address, _, model = text.partition("#")
-    host = urlsplit(address).netloc.rpartition("@")[2]
+    try:
+        host = urlsplit(address).netloc.rpartition("@")[2]
+    except ValueError:  # the target refuses it
+        host = ""
     return _make(name=model or host or "endpoint", address=address, served_model=model or None)
+
+
+def _is_gguf(text: str) -> bool:
+    return text.lower().endswith(".gguf")
 
 
 def _from_gguf(text: str) -> Target | None:
     file = _expand_user(text)
-    if not text.lower().endswith(".gguf") or not os.path.isfile(file):  # noqa: PTH113
+    if not _is_gguf(text) or not os.path.isfile(file):  # noqa: PTH113
         return None
     return _make(name=Redactor.for_secrets().redact_text(file.name), gguf=file)
 
 
 def _from_hub_id(text: str, known: Mapping[str, Target]) -> Target | None:
-    if "/" not in text or not HUB_ID.fullmatch(text):
+    if "/" not in text or _is_gguf(text) or not HUB_ID.fullmatch(text):
         return None
     same = [t for t in known.values() if (t.repository or "").lower() == text.lower()]
     return _make(name=text, repository=text, **_same_as(same))
@@ -191,6 +198,8 @@ def _make(**fields: Any) -> Target:
 def _explain_unknown(text: str, known: Mapping[str, Target]) -> str:
     if os.path.isfile(_expand_user(text)):  # noqa: PTH113
         return f"target {quote(text)} is a file: name the folder that holds it"
+    if _is_gguf(text):
+        return f"no file {quote(text)}{did_you_mean(text, known)}"
     what = "folder" if re.search(r"[/\\~]", text) else "target"
     return (
         f"no {what} {quote(text)}{did_you_mean(text, known) or '.'} Known targets: "

@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic_core import PydanticCustomError
 
 from probes._util.files import PACKAGE
 from probes.errors import did_you_mean
+from probes.schema.base import NOT_QUOTED
 from probes.schema.claim import KNOWLEDGE, NEEDS, Claim, Kind, catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-EMBEDDED_FOLDER = PACKAGE / "embedded"
+    from typing_extensions import LiteralString
 
-KEY_VARIABLES = "PROBES_API_KEY or OPENAI_API_KEY"
-"""Environment variables that may hold an endpoint's key."""
+EMBEDDED_FOLDER = PACKAGE / "embedded"
 
 HUB_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)?")
 
@@ -97,14 +98,25 @@ def _must_match(pattern: re.Pattern[str], expected: str) -> AfterValidator:
 
 
 def _check_address(address: str) -> str:
-    parts = urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("should begin with http:// or https:// and a host")
+    """Return an address without a slash at its end; what is refused may hold a secret."""
+    try:
+        parts = urlsplit(address)
+        has_host = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a bracket that is not closed, or a port that is no number
+        raise _refuse_address("should begin with http:// or https:// and a host") from None
+    if not has_host:
+        raise _refuse_address("should begin with http:// or https:// and a host")
     if parts.username is not None or parts.password is not None:
-        raise ValueError(f"should have no user and no password: put a key in {KEY_VARIABLES}")
+        raise _refuse_address(
+            "should have no user and no password: put a key in PROBES_API_KEY or OPENAI_API_KEY"
+        )
     if parts.query or parts.fragment:
-        raise ValueError("should have no query, and its model as served_model")
+        raise _refuse_address("should have no query, and its model as served_model")
     return address.rstrip("/")
+
+
+def _refuse_address(problem: LiteralString) -> PydanticCustomError:
+    return PydanticCustomError(NOT_QUOTED, problem)
 
 
 def _check_declarable(need: str) -> str:

@@ -302,3 +302,32 @@ def test_malformed_project_is_refused(text: str, message: str, tmp_path: Path) -
 @pytest.mark.parametrize("text", ["", "tool = 1", "[tool.other]\nx = 1", "[tool.probes]"])
 def test_project_without_targets_defines_none(text: str, tmp_path: Path) -> None:
     assert read_pyproject(write(tmp_path / "pyproject.toml", text)) == {}
+
+
+# --- addresses and files of other engines --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("address", "problem"),
+    [
+        ("https://anna:s3cret@host/v1", "should have no user and no password: put a key in "),
+        ("https://host/v1?key=s3cret", "should have no query, and its model as served_model"),
+        ("http://[::1/v1", "should begin with http:// or https:// and a host"),
+        ("http://s3cret@host:port/v1", "should begin with http:// or https:// and a host"),
+        ("HTTPS://anna:s3cret@host", "should have no user and no password"),
+        ("http://", "should begin with http:// or https:// and a host"),
+    ],
+)
+def test_refused_address_is_not_quoted(tmp_path: Path, address: str, problem: str) -> None:
+    file = write(tmp_path / "targets.toml", f"[targets.a]\naddress = '{address}'\n")
+    with pytest.raises(UserError, match=f"^address {problem}") as on_line:
+        resolve(address)
+    with pytest.raises(UserError, match=f"address {problem}") as in_file:
+        resolve("a", targets_file=file)
+    assert "s3cret" not in f"{on_line.value}{in_file.value}"
+
+
+@pytest.mark.parametrize("text", ["models/nope.gguf", "nope.GGUF", "./nope.gguf"])
+def test_missing_gguf_file_is_no_hub_id(text: str) -> None:
+    with pytest.raises(UserError, match=f"^no file '{text}'$"):
+        resolve(text)
