@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import inspect
 import logging
@@ -85,8 +86,9 @@ def batch_continuously(
             # Each alone: what padding may break is another claim's.
             plain = [generate_texts(model, [row], length)[0] for row in ids]
             before = read_state(model.network)
-            made = _generate(model, ids, length)
-            after = read_state(model.network)
+            with _restore_settings(model.network):
+                made = _generate(model, ids, length)
+                after = read_state(model.network)
             changed += [
                 f"{part} (attention {name})" for part in before if before[part] != after[part]
             ]
@@ -217,6 +219,16 @@ def _compare(
         tolerance,
         change,
     )
+
+
+@contextmanager
+def _restore_settings(network: Any) -> Iterator[None]:
+    """Give a network its generation settings back: transformers 4.57 removes its top-p."""
+    kept = copy.deepcopy(network.generation_config)
+    try:
+        yield
+    finally:
+        network.generation_config = kept
 
 
 @contextmanager

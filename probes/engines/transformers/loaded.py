@@ -115,7 +115,9 @@ class LoadedTarget(EngineBase):
     @cached_property
     def network(self) -> Any:  # PreTrainedModel, whose published types leave out `generate`
         """The network with its weights, in evaluation mode, its forward passes counted."""
-        network, self.unexpected_weights = loading.load_network(self._usable)
+        # What is loaded in inference mode cannot be converted outside it, up to transformers 4.57.
+        with torch.inference_mode(False):
+            network, self.unexpected_weights = loading.load_network(self._usable)
         self._attach_hooks(network)
         return network
 

@@ -72,6 +72,14 @@ def test_static_cache_is_no_part_of_the_network_afterwards(
     assert set(model.network.state_dict()) == before
 
 
+def test_network_loaded_in_inference_mode_can_be_converted() -> None:
+    fresh = probes.load(probes.load("embedded").target.model_copy(update={"name": "converted"}))
+    with torch.inference_mode():
+        network = fresh.network
+    assert not any(each.is_inference() for each in network.state_dict().values())
+    assert not any(each.is_inference() for each in network.buffers())
+
+
 def test_attention_is_compared_with_a_copys(model: Model, no_switch: None) -> None:
     (variation,) = determinism.vary_attention(model, [CAPITAL_OF_JAPAN], 5)
     assert variation.name == "attention eager"

@@ -69,6 +69,21 @@ def test_continuous_batching_that_stops_is_refused_or_fails(
 
 
 @pytest.mark.usefixtures("without_variants")
+def test_continuous_batching_changes_no_settings_for_later(model: Model) -> None:
+    kept = model.network.generation_config.to_dict()
+
+    def change_settings(*_: Any) -> Any:
+        model.network.generation_config.top_p = 0.5
+        raise UndecidableError("it cannot begin")
+
+    with (
+        mock.patch.object(continuous_batching, "_generate", change_settings),
+        pytest.raises(UndecidableError),
+    ):
+        continuous_batching.batch_continuously(model, [CAPITAL_OF_JAPAN], 4)
+    assert model.network.generation_config.to_dict() == kept
+
+
 def test_layer_that_leaves_the_range_of_float16_is_named_and_not_judged(model: Model) -> None:
     half = model.variant(dtype="float16")
     with torch.no_grad():

@@ -177,7 +177,9 @@ def test_matrix_shows_each_cell_and_writes_its_pages(
     html = (tmp_path / "matrix.html").read_text(encoding="utf-8")
     page = (tmp_path / "page.md").read_text(encoding="utf-8")
     assert "made 2.3" in (tmp_path / "summary.md").read_text(encoding="utf-8")
-    assert "$ probes matrix --with made==0.5,1.0,9.9,latest --target embedded" in page
+    assert (
+        "$ probes matrix --with made==0.5,1.0,9.9,latest --target embedded --page page.md\n" in page
+    )
     assert str(tmp_path) not in html + page
     assert SECRET not in read_log(tmp_path / "reports" / "matrix", "0.5")
 
