@@ -89,7 +89,7 @@ def matrix(
     if summary is not None:
         write_output(summary, view.render_summary(tables, str(html)), "summary", "--summary")
     if page is not None:
-        command = _format_command(shared.packages or [], claim or [], plan)
+        command = _format_command(shared.packages or [], claim or [], plan, page)
         write_output(page, view.render_releases(tables, command), "page", "--page")
     width = shutil.get_terminal_size((120, 24)).columns
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
@@ -207,7 +207,7 @@ def _parse_exact_version(text: str, bisected: str) -> Versions:
     return package, versions
 
 
-def _format_command(packages: Sequence[str], claims: Sequence[str], plan: Plan) -> str:
+def _format_command(packages: Sequence[str], claims: Sequence[str], plan: Plan, page: Path) -> str:
     """Return the command as a page shows it: without options that concern only this machine."""
     targets = [
         f"path/to/{Path(target).name}" if Path(target).is_dir() else target
@@ -215,4 +215,5 @@ def _format_command(packages: Sequence[str], claims: Sequence[str], plan: Plan) 
     ]
     options = [("--with", packages), ("--target", targets), ("--claim", claims)]
     words = [word for option, values in options for value in values for word in (option, value)]
-    return shlex.join(["probes", "matrix", *words, "--page", "docs/releases.md"])
+    file = page.name if page.is_absolute() else page.as_posix()
+    return shlex.join(["probes", "matrix", *words, "--page", file])
