@@ -28,13 +28,17 @@ SECRET = "k-0123456789-abcdefghijklmnopqrstuvwxyz"
 
 @dataclass
 class Scripted(Stub):
-    """A server that gives one answer at each path, after some seconds."""
+    """A server that drops some connections, then gives one answer at each path, after a while."""
 
     engine: Any = None
     answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
     seconds: float = 0.0
+    drops: int = 0
 
     def answer(self, path: str, body: dict[str, Any] | None) -> tuple[int, Any]:
+        if self.drops:
+            self.drops -= 1
+            return 0, {}
         if body is not None:
             time.sleep(self.seconds)
         return self.answers.get(path, (404, {}))
@@ -129,6 +133,20 @@ def test_refused_field_is_quoted_in_one_line() -> None:
         with pytest.raises(EndpointFailedError, match=r"answers 422: .*min_p") as failed:
             connect(resolve(address)).generate("Once")
         assert "\n" not in str(failed.value)
+
+
+@pytest.mark.parametrize("dropped", [1, 9])
+def test_dropped_connection_is_tried_again(dropped: int) -> None:
+    server = Scripted(answers={"/v1/completions": (200, {"id": 1})}, drops=dropped)
+    with serve(server) as address:
+        client = Client(address)
+        if dropped == 1:
+            assert client.post("completions", {}) == {"id": 1}
+        else:
+            with pytest.raises(UnusableTargetError, match="does not answer: Server disconnected"):
+                client.post("completions", {})
+        client.close()
+    assert len(server.headers) == min(dropped + 1, 5)
 
 
 # --- slow servers --------------------------------------------------------------------------------

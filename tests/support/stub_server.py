@@ -52,7 +52,7 @@ class Stub:
     headers: list[dict[str, str]] = field(default_factory=list)
 
     def answer(self, path: str, body: dict[str, Any] | None) -> tuple[int, Any]:
-        """Return the status and the answer to a request."""
+        """Return the status and the answer to a request; a status of 0 drops the connection."""
         if path == "/v1/models":
             owner = "someone" if self.plain else "vllm"
             return 200, {"data": [{"id": "stub", "owned_by": owner}]}
@@ -176,6 +176,9 @@ def serve(stub: Stub) -> Iterator[str]:
         def _answer(self, body: dict[str, Any] | None) -> None:
             stub.headers.append({name.lower(): value for name, value in self.headers.items()})
             status, answer = stub.answer(self.path, body)
+            if status == 0:
+                self.close_connection = True
+                return
             content = json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("content-length", str(len(content)))

@@ -30,8 +30,11 @@ TIMEOUT = 120.0
 Of several requests under way each may wait for the others: a server may compute one at a time.
 """
 
+KEPT = 2.0
+"""Seconds that an idle connection is kept: servers close one after 5, and may do so too early."""
+
 TRIES = 5
-"""How often a request is sent whose server is busy or fails."""
+"""How often a request is sent whose server is busy, fails or drops the connection."""
 
 LONGEST_WAIT = 60.0
 """Seconds that a server may ask to wait before the next try."""
@@ -62,9 +65,10 @@ class Client:
         key = read_key(os.environ)
         self._http = httpx2.Client(
             headers={} if key is None else {"Authorization": f"Bearer {key}"},
-            limits=httpx2.Limits(max_connections=concurrent),
+            limits=httpx2.Limits(max_connections=concurrent, keepalive_expiry=KEPT),
             trust_env=urlsplit(address).hostname not in ("127.0.0.1", "::1", "localhost"),
         )
+        self._dropped = (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError)
         self._errors = (httpx2.HTTPError, httpx2.InvalidURL)
         self._timeout = httpx2.Timeout
         self._concurrent = concurrent
@@ -146,6 +150,9 @@ class Client:
             try:
                 answer = self._http.request(method, address, json=body, timeout=timeout)
             except self._errors as error:
+                if tries_left and isinstance(error, self._dropped):
+                    time.sleep(_wait(None, TRIES - tries_left))
+                    continue
                 what = _redact(str(error)) or type(error).__name__
                 raise UnusableTargetError(
                     f"{address} does not answer: {what}: is the server running there?"
