@@ -82,7 +82,9 @@ class Session:
             if name in self.references:
                 preflight(self.references[name], copies)
             if self.targets[name].is_served:
-                self.model(name)
+                from probes.engines.endpoint.engine import check
+
+                check(self.targets[name])
                 self.weight_bytes[name] = 0
                 return
             usable = preflight(self.targets[name], copies)

@@ -224,6 +224,17 @@ class EndpointEngine(EngineBase):
         return answers.read_prompt_logprobs(self._client.post("completions", body), top_logprobs)
 
 
+def check(target: Target) -> None:
+    """Raise UnusableTargetError if a target cannot be used; a file is not loaded for that."""
+    if target.gguf is None:
+        connect(target)
+        return
+    try:
+        llamacpp.check(target.gguf)
+    except UnusableTargetError as error:
+        raise UnusableTargetError(f"target '{target.name}': {error}") from None
+
+
 @cache
 def connect(target: Target) -> EndpointEngine:
     """Connect to the server of a target, or start one for its file; once a process.

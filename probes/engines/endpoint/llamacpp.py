@@ -5,35 +5,56 @@ from __future__ import annotations
 import atexit
 import hashlib
 import json
+import os
+import re
 import subprocess
 import sys
+import tempfile
+import threading
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from probes._util.redaction import Redactor
 from probes.errors import UnusableTargetError
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import IO
 
-CONTEXT = 4096
-"""Token positions of each request, at most those that the model was trained for."""
+CONTEXT = 512
+"""Token positions of each request: the claims' prompts take 100 and get 60 more, at most."""
 
 SLOTS = 4
 """Requests that are computed at once."""
 
+LONGEST_LOADING = 600.0
+"""Seconds that loading may take."""
+
 _HASHED = 2**26
 """Bytes of a file that its fingerprint covers."""
 
+_STOPPING = 1.0
+"""Seconds that a server may take to stop."""
+
+_LONGEST_LINE = 200
+"""Characters of a line of llama.cpp's log that a message quotes."""
+
+_TIME = re.compile(r"[\d.]+ [A-Z] ")
+"""What llama.cpp writes before a line: when, and how grave it is."""
+
 _PROGRAM = """
 import json, os, sys, xllamacpp
+answer = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)  # nobody reads what else the server prints
 params = xllamacpp.CommonParams()
-params.model.path, params.n_ctx, params.n_parallel = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+params.model.path = sys.argv[1]
+params.n_ctx, params.n_parallel, threads = map(int, sys.argv[2:])
 params.kv_unified = False  # else other requests change how a text is computed
-params.cpuparams.n_threads = int(os.environ.get("OMP_NUM_THREADS", params.cpuparams.n_threads))
+params.cpuparams.n_threads = threads or params.cpuparams.n_threads
 server = xllamacpp.Server(params)
-print(json.dumps({"address": server.listening_address}), flush=True)
+print(json.dumps({"address": server.listening_address}), file=answer, flush=True)
 sys.stdin.read()
 del server
 """
@@ -58,37 +79,105 @@ class Server:
 
     def stop(self) -> None:
         """Stop the server."""
-        if self.process.stdin is not None:
-            self.process.stdin.close()
+        _close_pipes(self.process)  # at the end of its input the program ends
         try:
-            self.process.wait(5)
+            self.process.wait(_STOPPING)
         except subprocess.TimeoutExpired:
             self.process.kill()
+            self.process.wait()
 
 
-def serve(file: Path) -> Server:
-    """Start a server, or raise UnusableTargetError: no such file, no llama.cpp, or it refuses."""
+def check(file: Path) -> None:
+    """Raise UnusableTargetError if there is no such file, it is no GGUF file, or no llama.cpp."""
     if not file.is_file():
         raise UnusableTargetError(f"no file {file}")
-    with file.open("rb") as stream:
-        if stream.read(4) != b"GGUF":
-            raise UnusableTargetError(f"{file} is no GGUF file: its first bytes are not GGUF")
+    try:
+        with file.open("rb") as stream:
+            beginning = stream.read(4)
+    except OSError as error:
+        raise UnusableTargetError(f"cannot read {file}: {error.strerror or error}") from None
+    if beginning != b"GGUF":
+        raise UnusableTargetError(f"{file} is no GGUF file: its first bytes are not GGUF")
     if find_spec("xllamacpp") is None:
         raise UnusableTargetError(
             "a GGUF file needs llama.cpp, from the package xllamacpp, which is not installed: "
             "python -m pip install xllamacpp httpx2"
         )
-    process = subprocess.Popen(  # noqa: S603 - the file is an argument, not a command
-        [sys.executable, "-c", _PROGRAM, str(file), str(CONTEXT * SLOTS), str(SLOTS)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stdout is not None  # as a pipe was asked for
-    for line in process.stdout:
-        if line.startswith('{"address"'):
-            server = Server(file, json.loads(line)["address"], process)
+
+
+def serve(file: Path) -> Server:
+    """Start a server, or raise UnusableTargetError with llama.cpp's reason."""
+    check(file)
+    threads = count_threads(os.environ.get("OMP_NUM_THREADS", ""))
+    numbers = [str(CONTEXT * SLOTS), str(SLOTS), str(threads)]
+    with tempfile.TemporaryFile() as log:  # a pipe that nobody reads would fill
+        process = subprocess.Popen(  # noqa: S603 - the file is an argument, not a command
+            [sys.executable, "-c", _PROGRAM, str(file), *numbers],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            start_new_session=True,  # Ctrl-C is this process's: it stops the server
+        )
+        overdue = threading.Event()
+        address = _await_address(process, overdue)
+        if address is not None:
+            server = Server(file, address, process)
             atexit.register(server.stop)
             return server
-    raise UnusableTargetError(f"llama.cpp cannot load {file}: it ended with {process.wait()}")
+        _close_pipes(process)
+        if overdue.is_set():
+            reason = f"it took more than {LONGEST_LOADING:.0f} seconds"
+        else:
+            reason = _read_reason(log) or f"it ended with {process.returncode}"
+    raise UnusableTargetError(f"llama.cpp cannot load {file}: {reason}")
+
+
+def count_threads(text: str) -> int:
+    """Return the first number of OMP_NUM_THREADS, which may name one a level; 0 for none.
+
+    >>> count_threads("4,2"), count_threads(""), count_threads("many")
+    (4, 0, 0)
+    """
+    number = re.match(r"\s*([0-9]{1,4})", text)
+    return int(number[1]) if number else 0
+
+
+def _await_address(process: subprocess.Popen[str], overdue: threading.Event) -> str | None:
+    """Return where a server listens once its model is loaded; None if it ended instead."""
+
+    def end() -> None:
+        overdue.set()
+        process.kill()
+
+    timer = threading.Timer(LONGEST_LOADING, end)
+    timer.daemon = True
+    timer.start()
+    assert process.stdout is not None  # as a pipe was asked for
+    try:
+        for line in process.stdout:
+            if line.startswith('{"address"'):
+                return str(json.loads(line)["address"])
+        process.wait()
+    except BaseException:
+        process.kill()
+        raise
+    finally:
+        timer.cancel()
+    return None
+
+
+def _close_pipes(process: subprocess.Popen[str]) -> None:
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
+
+
+def _read_reason(log: IO[bytes]) -> str:
+    """Return the first and the last line of a log that name an error, or else its last lines."""
+    log.seek(0)
+    text = Redactor.for_secrets().redact_text(log.read().decode(errors="replace"))
+    lines = [_TIME.sub("", line).strip() for line in text.splitlines()]
+    errors = [line for line in lines if re.search("error|fail", line, re.IGNORECASE)]
+    found = [*errors[:1], *errors[-1:]] if errors else [line for line in lines if line][-2:]
+    return " | ".join(line[:_LONGEST_LINE] for line in dict.fromkeys(found))
