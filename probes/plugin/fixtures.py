@@ -29,9 +29,13 @@ def model(request: pytest.FixtureRequest) -> Iterator[Model]:
 
 
 @pytest.fixture(scope="session")
-def reference(model: Model, request: pytest.FixtureRequest) -> Model:
+def reference(model: Model, request: pytest.FixtureRequest) -> Iterator[Model]:
     """What the model under test is compared with; `--reference` names it."""
-    return session_of(request.config).reference(model.target.name)
+    session = session_of(request.config)
+    loaded = session.reference(model.target.name)
+    yield loaded
+    if len(set(session.references.values())) > 1:  # the next one needs the room
+        loaded.unload()
 
 
 @pytest.fixture(scope="session")
