@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from probes.engines.transformers.engine import TransformersEngine
-    from probes.engines.transformers.hooks import check_context_length
 from probes.engines.transformers.layer_calls import LayerCall
 
 PADDED = 4
@@ -96,6 +95,16 @@ def compare_layers(
     if quantized or model.checkpoint.weight_bytes > TWIN_LIMIT:
         raise UndecidableError("its weights are quantized, or too large for float32 beside them")
     half = model.variant(dtype=dtype)
+    try:
+        return _compare_layers(half, rows, dtype)
+    finally:
+        if half is not model and dtype == "float16":  # no other claim needs it
+            model.discard_variant(half)
+
+
+def _compare_layers(
+    half: TransformersEngine, rows: Sequence[Sequence[int]], dtype: str
+) -> HalfPrecision:
     if not list_decoder_layers(half.network):
         raise UndecidableError("its decoder layers are in no list")
     width = max(map(len, rows)) + PADDED
@@ -118,8 +127,6 @@ def compare_layers(
                 _, exact = trace_calls(computing.network, ids, mask)
             whole = max(whole, *_changes(states, exact, mask).tolist(), 0.0)
     found = [replace(each, tolerance=tolerances[each.name]) for each in found]
-    if half is not model and dtype == "float16":  # no other claim needs it
-        model.discard_variant(half)
     padded = [int(each) for each in (mask == 0).sum(dim=1).tolist()]
     padding = f"{min(padded)} to {max(padded)} padded on the left"
     return HalfPrecision(dtype, padding, found, whole)

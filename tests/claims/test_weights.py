@@ -45,15 +45,17 @@ def test_quantized_model_is_the_same_when_loaded_again(
 ) -> None:
     if measure.quantized_layers.own_quantization(model):
         pytest.skip("its own weights are quantized: they are saved as they are")
-    dear = when == "after a pass" or model.checkpoint.weight_bytes > QUANTIZED_LIMIT
-    if dear and not pytestconfig.option.thorough_claims:
+    is_slow = when == "after a pass" or model.checkpoint.weight_bytes > QUANTIZED_LIMIT
+    if is_slow and not pytestconfig.option.thorough_claims:
         pytest.skip("decided under --thorough-claims")
     quantized = model.variant(quantization=kind)
     quantized.unload()  # one that has computed nothing
     used = when == "after a pass"
-    found = measure.model_reload.save_and_reload(quantized, whole=True, used=used)
+    try:
+        found = measure.model_reload.save_and_reload(quantized, whole=True, used=used)
+    finally:
+        model.discard_variant(quantized)
     evidence.update(asdict(found))
-    model.discard_variant(quantized)
     wrong = found.describe()
     assert not wrong, wrong
 

@@ -19,9 +19,9 @@ def in_float32(network: Any) -> Iterator[None]:
         for each in (*network.parameters(), *network.buffers())
         if each.dtype in (torch.float16, torch.bfloat16)
     ]
-    for each, data in kept:
-        each.data = data.float()
     try:
+        for each, data in kept:
+            each.data = data.float()
         yield
     finally:
         for each, data in kept:

@@ -10,6 +10,7 @@ import torch
 
 import probes
 from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN
+from probes.engines.transformers.precision import in_float32
 from probes.errors import BrokenModelError, UndecidableError
 from probes.measure import continuous_batching, half_precision, padded_rows, rounding_noise
 
@@ -93,6 +94,37 @@ def test_layer_that_leaves_the_range_of_float16_is_named_and_not_judged(model: M
     assert found.overflow.name == "model.layers.1"
     assert found.overflow.reached > torch.finfo(torch.float16).max
     assert found.unexplained is None
+
+
+@pytest.mark.usefixtures("without_variants")
+def test_copy_in_float16_is_discarded_after_an_error(model: Model) -> None:
+    with pytest.raises(UndecidableError, match="context"):
+        half_precision.compare_layers(model, [[1] * 10**5], "float16")
+    assert not model._variants
+
+
+def test_float32_is_undone_where_a_weight_has_no_room() -> None:
+    class Immovable:
+        """A weight that cannot be converted."""
+
+        dtype = torch.float16
+
+        @property
+        def data(self) -> Any:
+            return self
+
+        @data.setter
+        def data(self, value: Any) -> None:
+            pass
+
+        def float(self) -> Any:
+            raise MemoryError("no room")
+
+    weight = torch.nn.Parameter(torch.ones(2, dtype=torch.float16))
+    network = mock.Mock(parameters=lambda: [weight, Immovable()], buffers=list)
+    with pytest.raises(MemoryError), in_float32(network):
+        pass
+    assert weight.dtype is torch.float16
 
 
 @pytest.mark.usefixtures("without_variants")
