@@ -1,6 +1,6 @@
 """Draw tokens with drafts, and test the draws against the law of the network that is drafted for.
 
-The library drafts for one text at a time, so that draws from a real network are dear. A small one
+The library drafts for one text at a time, so that draws from a real network take long. A small one
 is built whose next token depends on the last one alone: its law is known, one long text holds as
 many draws as it has tokens, and a law taken from the wrong place gives tokens that it forbids.
 """

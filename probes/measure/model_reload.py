@@ -123,7 +123,7 @@ def save_and_reload(
             one, no_logits = before.logits(text)
         other = None if one is None else BareNetwork(again, model.device).logits(text)[0]
         change = 0.0 if one is None or other is None else measure_change(one, other)
-        judged = bool(change) and not changed  # with other weights, other logits are no wonder
+        judged = bool(change) and not changed  # other weights explain other logits
         found = ReloadedNetwork(
             layers=network.config.get_text_config().num_hidden_layers,
             bytes=size,

@@ -133,7 +133,7 @@ def _pad_by_tokenizer(
     model: TransformersEngine, texts: Sequence[str], _: Sequence[Sequence[int]]
 ) -> list[Batch]:
     """Return texts as the tokenizer pads them, on the left; one without a padding token by EOS."""
-    # A tokenizer that pads on the left needs no word.
+    # Not every tokenizer accepts the argument: one that pads on the left does not need it.
     side = {} if model.tokenizer.padding_side == "left" else {"padding_side": "left"}
     with _padding_token(model.tokenizer), catch_tokenizer_failure(f"pad {list(texts)}"):
         made: Any = model.tokenizer(
@@ -152,7 +152,7 @@ WAYS: dict[
 
 @contextmanager
 def _padding_token(tokenizer: Any) -> Iterator[None]:
-    """Give a tokenizer without a padding token its EOS token for a while, as is the custom."""
+    """Use the EOS token as padding token for a while if a tokenizer has none, as is usual."""
     if tokenizer.pad_token is not None:
         yield
         return

@@ -14,7 +14,7 @@ KINDS = ("default", "linear", "dynamic", "llama3", "yarn", "longrope")
 """Types of rotary positions that can be computed here."""
 
 ALL_LAYERS = ""
-"""The layer type of a network whose layers all turn alike."""
+"""The layer type of a network whose layers all have the same rotary positions."""
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 
@@ -94,7 +94,7 @@ def describes_rotation(config: Mapping[str, Any]) -> bool:
 def _read_rotation(
     text: Mapping[str, Any], given: Mapping[str, Mapping[str, Any]], source: str = ""
 ) -> Rotation:
-    """Read one description; of several the first has the last word."""
+    """Read one description; of several, the first takes precedence."""
     settings: dict[str, Any] = {}
     for each in reversed([*given.values()]):
         settings |= {key: value for key, value in each.items() if value is not None}

@@ -39,10 +39,10 @@ def stop_at_ids(model: TransformersEngine, texts: Sequence[Generation]) -> list[
     >>> {stop.expected == stop.found for stop in stop_at_ids(load("embedded"), texts)}
     {True}
     """
-    texts = _make_anew(model, texts)
+    texts = _generate_again(model, texts)
     ends = sorted({text.ids[0][len(text.ids[0]) // 2] for text in texts})
     together = _generate(model, texts, eos_token_id=ends)
-    single = _make_anew(model, texts[:1])
+    single = _generate_again(model, texts[:1])
     alone = _generate(model, single, eos_token_id=ends)
     at = ", ".join(repr(model.decode([end])) for end in ends)
     return [
@@ -66,7 +66,7 @@ def stop_at_strings(model: TransformersEngine, texts: Sequence[Generation]) -> l
     >>> {stop.expected == stop.found for stop in stop_at_strings(load("embedded"), texts)}
     {True}
     """
-    texts = _make_anew(model, texts)
+    texts = _generate_again(model, texts)
     strings: dict[str, str] = {}
     for place in range(len(texts)):  # each kind from another text, where that has it
         for kind, string in choose_strings(model, texts[place]).items():
@@ -122,7 +122,7 @@ def _first_with(model: TransformersEngine, text: Generation, string: str) -> int
     return len(text.ids[0])
 
 
-def _make_anew(model: TransformersEngine, texts: Sequence[Generation]) -> list[Generation]:
+def _generate_again(model: TransformersEngine, texts: Sequence[Generation]) -> list[Generation]:
     """Make texts in a batch of their own, without a stop: another batch may round otherwise."""
     return [
         replace(text, ids=[ids]) for text, ids in zip(texts, _generate(model, texts), strict=True)

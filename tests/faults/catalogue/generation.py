@@ -85,16 +85,16 @@ def every_draft_is_kept(model: Model) -> Patch:
     return wrapped(GENERATION, "_speculative_sampling", keep)
 
 
-@fault("positions that begin anew in every part of a filled cache", "cache-continued")
+@fault("positions that start again at 0 in every part of a filled cache", "cache-continued")
 def positions_begin_anew(model: Model) -> Patch:
     import torch
 
-    def begin_anew(inputs: dict[str, Any]) -> None:
+    def restart(inputs: dict[str, Any]) -> None:
         ids = inputs.get("input_ids")
         if ids is not None and ids.shape[1] > 1:
             inputs["position_ids"] = torch.arange(ids.shape[1], device=ids.device).unsqueeze(0)
 
-    return network_forward(model, begin_anew)
+    return network_forward(model, restart)
 
 
 @fault("embeddings that are scaled a second time when they are given", "embeddings-as-input")

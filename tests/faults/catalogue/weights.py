@@ -111,7 +111,7 @@ def head_not_tied(model: Model) -> Patch:
     return loaded_with(lambda network, _: untie(network))
 
 
-@fault("a missing weight that is filled with random numbers, without a word", "nothing-new")
+@fault("a missing weight that is filled with random numbers and not reported", "nothing-new")
 def weight_filled_silently(model: Model) -> Patch:
     return loaded_with(
         lambda network, _: draw_again(network.get_submodule("model.layers.2.mlp.up_proj").weight)
