@@ -92,18 +92,20 @@ def follow_texts(
 ) -> Comparison:
     """Compare another model with the reference, along the texts that an engine made."""
     ids = [reference.encode_prompt(prompt) for prompt in prompts]
-    texts = []
-    for text in generate_on_engine(engine, ids, length):
-        logits = logits_along(other, text.prompt_ids, text.ids[0])
-        listed = [list_top_logprobs(logits, text.ids[0], TOP)]
-        texts.append(replace(text, top_logprobs=listed))
-    pairs = zip(prompts, texts, strict=True)
+    pairs = []
+    for prompt, text in zip(prompts, generate_on_engine(engine, ids, length), strict=True):
+        if text.ids[0]:
+            logits = logits_along(other, text.prompt_ids, text.ids[0])
+            listed = [list_top_logprobs(logits, text.ids[0], TOP)]
+            pairs.append((prompt, replace(text, top_logprobs=listed)))
     return Comparison([s for prompt, text in pairs for s in _compare_text(reference, prompt, text)],
                       0.0, other.facts().dtype)  # fmt: skip
 
 
 def _compare_text(reference: Any, prompt: str, text: Generation) -> Iterator[EngineStep]:
     ids, listed = text.ids[0], (text.top_logprobs or [[]])[0]
+    if not ids:  # the server did not tell all of them
+        return
     law = logits_along(reference, text.prompt_ids, ids).double().log_softmax(dim=-1)
     for place, (token, top, row) in enumerate(zip(ids, listed, law, strict=True)):
         there = torch.tensor(top.logprobs, dtype=torch.float64)
@@ -132,6 +134,29 @@ def logits_along(reference: Any, prompt_ids: Sequence[int], ids: Sequence[int]) 
     return whole[len(prompt_ids) - 1 :]
 
 
+def quantization_of(engine: Any) -> str | None:
+    """Return how the weights are quantized that an engine computes with, if it or its target says.
+
+    >>> from probes import load
+    >>> quantization_of(load("embedded")) is None
+    True
+    """
+    stated: str | None = getattr(engine, "computes_quantized", None)
+    own = engine.target.quantization.value
+    return stated or (None if own == "none" else own)
+
+
+@once_per_session
+def measure_slack(engine: Any, reference: Any, prompts: Sequence[str], length: int) -> float:
+    """Measure how far two logits of an engine may lie from the reference's, by rounding.
+
+    Where its weights are quantized, their distance from the reference is what they move.
+    """
+    if quantization_of(engine) and "logprobs" in engine.capabilities:
+        return compare_logprobs(engine, reference, prompts, length).largest_change
+    return _tolerance(engine, reference, prompts, length)[1]
+
+
 @once_per_session
 def _tolerance(
     engine: Any, reference: Any, prompts: Sequence[str], length: int
@@ -148,6 +173,9 @@ def _tolerance(
 
 
 # --- causes --------------------------------------------------------------------------------------
+
+
+AS_IT_IS = "the reference as it is"
 
 
 @dataclass(frozen=True)
@@ -168,7 +196,7 @@ def explain_change(engine: Any, reference: Any, prompts: Sequence[str], length: 
     made = generate_on_engine(engine, ids, length)
     bos = reference.special_token_ids[:1] if ids[0][:1] == reference.encode("")[:1] else []
     begin = ids[0][:1] if ids[0][:1] and ids[0][0] in reference.special_token_ids else bos
-    changed: dict[str, list[list[int]]] = {"the reference as it is": ids}
+    changed: dict[str, list[list[int]]] = {AS_IT_IS: ids}
     if begin:
         changed["a missing BOS"] = [each[1:] if each[:1] == begin else each for each in ids]
         changed["a second BOS"] = [[*begin, *each] for each in ids]
@@ -182,16 +210,31 @@ def explain_change(engine: Any, reference: Any, prompts: Sequence[str], length: 
     return sorted(found, key=lambda cause: cause.distance)
 
 
-def name_cause(causes: Sequence[Cause], found: Comparison) -> str:
-    """Name what explains an engine's log-probabilities best, in words for a message."""
+@dataclass(frozen=True)
+class NamedCause:
+    """What explains an engine's log-probabilities, for a message."""
+
+    words: str
+    is_named: bool
+    """Whether it is one that quantized weights do not explain."""
+
+
+def name_cause(causes: Sequence[Cause], found: Comparison) -> NamedCause:
+    """Name what explains an engine's log-probabilities best.
+
+    A cause is named where it leaves half of the distance or less. Another model finds another token
+    most likely at most steps.
+    """
     best = causes[0]
-    plain = next(cause for cause in causes if cause.name == "the reference as it is")
-    if best.distance <= plain.distance / 2 and best.name != plain.name:
-        return f"they are those of {best.name.replace('the reference as it is', 'the reference')}"
+    plain = next(cause for cause in causes if cause.name == AS_IT_IS)
+    if best.distance <= plain.distance / 2 and best is not plain:
+        words = f"they are those of {best.name.replace(AS_IT_IS, 'the reference')}"
+        return NamedCause(words, is_named="4-bit" not in best.name)
     if found.same_top_token < 0.5:
         share = f"{found.same_top_token:.0%}"
-        return f"another model: the most likely token is the same at {share} of the steps"
-    return "other weights, or another precision than was stated"
+        words = f"another model: the most likely token is the same at {share} of the steps"
+        return NamedCause(words, is_named=True)
+    return NamedCause("other weights, or another precision than was stated", is_named=False)
 
 
 def _fit(
@@ -200,6 +243,8 @@ def _fit(
     """Yield how far the texts' log-probabilities are, as they are and at the best temperature."""
     here, there = [], []
     for start, text in zip(starts, made, strict=True):
+        if not text.ids[0]:
+            continue
         logits = logits_along(reference, start, text.ids[0]).double()
         for row, top in zip(logits, (text.top_logprobs or [[]])[0], strict=True):
             own = row[torch.tensor(top.ids)]

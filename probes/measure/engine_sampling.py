@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from probes._util.jsonfile import read_object
 from probes.engines.session_cache import once_per_session
+from probes.measure.engine_logprobs import measure_slack, quantization_of
 from probes.schema.sampling import InForce, Sampling
 from probes.stats.goodness_of_fit import ALPHA
 from probes.stats.settings_evidence import (
@@ -21,6 +23,7 @@ from probes.stats.settings_evidence import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from probes.engines.base import Generation, TopLogprobs
 
@@ -32,9 +35,6 @@ LENGTH = 16
 
 LOG_ALPHA = math.log(ALPHA)
 """Log of the error rate of one test."""
-
-SLACK = 0.1
-"""How far below the border of a filter, in nats, a token may lie that rounding lets in."""
 
 
 @once_per_session
@@ -51,16 +51,13 @@ def judge_draws(
     >>> judge_draws(model, model, ["Once upon a time"], InForce(), seed=0).good
     True
     """
-    texts = _drawn_with_laws(engine, reference, prompts, asked, seed)
-    own = defaults_of(engine, reference)
-    expected = own if asked is None else replace(asked, temperature_first=own.temperature_first)
-    known = {} if asked is None else {"its own defaults": own}
+    expected, known = _expect(engine, reference, asked)
     return judge_settings(
-        texts,
+        _drawn_with_laws(engine, reference, prompts, asked, seed),
         expected,
         list_alternatives(expected, known),
         alpha=ALPHA,
-        slack=SLACK,
+        slack=2 * measure_slack(engine, reference, prompts, LENGTH),
     )
 
 
@@ -68,21 +65,31 @@ def explain_settings(
     engine: Any, reference: Any, prompts: Sequence[str], asked: InForce | None, *, seed: int
 ) -> str:
     """Name the settings that an engine's draws follow; empty if none is known."""
-    own = defaults_of(engine, reference)
-    expected = own if asked is None else replace(asked, temperature_first=own.temperature_first)
-    known = {} if asked is None else {"its own defaults": own}
     texts = [*_drawn_with_laws(engine, reference, prompts, asked, seed)]
-    return explain_draws(texts, expected, known)
+    return explain_draws(texts, *_expect(engine, reference, asked))
+
+
+def _expect(
+    engine: Any, reference: Any, asked: InForce | None
+) -> tuple[InForce, dict[str, InForce]]:
+    """Return the settings that draws are to follow, and the engine's own defaults by name."""
+    own = defaults_of(engine, reference)
+    if asked is None:
+        return own or InForce(), {}
+    dialect = getattr(engine, "dialect", None)
+    first = dialect is None or dialect.temperature_first
+    return replace(asked, temperature_first=first), {"its own defaults": own} if own else {}
 
 
 def _drawn_with_laws(
     engine: Any, reference: Any, prompts: Sequence[str], asked: InForce | None, seed: int
 ) -> Iterator[DrawnText]:
     sampling = None if asked is None else asked.sampling
+    takes_ids = "token-ids" in engine.capabilities
     for text in draw_texts(engine, reference, prompts, sampling, seed):
-        rows = [ids for ids in text.ids if ids]
-        for ids, law in zip(rows, _laws(reference, text, rows), strict=True):
-            yield DrawnText(text.prompt_ids, ids, law)
+        rows = [row for row, ids in enumerate(text.ids) if ids]
+        for row, law in zip(rows, _laws(reference, text, rows), strict=True):
+            yield DrawnText(text.prompt_ids, text.ids[row], law, is_encoded=not takes_ids)
 
 
 @once_per_session
@@ -102,54 +109,70 @@ def draw_texts(
         seed=seed,
         num_return_sequences=SAMPLES,
         max_new_tokens=LENGTH,
-        **({"top_logprobs": 20} if _is_quantized(engine) else {}),
+        **({"top_logprobs": 20} if _lists_own(engine) else {}),
     )
-    if all(row for text in drawn for row in text.ids):
+    if takes_ids:
         return drawn
     return [_find_ids(reference, *each) for each in zip(prompts, drawn, strict=True)]
 
 
 def _find_ids(reference: Any, prompt: str, text: Generation) -> Generation:
-    """Encode samples of a server that tells no ids; a text that cannot be encoded is left out."""
+    """Encode samples of a server that tells no ids.
+
+    A text that cannot be encoded as it was drawn is left out: one whose beginning is not the
+    prompt's, or one that is cut inside a character.
+    """
     start = reference.encode_prompt(prompt)
-    whole = [reference.encode_prompt(prompt + sample) for sample in text.texts]
-    ids = [row[len(start) :] if row[: len(start)] == start else [] for row in whole]
-    return replace(text, prompt_ids=start, ids=ids)
+    found = []
+    for sample, reason in zip(text.texts, text.finish_reasons or [], strict=True):
+        whole = reference.encode_prompt(prompt + sample)
+        is_known = whole[: len(start)] == start and "\N{REPLACEMENT CHARACTER}" not in sample
+        end = reference.eos_token_ids[:1] if reason == "stop" else []
+        found.append([*whole[len(start) :], *end] if is_known else [])
+    return replace(text, prompt_ids=start, ids=found)
 
 
-def defaults_of(engine: Any, reference: Any) -> InForce:
+def defaults_of(engine: Any, reference: Any) -> InForce | None:
     """Return what an engine documents to do with a request that names no setting.
 
-    llama.cpp states its settings; vLLM takes those of the model's generation_config.json.
+    llama.cpp states its settings; vLLM takes those of the model's generation_config.json. None is
+    greedy decoding.
     """
     dialect = getattr(engine, "dialect", None)
-    if dialect is None:  # transformers: greedy, which draws nothing
-        return InForce()
-    stated = Sampling(**engine.stated_defaults) if engine.stated_defaults else dialect.defaults
-    penalty = 1.0
+    if dialect is None or dialect.defaults is None:
+        return None
+    stated = dict(engine.stated_defaults)
     if dialect.takes_generation_config:
-        own = reference.network.generation_config
-        named = {
-            name: getattr(own, name, None) for name in ("temperature", "top_p", "top_k", "min_p")
-        }
-        stated = replace(stated, **{n: v for n, v in named.items() if v is not None})
-        penalty = float(own.repetition_penalty or 1.0)
-    return InForce(stated, penalty, dialect.temperature_first)
+        stated |= _read_generation_config(reference.checkpoint.folder)
+    penalty = stated.pop("repeat_penalty", stated.pop("repetition_penalty", 1.0))
+    if stated.get("temperature", 1.0) <= 0:
+        return None
+    if "top_k" in stated:
+        stated["top_k"] = max(0, int(stated["top_k"]))
+    return InForce(replace(dialect.defaults, **stated), penalty, dialect.temperature_first)
 
 
-def _laws(
-    reference: Any, text: Generation, rows: Sequence[Sequence[int]]
-) -> Iterator[torch.Tensor]:
-    """Yield the reference's logits along samples.
+def _read_generation_config(folder: Path) -> dict[str, float]:
+    """Return the settings of sampling that a model's own file names."""
+    file = folder / "generation_config.json"
+    content = read_object(file) if file.is_file() else {}
+    names = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
+    return {name: content[name] for name in names if isinstance(content.get(name), (int, float))}
+
+
+def _laws(reference: Any, text: Generation, rows: Sequence[int]) -> Iterator[torch.Tensor]:
+    """Yield the reference's logits along some samples.
 
     The log-probabilities that the engine lists take the place of the reference's.
     """
     start = list(text.prompt_ids)
-    listed: Sequence[list[TopLogprobs] | None] = text.top_logprobs or [None] * len(rows)
-    whole = reference.logits_batch([[*start, *ids[:-1]] for ids in rows])
-    for logits, steps in zip(whole, listed, strict=True):
+    whole = reference.logits_batch([[*start, *text.ids[row][:-1]] for row in rows]) if rows else []
+    for row, logits in zip(rows, whole, strict=True):
         law = logits[len(start) - 1 :]
-        yield law if steps is None else _mix(law.double().log_softmax(dim=-1), steps)
+        if text.top_logprobs is None:
+            yield law
+        else:
+            yield _mix(law.double().log_softmax(dim=-1), text.top_logprobs[row])
 
 
 def _mix(law: torch.Tensor, steps: Sequence[TopLogprobs]) -> torch.Tensor:
@@ -163,5 +186,6 @@ def _mix(law: torch.Tensor, steps: Sequence[TopLogprobs]) -> torch.Tensor:
     return law
 
 
-def _is_quantized(engine: Any) -> bool:
-    return getattr(engine, "computes_quantized", None) is not None
+def _lists_own(engine: Any) -> bool:
+    """Return whether an engine's own log-probabilities are needed: its weights are quantized."""
+    return quantization_of(engine) is not None and "logprobs" in engine.capabilities

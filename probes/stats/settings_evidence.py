@@ -45,6 +45,9 @@ class DrawnText:
     ids: Sequence[int]
     logits: torch.Tensor = field(repr=False)
     """Of the reference, before any setting: (tokens, vocabulary)."""
+    is_encoded: bool = False
+    """Whether the ids are those of the text, and perhaps not those drawn: then it counts up to the
+    first that the settings asked for drop."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +77,9 @@ def judge_settings(
 ) -> SettingsTest:
     """Test texts against the settings asked for, and count the tokens that would show others.
 
-    Logits that lie up to `slack` below the least likely token kept may be kept, too: rounding moves
-    the border. That only lowers the e-value. Each alternative is mixed with a little of what was
-    asked for, so that one token that it drops does not rule it out.
+    Rounding may move a logit by `slack` across the border of a filter: what was asked for then gets
+    the benefit of it, which only lowers the e-value. Each alternative is mixed with a little of
+    what was asked for, so that one token that it drops does not rule it out.
 
     >>> logits = torch.tensor([[2.0, 1.0, 0.0]]).repeat(198, 1)
     >>> hot = [DrawnText([], [0, 1, 2] * 66, logits)]  # as many of each
@@ -91,6 +94,12 @@ def judge_settings(
         ids = torch.tensor(text.ids)[:, None]
         asked_law = _log_law_asked(text, asked, slack)
         chosen = asked_law.gather(1, ids)[:, 0]
+        if text.is_encoded and bool((dropped := chosen == -torch.inf).any()):
+            count = int(dropped.int().argmax())
+            ids, chosen, asked_law = ids[:count], chosen[:count], asked_law[:count]
+            text = replace(text, ids=text.ids[:count], logits=text.logits[:count])  # noqa: PLW2901
+            if not count:
+                continue
         outside += int((chosen == -torch.inf).sum())
         drawn += len(ids)
         likely = _Likely.of(text)
@@ -107,7 +116,7 @@ def judge_settings(
         alpha=alpha,
         evidence=evidence,
         needed={
-            name: _tokens_to_notice(torch.cat(moments), math.log(len(alternatives) / alpha))
+            name: _tokens_to_notice(moments, math.log(len(alternatives) / alpha))
             for name, moments in expected.items()
         },
     )
@@ -166,12 +175,12 @@ def _moments(law: torch.Tensor, asked: torch.Tensor) -> torch.Tensor:
     return torch.stack([(weights * ratio).sum(-1), (weights * ratio.square()).sum(-1)], dim=-1)
 
 
-def _tokens_to_notice(moments: torch.Tensor, threshold: float) -> float:
+def _tokens_to_notice(moments: Sequence[torch.Tensor], threshold: float) -> float:
     """Return about how many tokens reach a threshold of evidence with a probability of 99 %.
 
     Steps count as independent; infinite where the two draw alike.
     """
-    mean, square = moments.mean(dim=0).tolist()
+    mean, square = torch.cat([*moments]).mean(dim=0).tolist() if moments else (0.0, 0.0)
     if mean <= 1e-9:
         return math.inf
     spread = math.sqrt(max(0.0, square - mean**2))
@@ -229,14 +238,20 @@ def _others(values: Iterable[float], asked: float | None) -> list[float]:
 
 
 def _log_law_asked(text: DrawnText, asked: InForce, slack: float) -> torch.Tensor:
-    """Return the log-law over the whole vocabulary, with what rounding may keep added to it."""
+    """Return a bound on the log-law over the whole vocabulary under the settings asked for.
+
+    Rounding moves the border of a filter by up to `slack`. A token below the border by less counts
+    as kept, and the sum runs over those above it by more: no probability is larger than its bound.
+    """
     logits = _penalize(text.logits.double(), None, text, asked.repetition_penalty)
     kept = _filter(logits, asked)
     scaled = logits / asked.sampling.temperature
-    law = torch.where(kept, scaled, -torch.inf)
-    total = law.logsumexp(dim=-1, keepdim=True)
+    if bool(kept.all()):
+        return scaled - scaled.logsumexp(dim=-1, keepdim=True)
     border = torch.where(kept, logits, torch.inf).amin(dim=-1, keepdim=True)
-    return torch.where(logits >= border - slack, scaled, -torch.inf) - total
+    surely = kept & (logits >= (border + slack).minimum(logits.amax(dim=-1, keepdim=True)))
+    total = torch.where(surely, scaled, -torch.inf).logsumexp(dim=-1, keepdim=True)
+    return (torch.where(logits >= border - slack, scaled, -torch.inf) - total).clamp_max(0.0)
 
 
 @dataclass

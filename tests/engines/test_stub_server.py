@@ -113,13 +113,31 @@ def test_fault_is_found_and_named(reference: Model, fault: str, check: str, word
 
 
 def test_draws_are_judged_from_texts_alone(reference: Model) -> None:
+    hot = sampling("temperature 1.4, top_p 0.9")
     with served(Stub(reference, plain=True)) as engine:
         assert engine.name == "OpenAI-compatible"
         sampling("nothing")(engine, reference, {})
-    with served(with_fault(Stub(reference, plain=True), "temperature applied twice")) as engine:
+        hot(engine, reference, {})
+    with served(with_fault(Stub(reference, plain=True), "temperature ignored")) as engine:
         assert "logprobs" not in engine.capabilities
-        with pytest.raises(pytest.fail.Exception):
-            sampling("temperature 1.4, top_p 0.9")(engine, reference, {})
+        with pytest.raises(pytest.fail.Exception, match="they follow greedy decoding"):
+            hot(engine, reference, {})
+
+
+def test_another_model_behind_an_address_is_noticed(reference: Model) -> None:
+    stub = Stub(reference)
+    with served(stub) as engine:
+        engine.generate("Once", max_new_tokens=1)
+        stub.name = "another"
+        with pytest.raises(UnusableTargetError, match="was 'stub' and is now 'another'"):
+            engine.generate("Once", max_new_tokens=1)
+
+
+def test_text_whose_ids_are_not_all_told_is_left_out(reference: Model) -> None:
+    with served(with_fault(Stub(reference), "ids left out")) as engine:
+        made = engine.generate("Once", max_new_tokens=4, top_logprobs=2)
+        assert made.ids == [[]]
+        assert made.text
 
 
 # --- servers that fail ---------------------------------------------------------------------------

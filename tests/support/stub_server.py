@@ -31,6 +31,7 @@ FAULTS = {
     "one token too many",
     "one token only",
     "wrong reason",
+    "ids left out",
     "busy",
     "broken",
     "rubbish",
@@ -47,6 +48,8 @@ class Stub:
     faults: frozenset[str] = frozenset()
     plain: bool = False
     """Whether it has no more than OpenAI's API: no token ids, no log-probabilities."""
+    name: str = "stub"
+    """The model that answers say they come from."""
     requests: list[dict[str, Any]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
     headers: list[dict[str, str]] = field(default_factory=list)
@@ -106,7 +109,7 @@ class Stub:
         text = self.engine.decode([*ids, *new], skip_special_tokens=True)[
             len(self.engine.decode(ids, skip_special_tokens=True)) :
         ]
-        if "another text among others" in self.faults and len(self.requests) % 5 == 0:
+        if "another text among others" in self.faults and len(self.requests) % 7 == 0:
             new[3] = (new[3] + 1) % self.engine.vocab_size
         for stop in body.get("stop") or []:
             if stop in text and "stop string ignored" not in self.faults:
@@ -121,7 +124,12 @@ class Stub:
             choice |= {"token_ids": new, "logprobs": _list_logprobs(laws, new, body["logprobs"])}
             if body.get("prompt_logprobs"):
                 choice |= self._prompt_logprobs(ids, body["prompt_logprobs"])
-        return {"choices": [choice]}
+        if "ids left out" in self.faults:
+            del choice["token_ids"]
+            for listed in choice["logprobs"].values():
+                del listed[1:]
+        usage = {"completion_tokens": len(made.ids[0])}
+        return {"choices": [choice], "model": self.name, "usage": usage}
 
     def _sampling(self, body: dict[str, Any]) -> Sampling | None:
         t = body.get("temperature", 1.0)

@@ -18,7 +18,7 @@ _ID = "token_id:"
 
 @dataclass(frozen=True)
 class Completion:
-    """One text of an answer; `ids` are empty where the server tells none."""
+    """One text of an answer; `ids` are empty where the server does not tell all of them."""
 
     text: str
     finish_reason: str
@@ -47,7 +47,12 @@ def read_completion(answer: Mapping[str, Any], top: int | None) -> Completion:
     if not all(isinstance(each, int) for each in ids):
         raise _misfit("token ids of another form", ids)
     listed = None if top is None else [_cut(each, top) for _, each in steps]
-    return Completion(choice["text"], str(choice.get("finish_reason")), list(ids), listed)
+    count = (answer.get("usage") or {}).get("completion_tokens")
+    if isinstance(count, int) and len(steps) < count and len(ids) < count:
+        # llama.cpp lists no token that ends inside a character: the rest would be another text.
+        ids, listed = [], None if top is None else []
+    reason = choice.get("finish_reason")
+    return Completion(choice["text"], "" if reason is None else str(reason), list(ids), listed)
 
 
 def read_prompt_logprobs(answer: Mapping[str, Any], top: int) -> list[TopLogprobs]:

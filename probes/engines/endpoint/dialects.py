@@ -46,8 +46,8 @@ class Dialect:
     """Whether it applies the generation_config.json of the model that it serves."""
     precision: str = ""
     """The dtype that it keeps keys and values in, where that is not the weights'."""
-    defaults: Sampling = PLAIN
-    """What it documents to do with a request that names no setting."""
+    defaults: Sampling | None = PLAIN
+    """What it documents to do with a request that names no setting; None is greedy decoding."""
 
 
 _FILTERS = frozenset({"temperature", "top_p", "top_k", "min_p"})
@@ -91,7 +91,14 @@ OPENAI = Dialect(
     neutral={"temperature": 1.0, "top_p": 1.0},
 )
 
-_OWNERS = {"vllm": VLLM, "llamacpp": LLAMA_CPP}
+SGLANG = Dialect(name="SGLang", neutral=OPENAI.neutral, takes_generation_config=True)
+"""As its documentation says; it was not at hand."""
+
+TRANSFORMERS = Dialect(name="transformers serve", settings=frozenset(), defaults=None)
+"""It decodes greedily unless a whole generation_config says otherwise, and refuses fields that it
+does not know."""
+
+_OWNERS = {"vllm": VLLM, "llamacpp": LLAMA_CPP, "sglang": SGLANG}
 
 
 def list_served(models: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from probes._util.text import quote
 from probes.engines.base import EngineBase, Generation, Prompt, TopLogprobs
 from probes.engines.endpoint import answers, llamacpp
 from probes.engines.endpoint.client import MAY_LACK_VERSION, REFUSED, Client
-from probes.engines.endpoint.dialects import list_served, recognize
+from probes.engines.endpoint.dialects import LLAMA_CPP, list_served, recognize
 from probes.errors import EndpointFailedError, UndecidableError, UnusableTargetError
 from probes.schema.record import Cost, TargetFacts
 from probes.targets.capabilities import explain_without_files
@@ -43,6 +43,7 @@ class EndpointEngine(EngineBase):
         self.dialect, self.version = recognize(client, models)
         self.name = self.dialect.name  # type: ignore[misc]
         self.served_name = _choose_model(target, models)
+        self._answering = ""
         self._rows = self._positions = 0
 
     @cached_property
@@ -79,22 +80,23 @@ class EndpointEngine(EngineBase):
         self._client.close()
 
     @property
-    def stated_defaults(self) -> dict[str, Any]:
-        """The settings that the server says it applies where a request names none."""
-        if self.dialect.name != "llama.cpp":
+    def stated_defaults(self) -> dict[str, float]:
+        """The settings that llama.cpp says it applies where a request names none."""
+        if self.dialect is not LLAMA_CPP:
             return {}
         props = self._client.get("/props") or {}
         params = props.get("default_generation_settings", {}).get("params", {})
-        return {name: params[name] for name in ("temperature", "top_k", "top_p", "min_p")
-                if name in params}  # fmt: skip
+        names = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty")
+        return {name: float(params[name]) for name in names if name in params}
 
     @property
     def computes_quantized(self) -> str | None:
         """How the weights are quantized that the server computes with; None if it tells none."""
-        if self.dialect.name != "llama.cpp":
+        if self.dialect is not LLAMA_CPP:
             return None
         stored = str((self._client.get("/props") or {}).get("model_ftype") or "")
-        return None if stored in ("", "F32", "F16", "BF16", "all F32") else stored
+        stored = stored.removeprefix("all ").removesuffix(" (guessed)")
+        return None if stored in ("", "F32", "F16", "BF16") else stored
 
     @property
     def precision(self) -> str:
@@ -141,7 +143,7 @@ class EndpointEngine(EngineBase):
         """Continue several prompts, each sample a request of its own, several at once.
 
         Without `sampling` and `do_sample=False` nothing is asked of the server but a length. Of
-        several samples each has the next seed.
+        several samples each has the next seed, also those of different prompts.
         """
         asked = arguments | ({} if top_logprobs is None else {"top_logprobs": top_logprobs})
         self.require_for(prompts, asked)
@@ -150,18 +152,19 @@ class EndpointEngine(EngineBase):
         bodies = [
             self._body(prompt, length, top_logprobs)
             | fields
-            | ({} if seed is None else {"seed": seed + number})
-            for prompt in prompts
+            | ({} if seed is None else {"seed": seed + at * num_return_sequences + number})
+            for at, prompt in enumerate(prompts)
             for number in range(num_return_sequences)
         ]
         found = self._client.post_all("completions", bodies)
+        self._refuse_other_model(found)
         rows = [answers.read_completion(each, top_logprobs) for each in found]
         self._rows += len(rows)
         self._positions += sum(len(row.ids) for row in rows)
         generations = []
         for at, prompt in enumerate(prompts):
             own = rows[at * num_return_sequences : (at + 1) * num_return_sequences]
-            listed = [row.top_logprobs for row in own if row.top_logprobs is not None]
+            listed = [row.top_logprobs or [] for row in own]
             generations.append(
                 Generation(
                     prompt_ids=[] if isinstance(prompt, str) else list(prompt),
@@ -172,6 +175,17 @@ class EndpointEngine(EngineBase):
                 )
             )
         return generations
+
+    def _refuse_other_model(self, found: Sequence[Mapping[str, Any]]) -> None:
+        """Raise UnusableTargetError where answers come from another model than the first did."""
+        for each in found:
+            if isinstance(name := each.get("model"), str):
+                self._answering = self._answering or name
+                if name != self._answering:
+                    raise UnusableTargetError(
+                        f"the model of target '{self.target.name}' was {quote(self._answering)} "
+                        f"and is now {quote(name)}: what is behind the address has changed"
+                    )
 
     def _body(self, prompt: Prompt, length: int, top_logprobs: int | None) -> dict[str, Any]:
         body: dict[str, Any] = {
