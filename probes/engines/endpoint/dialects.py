@@ -98,6 +98,9 @@ TRANSFORMERS = Dialect(name="transformers serve", settings=frozenset(), defaults
 """It decodes greedily unless a whole generation_config says otherwise, and refuses fields that it
 does not know."""
 
+_VERSIONS = {"vLLM": ("/version", "version"), "llama.cpp": ("/props", "build_info")}
+"""Where a server tells its version."""
+
 _OWNERS = {"vllm": VLLM, "llamacpp": LLAMA_CPP, "sglang": SGLANG}
 
 
@@ -120,7 +123,7 @@ def recognize(client: Client, models: Mapping[str, Any]) -> tuple[Dialect, str]:
     dialect = next((_OWNERS[owner] for owner in owners if owner in _OWNERS), None)
     if dialect is None and client.find("/props").get("default_generation_settings"):
         dialect = LLAMA_CPP
-    if dialect is None:
-        return OPENAI, ""
-    path, key = ("/version", "version") if dialect is VLLM else ("/props", "build_info")
-    return dialect, str(client.find(path).get(key) or "")
+    if dialect is None and "/load_model" in client.find("/openapi.json").get("paths", ()):
+        dialect = TRANSFORMERS
+    path, key = _VERSIONS.get(dialect.name if dialect else "", ("", ""))
+    return dialect or OPENAI, str(client.find(path).get(key) or "") if path else ""
