@@ -85,7 +85,8 @@ class Session:
                 from probes.engines.endpoint.engine import check
 
                 check(self.targets[name])
-                self.weight_bytes[name] = 0
+                gguf = self.targets[name].gguf
+                self.weight_bytes[name] = 0 if gguf is None else gguf.stat().st_size
                 return
             usable = preflight(self.targets[name], copies)
         except UserError as error:

@@ -54,11 +54,12 @@ def header(config: pytest.Config) -> list[str]:
     """Return the targets, and the memory that several workers take, as lines."""
     session, count = session_of(config), workers.workers_to_start(config)
     lines = [f"probes {__version__}: target {', '.join(session.targets)}"]
-    if count:
-        sizes = [
-            f"{count} × {size / 1e6:,.0f} MB of {name}"
-            for name, size in session.weight_bytes.items()
-        ]
+    sizes = [
+        f"{count} × {size / 1e6:,.0f} MB of {name}"
+        for name, size in session.weight_bytes.items()
+        if size  # an endpoint's are not on this machine
+    ]
+    if count and sizes:
         lines.append(f"every worker loads the weights it needs: up to {', '.join(sizes)}")
     return lines
 

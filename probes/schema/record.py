@@ -81,11 +81,16 @@ class TargetFacts(Stored):
     name: Text
     """The target's name: a key of a targets file, the last part of a folder, or a hub id."""
     source: str
-    """Where it was loaded from: `embedded`, `folder` or `hub`."""
+    """Where it was loaded from, `embedded`, `folder` or `hub`, or what serves it: `gguf` for a file
+    that llama.cpp loads, `endpoint`."""
     repository: str | None = None
     """The hub id, for a target from the hub."""
     revision: str | None = None
     """The commit that was loaded, as the hub resolved it."""
+    address: Text | None = None
+    """The address of an endpoint; it has no user, password or query."""
+    served_model: Text | None = None
+    """The model's name at that address."""
     quantization: str = "none"
     """`none`, `nf4`, `nf4-double`, `fp4` or `int8`."""
     dtype: str = "auto"

@@ -101,6 +101,16 @@ def test_connect_names_a_missing_or_refused_key(
     assert "\n" not in str(failed.value)
 
 
+def test_facts_name_address_and_served_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROBES_API_KEY", SECRET)
+    answers = {f"/{SECRET}/v1/models": MODELS}
+    with serve(Scripted(answers=answers)) as address:
+        inner = address.replace("/v1", f"/{SECRET}/v1")
+        facts = connect(resolve(inner)).facts()
+    assert facts.address == address.replace("/v1", "/<secret>/v1")
+    assert (facts.source, facts.served_model) == ("endpoint", "tuned")
+
+
 # --- servers that know few paths -----------------------------------------------------------------
 
 

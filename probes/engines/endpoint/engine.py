@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from probes._util.redaction import Redactor
 from probes._util.text import quote
 from probes.engines.base import EngineBase, Generation, Prompt, TopLogprobs
 from probes.engines.endpoint import answers, llamacpp
@@ -64,11 +65,14 @@ class EndpointEngine(EngineBase):
     def facts(self) -> TargetFacts:
         """State what is tested, for the record; the address has no user, password or query."""
         version = f" {self.version}" if self.version else ""
+        redact, address = Redactor.for_secrets().redact_text, self.target.address
         return TargetFacts(
             name=self.target.name,
             device="server",
             dtype=self.target.dtype.value,
             architecture=f"{self.dialect.name}{version}",
+            address=None if address is None else redact(address),
+            served_model=None if address is None else redact(self.served_name),
             **self._facts,
         )
 
