@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -134,6 +135,11 @@ def test_address_without_version_is_named_as_the_cause() -> None:
             connect(resolve(bare))
         with pytest.raises(EndpointFailedError, match="answers 404: /v1 may be missing"):
             connect(resolve(f"{bare}#tuned")).generate("Once")
+    with serve(Scripted(answers={"/v1/models": MODELS})) as address:
+        bare = address.removesuffix("/v1")
+        words = f"{bare} has no models, and {address} has: name the second"
+        with pytest.raises(UnusableTargetError, match=re.escape(words)):
+            connect(resolve(f"{bare}#tuned"))
 
 
 def test_refused_field_is_quoted_in_one_line() -> None:

@@ -276,11 +276,16 @@ def _list_models(client: Client) -> Mapping[str, Any]:
     A key that is missing or refused raises UnusableTargetError, as nothing else would be answered.
     """
     try:
-        return client.get("models") or {}
+        models = client.get("models")
     except EndpointFailedError as error:
         if error.status in REFUSED:
             raise UnusableTargetError(str(error)) from None
         return {}
+    if models is None and client.lacks_version and list_served(client.find("/v1/models")):
+        raise UnusableTargetError(
+            f"{client.address} has no models, and {client.address}/v1 has: name the second"
+        )
+    return models or {}
 
 
 def _choose_model(target: Target, models: Mapping[str, Any]) -> str:
