@@ -11,7 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from probes.schema.recorded_output import RecordedBeams, RecordedNumber
 
@@ -109,45 +109,51 @@ def judge_beams(
     now: RecordedBeams,
     *,
     closest: float,
-    tolerance: float,
-    noise: Callable[[], float],
+    scores_of_recorded: Sequence[float],
+    explained: float,
 ) -> list[Finding]:
     """Judge the texts of a beam search, rank by rank, by their scores.
 
-    The log-probability of a token moves by up to twice what its logits move by. So the score of the
-    same text may move by twice the tolerance. Another text is a near-tie where its score is within
-    four times the noise of the recorded one, or where `closest`, the smallest distance of sums by
-    which a candidate was kept or dropped, is within that for each token.
+    `scores_of_recorded` are what the recorded texts score now, without a search; rounding moves a
+    score by up to `explained`. A recorded text whose score moves further is a drift, whatever the
+    search found: no tie excuses it. Otherwise another text is a near-tie where its score is within
+    twice that of the recorded text's, or where `closest`, the smallest distance of sums by which a
+    candidate was kept or dropped, is within that for each token.
     """
     if recorded.prompt_ids != now.prompt_ids or len(recorded.beams) != len(now.beams):
         reason = f"after {prompt!r} the prompt's ids, or the number of beams, are not as recorded"
         texts = recorded.beams[0].text, now.beams[0].text
         return [Finding(prompt, OutputStatus.OTHER_PROMPT, 0.0, *texts, reason)]
     findings = []
-    for rank, (old, new) in enumerate(zip(recorded.beams, now.beams, strict=True), start=1):
+    for rank, (old, new, again) in enumerate(
+        zip(recorded.beams, now.beams, scores_of_recorded, strict=True), start=1
+    ):
         name = f"beam {rank} after {prompt!r}"
-        moved = abs(old.score - new.score)
-        finding = Finding(name, OutputStatus.SAME, moved / (2 * tolerance), old.text, new.text)
-        scores = f"{new.score:.6g}, recorded {old.score:.6g}"
-        if old.ids == new.ids:
-            if not finding.share <= 1:
-                reason = (
-                    f"{name} has a score of {scores}: {_format(finding.share)} times what "
-                    f"rounding explains ({2 * tolerance:.2g})"
-                )
-                finding = replace(finding, outcome=OutputStatus.DRIFTED, reason=reason)
-            findings.append(finding)
-            continue
-        explained = 4 * min(noise(), tolerance)
-        tie = moved <= explained or closest <= explained * len(new.ids)
-        reason = (
-            f"{name} is another text with a score of {scores}: "
-            f"{'a near-tie' if tie else 'no near-tie'} where noise moves the distance of two "
-            f"scores by {explained:.2g} and the nearest candidate was {closest:.2g} away"
-            f"\nrecorded: {old.text!r}\nnow:      {new.text!r}"
-        )
-        outcome = OutputStatus.NEAR_TIE if tie else OutputStatus.CHANGED
-        findings.append(replace(finding, share=0.0, outcome=outcome, reason=reason))
+        is_same = old.ids == new.ids
+        score = new.score if is_same else again
+        moved = abs(old.score - score)
+        share = math.inf if math.isnan(moved) else moved / explained
+        finding = Finding(name, OutputStatus.SAME, share, old.text, new.text)
+        both = "" if is_same else f"\nrecorded: {old.text!r}\nnow:      {new.text!r}"
+        if not share <= 1:
+            whose = "has" if is_same else "is another text; the recorded one has"
+            reason = (
+                f"{name} {whose} a score of {score:.6g}, recorded {old.score:.6g}: "
+                f"{_format(share)} times what rounding explains ({explained:.2g}){both}"
+            )
+            finding = replace(finding, outcome=OutputStatus.DRIFTED, reason=reason)
+        elif not is_same:
+            apart = abs(again - new.score)
+            tie = apart <= 2 * explained or closest <= 2 * explained * len(new.ids)
+            reason = (
+                f"{name} is another text with a score of {new.score:.6g}, the recorded one has "
+                f"{again:.6g}: {'a near-tie' if tie else 'no near-tie'} where rounding moves the "
+                f"distance of two scores by {2 * explained:.2g} and the nearest candidate was "
+                f"{closest:.2g} away{both}"
+            )
+            outcome = OutputStatus.NEAR_TIE if tie else OutputStatus.CHANGED
+            finding = replace(finding, outcome=outcome, reason=reason)
+        findings.append(finding)
     return findings
 
 

@@ -17,7 +17,7 @@ from probes._util.text import quote
 from probes.engines.base import Generation, NextLogits, Prompt, TopLogprobs
 from probes.engines.logprobs import add_top_logprobs, list_top_logprobs
 from probes.engines.transformers import batching, hooks, variants
-from probes.engines.transformers.branches import Branches
+from probes.engines.transformers.branches import Branches, find_plain_cache
 from probes.engines.transformers.caches import drop_kept_cache
 from probes.engines.transformers.chat_dates import fix_date
 from probes.engines.transformers.loaded import LoadedTarget, catch_tokenizer_failure
@@ -166,11 +166,11 @@ class TransformersEngine(LoadedTarget):
             )
         rows = [self.check_ids(c) for c in continuations]
         length = len(rows[0])
-        key_values = copy.deepcopy(self._prefill(prompt).key_values)
-        if hasattr(key_values, "batch_repeat_interleave"):
+        key_values = copy.deepcopy(find_plain_cache(self._prefill(prompt).key_values))
+        if key_values is None:  # or it has states that cannot be copied to several rows
+            rows = [self.encode_prompt(prompt) + row for row in rows]
+        else:
             key_values.batch_repeat_interleave(len(rows))
-        else:  # none, or plain tuples, as Mistral's are up to transformers 4.47
-            key_values, rows = None, [self.encode_prompt(prompt) + row for row in rows]
         ids = torch.tensor(rows, device=self.device)
         out = self.network(input_ids=ids, past_key_values=key_values, use_cache=True)
         logits: torch.Tensor = out.logits[:, -length:].float().cpu()

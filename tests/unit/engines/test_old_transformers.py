@@ -36,7 +36,7 @@ def test_logits_after_a_prompt_whose_cache_cannot_be_repeated(
 ) -> None:
     shared = model.logits_after(CAPITAL_OF_JAPAN, CONTINUATIONS)
     prefill = model._prefill(CAPITAL_OF_JAPAN)
-    monkeypatch.setattr(model, "_prefill", lambda _: replace(prefill, key_values=((), ())))
+    monkeypatch.setattr(model, "_prefill", lambda _: replace(prefill, key_values=object()))
     cost = model.cost
     made_anew = model.logits_after(CAPITAL_OF_JAPAN, CONTINUATIONS)
     assert made_anew.shape == shared.shape

@@ -1,6 +1,8 @@
-"""Another text of beam search is judged by its score, and by how nearly it was dropped."""
+"""Texts of beam search are judged by their scores, and by how nearly a candidate was dropped."""
 
 from __future__ import annotations
+
+import math
 
 import pytest
 
@@ -26,21 +28,27 @@ RECORDED = beams(-1.0, -1.5)
 
 
 @pytest.mark.parametrize(
-    ("now", "closest", "expected"),
+    ("now", "again", "closest", "expected"),
     [
-        (beams(-1.0, -1.5), 0.3, ["same", "same"]),
-        (beams(-1.01, -1.5), 0.3, ["same", "same"]),
-        (beams(-1.0, -1.53), 0.3, ["same", "drifted"]),
-        (beams(-1.0, -1.503, texts="ad"), 0.3, ["same", "near-tie"]),
-        (beams(-1.0, -1.6, texts="ad"), 0.3, ["same", "changed"]),
-        (beams(-1.0, -1.6, texts="ad"), 0.007, ["same", "near-tie"]),
-        (beams(-1.0), 0.3, ["other prompt"]),
+        (beams(-1.0, -1.5), -1.5, 0.3, ["same", "same"]),
+        (beams(-1.01, -1.5), -1.5, 0.3, ["same", "same"]),
+        (beams(-1.0, -1.53), -1.53, 0.3, ["same", "drifted"]),
+        (beams(-1.0, -1.51, texts="ad"), -1.5, 0.3, ["same", "near-tie"]),
+        (beams(-1.0, -1.6, texts="ad"), -1.5, 0.5, ["same", "changed"]),
+        (beams(-1.0, -1.6, texts="ad"), -1.5, 0.0, ["same", "near-tie"]),
+        # No tie of the search excuses the recorded text's own score.
+        (beams(-1.0, -1.6, texts="ad"), -1.7, 0.0, ["same", "drifted"]),
+        (beams(-1.0, -1.5, texts="ad"), math.nan, 0.0, ["same", "drifted"]),
+        (beams(-1.0), -1.5, 0.3, ["other prompt"]),
     ],
 )
 def test_beams_are_judged_by_their_scores(
-    now: RecordedBeams, closest: float, expected: list[str]
+    now: RecordedBeams, again: float, closest: float, expected: list[str]
 ) -> None:
-    found = judge_beams("P", RECORDED, now, closest=closest, tolerance=0.01, noise=lambda: 0.001)
+    scores = [-1.0, again]
+    found = judge_beams(
+        "P", RECORDED, now, closest=closest, scores_of_recorded=scores, explained=0.02
+    )
     assert [each.outcome.value for each in found] == expected
     assert all(bool(each.reason) is (each.outcome.value != "same") for each in found)
 
@@ -66,3 +74,26 @@ def test_comparison_names_changed_beams() -> None:
         'the score of "a" was -1, is -1.1; rounding explains 0.004'
     )
     assert "僅差" in describe_difference(tie, "ja")
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        (beams(-1.0, -1.6, texts="ad"), ["drifted"]),
+        (beams(-1.1, -1.6, texts="ad"), ["changed", "drifted"]),
+        (beams(-1.4, -1.6, texts="cd"), ["changed", "changed"]),
+    ],
+    ids=["scores of common texts are equal", "a common text moved", "no text in common"],
+)
+def test_comparison_excuses_a_tie_only_where_scores_agree(
+    now: RecordedBeams, expected: list[str]
+) -> None:
+    old, new = (
+        planned(
+            "beams-recorded",
+            evidence=(check(values=KeptBeams.of({"P": each}, {"P": 0.0}).as_evidence()),),
+        )
+        for each in (RECORDED, now)
+    )
+    found = find_differences(old, new, Rounding(noise=0.001))
+    assert [each.outcome.value for each in found] == expected
