@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
+from packaging.version import Version
 from transformers import GenerationConfig
 
 from probes.engines.transformers import batching
@@ -22,9 +23,12 @@ from probes.errors import BrokenModelError, UndecidableError
 from probes.measure.determinism import generate_texts, noise_tolerance
 from probes.measure.greedy import step_logits
 from probes.measure.greedy_differences import count_common_start
+from probes.measure.settings import plain_settings
+from probes.measure.stored_values import ROWS
+from probes.targets.capabilities import TWIN_LIMIT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from probes.engines.base import Generation
     from probes.engines.transformers.engine import TransformersEngine
@@ -34,6 +38,12 @@ LIMITS: dict[str, Any] = {"num_blocks": 16, "max_batch_tokens": 16}
 
 SHOWN: dict[str, Any] = {"return_logprobs": True, "auto_switch_to_flash": False}
 """What newer versions can be asked for: log-probabilities, and the attention as it is set."""
+
+UNSUPPORTED = {
+    # It asks for the free memory of a GPU where there is none.
+    "unsupported operand type(s) for -: 'NoneType' and 'int'": Version("5.1"),
+}
+"""By the words of an error in the first pass, the version from which it is no longer expected."""
 
 LOGGER = "ContinuousBatchingLogger"
 """Where the library says why a text is missing; it raises no error."""
@@ -67,9 +77,10 @@ def batch_continuously(
     """Compare texts by `generate_batch` with greedy ones; also return what it left changed.
 
     It is called once for each attention implementation, with passes so small that prompts come in
-    parts, and the first prompt twice. Changed are parts of the network's state. Raises
-    UndecidableError where this version of the library cannot begin, in its own words, and
-    BrokenModelError where it begins and fails.
+    parts, and the first prompt twice. Of the model's own settings only the ids that end a text
+    apply, on both sides. Changed are parts of the network's state; of weights above `TWIN_LIMIT`
+    the rows at both ends are compared. Raises UndecidableError where this version of the library
+    says that it cannot begin, and BrokenModelError where it fails in any other way.
 
     >>> from probes import load
     >>> texts, changed = batch_continuously(load("embedded"), ["The capital of Japan is"], 4)
@@ -81,50 +92,67 @@ def batch_continuously(
     ids = [model.encode_prompt(prompt) for prompt in (*prompts, prompts[0])]
     found: list[BatchedText] = []
     changed: list[str] = []
+    # All bits are read twice, not for each attention: 7B parameters take tens of seconds a time.
+    whole = model.checkpoint.weight_bytes <= TWIN_LIMIT
+    tensors = read_tensors(model.network, whole=whole)
     for name in list_attention(model):
         with use_attention(model, name):
             # Each alone: what padding may break is another claim's.
-            plain = [generate_texts(model, [row], length)[0] for row in ids]
+            with plain_settings(model.network):
+                plain = [generate_texts(model, [row], length)[0] for row in ids]
             before = read_state(model.network)
             with _restore_settings(model.network):
                 made = _generate(model, ids, length)
                 after = read_state(model.network)
-            changed += [
-                f"{part} (attention {name})" for part in before if before[part] != after[part]
-            ]
+            changed += [f"{part} (attention {name})" for part in _compare_states(before, after)]
         for text, (new, logprobs) in zip(plain, made, strict=True):
             found.append(_compare(model, name, text, new, logprobs, tolerance))
-    return found, changed
+    return found, changed + _compare_states(tensors, read_tensors(model.network, whole=whole))
 
 
 def read_state(network: Any) -> dict[str, Any]:
-    """Return what generation must leave as it is, by name; tensors as sums of their bits.
+    """Return what generation must leave as it is, by name, other than weights and buffers.
 
     >>> from probes import load
     >>> network = load("embedded").network
     >>> list(read_state(network))[:2], read_state(network) == read_state(network)
     (['attention implementation', 'configuration'], True)
     """
-    tensors = {
-        f"{kind} {name}": (tuple(each.shape), each.dtype, each.device, _sum_bits(each))
+    return {
+        "attention implementation": network.config._attn_implementation,
+        "configuration": network.config.to_dict(),
+        "generation configuration": network.generation_config.to_dict(),
+        "training mode": [module.training for module in network.modules()],
+    }
+
+
+def read_tensors(network: Any, *, whole: bool) -> dict[str, Any]:
+    """Return the sums of the bits of weights and buffers: of all rows, or of those at both ends.
+
+    >>> from probes import load
+    >>> list(read_tensors(load("embedded").network, whole=False))[:1]
+    ['weight model.embed_tokens.weight']
+    """
+    return {
+        f"{kind} {name}": (tuple(each.shape), each.dtype, each.device, _sum_bits(each, whole=whole))
         for kind, named in (
             ("weight", network.named_parameters()),
             ("buffer", network.named_buffers()),
         )
         for name, each in named
     }
-    return {
-        "attention implementation": network.config._attn_implementation,
-        "configuration": network.config.to_dict(),
-        "generation configuration": network.generation_config.to_dict(),
-        "training mode": [module.training for module in network.modules()],
-        **tensors,
-    }
 
 
-def _sum_bits(tensor: torch.Tensor) -> int:
-    whole = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]
-    return int(tensor.detach().contiguous().view(whole).sum()) if tensor.numel() else 0
+def _compare_states(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Name the parts that are different, missing or new."""
+    return [part for part in {**before, **after} if before.get(part) != after.get(part)]
+
+
+def _sum_bits(tensor: torch.Tensor, *, whole: bool) -> int:
+    if not whole and len(tensor.shape) > 1 and len(tensor) > 2 * ROWS:
+        tensor = torch.cat([tensor[:ROWS], tensor[-ROWS:]])
+    bits = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]
+    return int(tensor.detach().contiguous().view(bits).sum()) if tensor.numel() else 0
 
 
 def _check_available(model: TransformersEngine) -> None:
@@ -143,7 +171,10 @@ def _check_available(model: TransformersEngine) -> None:
 def _generate(
     model: TransformersEngine, ids: Sequence[Sequence[int]], length: int
 ) -> list[tuple[list[int], list[float]]]:
-    """Return the new tokens of each prompt, and their log-probabilities, where there are any."""
+    """Return the new tokens of each prompt, and their log-probabilities, where there are any.
+
+    The given settings are used alone, without the model's own.
+    """
     network = model.network
     settings = GenerationConfig(
         max_new_tokens=length, do_sample=False, eos_token_id=list(model.eos_token_ids) or -1
@@ -164,15 +195,16 @@ def _generate(
     try:
         with model.pause_counting(), _collect_nothing(), _keep_errors() as errors:
             made = network.generate_batch([list(row) for row in ids], **arguments)
-    except (ValueError, RuntimeError, TypeError, AttributeError, ImportError) as error:
+    except Exception as error:
         errors, made = [error], {}
     finally:
         handle.remove()
     outputs = list(made.values())
     errors += [each.error for each in outputs if each.error is not None]
     if len(outputs) < len(ids) or errors:
-        words = " ".join(str(errors[0] if errors else "no reason is given").split())
-        if len(passes) < 2:  # the first pass is refused for networks of another shape
+        first = errors[0] if errors else "no reason is given"
+        words = " ".join(str(first).split()) or type(first).__name__
+        if len(passes) < 2 and _is_unsupported(first, words):
             raise UndecidableError(
                 f"transformers {transformers.__version__} cannot begin continuous batching on "
                 f"{model.device.type} here: {words}"
@@ -186,8 +218,38 @@ def _generate(
             batching.cut_after_end(list(each.generated_tokens), model.eos_token_ids),
             list(getattr(each, "logprobs", ())),
         )
-        for each in outputs
+        for each in match_prompts(ids, outputs)
     ]
+
+
+def match_prompts(prompts: Sequence[Sequence[int]], outputs: Sequence[Any]) -> list[Any]:
+    """Return the output of each prompt, by its ids: up to 5.0 they come in the order of finishing.
+
+    >>> from types import SimpleNamespace
+    >>> outputs = [SimpleNamespace(prompt_ids=ids) for ids in ([1, 2], [3])]
+    >>> [each.prompt_ids for each in match_prompts([[3], [1, 2]], outputs)]
+    [[3], [1, 2]]
+    """
+    left = [*outputs]
+    found = []
+    for prompt in prompts:
+        own = next((each for each in left if list(each.prompt_ids) == list(prompt)), None)
+        if own is None:
+            raise BrokenModelError(
+                f"continuous batching returns no text for a prompt of {len(prompt)} tokens, and "
+                f"{len(left)} for prompts that it was not given"
+            )
+        left.remove(own)
+        found.append(own)
+    return found
+
+
+def _is_unsupported(error: Any, words: str) -> bool:
+    """Return whether the library says that it cannot do this, or is a version known not to."""
+    if isinstance(error, (NotImplementedError, ImportError, torch.OutOfMemoryError)):
+        return True
+    version = Version(transformers.__version__)
+    return any(version < end and known in words for known, end in UNSUPPORTED.items())
 
 
 def _compare(

@@ -19,7 +19,7 @@ from probes.measure import differing_layer
 from probes.measure.determinism import generate_texts, noise_tolerance
 from probes.measure.greedy_differences import add_reproduction, compare_texts
 from probes.measure.reproduction import VariedCall
-from probes.schema.sampling import UNPENALIZED
+from probes.measure.settings import plain_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -97,7 +97,8 @@ def _generate_alone(
 
 
 def _continue_alone(model: TransformersEngine, rows: Sequence[Sequence[int]]) -> list[Generation]:
-    return [generate_texts(model, [row], LENGTH)[0] for row in rows]
+    with plain_settings(model.network):
+        return [generate_texts(model, [row], LENGTH)[0] for row in rows]
 
 
 def _continue_padded(model: TransformersEngine, batches: Sequence[Batch]) -> list[Generation]:
@@ -171,15 +172,15 @@ def _filler(model: TransformersEngine) -> int:
 
 
 def _generate(model: TransformersEngine, ids: torch.Tensor, mask: torch.Tensor) -> list[Generation]:
-    out = model.network.generate(
-        ids.to(model.device),
-        attention_mask=mask.to(model.device),
-        max_new_tokens=LENGTH,
-        do_sample=False,
-        output_logits=True,
-        return_dict_in_generate=True,
-        **UNPENALIZED,
-    )
+    with plain_settings(model.network):
+        out = model.network.generate(
+            ids.to(model.device),
+            attention_mask=mask.to(model.device),
+            max_new_tokens=LENGTH,
+            do_sample=False,
+            output_logits=True,
+            return_dict_in_generate=True,
+        )
     logits = torch.stack(out.logits, dim=1).float().cpu()
     found: list[Generation] = []
     for row, kept, each in zip(ids, mask.bool(), logits, strict=True):

@@ -186,6 +186,15 @@ def own_settings(network: Any, **settings: Any) -> Iterator[None]:
         network.generation_config = before
 
 
+@contextmanager
+def plain_settings(network: Any) -> Iterator[None]:
+    """Leave a network, of its own settings, only the ids that end and fill a text."""
+    own = network.generation_config
+    ids = {"eos_token_id": own.eos_token_id, "pad_token_id": own.pad_token_id}
+    with own_settings(network, **ids):
+        yield
+
+
 def _suppressed(out: Any) -> list[int]:
     dropped: list[int] = (~out.scores[0][0].isfinite()).nonzero().flatten().tolist()
     return dropped

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -13,6 +14,7 @@ from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN
 from probes.engines.transformers.precision import in_float32
 from probes.errors import BrokenModelError, UndecidableError
 from probes.measure import continuous_batching, half_precision, padded_rows, rounding_noise
+from probes.measure.settings import own_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,15 +45,23 @@ def test_tokenizer_without_padding_token_gets_none_to_keep(model: Model) -> None
     assert model.tokenizer.pad_token is None
 
 
-@pytest.mark.parametrize(("passes", "error"), [(1, UndecidableError), (3, BrokenModelError)])
+@pytest.mark.parametrize(
+    ("passes", "raised", "error"),
+    [
+        (1, NotImplementedError, UndecidableError),
+        (1, RuntimeError, BrokenModelError),
+        (3, NotImplementedError, BrokenModelError),
+    ],
+)
 def test_continuous_batching_that_stops_is_refused_or_fails(
-    model: Model, passes: int, error: type[Exception]
+    passes: int, raised: type[Exception], error: type[Exception]
 ) -> None:
+    model = probes.load("embedded")  # its own: the library keeps what stopped
     left = iter(range(passes - 1))
 
     def stop(_: Any, __: Any) -> None:
         if next(left, None) is None:
-            raise RuntimeError("no memory is left")
+            raise raised("no memory is left")
 
     original = continuous_batching._generate
 
@@ -67,6 +77,31 @@ def test_continuous_batching_that_stops_is_refused_or_fails(
         pytest.raises(error, match="no memory is left"),
     ):
         continuous_batching.batch_continuously(model, [CAPITAL_OF_JAPAN], 4)
+
+
+def test_texts_by_continuous_batching_are_matched_by_prompt(model: Model) -> None:
+    """Up to transformers 5.0 they come in the order in which they end."""
+
+    original = model.network.generate_batch
+
+    @functools.wraps(original)
+    def reverse(*args: Any, **kwargs: Any) -> dict[str, Any]:
+        return dict(reversed(original(*args, **kwargs).items()))
+
+    with mock.patch.object(model.network, "generate_batch", reverse):
+        texts, _ = continuous_batching.batch_continuously(model, [CAPITAL_OF_JAPAN, "Once"], 4)
+    assert all(text.explained for text in texts)
+
+
+def test_own_settings_do_not_change_rows_that_are_compared(model: Model) -> None:
+    likely = model.logits(model.encode(CAPITAL_OF_JAPAN))[-1].argmax()
+    own = {"suppress_tokens": [int(likely)], "num_beams": 2, "eos_token_id": model.eos_token_ids}
+    with own_settings(model.network, **own):
+        texts, changed = continuous_batching.batch_continuously(model, [CAPITAL_OF_JAPAN], 4)
+        padded = padded_rows.vary_padding(model, [CAPITAL_OF_JAPAN, "Once"], "together")
+    assert all(text.explained for text in texts)
+    assert not changed
+    assert all(each.explained for each in padded)
 
 
 @pytest.mark.usefixtures("without_variants")
