@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 MASKING = "transformers.masking_utils"
 """What makes attention masks, in transformers 4.53 and newer."""
 
+PACKING = "find_packed_sequence_indices"
+"""The function there that looks for packed texts."""
+
 MASKED = ("eager", "sdpa")
 """Attention implementations that take a mask of queries and keys."""
 
@@ -53,14 +56,15 @@ def pack_rows(model: TransformersEngine, rows: Sequence[Sequence[int]]) -> list[
 
     They are told apart by positions alone, by positions beside a mask of ones, and by positions
     and a mask of blocks, where no window is narrower than a text; for each attention
-    implementation. Raises UndecidableError where the library does not look for packed texts.
+    implementation. Raises UndecidableError where the library's version does not look for packed
+    texts, or the architecture takes no positions.
 
     >>> from probes import load
     >>> rows = [load("embedded").encode(text) for text in ("Once", "The capital of Japan is")]
     >>> [(each.name, each.explained) for each in pack_rows(load("embedded"), rows)][:2]
     [('positions, attention eager', True), ('positions and ones, attention eager', True)]
     """
-    if find_spec(MASKING) is None:
+    if find_spec(MASKING) is None or not hasattr(import_module(MASKING), PACKING):
         raise UndecidableError(f"{_version()} makes no attention masks from positions")
     if "position_ids" not in inspect.signature(model.network.forward).parameters:
         raise UndecidableError("its architecture takes no positions")
@@ -87,8 +91,7 @@ def _pack(
         with _watch_for_packing() as looked:
             (logits, _) = _pass(model, rows, attention_mask=mask)
         undecided = ""
-        if not looked and mask is None:
-            raise UndecidableError("its architecture gives the attention mask no positions")
+        # Without a mask, an architecture that takes positions has to pass them on.
         if not looked and mask is ones:
             undecided = f"{_version()} does not look for packed texts where a mask is given"
         change = largest_distance_change(apart, logits)
@@ -135,17 +138,17 @@ def _watch_for_packing() -> Iterator[list[torch.Tensor]]:
     """Keep the positions that the library looks at for packed texts."""
     looked: list[torch.Tensor] = []
     masking: Any = import_module(MASKING)
-    look = masking.find_packed_sequence_indices
+    look = getattr(masking, PACKING)
 
     def find(position_ids: torch.Tensor) -> Any:
         looked.append(position_ids)
         return look(position_ids)
 
-    masking.find_packed_sequence_indices = find
+    setattr(masking, PACKING, find)
     try:
         yield looked
     finally:
-        masking.find_packed_sequence_indices = look
+        setattr(masking, PACKING, look)
 
 
 def _version() -> str:

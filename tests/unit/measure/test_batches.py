@@ -13,7 +13,13 @@ import probes
 from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN
 from probes.engines.transformers.precision import in_float32
 from probes.errors import BrokenModelError, UndecidableError
-from probes.measure import continuous_batching, half_precision, padded_rows, rounding_noise
+from probes.measure import (
+    continuous_batching,
+    half_precision,
+    packed_rows,
+    padded_rows,
+    rounding_noise,
+)
 from probes.measure.settings import own_settings
 
 if TYPE_CHECKING:
@@ -118,6 +124,23 @@ def test_continuous_batching_changes_no_settings_for_later(model: Model) -> None
     ):
         continuous_batching.batch_continuously(model, [CAPITAL_OF_JAPAN], 4)
     assert model.network.generation_config.to_dict() == kept
+
+
+def test_packed_texts_see_each_other_without_positions_for_the_mask(model: Model) -> None:
+    from transformers.models.mistral import modeling_mistral
+
+    original = modeling_mistral.create_sliding_window_causal_mask
+
+    def drop_positions(*args: Any, **kwargs: Any) -> Any:
+        return original(*args, **kwargs | {"position_ids": None})
+
+    rows = [model.encode(text) for text in ("Once upon a time", CAPITAL_OF_JAPAN)]
+    with mock.patch.object(modeling_mistral, "create_sliding_window_causal_mask", drop_positions):
+        found = packed_rows.pack_rows(model, rows)
+    assert [each.name for each in found if not each.explained] == [
+        "positions, attention eager",
+        "positions, attention sdpa",
+    ]
 
 
 def test_layer_that_leaves_the_range_of_float16_is_named_and_not_judged(model: Model) -> None:
