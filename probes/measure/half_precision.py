@@ -20,7 +20,7 @@ from probes.stats.rounding import exceedance_factor
 from probes.targets.capabilities import TWIN_LIMIT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from probes.engines.transformers.engine import TransformersEngine
 from probes.engines.transformers.layer_calls import LayerCall
@@ -55,7 +55,9 @@ class HalfPrecision:
     dtype: str
     padding: str  # of the rows
     layers: list[LayerPrecision]
-    whole: float  # largest relative change of what all layers together return at a position
+    # Largest relative change of what all layers together return at a position; None for a large
+    # network, of which one layer at a time is converted.
+    whole: float | None
 
     @property
     def overflow(self) -> LayerPrecision | None:
@@ -82,8 +84,8 @@ def compare_layers(
 
     The rows are padded on the left, with positions as `generate` makes them, for each attention
     implementation. How far rounding moves what a layer returns is simulated in float32, on eager
-    attention, which rounds most. Raises UndecidableError where the weights are quantized, or too
-    large for float32 beside them.
+    attention, which rounds most. One layer at a time is in float32. Raises UndecidableError where
+    the weights are quantized, or too large for a copy in this dtype beside them.
 
     >>> from probes import load
     >>> model = load("embedded")
@@ -91,19 +93,24 @@ def compare_layers(
     >>> len(found.layers), found.unexplained is None, 0 < found.whole < 0.1
     (8, True, True)
     """
-    quantized = getattr(model.network, "quantization_method", None)
-    if quantized or model.checkpoint.weight_bytes > TWIN_LIMIT:
-        raise UndecidableError("its weights are quantized, or too large for float32 beside them")
-    half = model.variant(dtype=dtype)
+    if getattr(model.network, "quantization_method", None):
+        raise UndecidableError("its weights are quantized: they are in no half precision")
+    is_small = model.checkpoint.weight_bytes <= TWIN_LIMIT
+    if model.network.dtype is getattr(torch, dtype):
+        half = model
+    elif is_small:
+        half = model.variant(dtype=dtype)
+    else:
+        raise UndecidableError(f"it is too large for a copy in {dtype} to be loaded beside it")
     try:
-        return _compare_layers(half, rows, dtype)
+        return _compare_layers(half, rows, dtype, whole=is_small)
     finally:
         if half is not model and dtype == "float16":  # no other claim needs it
             model.discard_variant(half)
 
 
 def _compare_layers(
-    half: TransformersEngine, rows: Sequence[Sequence[int]], dtype: str
+    half: TransformersEngine, rows: Sequence[Sequence[int]], dtype: str, *, whole: bool
 ) -> HalfPrecision:
     if not list_decoder_layers(half.network):
         raise UndecidableError("its decoder layers are in no list")
@@ -113,30 +120,30 @@ def _compare_layers(
     ids, mask = ids[1:], mask[1:]
     found: list[LayerPrecision] = []
     tolerances: dict[str, float] = {}
-    whole = 0.0
+    of_all = 0.0
+    moving = move_results(half.network, getattr(torch, dtype))
     for name in list_attention(half):  # eager is the first
         with use_attention(half, name) as computing:
             calls, states = trace_calls(computing.network, ids, mask)
-            with in_float32(computing.network):
-                if not tolerances:
-                    tolerances = _measure_tolerances(computing, calls, mask, dtype)
-                found += [
-                    replace(_compare(computing, each, calls[each], mask), attention=name)
-                    for each in calls
-                ]
-                _, exact = trace_calls(computing.network, ids, mask)
-            whole = max(whole, *_changes(states, exact, mask).tolist(), 0.0)
+            for each, call in calls.items():
+                layer = computing.network.get_submodule(each)
+                with in_float32(layer):
+                    if each not in tolerances:
+                        share = ERROR_BUDGET / COMPARISONS / len(calls)
+                        tolerances[each] = _measure_tolerance(layer, call, mask, moving, share)
+                    found.append(replace(_compare(layer, each, call, mask), attention=name))
+            if whole:
+                with in_float32(computing.network):
+                    _, exact = trace_calls(computing.network, ids, mask)
+                of_all = max(of_all, *_changes(states, exact, mask).tolist(), 0.0)
     found = [replace(each, tolerance=tolerances[each.name]) for each in found]
     padded = [int(each) for each in (mask == 0).sum(dim=1).tolist()]
     padding = f"{min(padded)} to {max(padded)} padded on the left"
-    return HalfPrecision(dtype, padding, found, whole)
+    return HalfPrecision(dtype, padding, found, of_all if whole else None)
 
 
-def _compare(
-    model: TransformersEngine, name: str, call: LayerCall, mask: torch.Tensor
-) -> LayerPrecision:
-    """Compare one layer's output with what it returns in float32, which the network is in."""
-    layer = model.network.get_submodule(name)
+def _compare(layer: Any, name: str, call: LayerCall, mask: torch.Tensor) -> LayerPrecision:
+    """Compare one layer's output with what it returns in float32, which it is in."""
     with watch_range(layer, mask) as reached:
         exact = call.repeat(layer)
     limit = torch.finfo(call.output.dtype).max
@@ -156,29 +163,23 @@ def _compare(
     return LayerPrecision(name, "", change, 0.0, broken, over)
 
 
-def _measure_tolerances(
-    model: TransformersEngine, calls: dict[str, LayerCall], mask: torch.Tensor, dtype: str
-) -> dict[str, float]:
-    """Return by layer the largest change that rounding to a dtype explains.
+def _measure_tolerance(
+    layer: Any, call: LayerCall, mask: torch.Tensor, moving: Callable[[], Any], error_rate: float
+) -> float:
+    """Return the largest change that rounding explains, of a layer in float32.
 
     It is derived as in `RoundingNoise.tolerance`, with all layers sharing the error rate of one
     comparison. A median varies less than the changes that it is the median of. The smallest fault
     seen in any layer of the embedded model: its output scaled by 2 % in fp16, by 15 % in bf16.
     """
-    moving = move_results(model.network, getattr(torch, dtype))
-    found = {}
-    for name, call in calls.items():
-        layer = model.network.get_submodule(name)
-        exact = call.repeat(layer)
-        changes = []
-        for _ in range(RUNS):
-            with moving():
-                moved = call.repeat(layer)
-            changes.append(_summarize(layer, _changes(moved, exact, mask)))
-        judged = int(mask.sum())
-        factor = exceedance_factor(RUNS * judged, judged * len(calls), ERROR_BUDGET / COMPARISONS)
-        found[name] = max(changes) * factor
-    return found
+    exact = call.repeat(layer)
+    changes = []
+    for _ in range(RUNS):
+        with moving():
+            moved = call.repeat(layer)
+        changes.append(_summarize(layer, _changes(moved, exact, mask)))
+    judged = int(mask.sum())
+    return max(changes) * exceedance_factor(RUNS * judged, judged, error_rate)
 
 
 def _changes(output: torch.Tensor, exact: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -127,15 +128,14 @@ def test_continuous_batching_changes_no_settings_for_later(model: Model) -> None
 
 
 def test_packed_texts_see_each_other_without_positions_for_the_mask(model: Model) -> None:
-    from transformers.models.mistral import modeling_mistral
-
-    original = modeling_mistral.create_sliding_window_causal_mask
+    modeling: Any = import_module("transformers.models.mistral.modeling_mistral")
+    original = modeling.create_sliding_window_causal_mask
 
     def drop_positions(*args: Any, **kwargs: Any) -> Any:
         return original(*args, **kwargs | {"position_ids": None})
 
     rows = [model.encode(text) for text in ("Once upon a time", CAPITAL_OF_JAPAN)]
-    with mock.patch.object(modeling_mistral, "create_sliding_window_causal_mask", drop_positions):
+    with mock.patch.object(modeling, "create_sliding_window_causal_mask", drop_positions):
         found = packed_rows.pack_rows(model, rows)
     assert [each.name for each in found if not each.explained] == [
         "positions, attention eager",
@@ -152,6 +152,16 @@ def test_layer_that_leaves_the_range_of_float16_is_named_and_not_judged(model: M
     assert found.overflow.name == "model.layers.1"
     assert found.overflow.reached > torch.finfo(torch.float16).max
     assert found.unexplained is None
+
+
+def test_large_network_in_its_own_dtype_is_compared_layer_by_layer(model: Model) -> None:
+    half, rows = model.variant(dtype="bfloat16"), [model.encode(CAPITAL_OF_JAPAN)]
+    with mock.patch.object(half_precision, "TWIN_LIMIT", 0):
+        found = half_precision.compare_layers(half, rows, "bfloat16")
+        with pytest.raises(UndecidableError, match="too large for a copy in float16"):
+            half_precision.compare_layers(half, rows, "float16")
+    assert found.whole is None
+    assert found.layers == half_precision.compare_layers(model, rows, "bfloat16").layers
 
 
 @pytest.mark.usefixtures("without_variants")
