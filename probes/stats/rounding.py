@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 import torch
-from scipy import integrate, optimize, special
+from scipy import integrate, optimize, special, stats
 
 ROUNDING = {"float32": 1e-4, "float16": 0.03, "bfloat16": 0.1}
 """Largest change of a logit that rounding explains, as a share of the logits' spread, by the
@@ -71,6 +71,22 @@ def differs_beyond_rounding(
     same = (one == other) | (one.isnan() & other.isnan())
     near = one.isfinite() & other.isfinite() & ((one - other).abs() <= allowed)
     return ~(same | near)
+
+
+def bound_changes(logits: torch.Tensor, again: torch.Tensor, top: int, alpha: float) -> float:
+    """Return the largest change of a logit that rounding explains, from two right computations.
+
+    Both are (positions, vocabulary). Changes of the `top` largest logits are taken as normal with
+    one spread, those of one position as dependent: Student's t with as many degrees of freedom as
+    there are positions exceeds the bound in one of the logits with a probability of at most alpha.
+
+    >>> logits = torch.tensor([[3.0, 2.0], [4.0, 1.0], [5.0, 0.0]])
+    >>> round(bound_changes(logits, logits + 0.1, top=2, alpha=0.05), 2)
+    0.62
+    """
+    best, ids = logits.topk(min(top, logits.shape[-1]), dim=-1)
+    spread = float((best - again.gather(1, ids)).square().mean().sqrt())
+    return spread * float(stats.t.isf(alpha / 2 / best.numel(), len(best)))
 
 
 @cache

@@ -118,8 +118,15 @@ def test_beams_are_the_recorded_ones(model: Model, recorded: Recorded, evidence:
 
 @pytest.mark.claim("recorded-long")
 def test_long_texts_and_their_ends_are_the_recorded_ones(
-    model: Model, greedy: Greedy, recorded: Recorded, evidence: Evidence
+    model: Model,
+    greedy: Greedy,
+    recorded: Recorded,
+    evidence: Evidence,
+    pytestconfig: pytest.Config,
 ) -> None:
+    dear = measure.long_outputs.explain_dear(model)
+    if dear and not pytestconfig.option.thorough_claims:
+        pytest.skip(f"{dear}: decided under --thorough-claims")
     ids = measure.long_outputs.build_long_text(model)
     along = measure.long_outputs.compute_logits(model, tuple(ids))
     name = measure.long_outputs.NAME
@@ -143,7 +150,13 @@ def test_long_texts_and_their_ends_are_the_recorded_ones(
 
     baseline = recorded.baseline or Recording(made=recorded.made)
     findings = [
-        measure.long_outputs.judge_logits(old, now_logits, along, tolerance)
+        measure.long_outputs.judge_logits(
+            old,
+            now_logits,
+            along,
+            tolerance,
+            lambda: measure.long_outputs.measure_noise(model, tuple(ids)),
+        )
         for old in baseline.logits.values()
     ]
     findings += [
