@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from probes.schema.comparison import ChangedSetting, Difference, Outcome
-from probes.schema.evidence.settings import UsedSettings
+from probes.schema.evidence.settings import LIBRARY, UsedSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 
 def find_changed_settings(old: Check, new: Check) -> Iterator[Difference]:
-    """Yield each setting with another value, or with the same value from another source."""
+    """Yield each setting with another value; with the same value from another source, as a drift.
+
+    A setting that is off by the library's default is not changed where another version of the
+    library has no value for it.
+    """
     then, now = UsedSettings.read(old.values), UsedSettings.read(new.values)
     if then is None or now is None:
         return
@@ -27,10 +31,12 @@ def find_changed_settings(old: Check, new: Check) -> Iterator[Difference]:
         sources = ["" if each is None else each.source for each in pair]
         if values[0] == values[1] and sources[0] == sources[1]:
             continue  # only what the library would put in place of a file's value
+        if set(sources) <= {LIBRARY, ""} and all(each is None or each is False for each in values):
+            continue
         yield Difference(
             check=new.name,
             name=name,
-            outcome=Outcome.CHANGED,
+            outcome=Outcome.DRIFTED if values[0] == values[1] else Outcome.CHANGED,
             old=values[0],
             new=values[1],
             setting=ChangedSetting(old_source=sources[0], new_source=sources[1]),

@@ -9,10 +9,12 @@ import pytest
 import torch
 
 import probes
+from probes.data.questions import built_in_questions
 from probes.engines.session_cache import forget_session
 from probes.engines.transformers.attention import use_attention
 from probes.errors import UserError
 from probes.measure import long_outputs
+from probes.measure.asking import ask
 from probes.measure.long_outputs import choose_positions, judge_logits
 from probes.schema.recorded_output import RecordedLogits
 from probes.stats.rounding import logit_tolerance
@@ -109,8 +111,7 @@ def test_faults_in_bfloat16_are_seen() -> None:
 
 def test_refused_question_is_asked_in_the_plain_form(monkeypatch: pytest.MonkeyPatch) -> None:
     model = probes.load("embedded")
-    first = long_outputs.ask(model, long_outputs.built_in_questions()[:1], "plain")[0]
-    ask = long_outputs.ask
+    (first,) = ask(model, built_in_questions()[:1], "plain")
 
     def refuse(model: Any, questions: Any, form: str | None = None) -> Any:
         if form is None:

@@ -129,6 +129,28 @@ def test_comparison_names_each_changed_setting() -> None:
 
 
 @pytest.mark.parametrize(
+    ("old", "new", "outcomes"),
+    [
+        # transformers 4.57 sets False where 5 has no value.
+        ([setting("token_healing", False, "library default", False)], [], []),
+        ([setting("token_healing", False, "config.json", False)], [], ["changed"]),
+        ([setting("token_healing", True, "library default", True)], [], ["changed"]),
+        ([setting("min_length", 0, "library default", 0)], [], ["changed"]),
+        ([TOP_K], [TOP_K.model_copy(update={"source": "config.json"})], ["drifted"]),
+    ],
+)
+def test_comparison_of_settings_that_only_the_library_sets(
+    old: list[UsedSetting], new: list[UsedSetting], outcomes: list[str]
+) -> None:
+    before, after = (
+        planned("settings-used", evidence=(check(values=used(*each).as_evidence()),))
+        for each in (old, new)
+    )
+    found = find_differences(before, after, Rounding(noise=1e-6))
+    assert [each.outcome.value for each in found] == outcomes
+
+
+@pytest.mark.parametrize(
     ("settings", "line"),
     [
         ([TOP_K], ""),
