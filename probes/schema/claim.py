@@ -84,7 +84,7 @@ def check_need(need: str) -> str:
 
     >>> check_need("boss")
     Traceback (most recent call last):
-    probes.errors.UserError: no need 'boss'; did you mean 'bos'? Known needs: model, tokenizer, ...
+    probes.errors.UserError: no need 'boss'; did you mean 'bos'? Known needs: model, encoding, ...
     """
     if need not in NEEDS and need != KNOWLEDGE:
         hint = did_you_mean(str(need), NEEDS) or "."
