@@ -111,13 +111,14 @@ def find_first_token(
         for after in texts[1]:
             same_prompt = after.prompt_ids == before.prompt_ids
             if same_prompt and after.text and new.startswith(after.text):
-                found = _first_token(before, after, noise)
+                found = judge_first_token(before, after, noise)
                 if found is not None:
                     return found  # else longer ones of the same prompt may be kept
     return None
 
 
-def _first_token(old: RecordedText, new: RecordedText, noise: float) -> FirstToken | None:
+def judge_first_token(old: RecordedText, new: RecordedText, noise: float) -> FirstToken | None:
+    """Return the first token that differs between texts of one prompt; None if none does."""
     pairs = zip(old.ids, new.ids, strict=False)
     shorter = min(len(old.ids), len(new.ids))
     step = next((i for i, (a, b) in enumerate(pairs) if a != b), shorter)

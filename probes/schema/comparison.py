@@ -177,6 +177,9 @@ class Difference(Stored):
     """Of numbers: by how much they moved."""
     token: FirstToken | None = None
     """Of a greedy text whose logits are kept: where it differs, and how near that was."""
+    lengths: tuple[int, int] | None = None
+    """Of a greedy text generated to its end: its tokens in the old and the new run, where they
+    differ."""
     ids: ChangedIds | None = None
     """Of the ids of many texts: how many changed; `old` and `new` are those of the first text, none
     where they are not kept."""

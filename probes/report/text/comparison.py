@@ -120,7 +120,12 @@ def describe_difference(difference: schema.Difference, language: str = "en") -> 
     if effect is None:
         text = phrase("difference.value", language, **values)
         token = difference.token
-        return text if token is None else f"{text}; {_describe_token(token, language)}"
+        parts = [text] if token is None else [text, _describe_token(token, language)]
+        if difference.lengths is not None:
+            then, now = difference.lengths
+            length = phrases.format_count(now, "token", language)
+            parts.append(phrase("difference.lengths", language, old=f"{then:,}", new=length))
+        return "; ".join(parts)
     numbers = {
         "difference": effect.difference.value,
         "low": effect.difference.low,

@@ -131,6 +131,30 @@ class KeptTexts(Shape):
     kept_texts: list[RecordedText]
 
 
+class EndedText(Shape):
+    """Where a greedy text ends."""
+
+    prompt: str
+    """Its prompt, or the name of it."""
+    tokens: Count
+    ended: bool
+    """Whether its last token is one that ends a text."""
+    text: str
+
+
+class KeptEnds(KeptTexts):
+    """Greedy texts up to their ends, with their prompts and logits, in the same order."""
+
+    same_length = ("kept_texts", "ends")
+
+    ends: list[EndedText]
+
+    @property
+    def by_prompt(self) -> dict[str, RecordedText]:
+        """The texts by prompt."""
+        return {end.prompt: text for end, text in zip(self.ends, self.kept_texts, strict=True)}
+
+
 class KeptBeam(Shape):
     """A text that beam search found."""
 

@@ -9,6 +9,7 @@ import pytest
 from probes.compare.evidence import Rounding, find_differences
 from probes.compare.logprobs import find_first_token
 from probes.compare.records import compare
+from probes.report.text.comparison import describe_difference
 from probes.schema.comparison import Outcome
 from probes.schema.recorded_output import RecordedText
 from tests.support.kept_prompts import prompt
@@ -124,3 +125,32 @@ def test_text_drifts_at_a_near_tie_only(old_gap: float, new_gap: float, expected
     assert token is not None
     assert token.margin == pytest.approx(old_gap + new_gap)
     assert (claim.outcome, token.near_tie) == (expected, expected is Outcome.DRIFTED)
+
+
+def ended(text: RecordedText) -> dict[str, Any]:
+    """Evidence of a text that was generated to its end."""
+    end = {"prompt": "P", "tokens": len(text.ids), "ended": True, "text": text.text}
+    return {"kept_texts": [text.model_dump()], "ends": [end]}
+
+
+@pytest.mark.parametrize(
+    ("new", "noise", "outcome", "words"),
+    [
+        # After a near-tie the text may end elsewhere.
+        (recorded((5, 8, 8), "a c c"), 0.5, "drifted", "a near-tie; the text ends after 3 tokens"),
+        (recorded((5, 8, 8), "a c c"), 0.1, "changed", "no near-tie; the text ends after 3 tokens"),
+        (recorded((5,), "a"), 0.5, "changed", "the text ends after 1 token, 2 then"),
+        (recorded((5, 8), "a c"), 0.5, "drifted", "a near-tie"),
+        (recorded(prompt_ids=(2,)), 0.5, "changed", '"a b" then, "a b" now'),
+    ],
+)
+def test_end_of_text_is_judged_by_its_first_token(
+    new: RecordedText, noise: float, outcome: str, words: str
+) -> None:
+    before, after = (
+        planned("recorded-long", evidence=(check(values=ended(each)),)) for each in (OLD, new)
+    )
+    (found,) = find_differences(before, after, Rounding(noise=noise))
+    assert (found.name, found.outcome.value) == ("the text after 'P'", outcome)
+    assert words in describe_difference(found)
+    assert find_differences(before, before, Rounding(noise=noise)) == []
