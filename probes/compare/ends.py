@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from probes.compare.logprobs import judge_first_token
 from probes.schema.comparison import Difference, Outcome
-from probes.schema.evidence.texts import KeptEnds
+from probes.schema.evidence.texts import KeptBeams, KeptEnds, KeptTexts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from probes.schema.evidence.shape import Shape
     from probes.schema.record import Check
 
 
@@ -42,7 +43,18 @@ def find_changed_ends(old: Check, new: Check, noise: float) -> Iterator[Differen
         )
 
 
-def list_ends_apart(old: Check, new: Check) -> tuple[str, ...]:
-    """Return the names of evidence that is compared here, not value by value."""
-    both = all(KeptEnds.read(each.values) is not None for each in (old, new))
-    return ("ends",) if both else ()
+def list_outputs_apart(old: Check, new: Check) -> tuple[str, ...]:
+    """Return the names of evidence that repeats the outputs which a comparison judges by itself.
+
+    How each run's outputs differ from the recorded ones says nothing more; where that is a near-tie
+    in one run alone, its words differ.
+    """
+    shapes: tuple[tuple[type[Shape], tuple[str, ...]], ...] = (
+        (KeptEnds, ("ends", "findings", "near_ties")),
+        (KeptBeams, ("findings", "near_ties")),
+        (KeptTexts, ("near_ties", "outcome", "reason")),
+    )
+    for shape, names in shapes:
+        if all(shape.read(each.values) is not None for each in (old, new)):
+            return names
+    return ()

@@ -13,7 +13,7 @@ from scipy import stats
 
 from probes.compare.beams import find_changed_beams
 from probes.compare.chats import find_changed_chats
-from probes.compare.ends import find_changed_ends, list_ends_apart
+from probes.compare.ends import find_changed_ends, list_outputs_apart
 from probes.compare.engines import find_changed_engine, list_names_apart
 from probes.compare.ids import find_changed_ids
 from probes.compare.logprobs import find_first_token
@@ -125,7 +125,7 @@ def _compare_checks(
         yield from find_changed_beams(old, new, rounding.noise)
         yield from find_changed_ends(old, new, rounding.noise)
         yield from find_changed_engine(old, new)
-        ignored = (*ignored, *list_names_apart(old, new), *list_ends_apart(old, new))
+        ignored = (*ignored, *list_names_apart(old, new), *list_outputs_apart(old, new))
     if old is None or new is None or old.verdict is not new.verdict:
         verdicts = ("absent" if each is None else each.verdict.value for each in (old, new))
         yield Difference(

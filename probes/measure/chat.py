@@ -56,13 +56,13 @@ class RenderedChat:
         return self.prompt is CONVERSATIONS[self.conversation].awaits_answer
 
     def complain(self) -> str:
-        """Describe where the library renders otherwise than the template says; else empty."""
+        """Describe where the rendered text is not what the template says; else empty."""
         if self.own is None or self.text == self.own:
             return ""
         if self.text is None:
             return f"{self.name}: refused ({self.refusal}), though its own template renders it"
         found = show_difference(self.own, self.text)
-        return f"{self.name}: rendered otherwise than its own template says, {found}"
+        return f"{self.name}: not rendered as its own template says, {found}"
 
 
 def render_chats(model: TransformersEngine) -> list[RenderedChat]:

@@ -70,7 +70,7 @@ class Recorded:
         old = self.baseline
         if old is None:
             done = f"{self._write(now, 'recorded')}, nothing to compare with: {self.made.words}"
-            # A changed default, as of the dtype, would else begin a new file without a word.
+            # A changed default, as of the dtype, begins a new file: name what is recorded.
             return "; ".join([done, *(f"recorded before with {each}" for each in self.elsewhere)])
         other = [f.name for f in findings if f.outcome is not OutputStatus.SAME]
         other += sorted(now.names ^ old.names)

@@ -120,7 +120,7 @@ class ChangedChats(Stored):
     """Rendered conversations that are not the same in both runs."""
 
     changed: int
-    """How many are rendered otherwise, or have other ids."""
+    """How many have another text, or other ids."""
     chats: int
     """How many there are."""
     conversation: str

@@ -154,3 +154,21 @@ def test_end_of_text_is_judged_by_its_first_token(
     assert (found.name, found.outcome.value) == ("the text after 'P'", outcome)
     assert words in describe_difference(found)
     assert find_differences(before, before, Rounding(noise=noise)) == []
+
+
+@pytest.mark.parametrize(
+    ("claim", "outcomes"), [("recorded-long", ["drifted"]), ("recorded-texts", ["drifted"])]
+)
+def test_near_tie_with_the_recorded_text_is_a_drift(claim: str, outcomes: list[str]) -> None:
+    """One run is the same as what is recorded, the other a near-tie."""
+    same, tie = (
+        {
+            **(ended(each) if claim == "recorded-long" else {"kept_texts": [each.model_dump()]}),
+            "findings": [{"name": "P", "outcome": status, "now": each.text, "reason": reason}],
+            "near_ties": [reason] if reason else [],
+        }
+        for each, status, reason in ((OLD, "same", ""), (NEW, "near-tie", "token 1 is 'c'"))
+    )
+    before, after = (planned(claim, evidence=(check(values=each),)) for each in (same, tie))
+    found = find_differences(before, after, Rounding(0.5, ([OLD], [NEW])))
+    assert [each.outcome.value for each in found] == outcomes
