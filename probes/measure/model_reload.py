@@ -9,6 +9,7 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import torch
 import transformers
 
@@ -89,7 +90,7 @@ def save_and_reload(
     """Save a network to a temporary folder, load it again as it says there, and compare the two.
 
     Compared are both configurations field by field, weights and buffers bit by bit (of quantized
-    layers what they decode to), ties, and logits. If not `whole`, its first layers are a
+    layers codes and scales), ties, and logits. If not `whole`, its first layers are a
     network of their own. With `used` it computes before it is saved: quantized layers may then be
     stored in another way. Without room for it this raises UndecidableError.
 
@@ -101,12 +102,11 @@ def save_and_reload(
     if model.is_split:
         raise UndecidableError("its weights are split over several devices")
     network = model.network if whole else keep_first_layers(model.network, LAYERS)
-    # Saving changes the configuration, and may change how quantized layers are stored.
-    network = copy_along(
-        network, [name for name, each in network.named_modules() if is_quantized(each)]
-    )
     size = network.get_memory_footprint()
-    _refuse_without_room(size, model.device)
+    quantized = [name for name, each in network.named_modules() if is_quantized(each)]
+    _refuse_without_room(size, model.device, quantized=bool(quantized))
+    # Saving changes the configuration, and may change how quantized layers are stored.
+    network = copy_along(network, quantized)
     fields = read_fields(network)
     text, before = choose_text(model), BareNetwork(network, model.device)
     with (
@@ -145,7 +145,12 @@ def save_and_reload(
     return found
 
 
-def _refuse_without_room(size: int, device: torch.device) -> None:
+def _refuse_without_room(size: int, device: torch.device, *, quantized: bool) -> None:
+    """Raise UndecidableError if there is too little disk or memory for what is loaded again.
+
+    Quantized layers are copied before they are saved, and their codes and scales are kept on the
+    CPU twice, to be compared.
+    """
     free = shutil.disk_usage(tempfile.gettempdir()).free
     needed = int(ROOM * size)
     if free < needed:
@@ -153,10 +158,17 @@ def _refuse_without_room(size: int, device: torch.device) -> None:
             f"saving it takes {format_gb(needed)}, and the folder for temporary files has "
             f"{format_gb(free)} free: name another one in TMPDIR"
         )
-    if device.type == "cuda" and (left := torch.cuda.mem_get_info(device)[0]) < needed:
-        raise UndecidableError(
-            f"loading it again takes {format_gb(needed)}, and {device} has {format_gb(left)} free"
-        )
+    loaded = needed + size * quantized
+    kept = 2 * size * quantized
+    places = {"cpu": (kept + loaded * (device.type == "cpu"), psutil.virtual_memory().available)}
+    if device.type == "cuda":
+        places[str(device)] = (loaded, torch.cuda.mem_get_info(device)[0])
+    for place, (needed, left) in places.items():
+        if left < needed:
+            raise UndecidableError(
+                f"loading it again takes {format_gb(needed)}, and {place} has {format_gb(left)} "
+                "free"
+            )
 
 
 def _save(network: Any, folder: str) -> str:

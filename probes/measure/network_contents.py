@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from probes.measure.quantized_layers import is_quantized, stored_weight
+from probes.measure.quantized_layers import is_quantized, stored_bytes
 from probes.measure.stored_values import bits_of
 
 if TYPE_CHECKING:
@@ -21,12 +21,12 @@ BOOKKEEPING = (
 
 
 def read_weights(network: Any) -> dict[str, torch.Tensor]:
-    """Return what the modules hold, by name: of a quantized one what its codes decode to."""
+    """Return what the modules hold, by name: of a quantized one its codes and scales as bytes."""
     found: dict[str, torch.Tensor] = {}
     by_length = any(kind in str(network.config.to_dict()) for kind in ("'dynamic'", "'longrope'"))
     for path, module in network.named_modules():
         if is_quantized(module):
-            found[f"{path}.weight"] = stored_weight(module)
+            found[f"{path}.weight"] = stored_bytes(module)
         held = {**module._parameters, **module._buffers}
         for name, value in held.items():
             own = name == "weight" and is_quantized(module)

@@ -238,6 +238,24 @@ def stored_weight(layer: Any) -> torch.Tensor:
     return weights.view(*state.shape)
 
 
+def stored_bytes(layer: Any) -> torch.Tensor:
+    """Return codes, levels, scales and shape of a quantized layer: uint8, flat, on the CPU.
+
+    The order is the same however bitsandbytes packs the codes. They take about as much memory as
+    there, and differ where a decoded weight does.
+    """
+    if _has_int8(layer):
+        codes, scales = _int8_parts(layer)
+        parts = [codes, scales.float(), torch.tensor(codes.shape)]
+    else:
+        codes, scales = four_bit_parts(layer)
+        state = layer.weight.quant_state
+        halves = torch.nn.functional.pad(codes.to(torch.uint8), (0, len(codes) % 2)).view(-1, 2)
+        levels = state.code.float()
+        parts = [halves[:, 0] << 4 | halves[:, 1], levels, scales, torch.tensor(state.shape)]
+    return torch.cat([each.contiguous().view(-1).view(torch.uint8).cpu() for each in parts])
+
+
 def four_bit_parts(layer: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Return a 4-bit layer's codes, of 16 levels, and its blocks' scales, in float32.
 
