@@ -31,31 +31,36 @@ def is_packed(weight: torch.Tensor) -> bool:
 
 
 class StoredFiles:
-    """The safetensors files of a folder, opened when read."""
+    """The safetensors files of a folder, each opened once, when first read."""
 
     def __init__(self, folder: Path) -> None:
         """Find the file of each tensor."""
-        self._files = {
-            name: file for file in find_weight_files(folder) for name in read_header(file)
+        headers = {file: read_header(file) for file in find_weight_files(folder)}
+        self._files = {name: file for file, header in headers.items() for name in header}
+        self._sizes = {
+            name: tensor.elements for header in headers.values() for name, tensor in header.items()
         }
+        self._opened: dict[Path, Any] = {}
         self.names = self._files.keys()
 
     def read(self, name: str, ends: int | None = None) -> torch.Tensor:
         """Return a tensor, or the rows at its two ends."""
-        with safe_open(self._files[name], framework="pt") as file:
-            if ends is None:
-                whole: torch.Tensor = file.get_tensor(name)
-                return whole
-            rows = file.get_slice(name)
-            return torch.cat([rows[:ends], rows[-ends:]])
+        file = self._open(self._files[name])
+        if ends is None:
+            whole: torch.Tensor = file.get_tensor(name)
+            return whole
+        rows = file.get_slice(name)
+        return torch.cat([rows[:ends], rows[-ends:]])
 
     def size(self, name: str) -> int:
-        """Return the number of a tensor's values."""
-        with safe_open(self._files[name], framework="pt") as file:
-            size = 1
-            for each in file.get_slice(name).get_shape():
-                size *= each
-            return size
+        """Return the number of a tensor's values, by the header."""
+        return self._sizes[name]
+
+    def _open(self, file: Path) -> Any:
+        """Return an open file; it is closed with this object."""
+        if file not in self._opened:
+            self._opened[file] = safe_open(file, framework="pt")
+        return self._opened[file]
 
 
 def has_stored_values(files: StoredFiles, name: str, weight: torch.Tensor, whole: bool) -> bool:
