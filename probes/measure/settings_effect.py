@@ -6,7 +6,6 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
-import transformers
 
 from probes.schema.sampling import Sampling
 from probes.stats.penalty_reference import apply_penalties
@@ -64,8 +63,13 @@ def find_wrong_scores(
         return "", beyond
     inputs = torch.tensor([[*ids]], device=model.device)
     more = {"tokenizer": model.tokenizer} if settings.get("stop_strings") else {}
-    transformers.set_seed(0)
-    with warnings.catch_warnings(), torch.inference_mode():
+    devices = [model.device] if model.device.type == "cuda" else []
+    with (
+        warnings.catch_warnings(),
+        torch.inference_mode(),
+        torch.random.fork_rng(devices),  # draws after this one are as without it
+    ):
+        torch.manual_seed(0)
         warnings.simplefilter("ignore")
         out = model.network.generate(
             inputs,

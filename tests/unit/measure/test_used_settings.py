@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 from transformers import GenerationConfig
 
 import probes
@@ -54,7 +55,9 @@ def test_settings_of_config_json_are_used_without_another_file(tmp_path: Path) -
     assert all(found[name] == (value, "config.json") for name, value in PENALTIES.items())
     assert found["temperature"] == (1.0, "library default")
     ids = model.encode_prompt(PROMPT)
+    drawn = torch.get_rng_state()
     assert settings_effect.find_wrong_scores(model, ids, account.used) == ("", [])
+    assert torch.equal(torch.get_rng_state(), drawn)
     model.network.generation_config = GenerationConfig(eos_token_id=2, bos_token_id=1)
     (*_, last) = used_settings.account_for_settings(model).complaints
     assert last == "top_k: generate() uses 50, not config.json sets 5"
