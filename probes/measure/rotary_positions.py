@@ -71,13 +71,21 @@ def compare_rotary_positions(model: TransformersEngine) -> list[RotaryAgreement]
         return []
     rotations = read_rotations(config)
     found: list[RotaryAgreement] = []
+    unknown: list[str] = []
     for name, module in modules.items():
         for layers, frequencies in _frequencies(module).items():
             key = _find_rotation(rotations, layers, name)
-            if key is not None:
-                if not rotations[key].width:
-                    rotations[key] = replace(rotations[key], width=2 * len(frequencies))
-                found += _compare_module(name, module, layers, frequencies, rotations[key], model)
+            if key is None:
+                unknown.append(layers or name)
+                continue
+            if not rotations[key].width:
+                rotations[key] = replace(rotations[key], width=2 * len(frequencies))
+            found += _compare_module(name, module, layers, frequencies, rotations[key], model)
+    if not found and unknown:
+        raise UndecidableError(
+            f"its modules have rotary positions for {', '.join(sorted({*unknown}))}, and its "
+            f"config.json describes those for {', '.join(sorted(rotations))}"
+        )
     return found + _compare_pass(model, rotations)
 
 

@@ -10,6 +10,7 @@ from packaging.version import Version
 
 import probes
 from probes.errors import UndecidableError
+from probes.measure import rotary_positions
 from probes.measure.rotary_positions import compare_rotary_positions
 from probes.measure.rotary_settings import read_rotations
 from tests.support import model_folders as folders
@@ -66,3 +67,18 @@ def test_scaling_is_what_the_configuration_says(tmp_path: Path, scaling: dict[st
 def test_unknown_type_is_named() -> None:
     with pytest.raises(UndecidableError, match="type 'spiral'"):
         read_rotations({"rope_theta": 1e4, "rope_scaling": {"type": "spiral"}})
+
+
+def test_types_of_layers_without_a_description_are_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = read_rotations
+
+    def describe_other_layers(config: Any) -> Any:
+        return {"chunked_attention": next(iter(own(config).values()))}
+
+    monkeypatch.setattr(rotary_positions, "read_rotations", describe_other_layers)
+    with pytest.raises(
+        UndecidableError, match=r"for model\.rotary_emb, and .* describes those for chunked_att"
+    ):
+        compare_rotary_positions(probes.load("embedded"))
