@@ -163,7 +163,8 @@ def _tolerance(
 ) -> tuple[str, float]:
     """Return the narrower dtype of the two, and the change that rounding in it explains."""
     own = reference.facts().dtype
-    stated = getattr(engine, "precision", None) or own
+    # Rounding of quantized weights is larger than that of any dtype.
+    stated = own if quantization_of(engine) else getattr(engine, "precision", None) or own
     if stated == own:
         return own, measure_noise(reference, prompts, length).tolerance
     from probes.measure.greedy import generate_greedy
