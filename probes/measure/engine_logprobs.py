@@ -87,6 +87,11 @@ def compare_logprobs(
     return Comparison(steps, tolerance, precision)
 
 
+def load_in_4_bit(reference: Any) -> Any:
+    """Return a copy of a reference in NF4 that computes in the reference's dtype."""
+    return reference.variant(quantization="nf4", dtype=reference.facts().dtype)
+
+
 def follow_texts(
     other: Any, reference: Any, engine: Any, prompts: Sequence[str], length: int
 ) -> Comparison:
@@ -206,7 +211,7 @@ def explain_change(engine: Any, reference: Any, prompts: Sequence[str], length: 
         if all(starts):
             found += list(_fit(reference, name, starts, made))
     if getattr(reference, "variant", None) and not reference.explain_missing("nf4"):
-        nf4 = reference.variant(quantization="nf4")
+        nf4 = load_in_4_bit(reference)
         found += [c for c in _fit(nf4, "weights in 4-bit NF4", ids, made) if "temp" not in c.name]
     return sorted(found, key=lambda cause: cause.distance)
 

@@ -91,7 +91,7 @@ def test_engine_is_no_farther_from_its_reference_than_4_bit_weights(
         steps = EngineSteps(engine_steps=found.steps, tolerance=found.tolerance)
         evidence.update(steps.as_evidence())
         pytest.skip(f"its reference cannot be set beside a 4-bit copy: {reason}")
-    nf4 = reference.variant(quantization="nf4")
+    nf4 = measure.engine_logprobs.load_in_4_bit(reference)
     copy = measure.engine_logprobs.follow_texts(nf4, reference, model, prompts, LENGTH)
     engine, quantized = found.mean_divergence, copy.mean_divergence
     shape = EngineDistance(
