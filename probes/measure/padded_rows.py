@@ -13,6 +13,7 @@ from probes.engines.base import Generation
 from probes.engines.session_cache import once_per_session
 from probes.engines.transformers import batching
 from probes.engines.transformers.attention import list_attention, use_attention
+from probes.engines.transformers.branches import find_plain_cache
 from probes.engines.transformers.loaded import catch_tokenizer_failure
 from probes.errors import UndecidableError
 from probes.measure import differing_layer
@@ -42,7 +43,8 @@ def vary_padding(model: TransformersEngine, texts: Sequence[str], how: str) -> l
 
     `how` is a key of `WAYS`. They are compared for each attention implementation; `generate` makes
     the positions. What fills a row is another way's: the ids of another text, the token that the
-    claims pad with, and the tokenizer's own.
+    claims pad with, and the tokenizer's own. Raises UndecidableError for a network without a cache
+    of keys and values in which a mask that hides a token changes nothing.
 
     >>> from probes import load
     >>> found = vary_padding(load("embedded"), ["Once", "The capital of Japan is"], "alone")
@@ -50,6 +52,8 @@ def vary_padding(model: TransformersEngine, texts: Sequence[str], how: str) -> l
     [('padded alone, attention eager', True), ('padded alone, attention sdpa', True)]
     """
     rows = [model.encode_prompt(text) for text in texts]
+    if not _uses_mask(model, rows[0]):
+        raise UndecidableError("its network has recurrent states and does not use attention masks")
     tolerance = noise_tolerance(model, texts, 20)  # of the texts that other claims compare, too
     batches = WAYS[how](model, texts, rows)
     found = []
@@ -57,6 +61,20 @@ def vary_padding(model: TransformersEngine, texts: Sequence[str], how: str) -> l
         with use_attention(model, name) as computing:
             found.append(_compare(computing, name, how, rows, batches, tolerance))
     return found
+
+
+@torch.inference_mode()
+def _uses_mask(model: TransformersEngine, row: Sequence[int]) -> bool:
+    """Return whether a mask changes logits; networks with a cache of keys and values have to."""
+    ids = torch.tensor([[*row, *row]], device=model.device)
+    shown = torch.ones_like(ids)
+    out = model.network(input_ids=ids, attention_mask=shown, use_cache=True)
+    if find_plain_cache(getattr(out, "past_key_values", None)) is not None:
+        return True
+    hidden = shown.clone()
+    hidden[:, : len(row)] = 0
+    other = model.network(input_ids=ids, attention_mask=hidden, use_cache=True)
+    return not torch.equal(out.logits[:, -1], other.logits[:, -1])
 
 
 def _compare(

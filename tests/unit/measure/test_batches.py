@@ -22,9 +22,11 @@ from probes.measure import (
     rounding_noise,
 )
 from probes.measure.settings import own_settings
+from tests.support import model_folders as folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from probes import Model
 
@@ -98,6 +100,19 @@ def test_texts_by_continuous_batching_are_matched_by_prompt(model: Model) -> Non
     with mock.patch.object(model.network, "generate_batch", reverse):
         texts, _ = continuous_batching.batch_continuously(model, [CAPITAL_OF_JAPAN, "Once"], 4)
     assert all(text.explained for text in texts)
+
+
+def test_network_without_masks_is_not_compared_with_padding(tmp_path: Path) -> None:
+    from transformers import RwkvConfig
+
+    size, end = folders.byte_level_tokenizer(tmp_path / "rwkv")
+    config = RwkvConfig(
+        vocab_size=size, hidden_size=16, num_hidden_layers=2, eos_token_id=end, bos_token_id=end
+    )
+    folders.save(tmp_path / "rwkv", config)
+    model = probes.load(str(tmp_path / "rwkv"))
+    with pytest.raises(UndecidableError, match="does not use attention masks"):
+        padded_rows.vary_padding(model, ["Once", "One two"], "alone")
 
 
 def test_own_settings_do_not_change_rows_that_are_compared(model: Model) -> None:
