@@ -52,6 +52,9 @@ _EXACT = frozenset(
 )
 """Operations that round nothing, by their names in ATen."""
 
+_COUNTING = frozenset(("add", "mul", "sub", "rsub"))
+"""Operations by which networks count positions, which OPT does in floating point."""
+
 _SUMS = {"mm": -2, "addmm": -2, "bmm": -2, "baddbmm": -2, "matmul": -2, "linear": -1}
 """Operations that sum products, with the dimension of the second factor that is summed over."""
 
@@ -197,6 +200,12 @@ class _Draws:
         return found.view(tensor.shape).to(tensor.dtype)
 
 
+def _is_whole(result: Any) -> bool:
+    """Return whether a result is (rows, positions) of whole numbers, which no rounding moves."""
+    is_small = isinstance(result, torch.Tensor) and 0 < result.dim() <= 2
+    return is_small and result.is_floating_point() and torch.equal(result, result.round())
+
+
 def _draw_evenly(*size: int, **more: Any) -> torch.Tensor:
     """Draw numbers between -1 and 1."""
     return torch.rand(*size, **more).mul_(2).sub_(1)
@@ -241,6 +250,8 @@ class _MovedResults(TorchDispatchMode):  # type: ignore[no-untyped-call]
         results = func(*args, **(kwargs or {}))
         name = func.overloadpacket.__name__
         if self.paused or name in _EXACT or getattr(func, "is_view", False):
+            return results
+        if name in _COUNTING and _is_whole(results):
             return results
         if isinstance(results, torch.Tensor):
             if func._schema.is_mutable:

@@ -215,3 +215,12 @@ def test_noise_in_float16_is_finite_where_masked_scores_are_not(model: Model) ->
     half = model.variant(dtype="float16")
     noise = rounding_noise.measure_noise(half, [CAPITAL_OF_JAPAN], 20)
     assert 0 < noise.largest < 1
+
+
+def test_positions_counted_in_floating_point_are_not_moved() -> None:
+    counted = torch.tensor([[1.0, 2.0, 3.0]])
+    with rounding_noise.move_results(torch.nn.Identity(), None)():
+        positions = counted * torch.ones(1, 3) - 1
+        moved = counted * 0.3
+    assert positions.tolist() == [[0.0, 1.0, 2.0]]
+    assert not torch.equal(moved, counted * 0.3)
