@@ -18,9 +18,11 @@ import transformers
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from probes.stats import sampling_reference as reference
-from probes.stats.goodness_of_fit import Fit, goodness_of_fit
+from probes.stats.goodness_of_fit import LOOKS, Fit, can_stop, goodness_of_fit
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from probes.engines.base import Prompt
     from probes.engines.transformers.engine import TransformersEngine
     from probes.schema.sampling import Sampling
@@ -52,12 +54,12 @@ def fit_first_tokens(
     if most_likely:
         logits = logits.topk(min(most_likely, len(logits))).values
     probabilities = reference.log_probabilities(logits, sampling).exp()
-    drawn = _draw(model, prompt, logits.unsqueeze(0), sampling, count, seed)[:, 0]
     # Of tokens that tie at the edge of the nucleus the library may keep others: they are pooled.
     values, outcome = np.unique(logits.numpy(), return_inverse=True)
     pooled = torch.from_numpy(outcome)
     sums = torch.zeros(len(values), dtype=probabilities.dtype).index_add(0, pooled, probabilities)
-    return _test(pooled[drawn], sums)
+    drawn = _draw(model, prompt, logits.unsqueeze(0), sampling, count, seed)
+    return _test((pooled[rows[:, 0]] for rows in drawn), sums, count)
 
 
 def fit_token_pairs(
@@ -84,16 +86,29 @@ def fit_token_pairs(
     table[rows + 1] = second
     one = reference.log_probabilities(first, sampling)[rows].unsqueeze(1)
     joint = (one + reference.log_probabilities(second, sampling)).exp().flatten()
-    drawn = _draw(model, prompt, table, sampling, count, seed, length=2)
     place = torch.full((len(tokens),), len(kept))
     place[rows] = torch.arange(len(kept))
-    outcomes = (place[drawn[:, 0]] * len(tokens) + drawn[:, 1]).clamp_max(len(joint))
-    return _test(outcomes, torch.cat([joint, torch.zeros(1, dtype=joint.dtype)]))
+    drawn = _draw(model, prompt, table, sampling, count, seed, length=2)
+    outcomes = (
+        (place[each[:, 0]] * len(tokens) + each[:, 1]).clamp_max(len(joint)) for each in drawn
+    )
+    return _test(outcomes, torch.cat([joint, torch.zeros(1, dtype=joint.dtype)]), count)
 
 
-def _test(outcomes: torch.Tensor, probabilities: torch.Tensor) -> Fit:
-    counts = torch.bincount(outcomes, minlength=len(probabilities))
-    return goodness_of_fit(counts.numpy(), probabilities.numpy())
+def _test(outcomes: Iterator[torch.Tensor], probabilities: torch.Tensor, count: int) -> Fit:
+    """Test so many draws, which come in parts, or fewer if nothing speaks against them."""
+    law = probabilities.numpy()
+    counts = np.zeros(len(law), dtype=np.int64)
+    looks = _place_looks(count)
+    for part in outcomes:
+        counts += torch.bincount(part, minlength=len(law)).numpy()
+        if int(counts.sum()) in looks and can_stop(counts, law, count):
+            break
+    return goodness_of_fit(counts, law, planned=count)
+
+
+def _place_looks(count: int) -> list[int]:
+    return [int(share * count) for share in LOOKS]
 
 
 @torch.inference_mode()
@@ -105,25 +120,31 @@ def _draw(
     count: int,
     seed: int,
     length: int = 1,
-) -> torch.Tensor:
-    """Return the new tokens of `count` samples of one prompt: (count, length)."""
+) -> Iterator[torch.Tensor]:
+    """Yield the new tokens of `count` samples of one prompt, in parts: (rows, length).
+
+    A part ends at each look at the draws.
+    """
     # The table says what follows: the rest of the prompt would only be copied for each row.
     inputs = torch.tensor([model.encode_prompt(prompt)[-1:]], device=model.device)
     # In the network's own dtype, which the logits were computed in, rounding changes none.
     stand_in = _make_stand_in(model.network, table.to(model.device, model.network.dtype), length)
     transformers.set_seed(seed)
     at_once = LOGITS_AT_ONCE.get(model.device.type, LOGITS_AT_ONCE["cuda"])
-    rows, most = [], max(1, at_once // table.shape[-1])
-    for done in range(0, count, most):
+    most = max(1, at_once // table.shape[-1])
+    done = 0
+    while done < count:
+        until = next((look for look in _place_looks(count) if look > done), count)
+        part = min(most, until - done)
+        done += part
         output = stand_in.generate(
             inputs,
             attention_mask=torch.ones_like(inputs),
-            num_return_sequences=min(most, count - done),
+            num_return_sequences=part,
             max_new_tokens=length,
             **sampling.arguments(),
         )
-        rows.append(output[:, inputs.shape[1] :].cpu())
-    return torch.cat(rows)
+        yield output[:, inputs.shape[1] :].cpu()
 
 
 def _make_stand_in(network: Any, table: torch.Tensor, length: int) -> Any:

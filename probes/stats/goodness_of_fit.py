@@ -29,6 +29,12 @@ claim only if the draws miss the difference: they must be enough for one of many
 
 POWER = 0.99  # the probability with which `smallest_shift` is detected
 
+LOOKS = (0.25, 0.5)
+"""Shares of the draws after which a test stops if nothing speaks against the probabilities."""
+
+LOST = 0.001
+"""Probability with which a look misses a shift that all draws would detect."""
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -38,7 +44,7 @@ class Fit:
     proportion, that the test detects with probability `POWER`.
     """
 
-    draws: int  # number of draws
+    draws: int  # number of draws, perhaps fewer than planned
     bins: int  # number of bins after pooling
     statistic: float  # G, twice the log-likelihood ratio, in nats
     p_value: float  # probability of a G as large or larger if the draws follow the distribution
@@ -57,10 +63,12 @@ def goodness_of_fit(
     probabilities: Sequence[float] | Floats,
     alpha: float = ALPHA,
     min_expected: float = MIN_EXPECTED,
+    planned: int | None = None,
 ) -> Fit:
     """Test draws against probabilities.
 
-    Outcomes that expect fewer draws than `min_expected` are pooled into bins that expect more.
+    `planned` is the number of draws of a test that may have stopped early: its power is that of
+    all. Outcomes that expect fewer draws than `min_expected` are pooled into bins that expect more.
     Raises ValueError if the two differ in length or the probabilities do not sum to 1.
 
     >>> [goodness_of_fit(counts, [0.5, 0.5]).good for counts in ([5020, 4980], [5500, 4500])]
@@ -76,15 +84,47 @@ def goodness_of_fit(
     outside = int(observed[chances == 0].sum())
     observed, expected = _pool(observed, chances * draws, min_expected)
     statistic, p_value = _g_test(observed, expected)
+    whole = expected if planned is None else _pool(chances, chances * planned, min_expected)[1]
     return Fit(
         draws=int(draws),
         bins=len(expected),
         statistic=statistic,
         p_value=p_value,
         alpha=alpha,
-        smallest_shift=smallest_shift(expected, alpha),
+        smallest_shift=smallest_shift(whole, alpha),
         outside=outside,
     )
+
+
+def can_stop(
+    counts: npt.NDArray[np.int64], probabilities: Floats, planned: int, alpha: float = ALPHA
+) -> bool:
+    """Return whether a test may stop after some of its draws, and accept the probabilities.
+
+    It may where G is so small that a shift which all `planned` draws would detect with probability
+    `POWER` gives a smaller one with probability `LOST`. A test that only ever stops to accept keeps
+    its error rate, and loses at most `LOST` of its power at each look.
+
+    >>> even = np.array([0.5, 0.5])
+    >>> [can_stop(np.array(counts), even, 20_000) for counts in ([2510, 2490], [2700, 2300])]
+    [True, False]
+    """
+    draws = int(counts.sum())
+    if counts[probabilities == 0].any():
+        return False
+    whole = _pool(probabilities, probabilities * planned, MIN_EXPECTED)[1]
+    observed, expected = _pool(counts.astype(np.float64), probabilities * draws, MIN_EXPECTED)
+    if len(expected) < 2 or len(whole) < 2:
+        return False
+    statistic, _ = _g_test(observed, expected)
+    detected = _noncentrality(len(whole) - 1, alpha, POWER) * draws / planned
+    return statistic < float(stats.ncx2.ppf(LOST, len(expected) - 1, detected))
+
+
+def _noncentrality(df: int, alpha: float, power: float) -> float:
+    """Return the noncentrality of G at which a test with this error rate has this power."""
+    critical = stats.chi2.isf(alpha, df)
+    return float(optimize.brentq(lambda x: stats.ncx2.sf(critical, df, x) - power, 1e-3, 1e5))
 
 
 def smallest_shift(expected: Floats, alpha: float, power: float = POWER) -> float:
@@ -99,9 +139,7 @@ def smallest_shift(expected: Floats, alpha: float, power: float = POWER) -> floa
     """
     if len(expected) < 2:
         return float("inf")
-    df = len(expected) - 1
-    critical = stats.chi2.isf(alpha, df)
-    noncentrality = optimize.brentq(lambda x: stats.ncx2.sf(critical, df, x) - power, 1e-3, 1e5)
+    noncentrality = _noncentrality(len(expected) - 1, alpha, power)
     draws = expected.sum()
     top = expected.max() / draws
     return float(np.sqrt(noncentrality / draws * top * (1 - top)))

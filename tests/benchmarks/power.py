@@ -15,15 +15,24 @@ import numpy as np
 from scipy import stats
 
 from probes.measure import knowledge, variety
-from probes.stats.goodness_of_fit import ALPHA, DIFFERENCE_ALPHA, goodness_of_fit
+from probes.stats.goodness_of_fit import (
+    ALPHA,
+    DIFFERENCE_ALPHA,
+    LOOKS,
+    can_stop,
+    goodness_of_fit,
+)
 from probes.stats.goodness_of_fit import poisson_binomial_cdf as cdf
 from probes.stats.permutation import ALPHA as PAIRED_ALPHA
 from probes.stats.permutation import compare_paired
 
+DRAWS = 20_000
+"""Tokens that a test of draws plans."""
+
 QUESTIONS = 66
 RUNS_OF_GREEDY = 40
 PAIRS = 24
-LOOKS = len(knowledge.LOOKS) + 1
+ANSWER_LOOKS = len(knowledge.LOOKS) + 1
 """At the bounds, and at the draws."""
 
 Random = np.random.Generator
@@ -45,7 +54,7 @@ def compare_answers(random: Random, difference: float) -> Outcome:
     for look in knowledge.LOOKS:
         right += [random.binomial(look - drawn, chance) for chance in chances]
         drawn = look
-        p = compare_paired(right[0] / drawn, right[1] / drawn).p_value * LOOKS
+        p = compare_paired(right[0] / drawn, right[1] / drawn).p_value * ANSWER_LOOKS
         if p < PAIRED_ALPHA:
             return Outcome(True, 2 * drawn * QUESTIONS)
     return Outcome(False, 2 * drawn * QUESTIONS)
@@ -89,8 +98,12 @@ def draw_tokens(random: Random, sharper: float) -> Outcome:
     """Draw from a law that is sharper by so much than the computed one."""
     logits = np.log(np.arange(1, 65) ** -1.0)
     laws = [np.exp(logits * each) / np.exp(logits * each).sum() for each in (1, 1 + sharper)]
-    fit = goodness_of_fit(random.multinomial(20_000, laws[1]), laws[0])
-    return Outcome(not fit.good, 20_000)
+    counts = np.zeros(64, dtype=np.int64)
+    for share in (*LOOKS, 1.0):
+        counts += random.multinomial(int(share * DRAWS) - int(counts.sum()), laws[1])
+        if share < 1 and can_stop(counts, laws[0], DRAWS):
+            return Outcome(False, int(counts.sum()))
+    return Outcome(not goodness_of_fit(counts, laws[0]).good, DRAWS)
 
 
 Simulation = Callable[[Random, float], Outcome]
