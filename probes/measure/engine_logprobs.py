@@ -10,6 +10,7 @@ import torch
 
 from probes.engines.logprobs import list_top_logprobs
 from probes.engines.session_cache import once_per_session
+from probes.measure.greedy import generate_greedy
 from probes.measure.rounding_noise import measure_noise, simulate_noise
 from probes.schema.evidence.engines import EngineStep
 
@@ -33,7 +34,7 @@ class Comparison:
     tolerance: float
     """Largest change of a distance of two logits that rounding explains."""
     precision: str
-    """The narrower of the two computations' dtypes."""
+    """The engine's dtype as far as it is known, else the reference's."""
 
     @property
     def largest_change(self) -> float:
@@ -166,14 +167,15 @@ def measure_slack(engine: Any, reference: Any, prompts: Sequence[str], length: i
 def _tolerance(
     engine: Any, reference: Any, prompts: Sequence[str], length: int
 ) -> tuple[str, float]:
-    """Return the narrower dtype of the two, and the change that rounding in it explains."""
+    """Return the dtype of the engine, else of the reference, and what rounding explains.
+
+    The coarser rounding of the two counts.
+    """
     own = reference.facts().dtype
     # Rounding of quantized weights is larger than that of any dtype.
     stated = own if quantization_of(engine) else getattr(engine, "precision", None) or own
     if stated == own:
         return own, measure_noise(reference, prompts, length).tolerance
-    from probes.measure.greedy import generate_greedy
-
     texts = generate_greedy(reference, prompts, length)
     return stated, simulate_noise(reference, texts, dtype=getattr(torch, stated)).tolerance
 
@@ -194,14 +196,13 @@ class Cause:
 
 
 def explain_change(engine: Any, reference: Any, prompts: Sequence[str], length: int) -> list[Cause]:
-    """Return what may explain an engine's log-probabilities, the likeliest first.
+    """Return what may explain an engine's log-probabilities, the smallest distance first.
 
-    The first whose distance is the least explains most; "the reference as it is" is among them.
+    `AS_IT_IS` is among them.
     """
     ids = [reference.encode_prompt(prompt) for prompt in prompts]
     made = generate_on_engine(engine, ids, length)
-    bos = reference.special_token_ids[:1] if ids[0][:1] == reference.encode("")[:1] else []
-    begin = ids[0][:1] if ids[0][:1] and ids[0][0] in reference.special_token_ids else bos
+    begin = ids[0][:1] if ids[0][0] in reference.special_token_ids else []
     changed: dict[str, list[list[int]]] = {AS_IT_IS: ids}
     if begin:
         changed["a missing BOS"] = [each[1:] if each[:1] == begin else each for each in ids]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from probes.measure.engine_logprobs import generate_on_engine, logits_along
+from probes.measure.greedy import generate_greedy
 from probes.measure.greedy_differences import count_common_start
 
 if TYPE_CHECKING:
@@ -62,8 +63,6 @@ def compare_with_reference(
     engine: Any, reference: Any, prompts: Sequence[str], length: int
 ) -> list[TextPair]:
     """Compare an engine's greedy texts with those that the reference makes of the same prompts."""
-    from probes.measure.greedy import generate_greedy
-
     ids = [reference.encode_prompt(prompt) for prompt in prompts]
     own = generate_greedy(reference, prompts, length)
     made = generate_on_engine(engine, ids, length)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 LIKELY = 1024
-"""Most likely tokens that alternatives are computed over: those of others they leave out."""
+"""Most likely tokens that the filters of alternatives look at; all others count by their sum."""
 
 MIXED = 0.01
 """Share of what was asked for in each alternative."""
@@ -200,7 +200,6 @@ def list_alternatives(asked: InForce, defaults: Mapping[str, InForce]) -> dict[s
     True
     """
     own, t = asked.sampling, asked.sampling.temperature
-    unasked = UNASKED
 
     def other(**changes: float) -> InForce:
         return replace(asked, sampling=replace(own, **changes))  # type: ignore[arg-type]
@@ -212,14 +211,14 @@ def list_alternatives(asked: InForce, defaults: Mapping[str, InForce]) -> dict[s
         found["temperature applied twice"] = other(temperature=t * t)
         found["temperature not applied"] = other(temperature=1.0)
     found |= {
-        f"top_k {k}, {unasked}": other(top_k=k)
+        f"top_k {k}, {UNASKED}": other(top_k=k)
         for k in _others((1, 5, 10, 20, 40, 50, 64), own.top_k)
     }
     found |= {
-        f"top_p {p:g}, {unasked}": other(top_p=p) for p in _others((0.5, 0.8, 0.9, 0.95), own.top_p)
+        f"top_p {p:g}, {UNASKED}": other(top_p=p) for p in _others((0.5, 0.8, 0.9, 0.95), own.top_p)
     }
-    found |= {f"min_p {p:g}, {unasked}": other(min_p=p) for p in _others((0.05, 0.1), own.min_p)}
-    found |= {f"repetition_penalty {x:g}, {unasked}": replace(asked, repetition_penalty=x)
+    found |= {f"min_p {p:g}, {UNASKED}": other(min_p=p) for p in _others((0.05, 0.1), own.min_p)}
+    found |= {f"repetition_penalty {x:g}, {UNASKED}": replace(asked, repetition_penalty=x)
               for x in (1.05, 1.1, 1.2, 1.3)}  # fmt: skip
     if own != replace(PLAIN, temperature=t):
         found["no filter, though one was asked for"] = replace(
