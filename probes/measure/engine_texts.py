@@ -85,7 +85,7 @@ def _compare(reference: Any, way: str, prompt: str, one: Generation, other: Gene
 
 
 SHORT = 3
-"""Tokens of a text that is told to be short."""
+"""Tokens of a text that is to be short."""
 
 
 # --- stops ---------------------------------------------------------------------------------------
