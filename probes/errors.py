@@ -72,6 +72,10 @@ class UndecidableError(Exception):
     """The model cannot be asked what would decide a claim, which is then not applicable."""
 
 
+class OverTokenBudgetError(Exception):
+    """A request would take more tokens than a run may ask of an endpoint."""
+
+
 class MissingCapabilityError(UndecidableError, AttributeError):
     """The engine lacks a capability, and so the methods that come with it."""
 

@@ -9,7 +9,7 @@ import pytest
 
 from probes._util import progress
 from probes._util.text import shorten
-from probes.errors import UndecidableError, UnusableTargetError
+from probes.errors import OverTokenBudgetError, UndecidableError, UnusableTargetError
 from probes.plugin import budget, verdicts
 from probes.plugin.collection import name_of, state_of, target_parameter
 from probes.plugin.evidence import as_json
@@ -47,10 +47,13 @@ def skip_if_missing(item: pytest.Item) -> None:
 
 @contextmanager
 def skip_undecidable() -> Iterator[None]:
-    """Skip where the model turns out to be unable to decide a claim, with the reason."""
+    """Skip where the model turns out to be unable to decide a claim, with the reason.
+
+    So does one that would take more tokens than a run may ask for.
+    """
     try:
         yield
-    except UndecidableError as error:
+    except (UndecidableError, OverTokenBudgetError) as error:
         raise pytest.skip.Exception(str(error), _use_item_location=True) from error
 
 
@@ -68,6 +71,8 @@ def attach_messages(
         crash.message = shorten(crash.message, verdicts.LONGEST_REASON)
     phase = _phase(report, call)
     state.phases.append(phase)
+    if phase.error is not None and isinstance(phase.error.__cause__, OverTokenBudgetError):
+        state.left_out = phase.reason
     if _is_not_observed(item, phase):
         report.outcome = "skipped"
         report.wasxfail = "not observed"
@@ -138,7 +143,10 @@ def _checks(item: pytest.Item, state: TestState, claim: Claim) -> dict[str, Chec
         if check.verdict in BROKEN and any(p.outcome == "failed" for p in state.phases):
             cost = Cost()  # a fixture that failed: also where the check itself was left out
         elif state.left_out and target not in state.missing:
-            check = Check(name=check.name, verdict=Verdict.NOT_DECIDED, reason=state.left_out)
+            # It may have asked a server for tokens before the budget was spent.
+            undecided = {"verdict": Verdict.NOT_DECIDED, "reason": state.left_out, "values": {}}
+            check = check.model_copy(update=undecided)
+            cost = Cost()
         elif target in state.missing:
             check = Check(
                 name=check.name, verdict=Verdict.NOT_APPLICABLE, reason=state.missing[target]

@@ -26,6 +26,8 @@ DEFAULT_SEED = 20231010
 JOB_SUMMARY = "GITHUB_STEP_SUMMARY"
 """The environment variable by which a job on GitHub names the file of its summary."""
 
+TOKEN_BUDGET = "token_budget"
+
 _LOADING_OPTIONS = {
     "quantization": "none, nf4, nf4-double, fp4 or int8: how the linear layers' weights are stored "
     "[the target's own]",
@@ -71,6 +73,9 @@ def add_options(parser: pytest.Parser) -> None:
     text = "decide contracts first, then what fits into about this many seconds for each target, "
     text += "most expensive last, and leave out the rest [no limit]"
     add("claim-budget", "SECONDS", text)
+    text = "the most tokens to ask of a server, those of prompts included; workers share them "
+    text += "[the target's own, else no limit]"
+    add("token-budget", "N", text)
     text = f"seed of everything that is drawn; claims must hold under any [{DEFAULT_SEED}]"
     add("seed", "N", text, type=int, default=DEFAULT_SEED)
     text = f"where records and reports are written [{REPORT_DIR}, in the project's folder]"
@@ -97,7 +102,8 @@ def add_options(parser: pytest.Parser) -> None:
 
 def overrides(config: pytest.Config) -> dict[str, str | None]:
     """Return the options that change how every target is loaded or asked."""
-    return {name: getattr(config.option, name) for name in [*_LOADING_OPTIONS, *_FILE_OPTIONS]}
+    names = [*_LOADING_OPTIONS, *_FILE_OPTIONS, TOKEN_BUDGET]
+    return {name: getattr(config.option, name) for name in names}
 
 
 def selects_gpu(config: pytest.Config) -> bool:

@@ -116,6 +116,15 @@ class Session:
             alone = self.budget is not None
             self.forecasts[target] = Forecast(checks, times, alone=alone, workers=workers)
 
+    def share_tokens(self, workers: int) -> None:
+        """Leave one of several workers its share of each target's token budget."""
+        self.targets = {
+            name: target.model_copy(update={"token_budget": max(1, target.token_budget // workers)})
+            if target.token_budget is not None
+            else target
+            for name, target in self.targets.items()
+        }
+
     def plan(self, tests: Sequence[tuple[str, Claim | None]], workers: int) -> None:
         """Plan tests, each named by its target and the claim it decides, if any.
 

@@ -54,6 +54,7 @@ def _choose_targets(config: pytest.Config) -> None:
         targets_file=option.targets_file,
         project=options.project_folder(config),
     )
+    session.share_tokens(workers.running_workers(config))
     session.copies = int(workers.is_worker(config))
     session.left_out.update(workers.left_out_targets(config))
     session.budget = parse_budget(option.claim_budget)

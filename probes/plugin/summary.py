@@ -84,6 +84,15 @@ def format_own_settings(record: Record) -> str:
     return make_visible(f"generate() on {record.target.name} uses: {'; '.join(named)}")
 
 
+def format_tokens(record: Record) -> str:
+    """Return how many tokens a server was asked for; empty where none computed the target."""
+    if record.target.source not in ("endpoint", "gguf"):
+        return ""
+    requests, tokens = record.cost.forward_passes, record.cost.tokens
+    name = make_visible(record.target.name)
+    return f"asked of {name}: {tokens:,} tokens, prompts included, in {requests:,} requests"
+
+
 def has_decided(records: Sequence[Record]) -> bool:
     """Return whether any claim was decided, or throughput was measured."""
     return any(record.throughput for record in records) or any(

@@ -10,7 +10,7 @@ from probes._util.version import __version__
 from probes.plugin import options, watch, workers
 from probes.plugin.recordings import list_orphans
 from probes.plugin.session import session_of
-from probes.plugin.summary import format_own_settings, format_run, has_decided
+from probes.plugin.summary import format_own_settings, format_run, format_tokens, has_decided
 from probes.report.locale import phrase
 from probes.report.text.console import format_comparison
 from probes.results.reading import REPORT_FILE
@@ -106,6 +106,8 @@ def _show_record(terminal: TerminalReporter, run: Run, record: Record) -> None:
     terminal.write_line("")
     terminal.write(format_run(record, width, colour=colour))
     if terminal.config.option.verbose >= 0 and (line := format_own_settings(record)):
+        terminal.write_line(line)
+    if terminal.config.option.verbose >= 0 and (line := format_tokens(record)):
         terminal.write_line(line)
     if comparison := run.comparisons.get(record.target.name):
         terminal.write_line(phrase("compare.from_baseline"))

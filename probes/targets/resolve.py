@@ -214,6 +214,9 @@ def _override(target: Target, overrides: Mapping[str, str | None]) -> Target:
     try:
         return Target.model_validate(target.model_dump() | options)
     except ValidationError as error:
-        about_option = bool(error.errors()[0]["loc"])
-        prefix = "--" if about_option else f"target '{target.name}' "
-        raise UserError(f"{prefix}{_explain(error)}") from None
+        about_option = error.errors()[0]["loc"]
+        if about_option:
+            key = str(error.errors()[0]["loc"][0])
+            option = key.replace("_", "-")
+            raise UserError(f"--{_explain(error).replace(key, option, 1)}") from None
+        raise UserError(f"target '{target.name}' {_explain(error)}") from None

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from probes._util.files import PACKAGE
@@ -175,6 +182,8 @@ class Target(BaseModel):
     """The model of the endpoint; None where it serves one only."""
     reference: str | None = None
     """What an engine is compared with: a target's name, a folder or a hub id."""
+    token_budget: Annotated[int, Field(gt=0)] | None = None
+    """The most tokens that a run may ask of its server; None without a limit."""
     quantization: Quantization = Quantization.NONE
     dtype: Dtype = Dtype.AUTO
     device: Annotated[str, _must_match(_DEVICE, _join(ALLOWED_VALUES["device"]))] = "auto"
@@ -202,6 +211,8 @@ class Target(BaseModel):
             raise ValueError("should have one of a folder, a repository, a GGUF file, an address")
         if self.served_model is not None and self.address is None:
             raise ValueError("with a served model should have an address")
+        if self.token_budget is not None and not self.is_served:
+            raise ValueError("cannot have a token budget: no server computes it")
         if self.random is not None and self.folder is None:
             raise ValueError("with random weights should have a folder, which has its tokenizer")
         if self.folder is not None and self.revision is not None:

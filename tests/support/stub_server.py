@@ -128,7 +128,7 @@ class Stub:
             del choice["token_ids"]
             for listed in choice["logprobs"].values():
                 del listed[1:]
-        usage = {"completion_tokens": len(made.ids[0])}
+        usage = {"prompt_tokens": len(ids), "completion_tokens": len(made.ids[0])}
         return {"choices": [choice], "model": self.name, "usage": usage}
 
     def _sampling(self, body: dict[str, Any]) -> Sampling | None:

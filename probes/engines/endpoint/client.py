@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from probes._util.redaction import Redactor
 from probes._util.text import quote
+from probes.engines.endpoint.usage import TokenAccount, count_tokens
 from probes.errors import EndpointFailedError, UnusableTargetError
 
 if TYPE_CHECKING:
@@ -52,8 +53,13 @@ _LONGEST_QUOTE = 300
 class Client:
     """Talks to one address; its key is in the environment and nowhere else."""
 
-    def __init__(self, address: str, *, concurrent: int = CONCURRENT) -> None:
-        """Take an address that ends before the paths of the API, such as http://HOST:8000/v1."""
+    def __init__(
+        self, address: str, *, concurrent: int = CONCURRENT, token_budget: int | None = None
+    ) -> None:
+        """Take an address that ends before the paths of the API, such as http://HOST:8000/v1.
+
+        Requests for more tokens than `token_budget` are not sent; None is no limit.
+        """
         if find_spec("httpx2") is None:
             raise UnusableTargetError(
                 "an endpoint needs the package httpx2, which is not installed: "
@@ -74,6 +80,7 @@ class Client:
         self._concurrent = concurrent
         self._lock = threading.Lock()
         atexit.register(self.close)
+        self.tokens = TokenAccount(token_budget)
         self.requests = 0
         """Requests that were answered."""
 
@@ -100,8 +107,10 @@ class Client:
     def post_all(self, path: str, bodies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Return the answers to several POSTs, sent at once, in their order.
 
-        The first error is raised; requests under way are then left alone.
+        The first error is raised; requests under way are then left alone. If there are not enough
+        tokens left for all of them, none is sent: that raises OverTokenBudgetError.
         """
+        self.tokens.refuse_too_many(bodies)
         waiting: SimpleQueue[tuple[int, Mapping[str, Any]]] = SimpleQueue()
         answered: SimpleQueue[tuple[int, dict[str, Any] | Exception]] = SimpleQueue()
         for numbered in enumerate(bodies):
@@ -172,6 +181,9 @@ class Client:
             content = None
         if not isinstance(content, dict):
             raise EndpointFailedError(f"{address} answers no JSON object: {_explain(answer.text)}")
+        if body is not None:
+            with self._lock:
+                self.tokens.spent += count_tokens(body, content)
         return content
 
     def _explain_status(self, address: str, status: int, text: str) -> EndpointFailedError:

@@ -45,7 +45,7 @@ class EndpointEngine(EngineBase):
         self.name = self.dialect.name  # type: ignore[misc]
         self.served_name = _choose_model(target, models)
         self._answering = ""
-        self._rows = self._positions = 0
+        self._rows = 0
 
     @cached_property
     def capabilities(self) -> frozenset[str]:
@@ -59,8 +59,9 @@ class EndpointEngine(EngineBase):
 
     @property
     def cost(self) -> Cost:
-        """Requests, texts and new tokens so far, as an endpoint tells no passes."""
-        return Cost(forward_passes=self._client.requests, rows=self._rows, tokens=self._positions)
+        """Requests, texts and tokens so far, those of prompts included; it tells no passes."""
+        tokens = self._client.tokens.spent
+        return Cost(forward_passes=self._client.requests, rows=self._rows, tokens=tokens)
 
     def facts(self) -> TargetFacts:
         """State what is tested, for the record; the address has no user, password or query."""
@@ -164,7 +165,6 @@ class EndpointEngine(EngineBase):
         self._refuse_other_model(found)
         rows = [answers.read_completion(each, top_logprobs) for each in found]
         self._rows += len(rows)
-        self._positions += sum(len(row.ids) for row in rows)
         generations = []
         for at, prompt in enumerate(prompts):
             own = rows[at * num_return_sequences : (at + 1) * num_return_sequences]
@@ -262,10 +262,12 @@ def connect(target: Target) -> EndpointEngine:
     try:
         if target.gguf is not None:
             server = llamacpp.serve(target.gguf)
-            return EndpointEngine(target, Client(f"{server.address}/v1"), server.facts)
+            client = Client(f"{server.address}/v1", token_budget=target.token_budget)
+            return EndpointEngine(target, client, server.facts)
         assert target.address is not None
         facts = {"source": "endpoint", "repository": None}
-        return EndpointEngine(target, Client(target.address), facts)
+        client = Client(target.address, token_budget=target.token_budget)
+        return EndpointEngine(target, client, facts)
     except UnusableTargetError as error:
         raise UnusableTargetError(f"target '{target.name}': {error}") from None
 

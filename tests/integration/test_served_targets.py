@@ -1,0 +1,75 @@
+"""Runs on a server: its token budget, and what is recorded where it fails."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+import probes
+from probes.engines.endpoint.engine import connect
+from tests.support.stub_server import Stub, serve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.integration.conftest import Project
+
+CLAIMS = """
+@pytest.mark.claim("short", title="It continues a text.")
+def test_short(model):
+    assert model.generate("Once", max_new_tokens=8).text
+
+@pytest.mark.claim("long", title="It continues many texts.")
+def test_long(model):
+    assert model.generate("Once", max_new_tokens=4).text
+    assert model.generate_batch(["Once"] * 5, max_new_tokens=8)
+
+@pytest.mark.claim("ids", title="It encodes a text.", needs=["encoding"])
+def test_ids(model):
+    assert model.encode("Once")
+"""
+
+
+@pytest.fixture
+def stub(warm_project: Project) -> Iterator[Stub]:
+    warm_project.test_file(CLAIMS)
+    yield Stub(probes.load("embedded"))
+    connect.cache_clear()
+
+
+def test_token_budget_leaves_out_what_does_not_fit(warm_project: Project, stub: Stub) -> None:
+    with serve(stub) as address:
+        result = warm_project.run("--target", f"{address}#stub", "--token-budget", "40")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    spent = (2 + 8) + (2 + 4)  # `<s>`, a word, and the new tokens
+    result.stdout.fnmatch_lines(
+        [
+            "not decided: long: over the token budget (40 tokens)",
+            f"asked of stub: {spent} tokens, prompts included, in * requests",
+        ]
+    )
+    record = warm_project.record()
+    assert record["cost"]["tokens"] == spent
+    assert {claim["id"]: claim["verdict"] for claim in record["claims"]} == {
+        "short": "holds",
+        "long": "not decided",
+        "ids": "holds",
+    }
+    assert record["complete"] is False
+
+
+@pytest.mark.parametrize("value", ["-1", "many"])
+def test_token_budget_needs_a_number(project: Project, value: str) -> None:
+    result = project.run("--target", "http://127.0.0.1:9/v1#m", "--token-budget", value)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    line = result.stderr.str().strip()
+    assert line.startswith(f"ERROR: --token-budget {value!r} should be ")
+    assert "\n" not in line
+
+
+def test_token_budget_needs_a_server(project: Project) -> None:
+    result = project.run("--token-budget", "100")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    expected = "ERROR: target 'embedded' cannot have a token budget: no server computes it"
+    assert result.stderr.str().strip() == expected
