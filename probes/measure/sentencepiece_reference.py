@@ -5,22 +5,22 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.resources import files
 from itertools import zip_longest
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from probes._util.files import PACKAGE
 from probes._util.garbage import pause_cycle_search
 from probes.data.tokenizer_texts import SPECIAL_PIECES
 from probes.engines.session_cache import once_per_session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from probes.engines.transformers.engine import TransformersEngine
 
-MISTRAL_V1 = Path(str(files("mistral_common") / "data" / "tokenizer.model.v1"))
-"""The SentencePiece model of Mistral-7B-v0.1, as the package mistral-common ships it."""
+MISTRAL_V1 = PACKAGE / "data" / "mistral-7b-v0.1.model"
+"""The SentencePiece model of Mistral-7B-v0.1, as its makers published it."""
 
 _SPELLED = re.compile(f"({'|'.join(SPECIAL_PIECES)})")
 _NO_PIECE_CROSSES = "\n"

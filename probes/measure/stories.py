@@ -13,7 +13,6 @@ from statistics import mean
 from typing import TYPE_CHECKING
 
 import torch
-from sacrebleu.metrics.bleu import BLEU
 from transformers import LogitsProcessor
 
 from probes.data.tokenizer_texts import STORIES
@@ -22,6 +21,7 @@ from probes.errors import BrokenModelError
 from probes.measure.variety import Sample
 from probes.schema.sampling import GRID, Sampling
 from probes.stats import sampling_reference as reference
+from probes.stats.bleu import sentence_bleu
 from probes.stats.repetition import find_repeated_tail, share_of_distinct_ngrams
 from probes.stats.text_probability import path_log_probability
 
@@ -214,15 +214,13 @@ def measure_story_variety(stories: Sequence[Sequence[Sample]]) -> StoryVariety:
 
 
 def self_bleu(texts: Sequence[str]) -> float:
-    """Return the mean BLEU-4 of each of several texts against the others, by sacrebleu.
+    """Return the mean BLEU-4 of each of several texts against the others.
 
     >>> round(self_bleu(["a b c d e", "v w x y z"]), 2)
     0.0
     """
-    bleu = BLEU(effective_order=True)
     texts = [text[:MAX_CHARACTERS] for text in texts]
-    scores = [
-        bleu.sentence_score(text, [*texts[:place], *texts[place + 1 :]]).score
+    return mean(
+        sentence_bleu(text, [*texts[:place], *texts[place + 1 :]])
         for place, text in enumerate(texts)
-    ]
-    return mean(scores) / 100
+    )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from probes._util.version import __version__
@@ -12,6 +14,7 @@ from probes.plugin.recordings import list_orphans
 from probes.plugin.session import session_of
 from probes.plugin.summary import format_own_settings, format_run, format_tokens, has_decided
 from probes.report.locale import phrase
+from probes.report.pictures import list_missing_packages
 from probes.report.text.console import format_comparison
 from probes.results.reading import REPORT_FILE
 
@@ -114,3 +117,7 @@ def _show_record(terminal: TerminalReporter, run: Run, record: Record) -> None:
         terminal.write(format_comparison(comparison, width, colour=colour))
     if report := report_path(terminal.config, run, record):
         terminal.write_line(f"report: {report}")
+        if needed := list_missing_packages():
+            draw_again = f"probes report {shlex.quote(str(Path(report).parent))}"
+            install = f"python -m pip install {' '.join(needed)}"
+            terminal.write_line(f"it has no charts; for them: {install} && {draw_again}")

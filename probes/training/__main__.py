@@ -25,7 +25,7 @@ Folder = Annotated[Path, typer.Option(help="Model folder. Default: the one in th
 
 @app.command()
 def tokenizer(folder: Folder = EMBEDDED) -> None:
-    """Convert the SentencePiece model of mistral-common into the folder's tokenizer."""
+    """Convert the SentencePiece model of Mistral-7B-v0.1 into the folder's tokenizer."""
     with replacing_files(folder) as work:
         write_tokenizer(work)
     typer.echo(f"wrote tokenizer.json and tokenizer_config.json to {folder}")

@@ -43,7 +43,7 @@ how the libraries behave, not how good a language model is.
 ## Origin
 
 The tokenizer is that of Mistral-7B-v0.1 by Mistral AI, under the Apache License 2.0: the
-SentencePiece model in the package `mistral-common`, converted to `tokenizer.json` without a change
+SentencePiece model in `probes/data`, converted to `tokenizer.json` without a change
 of vocabulary or scores. `python -m probes.training tokenizer` reproduces it byte for byte.
 
 The chat template is our own, after the conventions of Mistral's instruct models: BOS once,

@@ -2,7 +2,7 @@
 
 The second has a chat template of our own, ``chat_template.jinja``: Mistral-7B-v0.1 has none.
 
-The package ``mistral-common`` ships the SentencePiece model. ``tokenizer.json`` gives the same ids
+``probes/data`` has the SentencePiece model. ``tokenizer.json`` gives the same ids
 as SentencePiece itself:
 
 * **Merges.** SentencePiece stores one score per piece and joins the adjacent pair whose union
@@ -67,7 +67,7 @@ _POST_PROCESSOR: dict[str, Any] = {
 
 
 def reference_processor() -> SentencePieceProcessor:
-    """Load the SentencePiece model that ``mistral-common`` ships."""
+    """Load the SentencePiece model of Mistral-7B-v0.1."""
     from sentencepiece import SentencePieceProcessor
 
     return SentencePieceProcessor(model_file=str(MISTRAL_V1))

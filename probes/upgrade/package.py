@@ -8,7 +8,10 @@ from importlib.metadata import distribution
 from pathlib import Path
 from zipfile import ZipFile, ZipInfo
 
+from packaging.utils import canonicalize_name
+
 from probes._util.files import PACKAGE
+from probes._util.version import DISTRIBUTION
 
 SOURCE_FILES = (
     "probes",
@@ -29,21 +32,22 @@ def find_package(folder: Path) -> Path:
     source = PACKAGE.parent
     if (source / "pyproject.toml").is_file() and (source / "tests" / "claims").is_dir():
         return source
-    return pack_wheel("probes", folder)
+    return pack_wheel(DISTRIBUTION, folder)
 
 
 def pack_wheel(name: str, folder: Path) -> Path:
     """Pack an installed pure-Python distribution into a wheel, always with the same bytes."""
     installed = distribution(name)
+    stem = f"{canonicalize_name(name).replace('-', '_')}-{installed.version}"
     folder.mkdir(parents=True, exist_ok=True)
-    wheel = folder / f"{name}-{installed.version}-py3-none-any.whl"
+    wheel = folder / f"{stem}-py3-none-any.whl"
     with tempfile.TemporaryDirectory(dir=folder) as unfinished:
         with ZipFile(Path(unfinished, wheel.name), "w") as archive:
             for file in installed.files or ():
                 outside = ".." in file.parts  # such as scripts, which are made at installation
                 if not outside and file.suffix != ".pyc" and file.name not in _OF_THE_INSTALLER:
                     archive.write(file.locate(), file.as_posix())
-            archive.writestr(ZipInfo(f"{name}-{installed.version}.dist-info/RECORD"), "")
+            archive.writestr(ZipInfo(f"{stem}.dist-info/RECORD"), "")
         Path(unfinished, wheel.name).replace(wheel)
     return wheel
 

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from probes.report.pictures import CHART_PACKAGES
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -60,6 +62,16 @@ def test_report_dir_is_below_the_right_folder(
     assert sorted(path.name for path in folder.iterdir()) == ["record.json", "report.html"]
     listed = (warm_project.folder / place / "index.html").read_text(encoding="utf-8")
     assert f"embedded/{folder.name}/report.html" in listed
+
+
+def test_run_without_chart_packages_says_how_to_get_charts(
+    warm_project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CHART_PACKAGES, "no_such_module", "no-such-package")
+    warm_project.test_file(TWO)
+    result = warm_project.run()
+    line = "it has no charts; for them: python -m pip install no-such-package && probes report"
+    result.stdout.fnmatch_lines([f"{line} reports/embedded/*Z"])
 
 
 def test_two_targets_give_two_records_and_one_summary(

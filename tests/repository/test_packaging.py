@@ -76,7 +76,7 @@ def test_constraints_are_sorted_and_exact() -> None:
 
 def test_every_imported_package_is_declared() -> None:
     distributions = packages_distributions()
-    known = requirements("upgrade", "ray", "endpoint", "llamacpp")
+    known = requirements("charts", "upgrade", "ray", "endpoint", "llamacpp")
     declared = {canonicalize_name(requirement.name) for requirement in known}
     for file in sorted((ROOT / "probes").rglob("*.py")):
         for name in imported(file) - set(sys.stdlib_module_names) - {"probes"}:

@@ -17,7 +17,7 @@ from probes.report import interactive
 from probes.report.html import claims, evidence, faults, history
 from probes.report.locale import LANGUAGES
 from probes.report.locale.markup import attributes, in_every_language, say, translate
-from probes.report.pictures import draw, draw_throughput
+from probes.report.pictures import draw, draw_throughput, list_missing_packages
 from probes.report.text import comparison as compared
 from probes.report.text import phrases
 from probes.report.visible import SPECIAL, cut, make_visible, mark
@@ -42,6 +42,7 @@ def render(record: Record, comparison: Comparison | None = None) -> str:
     views = {
         "pictures": draw(record),
         "speed_pictures": draw_throughput(record),
+        "charts_need": list_missing_packages(),
         "explorer": interactive.explorer(record),
         "traces": interactive.traces(record),
         "vocabulary": interactive.vocabulary(record),

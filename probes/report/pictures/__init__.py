@@ -1,11 +1,13 @@
 """The pictures of a report: shapes of evidence in, drawings out.
 
 `gallery` says what is drawn of each shape; the other modules draw it, and `svg` makes it safe.
+Charts need the extra `charts`; without it, `boxes` has the pictures that are made of text.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,21 +32,35 @@ class Picture:
     """Names of the targets on which it was not measured; of one target's picture, none."""
 
 
+CHART_PACKAGES = {"altair": "altair", "vl_convert": "vl-convert-python"}
+"""What draws charts: modules, and the packages that they are from."""
+
+
+def list_missing_packages() -> list[str]:
+    """Return the packages that charts need and that are not installed."""
+    return [package for module, package in CHART_PACKAGES.items() if find_spec(module) is None]
+
+
 def draw(record: Record) -> dict[str, tuple[Picture, ...]]:
     """Draw the pictures of a record, by claim id."""
     measured = [c for c in record.claims if any(check.values for check in c.evidence)]
     if not measured:
         return {}
-    from probes.report.pictures import gallery  # it imports Vega, which takes a second
+    from probes.report.pictures import boxes
 
-    pictures = {claim.id: gallery.draw_claim(claim) for claim in measured}
+    known = boxes.PICTURES
+    if not list_missing_packages():
+        from probes.report.pictures import gallery  # it imports Vega, which takes a second
+
+        known = gallery.PICTURES
+    pictures = {claim.id: boxes.draw_claim(claim, known) for claim in measured}
     return {claim: several for claim, several in pictures.items() if several}
 
 
 def draw_throughput(record: Record) -> tuple[Picture, ...]:
     """Draw a record's throughput; nothing where none was measured by batch."""
     measured = [r for r in record.throughput if r.unit == "tokens" and r.per_second]
-    if not measured:
+    if not measured or list_missing_packages():
         return ()
     from probes.report.pictures import svg, throughput  # they import Vega
 

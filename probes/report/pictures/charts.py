@@ -10,18 +10,14 @@ import altair as alt
 
 from probes.report.locale import LANGUAGES, texts
 from probes.report.pictures.svg import VALUE, WORD
-from probes.report.visible import cut, make_visible
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence, Sized
+    from collections.abc import Sequence
 
 Chart: TypeAlias = alt.TopLevelMixin
 Row: TypeAlias = dict[str, Any]
 
 _Axis = TypeVar("_Axis", alt.X, alt.Y)
-
-LONGEST = 18
-"""Characters of a label."""
 
 SERIES = tuple(f"var(--series-{number})" for number in range(1, 9))
 
@@ -42,55 +38,16 @@ def choose_colour(series: int) -> str:
     return SERIES[series % len(SERIES)]
 
 
-def check_size(items: Sized, least: int, most: int) -> None:
-    """Raise ValueError for a chart that would be empty, or too large to read."""
-    if not least <= len(items) <= most:
-        raise ValueError(f"{len(items)} items in a chart, not {least} to {most}")
-
-
 def word(key: str, value: object = None) -> str:
     """Return a label that is written in each language, with the value in it."""
     text = WORD + texts(next(iter(LANGUAGES)))[f"pictures.labels.{key}"]
     return text if value is None else f"{text}{VALUE}{value}"
 
 
-def label(text: str, longest: int = LONGEST) -> str:
-    r"""Return a short label of a text from outside, on one line, with nothing unseen.
-
-    >>> label(" Tokyo\u202e"), label(" "), label("a" * 100_000, 8)
-    ('TokyoU+202E', '␣', 'aaaaaaa…')
-    """
-    # Spelling out only makes a text longer.
-    shown = make_visible(text.strip(" ")[: longest + 1])
-    if not shown:
-        return "␣" * min(len(text), longest) or "∅"
-    return cut(shown, longest)
-
-
 def data(rows: Sequence[Row]) -> alt.InlineData:
     """Return rows as one text, which Altair does not copy at each step."""
     values = json.dumps(list(rows), allow_nan=False)
     return alt.InlineData(values=values, format=alt.JsonDataFormat(type="json"))
-
-
-def percent(share: float) -> str:
-    """Return a share as text.
-
-    >>> percent(0.9110), percent(0.00455), percent(1e-6), percent(1), percent(0), percent(0.9999)
-    ('91.1 %', '0.46 %', '< 0.01 %', '100 %', '0 %', '> 99.9 %')
-    """
-    if share <= 0 or share >= 1:
-        return "0 %" if share <= 0 else "100 %"
-    if share < 0.0001:
-        return "< 0.01 %"
-    if share > 0.999:
-        return "> 99.9 %"
-    return f"{share:.2%}".replace("%", " %") if share < 0.01 else f"{share:.1%}".replace("%", " %")
-
-
-def signed(number: float) -> str:
-    """Return two decimals, with a minus as wide as a plus."""
-    return f"{number:.2f}".replace("-", "−")
 
 
 def pixels(axis: type[_Axis], field: str, size: float) -> _Axis:

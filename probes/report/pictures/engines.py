@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import altair as alt
 
 from probes.report.pictures import charts
-from probes.report.pictures.charts import Chart, Row, data, dots, label, signed, word
+from probes.report.pictures.charts import Chart, Row, data, dots, word
+from probes.report.pictures.labels import check_size, label, signed
 from probes.schema.evidence.engines import AS_ASKED, UNKNOWN
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _pair(
     lines: Sequence[_Line],
 ) -> Chart:
     """Return the scatter, and beside it a measure of each step by its position."""
-    charts.check_size(several, 2, MOST_STEPS)
+    check_size(several, 2, MOST_STEPS)
     values = [getattr(step, measure) for step in several]
     least = _least(values, [line.at for line in lines])
     rows: list[Row] = []
@@ -215,7 +216,7 @@ def _points(rows: Sequence[Row], kinds: Sequence[Kind]) -> list[alt.Chart]:
 def settings(found: Sequence[tuple[str, SettingsInForce]]) -> Chart:
     """Draw the evidence for other settings as bars from 0, a panel for each that was asked for."""
     every = [each.nats for _, one in found for each in one.alternatives]
-    charts.check_size(every, 1, MOST_SETTINGS)
+    check_size(every, 1, MOST_SETTINGS)
     limit = max(one.limit for _, one in found)
     ends = (min(0.0, *every), max(limit, *every))
     scale = alt.Scale(type="symlog", constant=1, domain=[*ends], range=[0, ROOM], nice=False)
@@ -245,7 +246,7 @@ def settings(found: Sequence[tuple[str, SettingsInForce]]) -> Chart:
 def power(found: EnginePower) -> Chart:
     """Draw how many tokens would show each setting, beside the number drawn."""
     needed = found.tokens_needed
-    charts.check_size(needed, 1, MOST_SETTINGS)
+    check_size(needed, 1, MOST_SETTINGS)
     most = max(found.drawn_tokens, 10, *(each.tokens or 1 for each in needed))
     scale = alt.Scale(type="log", domain=[1, most], range=[0, ROOM], nice=False)
     rows = []

@@ -1,15 +1,16 @@
-"""What is drawn of each shape of evidence."""
+"""What is drawn of each shape of evidence, where charts can be drawn."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from probes.report.pictures import Picture, engines, pieces, sampling, svg, tasks, vectors
-from probes.report.pictures.charts import check_size, label, percent
-from probes.report.text.phrases import format_bytes, shorten_test_name
+from probes.report.pictures import Picture, boxes, engines, sampling, svg, tasks, vectors
+from probes.report.pictures.boxes import MOST_TEXTS, Draw, Found
+from probes.report.pictures.labels import check_size, label, percent
+from probes.report.text.phrases import format_bytes
 from probes.report.visible import mark
-from probes.schema.evidence import distributions, read_shapes, texts, words
+from probes.schema.evidence import distributions, texts, words
 from probes.schema.evidence import engines as shapes
 
 if TYPE_CHECKING:
@@ -17,40 +18,12 @@ if TYPE_CHECKING:
 
     from probes.report.pictures.charts import Chart
     from probes.schema.evidence.shape import Shape
-    from probes.schema.record import ClaimRecord
-
-_Shape = TypeVar("_Shape", bound="Shape")
-
-Found: TypeAlias = list[tuple[str, _Shape]]
-"""The checks of a claim with evidence of one shape: what each was made for, such as a prompt, and
-the evidence."""
-
-Draw: TypeAlias = Callable[[Found[Any]], "Iterator[Picture]"]
 
 MOST_NUMBERS = 60
 """Marks whose numbers are listed beside the picture; of more, the evidence has them."""
 
 SEVERAL = 4
 """Checks, or other lists, of one picture at most."""
-
-MOST_TEXTS = 24
-"""Texts whose pieces can be compared by eye; of more there is no picture."""
-
-
-def draw_claim(claim: ClaimRecord) -> tuple[Picture, ...]:
-    """Draw the evidence of a claim's checks that has a shape with a picture."""
-    found: dict[type[Shape], Found[Any]] = {}
-    for check in claim.evidence:
-        for shape in read_shapes(check.values):
-            found.setdefault(type(shape), []).append((shorten_test_name(check.name), shape))
-    pictures: list[Picture] = []
-    for kind, draw in PICTURES.items():
-        if kind in found:
-            try:
-                pictures += draw(found[kind])
-            except (ValueError, ArithmeticError):  # no chart can hold these numbers
-                continue
-    return tuple(pictures)
 
 
 def _chart(key: str, chart: Chart, **values: object) -> Picture:
@@ -66,22 +39,6 @@ def _chart_first(key: str, draw: Callable[[Any], Chart]) -> Draw:
 def _chart_several(key: str, draw: Callable[[Any], Chart]) -> Draw:
     """Return a function that draws the evidence of several checks in one picture."""
     return lambda found: iter([_chart(key, draw(found[:SEVERAL]))])
-
-
-def _encodings(found: Found[words.Encoding]) -> Iterator[Picture]:
-    encodings = [encoding for _, encoding in found]
-    check_size(encodings, 1, MOST_TEXTS)
-    if len(encodings) == 1:
-        yield Picture("strip", pieces.draw_pieces(encodings[0]))
-    else:
-        alone = [each for each in encodings if pieces.SPACE in each.pieces]
-        merged = [each for each in encodings if pieces.SPACE not in each.pieces]
-        yield Picture("scripts", pieces.draw_texts(merged[:3] + alone[:7]))
-
-
-def _double_bos(found: Found[words.DoubleBos]) -> Iterator[Picture]:
-    text = found[0][1]
-    yield Picture("double", pieces.draw_pieces(text), {"text": mark(text.text[:200])})
 
 
 def _heat_map(key: str, found: words.WordSimilarities, **values: object) -> Picture:
@@ -139,24 +96,6 @@ def _collapse(found: Found[texts.Collapse]) -> Iterator[Picture]:
     yield _chart("collapse", sampling.collapse(first), **values)
 
 
-def _repetition(found: Found[texts.GreedyRepetition]) -> Iterator[Picture]:
-    first = found[0][1]
-    if first.greedy_text:
-        greedy, sampled = percent(first.greedy_distinct), percent(first.sampled_distinct)
-        drawing = pieces.draw_repetitions(first.greedy_text)
-        yield Picture("repeated", drawing, {"greedy": greedy, "sampled": sampled})
-
-
-def _chats(found: Found[texts.KeptChats]) -> Iterator[Picture]:
-    rendered = {
-        name: chat.text
-        for name, chat in found[0][1].rendered_chats.items()
-        if chat.text is not None
-    }
-    check_size([*rendered], 1, MOST_TEXTS)
-    yield Picture("chats", pieces.draw_chats(rendered))
-
-
 def _answers(found: Found[texts.AnswerBounds]) -> Iterator[Picture]:
     named = [(label(f"top_p {name}"), bounds) for name, bounds in found[:SEVERAL]]
     yield _chart("doses", tasks.answers(named))
@@ -178,9 +117,9 @@ def _engine_steps(found: Found[shapes.EngineSteps]) -> Iterator[Picture]:
 
 PICTURES: dict[type[Shape], Draw] = {
     texts.WeightMemory: _memory,
-    words.Encoding: _encodings,
-    words.DoubleBos: _double_bos,
-    texts.KeptChats: _chats,
+    words.Encoding: boxes.PICTURES[words.Encoding],
+    words.DoubleBos: boxes.PICTURES[words.DoubleBos],
+    texts.KeptChats: boxes.PICTURES[texts.KeptChats],
     words.EmbeddingSimilarities: _chart_lists("cosine", _heat_map),
     words.HeadSimilarities: _head,
     words.LayerSimilarities: _layer,
@@ -194,7 +133,7 @@ PICTURES: dict[type[Shape], Draw] = {
     distributions.HiddenTopK: _chart_several("hidden", sampling.hidden_top_k),
     texts.Collapse: _collapse,
     texts.HotSamples: _chart_several("coherence", sampling.hot_samples),
-    texts.GreedyRepetition: _repetition,
+    texts.GreedyRepetition: boxes.PICTURES[texts.GreedyRepetition],
     texts.BeamComparison: _chart_several("beams", sampling.beams),
     texts.AnswerBounds: _answers,
     texts.TaskSettings: _chart_first("settings", tasks.settings),

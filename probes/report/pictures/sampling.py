@@ -9,7 +9,8 @@ import altair as alt
 from scipy.special import softmax
 
 from probes.report.pictures import charts
-from probes.report.pictures.charts import Chart, data, dots, label, percent, word
+from probes.report.pictures.charts import Chart, data, dots, word
+from probes.report.pictures.labels import check_size, label, percent, signed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +34,7 @@ _COUNTS = alt.Axis(values=[1, 10, 100, 1000, 10_000, 100_000], format=",", grid=
 
 def top_ten(found: distributions.MostLikely) -> Chart:
     """Draw the most likely tokens, each with its probability."""
-    charts.check_size(found.top_ten, 1, 20)
+    check_size(found.top_ten, 1, 20)
     rows = [
         charts.Bar(
             label(each.text),
@@ -49,7 +50,7 @@ def top_ten(found: distributions.MostLikely) -> Chart:
 def temperatures(found: distributions.Distribution) -> Chart:
     """Draw one distribution at three temperatures: the same tokens, and all others together."""
     logits, listed = found.logits(), found.top[:LISTED]
-    charts.check_size(listed, 1, LISTED)
+    check_size(listed, 1, LISTED)
     panels = []
     for number, temperature in enumerate(TEMPERATURES):
         shares = softmax(logits / temperature)[: len(listed)]
@@ -72,7 +73,7 @@ def temperatures(found: distributions.Distribution) -> Chart:
 
 def lead(found: distributions.Distribution) -> float:
     """Return how far the largest logit is above the second: little where a distribution is flat."""
-    charts.check_size(found.head, 1, found.vocabulary)
+    check_size(found.head, 1, found.vocabulary)
     first, second = [*found.head, found.head[0]][:2]
     return first - second
 
@@ -90,7 +91,7 @@ def entropy_by_temperature(found: Sequence[tuple[str, distributions.EntropyCurve
         for number, (prompt, curve) in enumerate(found)
         for temperature, entropy in zip(curve.temperatures, curve.entropies, strict=True)
     ]
-    charts.check_size(rows, 2, MOST_STEPS)
+    check_size(rows, 2, MOST_STEPS)
     base = alt.Chart(data(rows)).encode(
         x=alt.X("temperature:Q", title=word("temperature"), axis=alt.Axis(tickCount=5)),
         y=alt.Y("entropy:Q", title=word("entropy"), axis=alt.Axis(tickCount=4)),
@@ -103,7 +104,7 @@ def entropy_by_temperature(found: Sequence[tuple[str, distributions.EntropyCurve
 
 def nuclei(found: distributions.NucleusSizes) -> Chart:
     """Draw the size of the nucleus against the entropy, a point a step of a text."""
-    charts.check_size(found.sizes, 2, MOST_STEPS)
+    check_size(found.sizes, 2, MOST_STEPS)
     rows = [
         {"entropy": entropy, "size": size, "tip": f"{entropy:.2f} → {size}"}
         for entropy, size in zip(found.entropies, found.sizes, strict=True)
@@ -143,7 +144,7 @@ def hidden_top_k(found: Sequence[tuple[str, distributions.HiddenTopK]]) -> Chart
     scale = _log_scale(most)
     panels = []
     for prompt, kept in found:
-        charts.check_size(kept.kept_by_default, 1, 40)
+        check_size(kept.kept_by_default, 1, 40)
         pairs = zip(kept.kept_by_default, kept.kept_with_top_k_0, strict=True)
         rows = [
             {
@@ -176,7 +177,7 @@ def hidden_top_k(found: Sequence[tuple[str, distributions.HiddenTopK]]) -> Chart
 
 def collapse(found: texts.Collapse) -> Chart:
     """Draw how likely each setting gives the greedy text: a cell a setting."""
-    charts.check_size(found.grid, 2, 100)
+    check_size(found.grid, 2, 100)
     rows = [
         {
             "temperature": f"{each.temperature:g}",
@@ -214,7 +215,7 @@ def beams(found: Sequence[tuple[str, texts.BeamComparison]]) -> Chart:
         likely, rows = [], []
         for each, colour in ((pair.greedy, charts.QUIET), (pair.four_beams, charts.MAIN)):
             name = word("greedy") if each.beams == 1 else word("beams", each.beams)
-            shown = charts.signed(each.log_probability)
+            shown = signed(each.log_probability)
             tip = f"{label(prompt, 40)}, num_beams {each.beams}: "
             likely.append(charts.Bar(name, -each.log_probability, shown, tip + shown, colour))
             rows.append(charts.Bar("", each.rows, f"{each.rows:,}", f"{tip}{each.rows:,}", colour))
@@ -241,7 +242,7 @@ def hot_samples(found: Sequence[tuple[str, texts.HotSamples]]) -> Chart:
                 "value": getattr(samples, measure),
                 "prompt": number,
                 "colour": charts.choose_colour(number),
-                "shown": charts.signed(getattr(samples, measure)),
+                "shown": signed(getattr(samples, measure)),
                 "tip": f"{label(prompt, 40)}, top_p {name}: {getattr(samples, measure):.3f}",
             }
             for number, (prompt, pair) in enumerate(found)

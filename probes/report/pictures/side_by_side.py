@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from probes.report.pictures import Picture
+from probes.report.pictures import Picture, list_missing_packages
 from probes.report.text.phrases import shorten_test_name
 from probes.schema.evidence import distributions, texts, words
 
@@ -66,7 +66,7 @@ class SideBySide:
 
 
 def lay_side_by_side(measured: Measured) -> SideBySide | None:
-    """Draw each subject for all targets that have it; None if no target has any.
+    """Draw each subject for all targets that have it; None without charts, or if no target has any.
 
     `measured` has the target first that ran last.
     """
@@ -79,7 +79,7 @@ def lay_side_by_side(measured: Measured) -> SideBySide | None:
         for subject in SUBJECTS
     }
     able = [target for target in measured if any(target in each for each in found.values())]
-    if not able:
+    if not able or list_missing_packages():
         return None
     from probes.report.pictures import targets  # it imports Vega, which takes a second
 

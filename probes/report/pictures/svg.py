@@ -13,7 +13,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-import vl_convert
 from markupsafe import Markup, escape
 
 from probes.report.locale import LANGUAGES, texts
@@ -91,6 +90,8 @@ def draw(chart: altair.TopLevelMixin, key: str) -> tuple[Markup, tuple[str, ...]
 
     The chart holds its data: nothing is fetched. `key` finds its texts, whose title names it.
     """
+    import vl_convert  # of the extra `charts`
+
     spec = chart.to_dict(validate=False)
     return clean(vl_convert.vegalite_to_svg(spec, config=CONFIG, allowed_base_urls=[]), key)
 

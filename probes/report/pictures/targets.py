@@ -8,7 +8,8 @@ import altair as alt
 
 from probes.report.locale import LANGUAGES, texts
 from probes.report.pictures import Picture, charts, svg
-from probes.report.pictures.charts import Chart, Row, data, dots, label, percent, word
+from probes.report.pictures.charts import Chart, Row, data, dots, word
+from probes.report.pictures.labels import check_size, label, percent, signed
 from probes.report.pictures.tasks import SHARES, WHOLE
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def _lines(lines: Sequence[Line], y: alt.Y, show: Callable[[float], str]) -> lis
     """Return the layers of lines over the temperature; a band where bounds differ."""
     rows: list[Row] = []
     for line in lines:
-        charts.check_size(line.points, 2, MOST_POINTS)
+        check_size(line.points, 2, MOST_POINTS)
         for temperature, low, high in line.points:
             ends = dict.fromkeys((show(low), show(high)))
             tip = f"{label(line.target)}, T {temperature:g}: {' – '.join(ends)}"
@@ -223,7 +224,7 @@ def groups(found: Found, colours: Mapping[str, str]) -> Chart:
     lowest = min(0.0, *(min(pair.hollow, pair.filled) for pair in pairs))
     highest = max(0.1, *(max(pair.hollow, pair.filled) for pair in pairs))
     axis = alt.Axis(tickCount=5)
-    return _pairs(pairs, (lowest, highest), word("cosine_sides"), axis, charts.signed)
+    return _pairs(pairs, (lowest, highest), word("cosine_sides"), axis, signed)
 
 
 def mean_cosines(found: WordSimilarities) -> tuple[float, float]:
@@ -310,7 +311,7 @@ def tokens(found: Found, colours: Mapping[str, str]) -> Chart:
             tip = f"{label(target)}, {label(each.script)}: {rate:.2f}"
             row = {"rate": rate, "colour": colours[target], "tip": tip}
             by_script.setdefault(each.script, {})[target] = row
-    charts.check_size(by_script, 1, MOST_SCRIPTS)
+    check_size(by_script, 1, MOST_SCRIPTS)
     scripts = sorted(by_script, key=lambda script: _mean_rate(by_script[script]))
     height = SCRIPT * len(scripts)
     y, at = charts.pixels(alt.Y, "y", height), alt.X("rate:Q", title=word("tokens_per_character"))

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import altair as alt
 
 from probes.report.pictures import charts
-from probes.report.pictures.charts import Chart, Row, data, dots, percent, word
+from probes.report.pictures.charts import Chart, Row, data, dots, word
+from probes.report.pictures.labels import check_size, percent
 from probes.report.text.phrases import format_bytes
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def answers(found: Sequence[tuple[str, AnswerBounds]]) -> Chart:
             bounds.temperatures, bounds.at_least, bounds.at_most, strict=True
         )
     ]
-    charts.check_size(rows, 2, 4 * MOST)
+    check_size(rows, 2, 4 * MOST)
     temperature = _temperature(t for _, bounds in found for t in bounds.temperatures)
     base = alt.Chart(data(rows)).encode(x=temperature, color=charts.COLOUR, detail="series:N")
     axis = alt.Axis(values=SHARES, format="~%")
@@ -55,7 +56,7 @@ def answers(found: Sequence[tuple[str, AnswerBounds]]) -> Chart:
 
 def settings(found: TaskSettings) -> Chart:
     """Draw right answers and variety over one grid: a panel a top_p, the temperature across."""
-    charts.check_size(found.settings, 2, MOST)
+    check_size(found.settings, 2, MOST)
     temperature = _temperature(each.temperature for each in found.settings)
     panels = []
     for number, top_p in enumerate(dict.fromkeys(each.top_p for each in found.settings)):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import altair as alt
 
 from probes.report.pictures import charts
-from probes.report.pictures.charts import Chart, Row, data, dots, label, percent, word
+from probes.report.pictures.charts import Chart, Row, data, dots, word
+from probes.report.pictures.labels import check_size, label, percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,7 +31,7 @@ LINE = 14
 def similarities(found: WordSimilarities) -> Chart:
     """Draw every pair of words as a cell: the stronger its colour, the more similar they are."""
     words, groups, matrix = found.words, found.groups, found.cosine_matrix
-    charts.check_size(words, 2, MOST_WORDS)
+    check_size(words, 2, MOST_WORDS)
     starts, side = _starts(groups)
     low = faintest(matrix)
     cells = [
@@ -105,7 +106,7 @@ def _starts(groups: Sequence[str]) -> tuple[list[int], int]:
 def shared_pieces(found: SharedPieces) -> Chart:
     """Draw every pair of words at its cosine: pairs that share a piece, and the others."""
     words = list(found.pieces)
-    charts.check_size(words, 2, MOST_WORDS)
+    check_size(words, 2, MOST_WORDS)
     rows: list[Row] = []
     for one, other in combinations(range(len(words)), 2):
         shared = common(found.pieces[words[one]], found.pieces[words[other]])
@@ -143,8 +144,8 @@ def common(one: Sequence[str], other: Sequence[str]) -> list[str]:
 def plane(found: WordPlane) -> Chart:
     """Draw words as points in two components, each with its name in its group's colour."""
     points = found.points
-    charts.check_size(points, 2, MOST_WORDS)
-    charts.check_size(found.explained_variance, 2, 10_000)
+    check_size(points, 2, MOST_WORDS)
+    check_size(found.explained_variance, 2, 10_000)
     places, height = _on_paper([(point.x, point.y) for point in points])
     names = [label(point.word, 12) for point in points]
     colours = colours_of([point.group for point in points])

@@ -16,6 +16,7 @@ from probes.report.html.page import render
 from probes.report.locale import LANGUAGES, texts
 from probes.report.locale.markup import say
 from probes.report.pictures import (
+    CHART_PACKAGES,
     Picture,
     draw,
     draw_throughput,
@@ -210,6 +211,14 @@ def test_every_shape_of_the_gallery_has_its_pictures(drawn: dict[str, tuple[Pict
         claim: keys for claim, (_, keys) in CLAIMS.items()
     }
     assert set(gallery.PICTURES) <= set(SHAPES)
+
+
+def test_report_without_chart_packages_names_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CHART_PACKAGES, "no_such_module", "no-such-package")
+    page = render(of(EVIDENCE))
+    assert "<code>python -m pip install no-such-package</code>" in page
+    assert '<div class="drawing"><svg' not in page
+    assert '<ol class="strip">' in page
 
 
 def test_drawings_have_no_ids_styles_links_or_scripts(pictures: list[Picture]) -> None:

@@ -461,15 +461,17 @@ def test_bisect_refuses_what_it_cannot_use_in_one_line(
 # --- the package ---------------------------------------------------------------------------------
 
 
-def test_installed_package_is_packed_into_a_wheel(tmp_path: Path) -> None:
-    wheel = pack_wheel("iniconfig", tmp_path)
+@pytest.mark.parametrize("name", ["iniconfig", "pytest-xdist"])
+def test_installed_package_is_packed_into_a_wheel(tmp_path: Path, name: str) -> None:
+    wheel = pack_wheel(name, tmp_path)
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-    assert {"iniconfig/__init__.py", f"{wheel.name[:-17]}.dist-info/METADATA"} <= {*names}
+    module = name.removeprefix("pytest-")
+    assert {f"{module}/__init__.py", f"{wheel.name[:-17]}.dist-info/METADATA"} <= {*names}
     assert not [name for name in names if name.startswith("..") or name.endswith(".pyc")]
     assert len(names) == len(set(names))
     before = wheel.read_bytes()
-    assert pack_wheel("iniconfig", tmp_path).read_bytes() == before
+    assert pack_wheel(name, tmp_path).read_bytes() == before
 
 
 @pytest.mark.parametrize("form", ["source", "wheel"])

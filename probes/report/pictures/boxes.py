@@ -1,0 +1,88 @@
+"""What is drawn of a claim's evidence, and the pictures made of text, which need no charts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from probes.report.pictures import Picture, pieces
+from probes.report.pictures.labels import check_size, percent
+from probes.report.text.phrases import shorten_test_name
+from probes.report.visible import mark
+from probes.schema.evidence import read_shapes, texts, words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from probes.schema.evidence.shape import Shape
+    from probes.schema.record import ClaimRecord
+
+_Shape = TypeVar("_Shape", bound="Shape")
+
+Found: TypeAlias = list[tuple[str, _Shape]]
+"""The checks of a claim with evidence of one shape: what each was made for, such as a prompt, and
+the evidence."""
+
+Draw: TypeAlias = Callable[[Found[Any]], "Iterator[Picture]"]
+
+MOST_TEXTS = 24
+"""Texts whose pieces can be compared by eye; of more there is no picture."""
+
+
+def draw_claim(claim: ClaimRecord, known: Mapping[type[Shape], Draw]) -> tuple[Picture, ...]:
+    """Draw the evidence of a claim's checks whose shape is known to have a picture."""
+    found: dict[type[Shape], Found[Any]] = {}
+    for check in claim.evidence:
+        for shape in read_shapes(check.values):
+            found.setdefault(type(shape), []).append((shorten_test_name(check.name), shape))
+    pictures: list[Picture] = []
+    for kind, draw in known.items():
+        if kind in found:
+            try:
+                pictures += draw(found[kind])
+            except (ValueError, ArithmeticError):  # no chart can hold these numbers
+                continue
+    return tuple(pictures)
+
+
+def _encodings(found: Found[words.Encoding]) -> Iterator[Picture]:
+    encodings = [encoding for _, encoding in found]
+    check_size(encodings, 1, MOST_TEXTS)
+    if len(encodings) == 1:
+        yield Picture("strip", pieces.draw_pieces(encodings[0]))
+    else:
+        alone = [each for each in encodings if pieces.SPACE in each.pieces]
+        merged = [each for each in encodings if pieces.SPACE not in each.pieces]
+        yield Picture("scripts", pieces.draw_texts(merged[:3] + alone[:7]))
+
+
+def _double_bos(found: Found[words.DoubleBos]) -> Iterator[Picture]:
+    text = found[0][1]
+    yield Picture("double", pieces.draw_pieces(text), {"text": mark(text.text[:200])})
+
+
+def _repetition(found: Found[texts.GreedyRepetition]) -> Iterator[Picture]:
+    first = found[0][1]
+    if first.greedy_text:
+        greedy, sampled = percent(first.greedy_distinct), percent(first.sampled_distinct)
+        drawing = pieces.draw_repetitions(first.greedy_text)
+        yield Picture("repeated", drawing, {"greedy": greedy, "sampled": sampled})
+
+
+def _chats(found: Found[texts.KeptChats]) -> Iterator[Picture]:
+    rendered = {
+        name: chat.text
+        for name, chat in found[0][1].rendered_chats.items()
+        if chat.text is not None
+    }
+    check_size([*rendered], 1, MOST_TEXTS)
+    yield Picture("chats", pieces.draw_chats(rendered))
+
+
+PICTURES: dict[type[Shape], Draw] = {
+    words.Encoding: _encodings,
+    words.DoubleBos: _double_bos,
+    texts.KeptChats: _chats,
+    texts.GreedyRepetition: _repetition,
+}
+"""The pictures made of text, by the shape of a check's evidence."""
