@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from probes.stats import answer_tree as answer_tree
     from probes.stats import beam_reference as beam_reference
     from probes.stats import bleu as bleu
+    from probes.stats import distribution_distance as distribution_distance
     from probes.stats import goodness_of_fit as goodness_of_fit
     from probes.stats import near_tie as near_tie
     from probes.stats import penalty_reference as penalty_reference
