@@ -1,4 +1,4 @@
-"""The examples of the page on claims of your own, and of the README, run as they are printed."""
+"""The examples of the page on claims of your own, run as they are printed."""
 
 from __future__ import annotations
 
@@ -80,14 +80,6 @@ def test_every_field_of_a_claim_is_documented() -> None:
     documented = re.findall(r"^\| `(\w+)` \|", PAGE, flags=re.MULTILINE)
     assert documented[: len(Claim.model_fields)] == ["id", "title", "section", *documented[3:7]]
     assert set(documented) == set(Claim.model_fields)
-
-
-def test_readme_example_holds(warm_project: Project) -> None:
-    page = (ROOT / "README.md").read_text(encoding="utf-8")
-    (example,) = (code for code in blocks("python", page) if "pytest.mark" in code)
-    (warm_project.folder / "test_mine.py").write_text(example, encoding="utf-8")
-    assert warm_project.run().ret == 0
-    assert warm_project.claims()["knows-tokyo"]["verdict"] == "holds"
 
 
 def test_claim_is_not_applicable_without_a_capability(warm_project: Project) -> None:

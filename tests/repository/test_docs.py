@@ -13,7 +13,6 @@ from typer.main import get_command
 
 from probes.cli import app
 from probes.plugin.options import REPORT_DIR
-from probes.report.locale import texts
 from probes.report.text.catalogue import catalogue_list, catalogue_page
 from probes.schema.claim import Claim, Status, catalogue
 
@@ -102,17 +101,14 @@ def test_readme_installs_by_two_commands() -> None:
     assert [line for line in found if "pip install" in line] == [*INSTALLS]
 
 
-def test_readme_counts_the_claims_of_each_section() -> None:
-    sections = [claim.section for claim in catalogue().values()]
-    text = read("README.md")
-    described = re.findall(r"^\| (.+?) \| .+\? \|$", text, flags=re.MULTILINE)
-    counted = re.findall(r"^│ (.+?) +│ +(\d+) │", text, flags=re.MULTILINE)
-    expected = {section: sections.count(section) for section in sections}
-    assert described == [*expected]
-    assert {section: int(number) for section, number in counted} == {
-        **expected,
-        "all": len(sections),
-    }
+def test_readmes_count_claims_and_findings() -> None:
+    tens = len(catalogue()) // 10 * 10
+    assert f" over {tens} named *claims*" in read("README.md")
+    assert f" {tens} を超える**主張**" in read("README.ja.md")
+    rows = re.findall(r"^\| \[.+\]\(#.+\) \|", read("docs/findings.md"), flags=re.MULTILINE)
+    assert len(rows) == 12
+    assert "[Twelve findings](docs/findings.md)" in read("README.md")
+    assert "[12 の発見](docs/findings.md)" in read("README.ja.md")
 
 
 def test_japanese_readme_has_the_same_code() -> None:
@@ -121,12 +117,6 @@ def test_japanese_readme_has_the_same_code() -> None:
         assert commands(japanese, name) == commands(english, name)
     assert blocks(japanese, "") == blocks(english, "")
     assert blocks(japanese, "python") == blocks(english, "python")
-
-
-def test_japanese_readme_names_sections_as_the_report() -> None:
-    sections = dict.fromkeys(claim.section for claim in catalogue().values())
-    described = re.findall(r"^\| (.+?) \| .+か。 \|$", read("README.ja.md"), flags=re.MULTILINE)
-    assert described == [texts("ja")[f"section.{section}"] for section in sections]
 
 
 def test_readmes_link_to_each_other() -> None:
