@@ -11,6 +11,7 @@ import inspect
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import transformers
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
@@ -18,11 +19,19 @@ from transformers.generation import utils
 
 from probes.errors import UndecidableError
 from probes.schema.sampling import Sampling
-from probes.stats.goodness_of_fit import Fit, goodness_of_fit
+from probes.stats.goodness_of_fit import (
+    LOOKS,
+    Fit,
+    can_stop,
+    fit_in_parts,
+    goodness_of_fit,
+)
 from probes.stats.sampling_reference import log_probabilities
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import numpy.typing as npt
 
 TOKENS = 4
 """Tokens that may come; one more ends a text, and never does."""
@@ -49,6 +58,8 @@ WAYS = ("prompt lookup", "the model as its own assistant", "another assistant")
 def fit_drafted_tokens(way: str, *, count: int, seed: int) -> Fit:
     """Draw tokens with drafts made in one of `WAYS`, and test them against the target's law.
 
+    Fewer are drawn where nothing speaks against it.
+
     >>> fit_drafted_tokens("prompt lookup", count=50, seed=0).outside
     0
     """
@@ -58,23 +69,26 @@ def fit_drafted_tokens(way: str, *, count: int, seed: int) -> Fit:
     else:
         other = target if way == "the model as its own assistant" else build_network(DRAFT)
         arguments = {"assistant_model": other}
-        other.generation_config.num_assistant_tokens = 8 if other is target else 4
+        other.generation_config.num_assistant_tokens = 5 if other is target else 3
         other.generation_config.num_assistant_tokens_schedule = "constant"
         # Whatever was drafted, another token is.
         other.generation_config.assistant_confidence_threshold = 0.0
     prompt = torch.arange(TOKENS).repeat(2).unsqueeze(0)
     transformers.set_seed(seed)
-    text = target.generate(
-        prompt,
-        attention_mask=torch.ones_like(prompt),
-        max_new_tokens=count,
-        **SAMPLING.arguments(),
-        **arguments,
-    )
-    new = text[0, prompt.shape[1] - 1 :]
-    steps = (new.diff() % TOKENS).clamp_max(TOKENS)
+
+    def draw(number: int) -> npt.NDArray[np.int64]:
+        text = target.generate(
+            prompt,
+            attention_mask=torch.ones_like(prompt),
+            max_new_tokens=number,
+            **SAMPLING.arguments(),
+            **arguments,
+        )
+        steps = (text[0, prompt.shape[1] - 1 :].diff() % TOKENS).clamp_max(TOKENS)
+        return torch.bincount(steps, minlength=TOKENS).numpy()
+
     law = log_probabilities(_make_logits(TARGET), SAMPLING).exp()
-    return goodness_of_fit(torch.bincount(steps, minlength=TOKENS).numpy(), law.numpy())
+    return fit_in_parts(draw, law.numpy(), count)
 
 
 @torch.inference_mode()
@@ -97,14 +111,21 @@ def fit_acceptance(*, count: int, seed: int) -> list[Fit]:
     transformers.set_seed(seed)
     laws, drafted = (torch.tensor([each]) for each in (ROWS, DRAFTED))
     drafts = torch.multinomial(drafted[0], count, replacement=True).T.unsqueeze(1)
-    counts = [torch.zeros(TOKENS, dtype=torch.long) for _ in ROWS]
-    for draft in drafts:
+    counts = np.zeros(laws[0].shape, dtype=np.int64)
+    true = laws[0].double().numpy()
+    # As many second and third tokens will come as drafts are kept.
+    kept = np.minimum(true[: len(DRAFTED)], DRAFTED).sum(axis=-1)
+    planned = [int(count * share) for share in np.cumprod([1.0, *kept])]
+    looks = [int(share * count) for share in LOOKS]
+    for number, draft in enumerate(drafts, 1):
         tokens, _ = rule(draft, drafted.log(), draft.shape[1], laws.log(), **extra)
         for seen, token in zip(counts, tokens[0].tolist(), strict=False):
             seen[token] += 1
+        if number in looks and all(map(can_stop, counts, true, planned)):
+            break
     return [
-        goodness_of_fit(seen.numpy(), law.numpy())
-        for seen, law in zip(counts, laws[0].double(), strict=True)
+        goodness_of_fit(seen, law, planned=number)
+        for seen, law, number in zip(counts, true, planned, strict=True)
     ]
 
 

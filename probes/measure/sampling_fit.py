@@ -18,10 +18,12 @@ import transformers
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from probes.stats import sampling_reference as reference
-from probes.stats.goodness_of_fit import LOOKS, Fit, can_stop, goodness_of_fit
+from probes.stats.goodness_of_fit import Fit, fit_in_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
+
+    import numpy.typing as npt
 
     from probes.engines.base import Prompt
     from probes.engines.transformers.engine import TransformersEngine
@@ -58,8 +60,8 @@ def fit_first_tokens(
     values, outcome = np.unique(logits.numpy(), return_inverse=True)
     pooled = torch.from_numpy(outcome)
     sums = torch.zeros(len(values), dtype=probabilities.dtype).index_add(0, pooled, probabilities)
-    drawn = _draw(model, prompt, logits.unsqueeze(0), sampling, count, seed)
-    return _test((pooled[rows[:, 0]] for rows in drawn), sums, count)
+    draw = _prepare_draws(model, prompt, logits.unsqueeze(0), sampling, seed)
+    return _test(lambda number: pooled[draw(number)[:, 0]], sums, count)
 
 
 def fit_token_pairs(
@@ -88,43 +90,33 @@ def fit_token_pairs(
     joint = (one + reference.log_probabilities(second, sampling)).exp().flatten()
     place = torch.full((len(tokens),), len(kept))
     place[rows] = torch.arange(len(kept))
-    drawn = _draw(model, prompt, table, sampling, count, seed, length=2)
-    outcomes = (
-        (place[each[:, 0]] * len(tokens) + each[:, 1]).clamp_max(len(joint)) for each in drawn
-    )
-    return _test(outcomes, torch.cat([joint, torch.zeros(1, dtype=joint.dtype)]), count)
+    draw = _prepare_draws(model, prompt, table, sampling, seed, length=2)
+
+    def draw_pairs(number: int) -> torch.Tensor:
+        one, two = draw(number).unbind(dim=1)
+        return (place[one] * len(tokens) + two).clamp_max(len(joint))
+
+    return _test(draw_pairs, torch.cat([joint, torch.zeros(1, dtype=joint.dtype)]), count)
 
 
-def _test(outcomes: Iterator[torch.Tensor], probabilities: torch.Tensor, count: int) -> Fit:
-    """Test so many draws, which come in parts, or fewer if nothing speaks against them."""
-    law = probabilities.numpy()
-    counts = np.zeros(len(law), dtype=np.int64)
-    looks = _place_looks(count)
-    for part in outcomes:
-        counts += torch.bincount(part, minlength=len(law)).numpy()
-        if int(counts.sum()) in looks and can_stop(counts, law, count):
-            break
-    return goodness_of_fit(counts, law, planned=count)
+def _test(draw: Callable[[int], torch.Tensor], law: torch.Tensor, count: int) -> Fit:
+    """Test so many outcomes, or fewer if nothing speaks against the law."""
+
+    def count_outcomes(number: int) -> npt.NDArray[np.int64]:
+        return torch.bincount(draw(number), minlength=len(law)).numpy()
+
+    return fit_in_parts(count_outcomes, law.numpy(), count)
 
 
-def _place_looks(count: int) -> list[int]:
-    return [int(share * count) for share in LOOKS]
-
-
-@torch.inference_mode()
-def _draw(
+def _prepare_draws(
     model: TransformersEngine,
     prompt: Prompt,
     table: torch.Tensor,  # (1 + tokens, vocabulary), of the first step, then after each token
     sampling: Sampling,
-    count: int,
     seed: int,
     length: int = 1,
-) -> Iterator[torch.Tensor]:
-    """Yield the new tokens of `count` samples of one prompt, in parts: (rows, length).
-
-    A part ends at each look at the draws.
-    """
+) -> Callable[[int], torch.Tensor]:
+    """Return a function that draws new tokens after one prompt: (samples, length)."""
     # The table says what follows: the rest of the prompt would only be copied for each row.
     inputs = torch.tensor([model.encode_prompt(prompt)[-1:]], device=model.device)
     # In the network's own dtype, which the logits were computed in, rounding changes none.
@@ -132,19 +124,22 @@ def _draw(
     transformers.set_seed(seed)
     at_once = LOGITS_AT_ONCE.get(model.device.type, LOGITS_AT_ONCE["cuda"])
     most = max(1, at_once // table.shape[-1])
-    done = 0
-    while done < count:
-        until = next((look for look in _place_looks(count) if look > done), count)
-        part = min(most, until - done)
-        done += part
-        output = stand_in.generate(
-            inputs,
-            attention_mask=torch.ones_like(inputs),
-            num_return_sequences=part,
-            max_new_tokens=length,
-            **sampling.arguments(),
-        )
-        yield output[:, inputs.shape[1] :].cpu()
+
+    @torch.inference_mode()
+    def draw(count: int) -> torch.Tensor:
+        parts = [
+            stand_in.generate(
+                inputs,
+                attention_mask=torch.ones_like(inputs),
+                num_return_sequences=min(most, count - done),
+                max_new_tokens=length,
+                **sampling.arguments(),
+            )
+            for done in range(0, count, most)
+        ]
+        return torch.cat(parts)[:, inputs.shape[1] :].cpu()
+
+    return draw
 
 
 def _make_stand_in(network: Any, table: torch.Tensor, length: int) -> Any:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy import optimize, stats
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     Floats = npt.NDArray[np.float64]
 
@@ -29,10 +29,10 @@ claim only if the draws miss the difference: they must be enough for one of many
 
 POWER = 0.99  # the probability with which `smallest_shift` is detected
 
-LOOKS = (0.25, 0.5)
+LOOKS = (0.2, 0.3, 0.4, 0.5)
 """Shares of the draws after which a test stops if nothing speaks against the probabilities."""
 
-LOST = 0.001
+LOST = 0.0005
 """Probability with which a look misses a shift that all draws would detect."""
 
 
@@ -67,9 +67,9 @@ def goodness_of_fit(
 ) -> Fit:
     """Test draws against probabilities.
 
-    `planned` is the number of draws of a test that may have stopped early: its power is that of
-    all. Outcomes that expect fewer draws than `min_expected` are pooled into bins that expect more.
-    Raises ValueError if the two differ in length or the probabilities do not sum to 1.
+    `planned` is the number of draws of a test that may have stopped early: its bins and its power
+    are those of all. Outcomes that expect fewer draws than `min_expected` are pooled into bins that
+    expect more. Raises ValueError if the two differ in length or the probabilities do not sum to 1.
 
     >>> [goodness_of_fit(counts, [0.5, 0.5]).good for counts in ([5020, 4980], [5500, 4500])]
     [True, False]
@@ -82,18 +82,36 @@ def goodness_of_fit(
         raise ValueError(f"probabilities sum to {chances.sum()}, not to 1")
     draws = observed.sum()
     outside = int(observed[chances == 0].sum())
-    observed, expected = _pool(observed, chances * draws, min_expected)
+    observed, expected = _pool(observed, chances * (planned or draws), min_expected)
     statistic, p_value = _g_test(observed, expected)
-    whole = expected if planned is None else _pool(chances, chances * planned, min_expected)[1]
     return Fit(
         draws=int(draws),
         bins=len(expected),
         statistic=statistic,
         p_value=p_value,
         alpha=alpha,
-        smallest_shift=smallest_shift(whole, alpha),
+        smallest_shift=smallest_shift(expected, alpha),
         outside=outside,
     )
+
+
+def fit_in_parts(
+    draw: Callable[[int], npt.NDArray[np.int64]], probabilities: Floats, planned: int
+) -> Fit:
+    """Test draws that are made in parts, and make no more of them when `can_stop` allows it.
+
+    `draw` makes so many draws and returns how often each outcome came. A part ends at each look.
+
+    >>> dice = np.random.default_rng(0)
+    >>> fit_in_parts(lambda n: dice.multinomial(n, [0.5, 0.5]), np.array([0.5, 0.5]), 4000).draws
+    2000
+    """
+    counts = np.zeros(len(probabilities), dtype=np.int64)
+    for share in (*LOOKS, 1.0):
+        counts += draw(int(share * planned) - int(counts.sum()))
+        if share < 1 and can_stop(counts, probabilities, planned):
+            break
+    return goodness_of_fit(counts, probabilities, planned=planned)
 
 
 def can_stop(
@@ -112,13 +130,13 @@ def can_stop(
     draws = int(counts.sum())
     if counts[probabilities == 0].any():
         return False
-    whole = _pool(probabilities, probabilities * planned, MIN_EXPECTED)[1]
-    observed, expected = _pool(counts.astype(np.float64), probabilities * draws, MIN_EXPECTED)
-    if len(expected) < 2 or len(whole) < 2:
+    # In the bins of the whole test: a look needs no far tail, so fewer draws a bin are enough.
+    observed, whole = _pool(counts.astype(np.float64), probabilities * planned, MIN_EXPECTED)
+    if len(whole) < 2:
         return False
-    statistic, _ = _g_test(observed, expected)
+    statistic, _ = _g_test(observed, whole)
     detected = _noncentrality(len(whole) - 1, alpha, POWER) * draws / planned
-    return statistic < float(stats.ncx2.ppf(LOST, len(expected) - 1, detected))
+    return statistic < float(stats.ncx2.ppf(LOST, len(whole) - 1, detected))
 
 
 def _noncentrality(df: int, alpha: float, power: float) -> float:

@@ -15,13 +15,7 @@ import numpy as np
 from scipy import stats
 
 from probes.measure import knowledge, variety
-from probes.stats.goodness_of_fit import (
-    ALPHA,
-    DIFFERENCE_ALPHA,
-    LOOKS,
-    can_stop,
-    goodness_of_fit,
-)
+from probes.stats.goodness_of_fit import ALPHA, DIFFERENCE_ALPHA, fit_in_parts
 from probes.stats.goodness_of_fit import poisson_binomial_cdf as cdf
 from probes.stats.permutation import ALPHA as PAIRED_ALPHA
 from probes.stats.permutation import compare_paired
@@ -98,12 +92,8 @@ def draw_tokens(random: Random, sharper: float) -> Outcome:
     """Draw from a law that is sharper by so much than the computed one."""
     logits = np.log(np.arange(1, 65) ** -1.0)
     laws = [np.exp(logits * each) / np.exp(logits * each).sum() for each in (1, 1 + sharper)]
-    counts = np.zeros(64, dtype=np.int64)
-    for share in (*LOOKS, 1.0):
-        counts += random.multinomial(int(share * DRAWS) - int(counts.sum()), laws[1])
-        if share < 1 and can_stop(counts, laws[0], DRAWS):
-            return Outcome(False, int(counts.sum()))
-    return Outcome(not goodness_of_fit(counts, laws[0]).good, DRAWS)
+    fit = fit_in_parts(lambda number: random.multinomial(number, laws[1]), laws[0], DRAWS)
+    return Outcome(not fit.good, fit.draws)
 
 
 Simulation = Callable[[Random, float], Outcome]
