@@ -20,10 +20,9 @@ from probes.engines.transformers import batching
 from probes.engines.transformers.attention import list_attention, use_attention
 from probes.engines.transformers.branches import find_plain_cache
 from probes.errors import BrokenModelError, UndecidableError
-from probes.measure.determinism import generate_texts, noise_tolerance
+from probes.measure.determinism import generate_alone, noise_tolerance
 from probes.measure.greedy import step_logits
 from probes.measure.greedy_differences import count_common_start
-from probes.measure.settings import plain_settings
 from probes.measure.stored_values import ROWS
 from probes.targets.capabilities import TWIN_LIMIT
 
@@ -90,6 +89,8 @@ def batch_continuously(
     _check_available(model)
     tolerance = noise_tolerance(model, prompts, 20)  # of the texts that other claims compare, too
     ids = [model.encode_prompt(prompt) for prompt in (*prompts, prompts[0])]
+    # Each alone: what padding may break is another claim's.
+    plain = generate_alone(model, ids, length)
     found: list[BatchedText] = []
     changed: list[str] = []
     # All bits are read twice, not for each attention: 7B parameters take tens of seconds a time.
@@ -97,9 +98,6 @@ def batch_continuously(
     tensors = read_tensors(model.network, whole=whole)
     for name in list_attention(model):
         with use_attention(model, name):
-            # Each alone: what padding may break is another claim's.
-            with plain_settings(model.network):
-                plain = [generate_texts(model, [row], length)[0] for row in ids]
             before = read_state(model.network)
             with _restore_settings(model.network):
                 made = _generate(model, ids, length)

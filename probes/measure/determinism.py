@@ -19,7 +19,7 @@ from probes.engines.transformers.attention import list_attention, use_attention,
 from probes.engines.transformers.caches import choose_cache, explain_uncompilable
 from probes.engines.transformers.precision import in_float32
 from probes.measure import differing_layer
-from probes.measure.greedy import generate_greedy, step_logits
+from probes.measure.greedy import generate_greedy, step_logits, truncate
 from probes.measure.greedy_differences import Variation, add_reproduction, compare_texts
 from probes.measure.reproduction import SAME, VariedCall
 from probes.measure.rounding_noise import (
@@ -27,6 +27,7 @@ from probes.measure.rounding_noise import (
     measure_noise,
     simulate_noise,
 )
+from probes.measure.settings import plain_settings
 from probes.schema.sampling import UNPENALIZED
 from probes.stats.rounding import logit_tolerance
 from probes.targets.capabilities import TWIN_LIMIT
@@ -34,6 +35,9 @@ from probes.targets.capabilities import TWIN_LIMIT
 if TYPE_CHECKING:
     from probes.engines.base import Generation, LogitsEngine, Prompt
     from probes.engines.transformers.engine import TransformersEngine
+
+SHARED_LENGTH = 6
+"""Tokens of a text of one row at least: claims that need fewer share it with one that needs so."""
 
 WIDEST_WINDOW = 4096  # widest attention window, in tokens, that a prompt exceeds: Mistral-7B's
 
@@ -262,6 +266,26 @@ def generate_texts(
         **UNPENALIZED,
         **arguments,
     )
+
+
+def generate_alone(
+    model: TransformersEngine, rows: Sequence[Sequence[int]], length: int
+) -> list[Generation]:
+    """Generate the greedy text of each row alone, under plain settings, once a session.
+
+    >>> from probes import load
+    >>> model = load("embedded")
+    >>> generate_alone(model, [model.encode("The capital of Japan is")], 2)[0].text
+    'Tokyo.'
+    """
+    texts = [_generate_one(model, row, max(length, SHARED_LENGTH)) for row in rows]
+    return [truncate(text, length, model) for text in texts]
+
+
+@once_per_session
+def _generate_one(model: TransformersEngine, row: Sequence[int], length: int) -> Generation:
+    with plain_settings(model.network):
+        return generate_texts(model, [row], length)[0]
 
 
 def _generate_with_attention(

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 
 from probes.engines.base import Generation
-from probes.engines.session_cache import once_per_session
 from probes.engines.transformers import batching
 from probes.engines.transformers.attention import list_attention, use_attention
 from probes.engines.transformers.branches import find_plain_cache
 from probes.engines.transformers.loaded import catch_tokenizer_failure
 from probes.errors import UndecidableError
 from probes.measure import differing_layer
-from probes.measure.determinism import generate_texts, noise_tolerance
+from probes.measure.determinism import generate_alone, generate_texts, noise_tolerance
 from probes.measure.greedy_differences import add_reproduction, compare_texts
 from probes.measure.reproduction import VariedCall
 from probes.measure.settings import plain_settings
@@ -55,11 +54,11 @@ def vary_padding(model: TransformersEngine, texts: Sequence[str], how: str) -> l
     if not _uses_mask(model, rows[0]):
         raise UndecidableError("its network has recurrent states and does not use attention masks")
     tolerance = noise_tolerance(model, texts, 20)  # of the texts that other claims compare, too
-    batches = WAYS[how](model, texts, rows)
+    alone, batches = generate_alone(model, rows, LENGTH), WAYS[how](model, texts, rows)
     found = []
     for name in list_attention(model):
         with use_attention(model, name) as computing:
-            found.append(_compare(computing, name, how, rows, batches, tolerance))
+            found.append(_compare(computing, name, how, alone, batches, tolerance))
     return found
 
 
@@ -81,19 +80,20 @@ def _compare(
     model: TransformersEngine,
     attention: str,
     how: str,
-    rows: Sequence[Sequence[int]],
+    alone: Sequence[Generation],
     batches: Sequence[Batch],
     tolerance: float,
 ) -> Variation:
     name = f"padded {how}, attention {attention}"
     padded = partial(_continue_padded, model, batches)
-    found = compare_texts(model, name, _generate_alone(model, rows, attention), padded(), tolerance)
+    found = compare_texts(model, name, alone, padded(), tolerance)
+    rows = [text.prompt_ids for text in alone]
     row = rows[found.worst]
     padding = max(map(len, rows)) + PADDED - len(row)
     count = 2 if len(batches) == 1 else 1
     varied = f"torch.nn.functional.pad({{}}.repeat({count}, 1), ({padding}, 0))"
     call = VariedCall(f"{varied.format('ids')}, {varied.format('mask')}")
-    alone = partial(_continue_alone, model, rows)
+    again = partial(_continue_alone, model, rows)
     # The calls show the row that differs most, alone and padded.
     shown = add_reproduction(
         model,
@@ -101,17 +101,9 @@ def _compare(
         [row],
         LENGTH,
         call,
-        lambda: differing_layer.find_in_texts(model, alone, padded),
+        lambda: differing_layer.find_in_texts(model, again, padded),
     )
     return replace(shown, worst=found.worst)
-
-
-@once_per_session
-def _generate_alone(
-    model: TransformersEngine, rows: Sequence[Sequence[int]], attention: str
-) -> list[Generation]:
-    with use_attention(model, attention) as computing:
-        return _continue_alone(computing, rows)
 
 
 def _continue_alone(model: TransformersEngine, rows: Sequence[Sequence[int]]) -> list[Generation]:

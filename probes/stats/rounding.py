@@ -99,14 +99,13 @@ def exceedance_factor(draws: int, judged: int, alpha: float) -> float:
     >>> round(exceedance_factor(400, 100, 5e-8), 1), round(exceedance_factor(16, 4, 5e-8), 1)
     (3.2, 8.1)
     """
+    largest = np.linspace(0, 12, 8001)
+    inside = special.erf(largest / np.sqrt(2))
+    density = draws * inside ** (draws - 1) * np.exp(-(largest**2) / 2) * np.sqrt(2 / np.pi)
 
     def exceeds(factor: float) -> float:
-        def density(largest: float) -> float:
-            inside = special.erf(largest / np.sqrt(2))
-            normal = np.exp(-(largest**2) / 2) * np.sqrt(2 / np.pi)
-            beyond = special.erfc(factor * largest / 2)
-            return float(draws * inside ** (draws - 1) * normal * beyond)
-
-        return judged * float(integrate.quad(density, 0, 12, limit=500, epsabs=0)[0])
+        return judged * float(
+            integrate.simpson(density * special.erfc(factor * largest / 2), x=largest)
+        )
 
     return float(optimize.brentq(lambda factor: exceeds(factor) - alpha, 1, 1e3, xtol=1e-6))
