@@ -46,10 +46,10 @@ class UnusableTargetError(UserError):
 class EndpointFailedError(UserError):
     """A server answers with an error, or with what cannot be read."""
 
-    def __init__(self, message: str, status: int | None = None) -> None:
-        """Take the HTTP status if that is the error."""
+    def __init__(self, message: str, status: int | None = None, said: str = "") -> None:
+        """Take the HTTP status if that is the error, and what the server said of it."""
         super().__init__(message)
-        self.status = status
+        self.status, self.said = status, said
 
 
 class BrokenModelError(AssertionError):

@@ -41,6 +41,17 @@ class TopLogprobs:
 
 
 @dataclass(frozen=True)
+class TopPieces:
+    """The most likely tokens at one position, as the bytes of their texts, the likeliest first."""
+
+    pieces: list[bytes]
+    logprobs: list[float]
+    """As of `TopLogprobs`."""
+    chosen_piece: bytes
+    chosen: float
+
+
+@dataclass(frozen=True)
 class Generation:
     """What `generate` added to one prompt.
 
@@ -56,13 +67,35 @@ class Generation:
     logits: torch.Tensor | None = None
     scores: torch.Tensor | None = None
     top_logprobs: list[list[TopLogprobs]] | None = None
+    top_pieces: list[list[TopPieces]] | None = None
+    """The same of a server that tells the texts of tokens, and no ids."""
     finish_reasons: list[str] | None = None
     """Why each sample ended, where a server tells: `stop` or `length`."""
+
+    new_tokens: list[int | None] | None = None
+    """How many tokens each sample has, where a server counts them."""
+    served_by: list[str] | None = None
+    """What a server says of who answered, such as a `system_fingerprint`, if it says anything."""
 
     @property
     def text(self) -> str:
         """The first sample's text."""
         return self.texts[0]
+
+
+@dataclass(frozen=True)
+class StreamedText:
+    """A text that came in parts."""
+
+    text: str
+    """The parts, joined."""
+    parts: int
+    is_ended: bool
+    """Whether the server said that no part follows."""
+    finish_reason: str
+    """Why it ended: `stop` or `length`; empty if the server told none."""
+    new_tokens: int | None
+    """How many tokens it has, as the server counts them; None if it tells none."""
 
 
 class Engine(Protocol):
@@ -152,6 +185,13 @@ class PromptLogprobs(Protocol):
         """Return the most likely tokens at every position of a prompt but the first."""
 
 
+class Streams(Protocol):
+    """Texts that come in parts (capability `streams`)."""
+
+    def stream(self, prompt: Prompt, **settings: Any) -> StreamedText:
+        """Continue one prompt, and join what is streamed; `settings` as in `generate_batch`."""
+
+
 class FullLogits(Protocol):
     """Logits of the whole vocabulary, float32, on the CPU (capability `logits`)."""
 
@@ -217,6 +257,7 @@ PROTOCOLS: dict[str, type] = {
     "tokenizer": Tokenization,
     "config": Sizes,
     "prompt-logprobs": PromptLogprobs,
+    "streams": Streams,
     "logits": FullLogits,
     "chat": Chat,
     "weights": Weights,

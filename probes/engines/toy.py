@@ -21,7 +21,9 @@ from probes.stats.sampling_reference import apply_filters
 TOKENS = ("<s>", "</s>", "a", "b", "c", "d")
 BOS, EOS = 0, 1
 
-TOY_CAPABILITIES = frozenset(CAPABILITIES) - {"weights", "variants", "beam-search", "timing"}
+TOY_CAPABILITIES = frozenset(CAPABILITIES) - {
+    *("weights", "variants", "beam-search", "timing", "streams")
+}
 
 LogitsRule = Callable[[Sequence[int]], torch.Tensor]
 

@@ -22,9 +22,13 @@ if TYPE_CHECKING:
     from probes.measure import drafted_sampling as drafted_sampling
     from probes.measure import drafted_texts as drafted_texts
     from probes.measure import embeddings as embeddings
+    from probes.measure import engine_answers as engine_answers
     from probes.measure import engine_ids as engine_ids
     from probes.measure import engine_logprobs as engine_logprobs
+    from probes.measure import engine_prompts as engine_prompts
+    from probes.measure import engine_replicas as engine_replicas
     from probes.measure import engine_sampling as engine_sampling
+    from probes.measure import engine_streams as engine_streams
     from probes.measure import engine_texts as engine_texts
     from probes.measure import generation_defaults as generation_defaults
     from probes.measure import greedy as greedy

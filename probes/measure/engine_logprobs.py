@@ -10,6 +10,8 @@ import torch
 
 from probes.engines.logprobs import list_top_logprobs
 from probes.engines.session_cache import once_per_session
+from probes.measure.engine_answers import TOP, logits_along, make_greedy
+from probes.measure.engine_prompts import asks_in_chat, encode_prompts
 from probes.measure.greedy import generate_greedy
 from probes.measure.rounding_noise import measure_noise, simulate_noise
 from probes.schema.evidence.engines import EngineStep
@@ -18,9 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from probes.engines.base import Generation
-
-TOP = 20
-"""Most likely tokens that are compared at each step; vLLM lists no more."""
 
 JUDGED = 5
 """Of these, those whose distance to the most likely token is judged, as rounding noise is."""
@@ -52,17 +51,6 @@ class Comparison:
         return sum(step.same_top for step in self.steps) / max(1, len(self.steps))
 
 
-@once_per_session
-def generate_on_engine(
-    engine: Any, prompts: Sequence[Sequence[int]], length: int
-) -> list[Generation]:
-    """Return an engine's greedy texts with log-probabilities, once a session."""
-    made: list[Generation] = engine.generate_batch(
-        [list(ids) for ids in prompts], max_new_tokens=length, do_sample=False, top_logprobs=TOP
-    )
-    return made
-
-
 def compare_logprobs(
     engine: Any, reference: Any, prompts: Sequence[str], length: int
 ) -> Comparison:
@@ -77,14 +65,13 @@ def compare_logprobs(
     >>> len(found.steps), found.largest_change <= found.tolerance
     (4, True)
     """
-    ids = [reference.encode_prompt(prompt) for prompt in prompts]
-    made = generate_on_engine(engine, ids, length)
+    made = make_greedy(engine, reference, prompts, length)
     steps = [
         step
         for prompt, text in zip(prompts, made, strict=True)
-        for step in _compare_text(reference, prompt, text)
+        for step in compare_text(reference, prompt, text)
     ]
-    precision, tolerance = _tolerance(engine, reference, prompts, length)
+    precision, tolerance = measure_tolerance(engine, reference, prompts, length)
     return Comparison(steps, tolerance, precision)
 
 
@@ -97,18 +84,18 @@ def follow_texts(
     other: Any, reference: Any, engine: Any, prompts: Sequence[str], length: int
 ) -> Comparison:
     """Compare another model with the reference, along the texts that an engine made."""
-    ids = [reference.encode_prompt(prompt) for prompt in prompts]
     pairs = []
-    for prompt, text in zip(prompts, generate_on_engine(engine, ids, length), strict=True):
+    for prompt, text in zip(prompts, make_greedy(engine, reference, prompts, length), strict=True):
         if text.ids[0]:
             logits = logits_along(other, text.prompt_ids, text.ids[0])
             listed = [list_top_logprobs(logits, text.ids[0], TOP)]
             pairs.append((prompt, replace(text, top_logprobs=listed)))
-    return Comparison([s for prompt, text in pairs for s in _compare_text(reference, prompt, text)],
+    return Comparison([s for prompt, text in pairs for s in compare_text(reference, prompt, text)],
                       0.0, other.facts().dtype)  # fmt: skip
 
 
-def _compare_text(reference: Any, prompt: str, text: Generation) -> Iterator[EngineStep]:
+def compare_text(reference: Any, prompt: str, text: Generation) -> Iterator[EngineStep]:
+    """Yield the steps of an engine's text beside the reference's distribution."""
     ids, listed = text.ids[0], (text.top_logprobs or [[]])[0]
     if not ids:  # the server did not tell all of them
         return
@@ -134,12 +121,6 @@ def _compare_text(reference: Any, prompt: str, text: Generation) -> Iterator[Eng
         )
 
 
-def logits_along(reference: Any, prompt_ids: Sequence[int], ids: Sequence[int]) -> torch.Tensor:
-    """Return the reference's logits before each of some tokens after a prompt."""
-    whole: torch.Tensor = reference.logits_batch([[*prompt_ids, *ids[:-1]]])[0]
-    return whole[len(prompt_ids) - 1 :]
-
-
 def quantization_of(engine: Any) -> str | None:
     """Return how the weights are quantized that an engine computes with, if it or its target says.
 
@@ -160,11 +141,11 @@ def measure_slack(engine: Any, reference: Any, prompts: Sequence[str], length: i
     """
     if quantization_of(engine) and "logprobs" in engine.capabilities:
         return compare_logprobs(engine, reference, prompts, length).largest_change
-    return _tolerance(engine, reference, prompts, length)[1]
+    return measure_tolerance(engine, reference, prompts, length)[1]
 
 
 @once_per_session
-def _tolerance(
+def measure_tolerance(
     engine: Any, reference: Any, prompts: Sequence[str], length: int
 ) -> tuple[str, float]:
     """Return the dtype of the engine, else of the reference, and what rounding explains.
@@ -174,9 +155,10 @@ def _tolerance(
     own = reference.facts().dtype
     # Rounding of quantized weights is larger than that of any dtype.
     stated = own if quantization_of(engine) else getattr(engine, "precision", None) or own
+    asked = encode_prompts(engine, reference, prompts) if asks_in_chat(engine) else prompts
     if stated == own:
-        return own, measure_noise(reference, prompts, length).tolerance
-    texts = generate_greedy(reference, prompts, length)
+        return own, measure_noise(reference, asked, length).tolerance
+    texts = generate_greedy(reference, asked, length)
     return stated, simulate_noise(reference, texts, dtype=getattr(torch, stated)).tolerance
 
 
@@ -200,8 +182,8 @@ def explain_change(engine: Any, reference: Any, prompts: Sequence[str], length: 
 
     `AS_IT_IS` is among them.
     """
-    ids = [reference.encode_prompt(prompt) for prompt in prompts]
-    made = generate_on_engine(engine, ids, length)
+    ids = encode_prompts(engine, reference, prompts)
+    made = make_greedy(engine, reference, prompts, length)
     begin = ids[0][:1] if ids[0][0] in reference.special_token_ids else []
     changed: dict[str, list[list[int]]] = {AS_IT_IS: ids}
     if begin:

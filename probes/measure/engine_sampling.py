@@ -10,13 +10,16 @@ import torch
 
 from probes._util.jsonfile import read_object
 from probes.engines.session_cache import once_per_session
+from probes.measure.engine_answers import choose_end
 from probes.measure.engine_logprobs import measure_slack, quantization_of
+from probes.measure.engine_prompts import find_ids, takes_ids, word_prompts
 from probes.schema.sampling import InForce, Sampling
 from probes.stats.goodness_of_fit import ALPHA
 from probes.stats.settings_evidence import (
     DrawnText,
     SettingsTest,
     explain_draws,
+    explain_mixture,
     judge_settings,
     list_alternatives,
 )
@@ -64,9 +67,18 @@ def judge_draws(
 def explain_settings(
     engine: Any, reference: Any, prompts: Sequence[str], asked: InForce | None, *, seed: int
 ) -> str:
-    """Name the settings that an engine's draws follow; empty if none is known."""
+    """Name the settings that an engine's draws follow; empty if none is known.
+
+    Replicas behind one address may follow two.
+    """
     texts = [*_drawn_with_laws(engine, reference, prompts, asked, seed)]
-    return explain_draws(texts, *_expect(engine, reference, asked))
+    expected, known = _expect(engine, reference, asked)
+    if (mixed := explain_mixture(texts, expected, known)) is not None:
+        return (
+            f"two kinds of settings, as replicas may: {mixed.settings}, in about "
+            f"{mixed.share:.0%} of {len(texts)} requests, and what was asked for in the others"
+        )
+    return explain_draws(texts, expected, known)
 
 
 def _expect(
@@ -85,11 +97,12 @@ def _drawn_with_laws(
     engine: Any, reference: Any, prompts: Sequence[str], asked: InForce | None, seed: int
 ) -> Iterator[DrawnText]:
     sampling = None if asked is None else asked.sampling
-    takes_ids = "token-ids" in engine.capabilities
+    is_told = takes_ids(engine)
     for text in draw_texts(engine, reference, prompts, sampling, seed):
         rows = [row for row, ids in enumerate(text.ids) if ids]
         for row, law in zip(rows, _laws(reference, text, rows), strict=True):
-            yield DrawnText(text.prompt_ids, text.ids[row], law, is_encoded=not takes_ids)
+            ids = text.ids[row] if is_told else choose_end(reference, text.ids[row], law)
+            yield DrawnText(text.prompt_ids, ids, law, is_encoded=not is_told)
 
 
 @once_per_session
@@ -101,35 +114,17 @@ def draw_texts(
     seed: int,
 ) -> list[Generation]:
     """Draw several texts after each prompt, once a session."""
-    takes_ids = "token-ids" in engine.capabilities
-    ids = [reference.encode_prompt(prompt) if takes_ids else prompt for prompt in prompts]
     drawn: list[Generation] = engine.generate_batch(
-        ids,
+        word_prompts(engine, reference, prompts),
         sampling=sampling,
         seed=seed,
         num_return_sequences=SAMPLES,
         max_new_tokens=LENGTH,
         **({"top_logprobs": 20} if _lists_own(engine) else {}),
     )
-    if takes_ids:
+    if takes_ids(engine):
         return drawn
-    return [_find_ids(reference, *each) for each in zip(prompts, drawn, strict=True)]
-
-
-def _find_ids(reference: Any, prompt: str, text: Generation) -> Generation:
-    """Encode samples of a server that tells no ids.
-
-    A text that cannot be encoded as it was drawn is left out: one whose beginning is not the
-    prompt's, or one that is cut inside a character.
-    """
-    start = reference.encode_prompt(prompt)
-    found = []
-    for sample, reason in zip(text.texts, text.finish_reasons or [], strict=True):
-        whole = reference.encode_prompt(prompt + sample)
-        is_known = whole[: len(start)] == start and "\N{REPLACEMENT CHARACTER}" not in sample
-        end = reference.eos_token_ids[:1] if reason == "stop" else []
-        found.append([*whole[len(start) :], *end] if is_known else [])
-    return replace(text, prompt_ids=start, ids=found)
+    return [find_ids(engine, reference, *each) for each in zip(prompts, drawn, strict=True)]
 
 
 def defaults_of(engine: Any, reference: Any) -> InForce | None:

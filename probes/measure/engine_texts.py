@@ -5,14 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from probes.measure.engine_logprobs import generate_on_engine, logits_along
+from probes.engines.base import Generation
+from probes.measure.engine_answers import add_ids, logits_along, make_greedy
+from probes.measure.engine_prompts import (
+    asks_in_chat,
+    encode_prompts,
+    takes_ids,
+    word_prompts,
+)
 from probes.measure.greedy import generate_greedy
 from probes.measure.greedy_differences import count_common_start
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from probes.engines.base import Generation
+
+REFERENCE = "the reference"
+"""The way of a text that the reference made."""
 
 
 @dataclass(frozen=True)
@@ -45,17 +54,19 @@ def vary_requests(
     >>> sorted({pair.way for pair in pairs if pair.step is None})
     ['all at once, again', 'one at a time']
     """
-    ids = [reference.encode_prompt(prompt) for prompt in prompts]
+    asked = word_prompts(engine, reference, prompts)
     settings: dict[str, Any] = {"max_new_tokens": length, "do_sample": False}
-    first = generate_on_engine(engine, ids, length)
+    first = make_greedy(engine, reference, prompts, length)
     ways = {
-        "one at a time": [engine.generate(each, **settings) for each in ids],
-        "all at once, again": engine.generate_batch(ids, **settings),
+        "one at a time": [engine.generate(each, **settings) for each in asked],
+        "all at once, again": engine.generate_batch(asked, **settings),
     }
     return [
-        _compare(reference, way, prompt, one, other)
+        compare_texts(reference, way, prompt, one, other)
         for way, made in ways.items()
-        for prompt, one, other in zip(prompts, first, made, strict=True)
+        for prompt, one, other in zip(
+            prompts, first, add_ids(engine, reference, prompts, made), strict=True
+        )
     ]
 
 
@@ -63,16 +74,39 @@ def compare_with_reference(
     engine: Any, reference: Any, prompts: Sequence[str], length: int
 ) -> list[TextPair]:
     """Compare an engine's greedy texts with those that the reference makes of the same prompts."""
-    ids = [reference.encode_prompt(prompt) for prompt in prompts]
-    own = generate_greedy(reference, prompts, length)
-    made = generate_on_engine(engine, ids, length)
-    return [
-        _compare(reference, "the reference", prompt, one, other)
+    in_chat = asks_in_chat(engine)
+    asked = encode_prompts(engine, reference, prompts) if in_chat else prompts
+    own = generate_greedy(reference, asked, length)
+    made = make_greedy(engine, reference, prompts, length)
+    if not takes_ids(engine):
+        as_told = [_tell_as_server(reference, text) for text in own]
+        own = add_ids(engine, reference, prompts, as_told)
+    pairs = [
+        compare_texts(reference, REFERENCE, prompt, one, other)
         for prompt, one, other in zip(prompts, made, own, strict=True)
+    ]
+    if takes_ids(engine):
+        return pairs
+    # Some servers strip their texts.
+    is_same = [pair.text.strip() == pair.other.strip() for pair in pairs]
+    return [
+        replace(pair, step=None, margin=0.0) if same else pair
+        for pair, same in zip(pairs, is_same, strict=True)
     ]
 
 
-def _compare(reference: Any, way: str, prompt: str, one: Generation, other: Generation) -> TextPair:
+def _tell_as_server(reference: Any, text: Generation) -> Generation:
+    """Return a text of the reference as a server tells it: what follows its prompt, without ids."""
+    before = reference.decode(text.prompt_ids, skip_special_tokens=True)
+    whole = reference.decode([*text.prompt_ids, *text.ids[0]], skip_special_tokens=True)
+    reason = "stop" if text.ids[0][-1:] and text.ids[0][-1] in reference.eos_token_ids else "length"
+    return Generation([], [[]], [whole[len(before) :]], finish_reasons=[reason])
+
+
+def compare_texts(
+    reference: Any, way: str, prompt: str, one: Generation, other: Generation
+) -> TextPair:
+    """Compare two greedy texts after one prompt, made in two ways."""
     first, second = one.ids[0], other.ids[0]
     pair = TextPair(way, prompt, one.text, other.text, None, 0.0)
     if first == second or not (first and second):  # a server may not tell all ids

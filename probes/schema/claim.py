@@ -43,6 +43,7 @@ CAPABILITIES = {
     "token-ids": "token ids as a prompt",
     "logprobs": "log-probabilities of the most likely tokens at each step of a text it makes",
     "prompt-logprobs": "log-probabilities of the tokens of a given text",
+    "streams": "texts that come in parts, from a server",
     "logits": "the logits of the whole vocabulary",
     "processors": "logits processors and stopping criteria of the caller's own",
     "beam-search": "beam search",

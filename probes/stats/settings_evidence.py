@@ -161,6 +161,52 @@ def explain_draws(
     return shown + (unasked if names and names[-1].endswith(unasked) else "")
 
 
+@dataclass(frozen=True)
+class MixedSettings:
+    """Draws of which some follow the settings asked for, and others do not."""
+
+    settings: str
+    share: float
+    """Of the texts that follow these settings, about."""
+
+
+def explain_mixture(
+    texts: Sequence[DrawnText], asked: InForce, defaults: Mapping[str, InForce]
+) -> MixedSettings | None:
+    """Find settings that a share of the texts follows, where the rest follows those asked for.
+
+    None unless two kinds of texts explain them better than all texts in one setting, by more than
+    the number of alternatives explains.
+
+    >>> logits = torch.tensor([[2.0, 1.0, 0.0]]).repeat(60, 1)
+    >>> cold, as_asked = [0] * 60, [0] * 40 + [1] * 15 + [2] * 5
+    >>> found = explain_mixture([DrawnText([], ids, logits) for ids in (cold, as_asked) * 4],
+    ...                         InForce(), {})
+    >>> found.settings, round(found.share, 1)
+    ('top_k 1, though it was not asked for', 0.5)
+    """
+    likely = [_Likely.of(text) for text in texts]
+    size = math.log(texts[0].logits.shape[-1])
+
+    def fit(settings: InForce) -> torch.Tensor:
+        rows = (_mixed_ratio(each.log_law(settings)[1], -size).sum() for each in likely)
+        return torch.stack([*rows])
+
+    own = fit(asked)
+    fits = {name: fit(each) for name, each in list_alternatives(asked, defaults).items()}
+    shares = torch.linspace(0.1, 0.9, 9, dtype=torch.float64)
+    alone = max(float(own.sum()), *(float(each.sum()) for each in fits.values()))
+    best, found = alone + math.log(len(fits) * len(shares)) + CLEAR, None
+    for name, other in fits.items():
+        mixed = torch.logaddexp(
+            own + (1 - shares[:, None]).log(), other + shares[:, None].log()
+        ).sum(dim=1)
+        if float(mixed.max()) > best:
+            best = float(mixed.max())
+            found = MixedSettings(name, float(shares[mixed.argmax()]))
+    return found
+
+
 def _mixed_ratio(law: torch.Tensor, asked: torch.Tensor | float) -> torch.Tensor:
     """Return the log of the likelihood ratio of an alternative mixed with what was asked for."""
     ratio = (law - asked).nan_to_num(nan=-torch.inf)

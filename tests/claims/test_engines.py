@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from probes import measure
-from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, STORIES, corpus
+from probes.data.tokenizer_texts import (
+    CAPITAL_OF_JAPAN,
+    CAPITAL_OF_JAPAN_JA,
+    STORIES,
+    corpus,
+)
 from probes.measure.asking import list_prompts
 from probes.schema.evidence.engines import (
     AS_ASKED,
@@ -36,6 +41,9 @@ TEXTS = 400
 """Texts whose ids are compared: requests take longer than a tokenizer in this process."""
 
 SHOWN = 5
+
+EMOJI = "🎉🎊🎁 🎉🎊🎁 🎉🎊"
+"""Most likely goes on with characters of several bytes."""
 
 ASKED: dict[str, InForce | None] = {
     "temperature 1": InForce(),
@@ -67,6 +75,10 @@ def test_engine_has_the_log_probabilities_of_its_reference(
     evidence["precision"], evidence["largest_change"] = found.precision, found.largest_change
     if found.largest_change <= found.tolerance:
         return
+    if kinds := measure.engine_replicas.describe_kinds(
+        model, reference, prompts, LENGTH, found.tolerance
+    ):
+        pytest.fail(kinds, pytrace=False)
     quantization = measure.engine_logprobs.quantization_of(model)
     causes = measure.engine_logprobs.explain_change(model, reference, prompts, LENGTH)
     evidence["causes"] = [{"cause": c.name, "rest": c.distance} for c in causes]
@@ -116,7 +128,7 @@ def test_engine_gives_the_same_texts_alone_and_among_others(
     found = measure.engine_texts.vary_requests(model, reference, prompts, LENGTH)
     # What quantized arithmetic moves, another batch of it may move as well.
     noise = measure.engine_logprobs.measure_slack(model, reference, prompts, LENGTH)
-    verdict_of(evidence, found, noise)
+    verdict_of(model, reference, evidence, found, noise)
 
 
 @pytest.mark.claim("engine-greedy")
@@ -126,17 +138,25 @@ def test_engine_gives_the_texts_of_its_reference(
     if quantization := measure.engine_logprobs.quantization_of(model):
         pytest.skip(f"it computes with weights in {quantization}: texts may differ")
     prompts = list_prompts(reference)
-    compared = measure.engine_logprobs.compare_logprobs(model, reference, prompts, LENGTH)
     found = measure.engine_texts.compare_with_reference(model, reference, prompts, LENGTH)
-    verdict_of(evidence, found, compared.tolerance)
+    _, tolerance = measure.engine_logprobs.measure_tolerance(model, reference, prompts, LENGTH)
+    verdict_of(model, reference, evidence, found, tolerance)
 
 
-def verdict_of(evidence: Evidence, pairs: list[TextPair], tolerance: float) -> None:
+def verdict_of(
+    model: Engine, reference: Model, evidence: Evidence, pairs: list[TextPair], tolerance: float
+) -> None:
     kept = [
         EnginePair(**vars(pair) | {"margin": pair.margin if math.isfinite(pair.margin) else None})
         for pair in pairs
     ]
     evidence.update(EnginePairs(pairs=kept, noise=tolerance).as_evidence())
+    if not all(pair.is_explained(tolerance) for pair in pairs):
+        prompts = [pair.prompt for pair in pairs if not pair.is_explained(tolerance)]
+        kinds = measure.engine_replicas.describe_kinds(
+            model, reference, list(dict.fromkeys(prompts)), LENGTH, tolerance
+        )
+        assert not kinds, kinds
     for pair in pairs:
         why = (
             f"no near-tie: the reference's logits lie {pair.margin:.2g} apart there, where "
@@ -199,6 +219,17 @@ def test_engine_stops_where_it_is_told_to(
         assert stop.is_right, (
             f"after {stop.prompt!r}, told to stop at {stop.at}, the text is {stop.found!r} "
             f"({stop.reason}), not {stop.expected!r} ({stop.expected_reason})"
+        )
+
+
+@pytest.mark.claim("engine-streams")
+def test_streamed_text_is_the_whole_one(model: Engine, evidence: Evidence) -> None:
+    prompts = [CAPITAL_OF_JAPAN, CAPITAL_OF_JAPAN_JA, STORIES[0], EMOJI]
+    found = measure.engine_streams.stream_texts(model, prompts, LENGTH)
+    evidence["engine_streams"] = found
+    for each in found:
+        assert not each.problem, (
+            f"streamed after {each.prompt!r}, {each.problem}\n{each.streamed!r}\n{each.whole!r}"
         )
 
 

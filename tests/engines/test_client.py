@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from probes.engines.endpoint import client as endpoint_client
+from probes.engines.endpoint import engine as endpoint_engine
 from probes.engines.endpoint.client import KEYS, Client, read_key
 from probes.engines.endpoint.engine import connect
 from probes.errors import EndpointFailedError, UnusableTargetError
@@ -151,6 +152,88 @@ def test_refused_field_is_quoted_in_one_line() -> None:
         assert "\n" not in str(failed.value)
 
 
+TEXT = {"text": " Tokyo", "finish_reason": "stop"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ([], "answers no JSON object"),
+        ({}, "has no text"),
+        ({"choices": "none"}, "has no text"),
+        ({"choices": [5]}, "has no text"),
+        ({"choices": [{"text": 5}]}, "has no text"),
+        ({"choices": [{"message": "Tokyo"}]}, "has no text"),
+        ({"choices": [TEXT | {"token_ids": 5}]}, "token ids of another form"),
+        ({"choices": [TEXT | {"token_ids": ["5"]}]}, "token ids of another form"),
+        ({"choices": [TEXT | {"logprobs": 5}]}, "log-probabilities that cannot be read"),
+        (
+            {"choices": [TEXT | {"logprobs": {"content": [{"id": 5, "logprob": "NaN"}]}}]},
+            "log-probabilities that cannot be read",
+        ),
+        (
+            {"choices": [TEXT | {"logprobs": {
+                "content": [{"id": 5, "logprob": float("nan"), "top_logprobs": []}]}}]},
+            "log-probabilities that cannot be read",
+        ),
+    ],
+)  # fmt: skip
+def test_unreadable_answer_is_quoted_in_one_line(answer: Any, words: str) -> None:
+    answers = {"/v1/models": MODELS, "/v1/completions": (200, answer)}
+    with serve(Scripted(answers=answers)) as address:
+        with pytest.raises(EndpointFailedError, match=words) as failed:
+            connect(resolve(address)).generate("Once", top_logprobs=None)
+        assert "\n" not in str(failed.value)
+
+
+def test_usage_that_cannot_be_read_is_left_out() -> None:
+    answers = {
+        "/v1/models": MODELS,
+        "/v1/completions": (200, {"choices": [TEXT], "usage": {"prompt_tokens": "two"}}),
+    }
+    with serve(Scripted(answers=answers)) as address:
+        engine = connect(resolve(address))
+        assert engine.generate("Once", max_new_tokens=4).new_tokens == [None]
+        # Twice, as the first request finds out whether it completes texts: four bytes a token.
+        assert engine.cost.tokens == 2 * (1 + 2)
+
+
+def test_answer_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint_client, "LARGEST", 1000)
+    answers = {"/v1/completions": (200, {"choices": ["and " * 1000]})}
+    with serve(Scripted(answers=answers)) as address:
+        client = Client(address)
+        with pytest.raises(UnusableTargetError, match=r"does not end its answer: 4,0.. bytes"):
+            client.post("completions", {})
+        client.close()
+
+
+def test_server_that_stays_busy_is_named() -> None:
+    with serve(Scripted(answers={"/v1/completions": (429, {"error": "later"})})) as address:
+        client = Client(address)
+        with pytest.raises(EndpointFailedError, match=r"answers 429, 5 times: .*later"):
+            client.post("completions", {})
+        client.close()
+
+
+def test_another_list_of_models_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint_engine, "LIST_AGAIN", -1.0)
+    entry = {"id": "tuned", "root": "m/first"}
+    server = Scripted(
+        answers={
+            "/v1/models": (200, {"data": [entry]}),
+            "/v1/completions": (200, {"choices": [TEXT]}),
+        }
+    )
+    with serve(server) as address:
+        engine = connect(resolve(address))
+        engine.generate("Once")
+        server.answers["/v1/models"] = (200, {"data": [entry | {"root": "m/second"}]})
+        words = r"listed 'tuned' \(root 'm/first'\) and now lists 'tuned' \(root 'm/second'\)"
+        with pytest.raises(UnusableTargetError, match=words):
+            engine.generate("Once")
+
+
 @pytest.mark.parametrize("dropped", [1, 9])
 def test_dropped_connection_is_tried_again(dropped: int) -> None:
     server = Scripted(answers={"/v1/completions": (200, {"id": 1})}, drops=dropped)
@@ -169,9 +252,9 @@ def test_dropped_connection_is_tried_again(dropped: int) -> None:
 
 
 def test_wait_is_what_the_server_asks_for_up_to_a_minute() -> None:
-    assert [endpoint_client._wait(asked, 1) for asked in ("45", "900", None, "soon")] == [
-        *(45, 60, 0.5, 0.5)
-    ]
+    past = "Wed, 21 Oct 2015 07:28:00 GMT"
+    asked = ("45", "900", None, "soon", past, past.replace("2015", "2999"))
+    assert [endpoint_client._wait(each, 1) for each in asked] == [45, 60, 0.5, 0.5, 0, 60]
 
 
 def test_requests_wait_for_others_under_way(monkeypatch: pytest.MonkeyPatch) -> None:

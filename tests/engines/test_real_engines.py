@@ -56,7 +56,7 @@ def decide(target: str, reference: Path, folder: Path, *options: str) -> Record:
 
 ENGINE_CLAIMS = [
     f"engine-{name}"
-    for name in ("ids", "logprobs", "distance", "greedy", "sampling", "stops", "power")
+    for name in ("ids", "logprobs", "distance", "greedy", "sampling", "stops", "streams", "power")
 ]
 
 

@@ -10,8 +10,9 @@ import pytest
 
 import probes
 from probes.engines.endpoint.engine import connect
-from probes.errors import EndpointFailedError, UnusableTargetError
+from probes.errors import EndpointFailedError, UndecidableError, UnusableTargetError
 from probes.measure import engine_sampling
+from probes.measure.engine_prompts import encode_prompts
 from probes.targets.resolve import resolve
 from tests.claims import test_engines as claims
 from tests.support.stub_server import Stub, serve, with_fault
@@ -38,6 +39,10 @@ def ids(engine: Any, reference: Model, evidence: dict[str, Any]) -> None:
     claims.test_engine_has_the_ids_of_its_reference(engine, reference, evidence, True)
 
 
+def streams(engine: Any, _: Model, evidence: dict[str, Any]) -> None:
+    claims.test_streamed_text_is_the_whole_one(engine, evidence)
+
+
 def power(engine: Any, reference: Model, evidence: dict[str, Any]) -> None:
     claims.test_draws_would_show_other_settings(engine, reference, 5, evidence)
 
@@ -52,6 +57,7 @@ CHECKS: dict[str, Check] = {
     "engine-sampling unasked": sampling("nothing"),
     "engine-stops": claims.test_engine_stops_where_it_is_told_to,
     "engine-power": power,
+    "engine-streams": streams,
 }
 
 SEEN = [
@@ -72,10 +78,30 @@ SEEN = [
     ("one token only", "engine-power", "do not show a doubled temperature"),
     ("top_k 40", "engine-sampling unasked", "they follow top_k 40, though it was not asked for"),
     ("repetition penalty", "engine-sampling unasked", "they follow repetition_penalty 1.3"),
+    (
+        "another temperature on every second request",
+        "engine-logprobs",
+        "replicas differ: 2 kinds of answers to one request: 6 of 12 requests ('fp_",
+    ),
+    (
+        "another model on every second request",
+        "engine-greedy alone",
+        "replicas differ: 2 kinds of answers to one request: 6 of 12 requests ('fp_",
+    ),
+    (
+        "another temperature on every second request",
+        "engine-sampling hot",
+        "they follow two kinds of settings, as replicas may: temperature 2 times what was asked "
+        "for, in about 50% of",
+    ),
     ("stop string kept", "engine-stops", "told to stop at"),
     ("stop string ignored", "engine-stops", "told to stop at"),
     ("one token too many", "engine-stops", "told to stop at 3 tokens"),
     ("wrong reason", "engine-stops", "(stop), not"),
+    ("stream drops the last part", "engine-streams", "the text is another"),
+    ("stream without an end", "engine-streams", "no [DONE] comes last"),
+    ("stream without a reason", "engine-streams", "its finish_reason is '', that of the whole"),
+    ("stream counts a token too many", "engine-streams", "its usage counts 21 new tokens"),
 ]
 """Each fault, a claim that it turns red, and words of the message."""
 
@@ -130,6 +156,98 @@ def test_draws_are_judged_from_texts_alone(reference: Model) -> None:
         assert "logprobs" not in engine.capabilities
         with pytest.raises(pytest.fail.Exception, match="they follow greedy decoding"):
             hot(engine, reference, {})
+
+
+def test_character_split_over_parts_is_found(reference: Model) -> None:
+    stub = Stub(reference, letters={ord("o"): "\N{PARTY POPPER}"})
+    with served(stub) as engine:
+        CHECKS["engine-streams"](engine, reference, {})
+    with (
+        served(with_fault(stub, "stream splits a character")) as engine,
+        pytest.raises(AssertionError, match="the text is another"),
+    ):
+        CHECKS["engine-streams"](engine, reference, {})
+
+
+def test_replicas_are_told_apart_by_their_texts(reference: Model) -> None:
+    stub = with_fault(Stub(reference, plain=True), "another model on every second request")
+    with served(stub) as engine:
+        with pytest.raises(AssertionError) as failed:
+            CHECKS["engine-greedy"](engine, reference, {})
+        assert "replicas differ: 2 kinds of answers" in str(failed.value)
+
+
+# --- chat completions alone ----------------------------------------------------------------------
+
+IN_CHAT = [
+    *("engine-greedy alone", "engine-greedy", "engine-sampling hot", "engine-stops"),
+    "engine-streams",
+]
+
+
+@pytest.fixture(scope="module")
+def chatting(reference: Model) -> Iterator[EndpointEngine]:
+    with served(Stub(reference, plain=True, chat_only=True)) as engine:
+        yield engine
+
+
+@pytest.mark.parametrize("check", IN_CHAT)
+def test_chat_only_server_holds(chatting: EndpointEngine, reference: Model, check: str) -> None:
+    CHECKS[check](chatting, reference, {})
+
+
+@pytest.mark.parametrize(
+    ("fault", "check", "words"),
+    [
+        ("no chat template", "engine-greedy", "no near-tie"),
+        ("temperature ignored", "engine-sampling hot", "they follow greedy decoding"),
+    ],
+)
+def test_fault_is_found_in_chat(reference: Model, fault: str, check: str, words: str) -> None:
+    stub = Stub(reference, plain=True, chat_only=True, length="max_completion_tokens")
+    with served(with_fault(stub, fault)) as engine:
+        with pytest.raises((AssertionError, pytest.fail.Exception)) as failed:
+            CHECKS[check](engine, reference, {})
+        assert words in str(failed.value)
+
+
+def test_chat_log_probabilities_are_judged(reference: Model) -> None:
+    stub = Stub(reference, plain=True, chat_only=True, chat_logprobs=True)
+    check = CHECKS["engine-logprobs"]
+    with served(stub) as engine:
+        check(engine, reference, {})
+    with (
+        served(with_fault(stub, "log-probabilities at temperature 1.2")) as engine,
+        pytest.raises(pytest.fail.Exception, match=r"the reference, at temperature 1\.2"),
+    ):
+        check(engine, reference, {})
+
+
+def test_chat_only_server_says_what_it_lacks(chatting: EndpointEngine) -> None:
+    reason = chatting.explain_missing("token-ids")
+    assert reason == (
+        "its server has chat completions alone, without token-ids: token ids as a prompt"
+    )
+
+
+def test_reasoning_told_apart_is_not_judged(reference: Model) -> None:
+    stub = Stub(reference, plain=True, chat_only=True)
+    with (
+        served(with_fault(stub, "reasoning apart")) as engine,
+        pytest.raises(UndecidableError, match="told apart, as reasoning_content"),
+    ):
+        engine.generate("Once", max_new_tokens=2)
+
+
+def test_chat_needs_a_template_of_the_reference(
+    chatting: EndpointEngine, reference: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(reference), "explain_missing", lambda *_: "it has no template")
+    with pytest.raises(UndecidableError, match="takes messages alone, and its reference cannot"):
+        encode_prompts(chatting, reference, ["Once"])
+
+
+# --- models that change --------------------------------------------------------------------------
 
 
 def test_another_model_behind_an_address_is_noticed(reference: Model) -> None:

@@ -46,11 +46,13 @@ ON_STAND_INS = {
 
 ON_A_SERVER = {
     "engine-ids": "BOS that the server leaves out",
-    "engine-logprobs": "a second BOS; log-probabilities at another temperature; another model",
+    "engine-logprobs": "a second BOS; log-probabilities at another temperature; another model; a "
+    "second replica at another temperature",
     "engine-distance": "another model",
     "engine-greedy": "one token of every fifth text changed; a repetition penalty nobody asked for",
     "engine-sampling": "a temperature applied twice, or ignored; top_k 40; a repetition penalty",
     "engine-stops": "a stop string kept, or ignored; one token too many; the wrong reason",
+    "engine-streams": "a stream that drops its last part, splits a character, or does not end",
     "engine-power": "texts of one token",
 }
 """For each claim about engines: what a server of the embedded model does wrong."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+import time
+from dataclasses import dataclass
+from fnmatch import translate
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -42,7 +46,7 @@ def test_token_budget_leaves_out_what_does_not_fit(warm_project: Project, stub: 
     with serve(stub) as address:
         result = warm_project.run("--target", f"{address}#stub", "--token-budget", "40")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    spent = (2 + 8) + (2 + 4)  # `<s>`, a word, and the new tokens
+    spent = (2 + 1) + (2 + 8) + (2 + 4)  # `<s>`, a word, and the new tokens; the first one asks
     result.stdout.fnmatch_lines(
         [
             "not decided: long: over the token budget (40 tokens)",
@@ -57,6 +61,67 @@ def test_token_budget_leaves_out_what_does_not_fit(warm_project: Project, stub: 
         "ids": "holds",
     }
     assert record["complete"] is False
+
+
+@dataclass
+class Failing(Stub):
+    """A server that does something else from a request on."""
+
+    first: int = 4
+    failure: tuple[int, Any] = (0, {})
+
+    def answer(self, path: str, body: dict[str, Any] | None) -> tuple[int, Any]:
+        status, answer = super().answer(path, body)
+        if body is None or len(self.requests) < self.first:
+            return status, answer
+        return self.failure if self.failure[0] != SAME else (200, answer | self.failure[1])
+
+
+SAME = -1
+
+
+@pytest.mark.parametrize(
+    ("failure", "line"),
+    [
+        ((0, {}), "*/v1/completions does not answer: Server disconnected*is the server running*"),
+        ((SAME, {"model": "other"}), "*was 'stub' and is now 'other': what is behind the address*"),
+    ],
+)
+def test_run_ends_in_one_line_where_its_server_is_lost(
+    warm_project: Project, stub: Stub, monkeypatch: pytest.MonkeyPatch, failure: Any, line: str
+) -> None:
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    with serve(Failing(stub.engine, failure=failure)) as address:
+        result = warm_project.run("--target", f"{address}#stub")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.no_fnmatch_line("*Traceback*")
+    fnmatch = [
+        text for text in [*result.outlines, *result.errlines] if "v1" in text or "was" in text
+    ]
+    assert any(re.search(translate(line), text) for text in fnmatch), fnmatch
+    claims = {claim["id"]: claim["verdict"] for claim in warm_project.record()["claims"]}
+    assert (claims["short"], claims["ids"]) == ("holds", None)
+
+
+@pytest.mark.parametrize(
+    ("failure", "words"),
+    [
+        ((200, "<html>"), "answers no JSON object: "),
+        ((500, {"error": "no memory"}), "answers 500, 5 times: "),
+        ((200, {"choices": []}), "the server's answer has no text"),
+    ],
+)
+def test_rubbish_is_an_error_of_its_check(
+    warm_project: Project, stub: Stub, monkeypatch: pytest.MonkeyPatch, failure: Any, words: str
+) -> None:
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    with serve(Failing(stub.engine, failure=failure)) as address:
+        result = warm_project.run("--target", f"{address}#stub")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    found = {claim["id"]: claim for claim in warm_project.record()["claims"]}
+    assert (found["short"]["verdict"], found["long"]["verdict"]) == ("holds", "error")
+    assert words in found["long"]["reason"]
+    assert warm_project.record()["complete"]
 
 
 @pytest.mark.parametrize("value", ["-1", "many"])

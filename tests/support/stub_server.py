@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,15 @@ FAULTS = {
     "broken",
     "rubbish",
     "no text",
+    "reasoning apart",
+    "no chat template",
+    "another temperature on every second request",
+    "another model on every second request",
+    "stream drops the last part",
+    "stream splits a character",
+    "stream without an end",
+    "stream without a reason",
+    "stream counts a token too many",
 }
 """What a server may do wrong."""
 
@@ -48,8 +57,18 @@ class Stub:
     faults: frozenset[str] = frozenset()
     plain: bool = False
     """Whether it has no more than OpenAI's API: no token ids, no log-probabilities."""
+    chat_only: bool = False
+    """Whether it has chat completions alone; it is `plain` then."""
+    chat_logprobs: bool = False
+    """Whether chat completions list log-probabilities, by the texts of tokens."""
+    length: str = "max_tokens"
+    """The name of the most new tokens in chat completions."""
     name: str = "stub"
     """The model that answers say they come from."""
+    letters: dict[int, str] = field(default_factory=dict)
+    """What takes the place of some characters of texts."""
+    is_second: bool = False
+    """Whether a request reached the second of two replicas."""
     requests: list[dict[str, Any]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
     headers: list[dict[str, str]] = field(default_factory=list)
@@ -65,6 +84,7 @@ class Stub:
             return 404, {}
         with self.lock:
             self.requests.append(body)
+            self.is_second = len(self.requests) % 2 == 0
             if "busy" in self.faults and len(self.requests) % 2:
                 return 429, {"error": "busy"}
             if "broken" in self.faults:
@@ -73,7 +93,9 @@ class Stub:
                 return 200, "<html>"
             if path == "/tokenize" and not self.plain:
                 return 200, {"tokens": self._encode(body["prompt"], body["add_special_tokens"])}
-            if path == "/v1/completions":
+            if path == "/v1/chat/completions" and self.chat_only:
+                return self._chat(body)
+            if path == "/v1/completions" and not self.chat_only:
                 return 200, self._complete(body)
         return 404, {}
 
@@ -85,6 +107,19 @@ class Stub:
         if special and "two BOS" in self.faults and ids[0] in bos:
             return [ids[0], *ids]
         return ids
+
+    def _chat(self, body: dict[str, Any]) -> tuple[int, Any]:
+        if self.length not in body:
+            return 400, {"error": f"Unsupported parameter: use '{self.length}' instead."}
+        prompt = self.engine.encode_chat(body["messages"])
+        if "no chat template" in self.faults:
+            prompt = self.engine.encode(body["messages"][-1]["content"])
+        made = self._complete(body | {"prompt": prompt, "max_tokens": body[self.length]})
+        for choice in made["choices"]:
+            choice["message"] = {"role": "assistant", "content": choice.pop("text")}
+            if "reasoning apart" in self.faults:
+                choice["message"] |= {"reasoning_content": "Hm.", "content": None}
+        return 200, made
 
     def _complete(self, body: dict[str, Any]) -> dict[str, Any]:
         if "no text" in self.faults:
@@ -98,7 +133,7 @@ class Stub:
             length = 1
         sampling = self._sampling(body)
         asked: dict[str, Any] = {"do_sample": False} if sampling is None else {"sampling": sampling}
-        if "repetition penalty" in self.faults:
+        if "repetition penalty" in self.faults or self._is_replica("another model"):
             asked["repetition_penalty"] = 1.3
         made = self.engine.generate(
             ids, max_new_tokens=length, seed=body.get("seed"), output_logits=True, **asked
@@ -118,18 +153,58 @@ class Stub:
                 reason = "stop"
         if "wrong reason" in self.faults:
             reason = "stop"
-        choice: dict[str, Any] = {"text": text, "finish_reason": reason}
+        choice: dict[str, Any] = {"text": text.translate(self.letters), "finish_reason": reason}
         if not self.plain:
             laws = self._logits(made.logits[0]).double().log_softmax(dim=-1)
             choice |= {"token_ids": new, "logprobs": _list_logprobs(laws, new, body["logprobs"])}
             if body.get("prompt_logprobs"):
                 choice |= self._prompt_logprobs(ids, body["prompt_logprobs"])
+        elif self.chat_logprobs and body.get("logprobs"):
+            laws = self._logits(made.logits[0]).double().log_softmax(dim=-1)
+            ids_told = [token for token in new if token not in self.engine.eos_token_ids]
+            content = self._list_content(laws, ids_told, body["top_logprobs"])
+            choice["logprobs"] = {"content": content}
         if "ids left out" in self.faults:
             del choice["token_ids"]
             for listed in choice["logprobs"].values():
                 del listed[1:]
         usage = {"prompt_tokens": len(ids), "completion_tokens": len(made.ids[0])}
-        return {"choices": [choice], "model": self.name, "usage": usage}
+        answer = {"choices": [choice], "model": self.name, "usage": usage}
+        if any(fault.endswith("every second request") for fault in self.faults):
+            answer["system_fingerprint"] = "fp_b" if self.is_second else "fp_a"
+        return answer
+
+    def _is_replica(self, fault: str) -> bool:
+        """Return whether a request reached a replica that has this fault."""
+        return self.is_second and f"{fault} on every second request" in self.faults
+
+    def stream(self, answer: dict[str, Any], with_usage: bool) -> bytes:
+        """Return the events of an answer: a few characters each."""
+        [choice] = answer["choices"]
+        in_chat = "message" in choice
+        text = choice["message"]["content"] if in_chat else choice["text"]
+        pieces = [text[at : at + 3] for at in range(0, len(text), 3)]
+        if "stream splits a character" in self.faults:
+            pieces = ["".join(c if c.isascii() else 2 * "\ufffd" for c in each) for each in pieces]
+        if "stream drops the last part" in self.faults:
+            pieces.pop()
+        parts: list[dict[str, Any]] = [
+            {"delta": {"content": piece}} if in_chat else {"text": piece} for piece in pieces
+        ]
+        last: dict[str, Any] = {"delta": {"content": ""}} if in_chat else {"text": ""}
+        if "stream without a reason" not in self.faults:
+            last["finish_reason"] = choice["finish_reason"]
+        events: list[dict[str, Any]] = [
+            {"choices": [part], "model": self.name} for part in [*parts, last]
+        ]
+        if with_usage:
+            usage = dict(answer["usage"])
+            usage["completion_tokens"] += "stream counts a token too many" in self.faults
+            events.append({"choices": [], "usage": usage})
+        lines = [json.dumps(event, ensure_ascii=False) for event in events]
+        if "stream without an end" not in self.faults:
+            lines.append("[DONE]")
+        return "".join(f"data: {line}\n\n" for line in lines).encode()
 
     def _sampling(self, body: dict[str, Any]) -> Sampling | None:
         t = body.get("temperature", 1.0)
@@ -138,6 +213,8 @@ class Stub:
         top_k = 40 if "top_k 40" in self.faults else body.get("top_k", 0)
         if "temperature applied twice" in self.faults:
             t = t * t
+        if self._is_replica("another temperature"):
+            t = 2 * t
         return Sampling(
             temperature=t, top_p=body.get("top_p", 1.0), top_k=top_k, min_p=body.get("min_p", 0.0)
         )
@@ -145,7 +222,23 @@ class Stub:
     def _logits(self, logits: torch.Tensor) -> torch.Tensor:
         if "log-probabilities at temperature 1.2" in self.faults:
             return logits / 1.2
-        return logits.roll(1, dims=-1) if "another model" in self.faults else logits
+        if self._is_replica("another temperature"):
+            return logits / 2
+        is_other = "another model" in self.faults or self._is_replica("another model")
+        return logits.roll(1, dims=-1) if is_other else logits
+
+    def _list_content(self, laws: torch.Tensor, ids: list[int], top: int) -> list[dict[str, Any]]:
+        """List log-probabilities as OpenAI's chat completions do."""
+
+        def tell(token: int, law: torch.Tensor) -> dict[str, Any]:
+            text = self.engine.tokens([token])[0].replace("▁", " ")
+            return {"token": text, "bytes": [*text.encode()], "logprob": float(law[token])}
+
+        return [
+            tell(token, law)
+            | {"top_logprobs": [tell(each, law) for each in law.topk(top).indices.tolist()]}
+            for token, law in zip(ids, laws, strict=False)
+        ]
 
     def _prompt_logprobs(self, ids: list[int], top: int) -> dict[str, Any]:
         rows: list[Any] = [None]
@@ -187,11 +280,18 @@ def serve(stub: Stub) -> Iterator[str]:
             if status == 0:
                 self.close_connection = True
                 return
-            content = json.dumps(answer).encode()
+            is_streamed = status == 200 and body is not None and bool(body.get("stream"))
+            if is_streamed:
+                content = stub.stream(answer, "stream_options" in (body or {}))
+            else:
+                content = json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("content-length", str(len(content)))
             self.end_headers()
-            self.wfile.write(content)
+            half = next((n + 1 for n, byte in enumerate(content) if byte > 127), 0)
+            with suppress(ConnectionError):  # the client waits no more
+                self.wfile.write(content[:half])  # a part that ends inside a character, if any
+                self.wfile.write(content[half:])
 
         def log_message(self, *_: object) -> None:
             pass

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from probes._util.text import quote
-from probes.engines.base import TopLogprobs
-from probes.errors import EndpointFailedError
+from probes.engines.base import TopLogprobs, TopPieces
+from probes.errors import EndpointFailedError, UndecidableError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+SERVED_BY = "served_by"
+"""The key of an answer with the headers that name who answered."""
+
+_APART = ("reasoning_content", "reasoning", "tool_calls", "refusal")
+"""Parts of a message that hold text of an answer beside its content."""
 
 _ID = "token_id:"
 """What vLLM writes before an id where other servers write a token's text."""
@@ -24,6 +31,12 @@ class Completion:
     finish_reason: str
     ids: list[int] = field(default_factory=list)
     top_logprobs: list[TopLogprobs] | None = None
+    top_pieces: list[TopPieces] = field(default_factory=list)
+    """Of a server that tells the texts of tokens, and no ids."""
+    new_tokens: int | None = None
+    """How many it has, as the server counts them; None if it tells none."""
+    served_by: str = ""
+    """What the server says of who answered; empty if it says nothing."""
 
 
 def read_completion(answer: Mapping[str, Any], top: int | None) -> Completion:
@@ -34,25 +47,44 @@ def read_completion(answer: Mapping[str, Any], top: int | None) -> Completion:
     [19081]
     """
     choice = _first_choice(answer)
-    if not isinstance(choice.get("text"), str):
+    text = _read_message(choice) if "message" in choice else choice.get("text")
+    if not isinstance(text, str):
         raise _misfit("no text", choice)
     logprobs = choice.get("logprobs") or {}
     try:
-        steps = _read_content(logprobs) if "content" in logprobs else _read_lists(logprobs)
+        pieces = _read_pieces(logprobs) if _tells_texts(logprobs) else []
+        steps = (
+            []
+            if pieces
+            else _read_content(logprobs)
+            if "content" in logprobs
+            else _read_lists(logprobs)
+        )
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise _misfit("log-probabilities of another form", logprobs) from None
+        raise _misfit("log-probabilities that cannot be read", logprobs) from None
     ids = choice.get("token_ids")
     if ids is None:
         ids = [token for token, _ in steps]
-    if not all(isinstance(each, int) for each in ids):
+    if not isinstance(ids, list) or not all(isinstance(each, int) for each in ids):
         raise _misfit("token ids of another form", ids)
     listed = None if top is None else [_cut(each, top) for _, each in steps]
-    count = (answer.get("usage") or {}).get("completion_tokens")
-    if isinstance(count, int) and len(steps) < count and len(ids) < count:
+    usage = answer.get("usage")
+    count = usage.get("completion_tokens") if isinstance(usage, dict) else None
+    count = count if isinstance(count, int) else None
+    if count is not None and len(steps) < count and len(ids) < count:
         # llama.cpp lists no token that ends inside a character: the rest would be another text.
         ids, listed = [], None if top is None else []
     reason = choice.get("finish_reason")
-    return Completion(choice["text"], "" if reason is None else str(reason), list(ids), listed)
+    said = "" if reason is None else str(reason)
+    by = [answer.get("system_fingerprint"), answer.get(SERVED_BY)]
+    served_by = ", ".join(quote(each, limit=80) for each in by if isinstance(each, str) and each)
+    return Completion(text, said, list(ids), listed, pieces, count, served_by)
+
+
+def lists_logprobs(answer: Mapping[str, Any]) -> bool:
+    """Return whether an answer has log-probabilities."""
+    listed = _first_choice(answer).get("logprobs")
+    return isinstance(listed, dict) and bool(listed.get("content"))
 
 
 def read_prompt_logprobs(answer: Mapping[str, Any], top: int) -> list[TopLogprobs]:
@@ -67,7 +99,7 @@ def read_prompt_logprobs(answer: Mapping[str, Any], top: int) -> list[TopLogprob
             found.append(_cut(_sort(pairs, chosen), top))
         return found
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise _misfit("log-probabilities of a prompt of another form", rows) from None
+        raise _misfit("log-probabilities of a prompt that cannot be read", rows) from None
 
 
 def read_ids(answer: Mapping[str, Any]) -> list[int]:
@@ -86,6 +118,24 @@ def read_ids(answer: Mapping[str, Any]) -> list[int]:
     return found
 
 
+def _read_message(choice: Mapping[str, Any]) -> Any:
+    """Return the content of a chat completion; a message without any is an empty text.
+
+    Raises UndecidableError where a part of the text stands elsewhere: nobody could put it together
+    as it was generated.
+    """
+    message = choice["message"]
+    if not isinstance(message, dict):
+        return None
+    for name in _APART:
+        if message.get(name):
+            raise UndecidableError(
+                f"its answers have a part of their text told apart, as {name}: "
+                "how the text was generated is not known"
+            )
+    return message.get("content") or ""
+
+
 def _first_choice(answer: Mapping[str, Any]) -> Mapping[str, Any]:
     choices = answer.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
@@ -102,6 +152,30 @@ def _read_content(logprobs: Mapping[str, Any]) -> list[tuple[int, TopLogprobs]]:
     return steps
 
 
+def _tells_texts(logprobs: Mapping[str, Any]) -> bool:
+    """Return whether a list of steps tells the texts of tokens alone, as OpenAI's does."""
+    content = logprobs.get("content") or []
+    return any("id" not in step for step in content)
+
+
+def _read_pieces(logprobs: Mapping[str, Any]) -> list[TopPieces]:
+    """Read a list of steps without ids."""
+    steps = []
+    for step in logprobs["content"]:
+        listed = [(_read_piece(each), float(each["logprob"])) for each in step["top_logprobs"]]
+        chosen = float(step["logprob"])
+        if not all(math.isfinite(value) for value in (chosen, *(value for _, value in listed))):
+            raise ValueError("a log-probability is not finite")
+        listed.sort(key=lambda pair: -pair[1])
+        pieces, values = [piece for piece, _ in listed], [value for _, value in listed]
+        steps.append(TopPieces(pieces, values, _read_piece(step), chosen))
+    return steps
+
+
+def _read_piece(token: Mapping[str, Any]) -> bytes:
+    return bytes(token["bytes"]) if token.get("bytes") is not None else token["token"].encode()
+
+
 def _read_lists(logprobs: Mapping[str, Any]) -> list[tuple[int, TopLogprobs]]:
     """Read parallel lists, as vLLM gives them; without ids there is nothing to read."""
     tokens = logprobs.get("tokens") or []
@@ -116,6 +190,8 @@ def _read_lists(logprobs: Mapping[str, Any]) -> list[tuple[int, TopLogprobs]]:
 
 
 def _sort(pairs: list[tuple[int, float]], chosen: float) -> TopLogprobs:
+    if not all(math.isfinite(value) for value in (chosen, *(value for _, value in pairs))):
+        raise ValueError("a log-probability is not finite")
     in_order = sorted(pairs, key=lambda pair: -pair[1])
     return TopLogprobs([i for i, _ in in_order], [value for _, value in in_order], chosen)
 

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import threading
 import time
+from contextlib import suppress
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
 from importlib.util import find_spec
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from probes._util.jsonfile import MEBIBYTE
 from probes._util.redaction import Redactor
 from probes._util.text import quote
+from probes.engines.endpoint.answers import SERVED_BY
+from probes.engines.endpoint.streams import join_stream
 from probes.engines.endpoint.usage import TokenAccount, count_tokens
 from probes.errors import EndpointFailedError, UnusableTargetError
 
@@ -34,6 +41,9 @@ Of several requests under way each may wait for the others: a server may compute
 KEPT = 2.0
 """Seconds that an idle connection is kept: servers close one after 5, and may do so too early."""
 
+LARGEST = 256 * MEBIBYTE
+"""Bytes of one answer: one that is longer, or comes for longer than `TIMEOUT`, does not end."""
+
 TRIES = 5
 """How often a request is sent whose server is busy, fails or drops the connection."""
 
@@ -43,11 +53,17 @@ LONGEST_WAIT = 60.0
 REFUSED = frozenset({401, 403})
 """Statuses of a key that is missing or not accepted."""
 
+MISSING = (404, 405, 501)
+"""Statuses of a path that a server does not have."""
+
 MAY_LACK_VERSION = "/v1 may be missing at the end of the address"
 
 _TRY_AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 
 _LONGEST_QUOTE = 300
+
+_WHO = ("x-served-by", "x-replica-id", "x-backend", "x-backend-server", "x-upstream")
+"""Headers by which routers name who answered."""
 
 
 class Client:
@@ -91,7 +107,7 @@ class Client:
 
     def get(self, path: str) -> dict[str, Any] | None:
         """Return the answer to a GET; None where there is nothing at that path."""
-        return self._send("GET", path, None, missing=(404, 405, 501))
+        return self._send("GET", path, None, missing=MISSING)
 
     def find(self, path: str) -> dict[str, Any]:
         """Return the answer to a GET that not every server knows; empty where it gives none."""
@@ -157,7 +173,7 @@ class Client:
         timeout = self._timeout(TIMEOUT * under_way, connect=10.0)
         for tries_left in reversed(range(TRIES)):
             try:
-                answer = self._http.request(method, address, json=body, timeout=timeout)
+                answer, content = self._fetch(method, address, body, timeout)
             except self._errors as error:
                 if tries_left and isinstance(error, self._dropped):
                     time.sleep(_wait(None, TRIES - tries_left))
@@ -174,20 +190,42 @@ class Client:
         with self._lock:
             self.requests += 1
         if answer.status_code != 200:
-            raise self._explain_status(address, answer.status_code, answer.text)
-        try:
-            content = answer.json()
-        except ValueError:
-            content = None
-        if not isinstance(content, dict):
-            raise EndpointFailedError(f"{address} answers no JSON object: {_explain(answer.text)}")
+            text = content.decode("utf-8", "replace")
+            raise self._explain_status(address, answer.status_code, text)
+        found: Any = None
+        if body is not None and body.get("stream"):
+            found = join_stream(content)
+        else:
+            with suppress(ValueError, RecursionError):
+                found = json.loads(content)
+        if not isinstance(found, dict):
+            text = _explain(content.decode("utf-8", "replace"))
+            raise EndpointFailedError(f"{address} answers no JSON object: {text}")
         if body is not None:
+            if named := [who for name in _WHO if (who := answer.headers.get(name))]:
+                found[SERVED_BY] = ", ".join(named)
             with self._lock:
-                self.tokens.spent += count_tokens(body, content)
-        return content
+                self.tokens.spent += count_tokens(body, found)
+        return found
+
+    def _fetch(self, method: str, address: str, body: Any, timeout: Any) -> tuple[Any, bytes]:
+        """Return an answer with its whole content, unless that does not end."""
+        content = bytearray()
+        with self._http.stream(method, address, json=body, timeout=timeout) as answer:
+            begun = time.monotonic()
+            for part in answer.iter_bytes():
+                content += part
+                if len(content) > LARGEST or time.monotonic() - begun > timeout.read:
+                    raise UnusableTargetError(
+                        f"{address} does not end its answer: {len(content):,} bytes so far, the "
+                        f"last {_explain(bytes(content[-80:]).decode('utf-8', 'replace'))}"
+                    )
+        return answer, bytes(content)
 
     def _explain_status(self, address: str, status: int, text: str) -> EndpointFailedError:
         what = f"{address} answers {status}"
+        if status in _TRY_AGAIN:
+            what += f", {TRIES} times"
         if status in REFUSED:
             has_key = "authorization" in self._http.headers
             what += (
@@ -197,7 +235,7 @@ class Client:
             )
         elif status == 404 and self.lacks_version:
             what += f": {MAY_LACK_VERSION}"
-        return EndpointFailedError(f"{what}: {_explain(text)}", status)
+        return EndpointFailedError(f"{what}: {_explain(text)}", status, text)
 
     @property
     def lacks_version(self) -> bool:
@@ -230,7 +268,13 @@ def read_key(environ: Mapping[str, str]) -> str | None:
 
 def _wait(asked: str | None, times: int) -> float:
     """Return the seconds to wait: those that the server asks for, else more each time."""
-    seconds = float(asked) if asked is not None and asked.isdecimal() else 0.25 * 2**times
+    seconds: float = 0.25 * 2**times
+    if asked is not None and asked.isdecimal():
+        seconds = float(asked)
+    elif asked is not None:
+        with suppress(ValueError, TypeError):  # not a date either, or one without a time zone
+            until = parsedate_to_datetime(asked) - datetime.now(timezone.utc)
+            seconds = max(0.0, until.total_seconds())
     return min(seconds, LONGEST_WAIT)
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from probes._util.text import quote
 from probes.schema.sampling import PLAIN, Sampling
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from probes.engines.endpoint.client import Client
 
@@ -101,6 +102,9 @@ does not know."""
 _VERSIONS = {"vLLM": ("/version", "version"), "llama.cpp": ("/props", "build_info")}
 """Where a server tells its version."""
 
+_LASTING = ("root", "parent", "max_model_len", "quantization")
+"""What servers say of a model in their list that changes only with the model."""
+
 _OWNERS = {"vllm": VLLM, "llamacpp": LLAMA_CPP, "sglang": SGLANG}
 
 
@@ -112,6 +116,19 @@ def list_served(models: Mapping[str, Any]) -> list[dict[str, Any]]:
     """
     listed = models.get("data")
     return [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+
+
+def describe_served(listed: Sequence[Mapping[str, Any]], name: str) -> str:
+    """Return what a list of models says of one that stays the same; empty if it is not there.
+
+    >>> describe_served([{"id": "tuned", "created": 1, "root": "m/7b"}], "tuned")
+    "'tuned' (root 'm/7b')"
+    """
+    entry = next((each for each in listed if each.get("id") == name), None)
+    if entry is None:
+        return ""
+    told = [f"{key} {quote(str(entry[key]))}" for key in _LASTING if entry.get(key) is not None]
+    return quote(name) + (f" ({', '.join(told)})" if told else "")
 
 
 def recognize(client: Client, models: Mapping[str, Any]) -> tuple[Dialect, str]:

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from probes._util.redaction import Redactor
 from probes._util.text import quote
-from probes.engines.base import EngineBase, Generation, Prompt, TopLogprobs
+from probes.engines.base import EngineBase, Generation, Prompt, StreamedText, TopLogprobs
 from probes.engines.endpoint import answers, llamacpp
-from probes.engines.endpoint.client import MAY_LACK_VERSION, REFUSED, Client
-from probes.engines.endpoint.dialects import LLAMA_CPP, list_served, recognize
-from probes.errors import EndpointFailedError, UndecidableError, UnusableTargetError
+from probes.engines.endpoint.client import MAY_LACK_VERSION, MISSING, REFUSED, Client
+from probes.engines.endpoint.dialects import (
+    LLAMA_CPP,
+    describe_served,
+    list_served,
+    recognize,
+)
+from probes.engines.endpoint.streams import STREAMED
+from probes.errors import (
+    EndpointFailedError,
+    OverTokenBudgetError,
+    UndecidableError,
+    UnusableTargetError,
+)
+from probes.schema.claim import NEEDS
 from probes.schema.record import Cost, TargetFacts
 from probes.targets.capabilities import explain_without_files
 
@@ -22,6 +35,20 @@ if TYPE_CHECKING:
 
 DEFAULT_NEW_TOKENS = 16
 """How many tokens OpenAI's API documents for a request that names no length."""
+
+_CHAT = "chat/completions"
+
+_MOST_IN_CHAT = (20, 5)
+"""How many log-probabilities chat completions list at most, by OpenAI's API and by others."""
+
+_ASKED_FIRST = "a"
+"""The prompt by which it is found out what a server has."""
+
+_OF_PROMPTS = frozenset({"token-ids", "logprobs", "prompt-logprobs"})
+"""What a server with chat completions alone does not offer, whatever its kind."""
+
+LIST_AGAIN = 20.0
+"""Seconds after which a server's list of models is read again."""
 
 _IGNORED = frozenset({"output_logits", "no_repeat_ngram_size"})
 """Arguments of other engines that no endpoint has, where their value asks for nothing."""
@@ -45,17 +72,67 @@ class EndpointEngine(EngineBase):
         self.name = self.dialect.name  # type: ignore[misc]
         self.served_name = _choose_model(target, models)
         self._answering = ""
+        self._listed = describe_served(list_served(models), self.served_name)
+        self._listed_at = time.monotonic()
         self._rows = 0
+        self._length = "max_tokens"
+        self._most_in_chat = max(_MOST_IN_CHAT)
 
     @cached_property
     def capabilities(self) -> frozenset[str]:
         """What this kind of server offers."""
         encoding = {"encoding"} if self.dialect.tokenize else set()
-        return frozenset({"model"}) | self.dialect.capabilities | encoding
+        offered = self.dialect.capabilities
+        if self.asks_in_chat:
+            offered = offered - _OF_PROMPTS | ({"logprobs"} if self._most_in_chat else set())
+        return frozenset({"model", "streams"}) | offered | encoding
 
     def explain_missing(self, need: str) -> str | None:
         """Return why claims with a need cannot be decided here; None if they can."""
-        return explain_without_files(need, self.target) or super().explain_missing(need)
+        reason = explain_without_files(need, self.target) or super().explain_missing(need)
+        if reason is not None and need in _OF_PROMPTS and self.asks_in_chat:
+            return f"its server has chat completions alone, without {need}: {NEEDS[need]}"
+        return reason
+
+    @cached_property
+    def asks_in_chat(self) -> bool:
+        """Whether the server has chat completions alone, so that a prompt is one user's turn.
+
+        It is asked for one token to find that out.
+        """
+        try:
+            self._client.post("completions", self._body(_ASKED_FIRST, 1, None, in_chat=False))
+        except EndpointFailedError as error:
+            refuses_prompts = error.status in (400, 422) and "chat" in error.said.lower()
+            if error.status not in MISSING and not refuses_prompts:
+                return False
+        except OverTokenBudgetError:
+            return False
+        else:
+            return False
+        return self._answers_in_chat()
+
+    def _answers_in_chat(self) -> bool:
+        """Ask for one token of a chat completion, and learn what the server takes.
+
+        That is the name of the length, and how many log-probabilities it lists.
+        """
+        try:
+            body = self._body(_ASKED_FIRST, 1, self._most_in_chat, in_chat=True)
+            answer = self._client.post(_CHAT, body)
+        except EndpointFailedError as error:
+            if "max_completion_tokens" in error.said and self._length == "max_tokens":
+                self._length = "max_completion_tokens"
+            elif "logprobs" in error.said and self._most_in_chat:
+                self._most_in_chat = next(n for n in (*_MOST_IN_CHAT, 0) if n < self._most_in_chat)
+            else:
+                return False
+            return self._answers_in_chat()
+        except OverTokenBudgetError:
+            return False
+        if not answers.lists_logprobs(answer):
+            self._most_in_chat = 0
+        return True
 
     @property
     def cost(self) -> Cost:
@@ -147,6 +224,8 @@ class EndpointEngine(EngineBase):
     ) -> list[Generation]:
         """Continue several prompts, each sample a request of its own, several at once.
 
+        Where the server has chat completions alone, a prompt is what a user says.
+
         Without `sampling` and `do_sample=False` nothing is asked of the server but a length. Of
         several samples each has the next seed, also those of different prompts.
         """
@@ -155,13 +234,14 @@ class EndpointEngine(EngineBase):
         fields = self._fields(sampling, arguments)
         length = DEFAULT_NEW_TOKENS if max_new_tokens is None else max_new_tokens
         bodies = [
-            self._body(prompt, length, top_logprobs)
+            self._body(prompt, length, top_logprobs, in_chat=self.asks_in_chat)
             | fields
             | ({} if seed is None else {"seed": seed + at * num_return_sequences + number})
             for at, prompt in enumerate(prompts)
             for number in range(num_return_sequences)
         ]
-        found = self._client.post_all("completions", bodies)
+        path = _CHAT if self.asks_in_chat else "completions"
+        found = self._client.post_all(path, bodies)
         self._refuse_other_model(found)
         rows = [answers.read_completion(each, top_logprobs) for each in found]
         self._rows += len(rows)
@@ -175,13 +255,61 @@ class EndpointEngine(EngineBase):
                     ids=[row.ids for row in own],
                     texts=[row.text for row in own],
                     top_logprobs=listed if top_logprobs is not None else None,
+                    top_pieces=[row.top_pieces for row in own],
                     finish_reasons=[row.finish_reason for row in own],
+                    new_tokens=[row.new_tokens for row in own],
+                    served_by=[row.served_by for row in own if row.served_by] or None,
                 )
             )
         return generations
 
+    def stream(
+        self,
+        prompt: Prompt,
+        *,
+        sampling: Sampling | None = None,
+        max_new_tokens: int | None = None,
+        **arguments: Any,
+    ) -> StreamedText:
+        """Continue one prompt, and join what the server streams."""
+        self.require_for([prompt], arguments)
+        length = DEFAULT_NEW_TOKENS if max_new_tokens is None else max_new_tokens
+        fields = self._fields(sampling, arguments) | {"stream": True}
+        body = self._body(prompt, length, None, in_chat=self.asks_in_chat) | fields
+        path = _CHAT if self.asks_in_chat else "completions"
+        with_usage = body | {"stream_options": {"include_usage": True}}
+        try:
+            found = self._client.post(path, with_usage)
+        except EndpointFailedError as error:  # a strict server may not know the option
+            if error.status not in (400, 422) or "stream_options" not in error.said:
+                raise
+            found = self._client.post(path, body)
+        self._refuse_other_model([found])
+        made = answers.read_completion(found, None)
+        self._rows += 1
+        return StreamedText(
+            text=made.text,
+            parts=found[STREAMED]["parts"],
+            is_ended=found[STREAMED]["is_ended"],
+            finish_reason=made.finish_reason,
+            new_tokens=made.new_tokens,
+        )
+
     def _refuse_other_model(self, found: Sequence[Mapping[str, Any]]) -> None:
-        """Raise UnusableTargetError where answers come from another model than the first did."""
+        """Raise UnusableTargetError where answers come from another model than the first did.
+
+        Most servers answer with the name that was asked for: their list of models is read again
+        now and then.
+        """
+        if time.monotonic() - self._listed_at > LIST_AGAIN:
+            self._listed_at = time.monotonic()
+            listed = list_served(self._client.find("models"))
+            now = describe_served(listed, self.served_name)
+            if listed and self._listed and now != self._listed:
+                raise UnusableTargetError(
+                    f"the server of target '{self.target.name}' listed {self._listed} and now "
+                    f"lists {now or 'it no more'}: what is behind the address has changed"
+                )
         for each in found:
             if isinstance(name := each.get("model"), str):
                 self._answering = self._answering or name
@@ -191,14 +319,24 @@ class EndpointEngine(EngineBase):
                         f"and is now {quote(name)}: what is behind the address has changed"
                     )
 
-    def _body(self, prompt: Prompt, length: int, top_logprobs: int | None) -> dict[str, Any]:
+    def _body(
+        self, prompt: Prompt, length: int, top_logprobs: int | None, *, in_chat: bool
+    ) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": self.served_name,
-            "prompt": prompt if isinstance(prompt, str) else list(prompt),
-            "max_tokens": length,
+            self._length: length,
             **self.dialect.always,
         }
-        if "logprobs" in self.capabilities:  # llama.cpp tells ids beside log-probabilities alone
+        if in_chat:
+            body["messages"] = [{"role": "user", "content": prompt}]
+            if self._most_in_chat:
+                most = min(top_logprobs or 1, self._most_in_chat)
+                body |= {"logprobs": True, "top_logprobs": most}
+            return body
+        body["prompt"] = prompt if isinstance(prompt, str) else list(prompt)
+        if (
+            "logprobs" in self.dialect.capabilities
+        ):  # llama.cpp tells ids beside log-probabilities alone
             body["logprobs"] = min(top_logprobs or 1, self.dialect.most_logprobs)
         return body
 
@@ -237,7 +375,7 @@ class EndpointEngine(EngineBase):
 
     def prompt_logprobs(self, prompt: Prompt, top_logprobs: int) -> list[TopLogprobs]:
         """Return the most likely tokens at every position of a prompt but the first."""
-        body = self._body(prompt, 1, None) | dict(self.dialect.neutral)
+        body = self._body(prompt, 1, None, in_chat=False) | dict(self.dialect.neutral)
         body["prompt_logprobs"] = min(top_logprobs, self.dialect.most_logprobs)
         return answers.read_prompt_logprobs(self._client.post("completions", body), top_logprobs)
 

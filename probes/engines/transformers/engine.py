@@ -291,11 +291,15 @@ class TransformersEngine(LoadedTarget):
         The special tokens are those of the template: the tokenizer adds no others. A template that
         asks for the date is always given the same one.
         """
+        with fix_date():
+            return self.encode(self.render_chat(messages), add_special_tokens=False)
+
+    def render_chat(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """Return messages under the chat template, as it renders them today."""
         template: Any = self.tokenizer.apply_chat_template
-        action = f"apply its chat template to {quote(list(messages))}"
-        with catch_tokenizer_failure(action), fix_date():
-            text = template(list(messages), tokenize=False, add_generation_prompt=True)
-        return self.encode(text, add_special_tokens=False)
+        with catch_tokenizer_failure(f"apply its chat template to {quote(list(messages))}"):
+            text: str = template(list(messages), tokenize=False, add_generation_prompt=True)
+        return text
 
     @property
     def _filler(self) -> int:

@@ -19,7 +19,9 @@ from tests.support.stub_server import Stub, serve
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-OPTIONAL = sorted({*CAPABILITIES} - {"model", "weights", "variants", "beam-search", "timing"})
+OPTIONAL = sorted(
+    {*CAPABILITIES} - {"model", "weights", "variants", "beam-search", "timing", "streams"}
+)
 ENGINES = ["transformers", "toy", "stub server", *(f"toy without {name}" for name in OPTIONAL)]
 TEXT = "abcdabcd"
 PROMPTS = ["a", TEXT]

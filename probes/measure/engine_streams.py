@@ -1,0 +1,71 @@
+"""Compare streamed texts of an engine with the same texts as a whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from probes.errors import UndecidableError
+from probes.measure.engine_prompts import CUT_CHARACTER
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from probes.engines.base import Generation, StreamedText
+
+TRIES = 3
+"""How often a text is made again whose whole differs from the streamed one."""
+
+
+@dataclass(frozen=True)
+class StreamPair:
+    """A greedy text as it was streamed, and as a whole."""
+
+    prompt: str
+    whole: str
+    streamed: str
+    parts: int
+    problem: str
+    """What is wrong with the stream, in words; empty if nothing is."""
+
+
+def stream_texts(engine: Any, prompts: Sequence[str], length: int) -> list[StreamPair]:
+    """Make an engine's greedy texts as a whole and in parts, one request at a time.
+
+    A text that another request makes otherwise, as rounding may decide a near-tie, is left out.
+    Raises UndecidableError if that leaves none.
+    """
+    settings: dict[str, Any] = {"max_new_tokens": length, "do_sample": False}
+    found = []
+    for prompt in prompts:
+        streamed = engine.stream(prompt, **settings)
+        wholes = [engine.generate(prompt, **settings)]
+        while not _is_same(streamed, wholes[-1]) and len(wholes) < TRIES:
+            wholes.append(engine.generate(prompt, **settings))
+        if _is_same(streamed, wholes[-1]) or len({whole.text for whole in wholes}) == 1:
+            problem = _find_problem(streamed, wholes[-1])
+            found.append(
+                StreamPair(prompt, wholes[-1].text, streamed.text, streamed.parts, problem)
+            )
+    if not found:
+        raise UndecidableError("each of its greedy texts is another when it is asked for again")
+    return found
+
+
+def _is_same(streamed: StreamedText, whole: Generation) -> bool:
+    """Compare two texts, but for a character that the last token cuts: servers may leave it out."""
+    return streamed.text.rstrip(CUT_CHARACTER) == whole.text.rstrip(CUT_CHARACTER)
+
+
+def _find_problem(streamed: StreamedText, whole: Generation) -> str:
+    if not _is_same(streamed, whole):
+        return "the text is another"
+    if not streamed.is_ended:
+        return "no [DONE] comes last"
+    reason = whole.finish_reasons[0] if whole.finish_reasons else ""
+    if streamed.finish_reason != reason:
+        return f"its finish_reason is {streamed.finish_reason!r}, that of the whole {reason!r}"
+    count = whole.new_tokens[0] if whole.new_tokens else None
+    if None not in (streamed.new_tokens, count) and streamed.new_tokens != count:
+        return f"its usage counts {streamed.new_tokens} new tokens, that of the whole {count}"
+    return ""
