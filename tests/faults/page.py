@@ -5,7 +5,7 @@ python -m tests.faults.page --findings RESULTS.json > tests/faults/findings.json
 python -m tests.faults.page > docs/faults.md
 python -m tests.faults.page --json > probes/report/html/faults.json
 
-The first two commands (some minutes) update the part "What they find".
+The first two commands (some minutes) write down the message of each claim under each fault.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ import json
 import sys
 from pathlib import Path
 
-from probes.report.text.markdown import escape as literal
-from probes.schema.claim import catalogue
 from tests.faults.catalogue import CATALOGUE
 
 UNSEEN = (
@@ -90,7 +88,7 @@ DATA_COMMAND = "python -m tests.faults.page --json > probes/report/html/faults.j
 
 
 def page() -> str:
-    parts = (_introduction(), _faults(), _claims(), _findings(), _compared(), _unseen())
+    parts = (_introduction(), _faults(), _elsewhere(), _compared(), _unseen())
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
 
 
@@ -129,7 +127,9 @@ def _introduction() -> list[str]:
         "stand-in weights, those about engines on a server. Every fault is seen; without a fault "
         "the same checks hold. Without `--all-faults` one fault is tried for each claim. `-rP` "
         "shows what each claim found; `--all-claims` decides all claims under each fault, which "
-        "takes about as long as `pytest tests/claims` per fault.",
+        "takes about as long as `pytest tests/claims` per fault. The last measured message of "
+        "each claim under each fault is in [tests/faults/findings.json]"
+        "(../tests/faults/findings.json).",
     ]
 
 
@@ -141,41 +141,22 @@ def _faults() -> list[str]:
     return ["## Each fault", "", "| fault | real case | claims that fail |", "|---|---|---|", *rows]
 
 
-def _claims() -> list[str]:
-    by_claim = {
-        claim: [fault.name for fault in CATALOGUE.values() if claim in fault.claims]
-        for claim in catalogue()
-    }
-    rows = [f"| `{claim}` | {', '.join(names)} |" for claim, names in by_claim.items() if names]
+def _elsewhere() -> list[str]:
     stand_ins = [
-        f"| `{claim}` | {what}, on stand-in weights (tests/faults/{file}) |"
+        f"| {what}, on stand-in weights (tests/faults/{file}) | `{claim}` |"
         for claim, (what, file) in ON_STAND_INS.items()
     ]
-    served = [
-        f"| `{claim}` | {what}, of a server ([tests/engines/test_stub_server.py]"
-        "(../tests/engines/test_stub_server.py)) |"
-        for claim, what in ON_A_SERVER.items()
-    ]
-    head = ["## Each claim", "", "| claim | fails under |", "|---|---|"]
-    return [*head, *rows, *stand_ins, *served]
-
-
-def _findings() -> list[str]:
-    rows = [
-        f"| {fault} | `{claim}` | {literal(said.replace('  ', '␣␣'))} |"
-        for fault, claims in json.loads(FINDINGS.read_text(encoding="utf-8")).items()
-        for claim, said in claims.items()
-    ]
+    served = [f"| {what}, of a server | `{claim}` |" for claim, what in ON_A_SERVER.items()]
     return [
-        "## What they find",
+        "## On stand-in weights and on servers",
         "",
-        "The message of each claim's first failing check shows how far its measurement moved. "
-        "Steps and positions count from 0. If two ways of computing are compared, either can "
-        "be the wrong one. The last digits vary with the machine.",
+        "Those of servers are in [tests/engines/test_stub_server.py]"
+        "(../tests/engines/test_stub_server.py).",
         "",
-        "| fault | claim | finding |",
-        "|---|---|---|",
-        *rows,
+        "| fault | claim that fails |",
+        "|---|---|",
+        *stand_ins,
+        *served,
     ]
 
 
