@@ -19,6 +19,9 @@ from probes.stats.text_probability import path_log_probability
 if TYPE_CHECKING:
     from probes.engines.base import Generation, LogitsEngine, Prompt
 
+SHARED_LENGTH = 120
+"""New tokens of the greedy texts that claims share: a batch is generated once, and truncated."""
+
 
 def generate_greedy(
     model: LogitsEngine, prompts: Sequence[Prompt], length: int

@@ -43,9 +43,6 @@ def unquantized(model: Model) -> Model:
     return model.variant(quantization="none")
 
 
-LONGEST = 120
-
-
 @pytest.fixture
 def greedy(model: Model) -> Callable[[int], list[Generation]]:
     """Greedy texts of the standard prompts: one batch, made once, cut to the length asked for."""
@@ -53,8 +50,9 @@ def greedy(model: Model) -> Callable[[int], list[Generation]]:
     def texts(length: int) -> list[Generation]:
         prompts = list_prompts(model)
         prompt = max(len(model.encode_prompt(prompt)) for prompt in prompts)
-        room = (model.context_length or prompt + LONGEST) - prompt
-        longest = measure.greedy.generate_greedy(model, prompts, max(length, min(LONGEST, room)))
+        shared = measure.greedy.SHARED_LENGTH
+        room = (model.context_length or prompt + shared) - prompt
+        longest = measure.greedy.generate_greedy(model, prompts, max(length, min(shared, room)))
         return [measure.greedy.truncate(text, length, model) for text in longest]
 
     return texts

@@ -1,28 +1,25 @@
-"""Write records of runs on the embedded model, each changed in one way, to a folder each.
-
-python -m tests.faults.comparisons FOLDER
-"""
+"""Write records of runs on the embedded model, each changed in one way, to a folder each."""
 
 from __future__ import annotations
 
-import sys
 from contextlib import ExitStack, contextmanager, nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import pytest
 import torch
 
 import probes
+from probes.measure import greedy
 from tests.faults.catalogue import CATALOGUE
+from tests.faults.runner import OPTIONS, find_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from probes import Model
-
-ROOT = Path(__file__).parents[2]
 
 RECORDED = "recorded-texts"
 CLAIMS = ("next-token", "filter-order", "greedy-argmax", "greedy-deterministic", RECORDED)
@@ -60,24 +57,25 @@ VARIATIONS: dict[str, Callable[[Model], AbstractContextManager[object]]] = {
 }
 
 
-def main(folder: str) -> None:
+LEFT_OUT = (
+    *("any_logits", "however_it_is_made", "five_runs", "number_of_rows"),
+    *("near-greedy", "narrow-hot", "wide-hot", "60", "of_its_own", "the_whole_of_it"),
+)
+"""Checks of the library alone, of the variations of one run, and more of what others show."""
+
+
+def write_records(folder: Path) -> None:
+    """Write a record of every variation to a folder of its name."""
     for name, vary in VARIATIONS.items():
         half = name == "bfloat16"
         options = ["--dtype", "bfloat16"] if half else []
         claims = [claim for claim in CLAIMS if not (half and claim == RECORDED)]
-        arguments = [f"--rootdir={ROOT}", "-q", "-p", "no:cacheprovider", *options]
-        arguments += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # this is no first import
-        # Not those of the library alone, nor the variations of one run: no two runs differ in them.
-        left_out = ("any_logits", "however_it_is_made", "five_runs", "number_of_rows")
-        arguments += ["-k", " and ".join(f"not {check}" for check in left_out)]
+        arguments = [each for each in OPTIONS if each != "--no-report"] + options
+        arguments += ["-k", " and ".join(f"not {check}" for check in LEFT_OUT)]
         arguments += [part for claim in claims for part in ("--claim", claim)]
         model = probes.load("embedded")
         with ExitStack() as stack:
             stack.enter_context(vary(model))
-            report_dir = str(Path(folder) / name)
-            pytest.main([str(ROOT / "tests" / "claims"), *arguments, "--report-dir", report_dir])
+            stack.enter_context(mock.patch.object(greedy, "SHARED_LENGTH", 20))
+            pytest.main([*find_files(claims), *arguments, "--report-dir", str(folder / name)])
         model.unload()
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -25,7 +25,7 @@ import pytest
 
 import probes
 from probes.data import questions
-from probes.measure import knowledge, variety
+from probes.measure import greedy, knowledge, variety
 from probes.plugin.run import Message
 from probes.plugin.session import DEFAULT_TARGET
 from tests.faults.catalogue import CATALOGUE, Fault
@@ -56,7 +56,8 @@ def few_samples() -> Iterator[None]:
     load = questions.load_questions
     few = mock.patch.object(questions, "load_questions", lambda file: load(file)[:16])
     once = mock.patch.object(variety, "LOOKS", (1,))
-    with few, once, mock.patch.multiple(knowledge, WIDTH=96, LOOKS=(1,)):
+    short = mock.patch.object(greedy, "SHARED_LENGTH", 20)
+    with few, once, short, mock.patch.multiple(knowledge, WIDTH=96, LOOKS=(1,)):
         yield
 
 
@@ -73,15 +74,20 @@ class _Collector:
                 claim.setdefault(message.check.verdict.value, []).append(reason)
 
 
+def find_files(claims: Sequence[str]) -> list[str]:
+    """Return the files of the built-in claims that name one of these, or the folder of all."""
+    texts = {str(file): file.read_text(encoding="utf-8") for file in CLAIMS.glob("test_*.py")}
+    found = [file for file, text in texts.items() if any(f'"{each}"' in text for each in claims)]
+    return found or [str(CLAIMS)]
+
+
 def decide(claims: Sequence[str], checks: str) -> Verdicts:
     """Decide claims as a user would, with nothing remembered of earlier runs."""
     collector = _Collector()
     named = [part for claim in claims for part in ("--claim", claim)]
-    texts = {str(file): file.read_text(encoding="utf-8") for file in CLAIMS.glob("test_*.py")}
-    files = [file for file, text in texts.items() if any(f'"{each}"' in text for each in claims)]
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
-        pytest.main([*(files or [str(CLAIMS)]), *OPTIONS, "-k", checks, *named], [collector])
+        pytest.main([*find_files(claims), *OPTIONS, "-k", checks, *named], [collector])
     if not collector.verdicts:
         raise RuntimeError(f"nothing was decided:\n{output.getvalue()}")
     return collector.verdicts

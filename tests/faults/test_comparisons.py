@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,26 +10,19 @@ import pytest
 from probes.compare.records import compare
 from probes.results import reading
 from probes.schema.comparison import Comparison, Outcome
+from tests.faults.comparisons import CLAIMS, VARIATIONS, write_records
 from tests.faults.page import COMPARED, page
+from tests.support.warm_process import call_apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def against_base(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Comparison]:
     """A run changed in one way, against one that was not."""
     folder = tmp_path_factory.mktemp("runs")
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.faults.comparisons", str(folder)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    call_apart(write_records, folder)
 
     @cache
     def found(name: str) -> Comparison:
@@ -47,8 +37,6 @@ def outcomes(comparison: Comparison) -> dict[str, str]:
 
 
 def test_page_lists_every_comparison() -> None:
-    from tests.faults.comparisons import CLAIMS, VARIATIONS
-
     assert {"base", *COMPARED} == {*VARIATIONS}
     assert ", ".join(f"`{claim}`" for claim in CLAIMS) in page()
 
@@ -65,9 +53,7 @@ def test_comparison_names_another_thread_count(against_base: Callable[[str], Com
     assert [change.name for change in against_base("other-threads").environment] == ["threads"]
 
 
-def test_bfloat16_is_a_drift(
-    against_base: Callable[[str], Comparison],
-) -> None:
+def test_bfloat16_is_a_drift(against_base: Callable[[str], Comparison]) -> None:
     found = against_base("bfloat16")
     drift = found.drift
     assert drift is not None
@@ -80,9 +66,7 @@ def test_bfloat16_is_a_drift(
     assert Outcome.NEWLY_FAILING not in found.counts
 
 
-def test_noise_of_half_a_percent_is_found(
-    against_base: Callable[[str], Comparison],
-) -> None:
+def test_noise_of_half_a_percent_is_found(against_base: Callable[[str], Comparison]) -> None:
     found = against_base("noisy-weights")
     drift = found.drift
     assert drift is not None
@@ -91,9 +75,7 @@ def test_noise_of_half_a_percent_is_found(
     assert outcomes(found)["recorded-texts"] == "newly failing"
 
 
-def test_filter_order_fails_alone(
-    against_base: Callable[[str], Comparison],
-) -> None:
+def test_filter_order_fails_alone(against_base: Callable[[str], Comparison]) -> None:
     found = against_base("top-p-before-top-k")
     assert outcomes(found) == {
         "next-token": "same",

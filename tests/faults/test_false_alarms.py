@@ -5,23 +5,28 @@ A small share of ``python -m tests.benchmarks.false_alarms 500``: one seed, with
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
+import contextlib
+import io
+from unittest import mock
 
-ROOT = Path(__file__).parents[2]
+from tests.support.warm_process import call_apart
+
+
+def count_alarms(*arguments: str) -> str:
+    """Return what the program prints."""
+    from tests.benchmarks import false_alarms
+
+    output = io.StringIO()
+    with (
+        mock.patch.dict("os.environ", PYTEST_ADDOPTS="-k 'not test_tasks'"),
+        mock.patch("sys.argv", ["false_alarms", *arguments]),
+        contextlib.redirect_stdout(output),
+    ):
+        false_alarms.main()
+    return output.getvalue()
 
 
 def test_fresh_seeds_raise_no_alarm() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks.false_alarms", "1", "1000"],
-        cwd=ROOT,
-        env={**os.environ, "PYTEST_ADDOPTS": "-k 'not test_tasks'"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert " 1 runs (" in done.stdout
-    assert "): 0 alarms in " in done.stdout, done.stderr
+    output = call_apart(count_alarms, "1", "1000")
+    assert " 1 runs (" in output
+    assert "): 0 alarms in " in output, output

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import altair  # noqa: F401 - cannot be imported twice, and a run in this process forgets it
@@ -13,6 +14,7 @@ import pytest
 import vl_convert  # noqa: F401 - cannot be imported twice, and a run in this process forgets it
 
 from probes.targets.target import EMBEDDED_FOLDER
+from tests.support.warm_process import run_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +47,12 @@ class Project:
 
     def run_apart(self, *arguments: str) -> pytest.RunResult:
         """Run pytest in a process of its own."""
+        done = run_module("pytest", self.folder, "-p", "no:cacheprovider", *arguments)
+        output, errors = done.stdout.splitlines(), done.stderr.splitlines()
+        return pytest.RunResult(done.returncode, output, errors, duration=0.0)
+
+    def run_cold(self, *arguments: str) -> pytest.RunResult:
+        """Run pytest in an interpreter of its own, whose libraries read the environment."""
         return self.pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments)
 
     def test_file(self, text: str, name: str = "test_mine.py") -> Path:
@@ -71,6 +79,10 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Proje
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     monkeypatch.setenv("COLUMNS", "120")
+    if find_spec("xdist"):
+        from tests.support.warm_worker import WarmWorker
+
+        monkeypatch.setattr("execnet.gateway_io.Popen2IOMaster", WarmWorker)
     return Project(pytester)
 
 
@@ -78,6 +90,12 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Proje
 def warm_project(project: Project, embedded_model_loaded: None) -> Project:
     """An empty project whose runs can use the embedded model in this process."""
     return project
+
+
+@pytest.fixture
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw nothing for reports, where they are not what a test is about."""
+    monkeypatch.setattr("probes.report.html.page.draw", lambda _: {})
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ import pytest
 if TYPE_CHECKING:
     from tests.integration.conftest import Project
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 TOKENIZER_CLAIMS = Path(__file__).parents[1] / "claims" / "test_tokenizer.py"
 
 JAPAN = "'The capital of Japan is' gives"
@@ -75,8 +77,9 @@ def test_damaged_tokenizer_fails_the_claims_it_touches(
     for name in DAMAGED:
         folder = folders.with_tokenizer_json(tmp_path / "targets" / name, getattr(folders, name))
         targets += ["--target", str(folder)]
-    # Each fault shows in the first texts: drawing hundreds more shows no other.
-    few = ("-k", "not fuzzed and not any_text and not corpus")
+    # Each fault shows in the first texts: drawing hundreds more shows no other, and what the
+    # tokenizer's own file says, and what is saved of it, has the same fault.
+    few = ("-k", "not fuzzed and not any_text and not corpus and not own_file and not saved")
     result = warm_project.run(str(TOKENIZER_CLAIMS), "-q", "--tb=no", *few, *targets)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     records = {record["target"]["name"]: record for record in warm_project.records()}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,10 +16,8 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="a limit on files is 
 LIMITED = """
 import resource, sys
 
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
-import pytest
-
-sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", *sys.argv[2:]]))
+sys.dont_write_bytecode = True
+resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, {0}))
 """
 
 LONG = """
@@ -32,19 +28,11 @@ def test_long(model, evidence, number):
 """
 
 
-def run(project: Project, limit: int, *arguments: str) -> str:
+def refusal(done: pytest.RunResult) -> str:
     """The one line that a run ended with."""
-    project.test_file(LONG)
-    done = subprocess.run(
-        [sys.executable, "-B", "-c", LIMITED, str(limit), *arguments],
-        cwd=project.folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == pytest.ExitCode.USAGE_ERROR, done.stdout + done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
-    (line,) = [line for line in done.stdout.splitlines() if line.startswith("ERROR: ")]
+    assert done.ret == pytest.ExitCode.USAGE_ERROR, done.stdout.str() + done.stderr.str()
+    assert "Traceback" not in done.stdout.str() + done.stderr.str()
+    (line,) = [line for line in done.outlines if line.startswith("ERROR: ")]
     return line
 
 
@@ -58,7 +46,9 @@ def test_full_disk_ends_the_run_and_keeps_verdicts(
 ) -> None:
     from probes.results.reading import read
 
-    line = run(project, limit)
+    project.test_file(LONG)
+    (project.folder / "limited.py").write_text(LIMITED.format(limit), encoding="utf-8")
+    line = refusal(project.run_apart("-q", "-p", "limited"))
     (folder,) = (project.folder / "reports" / "embedded").iterdir()
     assert line == (
         f"ERROR: the run cannot be written to '{folder}': File too large; what was decided before "
@@ -83,8 +73,4 @@ def test_gone(model, number):
 
 def test_vanished_report_folder_ends_the_run(warm_project: Project) -> None:
     warm_project.test_file(GONE)
-    result = warm_project.run()
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert "Traceback" not in result.stdout.str() + result.stderr.str()
-    (line,) = [line for line in result.outlines if line.startswith("ERROR: ")]
-    assert line.endswith("journal.jsonl is missing or not a regular file")
+    assert refusal(warm_project.run()).endswith("journal.jsonl is missing or not a regular file")

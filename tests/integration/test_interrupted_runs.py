@@ -3,14 +3,12 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.warm_process import PytestProcess
+from tests.support.warm_process import ModuleProcess, run_module
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,9 +33,9 @@ def test_slow(model, evidence, number):
 """
 
 
-def start(project: Project, *arguments: str) -> PytestProcess:
+def start(project: Project, *arguments: str) -> ModuleProcess:
     options = ["-q", "-p", "no:cacheprovider", *arguments]
-    return PytestProcess(project.folder, project.folder / "output", options)
+    return ModuleProcess("pytest", project.folder, options, project.folder / "output")
 
 
 def begun(folder: Path) -> list[int]:
@@ -46,7 +44,7 @@ def begun(folder: Path) -> list[int]:
     return [int(line) for line in file.read_text().split("\n")[:-1]] if file.exists() else []
 
 
-def wait_for(project: Project, check: int, process: PytestProcess) -> None:
+def wait_for(project: Project, check: int, process: ModuleProcess) -> None:
     deadline = time.monotonic() + 120
     while check not in begun(project.folder):
         assert process.poll() is None, "the run ended too early"
@@ -56,13 +54,8 @@ def wait_for(project: Project, check: int, process: PytestProcess) -> None:
 
 def report(project: Project) -> tuple[str, str]:
     """What `probes report` prints about the last run, and the page it writes."""
-    done = subprocess.run(
-        [sys.executable, "-m", "probes", "report", "reports/embedded"],
-        cwd=project.folder,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run_module("probes", project.folder, "report", "reports/embedded")
+    assert done.returncode == 0, done.stderr
     return done.stderr, (project.folder / done.stdout.strip()).read_text(encoding="utf-8")
 
 

@@ -8,11 +8,14 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zipfile import ZipFile
 
 import pytest
+
+from tests.support.warm_process import WARM, run_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,19 +77,25 @@ def hostile(tmp_path: Path) -> Path:
     return inner
 
 
-def run(
-    folder: Path, *arguments: str, package: Path | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run `probes` in a folder: of a package, or as it is installed for these tests."""
+@pytest.fixture
+def run_warm(
+    installed: Path, hostile: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run `probes run` in the hostile folder, from the installed package."""
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    return partial(run_module, "probes", hostile, "run", package=installed)
+
+
+def run_cold(folder: Path, package: Path | None, *arguments: str) -> None:
+    """Run `probes run` as a shell does: of a package, or as it is installed for these tests."""
     environ = os.environ | VARIABLES | ({"PYTHONPATH": str(package)} if package else {})
-    return subprocess.run(
-        [sys.executable, "-m", "probes", *arguments],
-        cwd=folder,
-        env=environ,
-        capture_output=True,
-        text=True,
-        check=False,
+    command = [sys.executable, "-m", "probes", "run", *arguments]
+    done = subprocess.run(
+        command, cwd=folder, env=environ, capture_output=True, text=True, check=False
     )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "warning" not in done.stdout
 
 
 def records(folder: Path) -> dict[str, dict[str, str]]:
@@ -115,8 +124,8 @@ def test_wheel_holds_the_claims_and_what_is_recorded(wheel: Path) -> None:
 
 @pytest.mark.parametrize(
     ("install", "workers"),
-    [("wheel", ()), ("wheel", ("-n", "1")), ("editable", ())],
-    ids=["wheel", "wheel, worker", "editable"],
+    [("wheel", ("-n", "1")), ("editable", ())],
+    ids=["wheel, worker", "editable"],
 )
 def test_run_ignores_the_files_of_a_hostile_folder(
     request: pytest.FixtureRequest, hostile: Path, install: str, workers: tuple[str, ...]
@@ -124,22 +133,18 @@ def test_run_ignores_the_files_of_a_hostile_folder(
     if workers:
         pytest.importorskip("xdist")
     package = request.getfixturevalue("installed") if install == "wheel" else None
-    done = run(hostile, "run", *CHEAP, *workers, package=package)
-    assert done.returncode == 0, done.stdout + done.stderr
+    run_cold(hostile, package, *CHEAP, *workers)
     assert records(hostile) == {"embedded": {"vocab-size": "holds", "embedding-shape": "holds"}}
-    assert "warning" not in done.stdout
     left = {path.name for path in hostile.iterdir()} - {*HOSTILE}
     assert left <= {"reports", ".probes"}
 
 
 def test_run_takes_targets_among_the_options_of_pytest(
-    installed: Path, hostile: Path, copy_of_embedded: Callable[..., Path]
+    run_warm: Callable[..., Any], hostile: Path, copy_of_embedded: Callable[..., Path]
 ) -> None:
     first, second = copy_of_embedded("first"), copy_of_embedded("second")
     (first / "conftest.py").write_text(HOSTILE["conftest.py"], encoding="utf-8")
-    done = run(
-        hostile, "run", str(first), "-k", "entries or rows", *CHEAP, str(second), package=installed
-    )
+    done = run_warm(str(first), "-k", "entries or rows", *CHEAP, str(second))
     assert done.returncode == 0, done.stdout + done.stderr
     assert records(hostile) == {
         "first": {"vocab-size": "holds"},
@@ -156,15 +161,18 @@ def test_run_takes_targets_among_the_options_of_pytest(
     ],
 )
 def test_run_ends_with_the_exit_code_of_pytest(
-    installed: Path, hostile: Path, arguments: tuple[str, ...], code: int, line: str
+    run_warm: Callable[..., Any], arguments: tuple[str, ...], code: int, line: str
 ) -> None:
-    done = run(hostile, "run", *arguments, package=installed)
+    done = run_warm(*arguments)
     assert done.returncode == code
     assert line in done.stderr + done.stdout
 
 
 def test_recorded_outputs_stay_out_of_the_package(
-    installed: Path, hostile: Path, copy_of_embedded: Callable[..., Path]
+    run_warm: Callable[..., Any],
+    installed: Path,
+    hostile: Path,
+    copy_of_embedded: Callable[..., Path],
 ) -> None:
     before = contents(installed)
     target, claim = str(copy_of_embedded("mine")), ("--claim", "recorded-numbers", "-q")
@@ -173,7 +181,7 @@ def test_recorded_outputs_stay_out_of_the_package(
         (("embedded", target, "--snapshot-update"), "holds"),
     ):
         shutil.rmtree(hostile / "reports", ignore_errors=True)
-        run(hostile, "run", *arguments, *claim, package=installed)
+        run_warm(*arguments, *claim)
         assert records(hostile)["mine"] == {"recorded-numbers": verdict}
     assert contents(installed) == before
     folder = hostile / ".probes" / "recorded-outputs" / "test_recorded"
@@ -188,9 +196,8 @@ def test_recorded_outputs_leave_no_change_in_a_clone(
     status = ["git", "status", "--porcelain"]
     before = subprocess.run(status, cwd=ROOT, capture_output=True, check=True).stdout
     target = str(copy_of_embedded("decided-by-a-test"))
-    command = ["pytest", "tests/claims", "--target", target, "--report-dir", str(tmp_path)]
-    command += ["--claim", "recorded-numbers", "-q"]
-    subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, check=False)
+    options = ["--target", target, "--report-dir", str(tmp_path), "--claim", "recorded-numbers"]
+    run_module("pytest", ROOT, "tests/claims/test_recorded.py", *WARM, *options)
     written = [*(ROOT / ".probes").rglob("*decided-by-a-test*")]
     for file in written:
         file.unlink()
@@ -199,6 +206,6 @@ def test_recorded_outputs_leave_no_change_in_a_clone(
 
 
 def test_short_help_lists_the_options(tmp_path: Path) -> None:
-    done = run(tmp_path, "run", "-h")
+    done = run_module("probes", tmp_path, "run", "-h")
     assert done.returncode == 0, done.stderr
     assert "--quantization" in done.stdout

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.warm_process import WARM, run_module
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.integration.conftest import Project
 
 ROOT = Path(__file__).parents[2]
@@ -27,13 +29,18 @@ def test_nothing(model, rates):
 """
 
 
-def pytest_here(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", *arguments]
-    # In a worker's environment pytest-benchmark measures nothing.
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_XDIST")}
-    return subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
+@pytest.fixture
+def run_here(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Run pytest in this clone, and return what it prints."""
+    for name in [name for name in os.environ if name.startswith("PYTEST_XDIST")]:
+        monkeypatch.delenv(name)  # in a worker's environment pytest-benchmark measures nothing
+
+    def run(*arguments: str) -> str:
+        done = run_module("pytest", ROOT, "-p", "no:cacheprovider", "-q", *WARM, *arguments)
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    return run
 
 
 @pytest.mark.parametrize(
@@ -44,18 +51,21 @@ def pytest_here(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["-m", "throughput"], True),
     ],
 )
-def test_throughput_is_collected_where_selected(arguments: list[str], measured: bool) -> None:
+def test_throughput_is_collected_where_selected(
+    run_here: Callable[..., str], arguments: list[str], measured: bool
+) -> None:
     others = {path.name for path in (ROOT / "tests").iterdir()} - {"benchmarks", "claims"}
     ignored = [f"--ignore=tests/{name}" for name in sorted(others)]
-    done = pytest_here("--collect-only", *ignored, *arguments)
-    assert ("tests/benchmarks/test_throughput.py::" in done.stdout) == measured, done.stdout
+    output = run_here("--collect-only", *ignored, *arguments)
+    assert ("tests/benchmarks/test_throughput.py::" in output) == measured, output
 
 
-def test_throughput_of_embedded_model_is_recorded(tmp_path: Path) -> None:
+def test_throughput_of_embedded_model_is_recorded(
+    run_here: Callable[..., str], tmp_path: Path
+) -> None:
     chosen = "copy or (embedded-1-static) or num_return"
-    done = pytest_here("tests/benchmarks", "-k", chosen, "--report-dir", str(tmp_path))
-    assert done.returncode == 0, done.stdout
-    assert "throughput on embedded: 4 of 4 rates measured" in done.stdout
+    output = run_here("tests/benchmarks", "-k", chosen, "--report-dir", str(tmp_path))
+    assert "throughput on embedded: 4 of 4 rates measured" in output
     (file,) = tmp_path.glob("embedded/*/record.json")
     record = json.loads(file.read_text(encoding="utf-8"))
     found = [(rate["what"], rate["batch"], rate["cache"]) for rate in record["throughput"]]
@@ -70,12 +80,11 @@ def test_throughput_of_embedded_model_is_recorded(tmp_path: Path) -> None:
     assert 'id="throughput"' in file.with_name("report.html").read_text(encoding="utf-8")
 
 
-def test_throughput_is_skipped_under_xdist(tmp_path: Path) -> None:
+def test_throughput_is_skipped_under_xdist(run_here: Callable[..., str], tmp_path: Path) -> None:
     pytest.importorskip("xdist")
-    done = pytest_here("tests/benchmarks", "-n", "1", "--report-dir", str(tmp_path))
-    assert done.returncode == 0, done.stdout
-    assert "16 skipped" in done.stdout
-    assert "pytest-benchmark is switched off, as under pytest-xdist: nothing is" in done.stdout
+    output = run_here("tests/benchmarks", "-n", "1", "--report-dir", str(tmp_path))
+    assert "16 skipped" in output
+    assert "pytest-benchmark is switched off, as under pytest-xdist: nothing is" in output
     assert not [*tmp_path.iterdir()]
 
 

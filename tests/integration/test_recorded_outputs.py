@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from probes.measure import greedy
 from probes.plugin import recordings
 
 if TYPE_CHECKING:
@@ -22,14 +23,12 @@ UPDATE = "--snapshot-update"
 
 
 @pytest.fixture
-def recording(warm_project: Project) -> Project:
+def recording(warm_project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A project that decides the claims about recorded outputs, with nothing recorded yet."""
     shutil.copy(CLAIMS / "test_recorded.py", warm_project.folder)
+    shutil.copy(CLAIMS / "conftest.py", warm_project.folder)
     # Texts that other claims share are longer than what is recorded of them.
-    fixtures = (CLAIMS / "conftest.py").read_text(encoding="utf-8")
-    shorter = fixtures.replace("LONGEST = 120", "LONGEST = 20")
-    assert shorter != fixtures
-    (warm_project.folder / "conftest.py").write_text(shorter, encoding="utf-8")
+    monkeypatch.setattr(greedy, "SHARED_LENGTH", 20)
     # The same modules may be loaded already, from where they were copied. The ids of a tokenizer
     # are recorded without weights, and their claim is decided without a record too. Beams and long
     # texts take long, and are recorded in the same way.

@@ -219,6 +219,7 @@ def test_marker_gpu_without_gpu_names_each_target(
 
 
 SMALL_GPU = """
+import huggingface_hub.constants
 import torch
 
 def touched(*_):
@@ -228,6 +229,7 @@ torch.cuda.is_available = lambda: True
 torch.cuda.device_count = lambda: 1
 torch.cuda.mem_get_info = lambda _: (2 * 10**9, 8 * 10**9)
 torch.cuda._lazy_init = touched
+huggingface_hub.constants.HF_HUB_OFFLINE = True
 """
 
 
@@ -291,7 +293,7 @@ def test_hub_model_is_refused_when_offline(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(project.folder / "cache"))
     project.test_file(ONE)
-    assert refusal(project.run_apart("--target", "some/model", *workers)) == (
+    assert refusal(project.run_cold("--target", "some/model", *workers)) == (
         "target 'some/model': 'some/model' is not complete in the local cache, and HF_HUB_OFFLINE "
         "forbids to fetch it: unset HF_HUB_OFFLINE, or name a folder"
     )

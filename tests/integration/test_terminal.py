@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
+import select
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.support.warm_process import ModuleProcess
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Project
@@ -39,7 +41,10 @@ TO_GO = "to go: 1 check on embedded, estimated from this run and "
 
 
 @pytest.fixture
-def slow(project: Project) -> Project:
+def slow(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    for name in ("CI", "BUILD_NUMBER", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
     project.test_file(CLAIMS)
     project.pytester.makeconftest(IMPATIENT)
     return project
@@ -47,28 +52,15 @@ def slow(project: Project) -> Project:
 
 def run_on_terminal(project: Project, *arguments: str) -> str:
     """Run pytest with a terminal as its output, and return what it wrote there."""
-    hidden = ("CI", "BUILD_NUMBER", "NO_COLOR", "PYTEST_ADDOPTS")
-    kept = {name: value for name, value in os.environ.items() if name not in hidden}
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
-        cwd=project.folder,
-        env={**kept, "TERM": "xterm"},
-        stdout=theirs,
-        stderr=theirs,
-    )
-    os.close(theirs)
+    options = ["-p", "no:cacheprovider", *arguments]
+    process = ModuleProcess("pytest", project.folder, options, Path(os.ttyname(theirs)))
     written = b""
-    while True:
-        try:
-            part = os.read(ours, 4096)
-        except OSError:  # Linux says so that nobody writes any more
-            break
-        if not part:
-            break
-        written += part
-    os.close(ours)
-    assert process.wait() == 0, written.decode()
+    while (ready := select.select([ours], [], [], 0.1)[0]) or process.poll() is None:
+        written += os.read(ours, 4096) if ready else b""
+    for end in (ours, theirs):
+        os.close(end)
+    assert process.poll() == 0, written.decode()
     return written.decode()
 
 
@@ -87,7 +79,7 @@ def test_quiet_run_shows_neither(slow: Project) -> None:
     assert "to go" not in written
 
 
-def test_log_of_a_run_holds_no_progress(slow: Project, embedded_model_loaded: None) -> None:
+def test_log_of_a_run_holds_no_progress(slow: Project) -> None:
     result = slow.run_apart("--no-report")
     assert result.ret == 0
     result.stdout.no_fnmatch_line("*to go*")

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import runpy
 import signal
 import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,25 +22,47 @@ if TYPE_CHECKING:
 # None that pytest rewrites: it warns of those imported before it.
 IMPORTED = ["torch", "transformers.models.llama", "transformers.models.mistral.modeling_mistral"]
 
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload([*IMPORTED, "transformers.models.mixtral", "altair", "pytest"])
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload([*IMPORTED, "transformers.models.mixtral", "altair", "pytest"])
+
+WARM = ("-W", "ignore::pytest.PytestAssertRewriteWarning")
+"""Options of a pytest whose warnings are errors: what plugins bring is imported by then."""
 
 
 def call_apart(function: Callable[..., Any], *arguments: Any, timeout: float = 300) -> Any:
     """Call a module's function in a process of its own; return what it returns, or raise that."""
-    with _CONTEXT.Pool(1) as pool:
+    with CONTEXT.Pool(1) as pool:
         return pool.apply_async(function, arguments).get(timeout)
 
 
-class PytestProcess:
-    """A pytest in a folder, with a process group of its own, as `subprocess.Popen` would start it.
+def run_module(
+    module: str, folder: Path, *arguments: str, package: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run `python -m MODULE` in a folder; `package` is a folder that modules are found in first."""
+    with TemporaryDirectory() as kept:
+        files = Path(kept, "output"), Path(kept, "errors")
+        process = ModuleProcess(module, folder, arguments, *files, package=package)
+        code = process.wait(timeout=300)
+        printed = [file.read_text(encoding="utf-8") for file in files]
+    return subprocess.CompletedProcess([module, *arguments], code, *printed)
 
-    What it prints goes to a file.
-    """
 
-    def __init__(self, folder: Path, output: Path, arguments: Sequence[str]) -> None:
-        self._process = _CONTEXT.Process(
-            target=_run_pytest, args=(folder, output, list(arguments), dict(os.environ))
+class ModuleProcess:
+    """A `python -m MODULE` in a folder, with a process group of its own, as `subprocess.Popen`."""
+
+    def __init__(
+        self,
+        module: str,
+        folder: Path,
+        arguments: Sequence[str],
+        output: Path,
+        errors: Path | None = None,
+        *,
+        package: Path | None = None,
+    ) -> None:
+        path = [str(package or folder)]
+        self._process = CONTEXT.Process(
+            target=_run, args=(module, folder, arguments, output, errors, path, dict(os.environ))
         )
         self._process.start()
 
@@ -54,7 +78,7 @@ class PytestProcess:
         self._process.join(timeout)
         code = self.poll()
         if code is None:
-            raise subprocess.TimeoutExpired("pytest", timeout)
+            raise subprocess.TimeoutExpired("python", timeout)
         return code
 
     def send_signal(self, number: signal.Signals) -> None:
@@ -62,19 +86,28 @@ class PytestProcess:
             os.kill(self.pid, number)
 
 
-def _run_pytest(
-    folder: Path, output: Path, arguments: list[str], environment: Mapping[str, str]
+def _run(
+    module: str,
+    folder: Path,
+    arguments: Sequence[str],
+    output: Path,
+    errors: Path | None,
+    path: list[str],
+    environment: Mapping[str, str],
 ) -> None:
-    import pytest
-
     os.setsid()
+    move_to(folder, environment)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number, file in ((1, output), (2, errors)):
+        with file.open("wb") if file else os.fdopen(os.dup(1), "wb") as opened:
+            os.dup2(opened.fileno(), number)
+    sys.path[:0] = path
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def move_to(folder: Path, environment: Mapping[str, str]) -> None:
+    """Continue in a folder, in an environment."""
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    with output.open("wb") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    sys.path.insert(0, str(folder))
-    sys.argv = ["pytest", *arguments]
-    sys.exit(pytest.console_main())

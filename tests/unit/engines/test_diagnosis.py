@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +23,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_nan_names_its_conditions_and_a_call_that_shows_it() -> None:
+def test_nan_names_its_conditions_and_a_call_that_shows_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """Eager attention in float16 has rows of -inf where a text is padded on the left."""
     model = probes.load("embedded").variant(dtype="float16", attn_implementation="eager")
     with pytest.raises(NotFiniteError) as caught:
@@ -36,10 +36,8 @@ def test_nan_names_its_conditions_and_a_call_that_shows_it() -> None:
         "(attention eager, float16, cpu, 5 padded on the left, no cached tokens, first in "
         "model.layers.2.self_attn.o_proj, at padding)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", "\n".join(call)], capture_output=True, text=True, check=True
-    )
-    assert "tensor([nan, nan, nan,  ..., nan, nan, nan]" in done.stdout
+    exec("\n".join(call), {})  # noqa: S102 - what a user copies
+    assert "tensor([nan, nan, nan,  ..., nan, nan, nan]" in capsys.readouterr().out
 
 
 def test_nan_after_cached_tokens_is_named_without_a_call() -> None:
