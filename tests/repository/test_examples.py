@@ -26,7 +26,7 @@ CHECKED_ELSEWHERE = {"pytest", "probes", "python"}
 """Commands whose arguments tests read."""
 
 OF_OTHERS = {
-    *("bash", "cp", "docker", "mkdir", "source"),
+    *("bash", "cp", "curl", "docker", "export", "mkdir", "source"),
     *("hf", "lint-imports", "mypy", "pre-commit", "ruff", "vllm"),
 }
 """Commands that are not of this project."""
