@@ -9,11 +9,13 @@ import json
 import shutil
 import sys
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
+from typer.core import TyperCommand
 
 from probes._util.files import write_output
 from probes._util.version import __version__
@@ -40,7 +42,6 @@ A_RUN = "a record.json or a folder"
 app = typer.Typer(
     help="Reports on what a causal language model and its libraries do.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -79,13 +80,49 @@ def _options(
     """Reports on what a causal language model and its libraries do."""
 
 
-@app.command("run", context_settings={"ignore_unknown_options": True})
+@dataclass(frozen=True)
+class _Completion:
+    """A word that a shell offers, in the form that typer formats."""
+
+    value: str
+    help: str | None = None
+    type: str = "plain"
+
+
+class _RunCommand(TyperCommand):
+    """`probes run`, whose options are pytest's: typer knows none of them."""
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """Return the options that begin with `incomplete`, for a shell."""
+        from probes.plugin.options import list_options  # pytest takes its time
+
+        own = [
+            _Completion(name, text)
+            for name, text in list_options().items()
+            if name.startswith(incomplete)
+        ]
+        return [*super().shell_complete(ctx, incomplete), *own]
+
+
+def _complete_value(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return values of the option before, or names of targets; else the shell offers files."""
+    from probes.schema.claim import catalogue
+    from probes.targets.resolve import list_targets
+
+    before = ctx.params.get("arguments") or []
+    is_claim = before[-1:] == ["--claim"]
+    known = [*catalogue()] if is_claim else [*list_targets(project=Path.cwd())]
+    return [name for name in known if name.startswith(incomplete)]
+
+
+@app.command("run", cls=_RunCommand, context_settings={"ignore_unknown_options": True})
 def run_claims(
     arguments: Annotated[
         list[str] | None,
         Argument(
             metavar="TARGET|PYTEST-OPTION",
             help="What to decide the claims on [embedded], and any options of pytest.",
+            autocompletion=_complete_value,
         ),
     ] = None,
 ) -> None:

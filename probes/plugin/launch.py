@@ -19,7 +19,8 @@ from hypothesis.configuration import set_hypothesis_home_dir
 
 from probes._util.claims_folder import claims_folder
 from probes.plugin.controller import Controller
-from probes.plugin.options import OWN_FOLDER
+from probes.plugin.options import OWN_FOLDER, refuse_unknown_options
+from probes.plugin.terminal import NEXT_STEP
 from probes.results.reading import RECORD_FILE
 
 if TYPE_CHECKING:
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
 
 _CONFIGURATION = Path(__file__).with_name("claims.ini")
 _IGNORED_VARIABLES = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+
+
+_NEXT_STEP = (
+    "next, your own: probes run path/to/folder (or org/model, FILE.gguf, http://HOST/v1#MODEL); "
+    "options: pytest --help"
+)
 
 
 @dataclass(frozen=True)
@@ -66,8 +73,11 @@ def run(*targets: str | os.PathLike[str], options: Sequence[str] = ()) -> RunRes
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser, args: list[str]
+) -> None:
     """Load the conftest of the claims, and none beside a target or in the current folder."""
+    refuse_unknown_options(parser, args)
     early_config.known_args_namespace.file_or_dir = [str(claims_folder())]
 
 
@@ -78,8 +88,17 @@ def pytest_configure(config: pytest.Config) -> None:
     named = getattr(option, "file_or_dir", [])  # -h ends parsing before them
     positional = [argument for argument in named if argument != folder]
     option.target = [*positional, *(option.target or [])]
+    if not option.target:
+        config.stash[NEXT_STEP] = _NEXT_STEP
     option.file_or_dir = config.args = [folder]
     set_hypothesis_home_dir(Path.cwd() / OWN_FOLDER / "hypothesis")
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Say what a run is about that names no target."""
+    if NEXT_STEP not in config.stash:
+        return None
+    return "no target is named: the claims are decided on the tiny model of this package"
 
 
 class _Records:

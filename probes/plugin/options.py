@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from probes.errors import UserError
+from probes.errors import UserError, did_you_mean
 from probes.plugin.session import DEFAULT_TARGET
 
 if TYPE_CHECKING:
@@ -97,6 +97,14 @@ def add_options(parser: pytest.Parser) -> None:
     add("recorded-outputs", "FOLDER", text, type=Path)
 
 
+def list_options() -> dict[str, str]:
+    """Return the options and their help texts, in the order of `add_options`."""
+    parser = pytest.Parser(_ispytest=True)
+    add_options(parser)
+    options = parser.getgroup("probes").options
+    return {name: option.attrs()["help"] for option in options for name in option.names()}
+
+
 # --- values --------------------------------------------------------------------------------------
 
 
@@ -170,6 +178,15 @@ def refuse_configuration_of_targets(config: pytest.Config) -> None:
                 f"{ini} would configure pytest, but nothing in a model's folder may: "
                 f"remove it, or write --target={name}"
             )
+
+
+def refuse_unknown_options(parser: pytest.Parser, arguments: Sequence[str]) -> None:
+    """Refuse an option that no plugin has, and name one of ours that is spelled like it."""
+    _, unknown = parser.parse_known_and_unknown_args([*arguments])
+    for word in unknown:
+        name = word.partition("=")[0]
+        hint = did_you_mean(name, list_options()) or ":"
+        raise pytest.UsageError(f"no option '{name}'{hint} pytest --help lists all options")
 
 
 def refuse_conflicts(parser: pytest.Parser, manager: pytest.PytestPluginManager) -> None:

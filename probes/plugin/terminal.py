@@ -8,6 +8,8 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from probes._util.version import __version__
 from probes.plugin import options, watch, workers
 from probes.plugin.recordings import list_orphans
@@ -21,11 +23,14 @@ from probes.results.reading import REPORT_FILE
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import pytest
     from _pytest.terminal import TerminalReporter
 
     from probes.plugin.run import Run
     from probes.schema.record import Record
+
+
+NEXT_STEP = pytest.StashKey[str]()
+"""A line for the end of a run, of a user who may not know how to go on."""
 
 
 def name_status(
@@ -99,6 +104,8 @@ def show_results(
         terminal.write_line(f"{line} for the rest", red=True)
     for line in session_of(terminal.config).left_out.values():
         terminal.write_line(f"left out: {line}", yellow=True)
+    if terminal.config.option.verbose >= 0 and (line := terminal.config.stash.get(NEXT_STEP, "")):
+        terminal.write_line(line)
     folder = options.recorded_outputs(terminal.config)
     for file in list_orphans(folder):
         terminal.write_line(f"unused: {file.relative_to(folder)}: its test is gone; delete it")

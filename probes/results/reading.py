@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -46,7 +48,7 @@ NO_RECORD = "is not the record of a run"
 _RUN_NAME = re.compile(r"(\d{8}T\d{6}Z)(?:-(\d+))?")
 
 
-def read(path: Path) -> Record:
+def read(path: str | os.PathLike[str]) -> Record:
     """Return the record of a run, or raise UserError for a path without a readable one.
 
     The path leads to a `record.json`, a `journal.jsonl`, a run's folder (its record, else its
@@ -130,8 +132,9 @@ def _read_header(line: bytes, path: Path) -> Record:
 # --- where runs are ------------------------------------------------------------------------------
 
 
-def locate(path: Path) -> Path:
+def locate(run: str | os.PathLike[str]) -> Path:
     """Return a run's file: its record, else its journal; raise UserError if there is no run."""
+    path = Path(run)
     if not path.exists():
         raise UserError(
             f"no record at '{path}': name a record.json, a run's folder or a target's folder"

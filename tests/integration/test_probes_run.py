@@ -53,7 +53,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
             sdist.extractall(folder, filter="data")
         else:
             sdist.extractall(folder)  # noqa: S202 - just built
-    (source,) = folder.glob("probes-*")
+    (source,) = folder.glob("lm_probes-*")
     return build(source, "wheel", folder / "wheel")
 
 

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from probes import __version__
+from probes import UserError, __version__, read_record
 from probes.cli import main
 from probes.report.files import write_report
 from probes.results.journal import Journal
@@ -133,3 +134,62 @@ def test_python_m_probes_is_the_command() -> None:
     command = [sys.executable, "-m", "probes", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout == f"probes {__version__}\n"
+
+
+# --- a newcomer's way ----------------------------------------------------------------------------
+
+
+def run_cold(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run `probes` in a process of its own, in an empty folder."""
+    command = [sys.executable, "-m", "probes", *arguments]
+    environ = {**os.environ, **variables}
+    return subprocess.run(
+        command, cwd=folder, env=environ, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "line"),
+    [
+        ("--quantisation", "ERROR: no option '--quantisation'; did you mean '--quantization'? "),
+        ("--foo=1", "ERROR: no option '--foo': "),
+    ],
+)
+def test_run_refuses_unknown_option_in_one_line(tmp_path: Path, option: str, line: str) -> None:
+    done = run_cold(tmp_path, "run", "embedded", option)
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert done.stderr.splitlines() == [f"{line}pytest --help lists all options", ""]
+    assert not done.stdout
+
+
+def test_run_without_target_says_what_comes_next(tmp_path: Path) -> None:
+    done = run_cold(tmp_path, "run", "--claim", "vocab-size", "--no-report")
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert "no target is named: the claims are decided on the tiny model of this package" in lines
+    assert lines[-2].startswith("next, your own: probes run path/to/folder")
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("run --claim bos", ["bos-inserted", "bos-changes-text", "bos-recorded"]),
+        ("run --claim-", ["--claim-budget"]),
+        ("run emb", ["embedded"]),
+        ("mat", ["matrix"]),
+    ],
+)
+def test_shell_completes_words(tmp_path: Path, words: str, offered: list[str]) -> None:
+    done = run_cold(
+        tmp_path,
+        _PROBES_COMPLETE="complete_bash",
+        COMP_WORDS=f"probes {words}",
+        COMP_CWORD=str(len(words.split())),
+    )
+    assert done.stdout.split() == offered
+
+
+def test_record_is_read_from_a_path_as_text(stored: Path) -> None:
+    assert read_record(str(stored)) == read_record(stored)
+    with pytest.raises(UserError, match=r"no record at 'nowhere': name a record\.json"):
+        read_record("nowhere")
