@@ -13,8 +13,6 @@ from probes.measure.engine_prompts import word_prompts
 from probes.measure.engine_texts import compare_texts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from probes.engines.base import Generation, TopLogprobs
 
 REQUESTS = 12
@@ -34,28 +32,24 @@ class AnswerKind:
     """What the server says of who answered, such as a `system_fingerprint`."""
 
 
-def describe_kinds(
-    engine: Any, reference: Any, prompts: Sequence[str], length: int, tolerance: float
-) -> str:
+def describe_kinds(engine: Any, reference: Any, prompt: str, length: int, tolerance: float) -> str:
     """Say how many kinds of answers one greedy request gets; empty if all are of one kind.
 
-    The request is that of the first prompt whose answers differ. `tolerance` is how far rounding
-    moves a distance of two logits.
+    `tolerance` is how far rounding moves a distance of two logits.
     """
-    for prompt in prompts:
-        try:
-            kinds = find_kinds(engine, reference, prompt, length, tolerance)
-        except OverTokenBudgetError:
-            return ""
-        if len(kinds) > 1:
-            total = sum(kind.count for kind in kinds)
-            counts = ", ".join(
-                f"{kind.count} of {total} requests{_name(kind)}"
-                + (" as the reference" if _is_reference(reference, prompt, kind, tolerance) else "")
-                for kind in kinds
-            )
-            return f"replicas differ: {len(kinds)} kinds of answers to one request: {counts}"
-    return ""
+    try:
+        kinds = find_kinds(engine, reference, prompt, length, tolerance)
+    except OverTokenBudgetError:
+        return ""
+    if len(kinds) < 2:
+        return ""
+    total = sum(kind.count for kind in kinds)
+    counts = ", ".join(
+        f"{kind.count} of {total} requests{_name(kind)}"
+        + (" as the reference" if _is_reference(reference, prompt, kind, tolerance) else "")
+        for kind in kinds
+    )
+    return f"replicas differ: {len(kinds)} kinds of answers to one request: {counts}"
 
 
 @once_per_session

@@ -75,8 +75,9 @@ def test_engine_has_the_log_probabilities_of_its_reference(
     evidence["precision"], evidence["largest_change"] = found.precision, found.largest_change
     if found.largest_change <= found.tolerance:
         return
+    worst = max(found.steps, key=lambda step: step.change)
     if kinds := measure.engine_replicas.describe_kinds(
-        model, reference, prompts, LENGTH, found.tolerance
+        model, reference, worst.prompt, worst.position + 1, found.tolerance
     ):
         pytest.fail(kinds, pytrace=False)
     quantization = measure.engine_logprobs.quantization_of(model)
@@ -151,13 +152,12 @@ def verdict_of(
         for pair in pairs
     ]
     evidence.update(EnginePairs(pairs=kept, noise=tolerance).as_evidence())
-    if not all(pair.is_explained(tolerance) for pair in pairs):
-        prompts = [pair.prompt for pair in pairs if not pair.is_explained(tolerance)]
-        kinds = measure.engine_replicas.describe_kinds(
-            model, reference, list(dict.fromkeys(prompts)), LENGTH, tolerance
-        )
-        assert not kinds, kinds
     for pair in pairs:
+        if not pair.is_explained(tolerance):
+            kinds = measure.engine_replicas.describe_kinds(
+                model, reference, pair.prompt, (pair.step or 0) + 1, tolerance
+            )
+            assert not kinds, kinds
         why = (
             f"no near-tie: the reference's logits lie {pair.margin:.2g} apart there, where "
             f"rounding moves each by {tolerance:.2g}"

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 
-ON_A_SERVER_ALONE = {claim.id for claim in catalogue().values() if "reference" in claim.needs}
+ON_A_SERVER_ALONE = {
+    claim.id for claim in catalogue().values() if {"reference", "streams"} & {*claim.needs}
+}
 """Claims about engines."""
 
 UNDECIDABLE = {claim.id for claim in catalogue().values() if "mistral-7b" in claim.needs}
