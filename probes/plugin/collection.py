@@ -89,7 +89,9 @@ def select_tests(config: pytest.Config, items: list[pytest.Item]) -> None:
     Raises UserError if a marker is wrong, or no test decides a named claim.
     """
     for item in items:
-        item.stash[_STATE] = _read_markers(item)
+        item.stash[_STATE] = state = _read_markers(item)
+        if state.claim is not None:  # a property in JUnit XML
+            item.user_properties.append(("claim", state.claim.id))
         _adjust_marks(item)
     found = [claim for item in items if (claim := state_of(item).claim)]
     markers.refuse_two_meanings(found)

@@ -26,6 +26,9 @@ DEFAULT_SEED = 20231010
 JOB_SUMMARY = "GITHUB_STEP_SUMMARY"
 """The environment variable by which a job on GitHub names the file of its summary."""
 
+JOB = "GITHUB_ACTIONS"
+"""The environment variable that is `true` in a job on GitHub."""
+
 TOKEN_BUDGET = "token_budget"
 
 _LOADING_OPTIONS = {

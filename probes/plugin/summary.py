@@ -14,6 +14,7 @@ from probes.report.text.phrases import LONGEST_SETTING, name_source
 from probes.report.visible import make_visible
 from probes.schema.evidence.settings import UsedSettings
 from probes.schema.record import (
+    BROKEN,
     OPEN,
     ClaimRecord,
     Record,
@@ -91,6 +92,26 @@ def format_tokens(record: Record) -> str:
     requests, tokens = record.cost.forward_passes, record.cost.tokens
     name = make_visible(record.target.name)
     return f"asked of {name}: {tokens:,} tokens, prompts included, in {requests:,} requests"
+
+
+def format_annotations(record: Record) -> list[str]:
+    """Return for each claim that fails a line by which a GitHub job shows it at the pull request.
+
+    A known failure gets none.
+    """
+    lines = []
+    for claim in record.claims:
+        if claim.verdict in BROKEN and not claim.known_failure:
+            title = f"{claim.id} on {record.target.name}"
+            reason = next(iter(claim.reason.strip().splitlines()), "no reason was given")
+            title, reason = (_escape_for_job(make_visible(text)) for text in (title, reason))
+            title = title.replace(":", "%3A").replace(",", "%2C")
+            lines.append(f"::error title={title}::{reason}")
+    return lines
+
+
+def _escape_for_job(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def has_decided(records: Sequence[Record]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import time
 from contextlib import contextmanager, nullcontext
@@ -14,7 +15,13 @@ from probes._util.version import __version__
 from probes.plugin import options, watch, workers
 from probes.plugin.recordings import list_orphans
 from probes.plugin.session import session_of
-from probes.plugin.summary import format_own_settings, format_run, format_tokens, has_decided
+from probes.plugin.summary import (
+    format_annotations,
+    format_own_settings,
+    format_run,
+    format_tokens,
+    has_decided,
+)
 from probes.report.locale import phrase
 from probes.report.pictures import list_missing_packages
 from probes.report.text.console import format_comparison
@@ -115,6 +122,9 @@ def _show_record(terminal: TerminalReporter, run: Run, record: Record) -> None:
     width, colour = terminal._tw.fullwidth, terminal.hasmarkup
     terminal.write_line("")
     terminal.write(format_run(record, width, colour=colour))
+    if os.environ.get(options.JOB) == "true":
+        for line in format_annotations(record):
+            terminal.write_line(line)
     if terminal.config.option.verbose >= 0 and (line := format_own_settings(record)):
         terminal.write_line(line)
     if terminal.config.option.verbose >= 0 and (line := format_tokens(record)):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree
 
 import pytest
 
@@ -72,6 +73,17 @@ def test_run_without_chart_packages_says_how_to_get_charts(
     result = warm_project.run()
     line = "it has no charts; for them: python -m pip install no-such-package && probes report"
     result.stdout.fnmatch_lines([f"{line} reports/embedded/*Z"])
+
+
+def test_junit_xml_names_the_claim_of_each_check(warm_project: Project) -> None:
+    warm_project.test_file(TWO)
+    assert warm_project.run("--junit-xml", "junit.xml").ret == 0
+    file = warm_project.folder / "junit.xml"
+    cases = ElementTree.parse(file).iter("testcase")  # noqa: S314 - pytest wrote it
+    claims = [case.findall("properties/property") for case in cases]
+    assert [[each.attrib for each in of_one] for of_one in claims] == [
+        [{"name": "claim", "value": claim}] for claim in ("hello", "empty", "empty")
+    ]
 
 
 def test_two_targets_give_two_records_and_one_summary(

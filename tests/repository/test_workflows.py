@@ -121,3 +121,91 @@ def test_good_run_becomes_the_baseline(workflow: str, name: str, kept: str, tmp_
     (tmp_path / kept / "older").mkdir(parents=True)
     assert shell(script(workflow, name), tmp_path).returncode == 0
     assert [each.name for each in (tmp_path / kept).iterdir()] == ["20261123T075120Z"]
+
+
+# --- the action ----------------------------------------------------------------------------------
+
+ACTION = ROOT / "action.yml"
+
+
+def run_action(name: str, folder: Path, **inputs: str) -> list[str]:
+    """Run a step of the action with stand-ins for its commands; return the words they got."""
+    content = yaml.safe_load(ACTION.read_text(encoding="utf-8"))
+    known = {key: str(entry["default"]) for key, entry in content["inputs"].items()}
+    step = next(step for step in content["runs"]["steps"] if step["name"] == name)
+    for command in ("probes", "python"):
+        stub = folder / "bin" / command
+        stub.parent.mkdir(exist_ok=True)
+        stub.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n', encoding="utf-8")
+        stub.chmod(0o755)
+    variables = {}
+    for key, text in step["env"].items():
+        expression = re.fullmatch(r"\$\{\{ (inputs|github)\.([a-z_-]+) \}\}", text)
+        assert expression is not None
+        variables[key] = {**known, **inputs, "action_path": "SOURCE"}[expression.group(2)]
+    path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    words = [BASH, "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
+    done = subprocess.run(
+        words, env={**variables, "PATH": path}, capture_output=True, text=True, check=True
+    )
+    return done.stdout.splitlines()
+
+
+@needs_bash
+@pytest.mark.parametrize(
+    ("inputs", "expected"),
+    [
+        ({}, ["run", "embedded"]),
+        (
+            {"target": "a folder\norg/model\n", "options": "--claim=top-k\n-k\na or b"},
+            ["run", "a folder", "org/model", "--claim=top-k", "-k", "a or b"],
+        ),
+        (
+            {"target": "$(touch x)", "reference": "R", "baseline": "B", "known-failures": "K"},
+            ["run", "$(touch x)", "--reference", "R", "--baseline", "B", "--known-failures", "K"],
+        ),
+    ],
+)
+def test_action_passes_its_inputs_on(
+    inputs: dict[str, str], expected: list[str], tmp_path: Path
+) -> None:
+    last = ["--report-dir", "reports", "--junit-xml", "reports/junit.xml"]
+    assert run_action("Decide the claims", tmp_path, **inputs) == [*expected, *last]
+
+
+@needs_bash
+@pytest.mark.parametrize(
+    ("inputs", "expected"),
+    [
+        ({}, ["SOURCE[charts]"]),
+        ({"libraries": "tested", "extras": ""}, ["-c", "SOURCE/constraints.txt", "SOURCE"]),
+    ],
+)
+def test_action_installs_this_package(
+    inputs: dict[str, str], expected: list[str], tmp_path: Path
+) -> None:
+    words = run_action("Install probes", tmp_path, **inputs)
+    assert words == ["-m", "pip", "install", *expected]
+
+
+def test_action_inserts_no_input_into_a_script() -> None:
+    content = yaml.safe_load(ACTION.read_text(encoding="utf-8"))
+    assert all("${{" not in step["run"] for step in content["runs"]["steps"])
+
+
+def test_action_is_documented_input_by_input() -> None:
+    content = yaml.safe_load(ACTION.read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "continuous-integration.md").read_text(encoding="utf-8")
+    documented = re.findall(r"^\| `([a-z-]+)` \|", page, flags=re.MULTILINE)
+    assert documented == [*content["inputs"]]
+
+
+@needs_bash
+def test_examples_of_other_services_are_valid(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "continuous-integration.md").read_text(encoding="utf-8")
+    found = re.findall(r"^```yaml\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    on_github, on_gitlab = (yaml.safe_load(text) for text in found)
+    used = on_github["jobs"]["claims"]["steps"][2]
+    assert set(used["with"]) <= set(yaml.safe_load(ACTION.read_text(encoding="utf-8"))["inputs"])
+    for line in on_gitlab["claims"]["script"]:
+        assert shell(f"set -n; {line}", tmp_path).returncode == 0
