@@ -114,7 +114,7 @@ def find_special_tokens(
     >>> find_special_tokens(model, render_chats(model))[0]
     SpelledToken(conversation='a question', token='<s>', id=1, pieces=[])
     """
-    added = (model.checkpoint.tokenizer_files.parts or {}).get("added_tokens") or []
+    added = (model.tokenizer_files.parts or {}).get("added_tokens") or []
     every = {str(token["content"]): token for token in added if token.get("content")}
     if not every:
         return []

@@ -17,7 +17,7 @@ import torch
 from probes.engines.session_cache import once_per_session
 from probes.engines.transformers.attention import list_attention, use_attention, with_attention
 from probes.engines.transformers.caches import choose_cache, explain_uncompilable
-from probes.engines.transformers.precision import in_float32
+from probes.engines.transformers.precision import has_quantized_weights, in_float32
 from probes.measure import differing_layer
 from probes.measure.greedy import generate_greedy, step_logits, truncate
 from probes.measure.greedy_differences import Variation, add_reproduction, compare_texts
@@ -175,7 +175,7 @@ def vary_precision(
     with these. Yields nothing for quantized weights, or too large ones.
     """
     network = model.network
-    if getattr(network, "quantization_method", None) or model.checkpoint.weight_bytes > TWIN_LIMIT:
+    if has_quantized_weights(network) or model.checkpoint.weight_bytes > TWIN_LIMIT:
         return
     wide = network.dtype is torch.float32
     yield compare_precision(model.variant(dtype="bfloat16") if wide else model, prompts, length)

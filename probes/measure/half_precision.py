@@ -12,7 +12,7 @@ from probes.engines.transformers.attention import list_attention, use_attention
 from probes.engines.transformers.hooks import check_context_length
 from probes.engines.transformers.layer_calls import measure_scores, trace_calls, watch_range
 from probes.engines.transformers.layer_outputs import list_decoder_layers
-from probes.engines.transformers.precision import in_float32
+from probes.engines.transformers.precision import has_quantized_weights, in_float32
 from probes.errors import UndecidableError
 from probes.measure.rounding_noise import COMPARISONS, RUNS, move_results
 from probes.stats.goodness_of_fit import ERROR_BUDGET
@@ -93,7 +93,7 @@ def compare_layers(
     >>> len(found.layers), found.unexplained is None, 0 < found.whole < 0.1
     (8, True, True)
     """
-    if getattr(model.network, "quantization_method", None):
+    if has_quantized_weights(model.network):
         raise UndecidableError("its weights are quantized: they are in no half precision")
     is_small = model.checkpoint.weight_bytes <= TWIN_LIMIT
     if model.network.dtype is getattr(torch, dtype):

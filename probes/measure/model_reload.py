@@ -178,6 +178,8 @@ def _save(network: Any, folder: str) -> str:
         try:
             network.save_pretrained(folder)
         except ValueError as error:
+            if "serializable" in str(error):
+                raise UndecidableError(f"transformers does not save it: {error}") from None
             if "generation" not in str(error):
                 raise
             network.generation_config = type(network.generation_config)()

@@ -81,7 +81,7 @@ def read_own_template(model: TransformersEngine) -> OwnTemplate:
     >>> read_own_template(load("embedded")).variables["bos_token"]
     '<s>'
     """
-    tokenizer, files = model.tokenizer, model.checkpoint.tokenizer_files
+    tokenizer, files = model.tokenizer, model.tokenizer_files
     tokens = {
         f"{which}_token": token
         for which in ("bos", "eos", "pad", "unk")

@@ -162,9 +162,9 @@ def load_own_tokenizer(model: TransformersEngine) -> Any:
     >>> load_own_tokenizer(load("embedded")).encode("Hello world").ids
     [1, 22557, 1526]
     """
-    file = model.checkpoint.folder / TOKENIZER_FILE
-    if not file.is_file():
+    if model.tokenizer_files.parts is None:
         return None
+    file = model.checkpoint.folder / TOKENIZER_FILE
     from tokenizers import Tokenizer
 
     own: Any = Tokenizer.from_file(str(file))
@@ -182,7 +182,7 @@ def read_spelling(model: TransformersEngine) -> Spelling:
     >>> spelling.adds_space, spelling.expected("  two spaces"), spelling.find_lost("\x16𠮷")
     (True, '  two spaces', [])
     """
-    files = model.checkpoint.tokenizer_files
+    files = model.tokenizer_files
     if files.parts is not None:
         return _of_tokenizer_json(files, model.checkpoint, load_own_tokenizer(model))
     if model.checkpoint.sentencepiece_file is not None:

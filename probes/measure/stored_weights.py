@@ -75,6 +75,8 @@ def compare_stored_weights(model: TransformersEngine, *, whole: bool) -> StoredW
     """
     if model.target.random is not None:
         raise UndecidableError("its weights are random: none is stored")
+    if model.target.gguf is not None:
+        raise UndecidableError("they are stored in a GGUF file, under other names")
     kept_as = model.checkpoint.stored_quantization
     if kept_as not in (None, "bitsandbytes"):
         raise UndecidableError(f"its weights are stored quantized ({kept_as})")

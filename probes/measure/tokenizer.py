@@ -77,7 +77,7 @@ def read_promise(model: TransformersEngine) -> Promise:
     """
     if model.explain_missing("mistral-tokenizer") is None:
         return MISTRAL
-    promise = model.checkpoint.tokenizer_files.promise
+    promise = model.tokenizer_files.promise
     bos = model.tokenizer.bos_token
     if "bos" in model.target.provides and bos and bos not in promise.around.before:
         around = Around((str(bos), *promise.around.before), promise.around.after)
@@ -128,7 +128,7 @@ def _special_pieces(model: TransformersEngine) -> set[str]:
     around = read_promise(model).around
     names = ("bos_token", "eos_token", "cls_token", "sep_token")
     tokens = {str(token) for name in names if (token := getattr(tokenizer, name, None))}
-    parts = model.checkpoint.tokenizer_files.parts or {"model": {"unk_token": tokenizer.unk_token}}
+    parts = model.tokenizer_files.parts or {"model": {"unk_token": tokenizer.unk_token}}
     return (tokens - {parts["model"]["unk_token"]}) | {*around.before, *around.after}
 
 
@@ -152,7 +152,7 @@ def read_padding(model: TransformersEngine, texts: Sequence[str]) -> Padding:
     >>> read_padding(load("embedded"), ["a", "a longer one"]).problem
     ''
     """
-    tokenizer, files = model.tokenizer, model.checkpoint.tokenizer_files
+    tokenizer, files = model.tokenizer, model.tokenizer_files
     pad, side = tokenizer.pad_token, str(tokenizer.padding_side)
     said, said_side = files.special_token("pad"), files.settings.get("padding_side")
     row: list[int] = []
@@ -229,7 +229,7 @@ def spell_special_token(model: TransformersEngine, token: str) -> tuple[str, Enc
     """
     text = f"{token} {QUESTION}"
     without = model.encode(QUESTION).count(_find_id(model, token))
-    read = not model.checkpoint.tokenizer_files.splits_special_tokens
+    read = not model.tokenizer_files.splits_special_tokens
     return text, encode_to_pieces(model, text), without + int(read)
 
 

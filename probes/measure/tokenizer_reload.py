@@ -112,7 +112,7 @@ def names_another_family(warning: str, own: str) -> bool:
 
 def _own_names(model: TransformersEngine) -> str:
     """Return the names by which a warning may call a target's own family."""
-    settings = model.checkpoint.tokenizer_files.settings
+    settings = model.tokenizer_files.settings
     kinds = (type(each).__name__ for each in (model.tokenizer, model.config))
     return " ".join([*kinds, str(model.config.model_type), str(settings.get("tokenizer_class"))])
 

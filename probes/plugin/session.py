@@ -207,7 +207,7 @@ class Session:
         )
         checkpoint = getattr(model, "checkpoint", None)  # of transformers' engine alone
         gguf = self.targets[target].gguf
-        folder = gguf.parent if gguf is not None else checkpoint and checkpoint.folder
+        folder = checkpoint and checkpoint.folder if gguf is None else gguf.parent
         return Plan(header=header, folder=folder)
 
 
@@ -265,6 +265,8 @@ def choose_targets(
 
 def _resolve_reference(text: str, targets_file: Path | None, project: Path | None) -> Target:
     found = resolve(text, targets_file=targets_file, project=project)
+    if found.gguf is not None and found.engine is None:
+        return found.model_copy(update={"engine": "transformers"})
     if found.is_served:
         raise UserError(f"a reference is computed by transformers, and {found.name!r} is served")
     return found

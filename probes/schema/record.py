@@ -81,8 +81,8 @@ class TargetFacts(Stored):
     name: Text
     """The target's name: a key of a targets file, the last part of a folder, or a hub id."""
     source: str
-    """Where it was loaded from, `embedded`, `folder` or `hub`, or what serves it: `gguf` for a file
-    that llama.cpp loads, `endpoint`."""
+    """Where it was loaded from: `embedded`, `folder`, `hub`, `gguf` for a GGUF file, or `endpoint`
+    for what a server computes."""
     repository: str | None = None
     """The hub id, for a target from the hub."""
     revision: str | None = None

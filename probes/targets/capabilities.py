@@ -88,6 +88,8 @@ def _shared_pieces(checkpoint: Checkpoint) -> tuple[int, int]:
 def _explain_missing_nf4(target: Target, checkpoint: Checkpoint) -> str | None:
     if target.quantization is Quantization.NF4:
         return None
+    if target.gguf is not None:
+        return "transformers quantizes no weights that it reads from a GGUF file"
     if checkpoint.stored_quantization is not None:
         return f"its weights are stored quantized ({checkpoint.stored_quantization})"
     if find_spec("bitsandbytes") is None:

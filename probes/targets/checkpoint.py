@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from probes._util.jsonfile import MEBIBYTE, read_object
 from probes._util.text import quote
 from probes.errors import UserError
+from probes.targets import gguf
 from probes.targets.random_weights import describe_tensors
 from probes.targets.safetensors import Tensor, find_weight_files, read_tensors
 from probes.targets.tokenizer_files import TokenizerFiles, read_tokenizer_files
@@ -56,6 +57,14 @@ class Checkpoint:
     tensors: Mapping[str, Tensor]
     random: Path | None = None
     """Configuration of a network with random weights; the folder then has its tokenizer only."""
+    gguf: Path | None = None
+    """The GGUF file that the folder was written from; the folder then has no weights."""
+
+    @classmethod
+    def inspect_gguf(cls, file: Path) -> Checkpoint:
+        """Read the header of a GGUF file, or raise UserError."""
+        found = gguf.unpack(file)
+        return cls(found.folder, found.config, found.vocabulary, found.tensors, gguf=file)
 
     @classmethod
     def inspect(cls, folder: Path, random: Path | None = None) -> Checkpoint:
@@ -135,7 +144,8 @@ class Checkpoint:
     @cached_property
     def tokenizer_files(self) -> TokenizerFiles:
         """What the tokenizer's files promise."""
-        return read_tokenizer_files(self.folder, self.vocabulary.parts)
+        origin = {} if self.gguf is None else {"origin": f"its file {self.gguf.name}"}
+        return read_tokenizer_files(self.folder, self.vocabulary.parts, **origin)
 
     @property
     def parameters(self) -> int:
@@ -162,6 +172,8 @@ class Checkpoint:
         Of weight files above 64 MiB only the header is hashed: 14 GB would take longer than the
         claims.
         """
+        if self.gguf is not None:
+            return gguf.fingerprint(self.gguf)
         digest = hashlib.sha256()
         for file in self._files():
             size = file.stat().st_size

@@ -51,8 +51,13 @@ def preflight(target: Target, copies: int = 0) -> UsableTarget:
             _refuse_quantization_without_libraries(target.quantization)
         load_word_lists(target.words)
         load_questions(target.questions)
-        folder, commit = _find_folder(target, copies)
-        checkpoint = Checkpoint.inspect(folder, target.random)
+        commit = None
+        if target.gguf is not None:
+            _refuse_gguf_without_its_package()
+            checkpoint = Checkpoint.inspect_gguf(target.gguf)
+        else:
+            folder, commit = _find_folder(target, copies)
+            checkpoint = Checkpoint.inspect(folder, target.random)
         stored = checkpoint.stored_quantization
         if quantized and stored is not None:
             raise UserError(
@@ -100,6 +105,14 @@ def _refuse_quantization_without_libraries(quantization: Quantization) -> None:
         raise UserError(
             f"quantization {quantization.value} was asked for, but {reason}, "
             "or choose --quantization none"
+        )
+
+
+def _refuse_gguf_without_its_package() -> None:
+    if find_spec("gguf") is None:
+        raise UserError(
+            "transformers needs the package gguf to read a GGUF file, and it is not installed: "
+            "python -m pip install gguf"
         )
 
 

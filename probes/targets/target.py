@@ -86,6 +86,7 @@ ALLOWED_VALUES: dict[str, list[str]] = {
     "dtype": [each.value for each in Dtype],
     "device": ["auto", "cpu", "cuda", "cuda:N", "mps"],
     "attention": [each.value for each in Attention],
+    "engine": ["llama.cpp", "transformers"],
     "provides": list(DECLARABLE),
 }
 
@@ -175,13 +176,15 @@ class Target(BaseModel):
     revision: Annotated[str, _must_match(_REVISION, "a commit, branch or tag")] | None = None
     """The commit, branch or tag of the repository; None for its main branch."""
     gguf: Path | None = None
-    """A GGUF file, which llama.cpp computes."""
+    """A GGUF file."""
+    engine: Literal["llama.cpp", "transformers"] | None = None
+    """What computes a GGUF file; None is llama.cpp, or transformers where it is a reference."""
     address: Annotated[str, AfterValidator(_check_address)] | None = None
     """An OpenAI-compatible endpoint, such as `http://127.0.0.1:8000/v1`."""
     served_model: str | None = None
     """The model of the endpoint; None where it serves one only."""
     reference: str | None = None
-    """What an engine is compared with: a target's name, a folder or a hub id."""
+    """What an engine is compared with: a target's name, a folder, a hub id or a GGUF file."""
     token_budget: Annotated[int, Field(gt=0)] | None = None
     """The most tokens that a run may ask of its server; None without a limit."""
     quantization: Quantization = Quantization.NONE
@@ -209,6 +212,12 @@ class Target(BaseModel):
         places = (self.folder, self.repository, self.gguf, self.address)
         if sum(place is not None for place in places) != 1:
             raise ValueError("should have one of a folder, a repository, a GGUF file, an address")
+        if self.engine is not None and self.gguf is None:
+            raise ValueError("with an engine should have a GGUF file: others have no choice")
+        if self.gguf is not None and self.quantization is not Quantization.NONE:
+            raise ValueError(
+                f"cannot have the quantization {self.quantization.value}: a GGUF file has its own"
+            )
         if self.served_model is not None and self.address is None:
             raise ValueError("with a served model should have an address")
         if self.token_budget is not None and not self.is_served:
@@ -250,13 +259,15 @@ class Target(BaseModel):
     @property
     def is_served(self) -> bool:
         """Whether a server computes it, and not transformers in this process."""
-        return self.gguf is not None or self.address is not None
+        return self.address is not None or (self.gguf is not None and self.engine != "transformers")
 
     @property
     def source(self) -> str:
         """Where the model comes from: `embedded`, `folder`, `hub`, `gguf` or `endpoint`."""
-        if self.is_served:
-            return "endpoint" if self.gguf is None else "gguf"
+        if self.address is not None:
+            return "endpoint"
+        if self.gguf is not None:
+            return "gguf"
         if self.folder is None:
             return "hub"
         return "embedded" if self.folder.resolve() == EMBEDDED_FOLDER.resolve() else "folder"

@@ -49,6 +49,8 @@ class TokenizerFiles:
     """The content of tokenizer_config.json, with the special tokens of special_tokens_map.json."""
     parts: Mapping[str, Any] | None
     """Parts of tokenizer.json, its vocabulary left out; None if there is no such file."""
+    origin: str = SETTINGS_FILE
+    """What a message calls the source of the settings."""
 
     @cached_property
     def promise(self) -> Promise:
@@ -68,9 +70,9 @@ class TokenizerFiles:
                 continue
             inserted = around.before if which == "bos" else around.after
             if asked or token in inserted:
-                source = f"{SETTINGS_FILE} says so (add_{which}_token)"
+                source = f"{self.origin} says so (add_{which}_token)"
             if self.parts is not None and asked != (token in inserted):
-                contradictions.append(_describe_contradiction(which, asked, inserted))
+                contradictions.append(_describe_contradiction(self.origin, which, asked, inserted))
             around = _with_token(around, which, token, asked)
         return Promise(around, source, tuple(contradictions))
 
@@ -95,10 +97,13 @@ class TokenizerFiles:
         return list(_flatten((self.parts or {}).get(part)))
 
 
-def read_tokenizer_files(folder: Path, parts: Mapping[str, Any] | None = None) -> TokenizerFiles:
+def read_tokenizer_files(
+    folder: Path, parts: Mapping[str, Any] | None = None, origin: str = SETTINGS_FILE
+) -> TokenizerFiles:
     """Read what the files of a folder's tokenizer promise.
 
-    The `parts` are those of tokenizer.json where it was read before.
+    The `parts` are those of tokenizer.json where it was read before; `origin` is what messages call
+    the source of the settings.
 
     >>> from probes.targets.target import EMBEDDED_FOLDER
     >>> promise = read_tokenizer_files(EMBEDDED_FOLDER).promise
@@ -110,7 +115,7 @@ def read_tokenizer_files(folder: Path, parts: Mapping[str, Any] | None = None) -
     named = {name: token for name, token in tokens.items() if name.endswith("_token")}
     if parts is None and (folder / TOKENIZER_FILE).is_file():
         parts = read_parts(folder / TOKENIZER_FILE)
-    return TokenizerFiles(named | settings, parts)
+    return TokenizerFiles(named | settings, parts, origin)
 
 
 def _read_if_present(file: Path) -> dict[str, Any]:
@@ -167,10 +172,10 @@ def _with_token(around: Around, which: str, token: str | None, asked: bool) -> A
     return Around(before, (*rest, token) if asked and token else rest)
 
 
-def _describe_contradiction(which: str, asked: bool, inserted: tuple[str, ...]) -> str:
+def _describe_contradiction(origin: str, which: str, asked: bool, inserted: tuple[str, ...]) -> str:
     wanted = which.upper() if asked else f"no {which.upper()}"
     found = f"inserts {' '.join(inserted)}" if inserted else "inserts none"
     return (
-        f"{SETTINGS_FILE} asks for {wanted} (add_{which}_token), "
+        f"{origin} asks for {wanted} (add_{which}_token), "
         f"the post-processor of {TOKENIZER_FILE} {found}"
     )

@@ -44,7 +44,7 @@ def need_template(model: Model) -> None:
     """Skip where ids are made without the template's text, or without its special tokens."""
     if reason := measure.own_template.read_own_template(model).unused:
         pytest.skip(reason)
-    if model.checkpoint.tokenizer_files.splits_special_tokens:
+    if model.tokenizer_files.splits_special_tokens:
         pytest.skip("its tokenizer is to encode special tokens that a text spells as plain text")
 
 

@@ -64,7 +64,14 @@ def test_engine_has_the_ids_of_its_reference(
     found = measure.engine_ids.compare_ids(model, reference, texts, special_tokens=special_tokens)
     evidence["texts_encoded"], evidence["texts_that_differ"] = len(texts), len(found)
     evidence["differences"] = [each.describe() for each in found[:SHOWN]]
-    assert not found, f"{len(found)} of {len(texts)} texts have other ids: {found[0].describe()}"
+    if not found:
+        return
+    cause = measure.engine_ids.explain_ids(reference, texts, found, special_tokens=special_tokens)
+    evidence["cause"] = cause
+    pytest.fail(
+        f"{len(found)} of {len(texts)} texts have other ids, {cause}: {found[0].describe()}",
+        pytrace=False,
+    )
 
 
 @pytest.mark.claim("engine-logprobs")

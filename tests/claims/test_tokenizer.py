@@ -401,7 +401,7 @@ def test_ids_are_those_of_its_own_file(model: Model, evidence: Evidence) -> None
     found = measure.tokenizer_corpus.compare_with_own_file(model)
     evidence["texts"], evidence["differing"] = found.texts, found.by_kind
     evidence["examples"] = found.differing
-    if model.checkpoint.tokenizer_files.written_by_transformers:
+    if model.tokenizer_files.written_by_transformers:
         evidence["note"] = "transformers wrote this tokenizer.json: that they agree proves little"
     assert not found.count, found.describe()
 

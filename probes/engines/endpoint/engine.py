@@ -177,7 +177,7 @@ class EndpointEngine(EngineBase):
         if self.dialect is not LLAMA_CPP:
             return None
         stored = str((self._client.get("/props") or {}).get("model_ftype") or "")
-        stored = stored.removeprefix("all ").removesuffix(" (guessed)")
+        stored = stored.replace("(guessed)", "").strip().removeprefix("all ")
         return None if stored in ("", "F32", "F16", "BF16") else stored
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import hashlib
 import json
 import os
 import re
@@ -17,7 +16,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from probes._util.redaction import Redactor
-from probes.errors import UnusableTargetError
+from probes.errors import UnusableTargetError, UserError
+from probes.targets import gguf
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,9 +31,6 @@ SLOTS = 4
 
 LONGEST_LOADING = 600.0
 """Seconds that loading may take."""
-
-_HASHED = 2**26
-"""Bytes of a file that its fingerprint covers."""
 
 _STOPPING = 1.0
 """Seconds that a server may take to stop."""
@@ -71,11 +68,8 @@ class Server:
     @cached_property
     def facts(self) -> dict[str, Any]:
         """What the record says of the file; of a large one its beginning is hashed."""
-        size = self.file.stat().st_size
-        digest = hashlib.sha256(f"{size}\0".encode())
-        with self.file.open("rb") as stream:
-            digest.update(stream.read(_HASHED))
-        return {"source": "gguf", "fingerprint": digest.hexdigest(), "weight_bytes": size}
+        size, digest = self.file.stat().st_size, gguf.fingerprint(self.file)
+        return {"source": "gguf", "fingerprint": digest, "weight_bytes": size}
 
     def stop(self) -> None:
         """Stop the server."""
@@ -89,15 +83,10 @@ class Server:
 
 def check(file: Path) -> None:
     """Raise UnusableTargetError if there is no such file, it is no GGUF file, or no llama.cpp."""
-    if not file.is_file():
-        raise UnusableTargetError(f"no file {file}")
     try:
-        with file.open("rb") as stream:
-            beginning = stream.read(4)
-    except OSError as error:
-        raise UnusableTargetError(f"cannot read {file}: {error.strerror or error}") from None
-    if beginning != b"GGUF":
-        raise UnusableTargetError(f"{file} is no GGUF file: its first bytes are not GGUF")
+        gguf.check_magic(file)
+    except UserError as error:
+        raise UnusableTargetError(str(error)) from None
     if find_spec("xllamacpp") is None:
         raise UnusableTargetError(
             "a GGUF file needs llama.cpp, from the package xllamacpp, which is not installed: "

@@ -21,12 +21,14 @@ from probes.errors import TokenizerFailedError
 from probes.schema.claim import CAPABILITIES
 from probes.schema.record import TargetFacts
 from probes.targets.capabilities import explain_missing
+from probes.targets.vocabulary import TOKENIZER_FILE
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
     from probes.schema.record import Cost
     from probes.targets.preflight import UsableTarget
+    from probes.targets.tokenizer_files import TokenizerFiles
 
 
 class LoadedTarget(EngineBase):
@@ -105,7 +107,22 @@ class LoadedTarget(EngineBase):
         """The tokenizer, as transformers loads it for this folder."""
         if self._original is not None:
             return self._original.tokenizer
-        return loading.load_tokenizer(self._usable)
+        tokenizer = loading.load_tokenizer(self._usable)
+        if self.target.gguf is not None:  # keep what transformers made of it, for claims to read
+            backend: Any = tokenizer.backend_tokenizer
+            backend.save(str(self.checkpoint.folder / TOKENIZER_FILE))
+            vars(self.checkpoint).pop("tokenizer_files", None)
+        return tokenizer
+
+    @property
+    def tokenizer_files(self) -> TokenizerFiles:
+        """What the files of its tokenizer promise.
+
+        A GGUF file has no tokenizer.json: that which transformers makes of it takes its place.
+        """
+        if self.target.gguf is not None:
+            _ = self.tokenizer
+        return self.checkpoint.tokenizer_files
 
     @cached_property
     def config(self) -> PretrainedConfig:
@@ -116,8 +133,9 @@ class LoadedTarget(EngineBase):
     def network(self) -> Any:  # PreTrainedModel, whose published types leave out `generate`
         """The network with its weights, in evaluation mode, its forward passes counted."""
         # What is loaded in inference mode cannot be converted outside it, up to transformers 4.57.
+        config = None if self.target.gguf is None else self.config  # it takes long to read
         with torch.inference_mode(False):
-            network, self.unexpected_weights = loading.load_network(self._usable)
+            network, self.unexpected_weights = loading.load_network(self._usable, config)
         self._attach_hooks(network)
         return network
 

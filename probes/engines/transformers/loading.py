@@ -5,7 +5,8 @@ Every failure becomes one line that names the target.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stderr
+from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,11 +18,13 @@ from probes._util.garbage import pause_cycle_search
 from probes._util.text import quote
 from probes.engines.transformers.random_network import create_random_weights
 from probes.errors import UnusableTargetError
+from probes.targets import gguf
 from probes.targets.placement import format_gb
 from probes.targets.target import Dtype, Quantization
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
+    from pathlib import Path
 
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
@@ -49,10 +52,11 @@ def load_config(usable: UsableTarget) -> PretrainedConfig:
     return config
 
 
-def load_network(usable: UsableTarget) -> tuple[Any, list[str]]:
+def load_network(usable: UsableTarget, config: Any = None) -> tuple[Any, list[str]]:
     """Load the network with its weights onto its device: a PreTrainedModel, in evaluation mode.
 
-    The names are those of stored tensors that the library says it does not use.
+    The names are those of stored tensors that the library says it does not use. A `config` that was
+    read before is not read again.
     """
     target, device = usable.target, resolve_device(usable.target)
     arguments = _folder_arguments(usable) | {
@@ -66,14 +70,20 @@ def load_network(usable: UsableTarget) -> tuple[Any, list[str]]:
         arguments["quantization_config"] = _quantization_config(target)
     arguments |= _placement(usable, device)
     load: Any = transformers.AutoModelForCausalLM
-    config: Any = None
+    if config is not None:
+        arguments["config"] = config
+    if target.gguf is not None:
+        arguments |= _gguf_arguments(usable)
     if target.random is not None:
         config = load_config(usable)
         load = transformers.MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
 
     def load_weights() -> Any:
-        created = {} if config is None else _random_weights(usable, config, device)
-        return load.from_pretrained(**(arguments | created))
+        created = {} if target.random is None else _random_weights(usable, config, device)
+        # A bar of the dequantization cannot be switched off.
+        silent = nullcontext() if target.gguf is None else redirect_stderr(StringIO())
+        with silent:
+            return load.from_pretrained(**(arguments | created))
 
     size = format_gb(usable.needed_bytes)
     with progress.step(f"loading {target.name}: {size}", usable.needed_bytes):
@@ -92,9 +102,25 @@ def resolve_device(target: Target) -> torch.device:
     return torch.device(target.device)
 
 
+def _gguf_arguments(usable: UsableTarget) -> dict[str, Any]:
+    """Return what has a GGUF file dequantized: since 5.23 it could be computed in its blocks."""
+    dtype = usable.target.dtype.value
+    found = {dtype_argument(): torch.float32 if dtype == "auto" else _torch_dtype(dtype)}
+    if hasattr(transformers, "GgufConfig"):
+        found["quantization_config"] = transformers.GgufConfig(dequantize=True)
+    return found
+
+
 def _folder_arguments(usable: UsableTarget) -> dict[str, Any]:
+    if (file := usable.target.gguf) is not None:
+        weights = gguf.unpack(file).weights
+        return _arguments_of(weights) | {"gguf_file": file.name}
+    return _arguments_of(usable.checkpoint.folder)
+
+
+def _arguments_of(folder: Path) -> dict[str, Any]:
     return {
-        "pretrained_model_name_or_path": str(usable.checkpoint.folder),
+        "pretrained_model_name_or_path": str(folder),
         "local_files_only": True,
         "trust_remote_code": False,
     }
@@ -103,6 +129,8 @@ def _folder_arguments(usable: UsableTarget) -> dict[str, Any]:
 def _placement(usable: UsableTarget, device: torch.device) -> dict[str, Any]:
     """Return where weights go that must not pass through the host's memory first."""
     target = usable.target
+    if target.gguf is not None and usable.max_memory is None:
+        return {}  # it is dequantized on the CPU
     if usable.max_memory is not None:
         # In the order in which room was found; "auto" would balance, and need more of the last.
         return {"device_map": "sequential", "max_memory": dict(usable.max_memory)}

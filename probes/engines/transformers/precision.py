@@ -11,6 +11,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+def has_quantized_weights(network: Any) -> bool:
+    """Return whether a network computes with quantized weights.
+
+    Those of a GGUF file were dequantized.
+    """
+    method = getattr(network, "quantization_method", None)
+    return method is not None and str(getattr(method, "value", method)) != "gguf"
+
+
 @contextmanager
 def in_float32(network: Any) -> Iterator[None]:
     """Compute in float32 with the weights as they are, for a while; they return bit by bit."""

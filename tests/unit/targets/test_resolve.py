@@ -230,6 +230,8 @@ def test_impossible_combination_names_the_way_out(overrides: dict[str, str], mes
             "expects ['top-k'] names 'top-k', a contract, which must hold on every target",
         ),
         ("title = 'x'", ONE_PLACE),
+        ("folder = 'x'\nengine = 'transformers'", "with an engine should have a GGUF file"),
+        ("gguf = 'x'\nengine = 'transformer'", "engine 'transformer' should be 'llama.cpp' or "),
         ("folder = 'x'\nrepository = 'x/y'", ONE_PLACE),
         ("folder = 'x'\nrevision = 'main'", "cannot have a revision (main), as it is a folder"),
         (
