@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from probes.engines.transformers.engine import TransformersEngine
 
-SLOW_STEP = 8
-"""A tokenizer written in Python encodes every eighth text only: the others would take minutes."""
+STEP, SLOW_STEP = 1, 8
+"""One of so many texts is encoded; a tokenizer written in Python would take minutes for all."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def encode_corpus(model: TransformersEngine) -> CorpusEncoding:
     >>> len(encoding.ids), encoding.step
     (32000, 1)
     """
-    step = 1 if getattr(model.tokenizer, "is_fast", False) else SLOW_STEP
+    step = STEP if getattr(model.tokenizer, "is_fast", False) else SLOW_STEP
     texts = corpus()[::step]
     return CorpusEncoding(texts, encode_all(model, texts), step)
 

@@ -94,8 +94,9 @@ def warm_project(project: Project, embedded_model_loaded: None) -> Project:
 
 
 @pytest.fixture
-def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw nothing for reports, where they are not what a test is about."""
+def in_brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Encode fewer texts and draw no pictures: every eighth text is enough to see a fault."""
+    monkeypatch.setattr("probes.measure.tokenizer_corpus.STEP", 8)
     monkeypatch.setattr("probes.report.html.page.draw", lambda _: {})
 
 

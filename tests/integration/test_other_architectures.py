@@ -12,7 +12,7 @@ from probes.schema.claim import catalogue
 if TYPE_CHECKING:
     from tests.integration.conftest import Project
 
-pytestmark = pytest.mark.usefixtures("without_pictures")
+pytestmark = pytest.mark.usefixtures("in_brief")
 
 CLAIMS = Path(__file__).parents[1] / "claims"
 
@@ -99,7 +99,7 @@ def decides_as_qwen2(record: dict[str, Any]) -> None:
         "'e\\u0301 o\\u0308 n\\u0303 \\u0301' comes back as '\\xe9 \\xf6 \\xf1 \\u0301'"
     )
     if verdict == "fails":
-        assert " of 32,000 texts get other ids than tokenizer.json gives" in found["own-ids"][1]
+        assert " of 4,000 texts get other ids than tokenizer.json gives" in found["own-ids"][1]
 
 
 def verdicts(record: dict[str, Any]) -> dict[str, tuple[str, str]]:

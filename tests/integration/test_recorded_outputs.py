@@ -23,7 +23,7 @@ UPDATE = "--snapshot-update"
 
 
 @pytest.fixture
-def recording(warm_project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+def recording(warm_project: Project, in_brief: None, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A project that decides the claims about recorded outputs, with nothing recorded yet."""
     shutil.copy(CLAIMS / "test_recorded.py", warm_project.folder)
     shutil.copy(CLAIMS / "conftest.py", warm_project.folder)
