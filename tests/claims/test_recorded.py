@@ -15,11 +15,12 @@ from probes.schema.recorded_output import REMEDY, Recording, list_changes
 from probes.stats.near_tie import Finding, OutputStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from probes import Model
     from probes.engines.base import Generation
     from probes.plugin.recordings import Recorded
+    from probes.schema.recorded_output import RecordedText
 
     Greedy = Callable[[int], list[Generation]]
 
@@ -46,7 +47,21 @@ def test_greedy_texts_are_the_recorded_ones(
         return measured
 
     old = recorded.baseline.texts if recorded.baseline else {}
-    findings = [
+    findings = judge_texts(model, old, texts, tolerance, noise)
+    now = {prompt: measure.recorded_outputs.record_text(text) for prompt, text in texts.items()}
+    evidence.update(KeptTexts(kept_texts=[*now.values()]).as_evidence())
+    decide(recorded, Recording(made=recorded.made, texts=now), findings, evidence)
+
+
+def judge_texts(
+    model: Model,
+    old: Mapping[str, RecordedText],
+    texts: Mapping[str, Generation],
+    tolerance: float,
+    noise: Callable[[], float],
+) -> list[Finding]:
+    """Judge the texts that are recorded, by their prompts."""
+    return [
         stats.near_tie.judge_text(
             measure.recorded_outputs.compare_text(model, prompt, old[prompt], text),
             tolerance=tolerance,
@@ -55,9 +70,6 @@ def test_greedy_texts_are_the_recorded_ones(
         for prompt, text in texts.items()
         if prompt in old
     ]
-    now = {prompt: measure.recorded_outputs.record_text(text) for prompt, text in texts.items()}
-    evidence.update(KeptTexts(kept_texts=[*now.values()]).as_evidence())
-    decide(recorded, Recording(made=recorded.made, texts=now), findings, evidence)
 
 
 @pytest.mark.claim("recorded-numbers")
@@ -148,41 +160,39 @@ def test_long_texts_and_their_ends_are_the_recorded_ones(
         )
         return measured
 
-    baseline = recorded.baseline or Recording(made=recorded.made)
+    old = recorded.baseline.texts if recorded.baseline else {}
+    kept_logits = recorded.baseline.logits.values() if recorded.baseline else ()
     findings = [
         measure.long_outputs.judge_logits(
-            old,
+            each,
             now_logits,
             along,
             tolerance,
             lambda: measure.long_outputs.measure_noise(model, tuple(ids)),
         )
-        for old in baseline.logits.values()
+        for each in kept_logits
     ]
-    findings += [
-        stats.near_tie.judge_text(
-            measure.recorded_outputs.compare_text(model, prompt, baseline.texts[prompt], text),
-            tolerance=tolerance,
-            noise=noise,
-        )
-        for prompt, text in texts.items()
-        if prompt in baseline.texts
-    ]
+    findings += judge_texts(model, old, texts, tolerance, noise)
     now = {
         prompt: measure.recorded_outputs.record_text(text, top=2) for prompt, text in texts.items()
     }
-    evidence["ends"] = [
+    evidence["ends"] = list_ends(model, now)
+    evidence.update(KeptTexts(kept_texts=[*now.values()]).as_evidence())
+    outputs = Recording(made=recorded.made, texts=now, logits={name: now_logits})
+    decide(recorded, outputs, findings, evidence)
+
+
+def list_ends(model: Model, texts: Mapping[str, RecordedText]) -> list[dict[str, Any]]:
+    """Return the length and the end of each text."""
+    return [
         {
             "prompt": prompt,
             "tokens": len(text.ids),
             "ended": bool(text.ids) and text.ids[-1] in model.eos_token_ids,
             "text": text.text,
         }
-        for prompt, text in now.items()
+        for prompt, text in texts.items()
     ]
-    evidence.update(KeptTexts(kept_texts=[*now.values()]).as_evidence())
-    outputs = Recording(made=recorded.made, texts=now, logits={name: now_logits})
-    decide(recorded, outputs, findings, evidence)
 
 
 @pytest.mark.claim("recorded-ids")
