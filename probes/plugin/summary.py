@@ -1,4 +1,4 @@
-"""A run as text for the terminal: a table, and a line for each claim that did not hold."""
+"""A run as text for the terminal: what fails, a table, and a line for all that did not hold."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.text import Text
 
 from probes._util.text import shorten
 from probes.report.text.console import create_console
-from probes.report.text.phrases import LONGEST_SETTING, name_source
+from probes.report.text.phrases import LONGEST_SETTING, format_command, format_counts, name_source
 from probes.report.visible import make_visible
 from probes.schema.evidence.settings import UsedSettings
 from probes.schema.record import (
@@ -39,13 +39,23 @@ _GROUPED = {Verdict.NOT_DECIDED: "bold red", Verdict.NOT_APPLICABLE: "yellow"}
 
 
 def format_run(record: Record, width: int = 80, colour: bool = False) -> str:
-    """Return verdicts by section, each claim that does not hold, and rates; `width` in columns."""
+    """Return what fails, verdicts by section, all that does not hold, and rates.
+
+    `width` is in columns.
+    """
     console = create_console(width, colour)
+    broken = [c for c in record.claims if c.verdict in BROKEN and not c.known_failure]
     with console.capture() as capture:
         if record.claims or not record.throughput:
+            console.print(_headline(record), soft_wrap=True)
+            for claim in broken:
+                console.print(_line(claim), soft_wrap=True)
+            if broken:
+                command = make_visible(format_command(broken[0], record.target))
+                console.print(Text(f"to decide one alone: {command}"), soft_wrap=True)
             console.print(_table(record))
         for claim in record.claims:
-            if claim.verdict not in (Verdict.HOLDS, *_GROUPED):
+            if claim not in broken and claim.verdict not in (Verdict.HOLDS, *_GROUPED):
                 console.print(_line(claim), soft_wrap=True)
         for verdict, style in _GROUPED.items():
             for reason, claims in group_by_reason(record.claims, verdict):
@@ -123,11 +133,16 @@ def has_decided(records: Sequence[Record]) -> bool:
     )
 
 
+def _headline(record: Record) -> Text:
+    counts = count_verdicts(record.claims)
+    said = f"claims on {make_visible(record.target.name)}: {format_counts(counts)}"
+    return Text(said, style="bold red" if any(counts[each] for each in BROKEN) else "bold")
+
+
 def _table(record: Record) -> Table:
     all_counts = count_verdicts(record.claims)
     used = [c for c in _COLUMNS if c[1] is Verdict.HOLDS or all_counts[c[1]]]
-    title = Text(f"claims on {make_visible(record.target.name)}", style="table.title")
-    table = Table(title=title, title_justify="left")
+    table = Table()
     table.add_column("section")
     table.add_column("claims", justify="right")
     for heading, _, style in used:

@@ -150,15 +150,7 @@ EXPECTED = {
 
 SUMMARY = (
     """
-claims on embedded
-┏━━━━━━━━━━━━━━━━━━━━┳━━━━━━━━┳━━━━━━┳━━━━━━┳━━━━━━━┳━━━━━━━━━━━━━━━━┓
-┃ section            ┃ claims ┃ hold ┃ fail ┃ error ┃ not applicable ┃
-┡━━━━━━━━━━━━━━━━━━━━╇━━━━━━━━╇━━━━━━╇━━━━━━╇━━━━━━━╇━━━━━━━━━━━━━━━━┩
-│ Claims of your own │     18 │    2 │    6 │     5 │              5 │
-│ Mine               │      1 │    · │    1 │     · │              · │
-├────────────────────┼────────┼──────┼──────┼───────┼────────────────┤
-│ all                │     19 │    2 │    7 │     5 │              5 │
-└────────────────────┴────────┴──────┴──────┴───────┴────────────────┘
+claims on embedded: 2 claims hold, 7 fail, 5 ended in an error, 5 not applicable
 fails: bad: 2 is two
 fails: bare: assert [1] == [2]
 fails: stated: said so
@@ -171,6 +163,15 @@ error: skipped-and-breaks: KeyError: 'lost'
 fails: known: expected to fail: a known bug
 error: known-no-more: [XPASS(strict)] a known bug
 fails: two-assertions: a
+to decide one alone: pytest --claim bad
+┏━━━━━━━━━━━━━━━━━━━━┳━━━━━━━━┳━━━━━━┳━━━━━━┳━━━━━━━┳━━━━━━━━━━━━━━━━┓
+┃ section            ┃ claims ┃ hold ┃ fail ┃ error ┃ not applicable ┃
+┡━━━━━━━━━━━━━━━━━━━━╇━━━━━━━━╇━━━━━━╇━━━━━━╇━━━━━━━╇━━━━━━━━━━━━━━━━┩
+│ Claims of your own │     18 │    2 │    6 │     5 │              5 │
+│ Mine               │      1 │    · │    1 │     · │              · │
+├────────────────────┼────────┼──────┼──────┼───────┼────────────────┤
+│ all                │     19 │    2 │    7 │     5 │              5 │
+└────────────────────┴────────┴──────┴──────┴───────┴────────────────┘
 not applicable: undecidable-fixture: its context is too short
 not applicable: skipped: for a reason
 not applicable: lacking, lacking-more: GPT2_XL
