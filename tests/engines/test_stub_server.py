@@ -111,7 +111,8 @@ def served(stub: Stub) -> Iterator[EndpointEngine]:
 
 @pytest.fixture(autouse=True)
 def few_draws(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw a quarter of the tokens, where that is enough to see a fault."""
+    """Ask for short texts, and draw a quarter of them, where that is enough to see a fault."""
+    monkeypatch.setattr(claims, "LENGTH", 10)
     if "unasked" not in request.node.name:
         monkeypatch.setattr(engine_sampling, "SAMPLES", engine_sampling.SAMPLES // 4)
 
