@@ -1,4 +1,4 @@
-"""Measure 4-bit weights: which layers have them, and how far they are from the originals."""
+"""Measure 4-bit weights: which layers have them, and how far they are from the nearest levels."""
 
 from __future__ import annotations
 
@@ -15,13 +15,10 @@ from probes.measure.quantized_layers import four_bit_parts
 from probes.schema.evidence.texts import WeightMemory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from probes.engines.base import Prompt
     from probes.engines.transformers.engine import TransformersEngine
-
-TEXTS_AT_ONCE = 6
-"""Texts whose logits are computed and compared together: all of them are gigabytes."""
 
 NF4_BLOCK = 64  # weights that share one scale, bitsandbytes' default
 
@@ -240,48 +237,6 @@ def _split_blocks(values: torch.Tensor, fill: int = 0) -> torch.Tensor:
     """Return blocks of the values that share a scale: (blocks, 64), the last one filled up."""
     missing = -len(values) % NF4_BLOCK
     return torch.nn.functional.pad(values, (0, missing), value=fill).view(-1, NF4_BLOCK)
-
-
-@dataclass(frozen=True)
-class LogitDistance:
-    """How far two models' next-token logits differ over the positions of some texts."""
-
-    cosine: float  # smallest cosine of a position's two logit vectors, each centred
-    kl: float  # mean Kullback-Leibler divergence of the second from the first, in nats
-    same_top: float  # share of positions with the same most likely token
-    positions: int
-
-
-def measure_logit_distance(
-    one: TransformersEngine, other: TransformersEngine, texts: Sequence[str]
-) -> LogitDistance:
-    """Compare two models' logits on the same texts.
-
-    >>> from probes import load
-    >>> model = load("embedded")
-    >>> measure_logit_distance(model, model, ["The capital of Japan is"]).same_top
-    1.0
-    """
-    cosines, divergences, same = [], [], []
-    # In batches of similar lengths: 4-bit weights are decoded in each pass.
-    prompts = sorted((one.encode_prompt(text) for text in texts), key=len)
-    for start in range(0, len(prompts), TEXTS_AT_ONCE):
-        batch = prompts[start : start + TEXTS_AT_ONCE]
-        for a, b in zip(one.logits_batch(batch), other.logits_batch(batch), strict=True):
-            log_a, log_b = a.log_softmax(dim=1), b.log_softmax(dim=1)
-            divergences.append((log_a.exp() * (log_a - log_b)).sum(dim=1))
-            same.append(a.argmax(dim=1) == b.argmax(dim=1))
-            equal = (a == b).all(dim=1)
-            centred_a, centred_b = (each - each.mean(dim=1, keepdim=True) for each in (a, b))
-            cosine = torch.cosine_similarity(centred_a, centred_b, dim=1)
-            # Where all logits are equal nothing can be normalized.
-            cosines.append(cosine.masked_fill(equal, 1.0))
-    return LogitDistance(
-        cosine=float(torch.cat(cosines).min()),
-        kl=float(torch.cat(divergences).double().mean()),
-        same_top=float(torch.cat(same).double().mean()),
-        positions=len(torch.cat(same)),
-    )
 
 
 @dataclass(frozen=True)

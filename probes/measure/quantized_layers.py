@@ -30,6 +30,13 @@ the scale, their product and the output."""
 INPUTS_AT_ONCE = 16
 """Inputs of a layer that are not 0 in one row of `make_comb`."""
 
+MANY = (4, 5, 8, 32, 1536)
+"""Numbers of rows that each layer is given together: kernels differ for one, for few and for
+many."""
+
+ZERO = "any, as all stored weights are 0"
+"""The worst input of a layer that computes nothing."""
+
 CPU_BLOCK = 32
 """Output rows that bitsandbytes' kernel for the CPU stores together."""
 
@@ -41,23 +48,31 @@ class LayerAgreement:
     name: str  # dotted path in the network
     kind: str  # `nf4`, `fp4` or `int8`
     fan_in: int
-    worst_input: str  # the input with the largest share: `text`, `one row`, `comb` or `comb, alone`
+    worst_input: str  # the input with the largest share, such as `text` or `1,536 rows`
     share: float  # largest error of an output, as a share of what rounding explains
     relative: float  # root mean square of the errors after a text, over that of the outputs
 
 
 @torch.inference_mode()
 def compare_layers(
-    model: TransformersEngine, prompt: Prompt, *, sampled: bool = False
+    model: TransformersEngine,
+    prompt: Prompt,
+    *,
+    sampled: bool = False,
+    thorough: bool = False,
+    original: TransformersEngine | None = None,
 ) -> list[LayerAgreement]:
     """Compare every quantized layer of a network with the weights that it stores.
 
     If `sampled`, only the first, the middle and the last of those that have the same name in their
     block.
 
-    The inputs are those that the layer gets after a prompt, all rows together and the last one
-    alone, for which other kernels are used; and the comb of `make_comb`, all and one. Of the rows
-    of a text those are left out whose values or outputs leave the range of the dtype.
+    The inputs are those that the layer gets after a prompt, all rows together, the last one alone,
+    and repeated until there are as many as in `MANY`, for which other kernels are used; and the
+    comb of `make_comb`, all and one. 1,536 rows are given to the layers of a sample alone, unless
+    `thorough`. Of the rows of a text those are left out whose values or outputs leave the range of
+    the dtype. A layer whose weights are all 0 is none that computes, unless those of the original
+    are, where there is one.
 
     >>> from probes import load
     >>> model = load("embedded").variant(quantization="nf4")
@@ -69,8 +84,17 @@ def compare_layers(
     with _capture_inputs(model) as inputs:
         # Without its head: logits need not be finite, as those of Gemma 3 in float16 are not.
         model.network.base_model(torch.tensor([model.encode_prompt(prompt)], device=model.device))
-    names = _sample(list(inputs)) if sampled else list(inputs)
-    return [_compare_layer(name, model.network.get_submodule(name), inputs[name]) for name in names]
+    sample = _sample(list(inputs))
+    layers = [(name, model.network.get_submodule(name)) for name in inputs]
+    return [
+        _compare_layer(
+            name, layer, inputs[name], most_rows=max(MANY) if thorough or name in sample else 32
+        )
+        if stored_weight(layer).any() or _is_zero(original, name)
+        else LayerAgreement(name, _kind(layer), layer.in_features, ZERO, torch.inf, torch.inf)
+        for name, layer in layers
+        if name in sample or not sampled
+    ]
 
 
 def _sample(names: Sequence[str]) -> list[str]:
@@ -82,6 +106,14 @@ def _sample(names: Sequence[str]) -> list[str]:
         each[place] for each in by_part.values() for place in (0, len(each) // 2, len(each) - 1)
     }
     return [name for name in names if name in kept]
+
+
+def _is_zero(original: TransformersEngine | None, name: str) -> bool:
+    return original is not None and not original.network.get_submodule(name).weight.any()
+
+
+def _kind(layer: Any) -> str:
+    return "int8" if _has_int8(layer) else str(layer.weight.quant_state.quant_type)
 
 
 def is_quantized(layer: Any) -> bool:
@@ -111,42 +143,56 @@ def own_quantization(model: TransformersEngine) -> str | None:
 # --- one layer -----------------------------------------------------------------------------------
 
 
-def _compare_layer(name: str, layer: Any, text: torch.Tensor) -> LayerAgreement:
+def _compare_layer(name: str, layer: Any, text: torch.Tensor, most_rows: int) -> LayerAgreement:
     stored = stored_weight(layer)
-    kind = "int8" if _has_int8(layer) else str(layer.weight.quant_state.quant_type)
+    kind = _kind(layer)
     if not stored.sum().isfinite():
         return LayerAgreement(name, kind, layer.in_features, "comb", torch.inf, torch.inf)
     comb = make_comb(layer.in_features).to(text)
-    inputs = {"text": text, "one row": text[-1:], "comb": comb, "comb, alone": comb[:1]}
-    outputs = [layer(rows).double() for rows in inputs.values()]
+    rows, weight = torch.cat([text, comb]), stored.double()
     # All inputs in one product: the weights in float64 are large.
-    rows, weight = torch.cat([*inputs.values()]), stored.double()
     expected = rows.double() @ weight.T
     if layer.bias is not None:
         expected += layer.bias.double()
-    bound = output_bound(layer, weight, [*inputs.values()])
     limit = torch.finfo(kernel_dtype(layer)).max
-    sound = rows.isfinite().all(dim=1) & (expected.abs() + bound < limit).all(dim=1)
-    error = (torch.cat(outputs) - expected).abs().nan_to_num(nan=torch.inf)
-    sizes = [*map(len, inputs.values())]
-    parts = zip(inputs, *(torch.split(each, sizes) for each in (error, bound, sound)), strict=True)
-    shares = {
-        source: float((off[kept] / allowed[kept]).max())
-        for source, off, allowed, kept in parts
-        if kept.any()
-    }
+    shares = {}
+    for name_of_input, places in _choose_rows(len(text), len(rows), most_rows).items():
+        # A row that comes several times has one bound, which depends on the rows beside it.
+        used, place = torch.unique(torch.tensor(places), return_inverse=True)
+        bound = output_bound(layer, weight, rows[used])
+        sound = rows[used].isfinite().all(dim=1)
+        sound &= (expected[used].abs() + bound < limit).all(dim=1)
+        error = (layer(rows[used][place]).double() - expected[used][place]).abs()
+        share = (error.nan_to_num(nan=torch.inf) / bound[place])[sound[place]]
+        if len(share):
+            shares[name_of_input] = float(share.max())
+        if name_of_input == "text":
+            kept = error[sound].square().mean().sqrt(), expected[used][sound].square().mean().sqrt()
     worst = max(shares, key=shares.__getitem__)
-    of_text = sound.nonzero().squeeze(1)
-    of_text = of_text[of_text < len(text)]
-    typical = error[of_text].square().mean().sqrt() / expected[of_text].square().mean().sqrt()
-    relative = float(typical.nan_to_num())
+    relative = float((kept[0] / kept[1]).nan_to_num())
     return LayerAgreement(name, kind, layer.in_features, worst, shares[worst], relative)
 
 
-def output_bound(layer: Any, weight: torch.Tensor, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+def _choose_rows(text: int, total: int, most: int) -> dict[str, list[int]]:
+    """Return which rows each input has, by its name: those of a text, then those of a comb.
+
+    >>> _choose_rows(2, 3, most=4)
+    {'text': [0, 1], '1 row': [1], '4 rows': [0, 1, 0, 1], 'comb': [2], 'comb, alone': [2]}
+    """
+    counts = {f"{count:,} rows": [at % text for at in range(count)] for count in MANY}
+    return {
+        "text": [*range(text)],
+        "1 row": [text - 1],
+        **{name: places for name, places in counts.items() if len(places) <= most},
+        "comb": [*range(text, total)],
+        "comb, alone": [text],
+    }
+
+
+def output_bound(layer: Any, weight: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     """Return the largest errors of a layer's outputs that rounding explains: (rows, outputs).
 
-    `inputs` are those of several calls, one after the other; `weight` is in float64.
+    `rows` are those of one call; `weight` is in float64.
 
     An output is a sum of n products. The kernel rounds each of them, and the sum, `ROUNDINGS` times
     to its dtype, of unit roundoff u, and sums in float32: in any order the error is at most
@@ -158,15 +204,14 @@ def output_bound(layer: Any, weight: torch.Tensor, inputs: Sequence[torch.Tensor
     20 u (1 % in fp16, 8 % in bf16), or one weight off by 120 u times the mean magnitude (6 % and
     47 %). A wrong level of a 4-bit code is a multiple of that.
     """
-    kernel, rows = kernel_dtype(layer), torch.cat([*inputs])
+    kernel = kernel_dtype(layer)
     unit = max(torch.finfo(each).eps for each in (kernel, rows.dtype)) / 2
     share = ROUNDINGS * unit + layer.in_features * torch.finfo(torch.float32).eps / 2
     magnitude, sizes = weight.abs(), rows.double().abs()
     moved = share * sizes
     if _has_int8(layer):
         threshold = layer.state.threshold
-        rounded = torch.cat([round_inputs(each.double(), threshold) for each in inputs])
-        moved += (rows.double() - rounded).abs()
+        moved += (rows.double() - round_inputs(rows.double(), threshold)).abs()
     bound: torch.Tensor = moved @ magnitude.T
     if layer.bias is not None:
         bound += share * layer.bias.double().abs()
@@ -254,6 +299,26 @@ def stored_bytes(layer: Any) -> torch.Tensor:
         levels = state.code.float()
         parts = [halves[:, 0] << 4 | halves[:, 1], levels, scales, torch.tensor(state.shape)]
     return torch.cat([each.contiguous().view(-1).view(torch.uint8).cpu() for each in parts])
+
+
+def count_bytes(network: Any) -> int:
+    """Return the bytes of a network's weights in memory, with the scales of those quantized.
+
+    >>> from probes import load
+    >>> model = load("embedded")
+    >>> kinds = ("none", "int8", "nf4", "nf4-double")
+    >>> [count_bytes(model.variant(quantization=kind, dtype="float32").network) for kind in kinds]
+    [18747904, 16994816, 16701952, 16692896]
+    """
+    total = int(sum(weight.nbytes for weight in network.parameters()))
+    for layer in filter(is_quantized, network.modules()):
+        if _has_int8(layer):
+            total += _int8_parts(layer)[1].nbytes
+            continue
+        state = layer.weight.quant_state
+        scales = [state.absmax] + ([state.state2.absmax] if state.nested else [])
+        total += sum(each.nbytes for each in scales)
+    return total
 
 
 def four_bit_parts(layer: Any) -> tuple[torch.Tensor, torch.Tensor]:

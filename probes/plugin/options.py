@@ -45,6 +45,8 @@ _FILE_OPTIONS = {
     "[the target's own, else English and Japanese ones]",
     "questions": "TOML file with questions and answers, for the claims about knowledge "
     "[the target's own, else 66 in English]",
+    "corpus": "text file in UTF-8, over which quantized models are compared "
+    "[the target's own, else English and Japanese prose]",
 }
 
 

@@ -37,6 +37,9 @@ Windows = Sequence[Sequence[Floats]]
 CONFIDENCE = 0.95
 TAIL = (1 - CONFIDENCE) / 2
 
+LARGEST_DIFFERENCE = 40.0
+"""Of two logits, whose exponential float32 holds with room for sums: a broken model has larger."""
+
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)
 
 
@@ -64,15 +67,23 @@ def compare_logits(
     >>> found.divergence.round(4).tolist(), found.probability_change.round(4).tolist()
     ([0.1438], [0.25])
     """
-    before, after = (logits.double().log_softmax(dim=1) for logits in (reference, model))
-    next_before, next_after = (
-        each.gather(1, next_ids[:, None]).squeeze(1) for each in (before, after)
-    )
+    difference = reference - model
+    if float(difference.abs().max()) > LARGEST_DIFFERENCE:
+        reference, difference = reference.double(), difference.double()
+    shares = reference.softmax(dim=1)
+    mean = (shares * difference).sum(dim=1)
+    # The divergence is log E[exp(mean - difference)], in float32 exact to a share of itself: a
+    # difference of two logarithms of probabilities is not, where the models are almost equal.
+    spread = (shares * (mean[:, None] - difference).expm1()).sum(dim=1)
+    divergence = spread.double().log1p().clamp_min(0.0)
+    before = reference.log_softmax(dim=1).gather(1, next_ids[:, None]).squeeze(1).double()
+    # What the sums over the vocabulary differ by is known from the same mean.
+    moved = difference.gather(1, next_ids[:, None]).squeeze(1).double() - mean + divergence
     return Distances(
-        divergence=(before.exp() * (before - after)).sum(dim=1).clamp_min(0.0).numpy(),
-        probability_change=(next_after.exp() - next_before.exp()).numpy(),
-        same_top=(before.argmax(dim=1) == after.argmax(dim=1)).double().numpy(),
-        log_ratio=(next_before - next_after).numpy(),
+        divergence=divergence.numpy(),
+        probability_change=((before - moved).exp() - before.exp()).numpy(),
+        same_top=(reference.argmax(dim=1) == model.argmax(dim=1)).double().numpy(),
+        log_ratio=moved.numpy(),
     )
 
 

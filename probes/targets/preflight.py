@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from probes._util.text import quote
+from probes.data.corpus import load_corpus
 from probes.data.questions import load_questions
 from probes.data.word_lists import load_word_lists
 from probes.errors import UnusableTargetError, UserError
@@ -51,6 +52,7 @@ def preflight(target: Target, copies: int = 0) -> UsableTarget:
             _refuse_quantization_without_libraries(target.quantization)
         load_word_lists(target.words)
         load_questions(target.questions)
+        load_corpus(target.corpus)
         commit = None
         if target.gguf is not None:
             _refuse_gguf_without_its_package()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
-_PATHS = ("folder", "gguf", "random", "words", "questions")
+_PATHS = ("folder", "gguf", "random", "words", "questions", "corpus")
 """Keys whose value is a path relative to the targets file."""
 
 

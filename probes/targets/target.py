@@ -196,6 +196,11 @@ class Target(BaseModel):
     """A file of word lists for the claims about meaning; None for the built-in lists."""
     questions: Path | None = None
     """A file of questions for the claims about knowledge; None for the built-in ones."""
+    corpus: Path | None = None
+    """A text file over which quantized models are compared; None for the built-in texts."""
+    stored_as: Annotated[str, _must_match(_NAME, "a short name, such as Q4_1")] | None = None
+    """How the weights were stored before they came into this form, such as `Q4_1`: a folder that
+    was made from a GGUF file has those values. None for weights that were never quantized."""
     random: Path | None = None
     """A file like `config.json` of a network that gets random weights; the folder then holds its
     tokenizer only."""

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from probes import measure
-from probes.data import published
-from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, SCRIPTS
+from probes.data import published, questions
+from probes.data.corpus import load_corpus
+from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN
+from probes.schema.evidence.quantization import QuantizationCosts
+from probes.schema.evidence.shape import Measured
 
 if TYPE_CHECKING:
     from probes import Model
@@ -134,25 +137,70 @@ def test_4_bit_weights_are_the_nearest_levels(
     assert worst.share <= 1, worst.describe()
 
 
-@pytest.mark.claim("quantization-cost")
-def test_4_bit_logits_stay_close(
-    model: Model, in_nf4: Model, unquantized: Model, evidence: Evidence
-) -> None:
-    distance = measure.quantization.measure_logit_distance(
-        unquantized, in_nf4, list(SCRIPTS.values())
-    )
-    evidence.update(asdict(distance))
-    assert distance.cosine > 0.8, f"the cosine of the logits is only {distance.cosine:.3g}"
-    assert distance.kl < 1.0, f"the distributions are {distance.kl:.3g} nats apart (KL)"
-
+SMALL = 2**27
+"""Bytes of weights up to which answers and stories are compared, which takes a minute above it."""
 
 KINDS = ("nf4", "nf4-double", "fp4", "int8")
+
+
+@pytest.mark.claim("quantization-cost")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_quantized_model_predicts_as_the_unquantized_one_does(
+    model: Model,
+    unquantized: Model,
+    evidence: Evidence,
+    seed: int,
+    pytestconfig: pytest.Config,
+    kind: str,
+) -> None:
+    thorough = bool(pytestconfig.option.thorough_claims)
+    own = measure.quantized_layers.own_quantization(model)
+    if own not in (None, kind):
+        pytest.skip(f"its weights are in {own}")
+    if kind != "nf4" and own is None and not thorough:
+        pytest.skip("decided under --thorough-claims")
+    corpus = load_corpus(model.target.corpus)
+    texts = measure.quantization_cost.cut_windows(
+        model, corpus, context_length=model.context_length, most=None if thorough else 2
+    )
+    is_quick = thorough or model.device.type != "cpu" or model.checkpoint.weight_bytes < SMALL
+    asked = measure.asking.ask(model, questions.load_questions(model.target.questions))
+    _ = unquantized.network  # loaded, it knows its dtype
+    before = unquantized.facts()
+    quantized = model if own else model.variant(quantization=kind, dtype=before.dtype)
+    found = measure.quantization_cost.measure_cost(
+        unquantized,
+        quantized,
+        kind,
+        texts=texts,
+        questions=asked if is_quick else (),
+        seed=seed if is_quick else None,
+    )
+    evidence.update(
+        QuantizationCosts(
+            quantization_costs=[found],
+            reference=before.dtype,
+            reference_bytes=before.weight_bytes or 0,
+            stored_as=model.target.stored_as or "",
+            corpus=corpus.name,
+        ).as_evidence()
+    )
+    if quantized is not model:
+        model.discard_variant(quantized)
+    mean, same = found.mean_divergence, found.same_top
+    assert mean is not None and same is not None, "each text has two windows or more"  # noqa: PT018
+    evidence.update(Measured(measured={"mean_divergence": mean, "same_top": same}).as_evidence())
+    assert same.value > 0.5, (
+        f"in {kind} another token is most likely at {1 - same.value:.0%} of "
+        f"{found.positions:,} positions; the mean KL divergence is "
+        f"{mean.value:.3g} nats"
+    )
 
 
 @pytest.mark.claim("quantized-same-weights")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_quantized_layer_computes_with_the_weights_it_stores(
-    model: Model, evidence: Evidence, kind: str
+    model: Model, evidence: Evidence, pytestconfig: pytest.Config, kind: str
 ) -> None:
     own = measure.quantized_layers.own_quantization(model)
     if own not in (None, kind):
@@ -160,7 +208,13 @@ def test_a_quantized_layer_computes_with_the_weights_it_stores(
     quantized = model if own else model.variant(quantization=kind)
     # The NF4 copy is used by other claims; of others a sample of the layers is enough.
     sampled = quantized is not model and kind != "nf4"
-    layers = measure.quantized_layers.compare_layers(quantized, CAPITAL_OF_JAPAN, sampled=sampled)
+    layers = measure.quantized_layers.compare_layers(
+        quantized,
+        CAPITAL_OF_JAPAN,
+        sampled=sampled,
+        thorough=bool(pytestconfig.option.thorough_claims),
+        original=None if own else model,
+    )
     evidence["layers"] = layers
     if sampled:
         model.discard_variant(quantized)

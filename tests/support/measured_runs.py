@@ -20,6 +20,40 @@ WORDS = {
     "other_lists": {},
 }
 
+COSTS: dict[str, Any] = {
+    "quantization_costs": [
+        {
+            "kind": "nf4",
+            "computes_in": "float32",
+            "bytes": 4_000_000,
+            "context": 512,
+            "windows": 4,
+            "positions": 1020,
+            "whole": True,
+            "mean_divergence": {"value": 0.05, "low": 0.04, "high": 0.06},
+            "percentiles": {"50": {"value": 0.02, "low": 0.01, "high": 0.03}, "99.9": None},
+            "rms_change": {"value": 0.03, "low": 0.02, "high": 0.04},
+            "same_top": {"value": 0.9, "low": 0.88, "high": 0.92},
+            "perplexity_ratio": {"value": 1.05, "low": 1.04, "high": 1.06},
+            "errors_over_positions": {"mean_divergence": 0.002},
+            "by_text": {"english": 0.05},
+            "flips": {
+                "questions": 66,
+                "right_before": 60,
+                "lost": 4,
+                "won": 1,
+                "p_value": 0.375,
+                "would_show": 0.15,
+            },
+            "stories": None,
+        }
+    ],
+    "reference": "float32",
+    "reference_bytes": 16_000_000,
+    "stored_as": "Q4_1",
+    "corpus": "built-in",
+}
+
 
 def measured(number: float = 0.5) -> Found:
     """What a target's run attached, by claim: names of checks and evidence."""
@@ -35,6 +69,7 @@ def measured(number: float = 0.5) -> Found:
         "greedy-repeats": [("test_it", repeats)],
         "cosine-groups": [("test_it", WORDS)],
         "round-trip": [("test_it", {"tokens_by_script": scripts})],
+        "quantization-cost": [("test_it[nf4]", COSTS)],
     }
 
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from probes.report.locale.markup import in_every_language
 from probes.report.pictures import Picture, pieces
 from probes.report.pictures.labels import check_size, percent
 from probes.report.text.phrases import shorten_test_name
+from probes.report.text.quantization import format_origin
 from probes.report.visible import mark
 from probes.schema.evidence import read_shapes, texts, words
+from probes.schema.evidence.quantization import QuantizationCosts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from markupsafe import Markup
 
     from probes.schema.evidence.shape import Shape
     from probes.schema.record import ClaimRecord
@@ -79,10 +84,31 @@ def _chats(found: Found[texts.KeptChats]) -> Iterator[Picture]:
     yield Picture("chats", pieces.draw_chats(rendered))
 
 
+def _quantizations(found: Found[QuantizationCosts]) -> Iterator[Picture]:
+    several = [costs for _, costs in found]
+    rows = [cost for costs in several for cost in costs.quantization_costs]
+    check_size(rows, 1, MOST_TEXTS)
+    values: dict[str, object] = {
+        "positions": f"{max(row.positions for row in rows):,}",
+        "windows": f"{max(row.windows for row in rows):,}",
+        "context": f"{rows[0].context:,}",
+        "against": describe_origin(several[0]),
+    }
+    drawing = pieces.draw_quantizations(rows)
+    yield Picture("quantization-table", drawing, values)
+
+
+def describe_origin(costs: QuantizationCosts) -> Markup:
+    """Return what quantizations are compared with, in every language."""
+    facts = costs.reference, costs.reference_bytes, costs.stored_as
+    return in_every_language(lambda code: mark(format_origin(*facts, code)))
+
+
 PICTURES: dict[type[Shape], Draw] = {
     words.Encoding: _encodings,
     words.DoubleBos: _double_bos,
     texts.KeptChats: _chats,
     texts.GreedyRepetition: _repetition,
+    QuantizationCosts: _quantizations,
 }
 """The pictures made of text, by the shape of a check's evidence."""

@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from probes.report.pictures import Picture, boxes, engines, sampling, svg, tasks, vectors
+from probes.report.pictures import (
+    Picture,
+    boxes,
+    engines,
+    quantization,
+    sampling,
+    svg,
+    tasks,
+    vectors,
+)
 from probes.report.pictures.boxes import MOST_TEXTS, Draw, Found
 from probes.report.pictures.labels import check_size, label, percent
 from probes.report.text.phrases import format_bytes
 from probes.report.visible import mark
 from probes.schema.evidence import distributions, texts, words
 from probes.schema.evidence import engines as shapes
+from probes.schema.evidence.quantization import QuantizationCosts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,6 +125,13 @@ def _engine_steps(found: Found[shapes.EngineSteps]) -> Iterator[Picture]:
     yield _chart("engine-steps", engines.steps(each), **counts)
 
 
+def _quantizations(found: Found[QuantizationCosts]) -> Iterator[Picture]:
+    several = [costs for _, costs in found]
+    against = boxes.describe_origin(several[0])
+    yield _chart("quantization", quantization.quality(several), against=against)
+    yield from boxes.PICTURES[QuantizationCosts](found)
+
+
 PICTURES: dict[type[Shape], Draw] = {
     texts.WeightMemory: _memory,
     words.Encoding: boxes.PICTURES[words.Encoding],
@@ -141,5 +158,6 @@ PICTURES: dict[type[Shape], Draw] = {
     shapes.EngineDistance: _chart_first("engine-distance", engines.distance),
     shapes.SettingsInForce: _chart_several("engine-settings", engines.settings),
     shapes.EnginePower: _chart_first("engine-power", engines.power),
+    QuantizationCosts: _quantizations,
 }
 """The pictures of a claim by the shape of its checks' evidence, in this order."""

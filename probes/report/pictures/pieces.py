@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
 
+from probes.report.locale.markup import in_every_language
+from probes.report.text.quantization import COLUMNS, format_cells, format_header
 from probes.report.visible import cut, make_visible, mark
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from probes.schema.evidence.quantization import QuantizationCost
     from probes.schema.evidence.words import Encoding
 
 LONGEST_PIECE = 24
@@ -71,6 +75,23 @@ def draw_repetitions(text: str) -> Markup:
         inner += Markup("<mark>{}</mark> ").format(shown) if again else shown + " "
     cut = "…" if len(text) > LONGEST_TEXT else ""
     return Markup('<p class="repeated"><bdi>{}{}</bdi></p>').format(inner, cut)
+
+
+def draw_quantizations(costs: Sequence[QuantizationCost]) -> Markup:
+    """Draw quantizations as a table: one a row."""
+
+    def row(write: Callable[[str], list[str]], tag: str) -> Markup:
+        cells = (
+            in_every_language(lambda code, at=at: make_visible(write(code)[at]))  # type: ignore[misc]
+            for at in range(len(COLUMNS))
+        )
+        inner = Markup("").join(Markup("<{0}>{1}</{0}>").format(tag, each) for each in cells)
+        return Markup("<tr>{}</tr>").format(inner)
+
+    rows = (row(partial(format_cells, cost), "td") for cost in costs)
+    return Markup("<table><thead>{}</thead><tbody>{}</tbody></table>").format(
+        row(format_header, "th"), Markup("").join(rows)
+    )
 
 
 def repeats(words: Sequence[str]) -> list[bool]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from probes.report.pictures import Picture, list_missing_packages
 from probes.report.text.phrases import shorten_test_name
 from probes.schema.evidence import distributions, texts, words
+from probes.schema.evidence.quantization import QuantizationCosts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,6 +52,7 @@ SUBJECTS = (
     Subject("sides-repetition", "greedy-repeats", texts.GreedyRepetition),
     Subject("sides-groups", "cosine-groups", words.EmbeddingSimilarities),
     Subject("sides-tokens", "round-trip", words.TokensByScript),
+    Subject("sides-quantization", "quantization-cost", QuantizationCosts),
 )
 
 CLAIMS = tuple(subject.claim for subject in SUBJECTS)

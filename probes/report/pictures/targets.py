@@ -10,6 +10,7 @@ from probes.report.locale import LANGUAGES, texts
 from probes.report.pictures import Picture, charts, svg
 from probes.report.pictures.charts import Chart, Row, data, dots, word
 from probes.report.pictures.labels import check_size, label, percent, signed
+from probes.report.pictures.quantization import quality_by_target
 from probes.report.pictures.tasks import SHARES, WHOLE
 
 if TYPE_CHECKING:
@@ -360,5 +361,6 @@ CHARTS: dict[str, Callable[[Found, Mapping[str, str]], Chart]] = {
     "sides-repetition": repetition,
     "sides-groups": groups,
     "sides-tokens": tokens,
+    "sides-quantization": quality_by_target,
 }
 """What draws each subject, by the key of its texts."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from probes.schema.evidence import distributions, engines, settings, texts, words
+from probes.schema.evidence import distributions, engines, quantization, settings, texts, words
 from probes.schema.evidence.shape import Measured
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ SHAPES: tuple[type[Shape], ...] = (
     engines.EnginePairs,
     engines.SettingsInForce,
     engines.EnginePower,
+    quantization.QuantizationCosts,
     Measured,
 )
 """What a check can attach for the report or a comparison to read."""

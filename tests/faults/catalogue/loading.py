@@ -84,6 +84,9 @@ def scales_negated(model: Model) -> Patch:
     return loaded_wrongly(negate_scales)
 
 
+ONE_KIND = "nf4 and not double"
+
+
 def linear_4bit(wrapper: Wrapper) -> Patch:
     return wrapped("bitsandbytes.nn:Linear4bit", "forward", wrapper)
 
@@ -103,6 +106,86 @@ def nibbles_exchanged(model: Model) -> Patch:
         return original(layer, rows.unflatten(-1, (-1, 2)).flip(-1).flatten(-2))
 
     return linear_4bit(forward)
+
+
+@fault("a kernel for two to four rows whose outputs are 5 % too large", "quantized-same-weights")
+def few_rows_kernel_scaled(model: Model) -> Patch:
+    def forward(original: Wrapper, layer: Any, rows: Any) -> Any:
+        outputs = original(layer, rows)
+        return 1.05 * outputs if 1 < rows.numel() // rows.shape[-1] <= 4 else outputs
+
+    return linear_4bit(forward)
+
+
+@fault("a kernel that leaves out the last of many rows", "quantized-same-weights", checks=ONE_KIND)
+def last_of_many_rows_left_out(model: Model) -> Patch:
+    def forward(original: Wrapper, layer: Any, rows: Any) -> Any:
+        outputs = original(layer, rows)
+        if outputs.ndim == 2 and len(outputs) > 1024:
+            outputs[-1] = 0.0
+        return outputs
+
+    return linear_4bit(forward)
+
+
+def computed_with(change: Callable[[Any], Callable[[], None]]) -> Patch:
+    """Let the kernel of each 4-bit layer see other stored numbers; `change` returns how to undo."""
+
+    def forward(original: Wrapper, layer: Any, rows: Any) -> Any:
+        undo = change(layer.weight)
+        try:
+            return original(layer, rows)
+        finally:
+            undo()
+
+    return linear_4bit(forward)
+
+
+@fault("one packed byte of a layer read wrongly", "quantized-same-weights", checks=ONE_KIND)
+def one_packed_byte_read_wrongly(model: Model) -> Patch:
+    def change(weight: Any) -> Callable[[], None]:
+        weight.data.view(-1)[0] ^= 0xFF
+        return lambda: weight.data.view(-1)[0].bitwise_xor_(0xFF)
+
+    return computed_with(change)
+
+
+@fault(
+    "one scale of a layer read as twice what is stored", "quantized-same-weights", checks=ONE_KIND
+)
+def one_scale_doubled(model: Model) -> Patch:
+    def change(weight: Any) -> Callable[[], None]:
+        scales = weight.quant_state.absmax.view(-1)
+        scales[0] *= 2
+        return lambda: scales[0].div_(2)
+
+    return computed_with(change)
+
+
+@fault("blocks of 128 weights read for blocks of 64", "quantized-same-weights", checks=ONE_KIND)
+def blocks_twice_as_long(model: Model) -> Patch:
+    def change(weight: Any) -> Callable[[], None]:
+        state = weight.quant_state
+        scales = state.absmax
+        state.blocksize, state.absmax = 2 * state.blocksize, scales[: len(scales) // 2]
+
+        def undo() -> None:
+            state.blocksize, state.absmax = state.blocksize // 2, scales
+
+        return undo
+
+    return computed_with(change)
+
+
+def zero_scales(network: Any) -> None:
+    for each in network.parameters():
+        if getattr(each, "quant_state", None) is not None:
+            each.quant_state.absmax.zero_()
+
+
+@fault("scales of 4-bit weights that are all 0", "quantized-same-weights", checks=ONE_KIND)
+def scales_zero(model: Model) -> Patch:
+    return loaded_wrongly(zero_scales)
 
 
 @fault(

@@ -44,6 +44,7 @@ def test_each_subject_has_a_picture_in_every_language(tmp_path: Path) -> None:
     for shown in ("Japanese", "日本語", "Runic", "ours, Japanese: 1.09", "ours, Runic: 2.00"):
         assert shown in tokens
     assert "ours: ○ 1.0 %, ● 50.0 %" in figures["Repetition in long texts"]
+    assert "nf4: 4.0 MB, 0.05 (0.04 … 0.06)" in figures["Quality against bytes"]
     assert "Not measured" not in "".join(figures.values())
 
 
@@ -51,7 +52,7 @@ def test_target_has_one_colour_in_every_picture(tmp_path: Path) -> None:
     for name in ("one", "two", "three"):
         write_measured(tmp_path, name, 1, measured())
     figures = read_pictures(tmp_path).values()
-    assert len(figures) == 5
+    assert len(figures) == 6
     colours = {
         name: set[str]().union(*(colours_of(figure, name) for figure in figures))
         for name in ("one", "two", "three")
@@ -111,4 +112,4 @@ def test_evidence_of_an_older_format_is_drawn(tmp_path: Path) -> None:
     (file,) = tmp_path.glob("*/*/record.json")
     stored = json.loads(file.read_text(encoding="utf-8"))
     file.write_text(json.dumps(stored | {"schema_version": 2}), encoding="utf-8")
-    assert len(read_pictures(tmp_path)) == 5
+    assert len(read_pictures(tmp_path)) == 6

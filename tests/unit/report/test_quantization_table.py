@@ -1,0 +1,61 @@
+"""Quantizations of a model in a report: one table and one picture."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from probes.report.locale import LANGUAGES
+from probes.report.pictures import draw
+from probes.report.text.quantization import format_cells, format_origin, format_table
+from probes.schema.evidence.quantization import QuantizationCosts
+from tests.support.measured_runs import COSTS
+from tests.support.samples import check, header, planned, record
+
+
+@pytest.fixture
+def costs() -> QuantizationCosts:
+    return QuantizationCosts.model_validate(COSTS)
+
+
+def test_row_has_intervals_and_says_where_numbers_are_too_few(costs: QuantizationCosts) -> None:
+    kind, size, mean, *percentiles, rms, same, ratio, answers, stories = format_cells(
+        costs.quantization_costs[0]
+    )
+    assert (kind, size) == ("nf4", "4.0 MB")
+    assert mean == "0.05 (0.04 to 0.06)"
+    assert percentiles == ["0.02 (0.01 to 0.03)", "too few", "too few", "too few"]
+    assert (rms, same) == ("3 % (2 to 4)", "90 % (88 to 92)")
+    assert (ratio, answers, stories) == ("1.05 (1.04 to 1.06)", "4 / 1 (p = 0.38)", "–")
+
+
+def test_lower_bounds_are_marked_and_the_unknown_is_left_out(costs: QuantizationCosts) -> None:
+    listed = costs.quantization_costs[0].model_copy(update={"whole": False})
+    cells = format_cells(listed)
+    assert cells[2].startswith("≥ 0.05")
+    assert cells[7] == cells[9] == "–"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_table_has_as_many_cells_in_every_row(costs: QuantizationCosts, language: str) -> None:
+    lines = format_table(costs.quantization_costs, language).splitlines()
+    assert len({line.count("|") for line in lines}) == 1
+    assert "Q4_1" in format_origin("float32", 10**6, "Q4_1", language)
+    assert "Q4_1" not in format_origin("float32", 10**6, "", language)
+
+
+def test_all_checks_share_one_picture_and_one_table() -> None:
+    one: dict[str, Any] = COSTS["quantization_costs"][0]
+    other = COSTS | {"quantization_costs": [one | {"kind": "int8", "bytes": 8_000_000}]}
+    checks = [
+        ("quantization-cost", check(f"test_it[{kind}]", values=values))
+        for kind, values in (("nf4", COSTS), ("int8", other))
+    ]
+    made = record(checks, header(planned("quantization-cost", 2)))
+    chart, table = draw(made)["quantization-cost"]
+    assert "int8: 8.0 MB" in str(chart.drawing)
+    rows = re.findall(r"<tr>.*?</tr>", str(table.drawing))
+    assert [re.findall(r"<td>(.*?)</td>", row)[:1] for row in rows] == [[], ["nf4"], ["int8"]]
+    assert "as stored in Q4_1" in str(table.values["against"])
