@@ -57,6 +57,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(source, "wheel", folder / "wheel")
 
 
+def test_wheel_is_small_enough_to_upload(wheel: Path) -> None:
+    assert wheel.name.startswith("lm_probes-")
+    assert wheel.stat().st_size < 15_000_000
+
+
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the installed package; a wheel is a zip of what pip puts there."""

@@ -57,6 +57,7 @@ def render(record: Record, comparison: Comparison | None = None) -> str:
         record=record,
         comparison=comparison,
         broken=[claim for claim in record.claims if claim.verdict in BROKEN],
+        unobserved=[each for each in record.claims if each.verdict is Verdict.NOT_OBSERVED],
         sections=sections,
         anchors=_anchors(record),
         faults=faults.faults_by_claim(),

@@ -64,7 +64,8 @@ def test_page_begins_with_verdict_and_broken_claims() -> None:
         "claims hold, 1 fails, 1 ended in an error, 1 not observed, 1 not applicable, "
         "1 not decided."
     )
-    order = [text.index(words) for words in (top, "What is wrong", "Loading", "Target")]
+    said = (top, "What is wrong", "What was not observed", "Loading", "Target")
+    order = [text.index(words) for words in said]
     assert order == sorted(order)
     assert (
         "fails What default-length states. Found expected 20 new tokens, got 14 "
