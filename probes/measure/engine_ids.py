@@ -77,6 +77,23 @@ class IdDifference:
         )
 
 
+def compare_chats(
+    engine: Any, reference: Any, chats: Sequence[Sequence[Mapping[str, str]]]
+) -> list[IdDifference]:
+    """Return the chats whose prompts have other ids on an engine, by the end of their texts.
+
+    Both render them under their own chat template, up to where an answer begins.
+    """
+    found = []
+    for chat in chats:
+        text = reference.render_chat(chat)
+        own = reference.encode(text, add_special_tokens=False)
+        ids = engine.encode_messages(chat)
+        if ids != own:
+            found.append(_describe(reference, text, ids, own, special_tokens=True))
+    return found
+
+
 def compare_ids(
     engine: Any, reference: Any, texts: Sequence[str], *, special_tokens: bool
 ) -> list[IdDifference]:

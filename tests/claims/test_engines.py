@@ -11,6 +11,7 @@ from probes import measure
 from probes.data.tokenizer_texts import (
     CAPITAL_OF_JAPAN,
     CAPITAL_OF_JAPAN_JA,
+    QUESTION,
     STORIES,
     corpus,
 )
@@ -47,6 +48,15 @@ NO_IDS = "the ids of none of its texts are known: it does not tell them, or not 
 EMOJI = "🎉🎊🎁 🎉🎊🎁 🎉🎊"
 """Most likely goes on with characters of several bytes."""
 
+CHATS = [
+    [{"role": "user", "content": QUESTION}],
+    [
+        {"role": "user", "content": QUESTION},
+        {"role": "assistant", "content": "Washington, D.C."},
+        {"role": "user", "content": "And of Japan?"},
+    ],
+]
+
 ASKED: dict[str, InForce | None] = {
     "temperature 1": InForce(),
     "temperature 1.4, top_p 0.9": InForce(Sampling(temperature=1.4, top_p=0.9, top_k=0)),
@@ -71,6 +81,22 @@ def test_engine_has_the_ids_of_its_reference(
     pytest.fail(
         f"{len(found)} of {len(texts)} texts have other ids, {cause}: {found[0].describe()}",
         pytrace=False,
+    )
+
+
+@pytest.mark.claim("engine-ids")
+def test_engine_renders_a_chat_as_its_reference(
+    model: Engine, reference: Model, evidence: Evidence
+) -> None:
+    if reason := reference.explain_missing("chat"):
+        pytest.skip(f"its reference renders no chat: {reason}")
+    if not hasattr(model, "encode_messages"):
+        pytest.skip("it is no server, which has a chat template of its own")
+    found = measure.engine_ids.compare_chats(model, reference, CHATS)
+    evidence["chats_rendered"], evidence["chats_that_differ"] = len(CHATS), len(found)
+    evidence["differences"] = [each.describe() for each in found]
+    assert not found, (
+        f"{len(found)} of {len(CHATS)} chats are rendered otherwise: {found[0].describe()}"
     )
 
 

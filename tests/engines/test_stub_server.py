@@ -51,6 +51,7 @@ def power(engine: Any, reference: Model, evidence: dict[str, Any]) -> None:
 
 CHECKS: dict[str, Check] = {
     "engine-ids": ids,
+    "engine-ids chat": claims.test_engine_renders_a_chat_as_its_reference,
     "engine-logprobs": claims.test_engine_has_the_log_probabilities_of_its_reference,
     "engine-distance": claims.test_engine_is_no_farther_from_its_reference_than_4_bit_weights,
     "engine-greedy alone": claims.test_engine_gives_the_same_texts_alone_and_among_others,
@@ -65,6 +66,8 @@ CHECKS: dict[str, Check] = {
 SEEN = [
     ("no BOS", "engine-ids", "400 texts have other ids"),
     ("two BOS", "engine-ids", "400 texts have other ids"),
+    ("two BOS", "engine-ids chat", "2 of 2 chats are rendered otherwise"),
+    ("no chat template", "engine-ids chat", "2 of 2 chats are rendered otherwise"),
     ("two BOS", "engine-logprobs", "they are those of a second BOS"),
     (
         "log-probabilities at temperature 1.2",

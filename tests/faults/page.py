@@ -43,7 +43,7 @@ ON_STAND_INS = {
 """For each claim about the weights of Mistral-7B: the fault on stand-in weights, and its test."""
 
 ON_A_SERVER = {
-    "engine-ids": "BOS that the server leaves out",
+    "engine-ids": "BOS that the server leaves out, or doubles in a chat; no chat template",
     "engine-logprobs": "a second BOS; log-probabilities at another temperature; another model; a "
     "second replica at another temperature",
     "engine-distance": "another model",

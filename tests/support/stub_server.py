@@ -92,6 +92,8 @@ class Stub:
             if "rubbish" in self.faults:
                 return 200, "<html>"
             if path == "/tokenize" and not self.plain:
+                if "messages" in body:
+                    return 200, {"tokens": self._encode_chat(body["messages"])}
                 return 200, {"tokens": self._encode(body["prompt"], body["add_special_tokens"])}
             if path == "/v1/chat/completions" and self.chat_only:
                 return self._chat(body)
@@ -108,12 +110,17 @@ class Stub:
             return [ids[0], *ids]
         return ids
 
+    def _encode_chat(self, messages: list[dict[str, str]]) -> list[int]:
+        if "no chat template" in self.faults:
+            ids: list[int] = self.engine.encode(messages[-1]["content"])
+            return ids
+        ids = self.engine.encode_chat(messages)
+        return [ids[0], *ids] if "two BOS" in self.faults else ids
+
     def _chat(self, body: dict[str, Any]) -> tuple[int, Any]:
         if self.length not in body:
             return 400, {"error": f"Unsupported parameter: use '{self.length}' instead."}
-        prompt = self.engine.encode_chat(body["messages"])
-        if "no chat template" in self.faults:
-            prompt = self.engine.encode(body["messages"][-1]["content"])
+        prompt = self._encode_chat(body["messages"])
         made = self._complete(body | {"prompt": prompt, "max_tokens": body[self.length]})
         for choice in made["choices"]:
             choice["message"] = {"role": "assistant", "content": choice.pop("text")}

@@ -33,6 +33,8 @@ class Dialect:
     """The name of the text in a request to that path."""
     special_field: str = "add_special_tokens"
     """The name of the flag there that adds special tokens."""
+    render: str = ""
+    """The path that renders messages under the chat template; empty if there is none."""
     always: Mapping[str, Any] = field(default_factory=dict)
     """Fields of every request for a text."""
     neutral: Mapping[str, Any] = field(default_factory=dict)
@@ -57,6 +59,7 @@ VLLM = Dialect(
     name="vLLM",
     capabilities=frozenset({"token-ids", "logprobs", "prompt-logprobs"}),
     tokenize="/tokenize",
+    render="/tokenize",
     always={"return_token_ids": True, "return_tokens_as_token_ids": True},
     neutral={
         **{"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0},
@@ -74,6 +77,7 @@ LLAMA_CPP = Dialect(
     tokenize="/tokenize",
     text_field="content",
     special_field="add_special",
+    render="/apply-template",
     always={"return_tokens": True},
     neutral={
         **{"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "repeat_penalty": 1.0},

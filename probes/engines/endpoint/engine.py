@@ -209,6 +209,26 @@ class EndpointEngine(EngineBase):
         found = self._client.post_all(dialect.tokenize, bodies)
         return [answers.read_ids(each) for each in found]
 
+    def encode_messages(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """Return the ids that a chat completion continues, as the server renders messages.
+
+        Raises UndecidableError where it does not tell them.
+        """
+        if not self.dialect.render:
+            raise UndecidableError(f"its engine, {self.name}, does not tell how it renders a chat")
+        body = {"model": self.served_name, "messages": list(messages)}
+        try:
+            found = self._client.post(self.dialect.render, body)
+        except EndpointFailedError as error:
+            if error.status is None:
+                raise
+            raise UndecidableError(f"its server renders no chat: {error}") from None
+        if self.dialect is not LLAMA_CPP:
+            return answers.read_ids(found)
+        if not isinstance(text := found.get("prompt"), str):
+            raise UndecidableError("its server renders no chat: its answer has no prompt")
+        return self.encode(text)
+
     # --- generation --------------------------------------------------------------------------
 
     def generate_batch(
