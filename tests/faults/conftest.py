@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.support.warm_process import CONTEXT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from probes import Model
-
-ROOT = Path(__file__).parents[2]
 
 Verdicts = dict[str, dict[str, list[str]]]
 """For each claim the reasons of its checks, by verdict."""
@@ -45,29 +41,25 @@ def all_claims(request: pytest.FixtureRequest) -> bool:
 @pytest.fixture(scope="session")
 def decide_under(all_claims: bool) -> Iterator[Callable[[str], Verdicts]]:
     """Decide the claims that a fault names, in one process for the whole session."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.faults.runner", *(["--all-claims"] if all_claims else [])],
-        cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    questions, answers = process.stdin, process.stdout
+    from tests.faults.runner import answer
+
+    ours, theirs = CONTEXT.Pipe()
+    process = CONTEXT.Process(target=answer, args=(theirs,), kwargs={"all_claims": all_claims})
+    process.start()
+    theirs.close()
 
     def decide(fault: str) -> Verdicts:
-        questions.write(f"{fault}\n")
-        questions.flush()
-        answer = answers.readline()
-        assert answer, f"the process that decides claims under faults died of {fault!r}"
-        verdicts: Verdicts = json.loads(answer)
+        ours.send(fault)
+        try:
+            verdicts: Verdicts = ours.recv()
+        except EOFError:
+            pytest.fail(f"the process that decides claims under faults died of {fault!r}")
         return verdicts
 
     yield decide
-    with process:
-        questions.close()
+    with suppress(OSError):  # it may have died
+        ours.send("")
+    process.join()
 
 
 @pytest.fixture

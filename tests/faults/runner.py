@@ -1,11 +1,9 @@
 """Decides claims under faults, all in one process.
 
-python -m tests.faults.runner [--all-claims] < NAMES
 python -m tests.faults.runner RESULTS.json
 
-The first reads names of faults, one a line, and answers each with a line of JSON: the verdicts of
-the claims that the fault names, by the checks that are enough to see it; or of all claims, about a
-minute a fault. The second writes the verdicts under every fault into a file.
+This writes the verdicts under every fault into a file: of the claims that the fault names, by the
+checks that are enough to see it.
 """
 
 from __future__ import annotations
@@ -32,12 +30,12 @@ from tests.faults.catalogue import CATALOGUE, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from multiprocessing.connection import Connection
 
     from tests.faults.conftest import Verdicts
 
 ROOT = Path(__file__).parents[2]
 CLAIMS = ROOT / "tests" / "claims"
-ALL_CLAIMS = "--all-claims"
 
 # What a user's run has and these do without: a cache, reports, garbage collection after each run.
 OPTIONS = [f"--rootdir={ROOT}", "-q", "--no-report", "-p", "no:cacheprovider"]
@@ -107,13 +105,20 @@ def decide_under(fault: Fault, *, all_claims: bool) -> Verdicts:
     return verdicts
 
 
-def answer(*, all_claims: bool) -> None:
-    """Answer each fault named on standard input with a line on standard output."""
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
-    for line in sys.stdin:
-        verdicts = decide_under(CATALOGUE[line.strip()], all_claims=all_claims)
-        print(json.dumps(verdicts), file=answers, flush=True)
+def answer(questions: Connection, *, all_claims: bool) -> None:
+    """Answer names of faults with verdicts, until an empty one comes."""
+    os.environ.pop("PYTEST_ADDOPTS", None)
+    decide_in_haste()
+    while name := questions.recv():
+        questions.send(decide_under(CATALOGUE[name], all_claims=all_claims))
+
+
+def decide_in_haste() -> None:
+    """Let Hypothesis make no counterexample smaller: that takes longer than finding it."""
+    hypothesis.settings.register_profile(
+        "faults", phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate]
+    )
+    hypothesis.settings.load_profile("faults")
 
 
 def write_results(file: Path) -> None:
@@ -126,17 +131,5 @@ def write_results(file: Path) -> None:
 
 
 if __name__ == "__main__":
-    # A counterexample is enough: making it smaller takes longer than finding it.
-    hypothesis.settings.register_profile(
-        "faults", phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate]
-    )
-    hypothesis.settings.load_profile("faults")
-    match sys.argv[1:]:
-        case []:
-            answer(all_claims=False)
-        case ["--all-claims"]:
-            answer(all_claims=True)
-        case [file]:
-            write_results(Path(file))
-        case others:
-            sys.exit(f"no arguments, {ALL_CLAIMS} or RESULTS.json, not {others}")
+    decide_in_haste()
+    write_results(Path(sys.argv[1]))
