@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import altair  # noqa: F401 - cannot be imported twice, and a run in this process forgets it
@@ -17,8 +18,9 @@ from probes.targets.target import EMBEDDED_FOLDER
 from tests.support.warm_process import run_module
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Iterable
+
+CLAIMS = Path(__file__).parents[1] / "claims"
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +56,15 @@ class Project:
     def run_cold(self, *arguments: str) -> pytest.RunResult:
         """Run pytest in an interpreter of its own, whose libraries read the environment."""
         return self.pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments)
+
+    def decide(
+        self, targets: Iterable[Path | str], claims: Iterable[str], *options: str
+    ) -> dict[str, dict[str, Any]]:
+        """Decide built-in claims on targets; return the records by the targets' names."""
+        named = [word for each in targets for word in ("--target", str(each))]
+        named += [word for each in claims for word in ("--claim", each)]
+        self.run(str(CLAIMS), "-q", "--tb=no", *named, *options)
+        return {record["target"]["name"]: record for record in self.records()}
 
     def test_file(self, text: str, name: str = "test_mine.py") -> Path:
         file = self.folder / name

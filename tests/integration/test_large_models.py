@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,11 +12,11 @@ from probes.targets.target import EMBEDDED_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from probes.engines.transformers.engine import TransformersEngine as Model
     from tests.integration.conftest import Project
 
-CLAIMS = Path(__file__).parents[1] / "claims"
 DECIDED = (
     *("load-nf4", "load-to-device", "default-length", "ids-english", "embedding-shape"),
     *("embedding-lookup", "next-token", "beam-one"),
@@ -54,15 +53,10 @@ def test_claims_hold_on_bf16_shards(warm_project: Project) -> None:
     shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
     assert len(shards) > 1
     (warm_project.folder / "targets.toml").write_text(TARGETS, encoding="utf-8")
-    wanted = [part for claim in DECIDED for part in ("--claim", claim)]
-    targets = ["--target", "sharded", "--target", "sharded-nf4"]
-    warm_project.run(
-        str(CLAIMS), "-q", "--tb=no", "--targets-file", "targets.toml",
-        *targets, *wanted,
-    )  # fmt: skip
-    records = {record["target"]["name"]: record for record in warm_project.records()}
+    names = ("sharded", "sharded-nf4")
+    records = warm_project.decide(names, DECIDED, "--targets-file", "targets.toml")
     assert {name: verdicts(record) for name, record in records.items()} == dict.fromkeys(
-        ("sharded", "sharded-nf4"), dict.fromkeys(DECIDED, "holds")
+        names, dict.fromkeys(DECIDED, "holds")
     )
     assert records["sharded"]["target"]["dtype"] == "bfloat16"
     assert records["sharded-nf4"]["target"]["dtype"] == "float16"

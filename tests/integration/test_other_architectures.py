@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,11 +9,11 @@ import pytest
 from probes.schema.claim import catalogue
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.integration.conftest import Project
 
 pytestmark = pytest.mark.usefixtures("in_brief")
-
-CLAIMS = Path(__file__).parents[1] / "claims"
 
 OF_ANY_MODEL = {
     *("load-nf4", "load-to-device", "default-length", "pad-token"),
@@ -39,7 +38,7 @@ def test_other_architectures_are_decided(warm_project: Project, tmp_path: Path) 
     from tests.support import model_folders as folders
 
     makers = (folders.llama, folders.qwen2, folders.gpt2)
-    llama, qwen2, gpt2 = (str(make(tmp_path / "targets" / make.__name__)) for make in makers)
+    llama, qwen2, gpt2 = (make(tmp_path / "targets" / make.__name__) for make in makers)
     # Answers of random weights take long to follow.
     claims = {each for each in catalogue() if not each.startswith(("knowledge", "task-settings"))}
     for targets, decided, left_out in (
@@ -50,10 +49,7 @@ def test_other_architectures_are_decided(warm_project: Project, tmp_path: Path) 
             "fuzzed and not any_text and not corpus",
         ),
     ):
-        arguments = [word for folder in targets for word in ("--target", folder)]
-        arguments += [word for claim in sorted(decided) for word in ("--claim", claim)]
-        warm_project.run(str(CLAIMS), "-q", "--tb=no", "-k", f"not {left_out}", *arguments)
-    records = {record["target"]["name"]: record for record in warm_project.records()}
+        records = warm_project.decide(targets, sorted(decided), "-k", f"not {left_out}")
     assert set(records) == {"llama", "qwen2", "gpt2"}
     for record in records.values():
         assert record["complete"] is True

@@ -178,15 +178,14 @@ def test_damaged_folder_is_refused(
     assert not (project.folder / "reports").exists()
 
 
-@each_way
 def test_missing_cuda_device_is_refused(
-    warm_project: Project, monkeypatch: pytest.MonkeyPatch, workers: tuple[str, ...]
+    warm_project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     warm_project.test_file(ONE)
-    assert refusal(warm_project.run("--device", "cuda", *workers)) == (
+    assert refusal(warm_project.run("--device", "cuda")) == (
         f"target 'embedded': device cuda was asked for, but torch {torch.__version__} sees no CUDA "
         "device: run on a machine with an NVIDIA GPU and a CUDA build of torch, or choose "
         "--device cpu"
@@ -274,57 +273,26 @@ def test_run_on_cpu_does_not_touch_the_gpu(project: Project, small_gpu: tuple[st
     assert project.record()["target"]["device"] == "cpu"
 
 
-@each_way
 def test_nf4_without_bitsandbytes_is_refused(
-    project: Project, monkeypatch: pytest.MonkeyPatch, workers: tuple[str, ...]
+    project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("probes.targets.preflight.find_spec", lambda _: None)
     project.test_file(ONE)
-    assert refusal(project.run("--quantization", "nf4", *workers)) == (
+    assert refusal(project.run("--quantization", "nf4")) == (
         "target 'embedded': quantization nf4 needs the package bitsandbytes, which is not "
         "installed: python -m pip install bitsandbytes, or choose --quantization none"
     )
 
 
-@each_way
 def test_hub_model_is_refused_when_offline(
-    project: Project, monkeypatch: pytest.MonkeyPatch, workers: tuple[str, ...]
+    project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(project.folder / "cache"))
     project.test_file(ONE)
-    assert refusal(project.run_cold("--target", "some/model", *workers)) == (
+    assert refusal(project.run_cold("--target", "some/model")) == (
         "target 'some/model': 'some/model' is not complete in the local cache, and HF_HUB_OFFLINE "
         "forbids to fetch it: unset HF_HUB_OFFLINE, or name a folder"
-    )
-
-
-GATED = """
-import huggingface_hub
-from huggingface_hub.errors import GatedRepoError
-from unittest.mock import Mock
-
-def refuse(*args, **kwargs):
-    raise GatedRepoError("401 Client Error", response=Mock(status_code=401, headers={}))
-
-huggingface_hub.HfApi.model_info = refuse
-huggingface_hub.get_token = lambda: None
-"""
-
-
-@each_way
-def test_gated_model_without_token_is_refused(
-    project: Project, monkeypatch: pytest.MonkeyPatch, workers: tuple[str, ...]
-) -> None:
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.setenv("HF_HOME", str(project.folder / "cache"))
-    project.test_file(GATED, name="gated.py")
-    project.test_file(ONE)
-    monkeypatch.setenv("PYTHONPATH", str(project.folder))
-    assert refusal(project.run_apart("-p", "gated", "--target", "some/model", *workers)) == (
-        "target 'some/model': 'some/model' is gated and there is no access token: accept its "
-        "terms on https://huggingface.co/some/model, then log in (hf auth login, or "
-        "huggingface-cli login) or set HF_TOKEN"
     )
 
 
