@@ -33,14 +33,21 @@ if TYPE_CHECKING:
     from probes.schema.record import ClaimRecord, Record
 
 STYLES = ("style.css", "pictures.css", "interactive.css")
+WAY = (
+    *("double-bos", "ids-japanese", "cosine-groups"),
+    *("temperature-shape", "collapse", "task-settings"),
+)
+"""Claims whose pictures answer a learner's questions, `way.CLAIM`, in this order."""
+
 SCRIPTS = ("page.js", "interactive.js")
 """Files of `templates/` that every page holds, one after the other."""
 
 
 def render(record: Record, comparison: Comparison | None = None) -> str:
     """Return one run as a page, with its comparison to its baseline if it had one."""
+    pictures = draw(record)
     views = {
-        "pictures": draw(record),
+        "pictures": pictures,
         "speed_pictures": draw_throughput(record),
         "charts_need": list_missing_packages(),
         "explorer": interactive.explorer(record),
@@ -59,6 +66,7 @@ def render(record: Record, comparison: Comparison | None = None) -> str:
         broken=[claim for claim in record.claims if claim.verdict in BROKEN],
         unobserved=[each for each in record.claims if each.verdict is Verdict.NOT_OBSERVED],
         sections=sections,
+        way=[claim for claim in WAY if claim in pictures],
         anchors=_anchors(record),
         faults=faults.faults_by_claim(),
     )

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from probes.report.html.page import render
+from probes.report.html.page import WAY, render
 from probes.report.locale import LANGUAGES, texts
 from probes.report.locale.markup import say
 from probes.report.pictures import (
@@ -219,6 +219,14 @@ def test_report_without_chart_packages_names_them(monkeypatch: pytest.MonkeyPatc
     assert "<code>python -m pip install no-such-package</code>" in page
     assert '<div class="drawing"><svg' not in page
     assert '<ol class="strip">' in page
+
+
+def test_learners_way_leads_to_claims_with_pictures() -> None:
+    page = render(of(EVIDENCE))
+    assert '<h2 id="way">' in page
+    for claim in set(WAY) & set(draw(of(EVIDENCE))):
+        assert f'<li><a href="#claim-{claim}"><span lang="en">{texts("en")[f"way.{claim}"]}' in page
+    assert '<h2 id="way">' not in render(record())
 
 
 def test_drawings_have_no_ids_styles_links_or_scripts(pictures: list[Picture]) -> None:
