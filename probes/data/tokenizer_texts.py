@@ -226,8 +226,20 @@ def _words_of_a_script(draw: random.Random) -> str:
 def _part(draw: random.Random) -> str:
     kind = draw.random()
     if kind < 0.3:
-        return draw.choice(_SNIPPETS)
+        return _SNIPPETS[_below(draw, len(_SNIPPETS))]
     if kind < 0.9:
-        codes = draw.choice(_CODE_POINTS)
-        return "".join(chr(draw.choice(codes)) for _ in range(draw.randint(1, 8)))
-    return "".join(chr(draw.choice(draw.choice(_CODE_POINTS))) for _ in range(draw.randint(2, 8)))
+        codes = _CODE_POINTS[_below(draw, len(_CODE_POINTS))]
+        size = len(codes)
+        return "".join([chr(codes[_below(draw, size)]) for _ in range(1 + _below(draw, 8))])
+    count = 2 + _below(draw, 7)
+    scripts = (_CODE_POINTS[_below(draw, len(_CODE_POINTS))] for _ in range(count))
+    return "".join([chr(codes[_below(draw, len(codes))]) for codes in scripts])
+
+
+def _below(draw: random.Random, count: int) -> int:
+    """Draw a whole number below a count as `random.choice` does, in less time."""
+    bits = count.bit_length()
+    found = draw.getrandbits(bits)
+    while found >= count:
+        found = draw.getrandbits(bits)
+    return found

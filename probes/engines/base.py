@@ -300,9 +300,10 @@ class EngineBase:
 
         def __getattribute__(self, name: str) -> Any:
             """Refuse a member of a capability that this engine lacks."""
-            if name in _MEMBERS:
+            own = super().__getattribute__
+            if name in _MEMBERS and _MEMBERS[name] not in own("capabilities"):
                 self.require(_MEMBERS[name])
-            return super().__getattribute__(name)
+            return own(name)
 
     def require(self, capability: str) -> None:
         """Raise MissingCapabilityError where this engine lacks a capability."""

@@ -146,7 +146,7 @@ def _pad_by_tokenizer(
     """Return texts as the tokenizer pads them, on the left; one without a padding token by EOS."""
     # Not every tokenizer accepts the argument: one that pads on the left does not need it.
     side = {} if model.tokenizer.padding_side == "left" else {"padding_side": "left"}
-    with _padding_token(model.tokenizer), catch_tokenizer_failure(f"pad {list(texts)}"):
+    with _padding_token(model.tokenizer), catch_tokenizer_failure("pad", [*texts]):
         made: Any = model.tokenizer(
             [*texts], padding=True, return_attention_mask=True, return_tensors="pt", **side
         )

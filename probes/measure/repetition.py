@@ -8,13 +8,20 @@ from typing import TYPE_CHECKING
 
 from scipy import stats
 
+from probes.measure.early_end import AllDecided
 from probes.schema.evidence.shape import Interval
 from probes.schema.evidence.texts import GreedyRepetition
 from probes.schema.sampling import Sampling
-from probes.stats.repetition import find_repeated_tail, share_of_distinct_ngrams
+from probes.stats.repetition import (
+    count_distinct_ngrams,
+    find_repeated_tail,
+    share_of_distinct_ngrams,
+)
 
 if TYPE_CHECKING:
     from probes.engines.base import Generation, LogitsEngine
+
+N_GRAM = 4  # tokens of the n-grams that are counted
 
 
 class Repetition(GreedyRepetition):
@@ -35,19 +42,31 @@ class Repetition(GreedyRepetition):
 def compare_repetition(
     model: LogitsEngine, greedy: Sequence[Generation], *, samples: int, seed: int
 ) -> Repetition:
-    """Compare greedy texts of one length with `samples` unfiltered ones of each prompt."""
+    """Compare greedy texts of one length with `samples` unfiltered ones of each prompt.
+
+    The sampled texts end together, at the greedy length or as soon as it is certain that each has
+    the larger share there: they can only gain 4-grams.
+    """
+    greedy_ids = [text.ids[0] for text in greedy]
+    length = max(map(len, greedy_ids))
+    shares = [share_of_distinct_ngrams([ids], N_GRAM) for ids in greedy_ids]
+    possible = max(1, length - N_GRAM + 1)
+
+    def is_decided(row: int, ids: list[int]) -> bool:
+        found = count_distinct_ngrams([ids], N_GRAM)
+        return found / possible > shares[row // samples]
+
     sampled = model.generate_batch(
         [text.prompt_ids for text in greedy],
         sampling=Sampling(top_k=0),
         num_return_sequences=samples,
         seed=seed,
-        max_new_tokens=max(len(text.ids[0]) for text in greedy),
+        max_new_tokens=length,
+        stopping_criteria=[AllDecided(model, is_decided)],
     )
-    greedy_ids = [text.ids[0] for text in greedy]
     sampled_ids = [ids for text in sampled for ids in text.ids]
-    shares = [share_of_distinct_ngrams([ids], 4) for ids in greedy_ids]
     pairs = [
-        (share_of_distinct_ngrams([ids], 4), share)
+        (share_of_distinct_ngrams([ids], N_GRAM), share)
         for text, share in zip(sampled, shares, strict=True)
         for ids in text.ids
     ]

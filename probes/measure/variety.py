@@ -269,7 +269,7 @@ def p_value_of_larger(larger: Sequence[float], smaller: Sequence[float]) -> floa
 class Reproductions:
     """How many sampled runs gave the greedy text, and how many should."""
 
-    runs: int  # of all prompts together
+    runs: int  # of all prompts together, those included that can give one text alone
     reproduced: int  # runs that gave their prompt's greedy text
     expected: float  # the sum of the exact probabilities
     p_value: float  # probability of at most as many, if those are right
@@ -280,19 +280,32 @@ def count_reproductions(
 ) -> Reproductions:
     """Sample every prompt `runs` times, in batches, and compare with its greedy text.
 
-    The greedy texts are of one length and have their logits.
+    The greedy texts are of one length and have their logits. Where the library's filters leave one
+    token at every step of a first run, it counts for all: no other text can be drawn.
     """
-    most = max(1, ROWS_AT_ONCE // len(texts))
-    same = 0
-    for first in range(0, runs, most):
+    length = max(len(text.ids[0]) for text in texts)
+    first = model.generate_batch(
+        [text.prompt_ids for text in texts],
+        sampling=sampling,
+        seed=seed,
+        max_new_tokens=length,
+        output_scores=True,
+    )
+    same, undetermined = 0, []
+    for each, text in zip(first, texts, strict=True):
+        is_determined = _is_determined(each)
+        same += (each.ids[0] == text.ids[0]) * (runs if is_determined else 1)
+        if not is_determined:
+            undetermined.append(text)
+    most = max(1, ROWS_AT_ONCE // max(1, len(undetermined)))
+    for done in range(1, runs, most) if undetermined else ():
         sampled = model.generate_batch(
-            [text.prompt_ids for text in texts],
+            [text.prompt_ids for text in undetermined],
             sampling=sampling,
-            seed=None if first else seed,  # later batches continue the random numbers
-            num_return_sequences=min(most, runs - first),
-            max_new_tokens=max(len(text.ids[0]) for text in texts),
+            num_return_sequences=min(most, runs - done),  # they continue the random numbers
+            max_new_tokens=length,
         )
-        for each, text in zip(sampled, texts, strict=True):
+        for each, text in zip(sampled, undetermined, strict=True):
             same += sum(new == text.ids[0] for new in each.ids)
     chances = [probabilities_of_greedy(text, [sampling])[0] for text in texts] * runs
     return Reproductions(
@@ -301,3 +314,11 @@ def count_reproductions(
         expected=sum(chances),
         p_value=poisson_binomial_cdf(same, chances),
     )
+
+
+def _is_determined(generation: Generation) -> bool:
+    """Return whether the filters left one token at every step of a generation's first text."""
+    if generation.scores is None:
+        raise ValueError("this generation was made without output_scores")
+    kept = reference.count_kept(generation.scores[0, : len(generation.ids[0])])
+    return bool((kept == 1).all())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from probes._util import progress
 from probes._util.files import check_output
+from probes._util.garbage import skip_present_objects
 from probes.errors import UserError
 from probes.plugin import devices, markers, options, terminal, watch, workers
 from probes.plugin.budget import parse_budget
@@ -105,6 +106,7 @@ def plan_tests(session: pytest.Session) -> bool | None:
         return None
     if not session.shouldstop:
         refuse_or_run(session, _plan, session)
+        skip_present_objects()
     return True if workers.refusal_of(session.config) is not None else None
 
 

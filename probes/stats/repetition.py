@@ -42,5 +42,14 @@ def share_of_distinct_ngrams(texts: Sequence[Sequence[int]], n: int) -> float:
     >>> share_of_distinct_ngrams([[1, 2, 3], [1, 2, 4]], n=2)
     0.75
     """
-    grams = [tuple(ids[i : i + n]) for ids in texts for i in range(len(ids) - n + 1)]
-    return len(set(grams)) / len(grams) if grams else 1.0
+    count = sum(max(0, len(ids) - n + 1) for ids in texts)
+    return count_distinct_ngrams(texts, n) / count if count else 1.0
+
+
+def count_distinct_ngrams(texts: Sequence[Sequence[int]], n: int) -> int:
+    """Count the n-grams of some texts that differ from one another; none spans two texts.
+
+    >>> count_distinct_ngrams([[1, 2, 3], [1, 2, 4]], n=2)
+    3
+    """
+    return len({tuple(ids[i : i + n]) for ids in texts for i in range(len(ids) - n + 1)})

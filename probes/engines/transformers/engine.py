@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 import transformers
 
-from probes._util.text import quote
 from probes.engines.base import Generation, NextLogits, Prompt, TopLogprobs
 from probes.engines.logprobs import add_top_logprobs, list_top_logprobs
 from probes.engines.transformers import batching, hooks, variants
@@ -297,7 +296,7 @@ class TransformersEngine(LoadedTarget):
     def render_chat(self, messages: Sequence[Mapping[str, str]]) -> str:
         """Return messages under the chat template, as it renders them today."""
         template: Any = self.tokenizer.apply_chat_template
-        with catch_tokenizer_failure(f"apply its chat template to {quote(list(messages))}"):
+        with catch_tokenizer_failure("apply its chat template to", list(messages)):
             text: str = template(list(messages), tokenize=False, add_generation_prompt=True)
         return text
 

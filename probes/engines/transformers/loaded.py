@@ -210,7 +210,7 @@ class LoadedTarget(EngineBase):
         [22557, 1526]
         """
         tokenizer = self.tokenizer
-        with catch_tokenizer_failure(f"encode {quote(text)}"):
+        with catch_tokenizer_failure("encode", text):
             return [int(i) for i in tokenizer.encode(text, add_special_tokens=add_special_tokens)]
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
@@ -221,8 +221,8 @@ class LoadedTarget(EngineBase):
         'Hello world'
         """
         tokenizer = self.tokenizer
-        with catch_tokenizer_failure(f"decode the ids {quote(list(ids))}"):
-            return str(tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens))
+        with catch_tokenizer_failure("decode the ids", ids := list(ids)):
+            return str(tokenizer.decode(ids, skip_special_tokens=skip_special_tokens))
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
         """Return the vocabulary's own spelling of token ids.
@@ -245,15 +245,18 @@ class LoadedTarget(EngineBase):
 
 
 @contextmanager
-def catch_tokenizer_failure(action: str) -> Iterator[None]:
-    """Turn what a tokenizer raises into one line; those in Rust panic, which is no `Exception`."""
+def catch_tokenizer_failure(action: str, value: object) -> Iterator[None]:
+    """Turn what a tokenizer raises into one line; those in Rust panic, which is no `Exception`.
+
+    The line quotes the `value` that the action was done to.
+    """
     try:
         yield
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         raise TokenizerFailedError(
-            f"the tokenizer cannot {action}: {type(error).__name__}: {error}"
+            f"the tokenizer cannot {action} {quote(value)}: {type(error).__name__}: {error}"
         ) from error
 
 

@@ -101,7 +101,7 @@ class GreedyRepetition(Shape):
     greedy_distinct: float
     """Share of a greedy text's 4-grams that are different, mean over prompts."""
     sampled_distinct: float
-    """The same of sampled texts."""
+    """The same of sampled texts, up to where each certainly has the larger share."""
     greedy_text: str
     """The first greedy text."""
 

@@ -23,7 +23,7 @@ def measure_peaks() -> dict[str, tuple[int, int]]:
     from probes.measure import knowledge, sampling_fit, variety
     from probes.measure.asking import ask
     from probes.measure.greedy import generate_greedy
-    from probes.schema.sampling import NEAR_GREEDY, WIDE_HOT, Sampling
+    from probes.schema.sampling import WIDE_HOT, Sampling
 
     model, story = probes.load("embedded"), "Once upon a time,"
     few = Sampling(temperature=1.4, top_k=5)
@@ -43,7 +43,7 @@ def measure_peaks() -> dict[str, tuple[int, int]]:
         variety.sample_texts(model, [story, "Once"], WIDE_HOT, samples=count, length=20, seed=1)
 
     def runs(count: int) -> None:
-        variety.count_reproductions(model, texts, NEAR_GREEDY, runs=count, seed=1)
+        variety.count_reproductions(model, texts, WIDE_HOT, runs=count, seed=1)
 
     def answers(count: int) -> None:
         for seed in range(count):

@@ -45,7 +45,7 @@ def answering(*answers: Generation, calls: list[dict[str, Any]] | None = None) -
             calls.append(arguments)
         return [*answers]
 
-    return SimpleNamespace(generate_batch=generate_batch, vocab_size=3)
+    return SimpleNamespace(generate_batch=generate_batch, vocab_size=3, eos_token_ids=[9])
 
 
 def sampled(*rows: list[int]) -> list[Sample]:
@@ -112,16 +112,44 @@ def test_p_value_of_larger_is_one_sided() -> None:
     assert p_value_of_larger([1.0, 1.0], [1.0, 1.0]) == 1.0
 
 
+def drawing(*runs: list[list[int]], kept: int = 2) -> Any:
+    """A model that gives each prompt's samples one after another, from so many tokens."""
+    calls: list[tuple[int, ...]] = []
+    left = dict(zip((7, 8), map(list, runs), strict=True))
+
+    def generate_batch(
+        prompts: list[list[int]], *, num_return_sequences: int = 1, **_: Any
+    ) -> list[Generation]:
+        calls.append((len(prompts), num_return_sequences))
+        found = []
+        for (prompt,) in prompts:
+            rows = [left[prompt].pop(0) for _ in range(num_return_sequences)]
+            scores = torch.full((len(rows), len(rows[0]), 3), -torch.inf)
+            scores[..., :kept] = 0.0
+            found.append(Generation([prompt], rows, [""] * len(rows), None, scores))
+        return found
+
+    return SimpleNamespace(generate_batch=generate_batch, calls=calls)
+
+
 def test_reproductions_are_compared_with_exact_chances() -> None:
     sampling = Sampling(temperature=0.5, top_k=0)
     texts = [generation([0, 2, 1]), generation([2], prompt_ids=(8,))]
-    model = answering(generation([0, 2, 1], [0, 2, 2], [0, 2, 1]), generation([2], [0], [2]))
+    model = drawing([[0, 2, 1], [0, 2, 2], [0, 2, 1]], [[2], [0], [2]])
     found = count_reproductions(model, texts, sampling, runs=3, seed=5)
     rows = [[p * p / sum(q * q for q in row) for p in row] for row in PROBABILITIES]
     chances = [rows[0][0] * rows[1][2] * rows[2][1]] * 3 + [rows[0][2]] * 3
-    assert (found.runs, found.reproduced) == (6, 4)
+    assert (found.runs, found.reproduced, model.calls) == (6, 4, [(2, 1), (2, 2)])
     assert found.expected == pytest.approx(sum(chances))
     assert found.p_value == pytest.approx(poisson_binomial_cdf(4, chances))
+
+
+@pytest.mark.parametrize(("drawn", "reproduced"), [([2], 3), ([1], 0)])
+def test_run_that_can_give_one_text_alone_counts_for_all(drawn: list[int], reproduced: int) -> None:
+    model = drawing([[0, 2, 1]], [drawn], kept=1)
+    texts = [generation([0, 2, 1]), generation([2], prompt_ids=(8,))]
+    found = count_reproductions(model, texts, Sampling(top_k=0), runs=3, seed=5)
+    assert (found.runs, found.reproduced, model.calls) == (6, 3 + reproduced, [(2, 1)])
 
 
 def test_repetition_compares_samples_with_their_own_greedy_text() -> None:
@@ -139,3 +167,28 @@ def test_repetition_compares_samples_with_their_own_greedy_text() -> None:
     assert found.more_distinct == 2
     assert found.p_value == pytest.approx(1 - (1 + 6) / 64)  # two or more of six fair coins
     assert found.greedy_text == "loop"
+
+
+@pytest.mark.parametrize(
+    ("rows", "steps"),
+    [
+        ([[*range(10, 22)], [*range(10, 22)]], 7),  # four 4-grams of nine: more than a third
+        ([[10] * 12, [*range(10, 22)]], 12),  # one that repeats itself is never decided
+        ([[10, 10, 10, 10, 10, 10, 10, 10, 9, 0, 0, 0], [*range(10, 22)]], 9),  # one ends
+    ],
+)
+def test_sampled_texts_end_once_each_has_more_than_the_greedy(
+    rows: list[list[int]], steps: int
+) -> None:
+    stopping: list[Any] = []
+
+    def generate_batch(_: Any, *, stopping_criteria: list[Any], **__: Any) -> list[Generation]:
+        stopping.extend(stopping_criteria)
+        return [generation([*range(12)], [*range(12)])]
+
+    greedy = [Generation([1], [[1, 2, 3] * 4], ["loop"])]  # three 4-grams of nine
+    model: Any = SimpleNamespace(generate_batch=generate_batch, eos_token_ids=[9])
+    compare_repetition(model, greedy, samples=2, seed=0)
+    whole = torch.tensor([[1, *row] for row in rows])
+    found = [stopping[0](whole[:, : 1 + n], None).tolist() for n in range(1, len(rows[0]) + 1)]
+    assert found.index([True, True]) + 1 == steps if steps < 12 else [True, True] not in found
