@@ -13,6 +13,7 @@ from probes.compare.outcomes import (
     is_near_the_line,
     list_moved_checks,
 )
+from probes.compare.quantizations import merge_quantizations
 from probes.compare.speed import compare_rates, compare_times
 from probes.errors import UserError
 from probes.schema.comparison import Change, ClaimComparison, Comparison, Run
@@ -49,6 +50,7 @@ def compare(
         drift=measure_drift(before, after, noise),
         speed=compare_times(old, new),
         throughput=compare_rates(old.throughput, new.throughput),
+        quantizations=merge_quantizations(old, new),
     )
 
 

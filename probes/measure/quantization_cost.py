@@ -16,7 +16,7 @@ import torch
 from probes.data.tokenizer_texts import STORIES
 from probes.engines.session_cache import once_per_session
 from probes.errors import UndecidableError
-from probes.measure.engine_logprobs import logits_along
+from probes.measure.engine_answers import logits_along
 from probes.measure.knowledge import answer_greedily
 from probes.measure.quantized_layers import count_bytes
 from probes.schema.evidence.quantization import AnswerFlips, QuantizationCost, StoryEntropy

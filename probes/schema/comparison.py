@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from probes.errors import UserError, did_you_mean
 from probes.schema.base import Stored
+from probes.schema.evidence.quantization import QuantizationCost
 from probes.schema.record import Verdict
 
 FORMAT: Literal[1] = 1
@@ -323,6 +324,9 @@ class Comparison(Stored):
     passes; none where there are fewer than three of those that took long enough to time."""
     throughput: tuple[RateRatio, ...] = ()
     """The rates that both runs measured; empty where one of them measured none."""
+    quantizations: tuple[QuantizationCost, ...] = ()
+    """Those that either run compared with the model as it is, the largest first; empty where both
+    compared the same ones."""
 
     @property
     def counts(self) -> Counter[Outcome]:

@@ -115,6 +115,11 @@ class Checkpoint:
         code = self.config.get("auto_map")
         return isinstance(code, dict) and "AutoModelForCausalLM" in code
 
+    @cached_property
+    def stored_as(self) -> str | None:
+        """How a GGUF file's weights are quantized; None of a folder, or if they are not."""
+        return None if self.gguf is None else gguf.read_header(self.gguf).stored_as
+
     @property
     def stored_quantization(self) -> str | None:
         """The method by which the stored weights are quantized, such as `bitsandbytes`."""

@@ -68,6 +68,18 @@ class Header(NamedTuple):
         return str(self.metadata.get("general.architecture"))
 
     @property
+    def stored_as(self) -> str | None:
+        """How most of its weights are quantized, by llama.cpp's name; None if they are not."""
+        from gguf import LlamaFileType
+
+        try:
+            kind = LlamaFileType(int(self.metadata.get("general.file_type", -1))).name
+        except ValueError:  # none is stated, or one that this version of the package does not know
+            return None
+        name = kind.removeprefix("MOSTLY_").removeprefix("ALL_")
+        return None if name in ("F32", "F16", "BF16", "GUESSED") else name
+
+    @property
     def tokens(self) -> list[str]:
         """The pieces of its tokenizer, in the order of their ids."""
         return list(self.metadata.get("tokenizer.ggml.tokens") or ())

@@ -181,7 +181,7 @@ def test_a_quantized_model_predicts_as_the_unquantized_one_does(
             quantization_costs=[found],
             reference=before.dtype,
             reference_bytes=before.weight_bytes or 0,
-            stored_as=model.target.stored_as or "",
+            stored_as=model.target.stored_as or model.checkpoint.stored_as or "",
             corpus=corpus.name,
         ).as_evidence()
     )

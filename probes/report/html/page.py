@@ -18,6 +18,7 @@ from probes.report.html import claims, evidence, faults, history
 from probes.report.locale import LANGUAGES
 from probes.report.locale.markup import attributes, in_every_language, say, translate
 from probes.report.pictures import draw, draw_throughput, list_missing_packages
+from probes.report.pictures.pieces import draw_quantizations
 from probes.report.text import comparison as compared
 from probes.report.text import phrases
 from probes.report.visible import SPECIAL, cut, make_visible, mark
@@ -153,6 +154,7 @@ def _templates() -> Environment:
         for each in FUNCTIONS
     }
     functions["describe_drift"] = _describe_drift
+    functions["draw_quantizations"] = draw_quantizations
     environment.filters |= functions
     environment.globals |= functions
     environment.globals |= {

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from probes.report.locale import phrase
 from probes.report.text import comparison as phrases
+from probes.report.text.quantization import describe_cost
 from probes.report.visible import make_visible
 from probes.schema.comparison import Comparison, Outcome
 
@@ -53,6 +54,10 @@ def format_comparison(comparison: Comparison, width: int = 80, colour: bool = Fa
         for rate in comparison.throughput:
             words = phrases.list_ratio(rate)
             _print(console, f"  {phrase('throughput.ratio_said', **words)}")
+        if comparison.quantizations:
+            _print(console, phrase("compare.quantizations"))
+        for cost in comparison.quantizations:
+            _print(console, f"  {describe_cost(cost)}")
         _print(console, phrases.format_outcomes(comparison), style="bold")
     return capture.get()
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from probes.report.locale import phrase
 from probes.report.text import comparison as compared
 from probes.report.text import phrases
+from probes.report.text.quantization import format_cells, format_header
 from probes.report.visible import cut, make_visible
 from probes.schema.record import BROKEN, Record, Verdict, count_verdicts, group_by_reason
 
@@ -174,6 +175,11 @@ def summarize_comparison(comparison: Comparison) -> str:
             *(_drift(comparison.drift) if comparison.drift else []),
             compared.describe_speed(comparison.speed) if comparison.speed else "",
             _throughput(["what", "old", "new", "ratio", "range"], ratios),
+            _headed(
+                phrase("compare.quantizations"),
+                format_header(),
+                [map(escape, format_cells(cost)) for cost in comparison.quantizations],
+            ),
         ]
     )
 

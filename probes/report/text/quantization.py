@@ -49,6 +49,14 @@ def format_cells(cost: QuantizationCost, language: str = "en") -> list[str]:
     ]
 
 
+def describe_cost(cost: QuantizationCost, language: str = "en") -> str:
+    """Return a row of the table as one line of text."""
+    kind, *cells = format_cells(cost, language)
+    names = format_header(language)[1:]
+    known = (f"{name} {cell}" for name, cell in zip(names, cells, strict=True) if cell != UNKNOWN)
+    return f"{kind}: {'; '.join(known)}"
+
+
 def format_origin(reference: str, size: int, stored_as: str, language: str = "en") -> str:
     """Return what the rows are compared with, and how its weights were stored before.
 

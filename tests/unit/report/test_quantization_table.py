@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from probes.compare.records import compare
+from probes.report.html.page import render_comparison
 from probes.report.locale import LANGUAGES
 from probes.report.pictures import draw
+from probes.report.text.console import format_comparison
+from probes.report.text.markdown import summarize_comparison
 from probes.report.text.quantization import format_cells, format_origin, format_table
 from probes.schema.evidence.quantization import QuantizationCosts
 from tests.support.measured_runs import COSTS
 from tests.support.samples import check, header, planned, record
+
+if TYPE_CHECKING:
+    from probes.schema.record import Record
 
 
 @pytest.fixture
@@ -46,14 +53,46 @@ def test_table_has_as_many_cells_in_every_row(costs: QuantizationCosts, language
     assert "Q4_1" not in format_origin("float32", 10**6, "", language)
 
 
-def test_all_checks_share_one_picture_and_one_table() -> None:
+def measured(*kinds: tuple[str, int]) -> Record:
+    """A run that compared these quantizations, each of so many bytes."""
     one: dict[str, Any] = COSTS["quantization_costs"][0]
-    other = COSTS | {"quantization_costs": [one | {"kind": "int8", "bytes": 8_000_000}]}
     checks = [
-        ("quantization-cost", check(f"test_it[{kind}]", values=values))
-        for kind, values in (("nf4", COSTS), ("int8", other))
+        (
+            "quantization-cost",
+            check(
+                f"test_it[{kind}]",
+                values=COSTS | {"quantization_costs": [one | {"kind": kind, "bytes": size}]},
+            ),
+        )
+        for kind, size in kinds
     ]
-    made = record(checks, header(planned("quantization-cost", 2)))
+    return record(checks, header(planned("quantization-cost", len(kinds))))
+
+
+NF4, INT8 = ("nf4", 4_000_000), ("int8", 8_000_000)
+
+
+def test_comparison_of_two_quantizations_has_the_table_of_both() -> None:
+    found = compare(measured(NF4), measured(INT8))
+    assert [cost.kind for cost in found.quantizations] == ["int8", "nf4"]
+    assert [*found.quantizations] == [
+        costs.quantization_costs[0]
+        for each in measured(INT8, NF4).claims[0].evidence
+        if (costs := QuantizationCosts.read(each.values))
+    ]
+    assert "nf4: size 4.0 MB; mean KLD 0.05 (0.04 to 0.06)" in format_comparison(found, width=80)
+    assert "| nf4 | 4.0 MB | 0.05 (0.04 to 0.06) |" in summarize_comparison(found)
+    page = render_comparison(found)
+    assert "<td>nf4</td>" in page
+    assert "大きさと品質" in page
+
+
+def test_comparison_of_the_same_quantizations_has_no_table() -> None:
+    assert compare(measured(NF4, INT8), measured(INT8, NF4)).quantizations == ()
+
+
+def test_all_checks_share_one_picture_and_one_table() -> None:
+    made = measured(NF4, INT8)
     chart, table = draw(made)["quantization-cost"]
     assert "int8: 8.0 MB" in str(chart.drawing)
     rows = re.findall(r"<tr>.*?</tr>", str(table.drawing))
