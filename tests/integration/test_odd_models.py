@@ -6,13 +6,12 @@ A claim about a network that gives no distribution fails.
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tests.integration.conftest import Project
+    from pathlib import Path
 
-CLAIMS = Path(__file__).parents[1] / "claims"
+    from tests.integration.conftest import Project
 
 OF_THE_NETWORK = (
     "default-length",
@@ -37,6 +36,9 @@ AFTER_JAPAN = "the logits after 'The capital of Japan is' are no distribution: "
 NO_NUMBER = "the vector of 'king' is not finite: 64 of its 64 numbers are NaN, 0 infinite"
 ONE_VECTOR = "all words have one and the same vector"
 TOO_SHORT = ("not applicable", "its context of 8 tokens is too short to decide this")
+
+OF_MORE = "France or Germany or Italy or Spain or Egypt or Canada or Peru or upon or United or 60"
+"""Checks of more prompts and longer texts, of which one shows what an odd model does."""
 
 FOUND: dict[str, dict[str, tuple[str, str]]] = {
     "not_a_number": {
@@ -148,11 +150,8 @@ def decided(
     ]
     known = project.folder / "targets.toml"
     known.write_text("".join(tables), encoding="utf-8")
-    targets = [argument for folder in folders for argument in ("--target", folder.name)]
-    targets += ["--targets-file", str(known)]
-    wanted = [argument for claim in claims for argument in ("--claim", claim)]
-    project.run(str(CLAIMS), "-q", "--tb=no", *targets, *wanted)
-    records = {record["target"]["name"]: record for record in project.records()}
+    options = ("--targets-file", str(known), "-k", f"not ({OF_MORE})")
+    records = project.decide((folder.name for folder in folders), claims, *options)
     for name, record in records.items():
         assert record["complete"] is True
         for claim in record["claims"]:
