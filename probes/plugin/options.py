@@ -190,6 +190,11 @@ def refuse_unknown_options(parser: pytest.Parser, arguments: Sequence[str]) -> N
     _, unknown = parser.parse_known_and_unknown_args([*arguments])
     for word in unknown:
         name = word.partition("=")[0]
+        if re.fullmatch(r"-n\d*|--(numprocesses|dist)", name):
+            raise pytest.UsageError(
+                f"{name} needs the package pytest-xdist, which is not installed: "
+                "python -m pip install pytest-xdist"
+            )
         hint = did_you_mean(name, list_options()) or ":"
         raise pytest.UsageError(f"no option '{name}'{hint} pytest --help lists all options")
 

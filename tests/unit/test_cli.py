@@ -162,6 +162,14 @@ def test_run_refuses_unknown_option_in_one_line(tmp_path: Path, option: str, lin
     assert not done.stdout
 
 
+@pytest.mark.parametrize("option", ["-n2", "--dist=load"])
+def test_run_names_the_package_of_workers_options(tmp_path: Path, option: str) -> None:
+    done = run_cold(tmp_path, "run", "-p", "no:xdist", option)
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    line = f"ERROR: {option.partition('=')[0]} needs the package pytest-xdist, which is not"
+    assert done.stderr.startswith(line)
+
+
 def test_run_without_target_says_what_comes_next(tmp_path: Path) -> None:
     done = run_cold(tmp_path, "run", "--claim", "vocab-size", "--no-report")
     assert done.returncode == 0
