@@ -192,3 +192,7 @@ def test_command_line_page_names_every_verb() -> None:
     text = read("docs/command-line.md")
     for verb in get_command(app).commands:  # type: ignore[attr-defined]
         assert f"`probes {verb}" in text
+
+
+def test_sample_report_is_small() -> None:
+    assert (ROOT / "docs" / "sample-report.html").stat().st_size < 2_000_000

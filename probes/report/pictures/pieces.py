@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
 
-from probes.report.locale.markup import in_every_language
+from probes.report.locale.markup import attributes, in_every_language
 from probes.report.text.quantization import COLUMNS, format_cells, format_header
 from probes.report.visible import cut, make_visible, mark
 
@@ -78,7 +78,7 @@ def draw_repetitions(text: str) -> Markup:
 
 
 def draw_quantizations(costs: Sequence[QuantizationCost]) -> Markup:
-    """Draw quantizations as a table: one a row."""
+    """Draw quantizations as a table: one a row. It scrolls where a page is narrow."""
 
     def row(write: Callable[[str], list[str]], tag: str) -> Markup:
         cells = (
@@ -89,9 +89,11 @@ def draw_quantizations(costs: Sequence[QuantizationCost]) -> Markup:
         return Markup("<tr>{}</tr>").format(inner)
 
     rows = (row(partial(format_cells, cost), "td") for cost in costs)
-    return Markup("<table><thead>{}</thead><tbody>{}</tbody></table>").format(
+    table = Markup("<table><thead>{}</thead><tbody>{}</tbody></table>").format(
         row(format_header, "th"), Markup("").join(rows)
     )
+    named = attributes("aria-label", "pictures.quantization-table.title")
+    return Markup('<div class="scroll" tabindex="0" role="group" {}>{}</div>').format(named, table)
 
 
 def repeats(words: Sequence[str]) -> list[bool]:
