@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from probes.measure import engine_ids as engine_ids
     from probes.measure import engine_logprobs as engine_logprobs
     from probes.measure import engine_prompts as engine_prompts
+    from probes.measure import engine_records as engine_records
     from probes.measure import engine_replicas as engine_replicas
     from probes.measure import engine_sampling as engine_sampling
     from probes.measure import engine_streams as engine_streams

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from probes.measure.engine_records import is_record
 from probes.measure.greedy_differences import count_common_start
 
 if TYPE_CHECKING:
@@ -122,6 +123,11 @@ def _describe(
 ) -> IdDifference:
     start = count_common_start(ids, own)
     end = count_common_start(ids[start:][::-1], own[start:][::-1])
+    engine_pieces, own_pieces = (
+        _pieces(reference, each[start : start + _SHOWN]) for each in (ids, own)
+    )
+    if is_record(reference):
+        return IdDifference(text, ids, own, special_tokens, engine_pieces, own_pieces, "")
     begin = len(reference.decode(own[:start], skip_special_tokens=True))
     stop = len(text) - len(reference.decode(own[len(own) - end :], skip_special_tokens=True))
     return IdDifference(
@@ -129,8 +135,8 @@ def _describe(
         ids,
         own,
         special_tokens,
-        _pieces(reference, ids[start : start + _SHOWN]),
-        _pieces(reference, own[start : start + _SHOWN]),
+        engine_pieces,
+        own_pieces,
         describe_place(text, begin, stop),
     )
 
@@ -168,7 +174,8 @@ def explain_ids(
 ) -> str:
     """Name what would make a reference's ids the engine's: a step that its tokenizer lacks.
 
-    A step is named where with it all ids agree. Else the most common kind of place is named.
+    A step is named where with it all ids agree. Else the most common kind of place is named. A
+    record as the reference tells neither.
 
     >>> from probes import load
     >>> model, text = load("embedded"), "a 1"
@@ -176,6 +183,8 @@ def explain_ids(
     >>> explain_ids(model, [text], [odd], special_tokens=False)
     'all at white space before a digit'
     """
+    if is_record(reference):
+        return "by its record"
     engine = {each.text: each.engine for each in differing}
     for name, change in MISSING.items():
         changed = _change_tokenizer(reference, change)

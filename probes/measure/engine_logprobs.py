@@ -12,6 +12,7 @@ from probes.engines.logprobs import list_top_logprobs
 from probes.engines.session_cache import once_per_session
 from probes.measure.engine_answers import TOP, logits_along, make_greedy
 from probes.measure.engine_prompts import asks_in_chat, encode_prompts
+from probes.measure.engine_records import explain_rounding, follow_prompts, is_record
 from probes.measure.greedy import generate_greedy
 from probes.measure.rounding_noise import measure_noise, simulate_noise
 from probes.schema.evidence.engines import EngineStep
@@ -57,7 +58,8 @@ def compare_logprobs(
     """Compare the log-probabilities along an engine's own greedy texts with the reference's.
 
     The reference computes them for the ids that the engine chose, so that texts that differ are no
-    obstacle. Prompts are the reference's ids.
+    obstacle. Prompts are the reference's ids. Where it is a record, they are compared along the
+    prompts that this holds.
 
     >>> from probes import load
     >>> model = load("embedded")
@@ -65,12 +67,12 @@ def compare_logprobs(
     >>> len(found.steps), found.largest_change <= found.tolerance
     (4, True)
     """
-    made = make_greedy(engine, reference, prompts, length)
-    steps = [
-        step
-        for prompt, text in zip(prompts, made, strict=True)
-        for step in compare_text(reference, prompt, text)
-    ]
+    if is_record(reference):
+        texts = follow_prompts(engine, reference)
+    else:
+        made = make_greedy(engine, reference, prompts, length)
+        texts = [*zip(prompts, made, strict=True)]
+    steps = [step for pair in texts for step in compare_text(reference, *pair)]
     precision, tolerance = measure_tolerance(engine, reference, prompts, length)
     return Comparison(steps, tolerance, precision)
 
@@ -155,6 +157,8 @@ def measure_tolerance(
     own = reference.facts().dtype
     # Rounding of quantized weights is larger than that of any dtype.
     stated = own if quantization_of(engine) else getattr(engine, "precision", None) or own
+    if is_record(reference):
+        return stated, explain_rounding(reference)
     asked = encode_prompts(engine, reference, prompts) if asks_in_chat(engine) else prompts
     if stated == own:
         return own, measure_noise(reference, asked, length).tolerance

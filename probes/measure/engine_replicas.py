@@ -10,6 +10,7 @@ from probes.errors import OverTokenBudgetError
 from probes.measure.engine_answers import add_ids
 from probes.measure.engine_logprobs import compare_text
 from probes.measure.engine_prompts import word_prompts
+from probes.measure.engine_records import is_record
 from probes.measure.engine_texts import compare_texts
 
 if TYPE_CHECKING:
@@ -35,8 +36,11 @@ class AnswerKind:
 def describe_kinds(engine: Any, reference: Any, prompt: str, length: int, tolerance: float) -> str:
     """Say how many kinds of answers one greedy request gets; empty if all are of one kind.
 
-    `tolerance` is how far rounding moves a distance of two logits.
+    `tolerance` is how far rounding moves a distance of two logits. With a record as the reference
+    none are told apart.
     """
+    if is_record(reference):
+        return ""
     try:
         kinds = find_kinds(engine, reference, prompt, length, tolerance)
     except OverTokenBudgetError:

@@ -32,7 +32,7 @@ def model(request: pytest.FixtureRequest) -> Iterator[Model]:
 def reference(model: Model, request: pytest.FixtureRequest) -> Iterator[Model]:
     """What the model under test is compared with; `--reference` names it."""
     session = session_of(request.config)
-    loaded = session.reference(model.target.name)
+    loaded: Any = session.reference(model.target.name)
     yield loaded
     if len(set(session.references.values())) > 1:  # the next one needs the room
         loaded.unload()

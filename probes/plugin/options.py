@@ -60,7 +60,7 @@ def add_options(parser: pytest.Parser) -> None:
     text = f"what to decide claims on; repeatable [{DEFAULT_TARGET}]"
     add("target", "NAME|FOLDER|HUB-ID|FILE.gguf|ADDRESS", text, action="append")
     text = "what targets that a server computes are compared with [the target's own, else nothing]"
-    add("reference", "NAME|FOLDER|HUB-ID|FILE.gguf", text)
+    add("reference", "NAME|FOLDER|HUB-ID|FILE.gguf|record.json", text)
     text = "TOML file with [targets.NAME] tables of your own "
     text += "[the project's pyproject.toml, under tool.probes]"
     add("targets-file", "FILE", text, type=Path)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +18,7 @@ from probes.errors import NothingCanRunError, UserError
 from probes.plugin.forecast import ExpectedTimes, Forecast
 from probes.plugin.run import Expected, Message, Plan
 from probes.results.environment import describe_environment
+from probes.results.reading import RECORD_FILE, read
 from probes.schema.claim import REFERENCE, catalogue
 from probes.schema.record import ClaimRecord, Cost, Record, TargetFacts, utc_now
 from probes.targets.capabilities import NO_REFERENCE
@@ -25,9 +28,9 @@ from probes.targets.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from probes.engines.endpoint.engine import EndpointEngine
+    from probes.engines.recorded import RecordedReference
     from probes.engines.transformers.engine import TransformersEngine
     from probes.plugin.known_failures import KnownFailure
     from probes.schema.claim import Claim
@@ -39,8 +42,8 @@ DEFAULT_TARGET = "embedded"
 class Session:
     """One process's part in a run.
 
-    `references` are what engines are compared with, by target. A CUDA device must hold `copies` of
-    each target: 1 in a worker, 0 in a process that is alone.
+    `references` are what engines are compared with, by target: a target or the file of a record.
+    A CUDA device must hold `copies` of each target: 1 in a worker, 0 in a process that is alone.
     The targets that `-m gpu` added are `implied`; `left_out` says why one of them cannot be used.
     `known_failures` are those of `--known-failures`. `weight_bytes` are the stored sizes of usable
     targets. `deselected` counts the checks that the command line left out, by target and claim. The
@@ -51,7 +54,7 @@ class Session:
     """
 
     targets: Mapping[str, Target]
-    references: Mapping[str, Target] = field(default_factory=dict)
+    references: Mapping[str, Target | Path] = field(default_factory=dict)
     copies: int = 0
     implied: frozenset[str] = frozenset()
     left_out: dict[str, str] = field(default_factory=dict)
@@ -79,8 +82,11 @@ class Session:
 
     def _prepare(self, name: str, copies: int) -> None:
         try:
-            if name in self.references:
-                preflight(self.references[name], copies)
+            reference = self.references.get(name)
+            if isinstance(reference, Target):
+                preflight(reference, copies)
+            elif reference is not None:
+                read_reference(reference)
             if self.targets[name].is_served:
                 from probes.engines.endpoint.engine import check
 
@@ -145,13 +151,14 @@ class Session:
 
         return load(self.targets[target], self.copies)
 
-    def reference(self, target: str) -> TransformersEngine:
+    def reference(self, target: str) -> TransformersEngine | RecordedReference:
         """Return what a target is compared with; UserError where nothing is named."""
         from probes.engines.transformers.engine import load
 
         if target not in self.references:
             raise UserError(NO_REFERENCE)
-        return load(self.references[target], self.copies)
+        found = self.references[target]
+        return load(found, self.copies) if isinstance(found, Target) else read_reference(found)
 
     def missing(self, target: str, needs: Iterable[str]) -> str | None:
         """Return why a target cannot decide a claim, by the first need it lacks; None if it can."""
@@ -263,7 +270,17 @@ def choose_targets(
     )
 
 
-def _resolve_reference(text: str, targets_file: Path | None, project: Path | None) -> Target:
+@cache
+def read_reference(file: Path) -> RecordedReference:
+    """Read a record that engines are compared with, or raise UserError; once a process."""
+    from probes.engines.recorded import RecordedReference
+
+    return RecordedReference(read(file))
+
+
+def _resolve_reference(text: str, targets_file: Path | None, project: Path | None) -> Target | Path:
+    if text.endswith(RECORD_FILE):
+        return Path(text)
     found = resolve(text, targets_file=targets_file, project=project)
     if found.gguf is not None and found.engine is None:
         return found.model_copy(update={"engine": "transformers"})
