@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from probes.measure import penalties as penalties
     from probes.measure import quantization as quantization
     from probes.measure import quantization_cost as quantization_cost
+    from probes.measure import quantized_cache as quantized_cache
     from probes.measure import quantized_layers as quantized_layers
     from probes.measure import recorded_chats as recorded_chats
     from probes.measure import recorded_outputs as recorded_outputs

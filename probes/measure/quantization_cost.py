@@ -8,7 +8,7 @@ inserts one; the second half of each is scored.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -57,6 +57,13 @@ class ScoredText:
     windows: tuple[tuple[int, ...], ...]
 
 
+class BatchLogits(Protocol):
+    """What computes the logits after every position of several texts of ids."""
+
+    def logits_batch(self, prompts: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+        """Return them, (positions, vocabulary) each, float32, on the CPU."""
+
+
 def cut_windows(
     model: LogitsEngine, corpus: Corpus, *, context_length: int | None, most: int | None
 ) -> list[ScoredText]:
@@ -91,15 +98,13 @@ def cut_windows(
 
 
 def compare_windows(
-    reference: LogitsEngine, other: LogitsEngine, texts: Sequence[ScoredText]
+    reference: BatchLogits, other: BatchLogits, texts: Sequence[ScoredText]
 ) -> list[list[Distances]]:
     """Compare two models at the second half of every window of every text."""
     return [[_compare_window(reference, other, window) for window in t.windows] for t in texts]
 
 
-def _compare_window(
-    reference: LogitsEngine, other: LogitsEngine, window: Sequence[int]
-) -> Distances:
+def _compare_window(reference: BatchLogits, other: BatchLogits, window: Sequence[int]) -> Distances:
     first = len(window) // 2
     before, after = (
         model.logits_batch([list(window)])[0][first:-1] for model in (reference, other)
@@ -127,7 +132,7 @@ def compare_listed(
 
     Each divergence is the least that the listed tokens leave possible. Every so many of the scored
     positions is asked for, as each is a request. Those are left out at which a server lists none,
-    as llama.cpp's does where a text ends.
+    as llama.cpp's does where its most likely token ends the text or a part of a character.
 
     >>> from probes import load
     >>> from probes.data.corpus import built_in_corpus
@@ -144,7 +149,7 @@ def compare_listed(
         same.append([])
         for window in text.windows:
             places = [*range(len(window) // 2, len(window) - 1, every)]
-            law = reference.logits_batch([list(window)])[0].double().log_softmax(dim=1)
+            laws = _compute_laws(reference, window, places)
             made = engine.generate_batch(
                 [list(window[: place + 1]) for place in places],
                 max_new_tokens=1,
@@ -152,19 +157,28 @@ def compare_listed(
                 top_logprobs=LISTED,
             )
             listed = ((each.top_logprobs or [[]])[0] for each in made)
-            pairs = [(at, tops[0]) for at, tops in zip(places, listed, strict=True) if tops]
+            pairs = [(law, tops[0]) for law, tops in zip(laws, listed, strict=True) if tops]
             divergence[-1].append(
                 np.array(
                     [
-                        distances.least_divergence(top.logprobs, law[at, top.ids].tolist())
-                        for at, top in pairs
+                        distances.least_divergence(top.logprobs, law[top.ids].tolist())
+                        for law, top in pairs
                     ]
                 )
             )
             same[-1].append(
-                np.array([float(int(law[at].argmax()) == top.ids[0]) for at, top in pairs])
+                np.array([float(int(law.argmax()) == top.ids[0]) for law, top in pairs])
             )
     return divergence, same
+
+
+@once_per_session
+def _compute_laws(
+    reference: LogitsEngine, window: Sequence[int], places: Sequence[int]
+) -> torch.Tensor:
+    """Return the log-probabilities after some positions of a window: every engine needs them."""
+    logits = reference.logits_batch([list(window)])[0]
+    return logits[list(places)].double().log_softmax(dim=1)
 
 
 def summarize_distances(

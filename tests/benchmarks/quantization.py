@@ -5,7 +5,9 @@
 
 Printed is a table in Markdown, quality against bytes, in the terms of llama.cpp's perplexity tool
 (docs/quantization.md). With `--gguf`, types are made of that file's values by the package gguf,
-computed by llama.cpp and compared with TARGET, which holds the same values in float32.
+computed by llama.cpp and compared with TARGET, which holds the same values in float32. `--kinds
+cache-hqq-4,cache-quanto-4` are key-value caches of so many bits, where transformers has the backend
+and every layer of the model attends to all tokens.
 """
 
 from __future__ import annotations
@@ -22,15 +24,15 @@ from probes.data import questions
 from probes.data.corpus import load_corpus
 from probes.engines.endpoint.engine import connect
 from probes.errors import UserError
-from probes.measure import asking, quantization_cost
+from probes.measure import asking, quantization_cost, quantized_cache
 from probes.report.text.quantization import format_origin, format_table
+from probes.schema.evidence.quantization import QuantizationCost
 from probes.targets.resolve import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from probes.measure.quantization_cost import ScoredText
-    from probes.schema.evidence.quantization import QuantizationCost
 
 KINDS = ("float16", "bfloat16", "int8", "nf4", "nf4-double", "fp4")
 DTYPES = ("float16", "bfloat16")
@@ -83,6 +85,9 @@ def measure_variants(
     """Yield one row for each quantization that transformers makes here."""
     asked = asking.ask(model, questions.load_questions(model.target.questions))
     for kind in options.kinds.split(",") if options.kinds else KINDS:
+        if kind.startswith("cache-"):
+            yield measure_cache(model, texts, kind)
+            continue
         if kind in DTYPES:
             other = model.variant(dtype=kind)
         else:
@@ -96,6 +101,18 @@ def measure_variants(
             seed=None if options.no_tasks else SEED,
         )
         model.discard_variant(other)
+
+
+def measure_cache(model: Any, texts: list[ScoredText], kind: str) -> QuantizationCost:
+    """Return the row of a quantized key-value cache, such as `cache-hqq-4`: backend and bits."""
+    _, backend, bits = kind.split("-")
+    cached = quantized_cache.WithQuantizedCache(model, backend, int(bits))
+    found = quantization_cost.compare_windows(model, cached, texts)
+    fields = quantization_cost.summarize_distances(texts, found)
+    facts = model.facts()
+    return QuantizationCost(
+        kind=kind, computes_in=facts.dtype, bytes=facts.weight_bytes or 0, **fields
+    )
 
 
 def measure_gguf(
