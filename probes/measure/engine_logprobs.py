@@ -99,7 +99,7 @@ def follow_texts(
 def compare_text(reference: Any, prompt: str, text: Generation) -> Iterator[EngineStep]:
     """Yield the steps of an engine's text beside the reference's distribution."""
     ids, listed = text.ids[0], (text.top_logprobs or [[]])[0]
-    if not ids:  # the server did not tell all of them
+    if not ids or len(listed) != len(ids):  # the server did not tell all of them
         return
     law = logits_along(reference, text.prompt_ids, ids).double().log_softmax(dim=-1)
     for place, (token, top, row) in enumerate(zip(ids, listed, law, strict=True)):

@@ -75,7 +75,7 @@ def find_ids(engine: Any, reference: Any, prompt: str, text: Generation) -> Gene
 def _from_pieces(reference: Any, text: Generation) -> Generation | None:
     """Return samples with the ids of the texts of their tokens; None where one is not known.
 
-    The end of a text that the model ended is not among them. A likely token that is not known is
+    Not all servers list the end of a text that the model ended. A likely token that is not known is
     left out of its list.
     """
     if not text.top_pieces or not all(text.top_pieces):
@@ -109,7 +109,7 @@ def ids_by_bytes(reference: Any) -> dict[bytes, int]:
     """
     by_bytes = read_spelling(reference).by_bytes
     letters = {letter: byte for byte, letter in byte_letters().items()}
-    special = set(reference.special_token_ids)
+    special = {token: reference.tokens([token])[0] for token in reference.special_token_ids}
     found: dict[bytes, int] = {}
     single: dict[bytes, int] = {}
     for token, piece in enumerate(reference.tokens(range(reference.token_count))):
@@ -124,7 +124,7 @@ def ids_by_bytes(reference: Any) -> dict[bytes, int]:
         else:
             text = piece.replace(SPACE, " ").encode()
         found.setdefault(text, token)
-    return single | found
+    return {piece.encode(): token for token, piece in special.items()} | single | found
 
 
 def _render(engine: Any, reference: Any, prompt: str) -> str:

@@ -34,6 +34,9 @@ MOST_CAUSES = 3
 CLEAR = 3.0
 """Nats by which a further setting must fit better to be named."""
 
+LEAST_SHARE = 0.2
+"""Least share of texts of each kind for two kinds to be named."""
+
 UNASKED = "though it was not asked for"
 
 
@@ -176,7 +179,7 @@ def explain_mixture(
     """Find settings that a share of the texts follows, where the rest follows those asked for.
 
     None unless two kinds of texts explain them better than all texts in one setting, by more than
-    the number of alternatives explains.
+    the number of alternatives explains, and texts of both kinds are clearly of their own.
 
     >>> logits = torch.tensor([[2.0, 1.0, 0.0]]).repeat(60, 1)
     >>> cold, as_asked = [0] * 60, [0] * 40 + [1] * 15 + [2] * 5
@@ -194,10 +197,13 @@ def explain_mixture(
 
     own = fit(asked)
     fits = {name: fit(each) for name, each in list_alternatives(asked, defaults).items()}
-    shares = torch.linspace(0.1, 0.9, 9, dtype=torch.float64)
+    shares = torch.linspace(LEAST_SHARE, 1 - LEAST_SHARE, 7, dtype=torch.float64)
     alone = max(float(own.sum()), *(float(each.sum()) for each in fits.values()))
     best, found = alone + math.log(len(fits) * len(shares)) + CLEAR, None
     for name, other in fits.items():
+        clear = [float((sign * (other - own) > CLEAR).double().mean()) for sign in (1, -1)]
+        if min(clear) < LEAST_SHARE:  # a few odd texts, as other weights may draw them
+            continue
         mixed = torch.logaddexp(
             own + (1 - shares[:, None]).log(), other + shares[:, None].log()
         ).sum(dim=1)

@@ -168,8 +168,7 @@ class Stub:
                 choice |= self._prompt_logprobs(ids, body["prompt_logprobs"])
         elif self.chat_logprobs and body.get("logprobs"):
             laws = self._logits(made.logits[0]).double().log_softmax(dim=-1)
-            ids_told = [token for token in new if token not in self.engine.eos_token_ids]
-            content = self._list_content(laws, ids_told, body["top_logprobs"])
+            content = self._list_content(laws, new, body["top_logprobs"])
             choice["logprobs"] = {"content": content}
         if "ids left out" in self.faults:
             del choice["token_ids"]
@@ -195,9 +194,8 @@ class Stub:
             pieces = ["".join(c if c.isascii() else 2 * "\ufffd" for c in each) for each in pieces]
         if "stream drops the last part" in self.faults:
             pieces.pop()
-        parts: list[dict[str, Any]] = [
-            {"delta": {"content": piece}} if in_chat else {"text": piece} for piece in pieces
-        ]
+        parts: list[dict[str, Any]] = [{"delta": {"role": "assistant", "content": None}}] * in_chat
+        parts += [{"delta": {"content": piece}} if in_chat else {"text": piece} for piece in pieces]
         last: dict[str, Any] = {"delta": {"content": ""}} if in_chat else {"text": ""}
         if "stream without a reason" not in self.faults:
             last["finish_reason"] = choice["finish_reason"]

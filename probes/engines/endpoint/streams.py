@@ -41,7 +41,10 @@ def join_stream(content: bytes) -> dict[str, Any] | None:
             message = choice.setdefault("message", {})
             for name, value in delta.items():
                 is_text = isinstance(value, str) and name != "role"
-                message[name] = message.get(name, "") + value if is_text else value
+                if is_text:
+                    message[name] = (message.get(name) or "") + value  # some begin with null
+                elif value is not None:
+                    message[name] = value
         elif isinstance(text := each.get("text"), str):
             choice["text"] = choice.get("text", "") + text
     joined["choices"] = [choice] if choices else []
