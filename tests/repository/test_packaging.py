@@ -76,10 +76,18 @@ def test_constraints_are_sorted_and_exact() -> None:
 
 def test_every_imported_package_is_declared() -> None:
     distributions = packages_distributions()
-    known = requirements("charts", "upgrade", "ray", "endpoint", "llamacpp")
+    known = requirements(*(set(project()["optional-dependencies"]) - {"dev"}))
     declared = {canonicalize_name(requirement.name) for requirement in known}
     for file in sorted((ROOT / "probes").rglob("*.py")):
         for name in imported(file) - set(sys.stdlib_module_names) - {"probes"}:
             owners = {canonicalize_name(owner) for owner in distributions.get(name, [name])}
             is_part = name in ("_pytest", "pydantic_core")  # of pytest and of pydantic
             assert owners & declared or is_part, f"{file.name} imports {name}"
+
+
+def test_installing_page_names_each_package_and_extra() -> None:
+    page = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([a-z]+)` \|", page, flags=re.MULTILINE)
+    assert sorted(rows) == sorted(project()["optional-dependencies"])
+    for line in project()["dependencies"]:
+        assert re.search(rf"[| ]{Requirement(line).name}[,; |]", page), line
