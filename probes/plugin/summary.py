@@ -65,6 +65,9 @@ def format_run(record: Record, width: int = 80, colour: bool = False) -> str:
                     ),
                     soft_wrap=True,
                 )
+        for reason, claims in _group_parts(record).items():
+            named = make_visible(f"{', '.join(claims)}: {reason}")
+            console.print(Text(f"holds, but not all of it is applicable: {named}"), soft_wrap=True)
         if record.throughput:
             measured = sum(rate.per_second is not None for rate in record.throughput)
             console.print(
@@ -75,6 +78,17 @@ def format_run(record: Record, width: int = 80, colour: bool = False) -> str:
                 soft_wrap=True,
             )
     return capture.get()
+
+
+def _group_parts(record: Record) -> dict[str, list[str]]:
+    """Group the claims that hold by the reasons why checks of theirs are not applicable."""
+    reasons: dict[str, list[str]] = {}
+    for claim in record.claims:
+        if claim.verdict is Verdict.HOLDS:
+            checks = (each for each in claim.evidence if each.verdict is Verdict.NOT_APPLICABLE)
+            for reason in dict.fromkeys(check.reason for check in checks):
+                reasons.setdefault(reason, []).append(claim.id)
+    return reasons
 
 
 def format_own_settings(record: Record) -> str:

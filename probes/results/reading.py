@@ -133,7 +133,10 @@ def _read_header(line: bytes, path: Path) -> Record:
 
 
 def locate(run: str | os.PathLike[str]) -> Path:
-    """Return a run's file: its record, else its journal; raise UserError if there is no run."""
+    """Return a run's file: its record, else its journal; raise UserError if there is no run.
+
+    A folder of runs of one target alone stands for the latest of them.
+    """
     path = Path(run)
     if not path.exists():
         raise UserError(
@@ -145,9 +148,12 @@ def locate(run: str | os.PathLike[str]) -> Path:
         for name in (RECORD_FILE, JOURNAL_FILE):
             if (folder / name).is_file():
                 return folder / name
-    targets = sorted(f"'{child.name}'" for child in _folders(path) if run_folders(child))
+    targets = sorted(child for child in _folders(path) if run_folders(child))
+    if len(targets) == 1:
+        return locate(targets[0])
     if targets:
-        names = ", ".join(targets[:5]) + (", …" if len(targets) > 5 else "")
+        quoted = [f"'{child.name}'" for child in targets]
+        names = ", ".join(quoted[:5]) + (", …" if len(quoted) > 5 else "")
         raise UserError(f"'{path}' holds runs of several targets: name one of {names}")
     raise UserError(
         f"no run in '{path}': it holds no {RECORD_FILE} and no {JOURNAL_FILE}, nor do its folders"

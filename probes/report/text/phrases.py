@@ -280,12 +280,22 @@ def format_versions(environment: Environment) -> str:
 
 
 def format_command(claim: ClaimRecord, target: TargetFacts) -> str:
-    """Return the command that decides this claim alone on this target."""
-    name = f"path/to/{target.name}" if target.source == "folder" else target.name
-    option: list[str] = []
-    words = ["probes", "run"]
-    if claim.id not in catalogue():
-        words, option = ["pytest"], ["--target"]
+    """Return the command that decides this claim alone on this target, loaded as it was.
+
+    A record holds no path of a file, so that one has to be put in.
+    """
+    known = catalogue().get(claim.id)
+    words, option = (["pytest"], ["--target"]) if known is None else (["probes", "run"], [])
+    name = f"path/to/{target.name}" if target.source in ("folder", "gguf") else target.name
+    if target.address is not None:
+        name = f"{target.address}#{target.served_model}"
     if (target.source, name) != ("embedded", "embedded"):
         words += [*option, name]
-    return shlex.join([*words, "--claim", claim.id])
+    words += ["--claim", claim.id]
+    if target.quantization != "none" and target.source != "gguf":
+        words += ["--quantization", target.quantization]
+    if target.dtype not in ("auto", "float32"):
+        words += ["--dtype", target.dtype]
+    if known is not None and "reference" in known.needs:
+        words += ["--reference", "path/to/reference"]
+    return shlex.join(words)

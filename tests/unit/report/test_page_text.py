@@ -167,6 +167,23 @@ def test_incomplete_run_is_marked(finished: str | None, words: str) -> None:
             TargetFacts(name="my model", source="folder"),
             "probes run 'path/to/my model' --claim pad-token",
         ),
+        (
+            "pad-token",
+            TargetFacts(name="org/tiny", source="hub", quantization="nf4", dtype="float16"),
+            "probes run org/tiny --claim pad-token --quantization nf4 --dtype float16",
+        ),
+        (
+            "engine-ids",
+            TargetFacts(name="tiny.gguf", source="gguf", quantization="Q4_1", dtype="float32"),
+            "probes run path/to/tiny.gguf --claim engine-ids --reference path/to/reference",
+        ),
+        (
+            "engine-ids",
+            TargetFacts(
+                name="served", source="endpoint", address="http://host:80/v1", served_model="m"
+            ),
+            "probes run 'http://host:80/v1#m' --claim engine-ids --reference path/to/reference",
+        ),
     ],
 )
 def test_command_decides_one_claim(claim_id: str, target: TargetFacts, line: str) -> None:

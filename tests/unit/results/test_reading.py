@@ -42,6 +42,11 @@ def test_record_is_preferred_to_journal(tmp_path: Path) -> None:
     assert read(tmp_path).complete
 
 
+def test_folder_of_one_targets_runs_is_its_latest_run(tmp_path: Path) -> None:
+    write(tmp_path / "tiny" / "20261123T075120Z" / "record.json")
+    assert read(tmp_path) == record()
+
+
 def test_byte_order_mark_is_accepted(tmp_path: Path) -> None:
     text = "\ufeff" + record().model_dump_json()
     assert read(write(tmp_path / "record.json", text)) == record()
