@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -108,7 +109,10 @@ class TransformersEngine(LoadedTarget):
         Traceback (most recent call last):
         probes.errors.UnknownIdError: the id 32,000 has no row in the embedding, which has 32,000
         """
-        return self.check_ids(self.encode(prompt) if isinstance(prompt, str) else prompt)
+        ids = self.encode(prompt) if isinstance(prompt, str) else prompt
+        if not ids:
+            raise UserError("a prompt without tokens: its first token has nothing to follow")
+        return self.check_ids(ids)
 
     def check_ids(self, ids: Sequence[int], kind: str = "id") -> list[int]:
         """Return the ids if the embedding has a row for each, else raise UnknownIdError."""
@@ -313,7 +317,7 @@ class TransformersEngine(LoadedTarget):
         return self.eos_token_ids[:1] if pad is None else [int(pad)]
 
 
-def load(target: str | Target, copies: int = 0) -> TransformersEngine:
+def load(target: str | os.PathLike[str] | Target, copies: int = 0) -> TransformersEngine:
     """Load a target by name, folder or hub id; the same one is loaded once a process.
 
     A CUDA device must hold so many `copies`. With 0 this process alone loads one, which may be
@@ -322,8 +326,13 @@ def load(target: str | Target, copies: int = 0) -> TransformersEngine:
     >>> load("embedded").vocab_size
     32000
     """
-    if isinstance(target, str):
-        target = resolve(target, project=Path.cwd())
+    if not isinstance(target, Target):
+        target = resolve(os.fspath(target), project=Path.cwd())
+    if target.is_served:
+        raise UserError(
+            f"target '{target.name}' is computed by a server: `probes run` decides claims on it, "
+            "and nothing can be loaded"
+        )
     return _load_once(target, copies)
 
 
