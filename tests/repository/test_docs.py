@@ -23,7 +23,7 @@ PAGES = sorted(
     for page in ROOT.glob(pattern)
 )
 INSTALLS = (
-    "python -m pip install -c constraints.txt -e . && pytest tests/claims",
+    "python -m pip install -c constraints.txt -e '.[charts]' && pytest tests/claims",
     "python -m pip install -c constraints.txt -e '.[dev]' && pytest",
 )
 

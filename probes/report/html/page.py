@@ -67,7 +67,7 @@ def render(record: Record, comparison: Comparison | None = None) -> str:
         broken=[claim for claim in record.claims if claim.verdict in BROKEN],
         unobserved=[each for each in record.claims if each.verdict is Verdict.NOT_OBSERVED],
         sections=sections,
-        way=[claim for claim in WAY if claim in pictures],
+        way=[claim for claim in WAY if claim in {each.id for each in record.claims}],
         anchors=_anchors(record),
         faults=faults.faults_by_claim(),
     )
