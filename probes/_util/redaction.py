@@ -15,7 +15,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote as quote_for_address
+from urllib.parse import quote_plus
+
+from probes._util.text import quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -102,6 +105,14 @@ class Redactor:
         return value
 
 
+def quote_redacted(value: JsonValue, *, limit: int = 60) -> str:
+    """Quote what a server says, without secrets: a cut before that could leave a part of one."""
+    try:
+        return quote(Redactor.for_secrets().redact_value(value), limit=limit)
+    except RecursionError:  # deep nesting
+        return f"a value of type {type(value).__name__}"
+
+
 def _number_if_taken(key: str, taken: Mapping[str, object]) -> str:
     number, candidate = 1, key
     while candidate in taken:
@@ -116,7 +127,11 @@ def _secret_rules(environ: Mapping[str, str]) -> Rules:
     spellings: set[str] = set()
     for value in values:
         if len(value) >= SHORTEST_SECRET:
-            in_address = (quote(value), quote(value, safe=""), quote_plus(value))
+            in_address = (
+                quote_for_address(value),
+                quote_for_address(value, safe=""),
+                quote_plus(value),
+            )
             spellings |= {value, repr(value)[1:-1], *in_address}
     return [(re.escape(each), "<secret>") for each in _longest_first(spellings)]
 

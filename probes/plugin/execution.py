@@ -9,7 +9,12 @@ import pytest
 
 from probes._util import progress
 from probes._util.text import shorten
-from probes.errors import OverTokenBudgetError, UndecidableError, UnusableTargetError
+from probes.errors import (
+    EndpointFailedError,
+    OverTokenBudgetError,
+    UndecidableError,
+    UnusableTargetError,
+)
 from probes.plugin import budget, verdicts
 from probes.plugin.collection import name_of, state_of, target_parameter
 from probes.plugin.evidence import as_json
@@ -64,8 +69,11 @@ def attach_messages(
     state = state_of(item)
     if not state.targets:
         return
-    if call.excinfo is not None and isinstance(call.excinfo.value, UnusableTargetError):
+    error = None if call.excinfo is None else call.excinfo.value
+    if isinstance(error, UnusableTargetError):
         report.longrepr = "the target cannot be loaded"
+    elif isinstance(error, EndpointFailedError):
+        report.longrepr = str(error)
     elif crash := getattr(report.longrepr, "reprcrash", None):
         # On GitHub pytest shows all of it in one line, and a model may have written megabytes.
         crash.message = shorten(crash.message, verdicts.LONGEST_REASON)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -15,14 +16,16 @@ import pytest
 
 from probes.engines.endpoint import client as endpoint_client
 from probes.engines.endpoint import engine as endpoint_engine
+from probes.engines.endpoint.answers import read_completion
 from probes.engines.endpoint.client import KEYS, Client, read_key
 from probes.engines.endpoint.engine import connect
+from probes.engines.endpoint.streams import join_stream
 from probes.errors import EndpointFailedError, UnusableTargetError
 from probes.targets.resolve import resolve
 from tests.support.stub_server import Stub, serve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 MODELS = (200, {"data": [{"id": "tuned"}]})
 SECRET = "k-0123456789-abcdefghijklmnopqrstuvwxyz"
@@ -44,6 +47,10 @@ class Scripted(Stub):
         if body is not None:
             time.sleep(self.seconds)
         return self.answers.get(path, (404, {}))
+
+
+def join_error(said: dict[str, Any]) -> Any:
+    return join_stream(f"data: {json.dumps(said)}\n\n".encode())
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +88,16 @@ def test_error_text_is_redacted_before_it_is_cut(monkeypatch: pytest.MonkeyPatch
         with pytest.raises(EndpointFailedError, match="answers 400: ") as failed:
             client.post("completions", {})
         client.close()
+    assert "k-0123" not in str(failed.value)
+
+
+@pytest.mark.parametrize("read", [lambda said: read_completion(said, None), join_error])
+def test_error_in_an_answer_is_redacted_before_it_is_cut(
+    monkeypatch: pytest.MonkeyPatch, read: Callable[[dict[str, Any]], Any]
+) -> None:
+    monkeypatch.setenv("PROBES_API_KEY", SECRET)
+    with pytest.raises(EndpointFailedError, match="xxx") as failed:
+        read({"error": "x" * 165 + SECRET})
     assert "k-0123" not in str(failed.value)
 
 

@@ -103,21 +103,27 @@ def test_run_ends_in_one_line_where_its_server_is_lost(
     assert (claims["short"], claims["ids"]) == ("holds", None)
 
 
+SECRET = "k-0123456789-abcdefghijklmnopqrstuvwxyz"
+
+
 @pytest.mark.parametrize(
     ("failure", "words"),
     [
         ((200, "<html>"), "answers no JSON object: "),
         ((500, {"error": "no memory"}), "answers 500, 5 times: "),
-        ((200, {"choices": []}), "the server's answer has no text"),
+        ((200, {"error": "x" * 165 + SECRET}), "the server's answer has no text"),
     ],
 )
 def test_rubbish_is_an_error_of_its_check(
     warm_project: Project, stub: Stub, monkeypatch: pytest.MonkeyPatch, failure: Any, words: str
 ) -> None:
     monkeypatch.setattr(time, "sleep", lambda _: None)
+    monkeypatch.setenv("PROBES_API_KEY", SECRET)
     with serve(Failing(stub.engine, failure=failure)) as address:
         result = warm_project.run("--target", f"{address}#stub")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.no_fnmatch_line("*k-0123*")
+    result.stdout.no_fnmatch_line("*raise EndpointFailedError*")
     found = {claim["id"]: claim for claim in warm_project.record()["claims"]}
     assert (found["short"]["verdict"], found["long"]["verdict"]) == ("holds", "error")
     assert words in found["long"]["reason"]

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from probes._util.text import quote
+from probes._util.redaction import quote_redacted
 from probes.engines.base import TopLogprobs, TopPieces
 from probes.errors import EndpointFailedError, UndecidableError
 
@@ -77,7 +77,9 @@ def read_completion(answer: Mapping[str, Any], top: int | None) -> Completion:
     reason = choice.get("finish_reason")
     said = "" if reason is None else str(reason)
     by = [answer.get("system_fingerprint"), answer.get(SERVED_BY)]
-    served_by = ", ".join(quote(each, limit=80) for each in by if isinstance(each, str) and each)
+    served_by = ", ".join(
+        quote_redacted(each, limit=80) for each in by if isinstance(each, str) and each
+    )
     return Completion(text, said, list(ids), listed, pieces, count, served_by)
 
 
@@ -200,5 +202,7 @@ def _cut(step: TopLogprobs, top: int) -> TopLogprobs:
     return TopLogprobs(step.ids[:top], step.logprobs[:top], step.chosen)
 
 
-def _misfit(what: str, value: object) -> EndpointFailedError:
-    return EndpointFailedError(f"the server's answer has {what}: {quote(value, limit=200)}")
+def _misfit(what: str, value: Any) -> EndpointFailedError:
+    return EndpointFailedError(
+        f"the server's answer has {what}: {quote_redacted(value, limit=200)}"
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from probes._util.text import quote
+from probes._util.redaction import quote_redacted
 from probes.schema.sampling import PLAIN, Sampling
 
 if TYPE_CHECKING:
@@ -131,8 +131,10 @@ def describe_served(listed: Sequence[Mapping[str, Any]], name: str) -> str:
     entry = next((each for each in listed if each.get("id") == name), None)
     if entry is None:
         return ""
-    told = [f"{key} {quote(str(entry[key]))}" for key in _LASTING if entry.get(key) is not None]
-    return quote(name) + (f" ({', '.join(told)})" if told else "")
+    told = [
+        f"{key} {quote_redacted(str(entry[key]))}" for key in _LASTING if entry.get(key) is not None
+    ]
+    return quote_redacted(name) + (f" ({', '.join(told)})" if told else "")
 
 
 def recognize(client: Client, models: Mapping[str, Any]) -> tuple[Dialect, str]:

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from probes._util.redaction import Redactor
-from probes._util.text import quote
+from probes._util.redaction import Redactor, quote_redacted
 from probes.engines.base import EngineBase, Generation, Prompt, StreamedText, TopLogprobs
 from probes.engines.endpoint import answers, llamacpp
 from probes.engines.endpoint.client import MAY_LACK_VERSION, MISSING, REFUSED, Client
@@ -335,8 +334,9 @@ class EndpointEngine(EngineBase):
                 self._answering = self._answering or name
                 if name != self._answering:
                     raise UnusableTargetError(
-                        f"the model of target '{self.target.name}' was {quote(self._answering)} "
-                        f"and is now {quote(name)}: what is behind the address has changed"
+                        f"the model of target '{self.target.name}' was "
+                        f"{quote_redacted(self._answering)} "
+                        f"and is now {quote_redacted(name)}: what is behind the address has changed"
                     )
 
     def _body(
@@ -455,12 +455,17 @@ def _choose_model(target: Target, models: Mapping[str, Any]) -> str:
     if wanted is not None:
         if names and wanted not in names:
             raise UnusableTargetError(
-                f"{target.address} serves {', '.join(map(quote, names))}, not {quote(wanted)}: "
+                f"{target.address} serves {', '.join(map(quote_redacted, names))}, "
+                f"not {quote_redacted(wanted)}: "
                 "name one of them after a #"
             )
         return wanted
     if len(names) != 1:
-        what = f"serves {', '.join(map(quote, names))}" if names else "does not say what it serves"
+        what = (
+            f"serves {', '.join(map(quote_redacted, names))}"
+            if names
+            else "does not say what it serves"
+        )
         hint = "" if names or str(target.address).endswith("/v1") else f"; {MAY_LACK_VERSION}"
         raise UnusableTargetError(f"{target.address} {what}: name a model after a #{hint}")
     return names[0]

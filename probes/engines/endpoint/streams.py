@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from probes._util.text import quote
+from probes._util.redaction import quote_redacted
 from probes.errors import EndpointFailedError
 
 DONE = "[DONE]"
@@ -58,8 +58,9 @@ def _read_event(event: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         part = None
     if not isinstance(part, dict):
-        raise EndpointFailedError(f"a part of a streamed answer is no JSON object: {quote(event)}")
+        said = quote_redacted(event)
+        raise EndpointFailedError(f"a part of a streamed answer is no JSON object: {said}")
     if part.get("error"):
-        said = quote(json.dumps(part["error"]), limit=200)
+        said = quote_redacted(part["error"], limit=200)
         raise EndpointFailedError(f"a streamed answer ends in an error: {said}")
     return part
