@@ -111,7 +111,8 @@ def show_results(
         terminal.write_line(f"{line} for the rest", red=True)
     for line in session_of(terminal.config).left_out.values():
         terminal.write_line(f"left out: {line}", yellow=True)
-    if terminal.config.option.verbose >= 0 and (line := terminal.config.stash.get(NEXT_STEP, "")):
+    line = terminal.config.stash.get(NEXT_STEP, "")
+    if line and run.records and terminal.config.option.verbose >= 0:
         terminal.write_line(line)
     folder = options.recorded_outputs(terminal.config)
     for file in list_orphans(folder):
