@@ -30,6 +30,10 @@ SHOWN = 20
 """Names of tensors in a list of the evidence."""
 
 
+LAYOUT = ".weight_format"
+"""How bitsandbytes lays out the codes of an 8-bit weight: a number that it reads, and no weight."""
+
+
 @dataclass(frozen=True)
 class StoredWeights:
     """Which weights of a network its files hold, and which stored tensors it uses."""
@@ -88,7 +92,9 @@ def compare_stored_weights(model: TransformersEngine, *, whole: bool) -> StoredW
     reported = {
         name
         for name in model.unexpected_weights
-        if not BUFFERS.search(name) and _bare(name).partition(".")[0] not in other_parts
+        if not BUFFERS.search(name)
+        and not name.endswith(LAYOUT)
+        and _bare(name).partition(".")[0] not in other_parts
     }
     rest = [name for name in files.names if name not in pairs]
     left_out = [
@@ -171,7 +177,7 @@ def _belongs_to_quantized(name: str, pairs: Collection[str]) -> bool:
     """Return whether a tensor holds the scales of a quantized weight."""
     parts = name.split(".")
     beginnings = (".".join(parts[:end]) for end in range(1, len(parts)))
-    return parts[-1] == "SCB" or any(each in pairs for each in beginnings)
+    return parts[-1] == "SCB" or name.endswith(LAYOUT) or any(each in pairs for each in beginnings)
 
 
 def _expected_tie(

@@ -71,8 +71,8 @@ def add_options(parser: pytest.Parser) -> None:
     add("claim", "ID", "decide this claim alone; repeatable [all]", action="append")
     text = (
         "decide too what takes long: compiled decoding, on a CUDA device; large models saved and "
-        "read as a whole, and quantized after use; texts past an attention window of more than "
-        "1,024 tokens, on a CPU; measure all throughput"
+        "read as a whole, and quantized after use; all quantizations over whole texts; texts past "
+        "an attention window of more than 1,024 tokens, on a CPU; measure all throughput"
     )
     group.addoption("--thorough-claims", action="store_true", help=text)
     text = "decide contracts first, then what fits into about this many seconds for each target, "
