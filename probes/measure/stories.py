@@ -51,8 +51,9 @@ class StoryRuns:
     """Several runs of one opening."""
 
     texts: list[str]
-    distinct: int  # how many texts differ token by token
-    chance_of_repeat: float  # that a run repeats an earlier one, given the earlier ones; exact
+    distinct: int  # how many texts differ, token by token where the engine tells ids
+    # That a run repeats an earlier one, given the earlier ones; exact; None without its logits.
+    chance_of_repeat: float | None
 
 
 def run_greedily(model: LogitsEngine, runs: int, length: int = LENGTH) -> list[StoryRuns]:
@@ -66,7 +67,11 @@ def run_greedily(model: LogitsEngine, runs: int, length: int = LENGTH) -> list[S
         model.generate_batch(STORIES, max_new_tokens=length, do_sample=False) for _ in range(runs)
     ]
     return [
-        StoryRuns([run.text for run in of_one], len({tuple(run.ids[0]) for run in of_one}), 1.0)
+        StoryRuns(
+            [run.text for run in of_one],
+            len({(tuple(run.ids[0]), run.text) for run in of_one}),
+            1.0,
+        )
         for of_one in zip(*batches, strict=True)
     ]
 
@@ -81,20 +86,28 @@ def run_by_sampling(
     >>> found[0].distinct, found[0].chance_of_repeat
     (1, 1.0)
     """
+    scores = {"output_scores": True} if "logits" in model.capabilities else {}
     generations = model.generate_batch(
         STORIES,
         sampling=sampling,
         seed=seed,
         num_return_sequences=runs,
         max_new_tokens=length,
-        output_scores=True,
+        **scores,
     )
     return [
         StoryRuns(
-            each.texts, len(set(map(tuple, each.ids))), min(1.0, sum(_probabilities(each)[:-1]))
+            each.texts,
+            _count_distinct(each),
+            min(1.0, sum(_probabilities(each)[:-1])) if scores else None,
         )
         for each in generations
     ]
+
+
+def _count_distinct(generation: Generation) -> int:
+    """Count the samples that differ: by their texts too, as a server may tell no ids."""
+    return len(set(zip(map(tuple, generation.ids), generation.texts, strict=True)))
 
 
 def _probabilities(generation: Generation) -> list[float]:
