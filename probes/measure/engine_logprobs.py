@@ -20,7 +20,7 @@ from probes.schema.evidence.engines import EngineStep
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from probes.engines.base import Generation
+    from probes.engines.base import Generation, TopLogprobs
 
 JUDGED = 5
 """Of these, those whose distance to the most likely token is judged, as rounding noise is."""
@@ -35,10 +35,12 @@ class Comparison:
     """Largest change of a distance of two logits that rounding explains."""
     precision: str
     """The engine's dtype as far as it is known, else the reference's."""
+    listed_step: float = 0.0
+    """Step to which the engine rounds the log-probabilities that it lists; 0 if it does not."""
 
     @property
     def largest_change(self) -> float:
-        """The largest change of the distance of a likely token to the most likely one."""
+        """The largest change of a likely token's distance, or of the chosen log-probability."""
         return max((step.change for step in self.steps), default=0.0)
 
     @property
@@ -74,7 +76,22 @@ def compare_logprobs(
         texts = [*zip(prompts, made, strict=True)]
     steps = [step for pair in texts for step in compare_text(reference, *pair)]
     precision, tolerance = measure_tolerance(engine, reference, prompts, length)
-    return Comparison(steps, tolerance, precision)
+    step = find_step([v for _, text in texts for row in _rows(text) for v in row.logprobs])
+    return Comparison(steps, tolerance + step, precision, step)
+
+
+def find_step(values: Sequence[float]) -> float:
+    """Return the step to which values are rounded, 0.01 or less; 0 if there is none.
+
+    >>> find_step([-number / 1000 for number in range(20)]), find_step([-(2**0.5), *range(20)])
+    (0.001, 0.0)
+    """
+    if len(set(values)) < 20:
+        return 0.0
+    for decimals in range(2, 7):
+        if all(abs(value - round(value, decimals)) <= 1e-7 * abs(value) for value in values):
+            return float(10**-decimals)
+    return 0.0
 
 
 def load_in_4_bit(reference: Any) -> Any:
@@ -98,14 +115,16 @@ def follow_texts(
 
 def compare_text(reference: Any, prompt: str, text: Generation) -> Iterator[EngineStep]:
     """Yield the steps of an engine's text beside the reference's distribution."""
-    ids, listed = text.ids[0], (text.top_logprobs or [[]])[0]
+    ids, listed = text.ids[0], _rows(text)
     if not ids or len(listed) != len(ids):  # the server did not tell all of them
         return
     law = logits_along(reference, text.prompt_ids, ids).double().log_softmax(dim=-1)
     for place, (token, top, row) in enumerate(zip(ids, listed, law, strict=True)):
-        there = torch.tensor(top.logprobs, dtype=torch.float64)
-        here = row[torch.tensor(top.ids)]
+        there = torch.tensor(top.logprobs or [top.chosen], dtype=torch.float64)
+        here = row[torch.tensor(top.ids or [token])]
         distances = (there - there[0]) - (here - here[0])
+        # Where the chosen token alone is listed, there is no distance.
+        moved = abs(top.chosen - float(row[token])) if len(there) == 1 else 0.0
         rest_there = (1 - there.exp().sum()).clamp_min(1e-12)
         rest_here = (1 - here.exp().sum()).clamp_min(1e-12)
         divergence = (here.exp() * (here - there)).sum() + rest_here * (
@@ -117,10 +136,15 @@ def compare_text(reference: Any, prompt: str, text: Generation) -> Iterator[Engi
             token=reference.decode([token]),
             engine=float(top.chosen),
             reference=float(row[token]),
-            change=float(distances[:JUDGED].abs().max()),
+            change=max(float(distances[:JUDGED].abs().max()), moved),
             divergence=max(0.0, float(divergence)),
-            same_top=int(row.argmax()) == top.ids[0],
+            same_top=int(row.argmax()) == (top.ids or [token])[0],
         )
+
+
+def _rows(text: Generation) -> Sequence[TopLogprobs]:
+    """Return the log-probabilities of a text's only sample; none if the engine lists none."""
+    return (text.top_logprobs or [[]])[0]
 
 
 def quantization_of(engine: Any) -> str | None:
@@ -170,6 +194,9 @@ def measure_tolerance(
 
 
 AS_IT_IS = "the reference as it is"
+
+TEMPERATURES = [number / 20 for number in range(4, 61)]
+"""Those that are tried where no distance of two tokens is listed."""
 
 
 @dataclass(frozen=True)
@@ -234,19 +261,35 @@ def _fit(
     reference: Any, name: str, starts: Sequence[Sequence[int]], made: Sequence[Generation]
 ) -> Iterator[Cause]:
     """Yield how far the texts' log-probabilities are, as they are and at the best temperature."""
-    here, there = [], []
+    here, there, chosen = [], [], []
     for start, text in zip(starts, made, strict=True):
-        if not text.ids[0]:
+        if not text.ids[0] or len(_rows(text)) != len(text.ids[0]):
             continue
         logits = logits_along(reference, start, text.ids[0]).double()
-        for row, top in zip(logits, (text.top_logprobs or [[]])[0], strict=True):
-            own = row[torch.tensor(top.ids)]
-            listed = torch.tensor(top.logprobs, dtype=torch.float64)
+        for row, token, top in zip(logits, text.ids[0], _rows(text), strict=True):
+            own = row[torch.tensor(top.ids or [token])]
+            listed = torch.tensor(top.logprobs or [top.chosen], dtype=torch.float64)
             here.append((own - own[0])[1:])
             there.append((listed - listed[0])[1:])
+            chosen.append((row, token, top.chosen))
     x, y = torch.cat(here), torch.cat(there)
+    if not len(x):  # the chosen token alone is listed
+        rests = {t: _measure_rest(chosen, t) for t in TEMPERATURES}
+        yield Cause(name, rests.pop(1.0))
+        best = min(rests, key=lambda t: rests[t])
+        yield Cause(f"{name}, at temperature {best:.3g}", rests[best])
+        return
     slope = float((x * y).sum() / (x * x).sum().clamp_min(1e-12))
     yield Cause(name, float((y - x).square().mean().sqrt()))
     if slope > 0:
         rest = float((y - slope * x).square().mean().sqrt())
         yield Cause(f"{name}, at temperature {1 / slope:.3g}", rest)
+
+
+def _measure_rest(chosen: Sequence[tuple[torch.Tensor, int, float]], temperature: float) -> float:
+    """Return the root mean square change of chosen tokens' log-probabilities, in nats."""
+    moved = [
+        float((row / temperature).log_softmax(dim=-1)[token]) - value
+        for row, token, value in chosen
+    ]
+    return float(torch.tensor(moved).square().mean().sqrt())

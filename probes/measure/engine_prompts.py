@@ -12,7 +12,7 @@ from probes.errors import UndecidableError
 from probes.measure.spelling import SPACE, byte_letters, read_spelling
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from probes.engines.base import Generation, Prompt, TopPieces
 
@@ -81,6 +81,8 @@ def _from_pieces(reference: Any, text: Generation) -> Generation | None:
     if not text.top_pieces or not all(text.top_pieces):
         return None
     known = ids_by_bytes(reference)
+    told = {each for steps in text.top_pieces for step in steps for each in _told_as_ids(step)}
+    known = known | {piece: n for piece, n in told if n < reference.token_count}
     ids, listed = [], []
     for steps in text.top_pieces:
         kept = steps[:-1] if steps[-1].chosen_piece == b"" else steps
@@ -89,6 +91,13 @@ def _from_pieces(reference: Any, text: Generation) -> Generation | None:
         ids.append([known[step.chosen_piece] for step in kept])
         listed.append([_find_top(step, known) for step in kept])
     return replace(text, ids=ids, top_logprobs=listed)
+
+
+def _told_as_ids(step: TopPieces) -> Iterator[tuple[bytes, int]]:
+    """Yield pieces that name an id, as vLLM writes them if asked to, with that id."""
+    for piece in (step.chosen_piece, *step.pieces):
+        if found := re.fullmatch(rb"token_id:([0-9]+)", piece):
+            yield piece, int(found[1])
 
 
 def _find_top(step: TopPieces, known: Mapping[bytes, int]) -> TopLogprobs:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from probes.engines.session_cache import once_per_session
-from probes.errors import OverTokenBudgetError
+from probes.errors import EndpointFailedError, OverTokenBudgetError
 from probes.measure.engine_answers import add_ids
 from probes.measure.engine_logprobs import compare_text
 from probes.measure.engine_prompts import word_prompts
@@ -23,6 +23,10 @@ JUDGED = 5
 """Most likely tokens whose distances are compared."""
 
 
+MOST_KINDS = 4
+"""Kinds of answers that replicas explain; each answer of a noisy server may be of its own kind."""
+
+
 @dataclass
 class AnswerKind:
     """Answers to one request that are the same to within rounding."""
@@ -33,19 +37,24 @@ class AnswerKind:
     """What the server says of who answered, such as a `system_fingerprint`."""
 
 
-def describe_kinds(engine: Any, reference: Any, prompt: str, length: int, tolerance: float) -> str:
-    """Say how many kinds of answers one greedy request gets; empty if all are of one kind.
+def describe_kinds(
+    engine: Any, reference: Any, prompt: str, length: int, tolerance: float, change: float = 0.0
+) -> str:
+    """Say how many kinds of answers one greedy request gets; empty if replicas explain nothing.
 
-    `tolerance` is how far rounding moves a distance of two logits. With a record as the reference
-    none are told apart.
+    They do where there are few kinds, each seen more than once, which are at least half of `change`
+    from each other. `tolerance` is how far rounding moves a distance of two logits. With a record
+    as the reference no replicas are found.
     """
     if is_record(reference):
         return ""
     try:
         kinds = find_kinds(engine, reference, prompt, length, tolerance)
-    except OverTokenBudgetError:
+    except (OverTokenBudgetError, EndpointFailedError):  # what was found before is a failure
         return ""
-    if len(kinds) < 2:
+    if not 2 <= len(kinds) <= MOST_KINDS or kinds[-1].count < 2:
+        return ""
+    if max(_distance(kinds[0].first, each.first) for each in kinds[1:]) < change / 2:
         return ""
     total = sum(kind.count for kind in kinds)
     counts = ", ".join(
@@ -91,15 +100,22 @@ def _is_reference(reference: Any, prompt: str, kind: AnswerKind, tolerance: floa
 
 def _is_same(reference: Any, one: Generation, other: Generation, tolerance: float) -> bool:
     """Return whether rounding explains the difference of two answers to one request."""
+    if not all(each.top_logprobs and each.top_logprobs[0] for each in (one, other)):
+        return compare_texts(reference, "", "", one, other).is_explained(tolerance)
+    return _distance(one, other) <= 2 * tolerance
+
+
+def _distance(one: Generation, other: Generation) -> float:
+    """Return the largest change of distances up to where two texts differ; infinite if unknown."""
     first, second = (each.top_logprobs and each.top_logprobs[0] for each in (one, other))
     if not first or not second:
-        return compare_texts(reference, "", "", one, other).is_explained(tolerance)
+        return float("inf")
+    largest = 0.0
     for place, (here, there) in enumerate(zip(first, second, strict=False)):
-        if _largest_change(here, there) > 2 * tolerance:
-            return False
+        largest = max(largest, _largest_change(here, there))
         if one.ids[0][place] != other.ids[0][place]:
-            return True  # a near-tie: what follows is another text
-    return True
+            break  # what follows is another text
+    return largest
 
 
 def _largest_change(here: TopLogprobs, there: TopLogprobs) -> float:

@@ -99,7 +99,8 @@ def _drawn_with_laws(
     sampling = None if asked is None else asked.sampling
     is_told = takes_ids(engine)
     for text in draw_texts(engine, reference, prompts, sampling, seed):
-        rows = [row for row, ids in enumerate(text.ids) if ids]
+        listed = text.top_logprobs or text.ids
+        rows = [row for row, ids in enumerate(text.ids) if ids and len(listed[row]) == len(ids)]
         for row, law in zip(rows, _laws(reference, text, rows), strict=True):
             ids = text.ids[row] if is_told else choose_end(reference, text.ids[row], law)
             yield DrawnText(text.prompt_ids, ids, law, is_encoded=not is_told)

@@ -46,6 +46,8 @@ SHOWN = 5
 
 NO_IDS = "the ids of none of its texts are known: it does not tell them, or not all"
 
+NO_STEPS = "none of its texts has log-probabilities and known ids of all its tokens"
+
 EMOJI = "🎉🎊🎁 🎉🎊🎁 🎉🎊"
 """Most likely goes on with characters of several bytes."""
 
@@ -112,16 +114,12 @@ def test_engine_has_the_log_probabilities_of_its_reference(
     prompts = list_prompts(reference)
     found = measure.engine_logprobs.compare_logprobs(model, reference, prompts, LENGTH)
     if not found.steps:
-        pytest.skip(NO_IDS)
+        pytest.skip(NO_STEPS)
     evidence.update(EngineSteps(engine_steps=found.steps, tolerance=found.tolerance).as_evidence())
     evidence["precision"], evidence["largest_change"] = found.precision, found.largest_change
+    evidence["listed_step"] = found.listed_step
     if found.largest_change <= found.tolerance:
         return
-    worst = max(found.steps, key=lambda step: step.change)
-    if kinds := measure.engine_replicas.describe_kinds(
-        model, reference, worst.prompt, worst.position + 1, found.tolerance
-    ):
-        pytest.fail(kinds, pytrace=False)
     quantization = measure.engine_logprobs.quantization_of(model)
     if measure.engine_records.is_record(reference):
         complain_by_record(found, reference, quantization)
@@ -130,10 +128,14 @@ def test_engine_has_the_log_probabilities_of_its_reference(
     cause = measure.engine_logprobs.name_cause(causes, found)
     if quantization and not cause.is_named:
         pytest.skip(f"it computes with weights in {quantization}: see engine-distance")
+    worst = max(found.steps, key=lambda step: step.change)
+    kinds = measure.engine_replicas.describe_kinds(
+        model, reference, worst.prompt, worst.position + 1, found.tolerance, found.largest_change
+    )
     pytest.fail(
         f"log-probabilities move by up to {found.largest_change:.2g} against each other, where "
         f"rounding in {found.precision} explains {found.tolerance:.2g}: "
-        f"{cause.words}",
+        f"{cause.words}{kinds and f'; {kinds}'}",
         pytrace=False,
     )
 
@@ -161,7 +163,7 @@ def test_engine_is_no_farther_from_its_reference_than_4_bit_weights(
     prompts = list_prompts(reference)
     found = measure.engine_logprobs.compare_logprobs(model, reference, prompts, LENGTH)
     if not found.steps:
-        pytest.skip(NO_IDS)
+        pytest.skip(NO_STEPS)
     if reason := reference.explain_missing("nf4"):
         steps = EngineSteps(engine_steps=found.steps, tolerance=found.tolerance)
         evidence.update(steps.as_evidence())
@@ -219,7 +221,12 @@ def verdict_of(
     for pair in pairs:
         if not pair.is_explained(tolerance):
             kinds = measure.engine_replicas.describe_kinds(
-                model, reference, pair.prompt, (pair.step or 0) + 1, tolerance
+                model,
+                reference,
+                pair.prompt,
+                (pair.step or 0) + 1,
+                tolerance,
+                pair.margin if math.isfinite(pair.margin) else 0.0,
             )
             assert not kinds, kinds
         why = (
