@@ -74,6 +74,8 @@ class Generation:
 
     new_tokens: list[int | None] | None = None
     """How many tokens each sample has, where a server counts them."""
+    prompt_tokens: int | None = None
+    """How many tokens its prompt has, where a server counts them."""
     served_by: list[str] | None = None
     """What a server says of who answered, such as a `system_fingerprint`, if it says anything."""
 

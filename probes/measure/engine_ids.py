@@ -202,14 +202,17 @@ def explain_ids(
 
 
 def _change_tokenizer(reference: Any, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
-    """Return a reference's tokenizer with other parts; None without parts."""
+    """Return a reference's tokenizer with other parts; None if it cannot have them."""
     backend = getattr(reference.tokenizer, "backend_tokenizer", None)
     if backend is None:
         return None
     from tokenizers import Tokenizer
 
     content = json.loads(backend.to_str())
-    changed: Any = Tokenizer.from_str(json.dumps(content | change(content)))
+    try:
+        changed: Any = Tokenizer.from_str(json.dumps(content | change(content)))
+    except Exception:  # it knows no such parts; the Rust library raises plain Exception
+        return None
     changed.no_padding()
     changed.no_truncation()
     return changed

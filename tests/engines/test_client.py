@@ -16,11 +16,12 @@ import pytest
 
 from probes.engines.endpoint import client as endpoint_client
 from probes.engines.endpoint import engine as endpoint_engine
-from probes.engines.endpoint.answers import read_completion
+from probes.engines.endpoint.answers import lists_logprobs, read_completion
 from probes.engines.endpoint.client import KEYS, Client, read_key
 from probes.engines.endpoint.engine import connect
 from probes.engines.endpoint.streams import join_stream
-from probes.errors import EndpointFailedError, UnusableTargetError
+from probes.engines.endpoint.usage import count_tokens
+from probes.errors import EndpointFailedError, OverTokenBudgetError, UnusableTargetError
 from probes.targets.resolve import resolve
 from tests.support.stub_server import Stub, serve
 
@@ -120,6 +121,18 @@ def test_connect_names_a_missing_or_refused_key(
     assert "\n" not in str(failed.value)
 
 
+def test_key_refused_for_texts_ends_the_run() -> None:
+    answers = {"/v1/models": MODELS} | dict.fromkeys(
+        ("/v1/completions", "/v1/chat/completions"), (401, {"error": "no key"})
+    )
+    with (
+        serve(Scripted(answers=answers)) as address,
+        pytest.raises(UnusableTargetError, match="answers 401: it asks for a key") as failed,
+    ):
+        connect(resolve(address)).explain_missing("token-ids")
+    assert "\n" not in str(failed.value)
+
+
 def test_facts_name_address_and_served_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROBES_API_KEY", SECRET)
     answers = {f"/{SECRET}/v1/models": MODELS}
@@ -201,6 +214,85 @@ def test_unreadable_answer_is_quoted_in_one_line(answer: Any, words: str) -> Non
         with pytest.raises(EndpointFailedError, match=words) as failed:
             connect(resolve(address)).generate("Once", top_logprobs=None)
         assert "\n" not in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    "refusal", [(200, {"error": "Unexpected endpoint"}), (400, {"error": "not this model"})]
+)
+def test_chat_is_tried_where_completions_fail(refusal: tuple[int, Any]) -> None:
+    said = {"choices": [{"message": {"content": "Tokyo"}}]}
+    answers = {"/v1/completions": refusal, "/v1/chat/completions": (200, said)}
+    with serve(Scripted(answers=answers | {"/v1/models": MODELS})) as address:
+        assert connect(resolve(address)).asks_in_chat
+
+
+@pytest.mark.parametrize(
+    ("choice", "lists"),
+    [
+        ({"message": {"content": ""}, "logprobs": {"content": []}}, True),
+        ({"message": {"content": None, "reasoning_content": "Hm"}}, True),
+        ({"message": {"content": "a"}, "logprobs": None}, False),
+    ],
+)
+def test_logprobs_are_not_ruled_out_by_an_empty_text(choice: Any, lists: bool) -> None:
+    assert lists_logprobs({"choices": [choice]}) is lists
+
+
+def test_server_that_ignores_stream_is_named() -> None:
+    @dataclass
+    class AtOnce(Scripted):
+        def stream(self, answer: dict[str, Any], _: bool) -> bytes:
+            return json.dumps(answer).encode()
+
+    answers = {"/v1/models": MODELS, "/v1/completions": (200, {"choices": [TEXT]})}
+    with (
+        serve(AtOnce(answers=answers)) as address,
+        pytest.raises(EndpointFailedError, match="does not stream, it answers at once: "),
+    ):
+        connect(resolve(address)).stream("Once")
+
+
+@pytest.mark.parametrize("settings", [[1], {"params": None}, {"params": {"temperature": "hot"}}])
+def test_odd_settings_of_llamacpp_are_left_out(settings: Any) -> None:
+    answers = {"/v1/models": MODELS, "/props": (200, {"default_generation_settings": settings})}
+    with serve(Scripted(answers=answers)) as address:
+        engine = connect(resolve(address))
+        assert (engine.name, engine.stated_defaults) == ("llama.cpp", {})
+
+
+def test_odd_list_of_paths_names_no_server() -> None:
+    answers = {"/v1/models": MODELS, "/openapi.json": (200, {"paths": None})}
+    with serve(Scripted(answers=answers)) as address:
+        assert connect(resolve(address)).name == "OpenAI-compatible"
+
+
+def test_budget_holds_where_prompts_are_longer_than_estimated() -> None:
+    usage = {"prompt_tokens": 1000, "completion_tokens": 1}
+    answers = {"/v1/completions": (200, {"choices": [TEXT], "usage": usage})}
+    body = {"prompt": "Once", "max_tokens": 1}
+    with serve(Scripted(answers=answers)) as address:
+        client = Client(address, token_budget=2500, concurrent=1)
+        with pytest.raises(OverTokenBudgetError):
+            client.post_all("completions", [body] * 20)
+        assert client.requests == 3
+        client.close()
+        client = Client(address, token_budget=2500)
+        client.post("completions", body)
+        with pytest.raises(OverTokenBudgetError):
+            client.post_all("completions", [body] * 2)
+        assert client.requests == 1
+        client.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "tokens"),
+    [
+        ({"usage": {"prompt_tokens": -9, "completion_tokens": True}, "choices": [TEXT]}, 3),
+        ({"choices": [{"message": {"content": None, "reasoning_content": "x" * 40}}]}, 11),
+    ],
+)
+def test_count_tokens_of_odd_answers(answer: dict[str, Any], tokens: int) -> None:
+    assert count_tokens({"prompt": "Once", "max_tokens": 5}, answer) == tokens
 
 
 def test_usage_that_cannot_be_read_is_left_out() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from probes._util.redaction import quote_redacted
 from probes.engines.base import TopLogprobs, TopPieces
+from probes.engines.endpoint.usage import read_count
 from probes.errors import EndpointFailedError, UndecidableError
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class Completion:
     """Of a server that tells the texts of tokens, and no ids."""
     new_tokens: int | None = None
     """How many it has, as the server counts them; None if it tells none."""
+    prompt_tokens: int | None = None
+    """The same of its prompt."""
     served_by: str = ""
     """What the server says of who answered; empty if it says nothing."""
 
@@ -69,8 +72,7 @@ def read_completion(answer: Mapping[str, Any], top: int | None) -> Completion:
         raise _misfit("token ids of another form", ids)
     listed = None if top is None else [_cut(each, top) for _, each in steps]
     usage = answer.get("usage")
-    count = usage.get("completion_tokens") if isinstance(usage, dict) else None
-    count = count if isinstance(count, int) else None
+    count, in_prompt = (read_count(usage, name) for name in ("completion_tokens", "prompt_tokens"))
     if count is not None and len(steps) < count and len(ids) < count:
         # llama.cpp lists no token that ends inside a character: the rest would be another text.
         ids, listed = [], None if top is None else []
@@ -80,12 +82,24 @@ def read_completion(answer: Mapping[str, Any], top: int | None) -> Completion:
     served_by = ", ".join(
         quote_redacted(each, limit=80) for each in by if isinstance(each, str) and each
     )
-    return Completion(text, said, list(ids), listed, pieces, count, served_by)
+    return Completion(text, said, list(ids), listed, pieces, count, in_prompt, served_by)
+
+
+def has_choices(answer: Mapping[str, Any]) -> bool:
+    """Return whether an answer has a text: some servers answer an unknown path with status 200."""
+    choices = answer.get("choices")
+    return isinstance(choices, list) and bool(choices) and isinstance(choices[0], dict)
 
 
 def lists_logprobs(answer: Mapping[str, Any]) -> bool:
-    """Return whether an answer has log-probabilities."""
-    listed = _first_choice(answer).get("logprobs")
+    """Return whether an answer has log-probabilities, or has no text that could have any.
+
+    The only token may be the end, or belong to the reasoning.
+    """
+    choice = _first_choice(answer)
+    listed, message = choice.get("logprobs"), choice.get("message")
+    if not (isinstance(message, dict) and message.get("content")):
+        return True
     return isinstance(listed, dict) and bool(listed.get("content"))
 
 
@@ -139,10 +153,10 @@ def _read_message(choice: Mapping[str, Any]) -> Any:
 
 
 def _first_choice(answer: Mapping[str, Any]) -> Mapping[str, Any]:
-    choices = answer.get("choices")
-    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+    if not has_choices(answer):
         raise _misfit("no text", answer)
-    return choices[0]
+    first: Mapping[str, Any] = answer["choices"][0]
+    return first
 
 
 def _read_content(logprobs: Mapping[str, Any]) -> list[tuple[int, TopLogprobs]]:

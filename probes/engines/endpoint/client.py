@@ -20,7 +20,7 @@ from probes._util.redaction import Redactor
 from probes._util.text import quote
 from probes.engines.endpoint.answers import SERVED_BY
 from probes.engines.endpoint.streams import join_stream
-from probes.engines.endpoint.usage import TokenAccount, count_tokens
+from probes.engines.endpoint.usage import TokenAccount
 from probes.errors import EndpointFailedError, UnusableTargetError
 
 if TYPE_CHECKING:
@@ -124,7 +124,8 @@ class Client:
         """Return the answers to several POSTs, sent at once, in their order.
 
         The first error is raised; requests under way are then left alone. If there are not enough
-        tokens left for all of them, none is sent: that raises OverTokenBudgetError.
+        tokens left for all of them, none is sent: that raises OverTokenBudgetError. So does an
+        answer that took more than was left: the rest is not sent.
         """
         self.tokens.refuse_too_many(bodies)
         waiting: SimpleQueue[tuple[int, Mapping[str, Any]]] = SimpleQueue()
@@ -141,6 +142,7 @@ class Client:
                 except Empty:
                     return
                 try:
+                    self.tokens.refuse_overspent()
                     answered.put(
                         (number, self._send("POST", path, body, under_way=under_way) or {})
                     )
@@ -192,20 +194,18 @@ class Client:
         if answer.status_code != 200:
             text = content.decode("utf-8", "replace")
             raise self._explain_status(address, answer.status_code, text)
-        found: Any = None
-        if body is not None and body.get("stream"):
-            found = join_stream(content)
-        else:
-            with suppress(ValueError, RecursionError):
-                found = json.loads(content)
-        if not isinstance(found, dict):
+        is_streamed = body is not None and body.get("stream")
+        found = join_stream(content) if is_streamed else _read_object(content)
+        if found is None:
             text = _explain(content.decode("utf-8", "replace"))
+            if is_streamed and _read_object(content) is not None:
+                raise EndpointFailedError(f"{address} does not stream, it answers at once: {text}")
             raise EndpointFailedError(f"{address} answers no JSON object: {text}")
         if body is not None:
             if named := [who for name in _WHO if (who := answer.headers.get(name))]:
                 found[SERVED_BY] = ", ".join(named)
             with self._lock:
-                self.tokens.spent += count_tokens(body, found)
+                self.tokens.add(body, found)
         return found
 
     def _fetch(self, method: str, address: str, body: Any, timeout: Any) -> tuple[Any, bytes]:
@@ -263,6 +263,14 @@ def read_key(environ: Mapping[str, str]) -> str | None:
             )
         if key:
             return key
+    return None
+
+
+def _read_object(content: bytes) -> dict[str, Any] | None:
+    """Return the JSON object of an answer; None if there is none."""
+    with suppress(ValueError, RecursionError):
+        if isinstance(found := json.loads(content), dict):
+            return found
     return None
 
 

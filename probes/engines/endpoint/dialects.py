@@ -146,7 +146,8 @@ def recognize(client: Client, models: Mapping[str, Any]) -> tuple[Dialect, str]:
     dialect = next((_OWNERS[owner] for owner in owners if owner in _OWNERS), None)
     if dialect is None and client.find("/props").get("default_generation_settings"):
         dialect = LLAMA_CPP
-    if dialect is None and "/load_model" in client.find("/openapi.json").get("paths", ()):
+    paths = client.find("/openapi.json").get("paths") if dialect is None else None
+    if isinstance(paths, dict) and "/load_model" in paths:
         dialect = TRANSFORMERS
     path, key = _VERSIONS.get(dialect.name if dialect else "", ("", ""))
     return dialect or OPENAI, str(client.find(path).get(key) or "") if path else ""

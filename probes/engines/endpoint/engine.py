@@ -99,17 +99,21 @@ class EndpointEngine(EngineBase):
 
         It is asked for one token to find that out.
         """
+        refusal = None
         try:
-            self._client.post("completions", self._body(_ASKED_FIRST, 1, None, in_chat=False))
-        except EndpointFailedError as error:
-            refuses_prompts = error.status in (400, 422) and "chat" in error.said.lower()
-            if error.status not in MISSING and not refuses_prompts:
+            body = self._body(_ASKED_FIRST, 1, None, in_chat=False)
+            if answers.has_choices(self._client.post("completions", body)):
                 return False
+        except EndpointFailedError as error:
+            if error.status not in (*MISSING, *REFUSED, 400, 422):
+                return False
+            refusal = error if error.status in REFUSED else None
         except OverTokenBudgetError:
             return False
-        else:
-            return False
-        return self._answers_in_chat()
+        in_chat = self._answers_in_chat()
+        if refusal is not None and not in_chat:
+            raise UnusableTargetError(f"target '{self.target.name}': {refusal}") from None
+        return in_chat
 
     def _answers_in_chat(self) -> bool:
         """Ask for one token of a chat completion, and learn what the server takes.
@@ -128,6 +132,8 @@ class EndpointEngine(EngineBase):
                 return False
             return self._answers_in_chat()
         except OverTokenBudgetError:
+            return False
+        if not answers.has_choices(answer):
             return False
         if not answers.lists_logprobs(answer):
             self._most_in_chat = 0
@@ -165,10 +171,13 @@ class EndpointEngine(EngineBase):
         """The settings that llama.cpp says it applies where a request names none."""
         if self.dialect is not LLAMA_CPP:
             return {}
-        props = self._client.get("/props") or {}
-        params = props.get("default_generation_settings", {}).get("params", {})
+        settings = self._client.find("/props").get("default_generation_settings")
+        params = settings.get("params") if isinstance(settings, dict) else None
+        if not isinstance(params, dict):
+            return {}
         names = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty")
-        return {name: float(params[name]) for name in names if name in params}
+        values = {name: params.get(name) for name in names}
+        return {name: float(v) for name, v in values.items() if isinstance(v, (int, float))}
 
     @property
     def computes_quantized(self) -> str | None:
@@ -277,6 +286,7 @@ class EndpointEngine(EngineBase):
                     top_pieces=[row.top_pieces for row in own],
                     finish_reasons=[row.finish_reason for row in own],
                     new_tokens=[row.new_tokens for row in own],
+                    prompt_tokens=own[0].prompt_tokens if own else None,
                     served_by=[row.served_by for row in own if row.served_by] or None,
                 )
             )

@@ -33,7 +33,8 @@ def join_stream(content: bytes) -> dict[str, Any] | None:
     joined: dict[str, Any] = {
         key: value for part in parts for key, value in part.items() if value is not None
     }
-    choices = [c for part in parts for c in part.get("choices") or [] if isinstance(c, dict)]
+    listed = [found for part in parts if isinstance(found := part.get("choices"), list)]
+    choices = [each for found in listed for each in found if isinstance(each, dict)]
     choice: dict[str, Any] = {"finish_reason": None}
     for each in choices:
         choice["finish_reason"] = each.get("finish_reason") or choice["finish_reason"]
