@@ -59,7 +59,9 @@ def test_lost_step_of_a_tokenizer_is_named(model: probes.Model) -> None:
 def test_reference_of_a_file_is_computed_by_transformers(file: Path) -> None:
     session = choose_targets([str(file)], reference=str(file))
     assert session.targets["tiny.gguf"].is_served
-    assert not session.references["tiny.gguf"].is_served
+    reference = session.references["tiny.gguf"]
+    assert isinstance(reference, Target)
+    assert not reference.is_served
     with pytest.raises(UserError, match="a GGUF file has its own"):
         choose_targets([str(file)], overrides={"quantization": "nf4"})
 
