@@ -38,6 +38,20 @@ def make_greedy(
     return add_ids(engine, reference, prompts, made)
 
 
+def compare_prompt_lengths(engine: Any, reference: Any, prompts: Sequence[str], length: int) -> str:
+    """Say how many tokens a server counts in a prompt where the reference has another number.
+
+    Empty if all have the same, or the server does not count them.
+    """
+    for prompt, text in zip(prompts, make_greedy(engine, reference, prompts, length), strict=True):
+        if text.prompt_tokens not in (None, len(text.prompt_ids)):
+            return (
+                f"the server counts {text.prompt_tokens} tokens in the prompt {prompt!r}, the "
+                f"reference {len(text.prompt_ids)}: another system prompt, chat template or BOS"
+            )
+    return ""
+
+
 def add_ids(
     engine: Any, reference: Any, prompts: Sequence[str], made: Sequence[Generation]
 ) -> list[Generation]:

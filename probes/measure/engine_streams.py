@@ -26,27 +26,33 @@ class StreamPair:
     streamed: str
     parts: int
     problem: str
-    """What is wrong with the stream, in words; empty if nothing is."""
+    """What is wrong with the stream, as text; empty if nothing is."""
 
 
 def stream_texts(engine: Any, prompts: Sequence[str], length: int) -> list[StreamPair]:
     """Make an engine's greedy texts as a whole and in parts, one request at a time.
 
-    A text that another request makes otherwise, as rounding may decide a near-tie, is left out.
-    Raises UndecidableError if that leaves none.
+    A server may compute a prompt that it has seen before in another way than a new one, and so
+    decide a near-tie otherwise: one stream that is the same as one whole is enough. If none is, and
+    requests of one form differ among themselves, the text is left out. Raises UndecidableError if
+    that leaves none.
     """
     settings: dict[str, Any] = {"max_new_tokens": length, "do_sample": False}
     found = []
     for prompt in prompts:
-        streamed = engine.stream(prompt, **settings)
-        wholes = [engine.generate(prompt, **settings)]
-        while not _is_same(streamed, wholes[-1]) and len(wholes) < TRIES:
+        wholes: list[Generation] = []
+        streams: list[StreamedText] = []
+        same = None
+        while same is None and len(wholes) < TRIES:
             wholes.append(engine.generate(prompt, **settings))
-        if _is_same(streamed, wholes[-1]) or len({whole.text for whole in wholes}) == 1:
-            problem = _find_problem(streamed, wholes[-1])
-            found.append(
-                StreamPair(prompt, wholes[-1].text, streamed.text, streamed.parts, problem)
-            )
+            streams.append(engine.stream(prompt, **settings))
+            pairs = ((s, w) for s in reversed(streams) for w in reversed(wholes))
+            same = next((pair for pair in pairs if _is_same(*pair)), None)
+        is_steady = all(len({each.text for each in made}) == 1 for made in (wholes, streams))
+        if same is not None or is_steady:
+            streamed, whole = same or (streams[-1], wholes[-1])
+            problem = _find_problem(streamed, whole)
+            found.append(StreamPair(prompt, whole.text, streamed.text, streamed.parts, problem))
     if not found:
         raise UndecidableError("each of its greedy texts is another when it is asked for again")
     return found

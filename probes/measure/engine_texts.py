@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from probes.engines.base import Generation
 from probes.measure.engine_answers import add_ids, logits_along, make_greedy
 from probes.measure.engine_prompts import (
+    CUT_CHARACTER,
     asks_in_chat,
     encode_prompts,
     takes_ids,
@@ -35,9 +36,20 @@ class TextPair:
     step: int | None  # number of the first token that differs; None if none does
     margin: float  # distance there of the reference's logits for the two tokens, in nats
 
+    @property
+    def is_garbled(self) -> bool:
+        """Whether a text has a replacement character where the other has none.
+
+        One at the end may be a character that the last token cuts.
+        """
+        text, other = (
+            CUT_CHARACTER in each.rstrip(CUT_CHARACTER) for each in (self.text, self.other)
+        )
+        return (text and not other) or (other and not text and self.way != REFERENCE)
+
     def is_explained(self, tolerance: float) -> bool:
         """Return whether rounding explains the difference, by two logits that move this far."""
-        return self.step is None or self.margin <= 2 * tolerance
+        return not self.is_garbled and (self.step is None or self.margin <= 2 * tolerance)
 
 
 def vary_requests(
@@ -62,12 +74,12 @@ def vary_requests(
         "all at once, again": engine.generate_batch(asked, **settings),
     }
     return [
-        compare_texts(reference, way, prompt, one, other)
+        pair
         for way, made in ways.items()
         for prompt, one, other in zip(
             prompts, first, add_ids(engine, reference, prompts, made), strict=True
         )
-        if _can_be_judged(one, other)
+        if _can_be_judged(pair := compare_texts(reference, way, prompt, one, other), one, other)
     ]
 
 
@@ -82,10 +94,16 @@ def compare_with_reference(
     if not takes_ids(engine):
         as_told = [_tell_as_server(reference, text) for text in own]
         own = add_ids(engine, reference, prompts, as_told)
+        made = [
+            _restore_space(engine, reference, *each)
+            for each in zip(prompts, made, own, strict=True)
+        ]
     pairs = [
-        compare_texts(reference, REFERENCE, prompt, one, other)
+        pair
         for prompt, one, other in zip(prompts, made, own, strict=True)
-        if _can_be_judged(one, other)
+        if _can_be_judged(
+            pair := compare_texts(reference, REFERENCE, prompt, one, other), one, other
+        )
     ]
     if takes_ids(engine):
         return pairs
@@ -97,9 +115,23 @@ def compare_with_reference(
     ]
 
 
-def _can_be_judged(one: Generation, other: Generation) -> bool:
-    """Return whether two texts are the same, or their ids are known: a server may not tell all."""
-    return one.text == other.text or bool(one.ids[0] and other.ids[0])
+def _restore_space(
+    engine: Any, reference: Any, prompt: str, text: Generation, own: Generation
+) -> Generation:
+    """Put the white space back that a server strips from a text's beginning.
+
+    Without it the text would be encoded as a part of the prompt's last word.
+    """
+    space = own.text[: len(own.text) - len(own.text.lstrip())]
+    if not space or text.text[:1].isspace() or any(text.top_logprobs or []):
+        return text
+    restored = replace(text, texts=[space + text.text], ids=[[]])
+    return add_ids(engine, reference, [prompt], [restored])[0]
+
+
+def _can_be_judged(pair: TextPair, one: Generation, other: Generation) -> bool:
+    """Return whether two texts are the same or clearly not: a server may not tell all ids."""
+    return pair.is_garbled or one.text == other.text or bool(one.ids[0] and other.ids[0])
 
 
 def _tell_as_server(reference: Any, text: Generation) -> Generation:
@@ -120,9 +152,23 @@ def compare_texts(
         return pair if one.text == other.text or first else replace(pair, step=0)
     step = count_common_start(first, second)
     if step in (len(first), len(second)):  # one ends where the other goes on
-        return replace(pair, step=step, margin=float("inf"))
+        ended, longer = (one, other) if step == len(first) else (other, one)
+        return replace(pair, step=step, margin=_measure_end(reference, ended, longer, step))
     row = logits_along(reference, one.prompt_ids, [*first[:step], first[step]])[-1].double()
     return replace(pair, step=step, margin=float((row[first[step]] - row[second[step]]).abs()))
+
+
+def _measure_end(reference: Any, ended: Generation, longer: Generation, step: int) -> float:
+    """Return the distance of the logits of an end and of the token that came in its place.
+
+    It is infinite if the text was cut: then the model did not end it.
+    """
+    ends = list(reference.eos_token_ids)
+    if not ends or (ended.finish_reasons or [""])[0] != "stop":
+        return float("inf")
+    ids = longer.ids[0]
+    row = logits_along(reference, longer.prompt_ids, ids[: step + 1])[-1].double()
+    return float((row[ends].max() - row[ids[step]]).abs())
 
 
 SHORT = 3

@@ -128,14 +128,16 @@ def test_engine_has_the_log_probabilities_of_its_reference(
     cause = measure.engine_logprobs.name_cause(causes, found)
     if quantization and not cause.is_named:
         pytest.skip(f"it computes with weights in {quantization}: see engine-distance")
+    lengths = measure.engine_answers.compare_prompt_lengths(model, reference, prompts, LENGTH)
     worst = max(found.steps, key=lambda step: step.change)
     kinds = measure.engine_replicas.describe_kinds(
         model, reference, worst.prompt, worst.position + 1, found.tolerance, found.largest_change
     )
+    words = cause.words if cause.is_named or not (lengths or kinds) else ""
     pytest.fail(
         f"log-probabilities move by up to {found.largest_change:.2g} against each other, where "
         f"rounding in {found.precision} explains {found.tolerance:.2g}: "
-        f"{cause.words}{kinds and f'; {kinds}'}",
+        f"{'; '.join(filter(None, (words, lengths, kinds)))}",
         pytrace=False,
     )
 
@@ -193,6 +195,7 @@ def test_engine_gives_the_same_texts_alone_and_among_others(
     found = measure.engine_texts.vary_requests(model, reference, prompts, LENGTH)
     # What quantized arithmetic moves, another batch of it may move as well.
     noise = measure.engine_logprobs.measure_slack(model, reference, prompts, LENGTH)
+    evidence["texts_left_out"] = 2 * len(prompts) - len(found)
     verdict_of(model, reference, evidence, found, noise)
 
 
@@ -205,6 +208,7 @@ def test_engine_gives_the_texts_of_its_reference(
     prompts = list_prompts(reference)
     found = measure.engine_texts.compare_with_reference(model, reference, prompts, LENGTH)
     _, tolerance = measure.engine_logprobs.measure_tolerance(model, reference, prompts, LENGTH)
+    evidence["texts_left_out"] = len(prompts) - len(found)
     verdict_of(model, reference, evidence, found, tolerance)
 
 
@@ -219,26 +223,32 @@ def verdict_of(
     ]
     evidence.update(EnginePairs(pairs=kept, noise=tolerance).as_evidence())
     for pair in pairs:
-        if not pair.is_explained(tolerance):
-            kinds = measure.engine_replicas.describe_kinds(
-                model,
-                reference,
-                pair.prompt,
-                (pair.step or 0) + 1,
-                tolerance,
-                pair.margin if math.isfinite(pair.margin) else 0.0,
-            )
-            assert not kinds, kinds
-        why = (
-            f"no near-tie: the reference's logits lie {pair.margin:.2g} apart there, where "
-            f"rounding moves each by {tolerance:.2g}"
-            if math.isfinite(pair.margin)
-            else "as one of the two has ended"
+        assert pair.is_explained(tolerance), explain_pair(model, reference, pair, tolerance)
+
+
+def explain_pair(model: Engine, reference: Model, pair: TextPair, tolerance: float) -> str:
+    texts = f"{pair.text!r}\n{pair.other!r}"
+    if pair.is_garbled:
+        return (
+            f"after {pair.prompt!r} a text has the replacement character U+FFFD where the other "
+            f"({pair.way}) has none\n{texts}"
         )
-        assert pair.is_explained(tolerance), (
-            f"after {pair.prompt!r} token {pair.step} is another ({pair.way}), {why}\n"
-            f"{pair.text!r}\n{pair.other!r}"
-        )
+    is_finite = math.isfinite(pair.margin)
+    why = (
+        f"no near-tie: the reference's logits lie {pair.margin:.2g} apart there, where "
+        f"rounding moves each by {tolerance:.2g}"
+        if is_finite
+        else "as one of the two has ended"
+    )
+    lengths = measure.engine_answers.compare_prompt_lengths(
+        model, reference, list_prompts(reference), LENGTH
+    )
+    change = pair.margin if is_finite else 0.0
+    kinds = measure.engine_replicas.describe_kinds(
+        model, reference, pair.prompt, (pair.step or 0) + 1, tolerance, change
+    )
+    causes = "; ".join(filter(None, (why, lengths, kinds)))
+    return f"after {pair.prompt!r} token {pair.step} is another ({pair.way}), {causes}\n{texts}"
 
 
 @pytest.mark.claim("engine-sampling")

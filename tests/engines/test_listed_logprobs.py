@@ -10,6 +10,7 @@ import torch
 
 import probes
 from probes.engines.endpoint.engine import connect
+from probes.errors import EndpointFailedError
 from probes.measure import engine_logprobs, engine_replicas
 from probes.targets.resolve import resolve
 from tests.claims import test_engines as claims
@@ -117,6 +118,16 @@ def test_noisy_server_is_not_called_replicas(reference: Model) -> None:
         kinds = engine_replicas.find_kinds(engine, reference, PROMPTS[0], 1, 1e-4)
         assert len(kinds) > 4
         assert not engine_replicas.describe_kinds(engine, reference, PROMPTS[0], 1, 1e-4)
+
+
+def test_busy_server_leaves_replicas_unknown(
+    reference: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise EndpointFailedError("it answers 429, 5 times")
+
+    monkeypatch.setattr(engine_replicas, "find_kinds", fail)
+    assert not engine_replicas.describe_kinds(reference, reference, PROMPTS[0], 1, 1e-4)
 
 
 def test_replicas_explain_no_larger_change(reference: Model) -> None:

@@ -184,7 +184,7 @@ class EndpointEngine(EngineBase):
         """How the weights are quantized that the server computes with; None if it tells none."""
         if self.dialect is not LLAMA_CPP:
             return None
-        stored = str((self._client.get("/props") or {}).get("model_ftype") or "")
+        stored = str(self._client.find("/props").get("model_ftype") or "")
         stored = stored.replace("(guessed)", "").strip().removeprefix("all ")
         return None if stored in ("", "F32", "F16", "BF16") else stored
 
