@@ -82,7 +82,8 @@ class Header(NamedTuple):
     @property
     def tokens(self) -> list[str]:
         """The pieces of its tokenizer, in the order of their ids."""
-        return list(self.metadata.get("tokenizer.ggml.tokens") or ())
+        found = self.metadata.get("tokenizer.ggml.tokens")
+        return list(found) if isinstance(found, list) else []
 
 
 def check_magic(file: Path) -> None:
@@ -250,7 +251,7 @@ def describe_config(header: Header) -> dict[str, Any]:
         found["rope_scaling"] = {"rope_type": kind, **given}
     ids = {"bos": "bos", "eos": "eos", "pad": "padding"}
     for ours, key in ids.items():
-        if (number := metadata.get(f"tokenizer.ggml.{key}_token_id")) is not None:
+        if isinstance(number := metadata.get(f"tokenizer.ggml.{key}_token_id"), int):
             found[f"{ours}_token_id"] = number
     return {
         "model_type": header.architecture,

@@ -115,6 +115,7 @@ def test_absurd_sizes_are_one_line(file: Path, data: bytes, message: str) -> Non
     ("metadata", "shapes", "message"),
     [
         ({"general.architecture": "clip"}, {"a": (1,)}, "has no tokens: it is no language model"),
+        ({"tokenizer.ggml.tokens": 5}, {"a": (1,)}, "has no tokens: it is no language model"),
         (METADATA, {}, "has no tensors"),
     ],
 )
