@@ -230,7 +230,7 @@ def _moments(law: torch.Tensor, asked: torch.Tensor) -> torch.Tensor:
 def _tokens_to_notice(moments: Sequence[torch.Tensor], threshold: float) -> float:
     """Return about how many tokens reach a threshold of evidence with a probability of 99 %.
 
-    Steps count as independent; infinite where the two draw alike.
+    Steps count as independent; infinite where draws under the two do not differ.
     """
     mean, square = torch.cat([*moments]).mean(dim=0).tolist() if moments else (0.0, 0.0)
     if mean <= 1e-9:

@@ -184,7 +184,7 @@ def test_stream_is_judged(fault: str | None, problem: str) -> None:
 # --- replicas ------------------------------------------------------------------------------------
 
 
-def test_replicas_are_told_apart_by_their_texts(reference: Model) -> None:
+def test_replicas_are_recognised_by_their_texts(reference: Model) -> None:
     stub = with_fault(Stub(reference, plain=True), "another model on every second request")
     with served(stub) as engine:
         with pytest.raises(AssertionError) as failed:
@@ -242,11 +242,11 @@ def test_chat_only_server_says_what_it_lacks(chatting: EndpointEngine) -> None:
     )
 
 
-def test_reasoning_told_apart_is_not_judged(reference: Model) -> None:
+def test_reasoning_in_its_own_field_is_not_judged(reference: Model) -> None:
     stub = Stub(reference, plain=True, chat_only=True)
     with (
         served(with_fault(stub, "reasoning apart")) as engine,
-        pytest.raises(UndecidableError, match="told apart, as reasoning_content"),
+        pytest.raises(UndecidableError, match="a field of its own, reasoning_content"),
     ):
         engine.generate("Once", max_new_tokens=2)
 

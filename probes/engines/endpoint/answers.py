@@ -137,8 +137,8 @@ def read_ids(answer: Mapping[str, Any]) -> list[int]:
 def _read_message(choice: Mapping[str, Any]) -> Any:
     """Return the content of a chat completion; a message without any is an empty text.
 
-    Raises UndecidableError where a part of the text stands elsewhere: nobody could put it together
-    as it was generated.
+    Raises UndecidableError where a part of the text is in another field: the text as it was
+    generated is not known then.
     """
     message = choice["message"]
     if not isinstance(message, dict):
@@ -146,7 +146,7 @@ def _read_message(choice: Mapping[str, Any]) -> Any:
     for name in _APART:
         if message.get(name):
             raise UndecidableError(
-                f"its answers have a part of their text told apart, as {name}: "
+                f"its answers have a part of their text in a field of its own, {name}: "
                 "how the text was generated is not known"
             )
     return message.get("content") or ""

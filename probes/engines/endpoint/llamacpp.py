@@ -44,7 +44,7 @@ _TIME = re.compile(r"[\d.]+ [A-Z] ")
 _PROGRAM = """
 import json, os, sys, xllamacpp
 answer = os.fdopen(os.dup(1), "w")
-os.dup2(2, 1)  # nobody reads what else the server prints
+os.dup2(2, 1)  # what else the server prints is not read
 params = xllamacpp.CommonParams()
 params.model.path = sys.argv[1]
 params.n_ctx, params.n_parallel, threads = map(int, sys.argv[2:])
@@ -99,7 +99,7 @@ def serve(file: Path) -> Server:
     check(file)
     threads = count_threads(os.environ.get("OMP_NUM_THREADS", ""))
     numbers = [str(CONTEXT * SLOTS), str(SLOTS), str(threads)]
-    with tempfile.TemporaryFile() as log:  # a pipe that nobody reads would fill
+    with tempfile.TemporaryFile() as log:  # a pipe that is not read would fill
         process = subprocess.Popen(  # noqa: S603 - the file is an argument, not a command
             [sys.executable, "-c", _PROGRAM, str(file), *numbers],
             stdin=subprocess.PIPE,
