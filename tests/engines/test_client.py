@@ -196,6 +196,8 @@ TEXT = {"text": " Tokyo", "finish_reason": "stop"}
         ({"choices": [{"message": "Tokyo"}]}, "has no text"),
         ({"choices": [TEXT | {"token_ids": 5}]}, "token ids of another form"),
         ({"choices": [TEXT | {"token_ids": ["5"]}]}, "token ids of another form"),
+        ({"choices": [TEXT | {"token_ids": [True]}]}, "token ids of another form"),
+        ({"choices": [TEXT | {"token_ids": [-1]}]}, "token ids of another form"),
         ({"choices": [TEXT | {"logprobs": 5}]}, "log-probabilities that cannot be read"),
         (
             {"choices": [TEXT | {"logprobs": {"content": [{"id": 5, "logprob": "NaN"}]}}]},

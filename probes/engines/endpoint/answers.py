@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from probes._util.redaction import quote_redacted
 from probes.engines.base import TopLogprobs, TopPieces
@@ -68,7 +68,7 @@ def read_completion(answer: Mapping[str, Any], top: int | None) -> Completion:
     ids = choice.get("token_ids")
     if ids is None:
         ids = [token for token, _ in steps]
-    if not isinstance(ids, list) or not all(isinstance(each, int) for each in ids):
+    if not isinstance(ids, list) or not all(map(_is_id, ids)):
         raise _misfit("token ids of another form", ids)
     listed = None if top is None else [_cut(each, top) for _, each in steps]
     usage = answer.get("usage")
@@ -128,10 +128,14 @@ def read_ids(answer: Mapping[str, Any]) -> list[int]:
     if not isinstance(tokens, list):
         raise _misfit("no token ids", answer)
     ids = [each.get("id") if isinstance(each, dict) else each for each in tokens]
-    found = [each for each in ids if isinstance(each, int)]
+    found = [each for each in ids if _is_id(each)]
     if len(found) != len(ids):
         raise _misfit("token ids of another form", tokens)
     return found
+
+
+def _is_id(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _read_message(choice: Mapping[str, Any]) -> Any:
