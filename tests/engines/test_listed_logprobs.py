@@ -120,6 +120,21 @@ def test_noisy_server_is_not_called_replicas(reference: Model) -> None:
         assert not engine_replicas.describe_kinds(engine, reference, PROMPTS[0], 1, 1e-4)
 
 
+def test_quantized_weights_are_named_before_replicas(
+    reference: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "LENGTH", 4)
+    monkeypatch.setattr(engine_logprobs, "quantization_of", lambda _: "Q8_0")
+    monkeypatch.setattr(engine_replicas, "describe_kinds", lambda *_: "replicas differ")
+    with (
+        serve(Listing(reference, way="noisy")) as address,
+        pytest.raises(pytest.skip.Exception, match="weights in Q8_0: see engine-distance"),
+    ):
+        claims.test_engine_has_the_log_probabilities_of_its_reference(
+            connect(resolve(address)), reference, {}
+        )
+
+
 def test_busy_server_leaves_replicas_unknown(
     reference: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,8 @@ from probes.engines.base import Generation
 from probes.engines.endpoint.engine import connect
 from probes.measure import engine_answers, engine_streams, engine_texts
 from probes.targets.resolve import resolve
-from tests.support.stub_server import Stub, serve
+from tests.claims import test_engines as claims
+from tests.support.stub_server import Stub, serve, with_fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,6 +99,18 @@ def test_end_is_compared_with_the_token_in_its_place(reference: Model, reason: s
     expected = end if reason == "stop" else float("inf")
     assert pair.step == 2
     assert pair.margin == pytest.approx(expected, abs=1e-3)
+
+
+def test_texts_left_out_are_counted(reference: Model) -> None:
+    evidence: dict[str, Any] = {}
+    with (
+        serve(with_fault(Stub(reference), "ids left out", "repetition penalty")) as address,
+        suppress(pytest.skip.Exception),
+    ):
+        claims.test_engine_gives_the_texts_of_its_reference(
+            connect(resolve(address)), reference, evidence
+        )
+    assert evidence["texts_left_out"] > 0
 
 
 def test_other_system_prompt_is_named_by_its_length(reference: Model) -> None:
