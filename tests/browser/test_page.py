@@ -121,7 +121,7 @@ def test_models_side_by_side_fit_the_window(
         write_measured(tmp_path, name, 1, measured(0.2 + number / 5))
     refresh_index(tmp_path)
     page = open_page((tmp_path / INDEX_FILE).read_text(encoding="utf-8"), theme=theme)
-    assert page.locator(".picture svg").count() == 5
+    assert page.locator(".picture svg").count() == 6
     assert misfits(page) == []
     assert low_contrasts(page) == []
 

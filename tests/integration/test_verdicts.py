@@ -176,6 +176,7 @@ not applicable: undecidable-fixture: its context is too short
 not applicable: skipped: for a reason
 not applicable: lacking, lacking-more: GPT2_XL
 not applicable: not-run: not run: crashes
+holds, but not all of it is applicable: half: this one not
 """.replace("GPT2_XL", GPT2_XL)
     .strip()
     .splitlines()

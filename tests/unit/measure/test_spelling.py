@@ -27,12 +27,9 @@ def spelling(tmp_path: Path) -> Callable[..., Spelling]:
         tokenizer.save(str(tmp_path / "tokenizer.json"))
         file = tmp_path / "tokenizer_config.json"
         file.write_text(json.dumps(settings), encoding="utf-8")
-        checkpoint = SimpleNamespace(
-            folder=tmp_path,
-            tokenizer_files=read_tokenizer_files(tmp_path),
-            pieces=read_pieces(tmp_path),
-        )
-        model: Any = SimpleNamespace(checkpoint=checkpoint)
+        files = read_tokenizer_files(tmp_path)
+        checkpoint = SimpleNamespace(folder=tmp_path, pieces=read_pieces(tmp_path))
+        model: Any = SimpleNamespace(checkpoint=checkpoint, tokenizer_files=files)
         return read_spelling(model)
 
     return read
