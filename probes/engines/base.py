@@ -31,7 +31,7 @@ NextLogits = Callable[[Sequence[Sequence[int]]], "torch.Tensor"]
 
 @dataclass(frozen=True)
 class TopLogprobs:
-    """The most likely tokens at one position, the likeliest first."""
+    """The most likely tokens at one position, the most likely first."""
 
     ids: list[int]
     logprobs: list[float]
@@ -42,7 +42,7 @@ class TopLogprobs:
 
 @dataclass(frozen=True)
 class TopPieces:
-    """The most likely tokens at one position, as the bytes of their texts, the likeliest first."""
+    """The most likely tokens at one position, as bytes of text, the most likely first."""
 
     pieces: list[bytes]
     logprobs: list[float]
@@ -95,7 +95,7 @@ class StreamedText:
     is_ended: bool
     """Whether the server said that no part follows."""
     finish_reason: str
-    """Why it ended: `stop` or `length`; empty if the server told none."""
+    """Why it ended: `stop` or `length`; empty if the server names none."""
     new_tokens: int | None
     """How many tokens it has, as the server counts them; None if it tells none."""
 

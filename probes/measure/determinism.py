@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from probes.engines.transformers.engine import TransformersEngine
 
 SHARED_LENGTH = 6
-"""Tokens of a text of one row at least: claims that need fewer share it with one that needs so."""
+"""Tokens that a text of one row has at least, so that claims which need fewer share it."""
 
 WIDEST_WINDOW = 4096  # widest attention window, in tokens, that a prompt exceeds: Mistral-7B's
 

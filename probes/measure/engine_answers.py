@@ -59,8 +59,8 @@ def add_ids(
     if takes_ids(engine):
         return list(made)
     found = []
-    for prompt, told in zip(prompts, made, strict=True):
-        text = find_ids(engine, reference, prompt, told)
+    for prompt, answer in zip(prompts, made, strict=True):
+        text = find_ids(engine, reference, prompt, answer)
         if text.ids[0] and text.ids[0][-1] in reference.eos_token_ids:
             law = logits_along(reference, text.prompt_ids, text.ids[0])
             text = replace(text, ids=[choose_end(reference, text.ids[0], law)])
@@ -69,7 +69,7 @@ def add_ids(
 
 
 def choose_end(reference: Any, ids: Sequence[int], logits: torch.Tensor) -> list[int]:
-    """Return a text's ids with the likeliest end, as no server tells which of several it was.
+    """Return a text's ids with the most likely end, as no server says which of several it was.
 
     `logits` are the reference's along them: (tokens, vocabulary).
     """

@@ -64,11 +64,11 @@ def find_ids(engine: Any, reference: Any, prompt: str, text: Generation) -> Gene
     reasons = text.finish_reasons or [""] * len(text.texts)
     if (spelled := _from_pieces(reference, text)) is not None:
         return replace(spelled, prompt_ids=start)
-    for sample, told, reason in zip(text.texts, text.ids, reasons, strict=True):
+    for sample, listed, reason in zip(text.texts, text.ids, reasons, strict=True):
         whole = reference.encode(before + sample, add_special_tokens=not in_chat)
         is_known = whole[: len(start)] == start and CUT_CHARACTER not in sample
         end = reference.eos_token_ids[:1] if reason == "stop" else []
-        found.append(list(told) or ([*whole[len(start) :], *end] if is_known else []))
+        found.append(list(listed) or ([*whole[len(start) :], *end] if is_known else []))
     return replace(text, prompt_ids=start, ids=found)
 
 
@@ -81,8 +81,8 @@ def _from_pieces(reference: Any, text: Generation) -> Generation | None:
     if not text.top_pieces or not all(text.top_pieces):
         return None
     known = ids_by_bytes(reference)
-    told = {each for steps in text.top_pieces for step in steps for each in _told_as_ids(step)}
-    known = known | {piece: n for piece, n in told if n < reference.token_count}
+    named = {each for steps in text.top_pieces for step in steps for each in _read_token_ids(step)}
+    known = known | {piece: n for piece, n in named if n < reference.token_count}
     ids, listed = [], []
     for steps in text.top_pieces:
         kept = steps[:-1] if steps[-1].chosen_piece == b"" else steps
@@ -93,7 +93,7 @@ def _from_pieces(reference: Any, text: Generation) -> Generation | None:
     return replace(text, ids=ids, top_logprobs=listed)
 
 
-def _told_as_ids(step: TopPieces) -> Iterator[tuple[bytes, int]]:
+def _read_token_ids(step: TopPieces) -> Iterator[tuple[bytes, int]]:
     """Yield pieces that name an id, as vLLM writes them if asked to, with that id."""
     for piece in (step.chosen_piece, *step.pieces):
         if found := re.fullmatch(rb"token_id:([0-9]+)", piece):

@@ -97,13 +97,13 @@ def _drawn_with_laws(
     engine: Any, reference: Any, prompts: Sequence[str], asked: InForce | None, seed: int
 ) -> Iterator[DrawnText]:
     sampling = None if asked is None else asked.sampling
-    is_told = takes_ids(engine)
+    has_ids = takes_ids(engine)
     for text in draw_texts(engine, reference, prompts, sampling, seed):
         listed = text.top_logprobs or text.ids
         rows = [row for row, ids in enumerate(text.ids) if ids and len(listed[row]) == len(ids)]
         for row, law in zip(rows, _laws(reference, text, rows), strict=True):
-            ids = text.ids[row] if is_told else choose_end(reference, text.ids[row], law)
-            yield DrawnText(text.prompt_ids, ids, law, is_encoded=not is_told)
+            ids = text.ids[row] if has_ids else choose_end(reference, text.ids[row], law)
+            yield DrawnText(text.prompt_ids, ids, law, is_encoded=not has_ids)
 
 
 @once_per_session

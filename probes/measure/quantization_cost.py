@@ -40,7 +40,7 @@ FEWEST_WINDOWS = 2
 """Windows of each text that an interval needs; so many are scored unless all are."""
 
 ROWS_AT_ONCE = 32
-"""Positions compared together: their distributions are in double precision."""
+"""Positions compared together, which bounds the memory that their distributions take."""
 
 LISTED, LISTED_EVERY = 100, 8
 """Most likely tokens that an engine is asked for, and of how many positions one is asked for."""

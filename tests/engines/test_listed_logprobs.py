@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-import probes
 from probes.engines.endpoint.engine import connect
 from probes.errors import EndpointFailedError
 from probes.measure import engine_logprobs, engine_replicas
@@ -17,10 +16,10 @@ from tests.claims import test_engines as claims
 from tests.support.stub_server import Stub, serve, with_fault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from probes import Model
     from probes.measure.engine_logprobs import Comparison
+
+pytestmark = pytest.mark.usefixtures("forget_servers")
 
 HOT = "log-probabilities at temperature 1.2"
 PROMPTS = ["Once upon a time"]
@@ -57,17 +56,6 @@ class Listing(Stub):
             if self.way == "ids as texts":
                 step |= {"token": f"token_id:{token}", "bytes": None}
         return content
-
-
-@pytest.fixture(autouse=True)
-def _forget() -> Iterator[None]:
-    yield
-    connect.cache_clear()
-
-
-@pytest.fixture(scope="module")
-def reference() -> Model:
-    return probes.load("embedded")
 
 
 def compare(stub: Stub, reference: Model) -> Comparison:

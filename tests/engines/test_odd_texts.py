@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import probes
 from probes.engines.base import Generation
 from probes.engines.endpoint.engine import connect
 from probes.measure import engine_answers, engine_streams, engine_texts
@@ -17,9 +16,9 @@ from tests.claims import test_engines as claims
 from tests.support.stub_server import Stub, serve, with_fault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from probes import Model
+
+pytestmark = pytest.mark.usefixtures("forget_servers")
 
 PROMPT = "The capital of Japan is"
 
@@ -56,17 +55,6 @@ class Caching(Stub):
             self.seen.add(body["prompt"])
             answer["choices"][0]["text"] += "z"
         return answer
-
-
-@pytest.fixture(autouse=True)
-def _forget() -> Iterator[None]:
-    yield
-    connect.cache_clear()
-
-
-@pytest.fixture(scope="module")
-def reference() -> Model:
-    return probes.load("embedded")
 
 
 def test_garbled_text_is_no_text_of_the_reference(reference: Model) -> None:

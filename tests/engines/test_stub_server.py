@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-import probes
 from probes.engines.endpoint.engine import connect
 from probes.engines.toy import ToyEngine
 from probes.errors import EndpointFailedError, UndecidableError, UnusableTargetError
@@ -118,11 +117,6 @@ def few_draws(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(claims, "LENGTH", 10)
     if "unasked" not in request.node.name:
         monkeypatch.setattr(engine_sampling, "SAMPLES", engine_sampling.SAMPLES // 4)
-
-
-@pytest.fixture(scope="module")
-def reference() -> Model:
-    return probes.load("embedded")
 
 
 @pytest.fixture(scope="module")

@@ -47,7 +47,7 @@ ON_A_SERVER = {
     "engine-logprobs": "a second BOS; log-probabilities at another temperature; another model; a "
     "second replica at another temperature",
     "engine-distance": "another model",
-    "engine-greedy": "one token of every fifth text changed; a repetition penalty nobody asked for",
+    "engine-greedy": "one token of every fifth text changed; an unasked repetition penalty",
     "engine-sampling": "a temperature applied twice, or ignored; top_k 40; a repetition penalty",
     "engine-stops": "a stop string kept, or ignored; one token too many; the wrong reason",
     "engine-streams": "a stream that drops its last part, splits a character, or does not end",

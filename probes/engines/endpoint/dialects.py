@@ -131,10 +131,10 @@ def describe_served(listed: Sequence[Mapping[str, Any]], name: str) -> str:
     entry = next((each for each in listed if each.get("id") == name), None)
     if entry is None:
         return ""
-    told = [
+    named = [
         f"{key} {quote_redacted(str(entry[key]))}" for key in _LASTING if entry.get(key) is not None
     ]
-    return quote_redacted(name) + (f" ({', '.join(told)})" if told else "")
+    return quote_redacted(name) + (f" ({', '.join(named)})" if named else "")
 
 
 def recognize(client: Client, models: Mapping[str, Any]) -> tuple[Dialect, str]:

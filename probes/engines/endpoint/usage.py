@@ -71,8 +71,8 @@ class TokenAccount:
     def add(self, body: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
         """Count what an answer took, and by how much its prompt was estimated too low."""
         self.spent += count_tokens(body, answer)
-        told = read_count(answer.get("usage"), "prompt_tokens") or 0
-        self.unforeseen = max(self.unforeseen, told - _size_of_prompt(body))
+        counted = read_count(answer.get("usage"), "prompt_tokens") or 0
+        self.unforeseen = max(self.unforeseen, counted - _size_of_prompt(body))
 
     def refuse_overspent(self) -> None:
         """Raise OverTokenBudgetError if answers took more than the budget."""
