@@ -221,12 +221,7 @@ def _as_json(value: float) -> JsonValue:
 
 
 def _compare_numbers(
-    check: str,
-    where: str,
-    pairs: Sequence[tuple[float, float]],
-    rounding: Rounding,
-    *,
-    whole: bool,
+    check: str, where: str, pairs: Sequence[tuple[float, float]], rounding: Rounding, *, whole: bool
 ) -> Iterator[Difference]:
     """Yield the difference of numbers of one name, if rounding does not explain it."""
     old, new = np.array(pairs).T

@@ -7,12 +7,7 @@ from typing import TYPE_CHECKING
 from probes.compare.drift import measure_drift
 from probes.compare.evidence import Rounding, find_differences
 from probes.compare.logprobs import combine_noise, read_kept_logits
-from probes.compare.outcomes import (
-    UNDECIDED,
-    decide_outcome,
-    is_near_the_line,
-    list_moved_checks,
-)
+from probes.compare.outcomes import UNDECIDED, decide_outcome, is_near_the_line, list_moved_checks
 from probes.compare.quantizations import merge_quantizations
 from probes.compare.speed import compare_rates, compare_times
 from probes.errors import UserError

@@ -131,13 +131,7 @@ def _describe(
     begin = len(reference.decode(own[:start], skip_special_tokens=True))
     stop = len(text) - len(reference.decode(own[len(own) - end :], skip_special_tokens=True))
     return IdDifference(
-        text,
-        ids,
-        own,
-        special_tokens,
-        engine_pieces,
-        own_pieces,
-        describe_place(text, begin, stop),
+        text, ids, own, special_tokens, engine_pieces, own_pieces, describe_place(text, begin, stop)
     )
 
 
@@ -166,11 +160,7 @@ def _kind(character: str) -> str:
 
 
 def explain_ids(
-    reference: Any,
-    texts: Sequence[str],
-    differing: Sequence[IdDifference],
-    *,
-    special_tokens: bool,
+    reference: Any, texts: Sequence[str], differing: Sequence[IdDifference], *, special_tokens: bool
 ) -> str:
     """Name what would make a reference's ids the engine's: a step that its tokenizer lacks.
 

@@ -108,11 +108,7 @@ def _drawn_with_laws(
 
 @once_per_session
 def draw_texts(
-    engine: Any,
-    reference: Any,
-    prompts: Sequence[str],
-    sampling: Sampling | None,
-    seed: int,
+    engine: Any, reference: Any, prompts: Sequence[str], sampling: Sampling | None, seed: int
 ) -> list[Generation]:
     """Draw several texts after each prompt, once a session."""
     drawn: list[Generation] = engine.generate_batch(

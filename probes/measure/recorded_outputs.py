@@ -179,7 +179,5 @@ def _record_entropy(log_probabilities: torch.Tensor, move: float) -> RecordedNum
 def _record_number(value: float, tolerance: float, origin: str) -> RecordedNumber:
     least = 2 * 10.0**-DECIMALS  # two roundings of the same number can be a whole unit apart
     return RecordedNumber(
-        value=round(value, DECIMALS),
-        tolerance=float(f"{max(least, tolerance):.3g}"),
-        origin=origin,
+        value=round(value, DECIMALS), tolerance=float(f"{max(least, tolerance):.3g}"), origin=origin
     )

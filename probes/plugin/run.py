@@ -17,15 +17,7 @@ from probes.results.folding import fold_record
 from probes.results.journal import Journal
 from probes.results.redact_record import redact_record
 from probes.schema.comparison import Outcome
-from probes.schema.record import (
-    Check,
-    Environment,
-    Rate,
-    Record,
-    TargetFacts,
-    Verdict,
-    utc_now,
-)
+from probes.schema.record import Check, Environment, Rate, Record, TargetFacts, Verdict, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

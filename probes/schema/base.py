@@ -20,10 +20,7 @@ class Stored(BaseModel):
     """Refuse misspelt keys, keep infinities readable, document each field by its docstring."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        ser_json_inf_nan="strings",
-        use_attribute_docstrings=True,
+        extra="forbid", frozen=True, ser_json_inf_nan="strings", use_attribute_docstrings=True
     )
 
 

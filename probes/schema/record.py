@@ -12,12 +12,7 @@ from datetime import datetime, timezone
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    JsonValue,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 
 from probes.schema.base import Stored
 from probes.schema.claim import Kind, Status

@@ -30,8 +30,7 @@ _SENTENCE_END = re.compile(
 _UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 _ARTICLES = frozenset({"a", "an", "the"})
 _MONTHS = re.findall(
-    r"\w+",
-    "january february march april may june july august september october november december",
+    r"\w+", "january february march april may june july august september october november december"
 )
 
 Form = tuple[str, ...]  # an accepted answer as a sequence of words

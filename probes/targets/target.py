@@ -8,14 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from probes._util.files import PACKAGE
@@ -73,12 +66,7 @@ class Attention(str, Enum):
     FLEX_ATTENTION = "flex_attention"
 
 
-DECLARABLE = (
-    "bos",
-    "mistral-tokenizer",
-    "mistral-7b",
-    "gpt2-xl",
-)
+DECLARABLE = ("bos", "mistral-tokenizer", "mistral-7b", "gpt2-xl")
 """What a target may declare in `provides`; everything else is read from the model."""
 
 ALLOWED_VALUES: dict[str, list[str]] = {
@@ -206,10 +194,7 @@ class Target(BaseModel):
     tokenizer only."""
     provides: tuple[Annotated[str, AfterValidator(_check_declarable)], ...] = ()
     """Known facts about the model that cannot be read from its files."""
-    expects: Annotated[
-        Literal["all"] | tuple[str, ...],
-        BeforeValidator(_check_expected),
-    ] = ()
+    expects: Annotated[Literal["all"] | tuple[str, ...], BeforeValidator(_check_expected)] = ()
     """The observations that must hold on it: `all`, or ids of the catalogue."""
 
     @model_validator(mode="after")

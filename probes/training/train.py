@@ -86,9 +86,7 @@ class Learner:
         hidden = self.model.model(input_ids=inputs, use_cache=False).last_hidden_state
         logits = functional.linear(hidden[:, :-1], embedding_rows(self.model)) + self._bias
         loss = functional.cross_entropy(
-            logits.flatten(0, 1),
-            rows[:, 1:].flatten(),
-            label_smoothing=self._recipe.smoothing,
+            logits.flatten(0, 1), rows[:, 1:].flatten(), label_smoothing=self._recipe.smoothing
         )
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)

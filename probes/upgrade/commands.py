@@ -109,8 +109,7 @@ def bisect(
     measure: Annotated[
         str | None,
         option(
-            "CLAIM.KEY",
-            "A number of a claim's evidence that counts instead: CLAIM[CHECK].KEY.KEY.",
+            "CLAIM.KEY", "A number of a claim's evidence that counts instead: CLAIM[CHECK].KEY.KEY."
         ),
     ] = None,
     threshold: Annotated[float | None, option("X", "The good end says which side is good.")] = None,

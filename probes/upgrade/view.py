@@ -13,11 +13,7 @@ from probes.report.locale import phrase
 from probes.report.locale.markup import translate
 from probes.report.text.console import create_console
 from probes.report.text.markdown import escape
-from probes.report.text.phrases import (
-    format_counts,
-    format_duration,
-    format_verdict,
-)
+from probes.report.text.phrases import format_counts, format_duration, format_verdict
 from probes.report.visible import make_visible
 from probes.results.reading import REPORT_FILE
 from probes.schema.record import Verdict, count_verdicts

@@ -174,10 +174,7 @@ def test_library_keeps_the_k_likeliest_and_their_ties_on_any_logits(
     logits: dict[str, Any], k: int
 ) -> None:
     made = stats.testing_logits.adversarial_logits(**logits)
-    theirs, ours = (
-        library.warpers.top_k(made, k),
-        stats.sampling_reference.top_k(made, k),
-    )
+    theirs, ours = (library.warpers.top_k(made, k), stats.sampling_reference.top_k(made, k))
     found, expected = (
         int(stats.sampling_reference.count_kept(scores)) for scores in (theirs, ours)
     )

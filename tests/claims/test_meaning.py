@@ -254,10 +254,7 @@ def variance_shares(vectors: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
 
 
 def plane(found: WordProjection) -> WordPlane:
-    more = {
-        "silhouette_test": asdict(found.test),
-        "words_nearer_another_centroid": found.misplaced,
-    }
+    more = {"silhouette_test": asdict(found.test), "words_nearer_another_centroid": found.misplaced}
     return WordPlane(
         points=found.points(), explained_variance=found.projection.shares.tolist(), **more
     )

@@ -10,14 +10,7 @@ import pytest
 from probes import measure, stats
 from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, CAPITALS, STORIES
 from probes.schema.evidence.texts import Collapse, HotSamples, Reproduction
-from probes.schema.sampling import (
-    GRID,
-    NARROW_HOT,
-    NEAR_GREEDY,
-    UNPENALIZED,
-    WIDE_HOT,
-    Sampling,
-)
+from probes.schema.sampling import GRID, NARROW_HOT, NEAR_GREEDY, UNPENALIZED, WIDE_HOT, Sampling
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -41,13 +41,7 @@ def test_vocabulary_has_32000_entries(model: Model, evidence: Evidence) -> None:
 @pytest.mark.claim("vocab-table")
 @pytest.mark.needs("mistral-tokenizer")
 def test_published_ids_stand_for_their_pieces(model: Model, evidence: Evidence) -> None:
-    found = dict(
-        zip(
-            PUBLISHED_PIECES,
-            model.tokens([*PUBLISHED_PIECES]),
-            strict=True,
-        )
-    )
+    found = dict(zip(PUBLISHED_PIECES, model.tokens([*PUBLISHED_PIECES]), strict=True))
     evidence["pieces"] = [{"id": i, "piece": piece} for i, piece in found.items()]
     other = [
         f"{i} for {piece!r}, not {PUBLISHED_PIECES[i]!r}"

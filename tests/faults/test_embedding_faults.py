@@ -274,9 +274,7 @@ def test_wrong_projection_is_found(
 # --- claims about the weights of Mistral-7B, decided here on rows made to fit ---------------------
 
 
-def test_cosine_exceptions_follow_the_rows(
-    own_model: Model,
-) -> None:
+def test_cosine_exceptions_follow_the_rows(own_model: Model) -> None:
     animals = claims.english().groups["animals"]
     dog, cat, cow, fish = (embeddings.word_ids(own_model, word)[0] for word in animals)
     rows = own_model.embedding()

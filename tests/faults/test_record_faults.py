@@ -167,9 +167,7 @@ LAYERS = [f"layers.{number}." for number in range(4)]
 
 
 @pytest.mark.parametrize(
-    "fault",
-    [*map(noisy, LAYERS), without_position],
-    ids=[*LAYERS, "no positions"],
+    "fault", [*map(noisy, LAYERS), without_position], ids=[*LAYERS, "no positions"]
 )
 def test_texts_catch_changed_weights(own_model: Model, sound: Recording, fault: Fault) -> None:
     fault(own_model)

@@ -11,13 +11,7 @@ import torch
 import probes
 from probes.data.tokenizer_texts import PROMPTS
 from probes.engines.transformers.layer_outputs import list_decoder_layers
-from probes.measure import (
-    determinism,
-    greedy,
-    reference_prompts,
-    rounding_noise,
-    row_counts,
-)
+from probes.measure import determinism, greedy, reference_prompts, rounding_noise, row_counts
 from probes.targets.preflight import preflight
 from probes.targets.resolve import resolve
 from tests.support import model_folders as folders

@@ -198,9 +198,7 @@ def test_ignored_temperature_is_found(
 
 def test_inverted_temperature_is_found(own_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        sampling_reference,
-        "temperature",
-        lambda logits, value: logits.float() * (value - 0.1),
+        sampling_reference, "temperature", lambda logits, value: logits.float() * (value - 0.1)
     )
     red(dose, own_model, "more are right at T")
 

@@ -78,9 +78,7 @@ def test_code_of_a_folder_is_never_run(folder: Path, tmp_path: Path) -> None:
     for name in ("pytorch_model.bin", "training_args.bin", "optimizer.pt"):
         (folder / name).write_bytes(pickle.dumps(Taken(marker)))
     change(
-        folder,
-        "config.json",
-        auto_map={"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.Own"},
+        folder, "config.json", auto_map={"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.Own"}
     )
     change(
         folder,
@@ -122,10 +120,7 @@ def test_configuration_in_a_folder_is_refused(folder: Path, tmp_path: Path) -> N
 
 
 ABSURD: dict[str, tuple[dict[str, Any], str]] = {
-    "layers": (
-        {"num_hidden_layers": 100},
-        "describes a model of depth 100, width 64 and ",
-    ),
+    "layers": ({"num_hidden_layers": 100}, "describes a model of depth 100, width 64 and "),
     "layers of no width": (
         {"num_hidden_layers": 10**6, "hidden_size": 1},
         "config.json describes a model ",

@@ -88,9 +88,7 @@ def test_killed_run_loses_no_verdict(project: Project, seed: int) -> None:
     assert project.records()[-1]["complete"] is True
 
 
-def test_interrupted_run_writes_incomplete_record(
-    project: Project,
-) -> None:
+def test_interrupted_run_writes_incomplete_record(project: Project) -> None:
     project.test_file(SLOW)
     process = start(project)
     wait_for(project, 5, process)

@@ -19,9 +19,7 @@ def test_loads(model, evidence):
 
 
 def test_folder_target_needs_no_network(
-    warm_project: Project,
-    copy_of_embedded: Callable[..., Path],
-    monkeypatch: pytest.MonkeyPatch,
+    warm_project: Project, copy_of_embedded: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried = []
 

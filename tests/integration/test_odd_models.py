@@ -97,7 +97,7 @@ FOUND: dict[str, dict[str, tuple[str, str]]] = {
         "next-token": (
             "fails",
             "the tokenizer cannot decode the ids [910]: ValueError: bytes must be in range(0, 256)",
-        ),
+        )
     },
 }
 """What becomes of some of the claims, and why, by the odd model's name."""

@@ -24,11 +24,7 @@ IN_A_PLUGIN = "run pytest without one of them, with -p no:other or -p no:probes"
     ids=["conftest", "conftest with dest", "plugin before", "plugin after"],
 )
 def test_option_defined_twice_is_refused(
-    project: Project,
-    monkeypatch: pytest.MonkeyPatch,
-    file: str,
-    options: list[str],
-    arguments: str,
+    project: Project, monkeypatch: pytest.MonkeyPatch, file: str, options: list[str], arguments: str
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(project.folder))
     (project.folder / file).write_text(DEFINES.format(arguments), encoding="utf-8")

@@ -151,10 +151,7 @@ def test_run_takes_targets_among_the_options_of_pytest(
     (first / "conftest.py").write_text(HOSTILE["conftest.py"], encoding="utf-8")
     done = run_warm(str(first), "-k", "entries or rows", *CHEAP, str(second))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert records(hostile) == {
-        "first": {"vocab-size": "holds"},
-        "second": {"vocab-size": "holds"},
-    }
+    assert records(hostile) == {"first": {"vocab-size": "holds"}, "second": {"vocab-size": "holds"}}
 
 
 @pytest.mark.parametrize(

@@ -33,11 +33,7 @@ _CONFIG = {
     "num_hidden_layers": 1,
 }
 _TOKENIZER = {
-    "model": {
-        "type": "BPE",
-        "vocab": {"<unk>": 0, "<s>": 1, "</s>": 2, "▁a": 3},
-        "merges": [],
-    },
+    "model": {"type": "BPE", "vocab": {"<unk>": 0, "<s>": 1, "</s>": 2, "▁a": 3}, "merges": []},
     "added_tokens": [{"id": 1, "content": "<s>"}, {"id": 15, "content": "<pad>"}],
 }
 

@@ -25,9 +25,7 @@ FINISHED = "2026-11-23T07:51:52Z"
 
 TARGET = TargetFacts(name="embedded", source="embedded")
 ENVIRONMENT = Environment(
-    python="3.11.7",
-    platform="Linux x86_64",
-    packages={"transformers": "5.23.0", "torch": "2.13.0"},
+    python="3.11.7", platform="Linux x86_64", packages={"transformers": "5.23.0", "torch": "2.13.0"}
 )
 LOADED = TARGET.model_copy(
     update={

@@ -5,14 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from tests.faults.catalogue.base import (
-    Patch,
-    Wrapper,
-    fault,
-    result,
-    swapped,
-    wrapped,
-)
+from tests.faults.catalogue.base import Patch, Wrapper, fault, result, swapped, wrapped
 from tests.faults.catalogue.vocabulary import embedding_layer
 
 if TYPE_CHECKING:

@@ -134,11 +134,7 @@ def temperature_last(model: Model) -> Patch:
     return processors(lambda found: sorted(found, key=is_temperature))
 
 
-@fault(
-    "top-p applied before top-k",
-    "filter-order",
-    checks="in_order",
-)
+@fault("top-p applied before top-k", "filter-order", checks="in_order")
 def top_p_before_top_k(model: Model) -> Patch:
     return processors(
         lambda found: sorted(found, key=lambda p: type(p).__name__.startswith("TopK"))

@@ -5,15 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from tests.faults.catalogue.base import (
-    CACHES,
-    MISTRAL,
-    Patch,
-    Wrapper,
-    fault,
-    result,
-    wrapped,
-)
+from tests.faults.catalogue.base import CACHES, MISTRAL, Patch, Wrapper, fault, result, wrapped
 
 if TYPE_CHECKING:
     from probes import Model
@@ -134,9 +126,7 @@ def window_ignored_by_sdpa(model: Model) -> Patch:
 
 
 @fault(
-    "the window off by one in one attention implementation",
-    "greedy-deterministic",
-    checks="window",
+    "the window off by one in one attention implementation", "greedy-deterministic", checks="window"
 )
 def window_off_by_one_in_eager(model: Model) -> Patch:
     return window(lambda c: c.sliding_window - (c._attn_implementation == "eager"))

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.faults.catalogue.base import (
-    LIBRARY,
-    Patch,
-    Wrapper,
-    fault,
-    result,
-    wrapped,
-)
+from tests.faults.catalogue.base import LIBRARY, Patch, Wrapper, fault, result, wrapped
 
 if TYPE_CHECKING:
     from probes import Model
@@ -25,20 +18,12 @@ def drawing(draw: Wrapper) -> Patch:
 ONE_DRAWN_TEST = "first_tokens and Once"
 
 
-@fault(
-    "sampling 5 % sharper than requested",
-    "samples-follow-distribution",
-    checks=ONE_DRAWN_TEST,
-)
+@fault("sampling 5 % sharper than requested", "samples-follow-distribution", checks=ONE_DRAWN_TEST)
 def sampling_5_percent_sharper(model: Model) -> Patch:
     return drawing(lambda original, p, **kwargs: original(p.pow(1.05), **kwargs))
 
 
-@fault(
-    "sampling 1 % sharper than requested",
-    "samples-follow-distribution",
-    checks="two_million",
-)
+@fault("sampling 1 % sharper than requested", "samples-follow-distribution", checks="two_million")
 def sampling_1_percent_sharper(model: Model) -> Patch:
     return drawing(lambda original, p, **kwargs: original(p.pow(1.01), **kwargs))
 
@@ -75,9 +60,7 @@ def dropped_tokens_drawn(model: Model) -> Patch:
 
 
 @fault(
-    "all rows of a batch draw the same number",
-    "samples-follow-distribution",
-    checks=ONE_DRAWN_TEST,
+    "all rows of a batch draw the same number", "samples-follow-distribution", checks=ONE_DRAWN_TEST
 )
 def rows_share_their_draw(model: Model) -> Patch:
     return drawing(lambda original, p, **kwargs: original(p[:1], **kwargs).expand(len(p), 1))

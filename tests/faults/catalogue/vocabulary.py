@@ -6,13 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from tests.faults.catalogue.base import (
-    Patch,
-    Wrapper,
-    fault,
-    result,
-    wrapped,
-)
+from tests.faults.catalogue.base import Patch, Wrapper, fault, result, wrapped
 
 if TYPE_CHECKING:
     from probes import Model

@@ -58,9 +58,7 @@ def test_questions_file_is_relative_to_the_targets_file(tmp_path: Path) -> None:
     assert read_targets_file(targets)["mine"].questions == tmp_path / "questions.toml"
 
 
-def test_preflight_refuses_unusable_questions(
-    tmp_path: Path,
-) -> None:
+def test_preflight_refuses_unusable_questions(tmp_path: Path) -> None:
     target = resolve("embedded", overrides={"questions": str(tmp_path / "none.toml")})
     with pytest.raises(UnusableTargetError, match=r"none\.toml is missing or not a"):
         preflight(target)

@@ -57,9 +57,7 @@ def test_padding_id_without_a_row_is_refused(
     assert len(model.generate(KNOWN, max_new_tokens=2).ids[0]) == 2
 
 
-def test_logits_need_no_end_id(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_logits_need_no_end_id(monkeypatch: pytest.MonkeyPatch) -> None:
     model = probes.load("embedded")
     expected = model.logits_batch([KNOWN, KNOWN[:1]])
     monkeypatch.setattr(model.network.generation_config, "eos_token_id", 32000)

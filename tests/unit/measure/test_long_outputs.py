@@ -36,12 +36,7 @@ RECORDED = RecordedLogits(
     [
         (1, 2.0, "same", ""),
         (1, 2.005, "same", ""),
-        (
-            1,
-            2.5,
-            "drifted",
-            "(0.01); after 1 or fewer none moves further than that",
-        ),
+        (1, 2.5, "drifted", "(0.01); after 1 or fewer none moves further than that"),
         (0, 9.0, "drifted", "after 1 of its 3 tokens a logit moves by 6"),
         (2, torch.nan, "drifted", "after 3 of its 3 tokens a logit moves by inf"),
     ],

@@ -69,9 +69,7 @@ def test_unknown_type_is_named() -> None:
         read_rotations({"rope_theta": 1e4, "rope_scaling": {"type": "spiral"}})
 
 
-def test_types_of_layers_without_a_description_are_named(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_types_of_layers_without_a_description_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     own = read_rotations
 
     def describe_other_layers(config: Any) -> Any:

@@ -130,10 +130,7 @@ def test_clean_up_is_allowed_where_the_configuration_asks(
             Tokenizer(models.WordLevel({"a": 0}, unk_token="a")),
             "its vocabulary is one of whole words (WordLevel): a text is not promised to come back",
         ),
-        (
-            Tokenizer(models.BPE({"a": 0}, [])),
-            "its decoder does not say how spaces come back",
-        ),
+        (Tokenizer(models.BPE({"a": 0}, [])), "its decoder does not say how spaces come back"),
     ],
 )
 def test_lossy_tokenizers_promise_no_text_back(

@@ -113,19 +113,12 @@ WARM = setting("temperature", 0.7, "generation_config.json", 1.0)
 def test_comparison_names_each_changed_setting() -> None:
     old, new = (
         planned("settings-used", evidence=(check(values=each.as_evidence()),))
-        for each in (
-            used(TOP_K, WARM),
-            used(WARM.model_copy(update={"value": 0.71})),
-        )
+        for each in (used(TOP_K, WARM), used(WARM.model_copy(update={"value": 0.71})))
     )
     found = find_differences(old, new, Rounding(noise=1e-6))
     assert [(each.name, describe_difference(each), each.outcome.value) for each in found] == [
         ("top_k", "50 (library default) → none", "changed"),
-        (
-            "temperature",
-            "0.7 (generation_config.json) → 0.71 (generation_config.json)",
-            "changed",
-        ),
+        ("temperature", "0.7 (generation_config.json) → 0.71 (generation_config.json)", "changed"),
     ]
     assert describe_difference(found[0], "ja") == "50 (ライブラリの既定値) → なし"
     assert find_differences(old, old, Rounding(noise=1e-6)) == []

@@ -7,10 +7,7 @@ from tests.support.samples import check, record
 
 def test_job_shows_each_claim_that_fails() -> None:
     reason = "100 % of texts\nsecond line"
-    checks = [
-        ("bos-inserted", check(verdict=Verdict.FAILS, reason=reason)),
-        ("pad-token", check()),
-    ]
+    checks = [("bos-inserted", check(verdict=Verdict.FAILS, reason=reason)), ("pad-token", check())]
     assert format_annotations(record(checks)) == [
         "::error title=bos-inserted on embedded::100 %25 of texts"
     ]

@@ -11,12 +11,7 @@ from probes.report.html.faults import faults_by_claim
 from probes.report.html.page import render
 from probes.report.locale import LANGUAGES, texts
 from probes.report.text.markdown import summarize_run
-from probes.report.text.phrases import (
-    format_command,
-    format_counts,
-    format_key,
-    format_time,
-)
+from probes.report.text.phrases import format_command, format_counts, format_key, format_time
 from probes.report.visible import mark
 from probes.schema.claim import Status, catalogue
 from probes.schema.record import ClaimRecord, Cost, Record, TargetFacts, Verdict

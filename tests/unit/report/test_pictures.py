@@ -315,9 +315,7 @@ def test_temperatures_use_the_whole_distribution() -> None:
     assert others == sorted(others)
 
 
-def test_flattest_distribution_is_beside_the_first(
-    drawn: dict[str, tuple[Picture, ...]],
-) -> None:
+def test_flattest_distribution_is_beside_the_first(drawn: dict[str, tuple[Picture, ...]]) -> None:
     notes = [note(picture) for picture in drawn["next-token"][1:]]
     assert "The capital of Japan is" in notes[0]
     assert "Once upon a time," in notes[1]
@@ -372,9 +370,7 @@ def test_marks_name_what_was_measured(
         assert f"<title>{number}</title>" in picture.drawing
 
 
-def test_engine_steps_beyond_the_tolerance_stand_out(
-    drawn: dict[str, tuple[Picture, ...]],
-) -> None:
+def test_engine_steps_beyond_the_tolerance_stand_out(drawn: dict[str, tuple[Picture, ...]]) -> None:
     points = rows(engines.steps(EngineSteps.model_validate(ENGINE)))
     colours = {row["position"]: row["colour"] for row in points if "position" in row}
     beyond = engines.STANDS_OUT

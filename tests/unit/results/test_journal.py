@@ -17,15 +17,7 @@ from probes.results.index import list_runs
 from probes.results.journal import Journal, check_writable, target_folder_name
 from probes.results.reading import read
 from probes.schema.record import Rate, Verdict
-from tests.support.samples import (
-    ENVIRONMENT,
-    FINISHED,
-    LOADED,
-    check,
-    header,
-    planned,
-    rates,
-)
+from tests.support.samples import ENVIRONMENT, FINISHED, LOADED, check, header, planned, rates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

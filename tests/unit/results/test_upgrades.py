@@ -108,9 +108,7 @@ def test_closeness_in_nf4_becomes_a_claim_of_its_own(upgrade: Any) -> None:
 
 def test_claim_that_is_split_keeps_its_deselected_checks(upgrade: Any) -> None:
     found = upgrade(
-        FACTS,
-        deselected=3,
-        load_nf4=("test_bytes: holds", "test_4_bit_logits_stay_close: holds"),
+        FACTS, deselected=3, load_nf4=("test_bytes: holds", "test_4_bit_logits_stay_close: holds")
     )
     assert [(claim.id, claim.deselected) for claim in found.claims] == [
         ("load-nf4", 3),

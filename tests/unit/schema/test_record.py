@@ -9,21 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probes.results.folding import decide_verdict, fold_record
-from probes.schema.record import (
-    Cost,
-    Record,
-    Verdict,
-    build_json_schema,
-    count_verdicts,
-)
-from tests.support.samples import (
-    ENVIRONMENT,
-    FINISHED,
-    LOADED,
-    check,
-    header,
-    record,
-)
+from probes.schema.record import Cost, Record, Verdict, build_json_schema, count_verdicts
+from tests.support.samples import ENVIRONMENT, FINISHED, LOADED, check, header, record
 
 SCHEMA_FILE = Path(__file__).parents[3] / "docs" / "record.schema.json"
 

@@ -9,10 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from probes.stats.text_probability import (
-    TextDistribution,
-    enumerate_texts,
-)
+from probes.stats.text_probability import TextDistribution, enumerate_texts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -89,11 +89,7 @@ def test_available_device_passes(
             "the last of the CUDA devices that torch sees is cuda:1: choose --device cuda:1, or "
             "make more devices visible",
         ),
-        (
-            "mps",
-            0,
-            "torch 9.9.9 sees no Apple GPU: run on a Mac with one, or choose --device cpu",
-        ),
+        ("mps", 0, "torch 9.9.9 sees no Apple GPU: run on a Mac with one, or choose --device cpu"),
     ],
 )
 def test_missing_device_is_refused_before_anything_is_fetched(
@@ -127,10 +123,7 @@ def test_nf4_without_its_packages_is_refused(package: str, monkeypatch: pytest.M
             "without a CUDA device transformers 4.46.3 cannot load 4-bit weights: install 4.53 or "
             "later, or choose --quantization none",
         ),
-        (
-            "5.0.0",
-            "the weights are stored quantized already (gptq): choose --quantization none",
-        ),
+        ("5.0.0", "the weights are stored quantized already (gptq): choose --quantization none"),
     ],
 )
 def test_impossible_nf4_is_refused(

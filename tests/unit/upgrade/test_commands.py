@@ -288,11 +288,7 @@ def test_sigterm_ends_the_started_processes(run: Run, tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_matrix_refuses_bad_options_in_one_line(
-    arguments: list[str],
-    line: str,
-    run: Run,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    arguments: list[str], line: str, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()
     assert run("matrix", *arguments) == 2
