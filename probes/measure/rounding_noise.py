@@ -174,6 +174,11 @@ def move_results(network: Any, dtype: torch.dtype | None) -> Callable[[], Any]:
     return partial(_MovedResults(network, dtype).around, network)
 
 
+@cache
+def _draw_numbers(draw: Callable[..., torch.Tensor], device: torch.device) -> torch.Tensor:
+    return draw(DRAWN, generator=torch.Generator(device).manual_seed(0), device=device)
+
+
 class _Draws:
     """Random numbers, drawn once and used again and again, each time from another place.
 
@@ -181,8 +186,7 @@ class _Draws:
     """
 
     def __init__(self, draw: Callable[..., torch.Tensor], device: torch.device) -> None:
-        generator = torch.Generator(device).manual_seed(0)
-        self._drawn = draw(DRAWN, generator=generator, device=device)
+        self._drawn = _draw_numbers(draw, device)
         self._places = random.Random(0)  # noqa: S311 - no secret
 
     def like(self, tensor: torch.Tensor) -> torch.Tensor:

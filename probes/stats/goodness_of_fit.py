@@ -7,6 +7,7 @@ is divided equally among the tests of draws that a run makes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -139,6 +140,7 @@ def can_stop(
     return statistic < float(stats.ncx2.ppf(LOST, len(whole) - 1, detected))
 
 
+@cache
 def _noncentrality(df: int, alpha: float, power: float) -> float:
     """Return the noncentrality of G at which a test with this error rate has this power."""
     critical = stats.chi2.isf(alpha, df)
