@@ -88,7 +88,7 @@ class Session:
             elif reference is not None:
                 read_reference(reference)
             if self.targets[name].is_served:
-                from probes.engines.endpoint.engine import check
+                from probes.engines.endpoint.connection import check
 
                 check(self.targets[name])
                 gguf = self.targets[name].gguf
@@ -144,7 +144,7 @@ class Session:
     def model(self, target: str) -> TransformersEngine | EndpointEngine:
         """Return a target's model; what is not used of it is not loaded."""
         if self.targets[target].is_served:
-            from probes.engines.endpoint.engine import connect
+            from probes.engines.endpoint.connection import connect
 
             return connect(self.targets[target])
         from probes.engines.transformers.engine import load

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import probes
 from probes.data import questions
 from probes.data.corpus import load_corpus
-from probes.engines.endpoint.engine import connect
+from probes.engines.endpoint.connection import connect
 from probes.errors import UserError
 from probes.measure import asking, quantization_cost, quantized_cache
 from probes.report.text.quantization import format_origin, format_table

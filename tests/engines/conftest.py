@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import probes
-from probes.engines.endpoint.engine import connect
+from probes.engines.endpoint.connection import connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from probes.engines.endpoint import client as endpoint_client
-from probes.engines.endpoint import engine as endpoint_engine
+from probes.engines.endpoint import served_model
 from probes.engines.endpoint.answers import lists_logprobs, read_completion
 from probes.engines.endpoint.client import KEYS, Client, read_key
-from probes.engines.endpoint.engine import connect
+from probes.engines.endpoint.connection import connect
 from probes.engines.endpoint.streams import join_stream
 from probes.engines.endpoint.usage import count_tokens
 from probes.errors import EndpointFailedError, OverTokenBudgetError, UnusableTargetError
@@ -151,12 +151,12 @@ def test_connect_treats_any_failure_at_props_as_absence(answer: tuple[int, Any])
     with serve(Scripted(answers={"/v1/models": MODELS, "/props": answer})) as address:
         engine = connect(resolve(address))
     assert engine.name == "OpenAI-compatible"
-    assert engine.served_name == "tuned"
+    assert engine.served.name == "tuned"
 
 
 def test_connect_needs_no_list_of_models_if_one_is_named() -> None:
     with serve(Scripted(answers={"/v1/models": (500, {})})) as address:
-        assert connect(resolve(f"{address}#tuned")).served_name == "tuned"
+        assert connect(resolve(f"{address}#tuned")).served.name == "tuned"
 
 
 def test_address_without_version_is_named_as_the_cause() -> None:
@@ -328,7 +328,7 @@ def test_server_that_stays_busy_is_named() -> None:
 
 
 def test_another_list_of_models_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoint_engine, "LIST_AGAIN", -1.0)
+    monkeypatch.setattr(served_model, "LIST_AGAIN", -1.0)
     entry = {"id": "tuned", "root": "m/first"}
     server = Scripted(
         answers={

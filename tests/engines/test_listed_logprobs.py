@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from probes.engines.endpoint.engine import connect
+from probes.engines.endpoint.connection import connect
 from probes.errors import EndpointFailedError
 from probes.measure import engine_logprobs, engine_replicas
 from probes.targets.resolve import resolve

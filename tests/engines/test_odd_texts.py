@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from probes.engines.base import Generation
-from probes.engines.endpoint.engine import connect
+from probes.engines.endpoint.connection import connect
 from probes.measure import engine_answers, engine_streams, engine_texts
 from probes.targets.resolve import resolve
 from tests.claims import test_engines as claims

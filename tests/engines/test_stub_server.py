@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from probes.engines.endpoint.engine import connect
+from probes.engines.endpoint.connection import connect
 from probes.engines.toy import ToyEngine
 from probes.errors import EndpointFailedError, UndecidableError, UnusableTargetError
 from probes.measure import engine_logprobs, engine_sampling, engine_streams

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import probes
-from probes.engines.endpoint.engine import connect
+from probes.engines.endpoint.connection import connect
 from tests.support.stub_server import Stub, serve
 
 if TYPE_CHECKING:

@@ -151,3 +151,21 @@ def recognize(client: Client, models: Mapping[str, Any]) -> tuple[Dialect, str]:
         dialect = TRANSFORMERS
     path, key = _VERSIONS.get(dialect.name if dialect else "", ("", ""))
     return dialect or OPENAI, str(client.find(path).get(key) or "") if path else ""
+
+
+def read_stated_defaults(client: Client) -> dict[str, float]:
+    """Return the settings that llama.cpp says it applies where a request names none."""
+    settings = client.find("/props").get("default_generation_settings")
+    params = settings.get("params") if isinstance(settings, dict) else None
+    if not isinstance(params, dict):
+        return {}
+    names = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty")
+    values = {name: params.get(name) for name in names}
+    return {name: float(v) for name, v in values.items() if isinstance(v, (int, float))}
+
+
+def read_quantization(client: Client) -> str | None:
+    """Return how the weights are quantized that llama.cpp computes with; None if it tells none."""
+    stored = str(client.find("/props").get("model_ftype") or "")
+    stored = stored.replace("(guessed)", "").strip().removeprefix("all ")
+    return None if stored in ("", "F32", "F16", "BF16") else stored

@@ -8,7 +8,7 @@ import pytest
 
 import probes
 from probes.engines.base import ARGUMENTS, PROTOCOLS
-from probes.engines.endpoint.engine import connect
+from probes.engines.endpoint.connection import connect
 from probes.errors import MissingCapabilityError
 from probes.schema.claim import CAPABILITIES, NEEDS, catalogue
 from probes.schema.record import TargetFacts
