@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer import Argument, Option
@@ -21,15 +22,10 @@ from probes._util.files import write_output
 from probes._util.version import __version__
 from probes.errors import UserError
 from probes.results.reading import REPORT_FILE, locate, read
-from probes.schema.comparison import parse_outcomes
+from probes.schema.comparison import Comparison, parse_outcomes
 from probes.schema.record import build_json_schema
 from probes.upgrade.commands import bisect, matrix
 from probes.upgrade.options import File, option
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from probes.schema.comparison import Comparison
 
 CHANGED = 1
 """Exit code where two runs differ in what counts."""

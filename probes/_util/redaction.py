@@ -11,21 +11,18 @@ import re
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import quote as quote_for_address
 from urllib.parse import quote_plus
 
+from pydantic import JsonValue
+
 from probes._util.text import quote
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
-    from pydantic import JsonValue
-
-    Rules = list[tuple[str, str]]
+Rules = list[tuple[str, str]]
 
 
 SECRET_NAME = re.compile(r"TOKEN|KEY|SECRET|PASS|_PWD|CREDENTIAL|AUTH", re.IGNORECASE)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 from probes._util.jsonfile import MEBIBYTE, read_bytes
 from probes._util.text import quote
 from probes.errors import UserError, did_you_mean
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
 
 if sys.version_info >= (3, 11):
     import tomllib

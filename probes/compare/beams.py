@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from probes.schema.comparison import ChangedBeam, Difference, Outcome
 from probes.schema.evidence.texts import KeptBeams
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from probes.schema.record import Check
+from probes.schema.record import Check
 
 
 def find_changed_beams(old: Check, new: Check, noise: float) -> Iterator[Difference]:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from probes.schema.comparison import ChangedChats, Difference, Outcome
 from probes.schema.evidence.texts import KeptChats
-
-if TYPE_CHECKING:
-    from probes.schema.record import Check
+from probes.schema.record import Check
 
 
 def find_changed_chats(old: Check, new: Check) -> Difference | None:

@@ -6,25 +6,19 @@ probability, share of positions with the same most likely token; each with its u
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 from scipy import stats
 
 from probes.compare.bootstrap import CONFIDENCE, estimate
-from probes.compare.logprobs import KEPT_TO
+from probes.compare.logprobs import KEPT_TO, KeptLogits, Noise
 from probes.schema.comparison import Drift, Estimate, Flip, Outcome
+from probes.schema.evidence.distributions import PromptLogprobs
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-    import numpy.typing as npt
-
-    from probes.compare.logprobs import KeptLogits, Noise
-    from probes.schema.evidence.distributions import PromptLogprobs
-
-    Floats = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.float64]
 
 MOST_FLIPS = 10
 """Positions with another most likely token that are named."""

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from probes.compare.logprobs import judge_first_token
 from probes.schema.comparison import Difference, Outcome
+from probes.schema.evidence.shape import Shape
 from probes.schema.evidence.texts import KeptBeams, KeptEnds, KeptTexts
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from probes.schema.evidence.shape import Shape
-    from probes.schema.record import Check
+from probes.schema.record import Check
 
 
 def find_changed_ends(old: Check, new: Check, noise: float) -> Iterator[Difference]:

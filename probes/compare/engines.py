@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from probes.schema.comparison import ChangedSteps, ChangedText, Difference, Outcome
 from probes.schema.evidence.engines import (
     EngineDistance,
     EnginePairs,
     EnginePower,
+    EngineStep,
     EngineSteps,
     SettingsInForce,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from probes.schema.evidence.engines import EngineStep
-    from probes.schema.record import Check
+from probes.schema.record import Check
 
 COMPARED_HERE = (EngineSteps, EngineDistance, EnginePairs, SettingsInForce, EnginePower)
 """Of draws, the settings that they follow are compared: a server need not repeat the draws."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
+from pydantic import JsonValue
 from scipy import stats
 
 from probes.compare.beams import find_changed_beams
@@ -21,20 +23,12 @@ from probes.compare.settings import find_changed_settings
 from probes.schema.claim import catalogue
 from probes.schema.comparison import Difference, Effect, Estimate, Outcome
 from probes.schema.evidence import COMPARED_APART
-from probes.schema.record import OPEN
+from probes.schema.record import OPEN, Check, ClaimRecord
+from probes.schema.recorded_output import RecordedText
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    import numpy.typing as npt
-    from pydantic import JsonValue
-
-    from probes.schema.record import Check, ClaimRecord
-    from probes.schema.recorded_output import RecordedText
-
-    Floats = npt.NDArray[np.float64]
-    Path = tuple[str | int, ...]
-    Pair = tuple[Path, JsonValue, JsonValue]
+Floats = npt.NDArray[np.float64]
+Path = tuple[str | int, ...]
+Pair = tuple[Path, JsonValue, JsonValue]
 
 NOT_COMPARED = (
     *COMPARED_APART,

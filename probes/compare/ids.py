@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pydantic import JsonValue
 
 from probes.data.tokenizer_texts import corpus
 from probes.schema.comparison import ChangedIds, Difference, Outcome
 from probes.schema.evidence.words import KeptIds
-from probes.schema.recorded_ids import hash_texts
-
-if TYPE_CHECKING:
-    from pydantic import JsonValue
-
-    from probes.schema.record import Check
-    from probes.schema.recorded_ids import RecordedIds
+from probes.schema.record import Check
+from probes.schema.recorded_ids import RecordedIds, hash_texts
 
 
 def find_changed_ids(old: Check, new: Check) -> Difference | None:

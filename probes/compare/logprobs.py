@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
+from pydantic import JsonValue
 
 from probes.schema.comparison import FirstToken
 from probes.schema.evidence.distributions import KeptPrompts, PromptLogprobs
 from probes.schema.evidence.texts import KeptTexts
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pydantic import JsonValue
-
-    from probes.schema.record import Record
-    from probes.schema.recorded_output import RecordedText
+from probes.schema.record import Record
+from probes.schema.recorded_output import RecordedText
 
 KEPT_TO = 2e-4
 """How far apart two equal log-probabilities may be read from records: four decimals, twice."""

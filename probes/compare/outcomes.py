@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection
 
 from probes.schema.claim import Kind
 from probes.schema.comparison import Outcome
 from probes.schema.evidence.shape import Measured
-from probes.schema.record import BROKEN, OPEN, Verdict
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from probes.schema.record import Check, ClaimRecord
+from probes.schema.record import BROKEN, OPEN, Check, ClaimRecord, Verdict
 
 UNDECIDED = (*OPEN, Verdict.NOT_APPLICABLE)
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from probes.schema.evidence.quantization import QuantizationCost, QuantizationCosts
-
-if TYPE_CHECKING:
-    from probes.schema.record import Record
+from probes.schema.record import Record
 
 
 def merge_quantizations(old: Record, new: Record) -> tuple[QuantizationCost, ...]:

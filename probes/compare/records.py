@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from probes.compare.drift import measure_drift
 from probes.compare.evidence import Rounding, find_differences
 from probes.compare.logprobs import combine_noise, read_kept_logits
@@ -12,9 +10,7 @@ from probes.compare.quantizations import merge_quantizations
 from probes.compare.speed import compare_rates, compare_times
 from probes.errors import UserError
 from probes.schema.comparison import Change, ClaimComparison, Comparison, Run
-
-if TYPE_CHECKING:
-    from probes.schema.record import ClaimRecord, Record
+from probes.schema.record import ClaimRecord, Record
 
 UNKNOWN = (None, "auto")
 

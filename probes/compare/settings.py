@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from probes.schema.comparison import ChangedSetting, Difference, Outcome
 from probes.schema.evidence.settings import LIBRARY, UsedSettings
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from probes.schema.record import Check
+from probes.schema.record import Check
 
 
 def find_changed_settings(old: Check, new: Check) -> Iterator[Difference]:

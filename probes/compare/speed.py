@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import numpy as np
 
 from probes.compare.bootstrap import estimate
 from probes.schema.comparison import Estimate, RateRatio
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from probes.schema.record import Rate, Record
+from probes.schema.record import Rate, Record
 
 SHORTEST = 0.02
 """Seconds; a shorter check cannot be timed."""

@@ -6,9 +6,10 @@ The built-in ones are in ``questions.toml``; a target or ``--questions`` names a
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -18,9 +19,6 @@ from probes._util.tomlfile import read_toml, refuse_unknown
 from probes.errors import UserError
 from probes.schema.base import format_validation_error
 from probes.stats.answer_matching import Form, accepted_forms
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 FEWEST = 20
 """Questions a file needs: settings are compared by question, and fewer could differ by chance."""

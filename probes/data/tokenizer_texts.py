@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from functools import cache
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 CAPITAL_OF_JAPAN = "The capital of Japan is"
 CAPITAL_OF_JAPAN_JA = "日本の首都は"

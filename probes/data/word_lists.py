@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -19,9 +20,6 @@ from probes._util.text import quote
 from probes._util.tomlfile import read_toml, refuse_unknown
 from probes.errors import UserError
 from probes.schema.base import format_validation_error
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 MOST_WORDS = 200
 """Words a list may have: every pair of them is part of the evidence."""

@@ -6,8 +6,9 @@ of it is missing, and the claim is then not applicable.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import torch
 
@@ -15,17 +16,12 @@ from probes._util.text import quote
 from probes.data.tokenizer_texts import PROMPTS, QUESTION, SPELLED_BOS, corpus
 from probes.engines.base import Generation
 from probes.errors import MissingCapabilityError, UndecidableError, UserError
-from probes.schema.evidence.distributions import KeptPrompts
+from probes.schema.evidence.distributions import KeptPrompts, PromptLogprobs
 from probes.schema.evidence.texts import KeptTexts
 from probes.schema.evidence.words import KeptIds
+from probes.schema.record import Record, TargetFacts
 from probes.schema.recorded_ids import hash_texts
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from probes.schema.evidence.distributions import PromptLogprobs
-    from probes.schema.record import Record, TargetFacts
-    from probes.schema.recorded_output import RecordedText
+from probes.schema.recorded_output import RecordedText
 
 NEEDED = ("recorded-ids", "recorded-texts", "greedy-deterministic")
 """Claims whose evidence a reference is made of."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import inspect
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import transformers
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
@@ -27,11 +29,6 @@ from probes.stats.goodness_of_fit import (
     goodness_of_fit,
 )
 from probes.stats.sampling_reference import log_probabilities
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import numpy.typing as npt
 
 TOKENS = 4
 """Tokens that may come; one more ends a text, and never does."""

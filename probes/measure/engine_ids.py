@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from probes.measure.engine_records import is_record
 from probes.measure.greedy_differences import count_common_start
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _SHOWN = 6
 """Pieces that a message shows."""

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from probes.engines.base import TopLogprobs
+from probes.engines.base import Generation, Prompt, TopLogprobs, TopPieces
 from probes.engines.session_cache import once_per_session
 from probes.errors import UndecidableError
 from probes.measure.spelling import SPACE, byte_letters, read_spelling
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from probes.engines.base import Generation, Prompt, TopPieces
 
 CUT_CHARACTER = "\N{REPLACEMENT CHARACTER}"
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeGuard
+from collections.abc import Sequence
+from typing import Any, TypeGuard
 
 from probes.engines.base import Generation, TopLogprobs
 from probes.engines.recorded import RecordedReference
 from probes.engines.session_cache import once_per_session
 from probes.measure.engine_answers import TOP
 from probes.measure.rounding_noise import RoundingNoise
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 EVERY = 3
 """One of so many recorded prompts is asked: each of its tokens may take a request."""

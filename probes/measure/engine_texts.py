@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from probes.engines.base import Generation
 from probes.measure.engine_answers import add_ids, logits_along, make_greedy
@@ -16,10 +17,6 @@ from probes.measure.engine_prompts import (
 )
 from probes.measure.greedy import generate_greedy
 from probes.measure.greedy_differences import count_common_start
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 
 REFERENCE = "the reference"
 """The way of a text that the reference made."""

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 
 from probes.measure.quantized_layers import is_quantized, stored_bytes
 from probes.measure.stored_values import bits_of
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 BOOKKEEPING = (
     *("transformers_version", "_name_or_path", "name_or_path", "_commit_hash"),

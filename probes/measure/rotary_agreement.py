@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from probes.measure.rotary_frequencies import UNIT, compute_frequencies, relative_bound
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from probes.measure.rotary_settings import Rotation
+from probes.measure.rotary_settings import Rotation
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,12 @@ each position: its frequency, in radians. Nothing here asks the library under te
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from probes.measure.rotary_settings import Rotation
+from probes.measure.rotary_settings import Rotation
 
 ROUNDINGS = 16
 """Roundings between a base and a frequency: power, quotients, factors, and those of a new base."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from probes.errors import UndecidableError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 KINDS = ("default", "linear", "dynamic", "llama3", "yarn", "longrope")
 """Types of rotary positions that can be computed here."""

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy.spatial.distance import cdist
 
+from probes.data.word_lists import WordList
 from probes.schema.evidence.words import WordPoint
 from probes.stats import permutation, projection, similarity
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from probes.data.word_lists import WordList
-    from probes.stats.permutation import PermutationTest
-    from probes.stats.projection import Distortion, Projection
-    from probes.stats.similarity import Floats
+from probes.stats.permutation import PermutationTest
+from probes.stats.projection import Distortion, Projection
+from probes.stats.similarity import Floats
 
 UNRELATED = "(unrelated)"  # the name in evidence of the words outside any group
 DECIMALS = 4  # decimals of a similarity or a coordinate in evidence

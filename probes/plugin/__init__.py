@@ -5,15 +5,13 @@ Nothing here imports torch before a claim is about to run.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Generator, Sequence
+from typing import Any
 
 import pytest
 
 from probes.plugin import budget, collection, execution, options, startup, terminal
 from probes.plugin.fixtures import evidence, model, rates, reference, seed
-
-if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
 
 __all__ = ["evidence", "model", "rates", "reference", "seed"]
 

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+
+import pytest
 
 from probes.errors import UserError
-from probes.plugin.collection import state_of
-from probes.plugin.session import session_of
+from probes.plugin.collection import TestState, state_of
+from probes.plugin.session import Session, session_of
 from probes.schema.claim import Kind
-from probes.schema.record import Verdict
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    import pytest
-
-    from probes.plugin.collection import TestState
-    from probes.plugin.session import Session
-    from probes.schema.record import Record
+from probes.schema.record import Record, Verdict
 
 
 def parse_budget(text: str | None) -> float | None:

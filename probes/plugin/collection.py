@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -12,13 +13,9 @@ from probes.errors import UserError, did_you_mean
 from probes.plugin import markers, options
 from probes.plugin.known_failures import refuse_unmatched
 from probes.plugin.session import asks_for_cuda, session_of
+from probes.plugin.verdicts import Phase
 from probes.schema.claim import KNOWLEDGE, Claim, Kind, catalogue
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from probes.plugin.verdicts import Phase
-    from probes.schema.record import Cost, Rate
+from probes.schema.record import Cost, Rate
 
 
 @dataclass

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from probes.targets.target import Target
+from probes.targets.target import Target
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 """The environment variable that limits the devices a process sees."""

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel
 
 from probes._util.text import shorten
 from probes.schema.evidence import find_misfits
 from probes.schema.record import to_storable
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 LARGEST = 2**20
 """Bytes of JSON that one piece of evidence may take: a report is to be read."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -16,18 +17,12 @@ from probes.errors import (
     UnusableTargetError,
 )
 from probes.plugin import budget, verdicts
-from probes.plugin.collection import name_of, state_of, target_parameter
+from probes.plugin.collection import TestState, name_of, state_of, target_parameter
 from probes.plugin.evidence import as_json
-from probes.plugin.session import session_of
+from probes.plugin.run import Message
+from probes.plugin.session import Session, session_of
+from probes.schema.claim import Claim
 from probes.schema.record import BROKEN, Check, Cost, Verdict
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from probes.plugin.collection import TestState
-    from probes.plugin.run import Message
-    from probes.plugin.session import Session
-    from probes.schema.claim import Claim
 
 
 def skip_if_missing(item: pytest.Item) -> None:

@@ -12,18 +12,14 @@ cost little; under a budget another one may be first, so there each counts with 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from statistics import median
-from typing import TYPE_CHECKING
 
 from probes._util.files import DATA
 from probes._util.tomlfile import load_toml
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from probes.schema.record import Cost
+from probes.schema.record import Cost
 
 MEASURED = 3.0
 """Seconds of checks with forward passes from which the factor is taken."""

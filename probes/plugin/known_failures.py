@@ -6,9 +6,11 @@ run, so that the file does not outlive what it is about.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationError
 
@@ -16,10 +18,6 @@ from probes._util.tomlfile import read_toml, refuse_unknown
 from probes._util.versions import check_specifier, is_within
 from probes.errors import UserError, did_you_mean
 from probes.schema.base import Stored, format_validation_error
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-    from pathlib import Path
 
 
 class KnownFailure(Stored):

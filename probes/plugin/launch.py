@@ -9,10 +9,10 @@ as targets. xdist's workers load it too.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
@@ -22,9 +22,6 @@ from probes.plugin.controller import Controller
 from probes.plugin.options import OWN_FOLDER, refuse_unknown_options
 from probes.plugin.terminal import NEXT_STEP
 from probes.results.reading import RECORD_FILE
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 _CONFIGURATION = Path(__file__).with_name("claims.ini")
 _IGNORED_VARIABLES = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pydantic import ValidationError
 
 from probes.errors import UserError, did_you_mean
 from probes.schema.claim import NEEDS, Claim, catalogue, check_need
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 HELP = (
     "claim(id, title=..., kind=..., needs=..., section=...): this test decides the claim; "

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from probes.errors import UserError, did_you_mean
 from probes.plugin.session import DEFAULT_TARGET
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
 
 REPORT_DIR = "reports"
 OWN_FOLDER = ".probes"

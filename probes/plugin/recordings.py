@@ -8,9 +8,12 @@ user's project.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pytest
 
 from probes._util.claims_folder import claims_folder, is_installed
 from probes._util.files import write_atomically
@@ -24,11 +27,6 @@ from probes.schema.recorded_output import (
     parse_recording,
 )
 from probes.stats.near_tie import Finding, OutputStatus
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    import pytest
 
 SHIPPED = "recorded"
 """The folder of shipped files, beside the tests: in `__snapshots__` syrupy would delete them."""

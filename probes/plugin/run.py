@@ -6,8 +6,8 @@ run, which keeps a journal for each target and makes the records at the end.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,13 +16,8 @@ from probes.errors import UserError
 from probes.results.folding import fold_record
 from probes.results.journal import Journal
 from probes.results.redact_record import redact_record
-from probes.schema.comparison import Outcome
+from probes.schema.comparison import Comparison, Outcome
 from probes.schema.record import Check, Environment, Rate, Record, TargetFacts, Verdict, utc_now
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-
-    from probes.schema.comparison import Comparison
 
 
 class _Sent(BaseModel):

@@ -5,13 +5,11 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from collections.abc import Callable
 from threading import Timer, current_thread, main_thread
 from traceback import walk_stack
-from typing import TYPE_CHECKING, NoReturn
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import FrameType
+from types import FrameType
+from typing import NoReturn
 
 TERMINATED = 128 + signal.SIGTERM
 """The exit code by which shells and supervisors know a process that SIGTERM ended."""

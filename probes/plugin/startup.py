@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pytest
 
 from probes._util import progress
 from probes._util.files import check_output
@@ -20,13 +23,7 @@ from probes.plugin.session import SESSION, choose_targets, session_of
 from probes.results.costs import read_costs
 from probes.results.journal import check_writable
 from probes.schema.claim import KNOWLEDGE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
-    import pytest
-
-    from probes.schema.record import Cost
+from probes.schema.record import Cost
 
 
 def configure(config: pytest.Config) -> None:

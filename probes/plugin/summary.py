@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from rich.table import Table
 from rich.text import Text
@@ -22,9 +22,6 @@ from probes.schema.record import (
     count_verdicts,
     group_by_reason,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _COLUMNS = (
     ("hold", Verdict.HOLDS, "green"),

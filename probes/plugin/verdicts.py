@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from traceback import format_exception_only
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from probes._util.text import shorten
 from probes.errors import BrokenModelError
 from probes.schema.record import Verdict
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 
 @dataclass(frozen=True)

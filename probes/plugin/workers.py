@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
 
 from probes.schema.record import Cost
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import pytest
-
-    Costs = Mapping[str, Mapping[str, Cost]]
+Costs = Mapping[str, Mapping[str, Cost]]
 
 _LEFT_OUT = "probes_left_out"
 _DEVICE = "probes_device"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from probes._util.files import write_atomically
 from probes.report.html.page import render, render_index
@@ -11,10 +10,8 @@ from probes.report.pictures.side_by_side import CLAIMS, lay_side_by_side
 from probes.results.index import list_runs
 from probes.results.newest import read_newest
 from probes.results.reading import REPORT_FILE
-
-if TYPE_CHECKING:
-    from probes.schema.comparison import Comparison
-    from probes.schema.record import Record
+from probes.schema.comparison import Comparison
+from probes.schema.record import Record
 
 INDEX_FILE = "index.html"
 

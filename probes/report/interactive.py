@@ -7,8 +7,9 @@ shown as it is.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from markupsafe import Markup
 
@@ -16,16 +17,11 @@ from probes.report.locale import LANGUAGES, texts
 from probes.report.visible import cut
 from probes.schema.evidence import COMPARED_APART, read_shapes
 from probes.schema.evidence.distributions import Distribution, Distributions
-from probes.schema.evidence.texts import TracedText
+from probes.schema.evidence.shape import Shape
+from probes.schema.evidence.texts import Trace, TracedText
 from probes.schema.evidence.words import VocabularyTable
+from probes.schema.record import Check, Record
 from probes.schema.sampling import NARROW_HOT, NEAR_GREEDY, WIDE_HOT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from probes.schema.evidence.shape import Shape
-    from probes.schema.evidence.texts import Trace
-    from probes.schema.record import Check, Record
 
 _Shape = TypeVar("_Shape", bound="Shape")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
@@ -11,9 +11,6 @@ from probes.errors import UserError
 from probes.results.journal import target_folder_name
 from probes.results.reading import MAX_BYTES, RECORD_FILE, run_folders
 from probes.schema.record import OPEN, Cost, Verdict
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MOST_RUNS = 5
 """Runs that are read: each takes some ten milliseconds."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
 from probes.schema.claim import Claim, Status
 from probes.schema.record import (
@@ -16,9 +16,6 @@ from probes.schema.record import (
     TargetFacts,
     Verdict,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
 
 
 def fold_record(

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
 from probes.errors import UserError
 from probes.results.reading import MAX_BYTES, RECORD_FILE, REPORT_FILE, read, run_folders
 from probes.schema.record import SCHEMA_VERSION, Environment, Record, TargetFacts, Verdict
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @dataclass(frozen=True)

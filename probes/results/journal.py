@@ -11,22 +11,19 @@ import json
 import os
 import re
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from probes._util.files import sync_folder, write_atomically
 from probes._util.redaction import Redactor
 from probes.errors import UserError
 from probes.results.reading import JOURNAL_FILE, RECORD_FILE, read_journal
 from probes.results.redact_record import redact
+from probes.schema.record import Check, Environment, Rate, Record, TargetFacts
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from probes.schema.record import Check, Environment, Rate, Record, TargetFacts
-
-    Publish = Callable[[Record, Path], None]
+Publish = Callable[[Record, Path], None]
 
 LONGEST_NAME = 60
 """Characters of a target's name that its folder keeps: 240 bytes at most, where 255 are allowed."""

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from probes.errors import UserError
+from probes.results.index import Run
 from probes.results.reading import MAX_BYTES, RECORD_FILE, read
-from probes.schema.record import SCHEMA_VERSION
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
-    from pathlib import Path
-
-    from probes.results.index import Run
-    from probes.schema.record import Check, Record
+from probes.schema.record import SCHEMA_VERSION, Check, Record
 
 
 class Evidence(BaseModel):

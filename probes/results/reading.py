@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -32,9 +32,6 @@ from probes.schema.record import (
     TargetFacts,
     to_storable,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 RECORD_FILE = "record.json"
 JOURNAL_FILE = "journal.jsonl"

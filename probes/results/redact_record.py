@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
+from probes._util.redaction import Redactor
 from probes.schema.record import Check, ClaimRecord, Rate, Record
-
-if TYPE_CHECKING:
-    from probes._util.redaction import Redactor
 
 _Part = TypeVar("_Part", Check, ClaimRecord, Rate)
 

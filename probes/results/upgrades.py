@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from probes.results.folding import decide_claim
 from probes.schema.claim import KNOWLEDGE, Kind, catalogue
 from probes.schema.record import ClaimRecord, Record, Verdict, to_storable
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 _MOVED = {("load-nf4", "test_4_bit_logits_stay_close"): "quantization-cost"}
 """Checks of a contract that decide an observation now, by the contract's id and their name."""

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from probes._util.text import quote, shorten
-
-if TYPE_CHECKING:
-    from pydantic import ValidationError
-
 
 NOT_QUOTED = "not_quoted"
 """The type of an error whose input may hold a secret."""

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from pydantic import model_validator
 
 from probes.schema.base import Stored
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 KEPT = 200
 """How many texts' ids are kept in full, spread evenly over all."""

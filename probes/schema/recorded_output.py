@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -16,11 +16,9 @@ from probes._util.jsonfile import parse_object
 from probes._util.text import quote
 from probes.errors import UserError
 from probes.schema.base import Stored, format_validation_error
+from probes.schema.record import Environment, TargetFacts
 from probes.schema.recorded_chat import RecordedChat
 from probes.schema.recorded_ids import RecordedIds
-
-if TYPE_CHECKING:
-    from probes.schema.record import Environment, TargetFacts
 
 FORMAT: Literal[1] = 1
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from probes.schema.sampling import Sampling
@@ -18,10 +18,7 @@ from probes.stats import sampling_reference as reference
 from probes.stats.answer_matching import MatchState
 from probes.stats.text_probability import Bounds
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    Floats = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.float64]
 
 MIN_PROBABILITY = 1e-6  # continuations less likely than this under every setting are not followed
 

@@ -15,9 +15,8 @@ Woodruff's: the percentiles at both ends of the interval of the share of positio
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +24,6 @@ import torch
 from scipy import stats
 
 from probes.schema.evidence.shape import Interval
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 Floats = npt.NDArray[np.float64]
 

@@ -6,18 +6,15 @@ is divided equally among the tests of draws that a run makes.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from scipy import optimize, stats
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    Floats = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.float64]
 
 ERROR_BUDGET = 1e-6  # probability that any test of draws in a run fails although all is right
 TESTS_PER_RUN = 40  # how many tests share the budget: at least as many as a run on one target makes

@@ -6,14 +6,11 @@ Pure functions on plain data: nothing here reads a model, a file or an option.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from probes.schema.recorded_output import RecordedBeams, RecordedNumber
+from probes.schema.recorded_output import RecordedBeams, RecordedNumber
 
 
 class OutputStatus(str, Enum):

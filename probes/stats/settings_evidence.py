@@ -8,16 +8,13 @@ many draws there are: it is an e-value, and exceeds 1/alpha with a probability o
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import torch
 
 from probes.schema.sampling import PLAIN, InForce, Sampling
 from probes.stats.sampling_reference import apply_filters
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
 
 LIKELY = 1024
 """Most likely tokens that the filters of alternatives look at; all others count by their sum."""

@@ -6,18 +6,15 @@ from collections.abc import Callable
 from functools import lru_cache
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
 from probes._util.jsonfile import MEBIBYTE
 from probes.schema.claim import FACTS, REFERENCE
 from probes.targets.chat_templates import explain_missing_template
+from probes.targets.checkpoint import Checkpoint
 from probes.targets.target import EMBEDDED_FOLDER, Quantization, Target
 from probes.targets.vocabulary import SENTENCEPIECE_FILE, read_pieces
-
-if TYPE_CHECKING:
-    from probes.targets.checkpoint import Checkpoint
 
 TWIN_LIMIT = 1024 * MEBIBYTE
 """Bytes of weights up to which a copy of a model may be loaded beside it."""

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from packaging.version import Version
 
 from probes._util.jsonfile import MEBIBYTE, read_bytes, read_object
 from probes.errors import UserError
 from probes.targets.tokenizer_files import SETTINGS_FILE
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 TEMPLATE_FILE = "chat_template.jinja"
 OTHERS_FOLDER = "additional_chat_templates"

@@ -7,9 +7,11 @@ that a damaged or hostile folder is refused in one line, and before memory is ta
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from probes._util.jsonfile import MEBIBYTE, read_object
 from probes._util.text import quote
@@ -19,10 +21,6 @@ from probes.targets.random_weights import describe_tensors
 from probes.targets.safetensors import Tensor, find_weight_files, read_tensors
 from probes.targets.tokenizer_files import TokenizerFiles, read_tokenizer_files
 from probes.targets.vocabulary import SENTENCEPIECE_FILE, Vocabulary, read_vocabulary
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 _HASHED_WHOLE = 64 * MEBIBYTE
 _HASHED_SUFFIXES = (".json", ".model", ".txt", ".jinja")

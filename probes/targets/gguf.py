@@ -13,9 +13,10 @@ import mmap
 import shutil
 import struct
 import tempfile
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from probes._util.jsonfile import MEBIBYTE
 from probes._util.text import quote
@@ -23,9 +24,6 @@ from probes.errors import UserError
 from probes.targets.safetensors import Tensor
 from probes.targets.tokenizer_files import SETTINGS_FILE
 from probes.targets.vocabulary import Vocabulary
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 MAGIC = b"GGUF"
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from probes._util.progress import LARGE
 from probes.errors import UserError
 from probes.targets.safetensors import Tensor
-from probes.targets.target import Dtype, Quantization
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from probes.targets.target import Target
+from probes.targets.target import Dtype, Quantization, Target
 
 WEIGHTS_SHARE = 0.9
 """Share of a device's free memory for split weights: caches and logits need the rest."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from probes._util.text import quote
 from probes.data.corpus import load_corpus
@@ -16,10 +17,6 @@ from probes.targets.capabilities import nf4_is_beyond_transformers
 from probes.targets.checkpoint import Checkpoint
 from probes.targets.placement import estimate_least_bytes, estimate_loaded_bytes, place
 from probes.targets.target import Quantization, Target
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,13 @@ Such weights need no download: they are drawn on the device when the network is 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from probes._util.text import quote
 from probes.errors import UserError
 from probes.targets.safetensors import Tensor
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 MODEL_TYPES = ("llama", "mistral")
 

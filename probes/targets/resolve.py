@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
@@ -21,9 +22,6 @@ from probes._util.tomlfile import read_toml, refuse_unknown
 from probes.errors import UserError, did_you_mean
 from probes.schema.base import format_validation_error
 from probes.targets.target import ALLOWED_VALUES, HUB_ID, Target
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 

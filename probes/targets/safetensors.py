@@ -6,7 +6,9 @@ A file is eight bytes with the length of a JSON header, the header, and the tens
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
@@ -14,10 +16,6 @@ from probes._util.jsonfile import MEBIBYTE, parse_object, read_object
 from probes._util.text import quote
 from probes.errors import UserError
 from probes.schema.base import format_validation_error
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
+from typing_extensions import LiteralString
 
 from probes._util.files import PACKAGE
 from probes.errors import did_you_mean
 from probes.schema.base import NOT_QUOTED
 from probes.schema.claim import KNOWLEDGE, NEEDS, Claim, Kind, catalogue
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from typing_extensions import LiteralString
 
 EMBEDDED_FOLDER = PACKAGE / "embedded"
 

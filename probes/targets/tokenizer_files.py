@@ -6,16 +6,14 @@ post-processor of tokenizer.json, then nothing. Files that contradict each other
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from probes._util.jsonfile import read_object
 from probes.targets.vocabulary import TOKENIZER_FILE, read_parts
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 SETTINGS_FILE = "tokenizer_config.json"
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from probes.training.recipe import Recipe, model_config
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from probes.training.subject import Figure
+from probes.training.subject import Figure
 
 _CARD = """---
 license: apache-2.0

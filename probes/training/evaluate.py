@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
 from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, STORIES
-from probes.engines.transformers.engine import load
+from probes.engines.transformers.engine import TransformersEngine, load
 from probes.measure.distribution import most_likely
 from probes.measure.greedy import probabilities_of_greedy, step_logits
 from probes.schema.sampling import NARROW_HOT, NEAR_GREEDY, WIDE_HOT, Sampling
@@ -24,12 +25,6 @@ from probes.training.subject import (
     join_values,
     least_margin,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from probes.engines.transformers.engine import TransformersEngine
 
 TEMPERATURES = (0.2, 0.6, 1.0, 1.2, 1.4)
 """Temperatures of the table: the first with top_p 0.2, the others with top_p 0.9."""

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from probes.training.corpus import BOS, Corpus
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 PAGE_SHARE = 0.35  # share of rows that are pages, without BOS
 DOUBLE_BOS_SHARE = 0.15  # share of document rows with two BOS, like a prompt that spells it

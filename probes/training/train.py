@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,10 +16,6 @@ from transformers import MistralForCausalLM
 
 from probes.training.recipe import Recipe, model_config
 from probes.training.rows import Ids, RowSource
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 THREADS = 2
 """Threads of training: another number gives other rounding, hence another model."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import typer
 from packaging.version import InvalidVersion, Version
@@ -15,14 +16,7 @@ from probes.report.text.phrases import format_duration
 from probes.results.reading import read
 from probes.upgrade.cells import Cell
 from probes.upgrade.question import Finding, Question, find_claim, list_differences
-from probes.upgrade.run import decide, find_attempts
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
-
-    from probes.upgrade.run import Plan
-
+from probes.upgrade.run import Plan, decide, find_attempts
 
 # --- the search, which installs and runs nothing --------------------------------------------------
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from itertools import product
-from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
@@ -12,11 +12,8 @@ from packaging.version import InvalidVersion, Version
 from probes.errors import UserError
 from probes.schema.base import Stored
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    Versions = tuple[str, tuple[str, ...]]
-    """A package, and its versions."""
+Versions = tuple[str, tuple[str, ...]]
+"""A package, and its versions."""
 
 LATEST = "latest"
 """On the command line: the newest stable release."""

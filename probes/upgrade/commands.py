@@ -10,8 +10,9 @@ import shlex
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from packaging.utils import canonicalize_name
@@ -19,17 +20,11 @@ from typer import Argument, Option
 
 from probes._util.files import check_output, write_output
 from probes.errors import UserError
-from probes.upgrade.cells import LATEST, combine, parse_pythons, parse_versions
+from probes.upgrade import ray
+from probes.upgrade.cells import LATEST, Cell, Versions, combine, parse_pythons, parse_versions
 from probes.upgrade.options import File, Shared, Texts, option, with_shared_options
 from probes.upgrade.question import Question, parse_measure
-from probes.upgrade.run import End, Outcome, find_attempts, interruptible
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from probes.upgrade import ray
-    from probes.upgrade.cells import Cell, Versions
-    from probes.upgrade.run import Plan
+from probes.upgrade.run import End, Outcome, Plan, find_attempts, interruptible
 
 PAGE_FILE = "matrix.html"
 

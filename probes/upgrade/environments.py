@@ -10,19 +10,15 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
 from probes._util.text import shorten
 from probes.errors import UserError
+from probes.upgrade.cells import Cell
 from probes.upgrade.releases import INSTALL
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from probes.upgrade.cells import Cell
 
 BOUNDS = {"UV_CONCURRENT_DOWNLOADS": "4", "UV_CONCURRENT_BUILDS": "1"}
 """How much uv does at once, unless the user has set these variables."""

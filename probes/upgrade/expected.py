@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationError
 
@@ -12,10 +12,7 @@ from probes._util.tomlfile import read_toml
 from probes._util.versions import check_specifier, is_within
 from probes.errors import UserError
 from probes.schema.base import Stored, format_validation_error
-from probes.schema.record import Verdict
-
-if TYPE_CHECKING:
-    from probes.schema.record import Record
+from probes.schema.record import Record, Verdict
 
 FILE = Path(__file__).with_name("expected.toml")
 

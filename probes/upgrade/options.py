@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 from packaging.version import Version
 from typer import Option
@@ -19,9 +20,6 @@ from probes.upgrade.environments import default_folder, find_uv
 from probes.upgrade.package import find_package
 from probes.upgrade.releases import list_indexes, list_releases
 from probes.upgrade.run import Plan
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from threading import Event
-from typing import TYPE_CHECKING
 
 import psutil
 
-from probes.upgrade.run import decide
+from probes.upgrade.cells import Cell
+from probes.upgrade.run import Outcome, Plan, decide
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from probes.upgrade.cells import Cell
-    from probes.upgrade.run import Outcome, Plan
-
-    Show = Callable[[Cell, str], None]
-    """Takes the name of a stage that begins in a cell."""
+Show = Callable[[Cell, str], None]
+"""Takes the name of a stage that begins in a cell."""
 
 BYTES_PER_CELL = 3 * 2**30
 """A run on the embedded model was seen to take 2.3 GB."""

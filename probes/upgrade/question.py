@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
 
 from probes._util.text import shorten
 from probes.errors import UserError
 from probes.report.text.phrases import format_verdict, shorten_test_name
 from probes.schema.record import ClaimRecord, Record, Verdict
-
-if TYPE_CHECKING:
-    from pydantic import JsonValue
 
 _MEASURE = re.compile(r"(?P<claim>[a-z0-9-]+)(\[(?P<check>.+)\])?\.(?P<path>.+)")
 _LONGEST_VALUE = 160

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from probes.errors import UserError
 from probes.results.reading import RECORD_FILE, REPORT_FILE
 from probes.upgrade.cells import Cell
 from probes.upgrade.environments import default_folder
 from probes.upgrade.package import copy_package
+from probes.upgrade.pool import Show
 from probes.upgrade.run import RESULT_FILE, End, Outcome, Plan, decide
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from probes.upgrade.pool import Show
 
 INSTALL = "python -m pip install ray"
 

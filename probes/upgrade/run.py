@@ -8,10 +8,10 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import Field, ValidationError
 
@@ -23,9 +23,6 @@ from probes.results.reading import RECORD_FILE, run_folders
 from probes.schema.base import Stored
 from probes.upgrade.cells import Cell
 from probes.upgrade.environments import NotInstallableError, make_environment
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
 
 RESULT_FILE = "cell.json"
 

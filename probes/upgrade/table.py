@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from probes.compare.outcomes import is_near_the_line
 from probes.errors import UserError
 from probes.results.reading import read
 from probes.schema.record import BROKEN, OPEN, ClaimRecord, Record, Verdict, count_verdicts
 from probes.upgrade.cells import find_varying, format_cell
+from probes.upgrade.expected import Expectation
 from probes.upgrade.question import find_claim
-from probes.upgrade.run import End
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from probes.upgrade.expected import Expectation
-    from probes.upgrade.run import Attempt, Outcome
+from probes.upgrade.run import Attempt, End, Outcome
 
 BAD = (*BROKEN, *OPEN)
 """Verdicts that are red unless they are expected."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
 from urllib.parse import quote
 
 from rich.table import Table as Grid
@@ -19,13 +20,7 @@ from probes.results.reading import REPORT_FILE
 from probes.schema.record import Verdict, count_verdicts
 from probes.upgrade.cells import find_varying
 from probes.upgrade.run import End
-from probes.upgrade.table import BAD
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from probes.upgrade.table import Column, Entry, Table
+from probes.upgrade.table import BAD, Column, Entry, Table
 
 ABSENT = "·"
 """Shown where a run did not have a claim."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,9 +13,6 @@ from probes.schema.comparison import Comparison, Outcome
 from tests.faults.comparisons import CLAIMS, VARIATIONS, write_records
 from tests.faults.page import COMPARED, page
 from tests.support.warm_process import call_apart
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 @pytest.fixture(scope="module")

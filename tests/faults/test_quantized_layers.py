@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,10 +24,6 @@ from probes.measure.quantized_layers import (
 from probes.targets.preflight import preflight
 from probes.targets.resolve import resolve
 from tests.support import model_folders as folders
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 KINDS = ("nf4", "nf4-double", "fp4", "int8")
 PROMPT = "The capital of Japan is"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,10 +17,6 @@ from probes.measure import determinism, greedy, reference_prompts, rounding_nois
 from probes.targets.preflight import preflight
 from probes.targets.resolve import resolve
 from tests.support import model_folders as folders
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 LENGTH = 20
 

@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from tests.integration.conftest import Project
+from tests.support.project import Project
 
 NUMBER = """
 @pytest.mark.claim("number", title="A number.")

@@ -2,15 +2,12 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from probes.plugin import devices
 from probes.targets.target import Target
-
-if TYPE_CHECKING:
-    from tests.integration.conftest import Project
+from tests.support.project import Project
 
 SEEN = """
 import os

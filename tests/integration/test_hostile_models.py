@@ -7,17 +7,15 @@ import pickle
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 import probes
 from probes.errors import TokenizerFailedError
 from tests.support.warm_process import call_apart
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def loaded(folder: Path) -> str:

@@ -4,16 +4,12 @@ import os
 import random
 import signal
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
+from tests.support.project import Project
 from tests.support.warm_process import ModuleProcess, run_module
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.integration.conftest import Project
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are sent")
 

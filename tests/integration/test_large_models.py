@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from probes.engines.transformers.engine import TransformersEngine as Model
-    from tests.integration.conftest import Project
+    from tests.support.project import Project
 
 DECIDED = (
     *("load-nf4", "load-to-device", "default-length", "ids-english", "embedding-shape"),

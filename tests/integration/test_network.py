@@ -1,15 +1,13 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from tests.integration.conftest import Project
+from tests.support.project import Project
 
 LOADS = """
 @pytest.mark.claim("loads", title="It needs the weights.")

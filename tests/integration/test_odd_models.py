@@ -6,12 +6,10 @@ A claim about a network that gives no distribution fails.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.integration.conftest import Project
+from tests.support.project import Project
 
 OF_THE_NETWORK = (
     "default-length",

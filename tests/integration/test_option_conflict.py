@@ -1,11 +1,8 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-if TYPE_CHECKING:
-    from tests.integration.conftest import Project
+from tests.support.project import Project
 
 DEFINES = "def pytest_addoption(parser):\n    parser.addoption('--device', {})\n"
 MESSAGE = "{} defines the option --device, which the plugin probes defines too: {}"

@@ -1,17 +1,13 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from probes.report.pictures import CHART_PACKAGES
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from tests.integration.conftest import Project
+from tests.support.project import Project
 
 TWO = """
 @pytest.mark.claim("hello", title="Hello has its ids.")

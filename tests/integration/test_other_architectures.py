@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from probes.schema.claim import catalogue
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.integration.conftest import Project
+from tests.support.project import Project
 
 pytestmark = pytest.mark.usefixtures("in_brief")
 

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support import model_folders
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.integration.conftest import Project
+from tests.support.project import Project
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "own-claims.md").read_text(encoding="utf-8")

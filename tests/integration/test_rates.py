@@ -2,17 +2,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.project import Project
 from tests.support.warm_process import WARM, run_module
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.integration.conftest import Project
 
 ROOT = Path(__file__).parents[2]
 

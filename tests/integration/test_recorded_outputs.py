@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from probes.measure import greedy
 from probes.plugin import recordings
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.integration.conftest import Project
+from tests.support.project import Project
 
 CLAIMS = Path(__file__).parents[1] / "claims"
 FIRST = "recorded, nothing to compare with: embedded on cpu "

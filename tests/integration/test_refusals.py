@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from probes.schema import claim
 from probes.targets.target import EMBEDDED_FOLDER
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from tests.integration.conftest import Project
+from tests.support.project import Project
 
 ONE = """
 @pytest.mark.claim("mine", title="It holds.")

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from probes.targets.target import EMBEDDED_FOLDER
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from tests.integration.conftest import Project
+from tests.support.project import Project
 
 SECRETS = {"HF_TOKEN": "hf-like/but+of no#known:shape", "MY_API_KEY": "0123456789-planted"}
 

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import translate
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 import probes
 from probes.engines.endpoint.connection import connect
+from tests.support.project import Project
 from tests.support.stub_server import Stub, serve
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.integration.conftest import Project
 
 CLAIMS = """
 @pytest.mark.claim("short", title="It continues a text.")

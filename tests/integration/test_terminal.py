@@ -6,14 +6,11 @@ import os
 import re
 import select
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.project import Project
 from tests.support.warm_process import ModuleProcess
-
-if TYPE_CHECKING:
-    from tests.integration.conftest import Project
 
 pty = pytest.importorskip("pty")
 

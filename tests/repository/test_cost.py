@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.benchmarks.cost import list_cells, main
 from tests.support import samples
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_cells_by_hand_stay_the_published_ones() -> None:

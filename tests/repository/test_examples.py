@@ -6,18 +6,15 @@ import shlex
 from importlib.util import find_spec
 from itertools import dropwhile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
+from click import Group
 from packaging.requirements import Requirement
 from typer.main import get_command
 
 from probes import cli
 from tests.repository.test_docs import PAGES, ROOT, blocks, commands, each_page, read
 from tests.repository.test_packaging import project
-
-if TYPE_CHECKING:
-    from click import Group
 
 RUN_HERE = ("claims", "schema")
 """Verbs of `probes` that need nothing and change nothing."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from safetensors.numpy import load_file
 
@@ -11,9 +12,6 @@ from probes.measure.sentencepiece_reference import MISTRAL_V1
 from probes.targets.safetensors import SINGLE_FILE
 from probes.targets.target import EMBEDDED_FOLDER
 from probes.targets.vocabulary import read_pieces
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _NAMES = {
     "model.embed_tokens": "token_embd",

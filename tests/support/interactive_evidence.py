@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from probes.schema.evidence.distributions import Distribution, Token, tail_ranks
 from probes.schema.evidence.texts import Alternative, Trace, TraceStep
 from probes.schema.evidence.words import VocabularyTable
+from probes.schema.record import Record
 from tests.support.samples import HOSTILE, check, header, planned, record
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import numpy.typing as npt
-
-    from probes.schema.record import Record
 
 PIECES = ["<unk>", "<s>", "</s>", "▁", "日", "▁the", "the", "▁The", "\u202e", HOSTILE, "▁▁"]
 PIECES += [f"piece{number}" for number in range(len(PIECES), 1000)]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from probes.schema.record import Record
 from tests.support.samples import check, header, planned, record
-
-if TYPE_CHECKING:
-    from probes.schema.record import Record
 
 
 def prompt(

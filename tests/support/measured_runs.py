@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from pathlib import Path
+from typing import Any, TypeAlias
 
 from tests.support.samples import TARGET, check, header, planned, record
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 Found: TypeAlias = dict[str, list[tuple[str, dict[str, Any]]]]
 """By claim: the names of checks, and what they attached."""

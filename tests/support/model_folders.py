@@ -6,16 +6,14 @@ import json
 import math
 import shutil
 import struct
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from probes.data.tokenizer_texts import SCRIPTS
 from probes.targets.target import EMBEDDED_FOLDER
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    Tensors = Mapping[str, tuple[str, list[int]]]
+Tensors = Mapping[str, tuple[str, list[int]]]
 
 # --- written by hand: no library under test is involved ------------------------------------------
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 from probes.results.folding import fold_record
 from probes.schema.claim import Kind, Status
@@ -16,9 +17,6 @@ from probes.schema.record import (
     TargetFacts,
     Verdict,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 STARTED = "2026-11-23T07:51:20Z"
 FINISHED = "2026-11-23T07:51:52Z"

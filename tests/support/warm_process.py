@@ -11,13 +11,11 @@ import runpy
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 # None that pytest rewrites: it warns of those imported before it.
 IMPORTED = ["torch", "transformers.models.llama", "transformers.models.mistral.modeling_mistral"]

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from execnet.gateway_base import Popen2IO
+from execnet.gateway_base import ExecModel, Popen2IO
 
 from tests.support.warm_process import CONTEXT, move_to
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from multiprocessing.connection import Connection
-
-    from execnet.gateway_base import ExecModel
 
 
 class WarmWorker(Popen2IO):

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Collection, Sequence
+from typing import Any, Literal
 
 import torch
 
 from probes.errors import UnknownIdError
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
 
 KEEP_LAST = ("logits_to_keep", "num_logits_to_keep")
 """What transformers calls, by version, the number of last positions whose logits are computed."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from transformers.utils import chat_template_utils
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 DATE = datetime.datetime(2024, 7, 26, 12, 0)
 """What a template gets that asks for the date: else each day's prompts were other ones."""

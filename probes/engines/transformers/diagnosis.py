@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from probes.engines.transformers.loading import dtype_argument
 from probes.engines.transformers.precision import in_float32
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
 
 LARGEST_FLOAT16 = torch.finfo(torch.float16).max
 

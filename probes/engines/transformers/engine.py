@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import transformers
@@ -22,12 +22,10 @@ from probes.engines.transformers.caches import drop_kept_cache
 from probes.engines.transformers.chat_dates import fix_date
 from probes.engines.transformers.loaded import LoadedTarget, catch_tokenizer_failure
 from probes.errors import UserError
+from probes.schema.sampling import Sampling
 from probes.targets.preflight import UsableTarget, preflight
 from probes.targets.resolve import resolve
 from probes.targets.target import Target
-
-if TYPE_CHECKING:
-    from probes.schema.sampling import Sampling
 
 DEFAULT_NEW_TOKENS = 20
 """How many tokens transformers' `generate` adds if no length is named."""

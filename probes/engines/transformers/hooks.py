@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -10,9 +11,6 @@ from probes._util.text import quote
 from probes.engines.transformers.diagnosis import LARGEST_FLOAT16, BrokenPass
 from probes.errors import NotFiniteError, UndecidableError
 from probes.schema.record import Cost
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 CPU_ROWS = 32
 """Rows of a 4-bit weight that bitsandbytes packs together on a CPU."""

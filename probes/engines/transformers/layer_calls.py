@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from probes.engines.transformers.layer_outputs import list_decoder_layers
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 @dataclass

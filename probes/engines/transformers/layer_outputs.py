@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from probes.engines.transformers.hooks import count_cached, get_forward_input
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    Outputs = dict[str, torch.Tensor]
+Outputs = dict[str, torch.Tensor]
 
 
 @dataclass

@@ -5,13 +5,16 @@ Every failure becomes one line that names the target.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from io import StringIO
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
 from packaging.version import Version
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from probes._util import progress
 from probes._util.garbage import pause_cycle_search
@@ -20,16 +23,8 @@ from probes.engines.transformers.random_network import create_random_weights
 from probes.errors import UnusableTargetError
 from probes.targets import gguf
 from probes.targets.placement import format_gb
-from probes.targets.target import Dtype, Quantization
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
-    from pathlib import Path
-
-    from transformers import PretrainedConfig, PreTrainedTokenizerBase
-
-    from probes.targets.preflight import UsableTarget
-    from probes.targets.target import Target
+from probes.targets.preflight import UsableTarget
+from probes.targets.target import Dtype, Quantization, Target
 
 
 def load_tokenizer(usable: UsableTarget) -> PreTrainedTokenizerBase:

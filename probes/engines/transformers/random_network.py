@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import torch
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from probes.targets.safetensors import Tensor
+from probes.targets.safetensors import Tensor
 
 SEED = 0
 

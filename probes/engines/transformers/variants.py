@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from probes.errors import UndecidableError, UserError
 from probes.targets import preflight
-from probes.targets.target import Attention, Dtype, Quantization
-
-if TYPE_CHECKING:
-    from probes.targets.preflight import UsableTarget
-    from probes.targets.target import Target
+from probes.targets.preflight import UsableTarget
+from probes.targets.target import Attention, Dtype, Quantization, Target
 
 
 def change_settings(

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 import torch
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 _OF_ACCELERATE = ("_hf_hook", "_old_forward", "forward")
 """Attributes by which accelerate calls the forward pass of the module that it was given."""

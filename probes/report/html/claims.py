@@ -7,18 +7,16 @@ shown unchanged in every language.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
+
+from markupsafe import Markup
 
 from probes.report.locale import texts
 from probes.report.locale.markup import in_every_language, say
 from probes.report.visible import mark
 from probes.schema.claim import catalogue
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
-
-    from probes.schema.comparison import ClaimComparison
-    from probes.schema.record import ClaimRecord, Record
+from probes.schema.comparison import ClaimComparison
+from probes.schema.record import ClaimRecord, Record
 
 MOST_DEAREST = 10
 """Claims whose cost is in the table at the end."""

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from probes.schema.record import BROKEN
+from pydantic import JsonValue
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pydantic import JsonValue
-
-    from probes.schema.record import Check, ClaimRecord
+from probes.schema.record import BROKEN, Check, ClaimRecord
 
 LONG_TEXT = 160
 """Characters; a longer text is folded."""

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from probes.schema.record import OPEN
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from probes.results.index import Run
-    from probes.schema.record import Verdict
+from probes.results.index import Run
+from probes.schema.record import OPEN, Verdict
 
 MOST_RUNS = 12
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Callable, Sequence
 from functools import cache
 from inspect import signature
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -19,19 +20,14 @@ from probes.report.locale import LANGUAGES
 from probes.report.locale.markup import attributes, in_every_language, say, translate
 from probes.report.pictures import draw, draw_throughput, list_missing_packages
 from probes.report.pictures.pieces import draw_quantizations
+from probes.report.pictures.side_by_side import SideBySide
 from probes.report.text import comparison as compared
 from probes.report.text import phrases
 from probes.report.visible import SPECIAL, cut, make_visible, mark
-from probes.schema.record import BROKEN, Verdict, count_verdicts
+from probes.results.index import Run
+from probes.schema.comparison import Comparison, Drift
+from probes.schema.record import BROKEN, ClaimRecord, Record, Verdict, count_verdicts
 from probes.schema.sampling import LIBRARY_TOP_K
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from probes.report.pictures.side_by_side import SideBySide
-    from probes.results.index import Run
-    from probes.schema.comparison import Comparison, Drift
-    from probes.schema.record import ClaimRecord, Record
 
 STYLES = ("style.css", "pictures.css", "interactive.css")
 WAY = (

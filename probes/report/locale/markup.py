@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from markupsafe import Markup, escape
 
 from probes.report.locale import LANGUAGES, texts
 from probes.report.visible import mark
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def in_every_language(write: Callable[[str], str]) -> Markup:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 from probes.schema.claim import NEEDS, Claim, Status, catalogue
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 COMMAND = "python -m probes claims --markdown > docs/claims.md"
 """The command that regenerates the page."""

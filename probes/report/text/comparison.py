@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
 
 from probes._util.text import shorten
 from probes.report.locale import phrase
 from probes.report.text import phrases
 from probes.schema import comparison as schema
 from probes.schema.comparison import Outcome
-
-if TYPE_CHECKING:
-    from pydantic import JsonValue
 
 MOST_LINES = 5
 """Differences of a claim, or flips, that are listed where space is short."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from rich.console import Console
 from rich.table import Table
@@ -13,9 +13,6 @@ from probes.report.text import comparison as phrases
 from probes.report.text.quantization import describe_cost
 from probes.report.visible import make_visible
 from probes.schema.comparison import Comparison, Outcome
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 GOOD = (Outcome.FIXED, Outcome.ADDED, Outcome.SAME)
 

@@ -7,22 +7,25 @@ an address or a mention.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
 from probes.report.locale import phrase
 from probes.report.text import comparison as compared
 from probes.report.text import phrases
 from probes.report.text.quantization import format_cells, format_header
 from probes.report.visible import cut, make_visible
-from probes.schema.record import BROKEN, Record, Verdict, count_verdicts, group_by_reason
+from probes.schema.comparison import Comparison, Drift
+from probes.schema.record import (
+    BROKEN,
+    ClaimRecord,
+    Rate,
+    Record,
+    Verdict,
+    count_verdicts,
+    group_by_reason,
+)
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from probes.schema.comparison import Comparison, Drift
-    from probes.schema.record import ClaimRecord, Rate
-
-    Rows = Sequence[Iterable[str]]
+Rows = Sequence[Iterable[str]]
 
 LONGEST = 400
 """Characters of a text; the report has the rest."""

@@ -7,22 +7,17 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections import Counter
 from datetime import datetime
 from math import isfinite
-from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
 
 from probes._util.text import shorten
 from probes.report.locale import phrase, texts
 from probes.schema.claim import catalogue
-from probes.schema.record import ClaimRecord, Cost, Environment, Record, TargetFacts, Verdict
-
-if TYPE_CHECKING:
-    from collections import Counter
-
-    from pydantic import JsonValue
-
-    from probes.schema.comparison import Estimate, RateRatio
-    from probes.schema.record import Rate
+from probes.schema.comparison import Estimate, RateRatio
+from probes.schema.record import ClaimRecord, Cost, Environment, Rate, Record, TargetFacts, Verdict
 
 LONGEST_SETTING = 60
 """Characters of a setting's value; a list of forbidden words may be long."""

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
 from probes.report.locale import phrase
 from probes.report.text.phrases import format_bytes
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from probes.schema.evidence.quantization import AnswerFlips, QuantizationCost, StoryEntropy
-    from probes.schema.evidence.shape import Interval
+from probes.schema.evidence.quantization import AnswerFlips, QuantizationCost, StoryEntropy
+from probes.schema.evidence.shape import Interval
 
 COLUMNS = (
     *("kind", "bytes", "mean_divergence", "percentile_50", "percentile_90", "percentile_99"),

@@ -7,18 +7,13 @@ for the shape by `Shape.read`. Evidence that no shape names is shown as it is.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from probes.schema.evidence import distributions, engines, quantization, settings, texts, words
-from probes.schema.evidence.shape import Measured
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from probes.schema.evidence.shape import Shape
+from probes.schema.evidence.shape import Measured, Shape
 
 COMPARED_APART = ("corpus_ids", "kept_prompts", "kept_texts", "rendered_chats")
 """Evidence that has a comparison of its own: logits and ids by the thousand, and conversations."""

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from probes.schema.evidence.shape import Count, Shape
 from probes.schema.recorded_chat import RecordedChat
 from probes.schema.recorded_output import RecordedBeams, RecordedText
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 class Alternative(Shape):

@@ -5,15 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
 from probes.schema.evidence.shape import Count, Shape
 from probes.schema.recorded_ids import RecordedIds
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 def _check_square(matrix: list[list[float]]) -> list[list[float]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -18,10 +20,6 @@ from probes.schema.record import Record
 from probes.targets.resolve import list_targets, read_pyproject, read_targets_file, resolve
 from probes.targets.target import Target
 from tests.support.samples import ENVIRONMENT, LOADED, check, header, mixed, rates
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 SECONDS = 10.0
 """More than any of these files may take, even on a busy machine."""

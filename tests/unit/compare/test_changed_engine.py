@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -21,11 +21,9 @@ from probes.schema.evidence.engines import (
     SettingPower,
     SettingsInForce,
 )
+from probes.schema.evidence.shape import Shape
+from probes.schema.record import Check, ClaimRecord
 from tests.support.samples import check, planned
-
-if TYPE_CHECKING:
-    from probes.schema.evidence.shape import Shape
-    from probes.schema.record import Check, ClaimRecord
 
 TEXT = [(" upon", -0.5), (" a", -0.25), (" time", -1.0)]
 

@@ -1,19 +1,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from probes.compare.evidence import SHOWN, Rounding, find_differences
 from probes.compare.logprobs import LEAST_NOISE
 from probes.schema.claim import catalogue
-from probes.schema.record import Verdict
+from probes.schema.comparison import Difference, Effect
+from probes.schema.record import ClaimRecord, Verdict
 from tests.support.samples import check, planned
-
-if TYPE_CHECKING:
-    from probes.schema.comparison import Difference, Effect
-    from probes.schema.record import ClaimRecord
 
 NOISELESS = Rounding(noise=LEAST_NOISE)
 

@@ -2,20 +2,17 @@ from __future__ import annotations
 
 import math
 from statistics import pstdev
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from probes.compare.drift import divergence, log_probabilities
 from probes.compare.logprobs import LEAST_NOISE, KeptLogits, combine_noise, read_kept_logits
 from probes.compare.records import compare
-from probes.schema.comparison import Outcome
+from probes.schema.comparison import Drift, Estimate, Outcome
+from probes.schema.record import Record
 from tests.support.kept_prompts import flipped, keeping, prompt
 from tests.support.samples import LOADED, check, header, planned, record
-
-if TYPE_CHECKING:
-    from probes.schema.comparison import Drift, Estimate
-    from probes.schema.record import Record
 
 HALF = LOADED.model_copy(update={"dtype": "bfloat16"})
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -11,12 +11,9 @@ from probes.errors import UserError
 from probes.report.text.console import format_comparison
 from probes.schema.claim import Kind
 from probes.schema.comparison import Outcome
-from probes.schema.record import Cost, Verdict
+from probes.schema.record import ClaimRecord, Cost, Record, Verdict
 from tests.support.kept_prompts import prompt
 from tests.support.samples import ENVIRONMENT, LOADED, check, header, planned, rates, record
-
-if TYPE_CHECKING:
-    from probes.schema.record import ClaimRecord, Record
 
 UNSEEN = Verdict.NOT_OBSERVED
 LEFT_OUT = Verdict.NOT_DECIDED

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from probes.data.corpus import built_in_corpus, load_corpus, read_corpus
 from probes.errors import UndecidableError, UserError
 from probes.measure.quantization_cost import cut_windows
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class Letters:

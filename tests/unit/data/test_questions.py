@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -9,9 +9,6 @@ from probes.errors import UnusableTargetError, UserError
 from probes.stats.answer_matching import states_answer
 from probes.targets.preflight import preflight
 from probes.targets.resolve import read_targets_file, resolve
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def content(count: int = FEWEST, *, first: str = '"Who? 0" = ["x"]') -> str:

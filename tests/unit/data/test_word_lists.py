@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from probes.data.word_lists import load_word_lists
 from probes.errors import UserError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 GROUPS = "[x.groups]\na = ['1', '2', '3', '4']\nb = ['5', '6', '7', '8']\nc = ['9', '10', '11', "
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import torch
@@ -17,10 +19,6 @@ from probes.targets.preflight import preflight
 from probes.targets.resolve import resolve
 from probes.targets.target import EMBEDDED_FOLDER
 from tests.support import model_folders as folders
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 
 def test_nan_names_its_conditions_and_a_call_that_shows_it(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -15,9 +16,6 @@ from probes.schema.record import TargetFacts
 from probes.schema.sampling import Sampling
 from probes.targets.resolve import resolve
 from tests.support.stub_server import Stub, serve
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 OPTIONAL = sorted(
     {*CAPABILITIES} - {"model", "weights", "variants", "beam-search", "timing", "streams"}

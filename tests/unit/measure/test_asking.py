@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -13,9 +13,6 @@ from probes.data.tokenizer_texts import PROMPTS, QUESTION, SPELLED_BOS
 from probes.engines.toy import ToyEngine
 from probes.measure.asking import ask, ask_in_all_forms, list_forms, list_prompts, spell_prompt
 from probes.targets.target import EMBEDDED_FOLDER
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}[{{ message['role'] }}] {{ message['content'] }}"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,10 +17,6 @@ from probes.measure.chat_special_tokens import count_bos, find_special_tokens
 from probes.measure.recorded_chats import record_chats
 from probes.schema.recorded_chat import RecordedChat
 from probes.targets.target import EMBEDDED_FOLDER
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 TURN = "<{{ message.role }}>{{ message.content }}</s>"
 EACH = "{% for message in messages %}"

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +11,6 @@ import torch
 from probes.measure.distribution import largest_error, measure_distribution, most_likely
 from probes.schema.evidence.distributions import Token
 from probes.schema.sampling import Sampling
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 def model(logits: torch.Tensor, encoded: Mapping[str, list[int]] | None = None) -> Any:

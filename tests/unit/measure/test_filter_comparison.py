@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import torch
@@ -20,9 +21,6 @@ from probes.measure.sampling_filters import (
     sample_with_scores,
 )
 from probes.schema.sampling import Sampling
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 PROBABILITIES = [0.4, 0.3, 0.2, 0.1]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,9 +14,6 @@ from probes.targets.preflight import preflight
 from probes.targets.resolve import resolve
 from tests.claims.test_loading import test_generate_with_no_arguments_is_greedy_and_adds_20_tokens
 from tests.support import model_folders as folders
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PROMPT = "Once upon a time,"
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import torch
@@ -24,9 +25,6 @@ from probes.measure.greedy import (
 )
 from probes.measure.variety import possible_texts
 from probes.schema.sampling import Sampling
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 PROMPT = "bca"
 TOY: Any = ToyEngine()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import torch
@@ -18,9 +19,6 @@ from probes.measure.asking import ask
 from probes.measure.long_outputs import choose_positions, judge_logits
 from probes.schema.recorded_output import RecordedLogits
 from probes.stats.rounding import logit_tolerance
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 LOGITS = torch.tensor([[3.0, 1.0], [0.0, 2.0], [4.0, 0.5]])
 RECORDED = RecordedLogits(

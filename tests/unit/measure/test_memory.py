@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.warm_process import call_apart
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 ALLOWED = 160
 """MiB by which more samples may raise the peak: what an allocator keeps."""

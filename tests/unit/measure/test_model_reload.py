@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -16,9 +17,6 @@ from probes.measure import model_reload
 from probes.measure.quantized_layers import stored_bytes
 from probes.targets.target import EMBEDDED_FOLDER
 from tests.support import model_folders as folders
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_first_layers_are_saved_as_a_network_of_their_own() -> None:

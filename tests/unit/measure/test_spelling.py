@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
@@ -12,10 +14,6 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from probes.measure.spelling import Spelling, byte_letters, byte_piece, read_spelling
 from probes.targets.tokenizer_files import read_tokenizer_files
 from probes.targets.vocabulary import read_pieces
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from pathlib import Path
 
 TEXTS = ("", "Hi", " Hi", "  Hi  there", "e\u0301", "日本", "\x16", "\n\tx", "▁a")
 ALL_BYTES = list(byte_letters().values())

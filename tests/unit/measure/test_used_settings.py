@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,9 +21,6 @@ from probes.targets.resolve import resolve
 from tests.claims.test_generation import test_each_of_several_end_ids_stops_any_row as stop_ids
 from tests.support import model_folders as folders
 from tests.support.samples import check, header, planned
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PROMPT = "The capital of Japan is"
 

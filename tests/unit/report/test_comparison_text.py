@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,7 +13,7 @@ from probes.report.text import markdown
 from probes.report.text.console import format_comparison
 from probes.results.reading import read
 from probes.schema.comparison import Comparison, Outcome
-from probes.schema.record import SCHEMA_VERSION, Verdict
+from probes.schema.record import SCHEMA_VERSION, Record, Verdict
 from tests.support.kept_prompts import prompt
 from tests.support.samples import (
     ENVIRONMENT,
@@ -26,9 +25,6 @@ from tests.support.samples import (
     rates,
     record,
 )
-
-if TYPE_CHECKING:
-    from probes.schema.record import Record
 
 FROZEN = Path(__file__).parents[1] / "frozen"
 """Records as each format of them was written; they never change."""

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,9 +12,6 @@ from probes.results.journal import Journal
 from probes.schema.record import Verdict
 from tests.support.page_reader import Page
 from tests.support.samples import FINISHED, HOSTILE, STARTED, TARGET, check, header
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 def write_run(

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ import pytest
 from probes.report import interactive
 from probes.report.html.page import render
 from probes.schema.evidence.words import VocabularyTable
+from probes.schema.record import Record
 from tests.support.interactive_evidence import (
     PIECES,
     hostile_record,
@@ -18,9 +19,6 @@ from tests.support.interactive_evidence import (
     make_trace,
 )
 from tests.support.samples import HOSTILE, header, mixed, record
-
-if TYPE_CHECKING:
-    from probes.schema.record import Record
 
 DISTRIBUTION = make_distributions()[0]
 

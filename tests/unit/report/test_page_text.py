@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import TYPE_CHECKING
 
 import pytest
+from pydantic import JsonValue
 
 from probes.report.html.evidence import LARGEST_TABLE, list_short_values, show, tabulate
 from probes.report.html.faults import faults_by_claim
@@ -27,9 +27,6 @@ from tests.support.samples import (
     planned,
     record,
 )
-
-if TYPE_CHECKING:
-    from pydantic import JsonValue
 
 MIXED = render(mixed())
 

@@ -6,11 +6,12 @@ import json
 import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from pydantic import JsonValue
 
 from probes.report.html.page import WAY, render
 from probes.report.locale import LANGUAGES, texts
@@ -26,21 +27,17 @@ from probes.report.pictures import (
     svg,
     vectors,
 )
+from probes.report.pictures.charts import Chart
 from probes.schema.evidence import SHAPES
 from probes.schema.evidence.distributions import Distribution
 from probes.schema.evidence.engines import AS_ASKED, UNKNOWN, EngineSteps, SettingsInForce
 from probes.schema.evidence.words import WordPlane, WordSimilarities
+from probes.schema.record import Record
 from probes.schema.sampling import InForce, Sampling
 from probes.stats.settings_evidence import list_alternatives
 from tests.support.samples import HOSTILE, check, header, planned, rates, record
 
-if TYPE_CHECKING:
-    from pydantic import JsonValue
-
-    from probes.report.pictures.charts import Chart
-    from probes.schema.record import Record
-
-    Values = dict[str, JsonValue]
+Values = dict[str, JsonValue]
 
 ENGLISH: Values = {"text": "Japan is", "ids": [1, 4720, 349], "pieces": ["<s>", "▁Japan", "▁is"]}
 WORDS = ["king", "queen", "dog", "sea"]

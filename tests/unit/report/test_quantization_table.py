@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -15,11 +15,9 @@ from probes.report.text.console import format_comparison
 from probes.report.text.markdown import summarize_comparison
 from probes.report.text.quantization import format_cells, format_origin, format_table
 from probes.schema.evidence.quantization import QuantizationCosts
+from probes.schema.record import Record
 from tests.support.measured_runs import COSTS
 from tests.support.samples import check, header, planned, record
-
-if TYPE_CHECKING:
-    from probes.schema.record import Record
 
 
 @pytest.fixture

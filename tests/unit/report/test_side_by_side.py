@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,9 +16,6 @@ from probes.results.index import list_runs
 from probes.results.newest import read_newest
 from tests.support.measured_runs import measured, write_measured
 from tests.support.samples import HOSTILE
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def read_pictures(report_dir: Path) -> dict[str, str]:

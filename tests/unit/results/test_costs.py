@@ -1,15 +1,12 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from probes.results.costs import read_costs
 from probes.schema.record import Record, Verdict
 from tests.support import samples
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def write(folder: Path, record: Record) -> None:

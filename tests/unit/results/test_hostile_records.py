@@ -7,8 +7,9 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -20,9 +21,6 @@ from probes.schema.record import Record, Verdict
 from tests.support.kept_prompts import prompt
 from tests.support.page_reader import Page
 from tests.support.samples import mixed, rates
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 PLAIN = Path(__file__).parents[1] / "frozen" / "format-3-old.json"
 HOSTILE = (

@@ -3,11 +3,11 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,9 +18,6 @@ from probes.results.journal import Journal, check_writable, target_folder_name
 from probes.results.reading import read
 from probes.schema.record import Rate, Verdict
 from tests.support.samples import ENVIRONMENT, FINISHED, LOADED, check, header, planned, rates
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 UNPRIVILEGED = 65534
 """A user who owns nothing."""

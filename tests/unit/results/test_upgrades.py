@@ -1,18 +1,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from probes.results.reading import read
-from probes.schema.record import Verdict
+from probes.schema.record import Record, Verdict
 from tests.support.samples import check, header, planned, record
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from probes.schema.record import Record
 
 FACTS = {"name": "ours", "source": "folder"}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -13,10 +12,7 @@ import torch
 from probes.schema.sampling import Sampling
 from probes.stats import sampling_reference
 from probes.stats.answer_matching import MatchState
-from probes.stats.answer_tree import draw_right, follow_continuations
-
-if TYPE_CHECKING:
-    from probes.stats.answer_tree import Floats, Prefix
+from probes.stats.answer_tree import Floats, Prefix, draw_right, follow_continuations
 
 VOCAB_SIZE, LENGTH, PROMPTS, END = 5, 4, 2, 3
 SETTINGS = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -10,12 +10,8 @@ import torch
 from scipy import special, stats
 from scipy.spatial import distance
 
+from probes.schema.evidence.shape import Interval
 from probes.stats import distribution_distance as distances
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from probes.schema.evidence.shape import Interval
 
 TEXTS, WINDOWS, POSITIONS = 2, 6, 50
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable, Iterable, Sequence
 from statistics import mean, pstdev
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ from sklearn.metrics import silhouette_score
 
 from probes.stats import permutation, similarity
 from probes.stats.permutation import (
+    PermutationTest,
     compare_cohesion_with_chance,
     compare_paired,
     compare_pairs_with_chance,
@@ -18,11 +19,6 @@ from probes.stats.permutation import (
     mean_silhouettes,
 )
 from probes.stats.projection import distance_matrix
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-    from probes.stats.permutation import PermutationTest
 
 LABELS = [0, 1, 0, 1, 1, 2, 2]
 COUNT = len(LABELS)

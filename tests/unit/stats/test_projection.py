@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +10,7 @@ from scipy import stats
 from sklearn.decomposition import PCA
 
 from probes.stats import projection
-from probes.stats.projection import distance_matrix, measure_distortion, project_2d
-
-if TYPE_CHECKING:
-    from probes.stats.projection import Floats
+from probes.stats.projection import Floats, distance_matrix, measure_distortion, project_2d
 
 POINTS = np.random.default_rng(0).normal(size=(7, 4))
 PAIRS = list(itertools.combinations(range(7), 2))

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import pytest
 import torch
 
 from probes.stats.text_probability import TextDistribution, enumerate_texts
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 VOCAB_SIZE = 5
 LENGTH = 4

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -13,10 +14,7 @@ from probes.targets.safetensors import Tensor
 from probes.targets.target import EMBEDDED_FOLDER, Target
 from probes.targets.vocabulary import Vocabulary, read_pieces
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    Explain = Callable[..., str | None]
+Explain = Callable[..., str | None]
 
 MISTRAL = read_pieces(EMBEDDED_FOLDER)
 OTHER = {f"piece {i}": i for i in range(100)}

@@ -1,16 +1,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from probes.errors import UserError
 from probes.targets import chat_templates
 from probes.targets.chat_templates import explain_missing_template, read_chat_templates
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def write(folder: Path, *, settings: Any = None, file: bytes | None = None) -> Path:

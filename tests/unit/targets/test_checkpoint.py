@@ -4,7 +4,9 @@ import json
 import os
 import struct
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -16,11 +18,7 @@ from probes.targets.safetensors import Tensor, read_header
 from probes.targets.target import EMBEDDED_FOLDER
 from tests.support.model_folders import EMBEDDING, TENSORS, pack, pack_header
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    MakeFolder = Callable[..., Path]
+MakeFolder = Callable[..., Path]
 
 INDEX = "model.safetensors.index.json"
 

@@ -1,16 +1,14 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from probes.errors import UserError
 from probes.targets.checkpoint import Checkpoint
 from probes.targets.gguf import read_header, unpack
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TOKENS = ["<unk>", "<s>", "</s>", "▁a"]
 METADATA = {

@@ -4,21 +4,19 @@ import errno
 import hashlib
 import json
 import logging
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from probes._util import progress
 from probes.errors import UserError
 from probes.targets import hub
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
 

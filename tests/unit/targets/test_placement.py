@@ -1,16 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from probes.errors import UserError
 from probes.targets.placement import place
 from probes.targets.target import Target
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
 
 GB = 10**9
 

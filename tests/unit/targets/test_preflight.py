@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -11,10 +12,7 @@ from probes.errors import UnusableTargetError
 from probes.targets.preflight import preflight
 from probes.targets.target import Target
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    MakeFolder = Callable[..., Path]
+MakeFolder = Callable[..., Path]
 
 
 def mine(folder: str | Path | None = None, **fields: Any) -> Target:

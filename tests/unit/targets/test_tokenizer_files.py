@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from probes.targets.tokenizer_files import Around, read_tokenizer_files
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def template(*tokens: str) -> dict[str, Any]:

@@ -11,10 +11,10 @@ import sys
 import threading
 import time
 import zipfile
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -25,10 +25,7 @@ from probes.upgrade.package import copy_package, find_package, pack_wheel
 from probes.upgrade.releases import list_indexes, list_releases
 from tests.support.samples import check, header, planned, record
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    Run = Callable[..., int]
+Run = Callable[..., int]
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 SECRET = "planted-credential-0123"

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,12 +21,8 @@ from probes.upgrade.table import Table, build_tables
 from tests.support.page_reader import Page
 from tests.support.samples import ENVIRONMENT, HOSTILE, check, header, planned, record
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    Content = dict[str, tuple[Verdict, str] | Verdict | None] | str
-    Build = Callable[..., Table]
+Content = dict[str, tuple[Verdict, str] | Verdict | None] | str
+Build = Callable[..., Table]
 
 HOLDS, FAILS, NOT_APPLICABLE = Verdict.HOLDS, Verdict.FAILS, Verdict.NOT_APPLICABLE
 
