@@ -13,16 +13,20 @@ RESAMPLES = 2000
 CONFIDENCE = 0.95
 
 
-def estimate(size: int, statistic: Callable[[npt.NDArray[np.int64]], float]) -> Estimate:
+def estimate(
+    size: int, statistic: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float64]]
+) -> Estimate:
     """Return a statistic with its bootstrap interval.
 
-    `statistic` takes the indices of drawn items, out of `size`.
+    `statistic` takes indices of drawn items, out of `size`: of many draws at once, a draw a row. It
+    returns a value for each row.
 
     >>> values = np.array([1.0, 2.0, 3.0])
-    >>> estimate(3, lambda indices: float(values[indices].mean())).value
+    >>> estimate(3, lambda draws: values[draws].mean(axis=1)).value
     2.0
     """
     draws = np.random.default_rng(0).integers(size, size=(RESAMPLES, size))
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile([statistic(draw) for draw in draws], [tail, 1 - tail])
-    return Estimate(value=statistic(np.arange(size)), low=float(low), high=float(high))
+    low, high = np.quantile(statistic(draws), [tail, 1 - tail])
+    (value,) = statistic(np.arange(size)[np.newaxis])
+    return Estimate(value=float(value), low=float(low), high=float(high))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special  # scipy.stats takes a second to import
 
 from probes.compare.bootstrap import CONFIDENCE, estimate
 from probes.compare.logprobs import KEPT_TO, KeptLogits, Noise
@@ -61,10 +61,8 @@ def measure_drift(old: KeptLogits, new: KeptLogits, noise: Noise) -> Drift | Non
         positions=len(positions),
         encoded_otherwise=encoded_otherwise,
         in_one_only=in_one_only,
-        kl=_over_prompts(by_prompt, lambda p: p.kl, np.mean),
-        rms_dp=_over_prompts(
-            by_prompt, lambda p: p.probability_change**2, lambda x: np.sqrt(np.mean(x))
-        ),
+        kl=_average(by_prompt, lambda p: p.kl),
+        rms_dp=_average(by_prompt, lambda p: p.probability_change**2, np.sqrt),
         same_top=_share(len(positions) - len(flips), len(positions)),
         largest_change=largest,
         noise=noise.noise,
@@ -156,19 +154,28 @@ def divergence(old: Sequence[float], new: Sequence[float]) -> float:
     return max(0.0, listed + float(rest))
 
 
-def _over_prompts(
+def _average(
     by_prompt: Sequence[Sequence[_Position]],
     measure: Callable[[_Position], float],
-    statistic: Callable[[Floats], float],
+    transform: Callable[[Floats], Floats] = np.asarray,
 ) -> Estimate:
-    """Return a statistic over all positions; its bootstrap draws whole prompts."""
-    values = [np.array([measure(position) for position in row]) for row in by_prompt]
+    """Return the mean over all positions, transformed; its bootstrap draws whole prompts."""
+    sums = np.array([sum(map(measure, row)) for row in by_prompt])
+    counts = np.array([len(row) for row in by_prompt])
     return estimate(
-        len(values), lambda draw: float(statistic(np.concatenate([values[i] for i in draw])))
+        len(sums), lambda draws: transform(sums[draws].sum(axis=1) / counts[draws].sum(axis=1))
     )
 
 
 def _share(count: int, total: int) -> Estimate:
-    """Return a share with its exact binomial interval, as if positions were independent."""
-    interval = stats.binomtest(count, total).proportion_ci(CONFIDENCE)
-    return Estimate(value=count / total, low=float(interval.low), high=float(interval.high))
+    """Return a share with its exact binomial interval, as if positions were independent.
+
+    The interval is that of Clopper and Pearson.
+
+    >>> _share(9, 10)
+    Estimate(value=0.9, low=0.5549839..., high=0.9974714...)
+    """
+    tail = (1 - CONFIDENCE) / 2
+    low = special.betaincinv(count, total - count + 1, tail) if count else 0.0
+    high = special.betaincinv(count + 1, total - count, 1 - tail) if count < total else 1.0
+    return Estimate(value=count / total, low=float(low), high=float(high))

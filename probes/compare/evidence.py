@@ -11,7 +11,7 @@ from itertools import groupby
 import numpy as np
 import numpy.typing as npt
 from pydantic import JsonValue
-from scipy import stats
+from scipy import special
 
 from probes.compare.beams import find_changed_beams
 from probes.compare.chats import find_changed_chats
@@ -234,7 +234,7 @@ def _compare_numbers(
     mean, half, size = float(change.mean()), float(allowed.max()), None
     if len(change) >= 3 and np.isfinite(change).all():
         spread = float(change.std(ddof=1))
-        half = float(stats.t.ppf(0.975, len(change) - 1)) * spread / math.sqrt(len(change))
+        half = float(special.stdtrit(len(change) - 1, 0.975)) * spread / math.sqrt(len(change))
         size = mean / spread if spread > 0 else None
     effect = Effect(
         numbers=len(old),

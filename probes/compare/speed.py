@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+import numpy.typing as npt
 
 from probes.compare.bootstrap import estimate
 from probes.schema.comparison import Estimate, RateRatio
@@ -25,9 +26,9 @@ def compare_times(old: Record, new: Record) -> Estimate | None:
     if len(pairs) < 3:
         return None
 
-    def ratio(indices: np.typing.NDArray[np.int64]) -> float:
-        old_sum, new_sum = pairs[indices].sum(axis=0)
-        return float(new_sum / old_sum)
+    def ratio(draws: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        old_sums, new_sums = pairs[draws].sum(axis=1).T
+        return np.asarray(new_sums / old_sums)
 
     return estimate(len(pairs), ratio)
 
