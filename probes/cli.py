@@ -20,8 +20,9 @@ from typer.core import TyperCommand
 
 from probes._util.files import write_output
 from probes._util.version import __version__
+from probes.compare.last_run import compare_with_last
 from probes.errors import UserError
-from probes.results.reading import REPORT_FILE, locate, read
+from probes.results.reading import RECORD_FILE, REPORT_FILE, locate, read
 from probes.schema.comparison import Comparison, parse_outcomes
 from probes.schema.record import build_json_schema
 from probes.upgrade.commands import bisect, matrix
@@ -148,9 +149,11 @@ def report(
     from probes.report.text.markdown import summarize_run
     from probes.report.text.phrases import format_incomplete
 
-    record = read(run)
+    record, file = read(run), locate(run).absolute()
     path = output or locate(run).with_name(REPORT_FILE)
-    write_output(path, render(record), "report", "--output")
+    found = compare_with_last(record, file.parent) if file.name == RECORD_FILE else None
+    last = None if found is None else found.comparison
+    write_output(path, render(record, last=last), "report", "--output")
     if summary is not None:
         write_output(summary, summarize_run(record, str(path)), "summary", "--summary")
     _list_again(path)

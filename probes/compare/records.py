@@ -10,9 +10,7 @@ from probes.compare.quantizations import merge_quantizations
 from probes.compare.speed import compare_rates, compare_times
 from probes.errors import UserError
 from probes.schema.comparison import Change, ClaimComparison, Comparison, Run
-from probes.schema.record import ClaimRecord, Record
-
-UNKNOWN = (None, "auto")
+from probes.schema.record import UNKNOWN, ClaimRecord, Record
 
 
 def compare(

@@ -17,7 +17,8 @@ from probes.plugin.run import Message, Run
 from probes.plugin.session import session_of
 from probes.plugin.shutdown import Shutdown
 from probes.plugin.summary import has_decided
-from probes.report.text.markdown import summarize_comparison, summarize_run
+from probes.report.text.markdown import escape, summarize_comparison, summarize_run
+from probes.report.text.since import describe_since
 from probes.results.reading import read
 from probes.schema.comparison import parse_outcomes
 
@@ -161,7 +162,12 @@ class Controller:
     def _summarize(self, record: Record) -> str:
         comparison = self.run.comparisons.get(record.target.name)
         text = summarize_run(record, terminal.report_path(self._config, self.run, record))
-        return text if comparison is None else f"{text}\n{summarize_comparison(comparison)}"
+        if comparison is not None:
+            return f"{text}\n{summarize_comparison(comparison)}"
+        last = self.run.since_last.get(record.target.name)
+        if last is None or last.comparison is None:
+            return text
+        return f"{text}\n{escape(describe_since(last.comparison))}\n"
 
     def _append(self, file: Path, text: str) -> None:
         """Add to a job's summary; no user asked for it, so a failure is only mentioned."""

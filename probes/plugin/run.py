@@ -6,12 +6,14 @@ run, which keeps a journal for each target and makes the records at the end.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from probes._util.redaction import Redactor
+from probes.compare.last_run import SinceLast, compare_with_last
 from probes.errors import UserError
 from probes.results.folding import fold_record
 from probes.results.journal import Journal
@@ -108,7 +110,11 @@ class _TargetRun:
 
 
 class Run:
-    """The finished records of a run, and by target their comparisons with baselines, if any."""
+    """The finished records of a run, and by target their comparisons with earlier runs, if any.
+
+    `comparisons` are with baselines. A target without one is compared with its last run in the
+    report folder, which decides nothing: `since_last`.
+    """
 
     def __init__(
         self, report_dir: Path | None, baselines: Mapping[str, Record] | None = None
@@ -116,6 +122,7 @@ class Run:
         """Write records below `report_dir`, or none; compare them with earlier runs, by target."""
         self.records: list[Record] = []
         self.comparisons: dict[str, Comparison] = {}
+        self.since_last: dict[str, SinceLast] = {}
         self._report_dir = report_dir
         self._baselines = baselines or {}
         self._targets: dict[str, _TargetRun] = {}
@@ -196,7 +203,9 @@ class Run:
     def _publish(self, record: Record, folder: Path) -> None:
         from probes.report.files import write_report  # templates and charts take their time
 
-        write_report(record, folder, self._compare(record))
+        baseline = self._compare(record)
+        last = None if baseline else self._compare_with_last(record, folder)
+        write_report(record, folder, baseline, None if last is None else last.comparison)
 
     def _compare(self, record: Record) -> Comparison | None:
         """Compare a record with its baseline, if it has one: the claims that this run decides."""
@@ -208,3 +217,11 @@ class Run:
         comparison = compare(baseline, record, decided_now=True)
         self.comparisons[record.target.name] = comparison
         return comparison
+
+    def _compare_with_last(self, record: Record, folder: Path) -> SinceLast | None:
+        with warnings.catch_warnings():  # nobody asked for it: no filter may end the run
+            warnings.simplefilter("ignore")
+            found = compare_with_last(record, folder)
+        if found is not None:
+            self.since_last[record.target.name] = found
+        return found

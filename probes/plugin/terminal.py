@@ -25,6 +25,8 @@ from probes.plugin.summary import (
 from probes.report.locale import phrase
 from probes.report.pictures import list_missing_packages
 from probes.report.text.console import format_comparison
+from probes.report.text.since import describe_since, has_changed
+from probes.report.visible import make_visible
 from probes.results.reading import REPORT_FILE
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
     from _pytest.terminal import TerminalReporter
 
+    from probes.compare.last_run import SinceLast
     from probes.plugin.run import Run
     from probes.schema.record import Record
 
@@ -81,10 +84,11 @@ def header(config: pytest.Config) -> list[str]:
 
 def report_path(config: pytest.Config, run: Run, record: Record) -> str:
     """Return a report's path, short where it is below the current folder; empty without one."""
-    folder, here = run.folders.get(record.target.name), config.invocation_params.dir
-    if folder is None:
-        return ""
-    path = folder / REPORT_FILE
+    folder = run.folders.get(record.target.name)
+    return "" if folder is None else _shorten(folder / REPORT_FILE, config.invocation_params.dir)
+
+
+def _shorten(path: Path, here: Path) -> str:
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
@@ -119,6 +123,20 @@ def show_results(
         terminal.write_line(f"unused: {file.relative_to(folder)}: its test is gone; delete it")
 
 
+def _show_since(terminal: TerminalReporter, last: SinceLast, folder: Path) -> None:
+    """Show what changed since the last run, and how to see it in full."""
+    if last.note:
+        terminal.write_line(make_visible(last.note), yellow=True)
+    if last.comparison is None or last.folder is None:
+        return
+    changed = has_changed(last.comparison)
+    terminal.write_line(make_visible(describe_since(last.comparison)), yellow=changed)
+    if changed:
+        here = terminal.config.invocation_params.dir
+        paths = (shlex.quote(_shorten(path, here)) for path in (last.folder, folder))
+        terminal.write_line(phrase("since.in_full", command=f"probes compare {' '.join(paths)}"))
+
+
 def _show_record(terminal: TerminalReporter, run: Run, record: Record) -> None:
     width, colour = terminal._tw.fullwidth, terminal.hasmarkup
     terminal.write_line("")
@@ -133,6 +151,8 @@ def _show_record(terminal: TerminalReporter, run: Run, record: Record) -> None:
     if comparison := run.comparisons.get(record.target.name):
         terminal.write_line(phrase("compare.from_baseline"))
         terminal.write(format_comparison(comparison, width, colour=colour))
+    if last := run.since_last.get(record.target.name):
+        _show_since(terminal, last, run.folders[record.target.name])
     if report := report_path(terminal.config, run, record):
         terminal.write_line(f"report: {report}")
         if needed := list_missing_packages():

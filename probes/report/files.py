@@ -16,12 +16,19 @@ from probes.schema.record import Record
 INDEX_FILE = "index.html"
 
 
-def write_report(record: Record, folder: Path, comparison: Comparison | None = None) -> None:
+def write_report(
+    record: Record,
+    folder: Path,
+    baseline: Comparison | None = None,
+    last: Comparison | None = None,
+) -> None:
     """Write a run's page into its folder and list the run in its report folder's index.
+
+    It shows the comparisons of the run with its `baseline` and with the `last` run.
 
     The folder is `REPORT-DIR/TARGET/UTC-TIME`. Raises OSError if a file cannot be written.
     """
-    write_atomically(folder / REPORT_FILE, render(record, comparison))
+    write_atomically(folder / REPORT_FILE, render(record, baseline, last))
     refresh_index(folder.parent.parent)
 
 

@@ -66,11 +66,12 @@ def list_runs(report_dir: Path) -> list[Run]:
     A run that was stopped is listed with what its journal holds, an unreadable one as unreadable.
     """
     targets = sorted(child for child in report_dir.iterdir() if child.is_dir())
-    runs = [run for target in targets for run in _list_target(target)]
+    runs = [run for target in targets for run in list_runs_of_target(target)]
     return sorted(runs, key=lambda run: run.target)  # a stable sort: the newest stay first
 
 
-def _list_target(target: Path) -> list[Run]:
+def list_runs_of_target(target: Path) -> list[Run]:
+    """Return the runs in the folder of one target, the newest first."""
     try:
         return [_read_run(folder) for folder in run_folders(target)]
     except UserError:

@@ -37,6 +37,9 @@ class Verdict(str, Enum):
 BROKEN = (Verdict.FAILS, Verdict.ERROR)
 """Verdicts that need attention."""
 
+UNKNOWN = (None, "auto")
+"""Values of a fact that is not known yet."""
+
 OPEN = (None, Verdict.NOT_DECIDED)
 """Verdicts of a claim that is not decided: the run was stopped, or over its budget."""
 

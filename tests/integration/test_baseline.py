@@ -49,6 +49,49 @@ def test_baseline_follows_other_options(warm_project: Project) -> None:
         assert changed == ("--claim" not in options)
 
 
+def test_next_run_says_what_changed_since_the_last(warm_project: Project) -> None:
+    first_run(warm_project)
+    same = warm_project.run("--report-dir", "first")
+    same.stdout.fnmatch_lines(["Nothing changed since * UTC: 2 the same.", "report: *"])
+    warm_project.test_file(NUMBER.format(number=0.7))
+    for options in ((), ("-n", "2")):
+        result = warm_project.run("--report-dir", "first", "--summary", "s.md", *options)
+        assert result.ret == 0
+        line = "Since * UTC*: 1 drifted: number; 1 the same."
+        full = "in full: probes compare first/embedded/* first/embedded/*"
+        result.stdout.fnmatch_lines([line, full, "report: *"])
+        assert "1 drifted" in (warm_project.folder / "s.md").read_text(encoding="utf-8")
+        warm_project.test_file(NUMBER.format(number=0.9))
+    reports = sorted((warm_project.folder / "first").glob("*/*/report.html"))
+    assert ['id="since"' in file.read_text(encoding="utf-8") for file in reports] == [
+        False,
+        True,
+        True,
+        True,
+    ]
+
+
+def test_only_runs_in_a_report_folder_are_compared_unasked(warm_project: Project) -> None:
+    baseline = first_run(warm_project)
+    for options in (
+        ("--no-report",),
+        ("--report-dir", "other"),
+        ("--report-dir", "first", "--baseline", baseline),
+    ):
+        result = warm_project.run(*options)
+        assert result.ret == 0
+        result.stdout.no_fnmatch_line("*since*")
+
+
+def test_damaged_last_run_is_noted(warm_project: Project) -> None:
+    baseline = first_run(warm_project)
+    for file in (warm_project.folder / baseline).glob("*/record.json"):
+        file.write_text("{", encoding="utf-8")
+    result = warm_project.run("--report-dir", "first")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["not compared with the last run: *record.json is truncated *"])
+
+
 def test_unusable_baseline_is_refused(warm_project: Project) -> None:
     baseline = first_run(warm_project)
     text = next((warm_project.folder / baseline).glob("*/record.json")).read_text(encoding="utf-8")

@@ -22,7 +22,7 @@ from probes.report.pictures import draw, draw_throughput, list_missing_packages
 from probes.report.pictures.pieces import draw_quantizations
 from probes.report.pictures.side_by_side import SideBySide
 from probes.report.text import comparison as compared
-from probes.report.text import phrases
+from probes.report.text import phrases, since
 from probes.report.visible import SPECIAL, cut, make_visible, mark
 from probes.results.index import Run
 from probes.schema.comparison import Comparison, Drift
@@ -40,8 +40,10 @@ SCRIPTS = ("page.js", "interactive.js")
 """Files of `templates/` that every page holds, one after the other."""
 
 
-def render(record: Record, comparison: Comparison | None = None) -> str:
-    """Return one run as a page, with its comparison to its baseline if it had one."""
+def render(
+    record: Record, baseline: Comparison | None = None, last: Comparison | None = None
+) -> str:
+    """Return one run as a page, compared with its baseline and with the last run, if any."""
     pictures = draw(record)
     views = {
         "pictures": pictures,
@@ -59,7 +61,8 @@ def render(record: Record, comparison: Comparison | None = None) -> str:
         "report.html",
         **views,
         record=record,
-        comparison=comparison,
+        baseline=baseline,
+        last=last,
         broken=[claim for claim in record.claims if claim.verdict in BROKEN],
         unobserved=[each for each in record.claims if each.verdict is Verdict.NOT_OBSERVED],
         sections=sections,
@@ -131,6 +134,7 @@ FUNCTIONS: tuple[Callable[..., Any], ...] = (
     *(phrases.format_loading, phrases.format_versions, phrases.format_command),
     *(compared.format_outcome, compared.format_outcomes, compared.format_run),
     *(compared.describe_difference, compared.describe_flip, compared.describe_speed),
+    *(since.describe_since, since.has_changed),
     *(compared.format_place, compared.list_changed_claims, compared.list_drift_measures),
 )
 """Functions that the templates use under their names; what writes one language writes all there."""
