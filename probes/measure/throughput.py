@@ -1,7 +1,7 @@
 """Measure prefill and decode throughput, and the limit that memory bandwidth sets to it.
 
 At batch 1 every weight is read for each new token: decoding cannot be faster than the memory. No
-rate is judged here. ``docs/gpu.md`` says what the limit leaves out.
+rate is judged here. ``docs/install.md`` says what the limit leaves out.
 """
 
 from __future__ import annotations

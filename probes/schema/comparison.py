@@ -1,4 +1,4 @@
-"""What a comparison of two records holds. ``docs/comparing.md`` explains what is found."""
+"""What a comparison of two records holds. ``docs/upgrades.md`` explains what is found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The format of recorded outputs, explained in ``docs/recorded-outputs.md``.
+"""The format of recorded outputs, explained in ``docs/record.md``.
 
 Text may differ from the recorded text where two tokens are almost equally likely; so the largest
 logits are recorded with it, and `probes.stats.near_tie` uses them.

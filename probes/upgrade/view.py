@@ -161,8 +161,8 @@ def render_releases(tables: Sequence[Table], command: str) -> str:
         "# What changed between releases",
         "This page is made by a command from the records of its runs; it is not written by hand:",
         f"```console\n$ {command}\n```",
-        "How to read it: [one matrix of versions](matrix.md). A *flip* is a verdict that differs "
-        "from the column before. *Expected* is a verdict that "
+        "How to read it: [a matrix of versions](upgrades.md#a-matrix). A *flip* is a verdict that "
+        "differs from the column before. *Expected* is a verdict that "
         "`probes/upgrade/expected.toml` states for these versions, with its source.",
         *_list_settings(tables[0].columns),
     ]

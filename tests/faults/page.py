@@ -17,30 +17,26 @@ from pathlib import Path
 from tests.faults.catalogue import CATALOGUE
 
 UNSEEN = (
-    "Draws that differ from their distribution by less than a test can detect. The evidence states "
-    "that limit: 0.3 % of probability moved from the most likely token to the others in 2,000,000 "
-    "draws from 16 tokens, mostly 2 to 4 % in other tests.",
-    "A dropped token drawn about once in 10,000 draws or more rarely: one run may not draw it.",
+    "Draws that differ from their distribution by less than the evidence says a test detects: "
+    "0.3 % of probability moved from the most likely token in 2,000,000 draws from 16 tokens, "
+    "mostly 2 to 4 % in other tests.",
+    "A dropped token drawn about once in 10,000 draws or more rarely.",
     "A network that is wrong by the same amount in every way of computing it, if there are no "
-    "recorded outputs: the claims compare caches, paddings, attention implementations and threads "
-    "with one another and with recorded outputs, not with a second implementation.",
+    "recorded outputs: no second implementation is compared.",
     "Weights changed by so little that no answer changes: compare with an earlier record of the "
     "same target to see it.",
 )
 """Faults that no claim catches, with the reason."""
 
 ON_STAND_INS = {
-    "default-text": ("a different published text", "test_record_faults.py"),
-    "embedding-row-0": ("a component of the row 0.1 % larger", "test_embedding_faults.py"),
-    "cosine-exceptions": ("dog's row instead of fish's", "test_embedding_faults.py"),
-    "pca-odd-distance": (
-        "royalty closer to people than the unrelated words are",
-        "test_embedding_faults.py",
-    ),
-    "bos-recorded": ("a different published text", "test_record_faults.py"),
-    "stories-recorded": ("different stories", "test_task_faults.py"),
+    "default-text": "a different published text",
+    "embedding-row-0": "a component of the row 0.1 % larger",
+    "cosine-exceptions": "dog's row instead of fish's",
+    "pca-odd-distance": "royalty closer to people than the unrelated words are",
+    "bos-recorded": "a different published text",
+    "stories-recorded": "different stories",
 }
-"""For each claim about the weights of Mistral-7B: the fault on stand-in weights, and its test."""
+"""For each claim about the weights of Mistral-7B: the fault on stand-in weights."""
 
 ON_A_SERVER = {
     "engine-ids": "BOS that the server leaves out, or doubles in a chat; no chat template",
@@ -123,40 +119,31 @@ def _introduction() -> list[str]:
         "",
         f"A claim that cannot fail shows nothing. `pytest tests/faults --all-faults` breaks the "
         f"stack under test in {len(CATALOGUE)} ways, one at a time, and checks that the claims "
-        "below fail on the embedded model; claims about the weights of Mistral-7B fail on "
-        "stand-in weights, those about engines on a server. Every fault is seen; without a fault "
-        "the same checks hold. Without `--all-faults` one fault is tried for each claim. `-rP` "
-        "shows what each claim found; `--all-claims` decides all claims under each fault, which "
-        "takes about as long as `pytest tests/claims` per fault. The last measured message of "
-        "each claim under each fault is in [tests/faults/findings.json]"
-        "(../tests/faults/findings.json).",
+        "below fail on the embedded model; without a fault the same checks hold. Without "
+        "`--all-faults` one fault is tried for each claim. The last measured message of each claim "
+        "under each fault is in [tests/faults/findings.json](../tests/faults/findings.json).",
     ]
 
 
 def _faults() -> list[str]:
-    rows = [
-        f"| {fault.name} | {fault.stands_for} | {_listed(fault.claims)} |"
-        for fault in CATALOGUE.values()
-    ]
-    return ["## Each fault", "", "| fault | real case | claims that fail |", "|---|---|---|", *rows]
+    failing: dict[tuple[str, ...], list[str]] = {}
+    for fault in CATALOGUE.values():
+        failing.setdefault(tuple(fault.claims), []).append(fault.stands_for.replace("<", r"\<"))
+    rows = [f"| {_listed(claims)} | {'; '.join(faults)} |" for claims, faults in failing.items()]
+    return ["## Each fault", "", "| claims that fail | with |", "|---|---|", *rows]
 
 
 def _elsewhere() -> list[str]:
-    stand_ins = [
-        f"| {what}, on stand-in weights (tests/faults/{file}) | `{claim}` |"
-        for claim, (what, file) in ON_STAND_INS.items()
-    ]
-    served = [f"| {what}, of a server | `{claim}` |" for claim, what in ON_A_SERVER.items()]
+    rows = [f"| `{claim}` | {what} |" for claim, what in (ON_STAND_INS | ON_A_SERVER).items()]
     return [
         "## On stand-in weights and on servers",
         "",
-        "Those of servers are in [tests/engines/test_stub_server.py]"
-        "(../tests/engines/test_stub_server.py).",
+        "Claims about the weights of Mistral-7B fail on stand-in weights, those about engines on "
+        "[a server](../tests/engines/test_stub_server.py) that does it wrong:",
         "",
-        "| fault | claim that fails |",
+        "| claim that fails | with |",
         "|---|---|",
-        *stand_ins,
-        *served,
+        *rows,
     ]
 
 
@@ -172,8 +159,9 @@ def _compared() -> list[str]:
         "## What a comparison says",
         "",
         "Some changes turn few claims red, or none, because a single run has nothing to compare "
-        "with. [Comparing](comparing.md) two records of one target shows them. Decided here: "
-        "`next-token`, `filter-order`, `greedy-argmax`, `greedy-deterministic`, `recorded-texts`.",
+        "with. [Comparing](upgrades.md#compare-two-runs) two records of one target shows them: "
+        "of `next-token`, `filter-order`, `greedy-argmax`, `greedy-deterministic`, "
+        "`recorded-texts`.",
         "",
         "| what changed | result of the comparison |",
         "|---|---|",

@@ -12,7 +12,7 @@ from tests.support import model_folders
 from tests.support.project import Project
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "own-claims.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "how-it-works.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str, page: str = PAGE) -> list[str]:
