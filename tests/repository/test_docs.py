@@ -79,10 +79,9 @@ def test_catalogue_page_escapes_a_claim() -> None:
     )
     assert catalogue_page([claim]).endswith(
         "## A section\n\n"
-        "| claim | kind | statement | needs | published |\n"
-        "|---|---|---|---|---|\n"
-        "| `a-claim` | contract | Pieces a\\|b and \\<s\\> are \\*not\\* the same. | `bos` "
-        "| refined |\n\n"
+        "| claim | statement | needs |\n"
+        "|---|---|---|\n"
+        "| `a-claim` | Pieces a\\|b and \\<s\\> are \\*not\\* the same. *(refined)* | `bos` |\n\n"
         "Corrections of the published text:\n\n"
         "- `a-claim`: The published text has \\[one\\].\n"
     )

@@ -6,16 +6,23 @@ import re
 from collections.abc import Iterable
 from itertools import groupby
 
-from probes.schema.claim import NEEDS, Claim, Status, catalogue
+from probes.schema.claim import NEEDS, Claim, Kind, Status, catalogue
 
 COMMAND = "python -m probes claims --markdown > docs/claims.md"
 """The command that regenerates the page."""
 
-_STATUS = {
-    Status.AS_PUBLISHED: "the published experiment makes the same statement",
-    Status.REFINED: "the published text is imprecise; the correction is below the table",
-    Status.OURS: "not in the published experiment",
+_MARKS = {Status.AS_PUBLISHED: "published", Status.REFINED: "refined"}
+
+_COMES_WITH = {
+    "logits": ("model",),
+    "token-ids": ("model",),
+    "weights": ("model", "config", "token-ids", "logits"),
+    "variants": ("model", "config", "token-ids", "logits", "weights"),
+    "processors": ("model", "token-ids", "logits"),
+    "beam-search": ("model", "token-ids", "logits"),
+    **dict.fromkeys(("chat", "bos", "sentencepiece", "mistral-tokenizer"), ("tokenizer",)),
 }
+"""The needs that another one brings along, so that a claim's shortest list says as much."""
 
 
 def catalogue_page(claims: Iterable[Claim] | None = None) -> str:
@@ -45,25 +52,21 @@ def catalogue_list(claims: Iterable[Claim] | None = None) -> str:
 
 
 def _introduction(claims: tuple[Claim, ...]) -> str:
-    statuses = [status for status in Status if any(claim.status is status for claim in claims)]
     return "\n".join(
         [
             "# The claims",
             "",
             f"<!-- Made by: {COMMAND} -->",
             "",
-            f"The suite decides {len(claims)} claims. Each has an id: `probes run --claim ID` "
-            "decides one claim. Most come from a published experiment on Mistral-7B-v0.1, "
-            "loaded in 4 bits; the column *published* shows the relation to its text:",
+            f"`probes run --claim ID` decides one of these {len(claims)} claims. Each is a "
+            "contract, which binds every target, unless it is marked as an *observation*: that is "
+            "about particular weights, and must hold on targets that "
+            "[expect it](targets.md#what-a-target-expects). A *published* claim is in the "
+            "experiment on Mistral-7B-v0.1, loaded in 4 bits, that the suite began with; of one "
+            "that is *refined*, the correction is below the table.",
             "",
-            *(f"- *{status.value}*: {_STATUS[status]}." for status in statuses),
-            "",
-            "A *contract* binds every target. An *observation* is about particular weights: it is "
-            "measured on every target, and must hold on those that "
-            "[expect it](targets.md#what-a-target-expects).",
-            "",
-            "*Needs* lists the requirements on a target. If a target lacks one, the claim is *not "
-            "applicable*, with the reason; it never counts as passed.",
+            "Where a target lacks a need, the claim is *not applicable*. Needs that come with "
+            "another one are left out: who offers `weights` offers `logits`, too.",
             "",
             "| need | requirement |",
             "|---|---|",
@@ -73,17 +76,26 @@ def _introduction(claims: tuple[Claim, ...]) -> str:
 
 
 def _section(title: str, claims: list[Claim]) -> str:
-    lines = [f"## {_escaped(title)}", "", "| claim | kind | statement | needs | published |"]
-    lines.append("|---|---|---|---|---|")
+    lines = [f"## {_escaped(title)}", "", "| claim | statement | needs |", "|---|---|---|"]
     for claim in claims:
-        needs = ", ".join(f"`{need}`" for need in claim.needs)
-        cells = (f"`{claim.id}`", claim.kind.value, _escaped(claim.title), needs)
-        lines.append(f"| {' | '.join(cells)} | {claim.status.value} |")
+        cells = (f"`{claim.id}`", _escaped(claim.title) + _list_marks(claim), _list_needs(claim))
+        lines.append(f"| {' | '.join(cells)} |")
     differing = [claim for claim in claims if claim.differs]
     if differing:
         lines += ["", "Corrections of the published text:", ""]
         lines += [f"- `{claim.id}`: {_escaped(claim.differs)}" for claim in differing]
     return "\n".join(lines)
+
+
+def _list_marks(claim: Claim) -> str:
+    marks = [claim.kind.value] if claim.kind is Kind.OBSERVATION else []
+    marks += [_MARKS[claim.status]] if claim.status in _MARKS else []
+    return f" *({', '.join(marks)})*" if marks else ""
+
+
+def _list_needs(claim: Claim) -> str:
+    along = {each for need in claim.needs for each in _COMES_WITH.get(need, ())}
+    return ", ".join(f"`{need}`" for need in claim.needs if need not in along)
 
 
 def _escaped(text: str) -> str:
