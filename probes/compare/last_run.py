@@ -49,7 +49,7 @@ def compare_with_last(record: Record, folder: Path) -> SinceLast | None:
         return None
     note = "" if runs[0].readable else _describe_unreadable(report_dir / runs[0].folder)
     named = [
-        (run, _find_difference(run.facts, record.target))
+        (run, _find_difference(run.facts, record.target) or _find_other_seed(run, record))
         for run in runs
         if run.facts is not None and run.target == record.target.name
     ]
@@ -90,6 +90,12 @@ def _find_difference(old: TargetFacts, new: TargetFacts) -> str:
                 return "the model's files are not the same"
             return f"{name.replace('_', ' ')} {then} then, {now} now"
     return ""
+
+
+def _find_other_seed(run: Run, record: Record) -> str:
+    if run.seed == record.seed or None in (run.seed, record.seed):
+        return ""
+    return f"seed {run.seed} then, {record.seed} now"
 
 
 def _choose(runs: Sequence[Run], record: Record) -> Run | None:

@@ -90,6 +90,8 @@ def _environment_changes(old: Record, new: Record) -> list[Change]:
 def _facts(record: Record) -> dict[str, str]:
     """Return target and environment as texts by name, as far as they are known."""
     facts: dict[str, str] = {"suite": record.suite}
+    if record.seed is not None:
+        facts["seed"] = str(record.seed)
     for part in (record.target, record.environment):
         facts |= {
             name.replace("_", " "): str(value)

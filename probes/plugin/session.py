@@ -43,6 +43,7 @@ class Session:
     """One process's part in a run.
 
     `references` are what engines are compared with, by target: a target or the file of a record.
+    `seed` is that of everything that is drawn.
     A CUDA device must hold `copies` of each target: 1 in a worker, 0 in a process that is alone.
     The targets that `-m gpu` added are `implied`; `left_out` says why one of them cannot be used.
     `known_failures` are those of `--known-failures`. `weight_bytes` are the stored sizes of usable
@@ -55,6 +56,7 @@ class Session:
 
     targets: Mapping[str, Target]
     references: Mapping[str, Target | Path] = field(default_factory=dict)
+    seed: int | None = None
     copies: int = 0
     implied: frozenset[str] = frozenset()
     left_out: dict[str, str] = field(default_factory=dict)
@@ -208,6 +210,7 @@ class Session:
         header = Record(
             suite=__version__,
             started=utc_now(),
+            seed=self.seed,
             target=model.facts(),
             environment=describe_environment(workers=workers),
             claims=_in_reading_order(records),

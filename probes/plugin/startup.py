@@ -53,6 +53,7 @@ def _choose_targets(config: pytest.Config) -> None:
         project=options.project_folder(config),
     )
     session.share_tokens(workers.running_workers(config))
+    session.seed = option.seed
     session.copies = int(workers.is_worker(config))
     session.left_out.update(workers.left_out_targets(config))
     session.budget = parse_budget(option.claim_budget)

@@ -25,6 +25,7 @@ class Run:
     has_report: bool = False
     started: str = ""
     complete: bool = False
+    seed: int | None = None
     verdicts: dict[str, Verdict | None] = field(default_factory=dict)
     """By claim id, in the order of the record; None where a claim was not decided."""
     facts: TargetFacts | None = None
@@ -55,6 +56,7 @@ class _Head(BaseModel):
     schema_version: int
     started: str
     complete: bool
+    seed: int | None = None
     target: TargetFacts
     environment: Environment
     claims: list[_Verdict]
@@ -91,6 +93,7 @@ def _read_run(folder: Path) -> Run:
         has_report=has_report,
         started=head.started,
         complete=head.complete,
+        seed=head.seed,
         verdicts={claim.id: claim.verdict for claim in head.claims},
         facts=head.target,
         environment=head.environment,

@@ -271,6 +271,8 @@ class Record(Stored):
     """End of the run, UTC, ISO 8601; none if it was stopped."""
     complete: bool = False
     """Whether every planned check was made."""
+    seed: int | None = None
+    """The seed of everything that is drawn; none where an older suite did not write it."""
     target: TargetFacts
     """The target, with what is known of it."""
     environment: Environment

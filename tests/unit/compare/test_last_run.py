@@ -79,6 +79,17 @@ def test_runs_of_other_targets_are_noted(tmp_path: Path, facts: dict[str, str], 
     assert found == SinceLast(note=f"not compared with the run of {other.started}: {line}")
 
 
+def test_run_with_another_seed_is_noted(tmp_path: Path) -> None:
+    other = at(22, seed=1)
+    found = compare_in(tmp_path, other, at(20), now=at(24, seed=2))
+    assert found is not None
+    assert found.folder == tmp_path / "embedded" / "20261120T075120Z"  # it is not known of it
+    found = compare_in(tmp_path / "alone", other, now=at(24, seed=2))
+    assert found == SinceLast(
+        note=f"not compared with the run of {other.started}: seed 1 then, 2 now"
+    )
+
+
 def test_facts_that_are_not_known_do_not_tell_runs_apart(tmp_path: Path) -> None:
     unloaded = LOADED.model_copy(update={"dtype": "auto", "device": "auto"})
     found = compare_in(tmp_path, at(22, target=unloaded))
