@@ -1,4 +1,4 @@
-"""Write files so that no reader, and no crash, finds half of one."""
+"""Where files of the package are; and files written so that no reader finds half of one."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ PACKAGE = Path(__file__).parents[1]
 
 DATA = PACKAGE / "data"
 """The data files that claims are stated and decided with."""
+
+_INSTALLED_CLAIMS = PACKAGE / "_claims"
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -67,3 +69,18 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def claims_folder() -> Path:
+    """Return the folder of the claims' tests: in an installed package, or in the clone."""
+    for folder in (_INSTALLED_CLAIMS, PACKAGE.parent / "tests" / "claims"):
+        if (folder / "test_recorded.py").is_file():
+            return folder
+    raise UserError(
+        "the tests that decide the claims are not installed with the package: install it again"
+    )
+
+
+def is_installed(file: Path) -> bool:
+    """Return whether a file belongs to the installed claims, which no run may change."""
+    return file.is_relative_to(_INSTALLED_CLAIMS)

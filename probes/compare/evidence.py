@@ -13,11 +13,14 @@ import numpy.typing as npt
 from pydantic import JsonValue
 from scipy import special
 
-from probes.compare.beams import find_changed_beams
-from probes.compare.chats import find_changed_chats
-from probes.compare.ends import find_changed_ends, list_outputs_apart
 from probes.compare.engines import find_changed_engine, list_names_apart
-from probes.compare.ids import find_changed_ids
+from probes.compare.kept_outputs import (
+    find_changed_beams,
+    find_changed_chats,
+    find_changed_ends,
+    find_changed_ids,
+    list_outputs_apart,
+)
 from probes.compare.logprobs import find_first_token
 from probes.compare.settings import find_changed_settings
 from probes.schema.claim import catalogue

@@ -6,10 +6,10 @@ from probes.compare.drift import measure_drift
 from probes.compare.evidence import Rounding, find_differences
 from probes.compare.logprobs import combine_noise, read_kept_logits
 from probes.compare.outcomes import UNDECIDED, decide_outcome, is_near_the_line, list_moved_checks
-from probes.compare.quantizations import merge_quantizations
 from probes.compare.speed import compare_rates, compare_times
 from probes.errors import UserError
 from probes.schema.comparison import Change, ClaimComparison, Comparison, Run
+from probes.schema.evidence.quantization import QuantizationCost, QuantizationCosts
 from probes.schema.record import UNKNOWN, ClaimRecord, Record
 
 
@@ -102,3 +102,22 @@ def _facts(record: Record) -> dict[str, str]:
         facts["model files"] = facts.pop("fingerprint")[:12]
     packages = record.environment.packages
     return facts | {f"package {name}": version for name, version in packages.items()}
+
+
+def merge_quantizations(old: Record, new: Record) -> tuple[QuantizationCost, ...]:
+    """Return each quantization once, the larger first: with the new record's numbers if it has any.
+
+    None where both records have the same ones: what changed in their numbers is listed as in all
+    evidence. Two runs, each with its own quantization of a model, give the table that one run of
+    both does.
+    """
+    before, after = ({c.kind: c for c in _list_costs(record)} for record in (old, new))
+    if before.keys() == after.keys():
+        return ()
+    return tuple(sorted((before | after).values(), key=lambda cost: -cost.bytes))
+
+
+def _list_costs(record: Record) -> list[QuantizationCost]:
+    checks = (check for claim in record.claims for check in claim.evidence)
+    found = (QuantizationCosts.read(check.values) for check in checks)
+    return [cost for costs in found if costs is not None for cost in costs.quantization_costs]

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from probes.measure import distribution as distribution
     from probes.measure import drafted_sampling as drafted_sampling
     from probes.measure import drafted_texts as drafted_texts
-    from probes.measure import early_end as early_end
     from probes.measure import embeddings as embeddings
     from probes.measure import engine_answers as engine_answers
     from probes.measure import engine_ids as engine_ids
@@ -49,7 +48,6 @@ if TYPE_CHECKING:
     from probes.measure import quantization_cost as quantization_cost
     from probes.measure import quantized_cache as quantized_cache
     from probes.measure import quantized_layers as quantized_layers
-    from probes.measure import recorded_chats as recorded_chats
     from probes.measure import recorded_outputs as recorded_outputs
     from probes.measure import reference_prompts as reference_prompts
     from probes.measure import repetition as repetition

@@ -10,7 +10,12 @@ import torch
 from probes.engines.transformers import batching
 from probes.engines.transformers.attention import list_attention, use_attention
 from probes.engines.transformers.hooks import check_context_length
-from probes.engines.transformers.layer_calls import measure_scores, trace_calls, watch_range
+from probes.engines.transformers.layer_calls import (
+    LayerCall,
+    measure_scores,
+    trace_calls,
+    watch_range,
+)
 from probes.engines.transformers.layer_outputs import list_decoder_layers
 from probes.engines.transformers.precision import has_quantized_weights, in_float32
 from probes.errors import UndecidableError
@@ -23,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from probes.engines.transformers.engine import TransformersEngine
-from probes.engines.transformers.layer_calls import LayerCall
 
 PADDED = 4
 """Tokens by which the longest row is padded on the left."""

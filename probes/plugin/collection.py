@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from probes._util.claims_folder import claims_folder
+from probes._util.files import claims_folder
 from probes.errors import UserError, did_you_mean
 from probes.plugin import markers, options
 from probes.plugin.known_failures import refuse_unmatched

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
 
-from probes._util.claims_folder import claims_folder
+from probes._util.files import claims_folder
 from probes.plugin.controller import Controller
 from probes.plugin.options import OWN_FOLDER, refuse_unknown_options
 from probes.plugin.terminal import NEXT_STEP

@@ -15,8 +15,7 @@ from typing import Any
 
 import pytest
 
-from probes._util.claims_folder import claims_folder, is_installed
-from probes._util.files import write_atomically
+from probes._util.files import claims_folder, is_installed, write_atomically
 from probes.errors import UserError
 from probes.plugin import options
 from probes.schema.recorded_output import (

@@ -229,7 +229,7 @@ def test_conversations_are_the_recorded_ones(
         chats = measure.chat.render_chats(model)
     except ImportError as error:
         pytest.skip(str(error))
-    now = measure.recorded_chats.record_chats(model, chats)
+    now = measure.chat.record_chats(model, chats)
     evidence.update(KeptChats(rendered_chats=now).as_evidence())
     evidence["refused_conversations"] = {
         each.conversation: each.refusal for each in chats if each.is_used and each.text is None
@@ -247,9 +247,7 @@ def test_conversations_are_the_recorded_ones(
         return
     old = {} if baseline is None else baseline.chats
     findings = [
-        measure.recorded_chats.judge_chat(name, old[name], chat)
-        for name, chat in now.items()
-        if name in old
+        measure.chat.judge_chat(name, old[name], chat) for name, chat in now.items() if name in old
     ]
     decide(recorded_of_tokenizer, recording, findings, evidence)
 

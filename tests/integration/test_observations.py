@@ -139,14 +139,3 @@ def test_deprecations_as_errors_are_refused_in_one_line(targets: Project) -> Non
         assert result.ret == pytest.ExitCode.USAGE_ERROR
         assert "Traceback" not in result.stderr.str()
         result.stderr.fnmatch_lines(["ERROR: *'knowledge'*is deprecated*"])
-
-
-def test_expecting_a_contract_is_refused(targets: Project) -> None:
-    targets.test_file(CLAIMS)
-    file = targets.folder / "targets.toml"
-    file.write_text('[targets.wrong]\nfolder = "x"\nexpects = ["top-k"]\n')
-    result = targets.run("--targets-file", "targets.toml", "--target", "wrong")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(
-        ["*expects ?'top-k'? names 'top-k', a contract, which must hold on every target"]
-    )

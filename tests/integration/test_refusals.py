@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -38,12 +37,8 @@ def refusal(result: pytest.RunResult) -> str:
 OPTIONS = {
     "--target embeded": "no target 'embeded'; did you mean 'embedded'? Known targets: "
     f"{TARGETS}; a folder is named by its path, a model on the hub as org/model",
-    "--target ./nowhere": f"no folder './nowhere'. Known targets: {TARGETS}; a folder is named by "
-    "its path, a model on the hub as org/model",
     "--target embedded --target embedded": "2 targets are called 'embedded': name each once, or "
     "give them names of their own in a targets file",
-    "--quantization nf3": "--quantization 'nf3' should be 'none', 'nf4', 'nf4-double', 'fp4' "
-    "or 'int8'; did you mean 'nf4'?",
     "--targets-file none.toml": "none.toml is missing or not a regular file",
     "--claim=": "--claim needs the id of a claim, not an empty text",
     "--claim mien": "no claim 'mien' among the collected tests; did you mean 'mine'?",
@@ -126,67 +121,19 @@ def test_claim_with_two_statements_is_refused(project: Project) -> None:
 # --- the target ----------------------------------------------------------------------------------
 
 
-def with_a_foreign_token(folder: Path) -> None:
-    file = folder / "tokenizer.json"
-    content = json.loads(file.read_text(encoding="utf-8"))
-    content["added_tokens"].append({**content["added_tokens"][0], "id": 32000, "content": "<x>"})
-    file.write_text(json.dumps(content), encoding="utf-8")
-
-
-def without(name: str) -> Callable[[Path], Any]:
-    return lambda folder: (folder / name).unlink()
-
-
-def cut_weights(folder: Path) -> None:
-    content = (folder / "model.safetensors").read_bytes()
-    (folder / "model.safetensors").write_bytes(content[: len(content) // 2])
-
-
-def scramble_weights(folder: Path) -> None:
-    (folder / "model.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0not json" + bytes(99))
-
-
-FOLDERS = {
-    "no config": (without("config.json"), "FOLDER has no config.json: expected a model's folder, "
-    "as save_pretrained writes it"),
-    "no tokenizer": (without("tokenizer.json"), "FOLDER has no tokenizer: expected "
-    "tokenizer.json, tokenizer.model, vocab.json"),
-    "truncated weights": (cut_weights, "FOLDER/model.safetensors is truncated or corrupt: its "
-    "header describes "),
-    "corrupt weights": (scramble_weights, "the header of FOLDER/model.safetensors is truncated or "
-    "not JSON: "),
-    "foreign tokenizer": (with_a_foreign_token, "FOLDER: the tokenizer has ids up to 32,000 "
-    "('<x>'), but the embedding has 32,000 rows, for ids up to 31,999: use the tokenizer the "
-    "model was trained with, or resize the embedding and save it"),
-}  # fmt: skip
-
-
 @each_way
-@pytest.mark.parametrize("damage", FOLDERS)
 def test_damaged_folder_is_refused(
-    project: Project, copy_of_embedded: Callable[..., Path], damage: str, workers: tuple[str, ...]
+    project: Project, copy_of_embedded: Callable[..., Path], workers: tuple[str, ...]
 ) -> None:
-    change, expected = FOLDERS[damage]
     folder = copy_of_embedded("damaged")
-    change(folder)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
     project.test_file(ONE)
     line = refusal(project.run("--target", str(folder), *workers))
-    assert line.startswith("target 'damaged': " + expected.replace("FOLDER", str(folder)))
-    assert not (project.folder / "reports").exists()
-
-
-def test_missing_cuda_device_is_refused(
-    warm_project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import torch
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    warm_project.test_file(ONE)
-    assert refusal(warm_project.run("--device", "cuda")) == (
-        f"target 'embedded': device cuda was asked for, but torch {torch.__version__} sees no CUDA "
-        "device: run on a machine with an NVIDIA GPU and a CUDA build of torch, or choose "
-        "--device cpu"
+    assert line.startswith(
+        f"target 'damaged': {weights} is truncated or corrupt: its header describes "
     )
+    assert not (project.folder / "reports").exists()
 
 
 GPU_TARGETS = ("mistral-7b-nf4", "mistral-7b-fp16", "gpt2-xl", "mistral-7b-random")
@@ -268,17 +215,6 @@ def test_run_on_cpu_does_not_touch_the_gpu(project: Project, small_gpu: tuple[st
     project.test_file(SAMPLES)
     assert project.run_apart("-m", "not gpu", *small_gpu).ret == 0
     assert project.record()["target"]["device"] == "cpu"
-
-
-def test_nf4_without_bitsandbytes_is_refused(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("probes.targets.preflight.find_spec", lambda _: None)
-    project.test_file(ONE)
-    assert refusal(project.run("--quantization", "nf4")) == (
-        "target 'embedded': quantization nf4 needs the package bitsandbytes, which is not "
-        "installed: python -m pip install bitsandbytes, or choose --quantization none"
-    )
 
 
 def test_hub_model_is_refused_when_offline(

@@ -5,7 +5,7 @@ Every failure becomes one line that names the target.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from io import StringIO
 from pathlib import Path
@@ -19,11 +19,11 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 from probes._util import progress
 from probes._util.garbage import pause_cycle_search
 from probes._util.text import quote
-from probes.engines.transformers.random_network import create_random_weights
 from probes.errors import UnusableTargetError
 from probes.targets import gguf
 from probes.targets.placement import format_gb
 from probes.targets.preflight import UsableTarget
+from probes.targets.safetensors import Tensor
 from probes.targets.target import Dtype, Quantization, Target
 
 
@@ -134,6 +134,29 @@ def _placement(usable: UsableTarget, device: torch.device) -> dict[str, Any]:
     if direct or device.type == "cuda":
         return {"device_map": {"": str(device)}}
     return {}
+
+
+def create_random_weights(
+    tensors: Mapping[str, Tensor], scale: float, dtype: torch.dtype, device: torch.device
+) -> dict[str, torch.Tensor]:
+    """Create a network's weights by name: the same again on the same device.
+
+    `scale` is the standard deviation of a matrix's elements; those of a vector, a norm's, are 1.
+
+    >>> shapes = {"a": Tensor("F16", (2, 3)), "norm": Tensor("F16", (2,))}
+    >>> weights = create_random_weights(shapes, 0.02, torch.float16, torch.device("cpu"))
+    >>> weights["norm"].tolist(), weights["a"].shape
+    ([1.0, 1.0], torch.Size([2, 3]))
+    """
+    generator = torch.Generator(device).manual_seed(0)
+    return {
+        name: torch.ones(tensor.shape, dtype=dtype, device=device)
+        if len(tensor.shape) == 1
+        else torch.empty(tensor.shape, dtype=dtype, device=device).normal_(
+            0.0, scale, generator=generator
+        )
+        for name, tensor in tensors.items()
+    }
 
 
 def _random_weights(usable: UsableTarget, config: Any, device: torch.device) -> dict[str, Any]:

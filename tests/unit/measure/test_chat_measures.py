@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 import probes
-from probes.measure.chat import render_chats
+from probes.measure.chat import record_chats, render_chats
 from probes.measure.chat_ids import compare_chat_ids
 from probes.measure.chat_prompts import compare_prompts_with_answers
 from probes.measure.chat_special_tokens import count_bos, find_special_tokens
-from probes.measure.recorded_chats import record_chats
 from probes.schema.recorded_chat import RecordedChat
 from probes.targets.target import EMBEDDED_FOLDER
 
