@@ -25,19 +25,31 @@ languages take for themselves.
 """
 
 
-def mark(text: str) -> Markup:
-    r"""Return a text as HTML: escaped, isolated in its direction, unseen characters shown.
+RIGHT_TO_LEFT = re.compile(
+    "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefe\U00010800-\U00010fff\U0001e800-\U0001eeff]"
+)
+"""The characters that are written from right to left, and move what stands beside them."""
 
-    >>> print(mark("<s>\u202e"))
-    <bdi>&lt;s&gt;<span class="unseen" title="RIGHT-TO-LEFT OVERRIDE">U+202E</span></bdi>
+
+def mark(text: str) -> Markup:
+    r"""Return a text as HTML: escaped, unseen characters shown, isolated if its direction matters.
+
+    >>> print(mark("<s>\u202e"), mark("عاصمة 1"))
+    &lt;s&gt;<span class="unseen" title="RIGHT-TO-LEFT OVERRIDE">U+202E</span> <bdi>عاصمة 1</bdi>
     """
+    shown = show_unseen(text)
+    return Markup("<bdi>{}</bdi>").format(shown) if RIGHT_TO_LEFT.search(text) else shown
+
+
+def show_unseen(text: str) -> Markup:
+    """Return a text as HTML: escaped, unseen characters shown, for a place that isolates it."""
     parts: list[Markup] = []
     end = 0
     for match in SPECIAL.finditer(text):
         parts += [escape(text[end : match.start()]), _mark_special(match)]
         end = match.end()
     parts.append(escape(text[end:]))
-    return Markup("<bdi>{}</bdi>").format(Markup("").join(parts))
+    return Markup("").join(parts)
 
 
 def make_visible(text: str) -> str:

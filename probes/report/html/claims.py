@@ -37,7 +37,7 @@ def heading(section: str) -> Markup:
     """Return a section's title.
 
     >>> print(heading("Tasks"))
-    <span lang="en"><bdi>Tasks</bdi></span><span lang="ja"><bdi>タスク</bdi></span>
+    <span lang="en">Tasks</span><span lang="ja">タスク</span>
     """
     return _translate(f"section.{section}", section)
 

@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 
 from probes.report.locale.markup import attributes, in_every_language
 from probes.report.text.quantization import COLUMNS, format_cells, format_header
-from probes.report.visible import cut, make_visible, mark
+from probes.report.visible import cut, make_visible, mark, show_unseen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -58,7 +58,7 @@ def draw_chats(chats: Mapping[str, str]) -> Markup:
     """Draw conversations, each beside its name; of a long one the beginning.
 
     >>> print(draw_chats({"a question": "<s>Hi"}))
-    <dl class="strips"><dt>a question</dt><dd class="chat"><bdi>&lt;s&gt;Hi</bdi></dd></dl>
+    <dl class="strips"><dt>a question</dt><dd class="chat">&lt;s&gt;Hi</dd></dl>
     """
     titled = Markup('<dt>{}</dt><dd class="chat">{}</dd>')
     inner = (titled.format(name, mark(cut(text, LONGEST_CHAT))) for name, text in chats.items())
@@ -115,5 +115,5 @@ def repeats(words: Sequence[str]) -> list[bool]:
 def _box(piece: str, number: int) -> Markup:
     special = re.fullmatch(r"<[a-z/_|]+>", piece) is not None
     kind = Markup(' class="special"') if special else Markup("")
-    shown = mark(cut(piece, LONGEST_PIECE)).replace(SPACE, Markup("<i>▁</i>"))
-    return Markup("<li{}>{}<span>{}</span></li>").format(kind, shown, number)
+    shown = show_unseen(cut(piece, LONGEST_PIECE)).replace(SPACE, Markup("<i>▁</i>"))
+    return Markup("<li{}><bdi>{}</bdi><span>{}</span></li>").format(kind, shown, number)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 
 import pytest
@@ -12,7 +13,7 @@ from probes.report.html.page import render
 from probes.report.locale import LANGUAGES, texts
 from probes.report.text.markdown import summarize_run
 from probes.report.text.phrases import format_command, format_counts, format_key, format_time
-from probes.report.visible import mark
+from probes.report.visible import RIGHT_TO_LEFT, SPECIAL, mark
 from probes.schema.claim import Status, catalogue
 from probes.schema.record import ClaimRecord, Cost, Record, TargetFacts, Verdict
 from tests.support.page_reader import Page
@@ -367,13 +368,21 @@ def test_unseen_character_is_made_visible(text: str, seen: str) -> None:
     "text", ["日本の首都は", "عاصمة اليابان", "👩‍👩‍👧", "🏴󠁧󠁢󠁥󠁮󠁧󠁿", "नमस्ते", "می‌خواهم", "e\u0301", "▁The"]
 )
 def test_any_script_is_unchanged(text: str) -> None:
-    assert mark(text) == f"<bdi>{text}</bdi>"
+    isolated = f"<bdi>{text}</bdi>"
+    assert mark(text) == (isolated if text in ("عاصمة اليابان", "می‌خواهم") else text)
+
+
+def test_every_text_from_right_to_left_is_isolated() -> None:
+    shown = (c for c in map(chr, range(0x110000)) if not SPECIAL.match(c))
+    turning = {c for c in shown if unicodedata.bidirectional(c) in ("R", "AL", "AN")}
+    assert turning
+    assert all(map(RIGHT_TO_LEFT.match, turning))
 
 
 def test_spaces_that_matter_are_marked() -> None:
     assert mark(" a b  c ") == (
-        '<bdi><span class="spaces"> </span>a b<span class="spaces">  </span>c'
-        '<span class="spaces"> </span></bdi>'
+        '<span class="spaces"> </span>a b<span class="spaces">  </span>c'
+        '<span class="spaces"> </span>'
     )
 
 
