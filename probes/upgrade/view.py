@@ -81,16 +81,19 @@ def list_reasons(table: Table) -> list[str]:
     lines = [
         f"{column.label}: {format_end(column)}: {column.attempt.reason}" for column in table.failed
     ]
+    found: dict[tuple[str, str, str], list[str]] = {}
     for row in table.notable:
         columns: dict[tuple[str, str], list[str]] = {}
         for column, entry in zip(table.columns, row.entries, strict=True):
             if entry and (entry.claim.verdict in BAD or entry.claim.reason):
                 key = (format_verdict(entry.claim.verdict), entry.claim.reason)
                 columns.setdefault(key, []).append(column.label)
-        lines += [
-            f"{row.claim}: {verdict} with {'; '.join(labels)}: {reason}".removesuffix(": ")
-            for (verdict, reason), labels in columns.items()
-        ]
+        for (verdict, reason), labels in columns.items():
+            found.setdefault((verdict, "; ".join(labels), reason), []).append(row.claim)
+    lines += [
+        f"{', '.join(claims)}: {verdict} with {labels}: {reason}".removesuffix(": ")
+        for (verdict, labels, reason), claims in found.items()
+    ]
     return lines
 
 
@@ -159,11 +162,8 @@ def render_releases(tables: Sequence[Table], command: str) -> str:
     """Return the page of what changed between releases, made by `command`, in Markdown."""
     parts = [
         "# What changed between releases",
-        "This page is made by a command from the records of its runs; it is not written by hand:",
+        "Made by a command from the records of its runs ([how to read it](upgrades.md#a-matrix)):",
         f"```console\n$ {command}\n```",
-        "How to read it: [a matrix of versions](upgrades.md#a-matrix). A *flip* is a verdict that "
-        "differs from the column before. *Expected* is a verdict that "
-        "`probes/upgrade/expected.toml` states for these versions, with its source.",
         *_list_settings(tables[0].columns),
     ]
     for table in tables:

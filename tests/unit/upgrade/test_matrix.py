@@ -210,6 +210,16 @@ def test_expected_flip_is_marked_and_green(build: Build) -> None:
     ]
 
 
+def test_claims_with_one_reason_share_a_line(build: Build) -> None:
+    failing = (FAILS, "no GPU")
+    all_three = {"default-length": failing, "pad-token": failing, "load-nf4": failing}
+    table = build({"4.46.3": all_three, "5.0.0": all_three | {"pad-token": HOLDS}})
+    assert view.list_reasons(table) == [
+        "default-length, load-nf4: fails with transformers 4.46.3; transformers 5.0.0: no GPU",
+        "pad-token: fails with transformers 4.46.3: no GPU",
+    ]
+
+
 def test_unexpected_pass_is_as_red_as_a_failure(build: Build) -> None:
     table = build(
         {
