@@ -173,7 +173,7 @@ def _share(count: int, total: int) -> Estimate:
     The interval is that of Clopper and Pearson.
 
     >>> _share(9, 10)
-    Estimate(value=0.9, low=0.5549839..., high=0.9974714...)
+    Estimate(value=0.9, low=0.55498..., high=0.99747...)
     """
     tail = (1 - CONFIDENCE) / 2
     low = special.betaincinv(count, total - count + 1, tail) if count else 0.0

@@ -1,4 +1,7 @@
-"""Measurements: each takes an engine and returns plain data. Most need torch."""
+"""Measurements: each takes an engine and returns plain data. Most need torch.
+
+In examples `load` is `probes.load`.
+"""
 
 from typing import TYPE_CHECKING
 

@@ -45,7 +45,6 @@ def list_forms(model: Engine) -> tuple[str, ...]:
     Mistral's. `chat`: one user's turn under the target's own chat template, where it has one.
     `plain`: after `Question:` and before `Answer:`, on any target.
 
-    >>> from probes import load
     >>> list_forms(load("embedded"))
     ('published', 'chat', 'plain')
     """
@@ -61,7 +60,6 @@ def ask(
 
     Without a form, the wording of a question's file applies, else the target's first form.
 
-    >>> from probes import load
     >>> from probes.data.questions import built_in_questions
     >>> model, questions = load("embedded"), built_in_questions()
     >>> ask(model, questions)[2].prompt, ask(model, questions, "plain")[2].prompt
@@ -94,7 +92,6 @@ def list_prompts(model: Engine) -> tuple[str, ...]:
 def spell_prompt(model: Engine, prompt: str) -> str:
     """Return a prompt, without the `<s>` that it spells where the tokenizer is not Mistral's.
 
-    >>> from probes import load
     >>> spell_prompt(load("embedded"), "<s> What is the capital of United States? ")
     '<s> What is the capital of United States? '
     """

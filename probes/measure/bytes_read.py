@@ -14,7 +14,6 @@ def count_weight_bytes(model: TransformersEngine) -> int:
 
     An embedding that is not also the output head is left out: only a few of its rows are read.
 
-    >>> from probes import load
     >>> model = load("embedded")
     >>> count_weight_bytes(model) == model.network.get_memory_footprint(return_buffers=False)
     True
@@ -32,7 +31,6 @@ def count_weight_bytes(model: TransformersEngine) -> int:
 def count_cache_bytes(model: TransformersEngine) -> int:
     """Return the bytes of a model's key-value cache at one position of one sequence.
 
-    >>> from probes import load
     >>> count_cache_bytes(load("embedded"))  # 4 layers, 2 heads of 32 numbers of 4 bytes
     2048
     """
@@ -49,7 +47,6 @@ def count_bytes_per_token(model: TransformersEngine, batch: int, prompt: int, ne
     The weights are read once for the whole batch, each sequence's cache for it alone; the cache
     counts with its mean length.
 
-    >>> from probes import load
     >>> model = load("embedded")
     >>> count_bytes_per_token(model, 2, prompt=6, new=4) == count_weight_bytes(model) / 2 + 8 * 2048
     True

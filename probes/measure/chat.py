@@ -73,7 +73,6 @@ def render_chats(model: TransformersEngine) -> list[RenderedChat]:
     Raises:
         ImportError: there is no jinja2 that transformers can use.
 
-    >>> from probes import load
     >>> chats = render_chats(load("embedded"))
     >>> chats[1].name, chats[1].complain()
     ('a question, and the prompt for an answer', '')
@@ -163,8 +162,6 @@ def explain_lost_spaces() -> str:
 def record_chats(model: Tokenization, chats: Sequence[RenderedChat]) -> dict[str, RecordedChat]:
     """Return rendered conversations in the form that is recorded, as a model would be given them.
 
-    >>> from probes import load
-    >>> from probes.measure.chat import render_chats
     >>> model = load("embedded")
     >>> record_chats(model, render_chats(model))["a question"].text
     '<s>[INST] Who painted the Mona Lisa? [/INST][ANSWER]'

@@ -48,7 +48,6 @@ class ChatIds:
 def compare_chat_ids(model: TransformersEngine, chats: Sequence[RenderedChat]) -> list[ChatIds]:
     """Compare the ids of `apply_chat_template` with those of the rendered text, in every form.
 
-    >>> from probes import load
     >>> from probes.measure.chat import render_chats
     >>> model = load("embedded")
     >>> found = compare_chat_ids(model, render_chats(model))

@@ -38,7 +38,6 @@ def compare_prompts_with_answers(
     A template may write an answer that was given otherwise than one that is to come, without its
     reasoning for example.
 
-    >>> from probes import load
     >>> from probes.measure.chat import render_chats
     >>> model = load("embedded")
     >>> compare_prompts_with_answers(model, render_chats(model))[0]

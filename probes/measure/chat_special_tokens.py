@@ -58,7 +58,6 @@ def _times(count: int) -> str:
 def count_bos(model: TransformersEngine, chats: Sequence[RenderedChat]) -> list[BosCount]:
     """Count BOS in the conversations that were rendered.
 
-    >>> from probes import load
     >>> from probes.measure.chat import render_chats
     >>> model = load("embedded")
     >>> count_bos(model, render_chats(model))[0]
@@ -108,7 +107,6 @@ def find_special_tokens(
 ) -> list[SpelledToken]:
     """Find the special tokens of tokenizer.json in rendered conversations, and in their ids.
 
-    >>> from probes import load
     >>> from probes.measure.chat import render_chats
     >>> model = load("embedded")
     >>> find_special_tokens(model, render_chats(model))[0]

@@ -40,7 +40,6 @@ def measure_continuations(
     `num_return_sequences`, one call for all; or `continuous batching`, transformers' own scheduler,
     whose start is not timed.
 
-    >>> from probes import load
     >>> tiny = Workload(prompt=4, new=2, samples=2, copied=2**20, repetitions=2, warmups=0)
     >>> measure_continuations(load("embedded"), "loop", tiny).unit
     'samples'

@@ -51,7 +51,6 @@ def continue_caches(
     The text comes in two parts and in many; after its beginning, `others` come first and are
     cropped away again. A way that this version of the library refuses has its words.
 
-    >>> from probes import load
     >>> model = load("embedded")
     >>> ids = model.encode("The capital of Japan is Tokyo.")
     >>> [found.name for found in continue_caches(model, ids, ids[:3]) if found.explained]

@@ -81,7 +81,6 @@ def batch_continuously(
     the rows at both ends are compared. Raises UndecidableError where this version of the library
     says that it cannot begin, and BrokenModelError where it fails in any other way.
 
-    >>> from probes import load
     >>> texts, changed = batch_continuously(load("embedded"), ["The capital of Japan is"], 4)
     >>> [text.explained for text in texts], changed
     ([True, True, True, True], [])
@@ -111,7 +110,6 @@ def batch_continuously(
 def read_state(network: Any) -> dict[str, Any]:
     """Return what generation must leave as it is, by name, other than weights and buffers.
 
-    >>> from probes import load
     >>> network = load("embedded").network
     >>> list(read_state(network))[:2], read_state(network) == read_state(network)
     (['attention implementation', 'configuration'], True)
@@ -127,7 +125,6 @@ def read_state(network: Any) -> dict[str, Any]:
 def read_tensors(network: Any, *, whole: bool) -> dict[str, Any]:
     """Return the sums of the bits of weights and buffers: of all rows, or of those at both ends.
 
-    >>> from probes import load
     >>> list(read_tensors(load("embedded").network, whole=False))[:1]
     ['weight model.embed_tokens.weight']
     """

@@ -28,7 +28,6 @@ def vary_drafting(
     The library drafts for one text at a time. Raises UndecidableError where it cannot draft for
     this kind of model, and BrokenModelError where it begins to and fails.
 
-    >>> from probes import load
     >>> prompt = "Tokyo is the capital of Japan. The capital of Japan is"
     >>> [found.explained for found in vary_drafting(load("embedded"), [prompt], 8)]
     [True, True]

@@ -49,7 +49,6 @@ def mistral_7b_shape() -> tuple[int, int]:
 def look_up(model: TransformersEngine, ids: Sequence[int]) -> torch.Tensor:
     """Return what the embedding layer gives for token ids: (ids, hidden size), in its dtype.
 
-    >>> from probes import load
     >>> model = load("embedded")
     >>> bool((look_up(model, [415, 415])[0] == model.embedding([415])[0]).all())
     True
@@ -67,7 +66,6 @@ def lookup_scale(model: TransformersEngine) -> float | None:
     layers keep that number as `embed_scale`; it is computed here from the width, not read from
     the layer, so that a layer with another one is found.
 
-    >>> from probes import load
     >>> lookup_scale(load("embedded")) is None
     True
     """
@@ -83,7 +81,6 @@ def expected_lookup(model: TransformersEngine, ids: Sequence[int] | None = None)
 
     The scale is rounded to the rows' dtype before it is applied, as the architectures do.
 
-    >>> from probes import load
     >>> expected_lookup(load("embedded"), [415]).equal(load("embedded").embedding([415]))
     True
     """
@@ -108,7 +105,6 @@ def find_lost_rows(model: TransformersEngine) -> list[int]:
 
     Some thousand rows are compared at once: the matrix may take most of the memory.
 
-    >>> from probes import load
     >>> find_lost_rows(load("embedded"))
     []
     """
@@ -149,7 +145,6 @@ def describe_storage(weight: torch.Tensor) -> Storage:
 def word_ids(model: TransformersEngine, word: str) -> list[int]:
     """Return a word's token ids without special tokens; raise UndecidableError if there are none.
 
-    >>> from probes import load
     >>> word_ids(load("embedded"), "女王")
     [28705, 29933, 29825]
     """
@@ -166,7 +161,6 @@ def word_vectors(model: TransformersEngine, words: Sequence[str]) -> Vectors:
     Rows are averaged in float32. Raises UndecidableError for a word of special tokens alone,
     UnknownIdError for a piece without a row, and NotFiniteError for a vector with NaN or infinity.
 
-    >>> from probes import load
     >>> word_vectors(load("embedded"), ["king", "女王"]).shape
     (2, 128)
     """
@@ -200,7 +194,6 @@ def hidden_vectors(
     of many models has the same large vector for every word. Layers count from 1; None is the
     middle one, 0 the embedding.
 
-    >>> from probes import load
     >>> hidden_vectors(load("embedded"), ["king", "女王"]).shape
     (2, 128)
     """
@@ -226,7 +219,6 @@ def hidden_vectors(
 def find_shared_pieces(model: TransformersEngine, words: Sequence[str]) -> npt.NDArray[np.bool_]:
     """Return for every two words whether they share a piece that not all words have.
 
-    >>> from probes import load
     >>> find_shared_pieces(load("embedded"), ["王", "女王", "犬"]).astype(int).tolist()
     [[1, 1, 0], [1, 1, 0], [0, 0, 1]]
     """

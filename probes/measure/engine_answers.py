@@ -25,7 +25,6 @@ def make_greedy(
 ) -> list[Generation]:
     """Return an engine's greedy texts, all prompts at once, once a session.
 
-    >>> from probes import load
     >>> model = load("embedded")
     >>> [text] = make_greedy(model, model, ["The capital of Japan is"], 2)
     >>> text.text, len(text.top_logprobs[0])

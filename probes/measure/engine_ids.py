@@ -97,7 +97,6 @@ def compare_ids(
 ) -> list[IdDifference]:
     """Return the texts that an engine and its reference encode differently, the shortest first.
 
-    >>> from probes import load
     >>> compare_ids(load("embedded"), load("embedded"), ["Hello world"], special_tokens=True)
     []
     """
@@ -164,7 +163,6 @@ def explain_ids(
     A step is named where with it all ids agree. Else the most common kind of place is named. A
     record as the reference tells neither.
 
-    >>> from probes import load
     >>> model, text = load("embedded"), "a 1"
     >>> odd = IdDifference(text, [264], [], False, [], [], "white space before a digit")
     >>> explain_ids(model, [text], [odd], special_tokens=False)

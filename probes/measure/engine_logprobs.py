@@ -63,7 +63,6 @@ def compare_logprobs(
     obstacle. Prompts are the reference's ids. Where it is a record, they are compared along the
     prompts that this holds.
 
-    >>> from probes import load
     >>> model = load("embedded")
     >>> found = compare_logprobs(model, model, ["The capital of Japan is"], 4)
     >>> len(found.steps), found.largest_change <= found.tolerance
@@ -150,7 +149,6 @@ def _rows(text: Generation) -> Sequence[TopLogprobs]:
 def quantization_of(engine: Any) -> str | None:
     """Return how the weights are quantized that an engine computes with, if it or its target says.
 
-    >>> from probes import load
     >>> quantization_of(load("embedded")) is None
     True
     """

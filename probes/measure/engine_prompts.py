@@ -23,7 +23,6 @@ def takes_ids(engine: Any) -> bool:
 def word_prompts(engine: Any, reference: Any, prompts: Sequence[str]) -> list[Prompt]:
     """Return prompts as they are sent to an engine: the reference's ids where it takes ids.
 
-    >>> from probes import load
     >>> model = load("embedded")
     >>> word_prompts(model, model, ["The capital"])
     [[1, 415, 5565]]
@@ -108,7 +107,6 @@ def _find_top(step: TopPieces, known: Mapping[bytes, int]) -> TopLogprobs:
 def ids_by_bytes(reference: Any) -> dict[bytes, int]:
     """Return the reference's ids by the bytes of their texts; of several, a whole piece's.
 
-    >>> from probes import load
     >>> ids_by_bytes(load("embedded"))[b" Tokyo"]
     19887
     """

@@ -71,7 +71,6 @@ def find_kinds(
 ) -> list[AnswerKind]:
     """Send one greedy request several times, and put the answers into kinds, the largest first.
 
-    >>> from probes import load
     >>> model = load("embedded")
     >>> [kind.count for kind in find_kinds(model, model, "Once upon a time", 2, 0.01)]
     [12]

@@ -57,7 +57,6 @@ def vary_requests(
     The first time all are sent at once to a server that may not know them; then each alone, when it
     does.
 
-    >>> from probes import load
     >>> model = load("embedded")
     >>> pairs = vary_requests(model, model, ["The capital of Japan is", "Once"], 4)
     >>> sorted({pair.way for pair in pairs if pair.step is None})

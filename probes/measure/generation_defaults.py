@@ -79,7 +79,6 @@ def read_own_settings(model: TransformersEngine) -> OwnSettings:
 
     They are in `generation_config.json`; without one, in `config.json`.
 
-    >>> from probes import load
     >>> read_own_settings(load("embedded"))
     OwnSettings(not_greedy={}, new_tokens=None, whole_length=None)
     """
@@ -101,7 +100,6 @@ def generate_by_default(model: TransformersEngine, prompt: Prompt) -> DefaultGen
 
     The logits are those it chose from: another pass rounds differently, and may flip near-ties.
 
-    >>> from probes import load
     >>> generate_by_default(load("embedded"), "The capital of Japan is").new_tokens
     20
     """
@@ -119,7 +117,6 @@ def padding_ids(model: TransformersEngine) -> tuple[int | None, int | None]:
 
     Raises UnknownIdError if the network's embedding has no row for one of them.
 
-    >>> from probes import load
     >>> padding_ids(load("embedded"))
     (None, 2)
     """
@@ -134,7 +131,6 @@ def pad_after_end(model: TransformersEngine, prompt: Prompt) -> list[int]:
     The first of two rows must end at once and may not end again; the second continues for three
     tokens more. Raises LookupError if the model has no end-of-sequence token.
 
-    >>> from probes import load
     >>> pad_after_end(load("embedded"), "The capital of Japan is")
     [2, 2, 2]
     """

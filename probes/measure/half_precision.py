@@ -91,7 +91,6 @@ def compare_layers(
     attention, which rounds most. One layer at a time is in float32. Raises UndecidableError where
     the weights are quantized, or too large for a copy in this dtype beside them.
 
-    >>> from probes import load
     >>> model = load("embedded")
     >>> found = compare_layers(model, [model.encode("The capital of Japan is")], "bfloat16")
     >>> len(found.layers), found.unexplained is None, 0 < found.whole < 0.1

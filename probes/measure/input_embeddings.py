@@ -29,7 +29,6 @@ def generate_from_embeddings(
 
     Each prompt is continued alone.
 
-    >>> from probes import load
     >>> model = load("embedded")
     >>> [found.explained for found in generate_from_embeddings(model, [[1], [1, 415]], 4)]
     [True, True]

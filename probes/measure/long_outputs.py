@@ -67,7 +67,6 @@ def build_long_text(model: TransformersEngine) -> list[int]:
 
     A short context shortens it, and a window of more than 4,096 tokens is not passed.
 
-    >>> from probes import load
     >>> len(build_long_text(load("embedded")))
     320
     """
@@ -83,7 +82,6 @@ def build_long_text(model: TransformersEngine) -> list[int]:
 def find_longest(model: TransformersEngine, prompts: Sequence[Prompt]) -> int:
     """Return how long the longest greedy texts after prompts are: 120 tokens, or what has room.
 
-    >>> from probes import load
     >>> find_longest(load("embedded"), ["The capital of Japan is"])
     120
     """
@@ -94,7 +92,6 @@ def find_longest(model: TransformersEngine, prompts: Sequence[Prompt]) -> int:
 def find_window(model: TransformersEngine) -> int:
     """Return the width of the attention window in tokens; 0 where there is none.
 
-    >>> from probes import load
     >>> find_window(load("embedded"))
     64
     """
@@ -106,7 +103,6 @@ def find_window(model: TransformersEngine) -> int:
 def explain_dear(model: TransformersEngine) -> str:
     """Explain why the long text takes minutes here; empty where it does not.
 
-    >>> from probes import load
     >>> explain_dear(load("embedded"))
     ''
     """

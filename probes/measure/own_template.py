@@ -49,7 +49,6 @@ class OwnTemplate:
 
         With `prompt` an answer is to begin at the end. Raises RefusedError.
 
-        >>> from probes import load
         >>> from probes.data.conversations import CONVERSATIONS
         >>> own = read_own_template(load("embedded"))
         >>> own.render(CONVERSATIONS["a question"], prompt=True)
@@ -77,7 +76,6 @@ class OwnTemplate:
 def read_own_template(model: TransformersEngine) -> OwnTemplate:
     """Read the chat templates of a target's folder, and its special tokens.
 
-    >>> from probes import load
     >>> read_own_template(load("embedded")).variables["bos_token"]
     '<s>'
     """

@@ -59,7 +59,6 @@ def pack_rows(model: TransformersEngine, rows: Sequence[Sequence[int]]) -> list[
     implementation. Raises UndecidableError where the library's version does not look for packed
     texts, or the architecture takes no positions.
 
-    >>> from probes import load
     >>> rows = [load("embedded").encode(text) for text in ("Once", "The capital of Japan is")]
     >>> [(each.name, each.explained) for each in pack_rows(load("embedded"), rows)][:2]
     [('positions, attention eager', True), ('positions and ones, attention eager', True)]

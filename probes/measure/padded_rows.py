@@ -45,7 +45,6 @@ def vary_padding(model: TransformersEngine, texts: Sequence[str], how: str) -> l
     claims pad with, and the tokenizer's own. Raises UndecidableError for a network without a cache
     of keys and values in which a mask that hides a token changes nothing.
 
-    >>> from probes import load
     >>> found = vary_padding(load("embedded"), ["Once", "The capital of Japan is"], "alone")
     >>> [(each.name, each.explained) for each in found]
     [('padded alone, attention eager', True), ('padded alone, attention sdpa', True)]

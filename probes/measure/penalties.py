@@ -40,7 +40,6 @@ def measure_penalties(model: TransformersEngine, ids: Sequence[int]) -> list[Pen
     of them new tokens of the first row. `ids` are a prompt of more than
     `DISTINCT` different tokens.
 
-    >>> from probes import load
     >>> model = load("embedded")
     >>> found = measure_penalties(model, model.encode("The capital of Japan is"))
     >>> len(found), all(each.changed for each in found), {each.wrong for each in found}
@@ -82,7 +81,6 @@ def choose_prompt(model: TransformersEngine) -> list[int]:
 
     Raises LookupError if all of them have not.
 
-    >>> from probes import load
     >>> load("embedded").decode(choose_prompt(load("embedded")))
     '<s> The capital of Japan is'
     """

@@ -53,7 +53,6 @@ def compare_text(
 ) -> TextComparison:
     """Compare a greedy text, made with `output_logits`, with the recorded one.
 
-    >>> from probes import load
     >>> from probes.measure.greedy import generate_greedy
     >>> model = load("embedded")
     >>> text = generate_greedy(model, ["The capital of Japan is"], 20)[0]
@@ -111,7 +110,6 @@ def judge_published_text(
     Equal words hold, as print can lose blank lines. Otherwise the first different token is judged
     by its margin.
 
-    >>> from probes import load
     >>> from probes.data.published import find_text
     >>> model, published = load("embedded"), find_text("default-text")
     >>> text = model.generate(published.prompt, output_logits=True)

@@ -54,7 +54,6 @@ def load_reference_prompts() -> dict[str, list[str]]:
 def measure_logprobs(model: LogitsEngine, prompts: Sequence[str]) -> ReferenceLogprobs:
     """Compute the prompts in two ways of batching them, and keep the largest logits.
 
-    >>> from probes import load
     >>> found = measure_logprobs(load("embedded"), ["The capital of Japan is", "Once upon a time"])
     >>> found.prompts[0].likeliest[-1], len(found.prompts[0].top_ids[-1])
     ('Tokyo', 24)

@@ -31,7 +31,6 @@ SAME = VariedCall()
 def describe_conditions(model: Any) -> str:
     """Describe what a network computes with, in one line.
 
-    >>> from probes import load
     >>> describe_conditions(load("embedded"))
     'attention sdpa, float32, cpu, padded on the left, dynamic cache'
     """

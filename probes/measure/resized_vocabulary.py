@@ -63,7 +63,6 @@ def resize_vocabulary(model: TransformersEngine, *, thorough: bool) -> list[Resi
     The library draws a whole matrix for a few rows. A large one is resized up and down once, unless
     `thorough`, and no rows are drawn around the mean of the old ones, as they are by default.
 
-    >>> from probes import load
     >>> [each.way for each in resize_vocabulary(load("embedded"), thorough=False)]
     ['3 more', '5 more, by the mean', '2 fewer']
     """

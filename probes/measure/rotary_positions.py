@@ -53,7 +53,6 @@ def compare_rotary_positions(model: TransformersEngine) -> list[RotaryAgreement]
     and past it, in float32 and in the network's dtype, and what the layers are given in a pass over
     a few tokens. Empty where nothing turns.
 
-    >>> from probes import load
     >>> model = load("embedded")
     >>> found = compare_rotary_positions(model)
     >>> sorted({each.what for each in found}), max(each.share for each in found) < 1

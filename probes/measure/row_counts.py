@@ -49,7 +49,6 @@ def compare_row_counts(
 ) -> list[RowCount]:
     """Compute the logits after one token, the same in every row, at several numbers of rows.
 
-    >>> from probes import load
     >>> [each.rows for each in compare_row_counts(load("embedded"), 415, counts=(1, 4, 5))]
     [1, 4, 5]
     """

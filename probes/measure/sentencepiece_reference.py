@@ -122,7 +122,6 @@ class Reference:
 def find_reference(model: TransformersEngine) -> Reference:
     """Return the SentencePiece model of a target's tokenizer; Mistral-7B-v0.1's if it has none.
 
-    >>> from probes import load
     >>> find_reference(load("embedded")).size
     32000
     """
@@ -134,7 +133,6 @@ def find_disagreements(
 ) -> list[Disagreement]:
     """Return the texts whose ids differ between a target's tokenizer and its reference.
 
-    >>> from probes import load
     >>> find_disagreements(load("embedded"), Reference(MISTRAL_V1), ["Hello world", "日本"])
     []
     """

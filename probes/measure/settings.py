@@ -91,7 +91,6 @@ def find_effective_settings(
     The value is read off what `generate` does: how many tokens it adds, and how its scores of the
     first token differ from the logits.
 
-    >>> from probes import load
     >>> model = load("embedded")
     >>> found = find_effective_settings(model, model.encode("The capital of Japan is"))
     >>> sorted({each.field for each in found}), all(each.wins for each in found)
@@ -119,7 +118,6 @@ def find_prepared_settings(model: TransformersEngine) -> list[EffectiveSetting]:
 
     Nothing is generated. Raises UnseenSettingsError where that cannot be read, or is refused.
 
-    >>> from probes import load
     >>> found = find_prepared_settings(load("embedded"))
     >>> len(found) // 3 == len(PREPARED), all(each.wins for each in found)
     (True, True)

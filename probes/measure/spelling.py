@@ -158,7 +158,6 @@ def clean_up(text: str) -> str:
 def load_own_tokenizer(model: TransformersEngine) -> Any:
     """Return what the package `tokenizers` makes of tokenizer.json; None if there is no such file.
 
-    >>> from probes import load
     >>> load_own_tokenizer(load("embedded")).encode("Hello world").ids
     [1, 22557, 1526]
     """
@@ -177,7 +176,6 @@ def load_own_tokenizer(model: TransformersEngine) -> Any:
 def read_spelling(model: TransformersEngine) -> Spelling:
     r"""Read how a target's tokenizer spells a text.
 
-    >>> from probes import load
     >>> spelling = read_spelling(load("embedded"))
     >>> spelling.adds_space, spelling.expected("  two spaces"), spelling.find_lost("\x16𠮷")
     (True, '  two spaces', [])

@@ -33,7 +33,6 @@ def stop_at_ids(model: TransformersEngine, texts: Sequence[Generation]) -> list[
 
     The ids are taken from the texts: of each, the token in its middle.
 
-    >>> from probes import load
     >>> from probes.measure.greedy import generate_greedy
     >>> texts = generate_greedy(load("embedded"), ["The capital of Japan is"], 20)
     >>> {stop.expected == stop.found for stop in stop_at_ids(load("embedded"), texts)}
@@ -60,7 +59,6 @@ def stop_at_strings(model: TransformersEngine, texts: Sequence[Generation]) -> l
 
     Each string is one of a text's own, and a batch of all texts is told to stop at it.
 
-    >>> from probes import load
     >>> from probes.measure.greedy import generate_greedy
     >>> texts = generate_greedy(load("embedded"), ["The capital of Japan is"], 20)
     >>> {stop.expected == stop.found for stop in stop_at_strings(load("embedded"), texts)}

@@ -72,7 +72,6 @@ def compare_stored_weights(model: TransformersEngine, *, whole: bool) -> StoredW
     of a layer's other weights are the values of its other tensors, in any order. Of large matrices
     the rows at both ends are enough, unless `whole`; of such sets the number of values then.
 
-    >>> from probes import load
     >>> found = compare_stored_weights(load("embedded"), whole=True)
     >>> found.stored, found.same_name, found.tied, found.describe()
     (38, 38, True, '')
@@ -203,7 +202,6 @@ def _holds(network: Any, name: str | None, layer: Any) -> bool:
 def is_tied(network: Any) -> bool | None:
     """Return whether the output head is the embedding, in memory; None without a head.
 
-    >>> from probes import load
     >>> is_tied(load("embedded").network)
     True
     """

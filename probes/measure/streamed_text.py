@@ -33,7 +33,6 @@ class Streamed:
 def stream_by_text_streamer(model: TransformersEngine, ids: Sequence[int]) -> Streamed:
     """Stream ids through transformers' TextStreamer, one at a time.
 
-    >>> from probes import load
     >>> model = load("embedded")
     >>> stream_by_text_streamer(model, model.encode("Hello world")).joined
     'Hello world'
@@ -52,7 +51,6 @@ def stream_by_text_streamer(model: TransformersEngine, ids: Sequence[int]) -> St
 def stream_by_iterator(model: TransformersEngine, ids: Sequence[int]) -> Streamed:
     """Stream ids through transformers' TextIteratorStreamer.
 
-    >>> from probes import load
     >>> model = load("embedded")
     >>> stream_by_iterator(model, model.encode("Hello world")).joined
     'Hello world'
@@ -65,7 +63,6 @@ def stream_by_iterator(model: TransformersEngine, ids: Sequence[int]) -> Streame
 def stream_by_decode_stream(model: TransformersEngine, ids: Sequence[int]) -> Streamed | None:
     """Stream ids through the package tokenizers' DecodeStream; None where it has none.
 
-    >>> from probes import load
     >>> model = load("embedded")
     >>> streamed = stream_by_decode_stream(model, model.encode("Hello world"))
     >>> streamed is None or streamed.joined
@@ -96,7 +93,6 @@ def forgets_indentation(model: TransformersEngine) -> bool:
     It decodes what comes after a line break as a text of its own, and this tokenizer's decoder
     removes the space that encoding puts before a text.
 
-    >>> from probes import load
     >>> forgets_indentation(load("embedded"))
     True
     """

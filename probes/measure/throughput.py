@@ -85,7 +85,6 @@ def measure_copy(
 
     Each byte is read and written.
 
-    >>> from probes import load
     >>> tiny = Workload(prompt=2, new=2, samples=1, copied=2**20, repetitions=2)
     >>> measure_copy(load("embedded"), tiny).unit
     'bytes'
@@ -116,7 +115,6 @@ def measure_generation(
 ) -> list[Rate]:
     """Measure the tokens a second of `generate`: up to the first new token, and after it.
 
-    >>> from probes import load
     >>> tiny = Workload(prompt=4, new=3, samples=1, copied=2**20, repetitions=2, warmups=0)
     >>> [rate.what for rate in measure_generation(load("embedded"), 2, tiny)]
     ['prefill', 'decode']

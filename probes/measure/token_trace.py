@@ -28,7 +28,6 @@ def trace_text(
 ) -> list[TraceStep]:
     """Trace a text along the logits it was chosen from.
 
-    >>> from probes import load
     >>> from probes.measure.greedy import generate_greedy, step_logits
     >>> model = load("embedded")
     >>> text = generate_greedy(model, ["The capital of Japan is"], 20)[0]

@@ -32,7 +32,6 @@ _EAST_ASIAN = ("CJK UNIFIED", "CJK COMPATIBILITY IDEOGRAPH", "HIRAGANA", "KATAKA
 def encode_to_pieces(model: Tokenization, text: str) -> Encoding:
     """Encode a text and name the pieces.
 
-    >>> from probes import load
     >>> encode_to_pieces(load("embedded"), "日本").pieces
     ['<s>', '▁', '日', '本']
     """
@@ -49,7 +48,6 @@ def ordinary_pieces(model: Tokenization, text: str) -> list[str]:
 def count_tokens_by_script(model: Tokenization) -> TokensByScript:
     """Count the tokens of one sentence in each script, special tokens left out.
 
-    >>> from probes import load
     >>> found = count_tokens_by_script(load("embedded")).tokens_by_script
     >>> [(each.script, each.characters, each.tokens) for each in found[:2]]
     [('Latin', 30, 7), ('Japanese', 11, 12)]
@@ -71,7 +69,6 @@ def read_promise(model: TransformersEngine) -> Promise:
 
     A target can declare that BOS is one of them: ``provides = ["bos"]``.
 
-    >>> from probes import load
     >>> read_promise(load("embedded")).around.before
     ('<s>',)
     """
@@ -90,7 +87,6 @@ def find_wrong_insertion(model: TransformersEngine, found: Encoding) -> str:
 
     The text may spell none of them itself.
 
-    >>> from probes import load
     >>> model = load("embedded")
     >>> find_wrong_insertion(model, Encoding(text="Hi", ids=[15359], pieces=["▁Hi"]))
     "'Hi' begins with ['▁Hi'], not with BOS"
@@ -148,7 +144,6 @@ class Padding:
 def read_padding(model: TransformersEngine, texts: Sequence[str]) -> Padding:
     """Pad a batch of texts, of which the first is the shortest, and compare with the files.
 
-    >>> from probes import load
     >>> read_padding(load("embedded"), ["a", "a longer one"]).problem
     ''
     """
@@ -174,7 +169,6 @@ def read_padding(model: TransformersEngine, texts: Sequence[str]) -> Padding:
 def find_special_token(model: TransformersEngine) -> str | None:
     """Return the BOS token, of a tokenizer without one the EOS token; None where it has neither.
 
-    >>> from probes import load
     >>> find_special_token(load("embedded"))
     '<s>'
     """
@@ -192,7 +186,6 @@ def surround(model: TransformersEngine, text: str) -> tuple[list[int], Around]:
 
     They are the promised ones; where none is, BOS first, or EOS last where there is no BOS.
 
-    >>> from probes import load
     >>> surround(load("embedded"), "Hello world")
     ([1, 22557, 1526], Around(before=('<s>',), after=()))
     """
@@ -236,7 +229,6 @@ def spell_special_token(model: TransformersEngine, token: str) -> tuple[str, Enc
 def find_wrong_beginning(model: TransformersEngine, text: str) -> str:
     """Describe a first piece that is not as the files promise about a space first; else empty.
 
-    >>> from probes import load
     >>> find_wrong_beginning(load("embedded"), "日本")
     ''
     """
@@ -267,7 +259,6 @@ def list_pieces(model: TransformersEngine) -> dict[int, str]:
 def find_misplaced_pieces(model: TransformersEngine) -> list[str]:
     """Describe each id that stands for another piece than in the file, or is not found by it.
 
-    >>> from probes import load
     >>> find_misplaced_pieces(load("embedded"))
     []
     """
@@ -293,7 +284,6 @@ def without_special_tokens(model: Tokenization, text: str) -> tuple[list[int], l
 
     The two are equal where `add_special_tokens=False` does only what it says.
 
-    >>> from probes import load
     >>> without_special_tokens(load("embedded"), "Hello world")
     ([22557, 1526], [22557, 1526])
     """
@@ -307,7 +297,6 @@ def without_special_tokens(model: Tokenization, text: str) -> tuple[list[int], l
 def round_trip(model: Tokenization, text: str) -> str:
     r"""Encode a text and decode it without special tokens.
 
-    >>> from probes import load
     >>> round_trip(load("embedded"), "  two spaces,\n日本")
     '  two spaces,\n日本'
     """
@@ -322,7 +311,6 @@ def vocabulary(model: Tokenization) -> list[str]:
 def han_and_kana_pieces(model: Tokenization) -> list[str]:
     """Return every piece with a Han, Hiragana or Katakana character, in the order of ids.
 
-    >>> from probes import load
     >>> "日" in han_and_kana_pieces(load("embedded"))
     True
     """

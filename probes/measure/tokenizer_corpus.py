@@ -40,7 +40,6 @@ class CorpusEncoding:
 def encode_corpus(model: TransformersEngine) -> CorpusEncoding:
     """Encode the corpus in one batch, once a session.
 
-    >>> from probes import load
     >>> encoding = encode_corpus(load("embedded"))
     >>> len(encoding.ids), encoding.step
     (32000, 1)
@@ -84,7 +83,6 @@ class Agreement:
 def compare_with_own_file(model: TransformersEngine) -> Agreement:
     """Compare the corpus's ids with those that tokenizer.json gives, read without transformers.
 
-    >>> from probes import load
     >>> compare_with_own_file(load("embedded")).count
     0
     """
@@ -104,7 +102,6 @@ def compare_with_own_file(model: TransformersEngine) -> Agreement:
 def record_ids(model: TransformersEngine) -> RecordedIds:
     """Return the corpus's ids in the form that is recorded.
 
-    >>> from probes import load
     >>> record_ids(load("embedded")).count
     32000
     """
@@ -131,7 +128,6 @@ def describe_change(encoding: CorpusEncoding, old: RecordedIds, now: RecordedIds
 def find_batch_dependence(model: TransformersEngine, texts: int = 500) -> list[Disagreement]:
     """Return texts whose ids in a batch differ from those of the text alone.
 
-    >>> from probes import load
     >>> find_batch_dependence(load("embedded"))
     []
     """

@@ -48,7 +48,6 @@ class Reloaded:
 def save_and_reload(model: TransformersEngine) -> Reloaded:
     """Save a target's tokenizer beside its configuration and load it again from there.
 
-    >>> from probes import load
     >>> again = save_and_reload(load("embedded"))
     >>> again.differing, again.changed, again.foreign
     ([], {}, [])

@@ -80,7 +80,6 @@ def account_for_settings(model: TransformersEngine) -> Account:
     Without a `generation_config.json`, `config.json` decides. A null leaves a setting to the
     library.
 
-    >>> from probes import load
     >>> account = account_for_settings(load("embedded"))
     >>> account.used.by_name["eos_token_id"].source
     'generation_config.json'

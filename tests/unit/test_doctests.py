@@ -6,6 +6,7 @@ from pkgutil import iter_modules
 
 import pytest
 
+import probes
 from probes._util.files import PACKAGE
 
 
@@ -24,4 +25,5 @@ def module_names(package: str = "probes", folder: str = str(PACKAGE)) -> list[st
 @pytest.mark.parametrize("name", module_names())
 def test_examples_are_right(name: str) -> None:
     module = import_module(name)
-    assert doctest.testmod(module, optionflags=doctest.ELLIPSIS).failed == 0
+    names = {"load": probes.load, **vars(module)}  # examples load models without importing that
+    assert doctest.testmod(module, globs=names, optionflags=doctest.ELLIPSIS).failed == 0

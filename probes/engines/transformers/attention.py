@@ -22,7 +22,6 @@ def list_attention(model: TransformersEngine) -> list[str]:
     They are those of the network, device and dtype. Where the library cannot switch a loaded
     network, which transformers 4.54 and newer can, it is loaded again if it is small enough.
 
-    >>> from probes import load
     >>> list_attention(load("embedded"))
     ['eager', 'sdpa']
     """

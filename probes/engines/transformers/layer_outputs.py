@@ -34,7 +34,6 @@ class LayerPass:
 def list_decoder_layers(network: Any) -> dict[str, Any]:
     """Return a network's decoder layers by their paths; none where they are in no list.
 
-    >>> from probes import load
     >>> list(list_decoder_layers(load("embedded").network))[:2]
     ['model.layers.0', 'model.layers.1']
     """

@@ -205,7 +205,6 @@ class LoadedTarget(EngineBase):
     def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
         """Return the token ids of a text.
 
-        >>> from probes import load
         >>> load("embedded").encode("Hello world", add_special_tokens=False)
         [22557, 1526]
         """
@@ -216,7 +215,6 @@ class LoadedTarget(EngineBase):
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
         """Return the text of token ids.
 
-        >>> from probes import load
         >>> load("embedded").decode([1, 22557, 1526], skip_special_tokens=True)
         'Hello world'
         """
@@ -227,7 +225,6 @@ class LoadedTarget(EngineBase):
     def tokens(self, ids: Sequence[int]) -> list[str]:
         """Return the vocabulary's own spelling of token ids.
 
-        >>> from probes import load
         >>> load("embedded").tokens([1, 22557])
         ['<s>', '▁Hello']
         """

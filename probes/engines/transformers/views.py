@@ -17,7 +17,6 @@ def copy_along(network: Any, names: Iterable[str] = ()) -> Any:
 
     The modules above them are its own, too. All others, and the tensors of all, are shared.
 
-    >>> from probes import load
     >>> network = load("embedded").network
     >>> twin = copy_along(network, ["model.embed_tokens"])
     >>> twin.model.layers is network.model.layers, twin.lm_head is network.lm_head
@@ -49,7 +48,6 @@ def keep_first_layers(network: Any, count: int) -> Any:
 
     There are as many of them as hold a layer of each type, and `count` at least.
 
-    >>> from probes import load
     >>> twin = keep_first_layers(load("embedded").network, 2)
     >>> len(twin.model.layers), twin.config.num_hidden_layers
     (2, 2)
