@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from probes.measure import quantization_cost as quantization_cost
     from probes.measure import quantized_cache as quantized_cache
     from probes.measure import quantized_layers as quantized_layers
+    from probes.measure import quantized_weights as quantized_weights
     from probes.measure import recorded_outputs as recorded_outputs
     from probes.measure import reference_prompts as reference_prompts
     from probes.measure import repetition as repetition

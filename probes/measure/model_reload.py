@@ -26,7 +26,7 @@ from probes.measure.network_contents import (
     read_fields,
     read_weights,
 )
-from probes.measure.quantized_layers import is_quantized
+from probes.measure.quantized_weights import is_quantized
 from probes.targets.placement import format_gb
 
 if TYPE_CHECKING:

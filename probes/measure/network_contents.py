@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from probes.measure.quantized_layers import is_quantized, stored_bytes
+from probes.measure.quantized_weights import is_quantized, stored_bytes
 from probes.measure.stored_values import bits_of
 
 BOOKKEEPING = (

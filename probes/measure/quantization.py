@@ -11,7 +11,7 @@ from transformers import MistralConfig
 from transformers.pytorch_utils import Conv1D
 
 from probes.measure import embeddings
-from probes.measure.quantized_layers import four_bit_parts
+from probes.measure.quantized_weights import four_bit_parts
 from probes.schema.evidence.texts import WeightMemory
 
 if TYPE_CHECKING:

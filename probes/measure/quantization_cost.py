@@ -18,7 +18,7 @@ from probes.engines.session_cache import once_per_session
 from probes.errors import UndecidableError
 from probes.measure.engine_answers import logits_along
 from probes.measure.knowledge import answer_greedily
-from probes.measure.quantized_layers import count_bytes
+from probes.measure.quantized_weights import count_bytes
 from probes.schema.evidence.quantization import AnswerFlips, QuantizationCost, StoryEntropy
 from probes.schema.evidence.shape import Interval
 from probes.schema.sampling import WIDE_HOT

@@ -154,7 +154,7 @@ def test_a_quantized_model_predicts_as_the_unquantized_one_does(
     kind: str,
 ) -> None:
     thorough = bool(pytestconfig.option.thorough_claims)
-    own = measure.quantized_layers.own_quantization(model)
+    own = measure.quantized_weights.own_quantization(model)
     if own not in (None, kind):
         pytest.skip(f"its weights are in {own}")
     if kind != "nf4" and own is None and not thorough:
@@ -203,7 +203,7 @@ def test_a_quantized_model_predicts_as_the_unquantized_one_does(
 def test_a_quantized_layer_computes_with_the_weights_it_stores(
     model: Model, evidence: Evidence, pytestconfig: pytest.Config, kind: str
 ) -> None:
-    own = measure.quantized_layers.own_quantization(model)
+    own = measure.quantized_weights.own_quantization(model)
     if own not in (None, kind):
         pytest.skip(f"its weights are in {own}")
     quantized = model if own else model.variant(quantization=kind)

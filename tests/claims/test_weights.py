@@ -43,7 +43,7 @@ def test_saved_model_is_the_same_when_loaded_again(
 def test_quantized_model_is_the_same_when_loaded_again(
     model: Model, evidence: Evidence, pytestconfig: pytest.Config, kind: str, when: str
 ) -> None:
-    if measure.quantized_layers.own_quantization(model):
+    if measure.quantized_weights.own_quantization(model):
         pytest.skip("its own weights are quantized: they are saved as they are")
     is_slow = when == "after a pass" or model.checkpoint.weight_bytes > QUANTIZED_LIMIT
     if is_slow and not pytestconfig.option.thorough_claims:

@@ -13,9 +13,8 @@ import torch
 import probes
 from probes.engines.transformers import variants
 from probes.measure.quantization import LayerError, measure_layer_errors
-from probes.measure.quantized_layers import (
-    ROUNDINGS,
-    compare_layers,
+from probes.measure.quantized_layers import ROUNDINGS, compare_layers
+from probes.measure.quantized_weights import (
     is_quantized,
     kernel_dtype,
     own_quantization,

@@ -14,7 +14,7 @@ import probes
 from probes.engines.transformers.views import keep_first_layers
 from probes.errors import UndecidableError
 from probes.measure import model_reload
-from probes.measure.quantized_layers import stored_bytes
+from probes.measure.quantized_weights import stored_bytes
 from probes.targets.target import EMBEDDED_FOLDER
 from tests.support import model_folders as folders
 
