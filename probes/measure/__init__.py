@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from probes.measure import row_counts as row_counts
     from probes.measure import sampling_filters as sampling_filters
     from probes.measure import sampling_fit as sampling_fit
+    from probes.measure import scored_windows as scored_windows
     from probes.measure import sentencepiece_reference as sentencepiece_reference
     from probes.measure import settings as settings
     from probes.measure import settings_effect as settings_effect

@@ -1,24 +1,19 @@
-"""Measure what quantization changes: distributions over a text, answers, and stories' entropy.
-
-Windows of text are scored as llama.cpp's perplexity tool does: windows of 512 tokens, or as many as
-the model can see, without overlap, the first token of each replaced by BOS where the tokenizer
-inserts one; the second half of each is scored.
-"""
+"""Measure what quantization changes: distributions over a text, answers, and stories' entropy."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from probes.data.tokenizer_texts import STORIES
 from probes.engines.session_cache import once_per_session
-from probes.errors import UndecidableError
 from probes.measure.engine_answers import logits_along
 from probes.measure.knowledge import answer_greedily
-from probes.measure.quantized_weights import count_bytes
+from probes.measure.quantized_weights import count_bytes, own_quantization
+from probes.measure.scored_windows import LISTED_EVERY, compare_listed, compare_windows
 from probes.schema.evidence.quantization import AnswerFlips, QuantizationCost, StoryEntropy
 from probes.schema.evidence.shape import Interval
 from probes.schema.sampling import WIDE_HOT
@@ -27,164 +22,22 @@ from probes.stats import distribution_distance as distances
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from probes.data.corpus import Corpus
-    from probes.engines.base import Engine, LogitsEngine
-    from probes.engines.transformers.engine import TransformersEngine
+    from probes.engines.base import LogitsEngine
     from probes.measure.asking import AskedQuestion
+    from probes.measure.scored_windows import ScoredText
     from probes.stats.distribution_distance import Distances
-
-CONTEXT = 512
-"""Tokens of a window: llama.cpp's default."""
-
-FEWEST_WINDOWS = 2
-"""Windows of each text that an interval needs; so many are scored unless all are."""
-
-ROWS_AT_ONCE = 32
-"""Positions compared together, which bounds the memory that their distributions take."""
-
-LISTED, LISTED_EVERY = 100, 8
-"""Most likely tokens that an engine is asked for, and of how many positions one is asked for."""
 
 RUNS, LENGTH = 3, 30
 """Stories sampled for each opening, and their tokens."""
 
 
-@dataclass(frozen=True)
-class ScoredText:
-    """The windows of a text."""
-
-    name: str
-    windows: tuple[tuple[int, ...], ...]
-
-
-class BatchLogits(Protocol):
-    """What computes the logits after every position of several texts of ids."""
-
-    def logits_batch(self, prompts: Sequence[Sequence[int]]) -> list[torch.Tensor]:
-        """Return them, (positions, vocabulary) each, float32, on the CPU."""
-
-
-def cut_windows(
-    model: LogitsEngine, corpus: Corpus, *, context_length: int | None, most: int | None
-) -> list[ScoredText]:
-    """Return windows of equal length of each text, at most so many of each; all if None.
-
-    Texts of fewer than two windows are left out; raise UndecidableError if all are.
-
-    >>> from probes import load
-    >>> from probes.data.corpus import built_in_corpus
-    >>> model = load("embedded")
-    >>> texts = cut_windows(model, built_in_corpus(), context_length=64, most=2)
-    >>> [(text.name, len(text.windows), text.windows[1][0]) for text in texts]
-    [('english', 2, 1), ('japanese', 2, 1)]
-    """
-    size = min(CONTEXT, context_length or CONTEXT)
-    texts, longest = [], 0
-    for name, text in corpus.texts.items():
-        ids, plain = model.encode(text), model.encode(text, add_special_tokens=False)
-        begin = ids[:1] if ids[:1] != plain[:1] and ids[0] in model.special_token_ids else []
-        whole = [*begin, *plain]
-        longest = max(longest, len(whole))
-        starts = range(0, len(whole) - size + 1, size)
-        windows = [(*begin, *whole[at + len(begin) : at + size]) for at in starts][:most]
-        if len(windows) >= FEWEST_WINDOWS:
-            texts.append(ScoredText(name, tuple(windows)))
-    if not texts:
-        raise UndecidableError(
-            f"the corpus {corpus.name} is too short: {longest:,} tokens, and an interval needs "
-            f"{FEWEST_WINDOWS} windows of {size}"
-        )
-    return texts
-
-
-def compare_windows(
-    reference: BatchLogits, other: BatchLogits, texts: Sequence[ScoredText]
-) -> list[list[Distances]]:
-    """Compare two models at the second half of every window of every text."""
-    return [[_compare_window(reference, other, window) for window in t.windows] for t in texts]
-
-
-def _compare_window(reference: BatchLogits, other: BatchLogits, window: Sequence[int]) -> Distances:
-    first = len(window) // 2
-    before, after = (
-        model.logits_batch([list(window)])[0][first:-1] for model in (reference, other)
-    )
-    following = torch.tensor(window[first + 1 :])
-    pieces = (torch.split(each, ROWS_AT_ONCE) for each in (before, after, following))
-    parts = zip(*pieces, strict=True)
-    found = [distances.compare_logits(*part) for part in parts]
-    return distances.Distances(
-        **{
-            name: np.concatenate([getattr(each, name) for each in found])
-            for name in distances.Distances.__dataclass_fields__
-        }
-    )
-
-
-def compare_listed(
-    reference: LogitsEngine,
-    engine: Engine,
-    texts: Sequence[ScoredText],
-    *,
-    every: int = LISTED_EVERY,
-) -> tuple[distances.Windows, distances.Windows]:
-    """Compare an engine that lists its most likely tokens alone: divergences, and same top tokens.
-
-    Each divergence is the least that the listed tokens leave possible. Every so many of the scored
-    positions is asked for, as each is a request. Those are left out at which a server lists none,
-    as llama.cpp's does where its most likely token ends the text or a part of a character.
-
-    >>> from probes import load
-    >>> from probes.data.corpus import built_in_corpus
-    >>> model = load("embedded")
-    >>> texts = cut_windows(model, built_in_corpus(), context_length=64, most=2)
-    >>> divergence, same_top = compare_listed(model, model, texts)
-    >>> [len(window) for window in divergence[0]], bool(max(divergence[0][0]) < 1e-6)
-    ([4, 4], True)
-    """
-    divergence: list[list[distances.Floats]] = []
-    same: list[list[distances.Floats]] = []
-    for text in texts:
-        divergence.append([])
-        same.append([])
-        for window in text.windows:
-            places = [*range(len(window) // 2, len(window) - 1, every)]
-            laws = _compute_laws(reference, window, places)
-            made = engine.generate_batch(
-                [list(window[: place + 1]) for place in places],
-                max_new_tokens=1,
-                do_sample=False,
-                top_logprobs=LISTED,
-            )
-            listed = ((each.top_logprobs or [[]])[0] for each in made)
-            pairs = [(law, tops[0]) for law, tops in zip(laws, listed, strict=True) if tops]
-            divergence[-1].append(
-                np.array(
-                    [
-                        distances.least_divergence(top.logprobs, law[top.ids].tolist())
-                        for law, top in pairs
-                    ]
-                )
-            )
-            same[-1].append(
-                np.array([float(int(law.argmax()) == top.ids[0]) for law, top in pairs])
-            )
-    return divergence, same
-
-
-@once_per_session
-def _compute_laws(
-    reference: LogitsEngine, window: Sequence[int], places: Sequence[int]
-) -> torch.Tensor:
-    """Return the log-probabilities after some positions of a window: every engine needs them."""
-    logits = reference.logits_batch([list(window)])[0]
-    return logits[list(places)].double().log_softmax(dim=1)
-
-
 def summarize_distances(
-    texts: Sequence[ScoredText], found: list[list[Distances]]
+    texts: Sequence[ScoredText], found: list[list[Distances]], *, whole: bool
 ) -> dict[str, Any]:
-    """Return the fields of a `QuantizationCost` that whole distributions give."""
+    """Return the fields of a `QuantizationCost` that windows give.
+
+    `whole` is whether whole distributions were compared, or listed tokens alone.
+    """
 
     def values(name: str, power: int = 1) -> list[list[distances.Floats]]:
         return [[getattr(each, name) ** power for each in text] for text in found]
@@ -192,22 +45,25 @@ def summarize_distances(
     divergence, squares = values("divergence"), values("probability_change", power=2)
     ratios, same = values("log_ratio"), values("same_top")
     root = distances.estimate_root(squares)
+    errors = {
+        "mean_divergence": distances.error_over_positions(divergence),
+        "rms_change": _halve(distances.error_over_positions(squares), root),
+        "same_top": distances.error_over_positions(same),
+        "log_perplexity_ratio": distances.error_over_positions(ratios),
+    }
+    # The ratio is known where every token that follows is listed.
+    are_known = not math.isnan(errors["log_perplexity_ratio"])
     return {
         "context": len(texts[0].windows[0]),
         "windows": sum(len(text.windows) for text in texts),
         "positions": sum(len(window) for text in divergence for window in text),
-        "whole": True,
+        "whole": whole,
         "mean_divergence": _not_negative(distances.estimate_mean(divergence)),
         "percentiles": _percentiles(divergence),
         "rms_change": root,
         "same_top": distances.estimate_share(same),
-        "perplexity_ratio": distances.estimate_ratio(ratios),
-        "errors_over_positions": {
-            "mean_divergence": distances.error_over_positions(divergence),
-            "rms_change": _halve(distances.error_over_positions(squares), root),
-            "same_top": distances.error_over_positions(same),
-            "log_perplexity_ratio": distances.error_over_positions(ratios),
-        },
+        "perplexity_ratio": distances.estimate_ratio(ratios) if are_known else None,
+        "errors_over_positions": {k: v for k, v in errors.items() if not math.isnan(v)},
         "by_text": _by_text(texts, divergence),
     }
 
@@ -308,20 +164,23 @@ def _mean_entropy(logits: torch.Tensor) -> float:
 
 
 def measure_cost(
-    reference: TransformersEngine,
-    quantized: TransformersEngine,
+    reference: LogitsEngine,
+    other: Any,
     kind: str,
     *,
     texts: Sequence[ScoredText],
     questions: Sequence[AskedQuestion] = (),
     seed: int | None = None,
+    every: int = LISTED_EVERY,
 ) -> QuantizationCost:
-    """Compare a quantized model with the same model as it is.
+    """Compare what is computed with quantized weights with a reference.
 
-    Without questions or a seed, answers or stories are left out.
+    Of an engine without logits, distances are the least that its most likely tokens leave possible,
+    at every so many positions. Without questions or a seed, answers or stories are left out.
 
     >>> from probes import load
     >>> from probes.data.corpus import built_in_corpus
+    >>> from probes.measure.scored_windows import cut_windows
     >>> model = load("embedded")
     >>> texts = cut_windows(model, built_in_corpus(), context_length=64, most=6)
     >>> found = measure_cost(model, model.variant(quantization="nf4", dtype="float32"), "nf4",
@@ -331,49 +190,38 @@ def measure_cost(
     >>> 0 < found.mean_divergence.low < found.mean_divergence.high < 1
     True
     """
-    fields = summarize_distances(texts, compare_windows(reference, quantized, texts))
+    whole = "logits" in other.capabilities
+    if whole:
+        found = compare_windows(reference, other, texts)
+    else:
+        found = compare_listed(reference, other, texts, every=every)
+    fields = summarize_distances(texts, found, whole=whole)
     return QuantizationCost(
         kind=kind,
-        computes_in=quantized.facts().dtype,
-        bytes=count_bytes(quantized.network),
-        flips=count_flips(reference, quantized, questions) if questions else None,
-        stories=None if seed is None else compare_story_entropy(reference, quantized, seed),
+        computes_in=other.facts().dtype,
+        bytes=find_bytes(other),
+        flips=count_flips(reference, other, questions) if questions else None,
+        stories=None if seed is None else compare_story_entropy(reference, other, seed),
         **fields,
     )
 
 
-def measure_served_cost(
-    reference: LogitsEngine,
-    engine: Any,
-    kind: str,
-    *,
-    texts: Sequence[ScoredText],
-    questions: Sequence[AskedQuestion] = (),
-    every: int = LISTED_EVERY,
-) -> QuantizationCost:
-    """Compare an engine that computes with quantized weights with a reference.
+def find_bytes(engine: Any) -> int:
+    """Return the bytes of an engine's weights; 0 of a server that tells none."""
+    if "weights" in engine.capabilities:
+        return count_bytes(engine.network)
+    return engine.facts().weight_bytes or 0
 
-    What the probability of the following token changes by is not known of a token that is not
-    listed, so it is left out, and with it the ratio of perplexities.
+
+def name_storage(engine: Any) -> str:
+    """Return how the weights are stored that an engine computes with, as far as it is told.
+
+    >>> from probes import load
+    >>> name_storage(load("embedded")), name_storage(load("embedded").variant(quantization="fp4"))
+    ('float32', 'fp4')
     """
-    divergence, same = compare_listed(reference, engine, texts, every=every)
-    return QuantizationCost(
-        kind=kind,
-        computes_in=engine.facts().dtype,
-        bytes=engine.facts().weight_bytes or 0,
-        context=len(texts[0].windows[0]),
-        windows=sum(len(text.windows) for text in texts),
-        positions=sum(len(window) for text in divergence for window in text),
-        whole=False,
-        mean_divergence=_not_negative(distances.estimate_mean(divergence)),
-        percentiles=_percentiles(divergence),
-        rms_change=None,
-        same_top=distances.estimate_share(same),
-        perplexity_ratio=None,
-        errors_over_positions={
-            "mean_divergence": distances.error_over_positions(divergence),
-            "same_top": distances.error_over_positions(same),
-        },
-        by_text=_by_text(texts, divergence),
-        flips=count_flips(reference, engine, questions) if questions else None,
-    )
+    if "weights" not in engine.capabilities:
+        stated = engine.target.quantization.value
+        return (engine.stored_as or "") or (stated if stated != "none" else "as served")
+    own = own_quantization(engine)
+    return own or engine.checkpoint.stored_quantization or str(engine.facts().dtype)

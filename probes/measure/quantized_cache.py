@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from probes.engines.transformers.engine import TransformersEngine
+    from probes.schema.record import TargetFacts
 
 CHUNK = 32
 """Tokens computed together after the first half of a text: they see each other unquantized."""
@@ -28,6 +29,11 @@ class WithQuantizedCache:
     def __init__(self, model: TransformersEngine, backend: str, bits: int) -> None:
         """Take a model and one of `BACKENDS`, whose package must be installed."""
         self._model, self._backend, self._bits = model, backend, bits
+        self.capabilities = frozenset({"logits"})
+
+    def facts(self) -> TargetFacts:
+        """State what the model is, as it is without the cache."""
+        return self._model.facts()
 
     def logits_batch(self, prompts: Sequence[Sequence[int]]) -> list[torch.Tensor]:
         """Return the logits after every position of each prompt: (positions, vocabulary)."""

@@ -15,7 +15,7 @@ Woodruff's: the percentiles at both ends of the interval of the share of positio
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +35,9 @@ TAIL = (1 - CONFIDENCE) / 2
 
 LARGEST_DIFFERENCE = 40.0
 """Of two logits, whose exponential float32 holds with room for sums: a broken model has larger."""
+
+ROUNDED = 1e-6
+"""By how much a sum of listed probabilities, computed in float32, may be off."""
 
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)
 
@@ -93,10 +96,40 @@ def least_divergence(listed: Sequence[float], reference: Sequence[float]) -> flo
     >>> round(least_divergence([half, quarter], [quarter, quarter]), 4)
     0.1733
     """
-    q, p = np.exp(np.asarray(listed)), np.exp(np.asarray(reference))
-    rest_q, rest_p = (max(1e-12, 1.0 - float(each.sum())) for each in (q, p))
+    p = np.exp(np.asarray(reference))
+    rest = max(1e-12, 1.0 - float(p.sum()))
     inside = float((p * (np.asarray(reference) - np.asarray(listed))).sum())
-    return max(0.0, inside + rest_p * math.log(rest_p / rest_q))
+    return max(0.0, inside + rest * math.log(rest / most_of_rest(listed)))
+
+
+def least_change(
+    listed: Mapping[int, float], next_id: int, reference: float
+) -> tuple[float, float]:
+    """Return by how little a following token's probability changes, and the ratio's logarithm.
+
+    `listed` are a model's log-probabilities, `reference` the reference's of that token. One that is
+    not listed is no more likely than the least that is, and than all others together; the ratio of
+    its probabilities is NaN.
+
+    >>> listed = {5: math.log(0.5), 7: math.log(0.2)}
+    >>> [round(each, 3) for each in least_change(listed, 7, math.log(0.3))]
+    [-0.1, 0.405]
+    >>> [round(least_change(listed, 9, math.log(p))[0], 3) for p in (0.3, 0.1)]
+    [-0.1, 0.0]
+    """
+    if next_id in listed:
+        return math.exp(listed[next_id]) - math.exp(reference), reference - listed[next_id]
+    most = min(math.exp(min(listed.values())), most_of_rest([*listed.values()]))
+    return min(0.0, most - math.exp(reference)), math.nan
+
+
+def most_of_rest(listed: Sequence[float]) -> float:
+    """Return the largest probability that tokens which are not listed may have together.
+
+    >>> most_of_rest([math.log(0.75)]) - 0.25 <= ROUNDED
+    True
+    """
+    return max(0.0, 1.0 - float(np.exp(np.asarray(listed)).sum())) + ROUNDED
 
 
 # --- intervals over windows ----------------------------------------------------------------------

@@ -6,8 +6,9 @@
 Printed is a table in Markdown, quality against bytes, in the terms of llama.cpp's perplexity tool
 (docs/quantization.md). With `--gguf`, types are made of that file's values by the package gguf,
 computed by llama.cpp and compared with TARGET, which holds the same values in float32. `--kinds
-cache-hqq-4,cache-quanto-4` are key-value caches of so many bits, where transformers has the backend
-and every layer of the model attends to all tokens.
+cache-Q8_0,cache-Q4_0` are its key-value caches, of weights in F32. In transformers they are
+`cache-hqq-4,cache-quanto-4`, of so many bits, where the backend is installed and every layer of the
+model attends to all tokens.
 """
 
 from __future__ import annotations
@@ -24,15 +25,14 @@ from probes.data import questions
 from probes.data.corpus import load_corpus
 from probes.engines.endpoint.connection import connect
 from probes.errors import UserError
-from probes.measure import asking, quantization_cost, quantized_cache
+from probes.measure import asking, quantization_cost, quantized_cache, scored_windows
 from probes.report.text.quantization import format_origin, format_table
-from probes.schema.evidence.quantization import QuantizationCost
 from probes.targets.resolve import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from probes.measure.quantization_cost import ScoredText
+    from probes.schema.evidence.quantization import QuantizationCost
 
 KINDS = ("float16", "bfloat16", "int8", "nf4", "nf4-double", "fp4")
 DTYPES = ("float16", "bfloat16")
@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--targets-file", type=Path)
     parser.add_argument("--corpus", type=Path)
     parser.add_argument("--windows", type=int, help="of each text, at most [all]")
-    parser.add_argument("--every", type=int, default=quantization_cost.LISTED_EVERY)
+    parser.add_argument("--every", type=int, default=scored_windows.LISTED_EVERY)
     parser.add_argument("--kinds", help="with commas [all]")
     parser.add_argument("--gguf", type=Path, help="make types of this file for llama.cpp")
     parser.add_argument("--json", type=Path, help="add the numbers to this file")
@@ -60,14 +60,25 @@ def main(arguments: list[str]) -> None:
     target = resolve(options.target, targets_file=options.targets_file)
     model: Any = probes.load(target)
     corpus = load_corpus(options.corpus)
-    texts = quantization_cost.cut_windows(
+    texts = scored_windows.cut_windows(
         model, corpus, context_length=model.context_length, most=options.windows
     )
+    asked = asking.ask(model, questions.load_questions(target.questions))
     _ = model.network
     facts = model.facts()
-    measure = measure_gguf if options.gguf else measure_variants
+    quantized = serve_gguf(options) if options.gguf else change_storage(model, options)
     rows: list[QuantizationCost] = []
-    for row in measure(model, texts, options):
+    for kind, other in quantized:
+        reads_only = isinstance(other, quantized_cache.WithQuantizedCache)
+        row = quantization_cost.measure_cost(
+            model,
+            other,
+            kind,
+            texts=texts,
+            questions=() if options.no_tasks or reads_only else asked,
+            seed=None if options.no_tasks or reads_only or options.gguf else SEED,
+            every=options.every,
+        )
         rows.append(row)
         print(format_table([row]), file=sys.stderr, flush=True)
         if options.json:
@@ -79,60 +90,30 @@ def main(arguments: list[str]) -> None:
     print(format_table(rows))
 
 
-def measure_variants(
-    model: Any, texts: list[ScoredText], options: argparse.Namespace
-) -> Iterator[QuantizationCost]:
-    """Yield one row for each quantization that transformers makes here."""
-    asked = asking.ask(model, questions.load_questions(model.target.questions))
+def change_storage(model: Any, options: argparse.Namespace) -> Iterator[tuple[str, Any]]:
+    """Yield what transformers quantizes here, one at a time."""
     for kind in options.kinds.split(",") if options.kinds else KINDS:
         if kind.startswith("cache-"):
-            yield measure_cache(model, texts, kind)
+            _, backend, bits = kind.split("-")
+            yield kind, quantized_cache.WithQuantizedCache(model, backend, int(bits))
             continue
         if kind in DTYPES:
             other = model.variant(dtype=kind)
         else:
             other = model.variant(quantization=kind, dtype=model.facts().dtype)
-        yield quantization_cost.measure_cost(
-            model,
-            other,
-            kind,
-            texts=texts,
-            questions=() if options.no_tasks else asked,
-            seed=None if options.no_tasks else SEED,
-        )
+        yield kind, other
         model.discard_variant(other)
 
 
-def measure_cache(model: Any, texts: list[ScoredText], kind: str) -> QuantizationCost:
-    """Return the row of a quantized key-value cache, such as `cache-hqq-4`: backend and bits."""
-    _, backend, bits = kind.split("-")
-    cached = quantized_cache.WithQuantizedCache(model, backend, int(bits))
-    found = quantization_cost.compare_windows(model, cached, texts)
-    fields = quantization_cost.summarize_distances(texts, found)
-    facts = model.facts()
-    return QuantizationCost(
-        kind=kind, computes_in=facts.dtype, bytes=facts.weight_bytes or 0, **fields
-    )
-
-
-def measure_gguf(
-    model: Any, texts: list[ScoredText], options: argparse.Namespace
-) -> Iterator[QuantizationCost]:
-    """Yield one row for each type that the package gguf makes, computed by llama.cpp."""
-    asked = asking.ask(model, questions.load_questions(model.target.questions))
+def serve_gguf(options: argparse.Namespace) -> Iterator[tuple[str, Any]]:
+    """Yield llama.cpp with each type that the package gguf makes, and with each type of cache."""
     with tempfile.TemporaryDirectory() as folder:
         for kind in options.kinds.split(",") if options.kinds else GGUF_KINDS:
+            _, is_cache, cache_type = kind.partition("cache-")
             file = Path(folder) / f"{kind}.gguf"
-            write_gguf(options.gguf, file, kind)
-            engine = connect(resolve(str(file)))
-            yield quantization_cost.measure_served_cost(
-                model,
-                engine,
-                kind,
-                texts=texts,
-                questions=() if options.no_tasks else asked,
-                every=options.every,
-            )
+            write_gguf(options.gguf, file, "F32" if is_cache else kind)
+            engine = connect(resolve(str(file)), cache_type or None)
+            yield kind, engine
             engine.close()
             file.unlink()
 

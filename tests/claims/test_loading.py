@@ -142,8 +142,15 @@ SMALL = 2**27
 
 KINDS = ("nf4", "nf4-double", "fp4", "int8")
 
+QUANTIZES = ("tokenizer", "logits", "weights", "variants", "quantized")
+"""What a model needs to be compared with its own quantizations."""
+
+LISTED_EVERY = 32
+"""One of so many positions is asked of an engine that lists tokens at one position a request."""
+
 
 @pytest.mark.claim("quantization-cost")
+@pytest.mark.needs(*QUANTIZES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_quantized_model_predicts_as_the_unquantized_one_does(
     model: Model,
@@ -159,42 +166,76 @@ def test_a_quantized_model_predicts_as_the_unquantized_one_does(
         pytest.skip(f"its weights are in {own}")
     if kind != "nf4" and own is None and not thorough:
         pytest.skip("decided under --thorough-claims")
-    corpus = load_corpus(model.target.corpus)
-    texts = measure.quantization_cost.cut_windows(
-        model, corpus, context_length=model.context_length, most=None if thorough else 2
-    )
-    is_fast = thorough or model.device.type != "cpu"
-    is_quick = is_fast or model.checkpoint.weight_bytes < SMALL
-    asked = measure.asking.ask(model, questions.load_questions(model.target.questions))
+    if unquantized is model and own is not None:
+        pytest.skip(f"its weights are stored in {own}: name the original with --reference")
     _ = unquantized.network  # loaded, it knows its dtype
-    before = unquantized.facts()
-    quantized = model if own else model.variant(quantization=kind, dtype=before.dtype)
+    quantized = model if own else model.variant(quantization=kind, dtype=unquantized.facts().dtype)
+    is_fast = thorough or model.device.type != "cpu"
+    compare_predictions(
+        unquantized, quantized, kind, evidence, thorough=thorough, seed=seed if is_fast else None
+    )
+    if quantized is not model:
+        model.discard_variant(quantized)
+
+
+@pytest.mark.claim("quantization-cost")
+@pytest.mark.needs("token-ids", "logprobs", "reference")
+def test_a_model_predicts_as_its_reference_does(
+    model: Model, reference: Model, evidence: Evidence, pytestconfig: pytest.Config
+) -> None:
+    if reason := reference.explain_missing("logits"):
+        pytest.skip(f"its reference gives no logits: {reason}")
+    thorough = bool(pytestconfig.option.thorough_claims)
+    kind = measure.quantization_cost.name_storage(model)
+    compare_predictions(reference, model, kind, evidence, thorough=thorough)
+
+
+def compare_predictions(
+    reference: Model,
+    quantized: Model,
+    kind: str,
+    evidence: Evidence,
+    *,
+    thorough: bool,
+    seed: int | None = None,
+) -> None:
+    """Compare both over a text, in answers, and in stories where there is a seed."""
+    texts = measure.scored_windows.cut_windows(
+        reference,
+        load_corpus(quantized.target.corpus),
+        context_length=reference.context_length,
+        most=None if thorough else 2,
+    )
+    is_fast = thorough or reference.device.type != "cpu"
+    is_quick = is_fast or reference.checkpoint.weight_bytes < SMALL
+    asked = measure.asking.ask(reference, questions.load_questions(quantized.target.questions))
     found = measure.quantization_cost.measure_cost(
-        unquantized,
+        reference,
         quantized,
         kind,
         texts=texts,
         questions=asked if is_quick else (),
-        seed=seed if is_fast else None,
+        seed=seed,
+        every=measure.scored_windows.LISTED_EVERY if thorough else LISTED_EVERY,
     )
+    before = reference.facts()
     evidence.update(
         QuantizationCosts(
             quantization_costs=[found],
             reference=before.dtype,
             reference_bytes=before.weight_bytes or 0,
-            stored_as=model.target.stored_as or model.checkpoint.stored_as or "",
-            corpus=corpus.name,
+            stored_as=reference.target.stored_as or reference.checkpoint.stored_as or "",
+            corpus=load_corpus(quantized.target.corpus).name,
         ).as_evidence()
     )
-    if quantized is not model:
-        model.discard_variant(quantized)
     mean, same = found.mean_divergence, found.same_top
     assert mean is not None and same is not None, "each text has two windows or more"  # noqa: PT018
     evidence.update(Measured(measured={"mean_divergence": mean, "same_top": same}).as_evidence())
+    at_least = "" if found.whole else "at least "
     assert same.value > 0.5, (
         f"in {kind} another token is most likely at {1 - same.value:.0%} of "
         f"{found.positions:,} positions; the mean KL divergence is "
-        f"{mean.value:.3g} nats"
+        f"{at_least}{mean.value:.3g} nats"
     )
 
 

@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 import probes
+from probes.data.corpus import built_in_corpus
 from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN
+from probes.engines.endpoint.connection import connect
 from probes.engines.transformers.engine import load
 from probes.errors import UnusableTargetError, UserError
 from probes.measure.engine_ids import compare_ids, explain_ids
+from probes.measure.quantization_cost import measure_cost, name_storage
+from probes.measure.scored_windows import cut_windows
 from probes.plugin.session import choose_targets
 from probes.schema.record import Verdict
 from probes.targets import preflight as checks
+from probes.targets.resolve import resolve
 from probes.targets.target import Target
 from tests.support.gguf_files import write_gguf
 
@@ -83,3 +88,21 @@ def test_llama_cpp_is_compared_with_the_same_file(file: Path, tmp_path: Path) ->
     holds = dict.fromkeys(("logprobs", "greedy", "stops"), Verdict.HOLDS)
     assert verdicts == {"ids": Verdict.FAILS, **holds}
     assert "lacks a space before texts that begin with one" in record.claims[0].reason
+
+
+@pytest.mark.skipif(find_spec("xllamacpp") is None, reason="llama.cpp is not installed")
+def test_cost_of_a_file_and_of_a_quantized_cache_in_llama_cpp(
+    file: Path, model: probes.Model
+) -> None:
+    texts = cut_windows(model, built_in_corpus(), context_length=64, most=2)
+    means = []
+    for cache_type in (None, "Q4_0"):
+        engine = connect(resolve(str(file)), cache_type)
+        kind = name_storage(engine)
+        found = measure_cost(model, engine, kind, texts=texts, every=4)
+        engine.close()
+        assert (found.kind, found.whole, found.bytes) == ("F32", False, file.stat().st_size)
+        assert found.mean_divergence is not None
+        assert found.perplexity_ratio is None
+        means.append(found.mean_divergence.value)
+    assert means[0] < 1e-4 < means[1] < 0.1

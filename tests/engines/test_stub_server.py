@@ -9,13 +9,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
+from probes.data import questions
+from probes.data.questions import built_in_questions
 from probes.engines.endpoint.connection import connect
 from probes.engines.toy import ToyEngine
 from probes.errors import EndpointFailedError, UndecidableError, UnusableTargetError
-from probes.measure import engine_logprobs, engine_sampling, engine_streams
+from probes.measure import (
+    engine_logprobs,
+    engine_sampling,
+    engine_streams,
+    quantization_cost,
+    scored_windows,
+)
 from probes.measure.engine_prompts import encode_prompts
 from probes.targets.resolve import resolve
 from tests.claims import test_engines as claims
+from tests.claims import test_loading as loading
 from tests.support.stub_server import Stub, serve, with_fault
 
 if TYPE_CHECKING:
@@ -48,6 +57,14 @@ def power(engine: Any, reference: Model, evidence: dict[str, Any]) -> None:
     claims.test_draws_would_show_other_settings(engine, reference, 5, evidence)
 
 
+def cost(engine: Any, reference: Model, evidence: dict[str, Any]) -> None:
+    kind = quantization_cost.name_storage(engine)
+    loading.compare_predictions(reference, engine, kind, evidence, thorough=False)
+    [found] = evidence["quantization_costs"]
+    assert (found["kind"], found["bytes"], found["whole"]) == ("as served", 0, False)
+    assert found["perplexity_ratio"] is not None
+
+
 CHECKS: dict[str, Check] = {
     "engine-ids": ids,
     "engine-ids chat": claims.test_engine_renders_a_chat_as_its_reference,
@@ -60,6 +77,7 @@ CHECKS: dict[str, Check] = {
     "engine-stops": claims.test_engine_stops_where_it_is_told_to,
     "engine-power": power,
     "engine-streams": streams,
+    "quantization-cost": cost,
 }
 
 SEEN = [
@@ -75,6 +93,7 @@ SEEN = [
     ),
     ("another model", "engine-logprobs", "another model"),
     ("another model", "engine-distance", "nats from the reference's"),
+    ("two BOS", "quantization-cost", "in as served another token is most likely at"),
     ("another text among others", "engine-greedy alone", "no near-tie"),
     ("repetition penalty", "engine-greedy", "no near-tie"),
     ("temperature applied twice", "engine-sampling hot", "they follow temperature applied twice"),
@@ -115,6 +134,8 @@ def served(stub: Stub) -> Iterator[EndpointEngine]:
 def few_draws(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask for short texts, and draw a quarter of them, where that is enough to see a fault."""
     monkeypatch.setattr(claims, "LENGTH", 10)
+    monkeypatch.setattr(scored_windows, "CONTEXT", 64)
+    monkeypatch.setattr(questions, "load_questions", lambda _: built_in_questions()[:4])
     if "unasked" not in request.node.name:
         monkeypatch.setattr(engine_sampling, "SAMPLES", engine_sampling.SAMPLES // 4)
 

@@ -26,14 +26,15 @@ def check(target: Target) -> None:
 
 
 @cache
-def connect(target: Target) -> EndpointEngine:
+def connect(target: Target, cache_type: str | None = None) -> EndpointEngine:
     """Connect to the server of a target, or start one for its file; once a process.
 
-    A server that is not there or serves another model raises UnusableTargetError.
+    llama.cpp keeps keys and values in `cache_type`, if that is named. A server that is not there or
+    serves another model raises UnusableTargetError.
     """
     try:
         if target.gguf is not None:
-            server = llamacpp.serve(target.gguf)
+            server = llamacpp.serve(target.gguf, cache_type)
             client = Client(f"{server.address}/v1", token_budget=target.token_budget)
             return EndpointEngine(target, client, server.facts)
         assert target.address is not None

@@ -164,8 +164,11 @@ def read_stated_defaults(client: Client) -> dict[str, float]:
     return {name: float(v) for name, v in values.items() if isinstance(v, (int, float))}
 
 
-def read_quantization(client: Client) -> str | None:
-    """Return how the weights are quantized that llama.cpp computes with; None if it tells none."""
+NOT_QUANTIZED = (None, "F32", "F16", "BF16")
+"""How llama.cpp says that weights are stored which are not quantized."""
+
+
+def read_storage(client: Client) -> str | None:
+    """Return how the weights are stored that llama.cpp computes with; None if it tells none."""
     stored = str(client.find("/props").get("model_ftype") or "")
-    stored = stored.replace("(guessed)", "").strip().removeprefix("all ")
-    return None if stored in ("", "F32", "F16", "BF16") else stored
+    return stored.replace("(guessed)", "").strip().removeprefix("all ") or None

@@ -112,10 +112,15 @@ class EndpointEngine(EngineBase):
         return dialects.read_stated_defaults(self._client) if is_llama_cpp else {}
 
     @property
+    def stored_as(self) -> str | None:
+        """How the weights are stored that the server computes with; None if it tells nothing."""
+        is_llama_cpp = self.dialect is dialects.LLAMA_CPP
+        return dialects.read_storage(self._client) if is_llama_cpp else None
+
+    @property
     def computes_quantized(self) -> str | None:
         """How the weights are quantized that the server computes with; None if it tells none."""
-        is_llama_cpp = self.dialect is dialects.LLAMA_CPP
-        return dialects.read_quantization(self._client) if is_llama_cpp else None
+        return None if self.stored_as in dialects.NOT_QUANTIZED else self.stored_as
 
     @property
     def precision(self) -> str:

@@ -47,9 +47,13 @@ answer = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)  # what else the server prints is not read
 params = xllamacpp.CommonParams()
 params.model.path = sys.argv[1]
-params.n_ctx, params.n_parallel, threads = map(int, sys.argv[2:])
+params.n_ctx, params.n_parallel, threads = map(int, sys.argv[2:5])
 params.kv_unified = False  # else other requests change how a text is computed
 params.cpuparams.n_threads = threads or params.cpuparams.n_threads
+if sys.argv[5:]:
+    kept_as = getattr(xllamacpp.ggml_type, "GGML_TYPE_" + sys.argv[5])
+    params.cache_type_k = params.cache_type_v = kept_as
+    params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
 server = xllamacpp.Server(params)
 print(json.dumps({"address": server.listening_address}), file=answer, flush=True)
 sys.stdin.read()
@@ -94,14 +98,18 @@ def check(file: Path) -> None:
         )
 
 
-def serve(file: Path) -> Server:
-    """Start a server, or raise UnusableTargetError with llama.cpp's reason."""
+def serve(file: Path, cache_type: str | None = None) -> Server:
+    """Start a server, or raise UnusableTargetError with llama.cpp's reason.
+
+    `cache_type` is the type of ggml, such as `Q8_0`, in which keys and values are kept. llama.cpp's
+    own default is F16; values are quantized under flash attention alone.
+    """
     check(file)
     threads = count_threads(os.environ.get("OMP_NUM_THREADS", ""))
-    numbers = [str(CONTEXT * SLOTS), str(SLOTS), str(threads)]
+    settings = [str(CONTEXT * SLOTS), str(SLOTS), str(threads), *filter(None, [cache_type])]
     with tempfile.TemporaryFile() as log:  # a pipe that is not read would fill
         process = subprocess.Popen(  # noqa: S603 - the file is an argument, not a command
-            [sys.executable, "-c", _PROGRAM, str(file), *numbers],
+            [sys.executable, "-c", _PROGRAM, str(file), *settings],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

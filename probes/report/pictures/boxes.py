@@ -85,23 +85,29 @@ def _chats(found: Found[texts.KeptChats]) -> Iterator[Picture]:
 
 
 def _quantizations(found: Found[QuantizationCosts]) -> Iterator[Picture]:
-    several = [costs for _, costs in found]
-    rows = [cost for costs in several for cost in costs.quantization_costs]
-    check_size(rows, 1, MOST_TEXTS)
-    values: dict[str, object] = {
-        "positions": f"{max(row.positions for row in rows):,}",
-        "windows": f"{max(row.windows for row in rows):,}",
-        "context": f"{rows[0].context:,}",
-        "against": describe_origin(several[0]),
-    }
-    drawing = pieces.draw_quantizations(rows)
-    yield Picture("quantization-table", drawing, values)
+    by_origin: dict[tuple[str, int, str], list[QuantizationCosts]] = {}
+    for _, costs in found:
+        by_origin.setdefault(_find_origin(costs), []).append(costs)
+    for several in by_origin.values():
+        rows = [cost for costs in several for cost in costs.quantization_costs]
+        check_size(rows, 1, MOST_TEXTS)
+        values: dict[str, object] = {
+            "positions": f"{max(row.positions for row in rows):,}",
+            "windows": f"{max(row.windows for row in rows):,}",
+            "context": f"{rows[0].context:,}",
+            "against": describe_origin(several[0]),
+        }
+        yield Picture("quantization-table", pieces.draw_quantizations(rows), values)
 
 
 def describe_origin(costs: QuantizationCosts) -> Markup:
     """Return what quantizations are compared with, in every language."""
-    facts = costs.reference, costs.reference_bytes, costs.stored_as
-    return in_every_language(lambda code: mark(format_origin(*facts, code)))
+    origin = _find_origin(costs)
+    return in_every_language(lambda code: mark(format_origin(*origin, code)))
+
+
+def _find_origin(costs: QuantizationCosts) -> tuple[str, int, str]:
+    return costs.reference, costs.reference_bytes, costs.stored_as
 
 
 PICTURES: dict[type[Shape], Draw] = {

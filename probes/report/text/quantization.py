@@ -30,16 +30,16 @@ def format_cells(cost: QuantizationCost, language: str = "en") -> list[str]:
         _format_interval(cost.percentiles.get(percent), language, before=bound)
         for percent in ("50", "90", "99", "99.9")
     ]
-    rms = _format_interval(cost.rms_change, language, scale=100, unit=" %")
+    rms = _format_interval(cost.rms_change, language, before=bound, scale=100, unit=" %")
     ratio = _format_interval(cost.perplexity_ratio, language)
     return [
         cost.kind,
-        format_bytes(cost.bytes, language),
+        format_bytes(cost.bytes, language) if cost.bytes else UNKNOWN,
         _format_interval(cost.mean_divergence, language, before=bound),
         *percentiles,
-        rms if cost.whole else UNKNOWN,
+        rms if cost.whole or cost.rms_change else UNKNOWN,
         _format_interval(cost.same_top, language, scale=100, unit=" %"),
-        ratio if cost.whole else UNKNOWN,
+        ratio if cost.whole or cost.perplexity_ratio else UNKNOWN,
         _format_flips(cost.flips, language),
         _format_stories(cost.stories, language),
     ]

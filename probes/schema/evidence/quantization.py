@@ -42,15 +42,15 @@ class QuantizationCost(Shape):
     computes_in: str
     """The dtype of the computation, as far as it is known."""
     bytes: Count
-    """Of the weights in memory, or of the file."""
+    """Of the weights in memory, or of the file; 0 where a server tells neither."""
     context: Count
     """Tokens of a window; the second half is scored."""
     windows: Count
     positions: Count
     """Scored, in all windows."""
     whole: bool
-    """Whether whole distributions are compared. Else the divergences are lower bounds: the most
-    likely tokens are known, and all others count as one."""
+    """Whether whole distributions are compared. Else divergences and changes of probabilities are
+    lower bounds: the most likely tokens are known, and all others count as one."""
     mean_divergence: Interval | None
     """KL divergence from the unquantized model, in nats a token."""
     percentiles: dict[str, Interval | None]
@@ -60,6 +60,7 @@ class QuantizationCost(Shape):
     same_top: Interval | None
     """Share of positions with the same most likely token."""
     perplexity_ratio: Interval | None
+    """None where a following token is not among those that are listed."""
     errors_over_positions: dict[str, float]
     """Standard errors as if positions were independent, which llama.cpp prints, by quantity."""
     by_text: dict[str, float]

@@ -8,7 +8,7 @@ import pytest
 
 from probes.data.corpus import built_in_corpus, load_corpus, read_corpus
 from probes.errors import UndecidableError, UserError
-from probes.measure.quantization_cost import cut_windows
+from probes.measure.scored_windows import cut_windows
 
 
 class Letters:

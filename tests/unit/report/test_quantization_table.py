@@ -40,7 +40,10 @@ def test_lower_bounds_are_marked_and_the_unknown_is_left_out(costs: Quantization
     listed = costs.quantization_costs[0].model_copy(update={"whole": False})
     cells = format_cells(listed)
     assert cells[2].startswith("≥ 0.05")
-    assert cells[7] == cells[9] == "–"
+    assert cells[7].startswith("≥ 3 %")
+    unknown = {"rms_change": None, "perplexity_ratio": None, "bytes": 0}
+    cells = format_cells(listed.model_copy(update=unknown))
+    assert cells[1] == cells[7] == cells[9] == "–"
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
