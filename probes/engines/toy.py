@@ -22,7 +22,7 @@ TOKENS = ("<s>", "</s>", "a", "b", "c", "d")
 BOS, EOS = 0, 1
 
 TOY_CAPABILITIES = frozenset(CAPABILITIES) - {
-    *("weights", "variants", "beam-search", "timing", "streams")
+    *("weights", "variants", "beam-search", "timing", "streams", "server")
 }
 
 LogitsRule = Callable[[Sequence[int]], torch.Tensor]

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from probes.measure import half_precision as half_precision
     from probes.measure import input_embeddings as input_embeddings
     from probes.measure import knowledge as knowledge
+    from probes.measure import listed_steps as listed_steps
     from probes.measure import long_outputs as long_outputs
     from probes.measure import model_reload as model_reload
     from probes.measure import network_contents as network_contents
@@ -67,6 +68,9 @@ if TYPE_CHECKING:
     from probes.measure import sampling_fit as sampling_fit
     from probes.measure import scored_windows as scored_windows
     from probes.measure import sentencepiece_reference as sentencepiece_reference
+    from probes.measure import served_draws as served_draws
+    from probes.measure import served_texts as served_texts
+    from probes.measure import served_variety as served_variety
     from probes.measure import settings as settings
     from probes.measure import settings_effect as settings_effect
     from probes.measure import spelling as spelling

@@ -14,7 +14,7 @@ from probes.plugin import markers, options
 from probes.plugin.known_failures import refuse_unmatched
 from probes.plugin.session import asks_for_cuda, session_of
 from probes.plugin.verdicts import Phase
-from probes.schema.claim import KNOWLEDGE, Claim, Kind, catalogue
+from probes.schema.claim import KNOWLEDGE, SERVER, Claim, Kind, catalogue
 from probes.schema.record import Cost, Rate
 
 
@@ -93,6 +93,7 @@ def select_tests(config: pytest.Config, items: list[pytest.Item]) -> None:
     found = [claim for item in items if (claim := state_of(item).claim)]
     markers.refuse_two_meanings(found)
     _mark_known_failures(config, items)
+    _forget_checks_of_others(config, items)
     if wanted := config.option.claim:
         _refuse_unknown(wanted, {claim.id: None for claim in found})
         _keep(config, items, lambda state: state.claim is not None and state.claim.id in wanted)
@@ -113,6 +114,25 @@ def _mark_known_failures(config: pytest.Config, items: Sequence[pytest.Item]) ->
             if state.claim and each.is_about(state.claim.id, name_of(item), state.targets):
                 state.known_failure = each.reason
                 item.add_marker(pytest.mark.xfail(reason=each.reason, strict=True), append=False)
+
+
+def _forget_checks_of_others(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Forget checks of built-in claims that other ones decide on a target.
+
+    Some claims have checks for servers and others for networks in this process: those of the other
+    kind are no part of the claim, and are not counted as left out.
+    """
+    targets = session_of(config).targets
+    states = [state for item in items if (state := state_of(item)).claim]
+    has_both = {s.claim.id for s in states if s.claim and SERVER in s.needs} & catalogue().keys()
+
+    def is_for(state: TestState) -> bool:
+        if state.claim is None or state.claim.id not in has_both:
+            return True
+        of_servers = SERVER in state.needs
+        return any(targets[target].is_served == of_servers for target in state.targets)
+
+    items[:] = [item for item in items if is_for(state_of(item))]
 
 
 def drop_left_out(config: pytest.Config, items: list[pytest.Item]) -> None:

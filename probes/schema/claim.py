@@ -44,6 +44,7 @@ CAPABILITIES = {
     "logprobs": "log-probabilities of the most likely tokens at each step of a text it makes",
     "prompt-logprobs": "log-probabilities of the tokens of a given text",
     "streams": "texts that come in parts, from a server",
+    "server": "a server that computes it, asked by requests",
     "logits": "the logits of the whole vocabulary",
     "processors": "logits processors and stopping criteria of the caller's own",
     "beam-search": "beam search",
@@ -65,6 +66,9 @@ FACTS = {
     "reference": "a second target, `--reference`, which says what it should compute",
 }
 """What may be true of a target, for a reader."""
+
+SERVER = "server"
+"""The need of checks that ask a server in another way than a network in this process."""
 
 REFERENCE = "reference"
 """The need of claims that compare an engine with a reference."""

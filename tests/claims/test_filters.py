@@ -80,6 +80,7 @@ def as_the_settings_say(steps: Sequence[FilterStep], wanted: str = "asked for") 
 
 
 @pytest.mark.claim("next-token")
+@pytest.mark.needs("tokenizer", "logits")
 def test_tokyo_leads_a_distribution(model: Model, evidence: Evidence) -> None:
     top = measure.distribution.most_likely(model, CAPITAL_OF_JAPAN)
     logits = model.logits(CAPITAL_OF_JAPAN)[-1]
@@ -91,6 +92,7 @@ def test_tokyo_leads_a_distribution(model: Model, evidence: Evidence) -> None:
 
 
 @pytest.mark.claim("next-token")
+@pytest.mark.needs("tokenizer", "logits")
 def test_what_is_kept_of_a_distribution_is_the_whole_of_it(
     model: Model, evidence: Evidence
 ) -> None:
@@ -111,6 +113,7 @@ def test_what_is_kept_of_a_distribution_is_the_whole_of_it(
 
 
 @pytest.mark.claim("temperature-formula")
+@pytest.mark.needs("logits")
 @pytest.mark.parametrize("temperature", PUBLISHED_TEMPERATURES)
 def test_generate_divides_the_logits_by_the_temperature(
     model: Model, seed: int, evidence: Evidence, temperature: float
@@ -127,6 +130,7 @@ def test_generate_divides_the_logits_by_the_temperature(
 
 
 @pytest.mark.claim("temperature-formula")
+@pytest.mark.needs("logits")
 @any_logits
 @given(logits=hard_logits, temperature=st.floats(1e-4, 1e4))
 @example(logits={"size": 2, "kind": "one-hot", "seed": 0, "dtype": "float32"}, temperature=1e-4)
@@ -167,6 +171,7 @@ def test_entropy_rises_and_the_ranking_stays(model: Model, evidence: Evidence, p
 
 
 @pytest.mark.claim("top-k")
+@pytest.mark.needs("logits")
 @any_logits
 @given(logits=hard_logits, k=st.integers(1, 60))
 @example(logits={"size": 40, "kind": "equal", "seed": 0, "dtype": "float32"}, k=3)
@@ -185,6 +190,7 @@ def test_library_keeps_the_k_likeliest_and_their_ties_on_any_logits(
 
 
 @pytest.mark.claim("top-k")
+@pytest.mark.needs("logits")
 @pytest.mark.parametrize("k", [1, 5, 50])
 def test_generate_keeps_the_k_likeliest(
     model: Model, seed: int, evidence: Evidence, k: int
@@ -203,6 +209,7 @@ def test_generate_keeps_the_k_likeliest(
 
 
 @pytest.mark.claim("top-k")
+@pytest.mark.needs("logits")
 def test_k_of_one_is_greedy(model: Model, seed: int, evidence: Evidence) -> None:
     greedy = measure.greedy.generate_greedy(model, [CAPITAL_OF_JAPAN], 20)[0]
     sampled = measure.sampling_filters.sample_with_scores(
@@ -218,6 +225,7 @@ def test_k_of_one_is_greedy(model: Model, seed: int, evidence: Evidence) -> None
 
 
 @pytest.mark.claim("top-k")
+@pytest.mark.needs("logits")
 def test_k_of_the_whole_vocabulary_changes_nothing(model: Model, evidence: Evidence) -> None:
     logits = model.logits(CAPITAL_OF_JAPAN)[-1:]
     evidence["k"] = k = logits.shape[-1]
@@ -226,6 +234,7 @@ def test_k_of_the_whole_vocabulary_changes_nothing(model: Model, evidence: Evide
 
 
 @pytest.mark.claim("top-p-reference")
+@pytest.mark.needs("logits")
 @any_logits
 @given(logits=hard_logits, p=st.one_of(st.floats(1e-6, 1.0), st.sampled_from([0.5, 0.75, 0.875])))
 @example(logits={"size": 20, "kind": "powers of two", "seed": 0, "dtype": "float32"}, p=0.5)
@@ -239,6 +248,7 @@ def test_library_nucleus_is_the_definition_on_any_logits(logits: dict[str, Any],
 
 
 @pytest.mark.claim("top-p-reference")
+@pytest.mark.needs("logits")
 @pytest.mark.parametrize("size", [4, 64, 4096])
 def test_where_the_sum_meets_p_exactly_the_nucleus_ends(evidence: Evidence, size: int) -> None:
     # Equal probabilities of 1/size: every running sum is exact, from either end.
@@ -265,6 +275,7 @@ def test_where_the_sum_meets_p_exactly_the_nucleus_ends(evidence: Evidence, size
 
 
 @pytest.mark.claim("top-p-reference")
+@pytest.mark.needs("logits")
 @pytest.mark.parametrize("prompt", PROMPTS)
 @pytest.mark.parametrize("p", [0.2, 0.5, 0.9, 0.99])
 def test_nucleus_of_the_models_own_logits(
@@ -295,6 +306,7 @@ def test_nucleus_grows_with_the_flatness(model: Model, greedy: Greedy, evidence:
 
 
 @pytest.mark.claim("filter-order")
+@pytest.mark.needs("tokenizer", "logits")
 @pytest.mark.parametrize(
     "sampling",
     [NEAR_GREEDY, NARROW_HOT, WIDE_HOT, EVERYTHING],
@@ -316,6 +328,7 @@ def test_generate_chooses_from_the_logits_filtered_in_order(
 
 
 @pytest.mark.claim("filter-order")
+@pytest.mark.needs("tokenizer", "logits")
 @any_logits
 @given(logits=hard_logits, share=st.floats(1e-6, 1.0))
 @example(logits={"size": 40, "kind": "equal", "seed": 0, "dtype": "float32"}, share=1.0)
@@ -330,6 +343,7 @@ def test_library_min_p_is_the_definition_on_any_logits(
 
 
 @pytest.mark.claim("filter-order")
+@pytest.mark.needs("tokenizer", "logits")
 @any_logits
 @given(
     logits=hard_logits, temperature=st.floats(0.1, 10), k=st.integers(2, 60), p=st.floats(0.05, 1)
@@ -344,6 +358,7 @@ def test_composition_is_the_librarys_on_any_logits(
 
 
 @pytest.mark.claim("filter-order")
+@pytest.mark.needs("tokenizer", "logits")
 def test_another_order_would_be_seen(model: Model, evidence: Evidence) -> None:
     logits = model.logits(STORIES[0])[-1:]
     last = Sampling(temperature=3.0, top_k=0)

@@ -204,6 +204,7 @@ def texts_to_stop(greedy: Greedy) -> list[Generation]:
 
 
 @pytest.mark.claim("stop-ids")
+@pytest.mark.needs("tokenizer", "logits", "config", "weights", "variants")
 def test_each_of_several_end_ids_stops_any_row(
     model: Model, greedy: Greedy, evidence: Evidence
 ) -> None:
@@ -211,6 +212,7 @@ def test_each_of_several_end_ids_stops_any_row(
 
 
 @pytest.mark.claim("stop-strings")
+@pytest.mark.needs("tokenizer", "token-ids", "logits", "config", "weights", "variants")
 def test_stop_string_stops_wherever_it_begins(
     model: Model, greedy: Greedy, evidence: Evidence
 ) -> None:

@@ -31,6 +31,7 @@ LENGTHS = (20, 60)
 
 
 @pytest.mark.claim("greedy-argmax")
+@pytest.mark.needs("tokenizer", "logits")
 @pytest.mark.parametrize("length", LENGTHS)
 def test_greedy_takes_the_most_likely_token_at_every_step(
     model: Model, greedy: Greedy, evidence: Evidence, length: int
@@ -48,6 +49,7 @@ def test_greedy_takes_the_most_likely_token_at_every_step(
 
 
 @pytest.mark.claim("greedy-argmax")
+@pytest.mark.needs("tokenizer", "logits")
 def test_what_greedy_chose_is_the_argmax_of_a_forward_pass_of_its_own(
     model: Model, greedy: Greedy, evidence: Evidence
 ) -> None:
@@ -93,6 +95,7 @@ def differences(evidence: Evidence, variations: Iterable[Variation]) -> list[Var
 
 
 @pytest.mark.claim("greedy-deterministic")
+@pytest.mark.needs("tokenizer", "logits")
 def test_five_runs_of_five_are_the_same(model: Model, evidence: Evidence) -> None:
     runs = differences(
         evidence, measure.determinism.repeat_batch(model, list_prompts(model), 20, runs=5)
@@ -118,6 +121,7 @@ NOTHING_TO_VARY = {
 
 
 @pytest.mark.claim("greedy-deterministic")
+@pytest.mark.needs("tokenizer", "logits")
 @pytest.mark.parametrize(
     ("variation", "length"),
     [
@@ -148,6 +152,7 @@ def test_greedy_text_is_the_same_however_it_is_made(
 
 
 @pytest.mark.claim("greedy-deterministic")
+@pytest.mark.needs("tokenizer", "logits")
 def test_logits_are_the_same_in_any_number_of_rows(model: Model, evidence: Evidence) -> None:
     token = model.encode(CAPITAL_OF_JAPAN, add_special_tokens=False)[0]
     found = measure.row_counts.compare_row_counts(model, token)
@@ -162,6 +167,7 @@ def test_logits_are_the_same_in_any_number_of_rows(model: Model, evidence: Evide
 
 
 @pytest.mark.claim("greedy-deterministic")
+@pytest.mark.needs("tokenizer", "logits")
 def test_logits_are_the_same_in_any_batch(model: Model, evidence: Evidence) -> None:
     groups = measure.reference_prompts.load_reference_prompts().values()
     prompts = [prompt for group in groups for prompt in group]

@@ -37,6 +37,7 @@ DRAWN = {
 
 
 @pytest.mark.claim("collapse")
+@pytest.mark.needs("tokenizer", "token-ids", "logits")
 @pytest.mark.parametrize("country", CAPITALS)
 def test_near_greedy_sampling_reproduces_the_greedy_text(
     model: Model, greedy_capitals: Capitals, evidence: Evidence, country: str
@@ -53,6 +54,7 @@ def test_near_greedy_sampling_reproduces_the_greedy_text(
 
 
 @pytest.mark.claim("collapse")
+@pytest.mark.needs("tokenizer", "token-ids", "logits")
 def test_five_near_greedy_runs_agree_with_the_probability(
     model: Model, seed: int, greedy_capitals: Capitals, evidence: Evidence
 ) -> None:
@@ -66,6 +68,7 @@ def test_five_near_greedy_runs_agree_with_the_probability(
 
 
 @pytest.mark.claim("heat-varies")
+@pytest.mark.needs("tokenizer", "logits")
 @pytest.mark.parametrize("prompt", HOT_PROMPTS)
 def test_five_hot_runs_differ_though_the_nucleus_is_narrow(
     model: Model, evidence: Evidence, prompt: str
@@ -86,6 +89,7 @@ def test_five_hot_runs_differ_though_the_nucleus_is_narrow(
 
 
 @pytest.mark.claim("heat-wide-varies-more")
+@pytest.mark.needs("config", "logits")
 @pytest.mark.parametrize("prompt", HOT_PROMPTS)
 def test_wide_hot_texts_vary_more_and_are_less_likely(
     model: Model, seed: int, evidence: Evidence, prompt: str
@@ -120,6 +124,7 @@ def verdict_of(evidence: Evidence, fit: Fit) -> None:
 
 
 @pytest.mark.claim("samples-follow-distribution")
+@pytest.mark.needs("tokenizer", "logits", "weights")
 @pytest.mark.parametrize("prompt", HOT_PROMPTS)
 @pytest.mark.parametrize("sampling", DRAWN.values(), ids=DRAWN.keys())
 def test_first_tokens_follow_the_distribution(
@@ -132,6 +137,7 @@ def test_first_tokens_follow_the_distribution(
 
 
 @pytest.mark.claim("samples-follow-distribution")
+@pytest.mark.needs("tokenizer", "logits", "weights")
 def test_two_million_draws_from_few_tokens_follow_it_closely(
     model: Model, seed: int, evidence: Evidence
 ) -> None:
@@ -142,6 +148,7 @@ def test_two_million_draws_from_few_tokens_follow_it_closely(
 
 
 @pytest.mark.claim("samples-follow-distribution")
+@pytest.mark.needs("tokenizer", "logits", "weights")
 def test_pairs_of_tokens_follow_their_joint_distribution(
     model: Model, seed: int, evidence: Evidence
 ) -> None:
@@ -151,6 +158,7 @@ def test_pairs_of_tokens_follow_their_joint_distribution(
 
 
 @pytest.mark.claim("samples-follow-distribution")
+@pytest.mark.needs("tokenizer", "logits", "weights")
 def test_draws_from_the_whole_vocabulary_follow_it_too(
     model: Model, seed: int, evidence: Evidence
 ) -> None:
@@ -159,6 +167,7 @@ def test_draws_from_the_whole_vocabulary_follow_it_too(
 
 
 @pytest.mark.claim("samples-follow-distribution")
+@pytest.mark.needs("tokenizer", "logits", "weights")
 def test_a_million_draws_in_half_precision_follow_it_and_drop_what_is_dropped(
     model: Model, seed: int, evidence: Evidence
 ) -> None:
@@ -171,6 +180,7 @@ def test_a_million_draws_in_half_precision_follow_it_and_drop_what_is_dropped(
 
 
 @pytest.mark.claim("seeded")
+@pytest.mark.needs("tokenizer", "logits")
 def test_a_seed_decides_the_sample(model: Model, seed: int, evidence: Evidence) -> None:
     first, again = (sample_ids(model, seed, samples=4) for _ in range(2))
     evidence["first"], evidence["same_seed"] = first, again
@@ -178,6 +188,7 @@ def test_a_seed_decides_the_sample(model: Model, seed: int, evidence: Evidence) 
 
 
 @pytest.mark.claim("seeded")
+@pytest.mark.needs("tokenizer", "logits")
 def test_another_seed_gives_another_sample(model: Model, seed: int, evidence: Evidence) -> None:
     # Texts that differ within three tokens differ within ten.
     chance = measure.variety.possible_texts(model, STORIES[0], WIDE_HOT, 3).agreement().upper

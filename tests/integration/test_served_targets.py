@@ -141,3 +141,26 @@ def test_token_budget_needs_a_server(project: Project) -> None:
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     expected = "ERROR: target 'embedded' cannot have a token budget: no server computes it"
     assert result.stderr.str().strip() == expected
+
+
+# --- checks of servers and of networks ----------------------------------------------------------
+
+
+def test_each_kind_of_target_has_its_own_checks_of_a_claim(
+    warm_project: Project, stub: Stub
+) -> None:
+    with serve(stub) as address:
+        records = warm_project.decide([f"{address}#stub", "embedded"], ["seeded"])
+    checks = {
+        name: {check["name"].partition("[")[0] for check in record["claims"][0]["evidence"]}
+        for name, record in records.items()
+    }
+    assert checks == {
+        "stub": {"test_a_seed_decides_what_is_drawn", "test_other_seeds_draw_other_texts"},
+        "embedded": {
+            "test_a_seed_decides_the_sample",
+            "test_another_seed_gives_another_sample",
+        },
+    }
+    assert all(record["complete"] for record in records.values())
+    assert {record["claims"][0]["verdict"] for record in records.values()} == {"holds"}

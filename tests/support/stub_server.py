@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 from probes.schema.sampling import Sampling
+from probes.stats.sampling_reference import apply_filters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +21,13 @@ FAULTS = {
     "temperature applied twice",
     "temperature ignored",
     "top_k 40",
+    "top_k ignored",
+    "top_p ignored",
+    "filters before the temperature",
+    "settings ignored",
+    "seed ignored",
+    "one seed for all",
+    "stop ids ignored",
     "repetition penalty",
     "no BOS",
     "two BOS",
@@ -142,10 +150,23 @@ class Stub:
         asked: dict[str, Any] = {"do_sample": False} if sampling is None else {"sampling": sampling}
         if "repetition penalty" in self.faults or self._is_replica("another model"):
             asked["repetition_penalty"] = 1.3
+        if "filters before the temperature" in self.faults and sampling is not None:
+            asked = {
+                "sampling": Sampling(temperature=sampling.temperature, top_k=0),
+                "logits_processor": [lambda _, logits: filter_first(logits, sampling)],
+            }
+        seed = body.get("seed")
+        if "seed ignored" in self.faults:
+            seed = len(self.requests)
+        if "one seed for all" in self.faults:
+            seed = 1
         made = self.engine.generate(
-            ids, max_new_tokens=length, seed=body.get("seed"), output_logits=True, **asked
+            ids, max_new_tokens=length, seed=seed, output_logits=True, **asked
         )
         new, reason = list(made.ids[0]), "length"
+        ends = () if "stop ids ignored" in self.faults else body.get("stop_token_ids", ())
+        if end := next((n + 1 for n, token in enumerate(new) if token in ends), 0):
+            new, reason = new[:end], "stop"
         if new[-1] in self.engine.eos_token_ids:
             reason = "stop"
         text = self.engine.decode([*ids, *new], skip_special_tokens=True)[
@@ -174,7 +195,7 @@ class Stub:
             del choice["token_ids"]
             for listed in choice["logprobs"].values():
                 del listed[1:]
-        usage = {"prompt_tokens": len(ids), "completion_tokens": len(made.ids[0])}
+        usage = {"prompt_tokens": len(ids), "completion_tokens": len(new)}
         answer = {"choices": [choice], "model": self.name, "usage": usage}
         if any(fault.endswith("every second request") for fault in self.faults):
             answer["system_fingerprint"] = "fp_b" if self.is_second else "fp_a"
@@ -220,9 +241,12 @@ class Stub:
             t = t * t
         if self._is_replica("another temperature"):
             t = 2 * t
-        return Sampling(
-            temperature=t, top_p=body.get("top_p", 1.0), top_k=top_k, min_p=body.get("min_p", 0.0)
-        )
+        if "settings ignored" in self.faults:
+            return Sampling(temperature=1.0, top_k=0)
+        if "top_k ignored" in self.faults:
+            top_k = 0
+        top_p = 1.0 if "top_p ignored" in self.faults else body.get("top_p", 1.0)
+        return Sampling(temperature=t, top_p=top_p, top_k=top_k, min_p=body.get("min_p", 0.0))
 
     def _logits(self, logits: torch.Tensor) -> torch.Tensor:
         if "log-probabilities at temperature 1.2" in self.faults:
@@ -251,6 +275,11 @@ class Stub:
             listed = dict(zip(step.ids, step.logprobs, strict=True)) | {token: step.chosen}
             rows.append({str(i): {"logprob": value} for i, value in listed.items()})
         return {"prompt_token_ids": ids, "prompt_logprobs": rows}
+
+
+def filter_first(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+    """Filter logits at temperature 1."""
+    return apply_filters(logits, replace(sampling, temperature=1.0))
 
 
 def _list_logprobs(laws: torch.Tensor, ids: list[int], top: int) -> dict[str, Any]:

@@ -43,6 +43,10 @@ class Dialect:
     """Settings of sampling that it takes, by transformers' names."""
     repetition_penalty: str = ""
     """Its name of that setting; empty if it has none."""
+    stop_ids: str = ""
+    """Its name of ids that end a text; empty if it takes none."""
+    keeps_seeds: bool = False
+    """Whether it documents that a seed decides what a request draws."""
     temperature_first: bool = True
     """Whether it divides by the temperature before it filters."""
     takes_generation_config: bool = False
@@ -67,6 +71,8 @@ VLLM = Dialect(
     },
     settings=_FILTERS,
     repetition_penalty="repetition_penalty",
+    stop_ids="stop_token_ids",
+    keeps_seeds=True,
     takes_generation_config=True,
 )
 
@@ -85,6 +91,7 @@ LLAMA_CPP = Dialect(
     },
     settings=_FILTERS,
     repetition_penalty="repeat_penalty",
+    keeps_seeds=True,
     temperature_first=False,
     precision="float16",
     defaults=Sampling(temperature=0.8, top_p=0.95, top_k=40, min_p=0.05),

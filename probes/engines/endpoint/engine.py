@@ -58,7 +58,7 @@ class EndpointEngine(EngineBase):
         offered = self.dialect.capabilities
         if self.asks_in_chat:
             offered = offered - _OF_PROMPTS | ({"logprobs"} if self._chat.most_logprobs else set())
-        return frozenset({"model", "streams"}) | offered | encoding
+        return frozenset({"model", "streams", "server"}) | offered | encoding
 
     def explain_missing(self, need: str) -> str | None:
         """Return why claims with a need cannot be decided here; None if they can."""

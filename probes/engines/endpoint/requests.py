@@ -69,6 +69,8 @@ def translate_settings(
     if "stop_strings" in rest:
         fields["stop"] = list(rest.pop("stop_strings"))
         rest.pop("tokenizer", None)
+    if dialect.stop_ids and "eos_token_id" in rest:
+        fields[dialect.stop_ids] = list(rest.pop("eos_token_id"))
     penalty = rest.pop("repetition_penalty", None)
     if penalty is not None and dialect.repetition_penalty:
         fields[dialect.repetition_penalty] = penalty

@@ -58,7 +58,7 @@ class LoadedTarget(EngineBase):
     def capabilities(self) -> frozenset[str]:
         """All but a server's; `chat` only where the folder has a chat template."""
         missing = explain_missing("chat", self.target, self.checkpoint)
-        return frozenset(CAPABILITIES) - {"streams"} - ({"chat"} if missing else set())
+        return frozenset(CAPABILITIES) - {"streams", "server"} - ({"chat"} if missing else set())
 
     def explain_missing(self, need: str) -> str | None:
         """Return why claims with a need cannot be decided here; None if they can."""

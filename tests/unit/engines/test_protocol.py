@@ -18,7 +18,7 @@ from probes.targets.resolve import resolve
 from tests.support.stub_server import Stub, serve
 
 OPTIONAL = sorted(
-    {*CAPABILITIES} - {"model", "weights", "variants", "beam-search", "timing", "streams"}
+    {*CAPABILITIES} - {"model", "weights", "variants", "beam-search", "timing", "streams", "server"}
 )
 ENGINES = ["transformers", "toy", "stub server", *(f"toy without {name}" for name in OPTIONAL)]
 TEXT = "abcdabcd"

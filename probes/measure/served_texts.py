@@ -1,0 +1,264 @@
+"""Ask a server for texts again: greedy ones, ones of the same seed, ones that end at an id."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, QUESTION, STORIES
+from probes.engines.session_cache import once_per_session
+from probes.errors import UndecidableError
+from probes.measure.listed_steps import (
+    ListedStep,
+    count_common_steps,
+    largest_change,
+    list_steps,
+)
+from probes.schema.sampling import Sampling
+from probes.stats.goodness_of_fit import poisson_binomial_cdf
+from probes.stats.rounding import ROUNDING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from probes.engines.base import Generation
+
+PROMPTS = (CAPITAL_OF_JAPAN, QUESTION, *STORIES)
+
+TOP = 20
+"""Most likely tokens that are listed at each step; vLLM lists no more."""
+
+COARSEST = "bfloat16"
+"""The dtype of a server that tells none: rounding explains most there."""
+
+
+@once_per_session
+def make_greedy(engine: Any, length: int, run: int = 0) -> list[Generation]:  # noqa: ARG001
+    """Return a server's greedy texts, all prompts at once; once a session for each `run`."""
+    lists = {"top_logprobs": TOP} if "logprobs" in engine.capabilities else {}
+    made: list[Generation] = engine.generate_batch(
+        PROMPTS, max_new_tokens=length, do_sample=False, **lists
+    )
+    return made
+
+
+# --- greedy texts again --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """A text that was made twice, and how far apart the two tokens are where it first differs."""
+
+    way: str
+    prompt: str
+    texts: tuple[str, str]
+    step: int | None
+    """Number of the first token that differs; None if none does."""
+    margin: float | None
+    """Distance there of the two tokens' log-probabilities, in nats, at least; None if none is
+    listed."""
+    tolerance: float
+    """What rounding explains of it: it moves each of the two by half of this."""
+
+    @property
+    def is_explained(self) -> bool:
+        """Whether the texts are the same, or differ at a near-tie."""
+        return self.step is None or (self.margin is not None and self.margin <= self.tolerance)
+
+
+def repeat_greedy(engine: Any, length: int, runs: int) -> list[Repeated]:
+    """Make greedy texts again: all at once, `runs` times in all, and each alone.
+
+    >>> from probes import load
+    >>> {each.step for each in repeat_greedy(load("embedded"), 4, runs=2)}
+    {None}
+    """
+    first = make_greedy(engine, length)
+    lists = {"top_logprobs": TOP} if "logprobs" in engine.capabilities else {}
+    ways = {f"run {run}": make_greedy(engine, length, run) for run in range(2, runs + 1)}
+    ways["one at a time"] = [
+        engine.generate(prompt, max_new_tokens=length, do_sample=False, **lists)
+        for prompt in PROMPTS
+    ]
+    return _compare_all(engine, first, ways)
+
+
+def _compare_all(
+    engine: Any, first: Sequence[Generation], ways: Mapping[str, Sequence[Generation]]
+) -> list[Repeated]:
+    """Compare texts with those made in other ways; rounding noise is measured between them all."""
+    pairs = [
+        (way, prompt, one, other)
+        for way, made in ways.items()
+        for prompt, one, other in zip(PROMPTS, first, made, strict=True)
+    ]
+    noise = max(largest_change(list_steps(one), list_steps(other)) for *_, one, other in pairs)
+    return [_compare(engine, *pair, noise) for pair in pairs]
+
+
+def _compare(
+    engine: Any, way: str, prompt: str, one: Generation, other: Generation, noise: float
+) -> Repeated:
+    first, second = list_steps(one), list_steps(other)
+    texts, is_same = (one.text, other.text), one.text == other.text and one.ids == other.ids
+    if is_same:
+        return Repeated(way, prompt, texts, None, 0.0, 0.0)
+    step = count_common_steps(first, second)
+    if step >= min(len(first), len(second)):  # not listed, or one text has ended
+        return Repeated(way, prompt, texts, step, None, 0.0)
+    here = first[step]
+    listed = dict(zip(here.tokens, here.logprobs, strict=True))
+    # What is not listed is no likelier than the last that is.
+    there = listed.get(second[step].token, min(here.logprobs))
+    margin = abs(here.chosen - there)
+    tolerance = 2 * min(noise, _explain_rounding(engine, here))
+    return Repeated(way, prompt, texts, step, margin, tolerance)
+
+
+def _explain_rounding(engine: Any, step: ListedStep) -> float:
+    """Return the most that rounding explains of a log-probability: a share of the list's spread.
+
+    It caps the noise, so that a noisy server does not widen its own tolerance. The spread of all
+    logits is larger, so this is no more than what is allowed to a network.
+    """
+    dtype = getattr(engine, "precision", "")
+    spread = max(step.logprobs) - min(step.logprobs)
+    return ROUNDING.get(dtype, ROUNDING[COARSEST]) * spread
+
+
+# --- seeds ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SeededTexts:
+    """Texts of some seeds, drawn twice, and of other seeds."""
+
+    first: list[str]
+    again: list[str]
+    others: list[str]
+    different: int
+    """How many texts of the same seed differ."""
+    change: float | None
+    """Largest change of a listed distance between the two times; None if none is listed."""
+    p_value: float
+    """Probability that rounding lets so many texts differ, at most."""
+
+
+@once_per_session
+def draw_seeded(engine: Any, *, seed: int, samples: int, length: int) -> SeededTexts:
+    """Draw texts of some seeds, the same again, and texts of other seeds, each time all at once.
+
+    If log-probabilities move by c between the two times, the border between two of k tokens moves
+    by no more than c / 2 of the probability, and one of k - 1 borders is crossed with no more than
+    k * c / 2, whether a token is drawn by its place in the sum or by the largest of noisy values.
+
+    >>> from probes import load
+    >>> found = draw_seeded(load("embedded"), seed=0, samples=3, length=6)
+    >>> found.first == found.again, found.first == found.others
+    (True, False)
+    """
+    sampling = choose_sampling(engine)
+    lists = {"top_logprobs": TOP} if "logprobs" in engine.capabilities else {}
+    first, again, other = (
+        engine.generate(
+            STORIES[0],
+            sampling=sampling,
+            seed=start,
+            num_return_sequences=samples,
+            max_new_tokens=length,
+            **lists,
+        )
+        for start in (seed, seed, seed + samples)
+    )
+    steps = [[list_steps(made, number) for number in range(samples)] for made in (first, again)]
+    is_listed = all(row for made in steps for row in made)
+    change = max(map(largest_change, *steps)) if is_listed else None
+    kept = sampling.top_k or None
+    chance = 1.0 if change is None or kept is None else min(1.0, length * kept * change / 2)
+    differ = [_key(first, n) != _key(again, n) for n in range(samples)]
+    p_value = poisson_binomial_cdf(samples - sum(differ), [1 - chance] * samples)
+    return SeededTexts(first.texts, again.texts, other.texts, sum(differ), change, p_value)
+
+
+def keeps_seeds(engine: Any) -> bool:
+    """Return whether an engine documents that a seed decides what is drawn."""
+    dialect = getattr(engine, "dialect", None)
+    return dialect is None or bool(dialect.keeps_seeds)
+
+
+def choose_sampling(engine: Any) -> Sampling:
+    """Return settings under which texts vary: few tokens are kept where a server takes a top_k."""
+    dialect = getattr(engine, "dialect", None)
+    if dialect is None or "top_k" in dialect.settings:
+        return Sampling(temperature=1.4, top_k=16, top_p=1.0, min_p=0.0)
+    return Sampling(temperature=1.4, top_p=1.0, top_k=0, min_p=0.0)
+
+
+def _key(text: Generation, sample: int) -> tuple[object, ...]:
+    return tuple(text.ids[sample]), text.texts[sample]
+
+
+# --- ends ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class IdStop:
+    """Where a greedy text ended that was told to stop at one of several ids."""
+
+    prompt: str
+    expected: list[int]
+    found: list[int]
+    reason: str
+
+
+def stop_at_ids(engine: Any, length: int) -> list[IdStop]:
+    """Stop greedy texts at one of several ids, each from the middle of a text.
+
+    Raises UndecidableError where the server takes no ids, or tells none.
+    """
+    dialect = getattr(engine, "dialect", None)
+    if dialect is not None and not dialect.stop_ids:
+        raise UndecidableError(f"its engine, {engine.name}, takes no ids to stop at")
+    prompts = PROMPTS[:3]
+    whole = [engine.generate(each, max_new_tokens=length, do_sample=False) for each in prompts]
+    if not all(text.ids[0] for text in whole):
+        raise UndecidableError("it does not tell the ids of its texts, or not all")
+    ends = sorted({text.ids[0][len(text.ids[0]) // 2] for text in whole})
+    found = []
+    for prompt, text in zip(prompts, whole, strict=True):
+        made = engine.generate(prompt, max_new_tokens=length, do_sample=False, eos_token_id=ends)
+        end = next(n + 1 for n, token in enumerate(text.ids[0]) if token in ends)
+        reason = (made.finish_reasons or [""])[0]
+        found.append(IdStop(prompt, text.ids[0][:end], made.ids[0], reason))
+    return found
+
+
+# --- one token -----------------------------------------------------------------------------------
+
+
+def draw_top_1(engine: Any, *, seed: int, length: int) -> list[Repeated]:
+    """Draw texts with a top_k of 1 at a temperature of 1, and compare them with greedy ones.
+
+    >>> from probes import load
+    >>> {each.step for each in draw_top_1(load("embedded"), seed=0, length=4)}
+    {None}
+    """
+    lists = {"top_logprobs": TOP} if "logprobs" in engine.capabilities else {}
+    drawn = engine.generate_batch(
+        PROMPTS,
+        sampling=Sampling(top_k=1, top_p=1.0, min_p=0.0),
+        seed=seed,
+        max_new_tokens=length,
+        **lists,
+    )
+    return _compare_all(engine, make_greedy(engine, length), {"top_k 1": drawn})
+
+
+def find_wrong_choices(texts: Sequence[Generation]) -> list[tuple[str, int, float]]:
+    """Return the text, the step and the gap of each greedy token that is not the most likely."""
+    return [
+        (text.text, number, step.gap)
+        for text in texts
+        for number, step in enumerate(list_steps(text))
+        if step.gap > 0
+    ]

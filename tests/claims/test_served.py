@@ -1,0 +1,289 @@
+"""Claims on servers: what requests decide of texts, draws and ends, without a reference.
+
+Other checks decide the same claims on a network in this process, where all logits are known.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from probes import measure, stats
+from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, STORIES
+from probes.schema.evidence.engines import AS_ASKED, UNKNOWN, SettingEvidence, SettingsInForce
+from probes.schema.sampling import Sampling
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from probes.engines.base import Engine
+    from probes.measure.served_texts import Repeated
+
+Evidence = dict[str, Any]
+
+pytestmark = pytest.mark.needs("server")
+
+LENGTH = 20
+RUNS = 5
+KEPT = 16
+"""Tokens that top-k keeps: fewer than any server with log-probabilities lists."""
+
+SHOWN = 5
+HOT_PROMPTS = (CAPITAL_OF_JAPAN, STORIES[0])
+ORDERS = ("filters before the temperature", "the temperature before filters")
+
+
+# --- greedy --------------------------------------------------------------------------------------
+
+
+@pytest.mark.claim("greedy-argmax")
+def test_greedy_takes_the_most_likely_token_that_is_listed(
+    model: Engine, evidence: Evidence
+) -> None:
+    texts = measure.served_texts.make_greedy(model, LENGTH)
+    steps = sum(len(measure.listed_steps.list_steps(text)) for text in texts)
+    evidence["texts"], evidence["steps"] = [text.text for text in texts], steps
+    if not steps:
+        pytest.skip("it lists the log-probabilities of none of its texts, or not of all tokens")
+    for text, step, gap in measure.served_texts.find_wrong_choices(texts):
+        pytest.fail(
+            f"{text!r}: the token of step {step} is {gap:.2g} nats behind the most likely one "
+            "that the server lists there",
+            pytrace=False,
+        )
+
+
+def same_to_rounding(evidence: Evidence, pairs: Sequence[Repeated], what: str) -> None:
+    evidence["repeated"] = pairs
+    for pair in pairs:
+        if pair.step is not None and pair.margin is None:
+            pytest.skip(f"{what} differ ({pair.way}), and how close the tokens were is not listed")
+        assert pair.is_explained, (
+            f"{what} differ: after {pair.prompt!r} token {pair.step} is another ({pair.way}), "
+            f"{pair.margin:.2g} nats apart, where rounding explains {pair.tolerance:.2g}\n"
+            f"{pair.texts[0]!r}\n{pair.texts[1]!r}"
+        )
+
+
+@pytest.mark.claim("greedy-deterministic")
+def test_greedy_texts_are_the_same_in_every_run_and_alone(
+    model: Engine, evidence: Evidence
+) -> None:
+    pairs = measure.served_texts.repeat_greedy(model, LENGTH, RUNS)
+    same_to_rounding(evidence, pairs, "greedy texts")
+
+
+@pytest.mark.claim("top-k")
+def test_drawn_with_a_top_k_of_one_is_greedy(model: Engine, seed: int, evidence: Evidence) -> None:
+    pairs = measure.served_texts.draw_top_1(model, seed=seed, length=LENGTH)
+    same_to_rounding(evidence, pairs, "greedy texts and those of a top_k of 1")
+
+
+@pytest.mark.claim("next-token")
+def test_tokyo_leads_what_is_listed(model: Engine, evidence: Evidence) -> None:
+    text = model.generate(CAPITAL_OF_JAPAN, max_new_tokens=1, do_sample=False, top_logprobs=10)
+    steps = measure.listed_steps.list_steps(text)
+    if not steps:
+        pytest.skip("it lists the log-probabilities of none of its texts, or not of all tokens")
+    total = measure.listed_steps.sum_of_probabilities(steps[0])
+    evidence["most_likely"], evidence["sum_of_ten"] = text.text, total
+    assert total <= 1 + 1e-3, f"the probabilities of ten tokens sum to {total}"
+    assert steps[0].gap == 0, (
+        f"{text.text!r} is {steps[0].gap:.2g} nats behind the token that leads the list"
+    )
+    assert text.text.strip() == "Tokyo", f"{text.text!r} leads, not 'Tokyo'"
+
+
+# --- draws ---------------------------------------------------------------------------------------
+
+
+def follow_own_law(
+    model: Engine,
+    seed: int,
+    evidence: Evidence,
+    sampling: Sampling,
+    shows: Sequence[str] = (),
+) -> None:
+    """Fail where draws do not follow the listed law; `shows` names what they must be able to."""
+    asked = measure.served_draws.without_filters(sampling)
+    found = measure.served_draws.judge_own_draws(model, asked, seed=seed)
+    test = found.test
+    evidence["steps_left_out"], evidence["outside"] = found.unclear, test.outside
+    if not test.tokens:
+        pytest.skip("at none of its steps the filters end among the tokens that it lists")
+    in_order = sorted(test.evidence.items(), key=lambda pair: -pair[1])
+    best = [SettingEvidence(settings=name, nats=max(-1e9, nats)) for name, nats in in_order]
+    limit = -math.log(test.alpha)
+    shape = SettingsInForce(
+        drawn_tokens=test.tokens,
+        log_e=max(-1e9, test.log_e),
+        limit=limit,
+        alternatives=best[:SHOWN],
+        in_force=AS_ASKED if test.good else found.in_force or UNKNOWN,
+    )
+    evidence.update(shape.as_evidence())
+    needed = {name: count for name, count in test.needed.items() if name in shows}
+    evidence["shown_after_tokens"] = {
+        n: None if math.isinf(c) else int(c) for n, c in needed.items()
+    }
+    outside = f"{test.outside} of them are tokens that the settings drop; " if test.outside else ""
+    why = f"they follow {found.in_force}" if found.in_force else "none of the known explains it"
+    assert test.good, (
+        f"{test.tokens} tokens do not follow the log-probabilities that the server lists under "
+        f"{asked}: {outside}{why} (log of the e-value {test.log_e:.1f}, limit {limit:.1f})"
+    )
+    for name, count in needed.items():
+        if count > test.tokens:
+            pytest.skip(f"{test.tokens} tokens would not show {name}: {count:,.0f} are needed")
+
+
+@pytest.mark.claim("temperature-formula")
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 1.6])
+def test_draws_follow_the_listed_law_at_a_temperature(
+    model: Engine, seed: int, evidence: Evidence, temperature: float
+) -> None:
+    sampling = Sampling(temperature=temperature, top_k=KEPT)
+    doubled = "temperature 2 times what was asked for"
+    follow_own_law(model, seed, evidence, sampling, [doubled])
+
+
+@pytest.mark.claim("top-k")
+def test_draws_are_of_the_k_most_likely_tokens(
+    model: Engine, seed: int, evidence: Evidence
+) -> None:
+    sampling = Sampling(temperature=1.4, top_k=5)
+    follow_own_law(model, seed, evidence, sampling, ["no filter, though one was asked for"])
+
+
+@pytest.mark.claim("top-p-reference")
+@pytest.mark.parametrize("p", [0.2, 0.5])
+def test_draws_are_of_the_nucleus(model: Engine, seed: int, evidence: Evidence, p: float) -> None:
+    sampling = Sampling(top_p=p, top_k=0)
+    follow_own_law(model, seed, evidence, sampling, ["no filter, though one was asked for"])
+
+
+@pytest.mark.claim("filter-order")
+def test_draws_follow_the_order_that_the_server_documents(
+    model: Engine, seed: int, evidence: Evidence
+) -> None:
+    sampling = Sampling(temperature=2.0, top_k=KEPT, top_p=0.7)
+    follow_own_law(model, seed, evidence, sampling, ORDERS)
+
+
+@pytest.mark.claim("samples-follow-distribution")
+def test_draws_under_min_p_follow_the_listed_law(
+    model: Engine, seed: int, evidence: Evidence
+) -> None:
+    sampling = Sampling(temperature=1.4, top_k=KEPT, min_p=0.1)
+    follow_own_law(model, seed, evidence, sampling)
+
+
+# --- seeds ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.claim("seeded")
+def test_a_seed_decides_what_is_drawn(model: Engine, seed: int, evidence: Evidence) -> None:
+    found = measure.served_texts.draw_seeded(model, seed=seed, samples=8, length=LENGTH // 2)
+    evidence.update(asdict(found))
+    if found.different and not measure.served_texts.keeps_seeds(model):
+        pytest.skip(
+            f"{found.different} of {len(found.first)} texts differ though they have the same seed, "
+            "which its engine does not promise to keep"
+        )
+    assert found.p_value >= stats.goodness_of_fit.ALPHA, (
+        f"{found.different} of {len(found.first)} texts differ though they have the same seed, and "
+        f"log-probabilities move by {found.change or 0:.2g} alone"
+    )
+
+
+@pytest.mark.claim("seeded")
+def test_other_seeds_draw_other_texts(model: Engine, seed: int, evidence: Evidence) -> None:
+    found = measure.served_texts.draw_seeded(model, seed=seed, samples=8, length=LENGTH // 2)
+    distinct = len({*found.first, *found.others})
+    evidence["texts"], evidence["distinct"] = len(found.first) + len(found.others), distinct
+    assert distinct > 1, f"{2 * len(found.first)} seeds give one text: {found.first[0]!r}"
+
+
+# --- variety -------------------------------------------------------------------------------------
+
+
+@pytest.mark.claim("collapse")
+def test_near_greedy_draws_are_the_greedy_text(
+    model: Engine, seed: int, evidence: Evidence
+) -> None:
+    found = measure.served_variety.run_near_greedy(model, seed=seed, length=LENGTH)
+    evidence["near_greedy_texts"], evidence["p_of_so_few"] = found.texts, found.p_few
+    if not found.texts:
+        pytest.skip("it lists the log-probabilities of none of its texts, or not of all tokens")
+    runs = len(found.texts) * measure.served_variety.RUNS
+    assert found.p_few >= stats.goodness_of_fit.ALPHA, (
+        f"{sum(each.reproduced for each in found.texts)} of {runs} runs give the greedy text, at "
+        f"least {sum(each.probability.lower for each in found.texts) * runs / len(found.texts):.1f}"
+        " are expected"
+    )
+    for each in found.texts:
+        assert each.probability.lower > 0.99, (
+            f"after {each.prompt!r} sampling gives the greedy text with a probability of "
+            f"{each.probability.lower:.3f} to {each.probability.upper:.3f} only"
+        )
+
+
+@pytest.mark.claim("heat-varies")
+@pytest.mark.parametrize("prompt", HOT_PROMPTS)
+def test_hot_draws_differ_though_the_nucleus_is_narrow(
+    model: Engine, seed: int, evidence: Evidence, prompt: str
+) -> None:
+    found = measure.served_variety.draw_hot(model, prompt, seed=seed, length=LENGTH // 2)
+    evidence.update(asdict(found))
+    assert found.all_same < 0.01, (
+        f"of {found.texts} texts {found.most} are the same: five may all be with a probability of "
+        f"up to {found.all_same:.3f}"
+    )
+
+
+@pytest.mark.claim("heat-wide-varies-more")
+@pytest.mark.parametrize("prompt", HOT_PROMPTS)
+def test_wide_hot_draws_vary_more_and_are_less_likely(
+    model: Engine, seed: int, evidence: Evidence, prompt: str
+) -> None:
+    found = measure.served_variety.compare_hot(model, prompt, seed=seed, length=LENGTH)
+    if found is None:
+        pytest.skip("it lists the log-probabilities of none of its texts, or not of all tokens")
+    evidence.update(asdict(found))
+    assert found.p_value < stats.goodness_of_fit.DIFFERENCE_ALPHA, (
+        f"wide-hot texts are as likely: p = {found.p_value:.2g}"
+    )
+    assert found.wide_distinct_4_grams >= found.narrow_distinct_4_grams, (
+        f"wide-hot texts are more alike: {found.wide_distinct_4_grams:.1%} of their 4-grams are "
+        f"distinct, of narrow-hot texts {found.narrow_distinct_4_grams:.1%}"
+    )
+
+
+# --- ends ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.claim("stop-strings")
+def test_stop_string_ends_a_text_of_a_server(model: Engine, evidence: Evidence) -> None:
+    found = measure.engine_texts.stop_engine(model, HOT_PROMPTS, LENGTH)
+    evidence["engine_stops"] = found
+    for stop in found:
+        assert stop.is_right, (
+            f"after {stop.prompt!r}, told to stop at {stop.at}, the text is {stop.found!r} "
+            f"({stop.reason}), not {stop.expected!r} ({stop.expected_reason})"
+        )
+
+
+@pytest.mark.claim("stop-ids")
+def test_one_of_several_ids_ends_a_text_of_a_server(model: Engine, evidence: Evidence) -> None:
+    evidence["id_stops"] = found = measure.served_texts.stop_at_ids(model, LENGTH)
+    for stop in found:
+        assert stop.found == stop.expected, (
+            f"after {stop.prompt!r} the text has {len(stop.found)} tokens up to its end, not "
+            f"{len(stop.expected)}: it was told to stop at the id {stop.expected[-1]}"
+        )
+        assert stop.reason in ("", "stop"), (
+            f"after {stop.prompt!r} the reason of the end is {stop.reason!r}, not 'stop'"
+        )
