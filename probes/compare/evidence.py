@@ -36,7 +36,7 @@ Pair = tuple[Path, JsonValue, JsonValue]
 NOT_COMPARED = (
     *COMPARED_APART,
     *("causes", "changed_since", "distributions", "made", "outputs", "table", "trace"),
-    "refused_conversations",
+    *("refused_conversations", "drafted_texts", "stopped_texts"),
     *("kept_beams", "used_settings"),
     *("largest_change", "largest_share_of_tolerance", "noise", "share", "tolerance"),
 )

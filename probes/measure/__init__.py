@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from probes.measure import distribution as distribution
     from probes.measure import drafted_sampling as drafted_sampling
     from probes.measure import drafted_texts as drafted_texts
+    from probes.measure import drafts as drafts
     from probes.measure import embeddings as embeddings
     from probes.measure import engine_answers as engine_answers
     from probes.measure import engine_ids as engine_ids

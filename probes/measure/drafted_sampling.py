@@ -20,6 +20,8 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 from transformers.generation import utils
 
 from probes.errors import UndecidableError
+from probes.measure.drafts import follow_drafts, watch_drafts
+from probes.schema.evidence.texts import DraftedText, DraftStep
 from probes.schema.sampling import Sampling
 from probes.stats.goodness_of_fit import (
     LOOKS,
@@ -52,13 +54,15 @@ WAYS = ("prompt lookup", "the model as its own assistant", "another assistant")
 
 
 @torch.inference_mode()
-def fit_drafted_tokens(way: str, *, count: int, seed: int) -> Fit:
+def fit_drafted_tokens(way: str, *, count: int, seed: int) -> tuple[Fit, DraftedText]:
     """Draw tokens with drafts made in one of `WAYS`, and test them against the target's law.
 
-    Fewer are drawn where nothing speaks against it.
+    Fewer are drawn where nothing speaks against it. The first steps of the first text come with it;
+    its tokens are numbers.
 
-    >>> fit_drafted_tokens("prompt lookup", count=50, seed=0).outside
-    0
+    >>> fit, drafted = fit_drafted_tokens("another assistant", count=50, seed=0)
+    >>> fit.outside, drafted.prompt, drafted.steps[0].drafted
+    (0, ' 0 1 2 3 0 1 2 3', [' 0', ' 1', ' 3'])
     """
     target = build_network(TARGET)
     if way == "prompt lookup":
@@ -73,19 +77,26 @@ def fit_drafted_tokens(way: str, *, count: int, seed: int) -> Fit:
     prompt = torch.arange(TOKENS).repeat(2).unsqueeze(0)
     transformers.set_seed(seed)
 
+    first: list[DraftStep] = []
+
     def draw(number: int) -> npt.NDArray[np.int64]:
-        text = target.generate(
-            prompt,
-            attention_mask=torch.ones_like(prompt),
-            max_new_tokens=number,
-            **SAMPLING.arguments(),
-            **arguments,
-        )
+        with watch_drafts() as drafts:
+            text = target.generate(
+                prompt,
+                attention_mask=torch.ones_like(prompt),
+                max_new_tokens=number,
+                **SAMPLING.arguments(),
+                **arguments,
+            )
+        if not first:
+            first.extend(follow_drafts(drafts, text[0].tolist(), lambda ids: f" {ids[-1]}"))
         steps = (text[0, prompt.shape[1] - 1 :].diff() % TOKENS).clamp_max(TOKENS)
         return torch.bincount(steps, minlength=TOKENS).numpy()
 
     law = log_probabilities(_make_logits(TARGET), SAMPLING).exp()
-    return fit_in_parts(draw, law.numpy(), count)
+    fit = fit_in_parts(draw, law.numpy(), count)
+    begun = "".join(f" {token}" for token in prompt[0].tolist())
+    return fit, DraftedText(way=way, prompt=begun, steps=first)
 
 
 @torch.inference_mode()

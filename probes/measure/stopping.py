@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from probes.measure.determinism import generate_texts
+from probes.measure.token_trace import text_of_last
+from probes.schema.evidence.texts import StoppedText
 
 if TYPE_CHECKING:
     from probes.engines.base import Generation
@@ -54,15 +56,19 @@ def stop_at_ids(model: TransformersEngine, texts: Sequence[Generation]) -> list[
     ]
 
 
-def stop_at_strings(model: TransformersEngine, texts: Sequence[Generation]) -> list[Stop]:
+def stop_at_strings(
+    model: TransformersEngine, texts: Sequence[Generation]
+) -> tuple[list[Stop], list[StoppedText]]:
     """Stop greedy texts at one character, at part of a piece and at a string across pieces.
 
-    Each string is one of a text's own, and a batch of all texts is told to stop at it.
+    Each string is one of a text's own, and a batch of all texts is told to stop at it. The shortest
+    text that each of them stops is returned too, to show it.
 
     >>> from probes.measure.greedy import generate_greedy
     >>> texts = generate_greedy(load("embedded"), ["The capital of Japan is"], 20)
-    >>> {stop.expected == stop.found for stop in stop_at_strings(load("embedded"), texts)}
-    {True}
+    >>> stops, shown = stop_at_strings(load("embedded"), texts)
+    >>> {stop.expected == stop.found for stop in stops}, shown[0].stop, shown[0].pieces
+    ({True}, '.', ['Tokyo', '.'])
     """
     texts = _generate_again(model, texts)
     strings: dict[str, str] = {}
@@ -70,14 +76,27 @@ def stop_at_strings(model: TransformersEngine, texts: Sequence[Generation]) -> l
         for kind, string in choose_strings(model, texts[place]).items():
             if kind not in strings or KINDS.index(kind) % len(texts) == place:
                 strings[kind] = string
-    found = []
+    found, shown = [], []
     for kind, string in strings.items():
         batch = _generate(model, texts, stop_strings=[string], tokenizer=model.tokenizer)
         found += [
             _compare(model, text, made, repr(string), kind, _first_with(model, text, string))
             for text, made in zip(texts, batch, strict=True)
         ]
-    return found
+        stopped = [_show(model, *each, string, kind) for each in zip(texts, batch, strict=True)]
+        holding = [each for each in stopped if string in "".join(each.pieces)]
+        shown += sorted(holding, key=lambda each: len(each.pieces))[:1]
+    return found, shown
+
+
+def _show(
+    model: TransformersEngine, text: Generation, ids: Sequence[int], string: str, kind: str
+) -> StoppedText:
+    pieces = [
+        text_of_last(model, [*text.prompt_ids, *ids[: count + 1]]) for count in range(len(ids))
+    ]
+    prompt = model.decode(text.prompt_ids)
+    return StoppedText(prompt=prompt, stop=string, kind=kind, pieces=pieces)
 
 
 def choose_strings(model: TransformersEngine, text: Generation) -> dict[str, str]:

@@ -45,7 +45,7 @@ def trace_text(
         steps.append(
             TraceStep(
                 id=token,
-                text=_text_of_last(model, [*after, *ids[: place + 1]]),
+                text=text_of_last(model, [*after, *ids[: place + 1]]),
                 probability=_round(float(own[place, token].exp())),
                 rank=int((own[place] > own[place, token]).sum()) + 1,
                 margin=_round(margin),
@@ -61,7 +61,7 @@ def trace_text(
     return steps
 
 
-def _text_of_last(model: LogitsEngine, ids: Sequence[int]) -> str:
+def text_of_last(model: LogitsEngine, ids: Sequence[int]) -> str:
     """Return what the last token adds to the text before it: alone it may lose its space."""
     before, whole = model.decode(ids[:-1]), model.decode(ids)
     return whole[len(before) :] if whole.startswith(before) else model.decode(ids[-1:])

@@ -55,8 +55,10 @@ def test_drafted_text_is_the_greedy_text(model: Model, evidence: Evidence, place
         if place == "short"
         else ([past_window(model)], PAST_THE_WINDOW)
     )
-    evidence["variations"] = found = [*measure.drafted_texts.vary_drafting(model, prompts, length)]
-    for each in found:
+    found = [*measure.drafted_texts.vary_drafting(model, prompts, length)]
+    evidence["variations"] = [variation for variation, _ in found]
+    evidence["drafted_texts"] = [drafted for _, drafted in found]
+    for each, _ in found:
         complaint = each.complain()
         assert not complaint, complaint
 
@@ -76,8 +78,9 @@ def follows(fit: Fit, what: str) -> None:
 def test_tokens_drawn_with_drafts_follow_the_distribution(
     seed: int, evidence: Evidence, way: str
 ) -> None:
-    fit = measure.drafted_sampling.fit_drafted_tokens(way, count=DRAFTED_DRAWS, seed=seed)
+    fit, drafted = measure.drafted_sampling.fit_drafted_tokens(way, count=DRAFTED_DRAWS, seed=seed)
     evidence.update(asdict(fit))
+    evidence["drafted_texts"] = [drafted]
     follows(fit, f"drafts by {way}")
 
 
@@ -216,9 +219,10 @@ def test_each_of_several_end_ids_stops_any_row(
 def test_stop_string_stops_wherever_it_begins(
     model: Model, greedy: Greedy, evidence: Evidence
 ) -> None:
-    stops = measure.stopping.stop_at_strings(model, texts_to_stop(greedy))
+    stops, shown = measure.stopping.stop_at_strings(model, texts_to_stop(greedy))
     if not stops:
         pytest.skip("its greedy texts have no letters to stop at")
+    evidence["stopped_texts"] = shown
     verdict_of(evidence, stops)
 
 

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from probes.report.locale.markup import in_every_language
-from probes.report.pictures import Picture, pieces
+from probes.report.pictures import Picture, pieces, setting_table, steps
 from probes.report.pictures.labels import check_size, percent
 from probes.report.text.phrases import shorten_test_name
 from probes.report.text.quantization import format_origin
 from probes.report.visible import mark
 from probes.schema.evidence import read_shapes, texts, words
 from probes.schema.evidence.quantization import QuantizationCosts
+from probes.schema.evidence.settings import UsedSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -84,6 +85,22 @@ def _chats(found: Found[texts.KeptChats]) -> Iterator[Picture]:
     yield Picture("chats", pieces.draw_chats(rendered))
 
 
+def _drafts(found: Found[texts.DraftedTexts]) -> Iterator[Picture]:
+    several = [text for _, each in found for text in each.drafted_texts if text.steps]
+    check_size(several, 1, MOST_TEXTS)
+    yield Picture("drafts", steps.draw_drafts(several))
+
+
+def _stops(found: Found[texts.StoppedTexts]) -> Iterator[Picture]:
+    several = [text for _, each in found for text in each.stopped_texts]
+    check_size(several, 1, MOST_TEXTS)
+    yield Picture("stops", steps.draw_stops(several))
+
+
+def _settings(found: Found[UsedSettings]) -> Iterator[Picture]:
+    yield Picture("used-settings", setting_table.draw_settings(found[0][1]))
+
+
 def _quantizations(found: Found[QuantizationCosts]) -> Iterator[Picture]:
     by_origin: dict[tuple[str, int, str], list[QuantizationCosts]] = {}
     for _, costs in found:
@@ -115,6 +132,9 @@ PICTURES: dict[type[Shape], Draw] = {
     words.DoubleBos: _double_bos,
     texts.KeptChats: _chats,
     texts.GreedyRepetition: _repetition,
+    texts.DraftedTexts: _drafts,
+    texts.StoppedTexts: _stops,
+    UsedSettings: _settings,
     QuantizationCosts: _quantizations,
 }
 """The pictures made of text, by the shape of a check's evidence."""

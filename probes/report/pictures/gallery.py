@@ -22,6 +22,7 @@ from probes.report.visible import mark
 from probes.schema.evidence import distributions, texts, words
 from probes.schema.evidence import engines as shapes
 from probes.schema.evidence.quantization import QuantizationCosts
+from probes.schema.evidence.settings import UsedSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -151,6 +152,9 @@ PICTURES: dict[type[Shape], Draw] = {
     texts.Collapse: _collapse,
     texts.HotSamples: _chart_several("coherence", sampling.hot_samples),
     texts.GreedyRepetition: boxes.PICTURES[texts.GreedyRepetition],
+    texts.DraftedTexts: boxes.PICTURES[texts.DraftedTexts],
+    texts.StoppedTexts: boxes.PICTURES[texts.StoppedTexts],
+    UsedSettings: boxes.PICTURES[UsedSettings],
     texts.BeamComparison: _chart_several("beams", sampling.beams),
     texts.AnswerBounds: _answers,
     texts.TaskSettings: _chart_first("settings", tasks.settings),

@@ -41,6 +41,8 @@ SHAPES: tuple[type[Shape], ...] = (
     texts.Collapse,
     texts.HotSamples,
     texts.GreedyRepetition,
+    texts.DraftedTexts,
+    texts.StoppedTexts,
     texts.BeamComparison,
     texts.AnswerBounds,
     texts.TaskSettings,

@@ -103,6 +103,50 @@ class GreedyRepetition(Shape):
     """The first greedy text."""
 
 
+class DraftStep(Shape):
+    """One step of drafted decoding: the model checks drafted tokens, and adds one of its own."""
+
+    drafted: list[str]
+    """What each drafted token would add to the text."""
+    accepted: Count
+    """How many of them, from the first on, were kept."""
+    added: str
+    """The token that the model added; empty where the text ended before it."""
+
+
+class DraftedText(Shape):
+    """The first steps of a text that was generated with drafts."""
+
+    way: str
+    """What the drafts came from."""
+    prompt: str
+    """The end of the prompt."""
+    steps: list[DraftStep]
+
+
+class DraftedTexts(Shape):
+    """Texts whose drafts a reader can follow."""
+
+    drafted_texts: list[DraftedText]
+
+
+class StoppedText(Shape):
+    """A text that ended at a stop string."""
+
+    prompt: str
+    stop: str
+    kind: str
+    """What the string is: one character, a part of a piece, or a string across pieces."""
+    pieces: list[str]
+    """What each token added to the text, up to its end."""
+
+
+class StoppedTexts(Shape):
+    """Texts that ended at stop strings."""
+
+    stopped_texts: list[StoppedText]
+
+
 class BeamSearch(Shape):
     """A text found by greedy or beam search."""
 

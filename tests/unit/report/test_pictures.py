@@ -135,6 +135,21 @@ POWER: Values = {
         {"settings": "top_p 0.95, though it was not asked for", "tokens": None},
     ],
 }
+DRAFTED: Values = {
+    **{"way": "prompt lookup", "prompt": "Once"},
+    "steps": [
+        {"drafted": [" upon", " the"], "accepted": 1, "added": " a"},
+        {"drafted": [" time"], "accepted": 1, "added": ""},
+    ],
+}
+STOPPED: list[JsonValue] = [
+    {"prompt": "Once", "stop": "s a", "kind": "across pieces", "pieces": [" was", " a"]},
+    {"prompt": "Once", "stop": "\n", "kind": "of my own", "pieces": [" was", "<b>\n"]},
+]
+USED: list[JsonValue] = [
+    {"name": "temperature", "value": 0.7, "source": "config.json", "default": 1.0},
+    {"name": "top_k", "value": 50, "source": "library default", "default": 50},
+]
 ANSWERS: Values = {"temperatures": [0.2, 1.4], "at_least": [1.0, 0.5], "at_most": [1.0, 0.75]}
 
 # A claim's evidence, with the keys of stored records, and its pictures.
@@ -162,6 +177,9 @@ CLAIMS: dict[str, tuple[list[Values], list[str]]] = {
     "hot": ([{"narrow_hot": {**VARIED}, "wide_hot": VARIED | {"entropies": 1.4}}], ["coherence"]),
     "repetition": ([REPEATED], ["repeated"]),
     "beams": ([BEAMS], ["beams"]),
+    "drafts": ([{"drafted_texts": [DRAFTED]}], ["drafts"]),
+    "stops": ([{"stopped_texts": STOPPED}], ["stops"]),
+    "used-settings": ([{"used_settings": USED}], ["used-settings"]),
     "answers": ([ANSWERS], ["doses"]),
     "settings": ([{"settings": SETTINGS}], ["settings"]),
     "engine-steps": ([ENGINE], ["engine-steps"]),
@@ -232,7 +250,8 @@ def test_drawings_have_no_ids_styles_links_or_scripts(pictures: list[Picture]) -
         for node in root.iter():
             assert node.tag in {
                 *("svg", "g", "path", "line", "rect", "text", "tspan", "title"),
-                *("ol", "li", "dl", "dt", "dd", "bdi", "i", "span", "p", "mark"),
+                *("ol", "li", "dl", "dt", "dd", "bdi", "i", "span", "p", "mark", "ins", "del", "b"),
+                *("div", "table", "thead", "tbody", "tr", "th", "td", "details", "summary"),
             }
             assert not {"id", "style", "href", "clip-path"} & set(node.attrib)
             assert not any(name.startswith("on") for name in node.attrib)
@@ -273,6 +292,33 @@ def test_pieces_are_above_their_ids(drawn: dict[str, tuple[Picture, ...]]) -> No
         "<li><bdi><i>▁</i>Japan</bdi><span>4720</span></li>"
         "<li><bdi><i>▁</i>is</bdi><span>349</span></li></ol>"
     )
+
+
+def test_drafts_are_kept_or_struck_out_step_by_step(
+    drawn: dict[str, tuple[Picture, ...]],
+) -> None:
+    drawing = str(drawn["drafts"][0].drawing)
+    assert drawing.endswith(
+        "<li><ins> upon</ins><del> the</del><b> a</b></li><li><ins> time</ins></li></ol></dd></dl>"
+    )
+    assert '<span lang="en">drafted tokens kept: 2 of 3; steps: 2</span>' in drawing
+
+
+def test_stop_string_is_marked_across_tokens(drawn: dict[str, tuple[Picture, ...]]) -> None:
+    drawing = str(drawn["stops"][0].drawing)
+    assert "<li> wa<mark>s</mark></li><li><mark> a</mark></li>" in drawing
+    assert "<li> was</li><li>&lt;b&gt;<mark>↵</mark></li>" in drawing
+    assert '<span lang="ja">ピースをまたぐ</span>' in drawing
+    assert '<span class="note">of my own</span>' in drawing
+
+
+def test_own_settings_are_a_table_and_others_folded(
+    drawn: dict[str, tuple[Picture, ...]],
+) -> None:
+    table, folded = str(drawn["used-settings"][0].drawing).split("<details>")
+    assert "<td>0.7</td><td>config.json</td><td>1.0</td>" in table
+    assert "top_k" not in table
+    assert "top_k 50" in folded
 
 
 def test_tied_output_head_is_not_drawn_again() -> None:
