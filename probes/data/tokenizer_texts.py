@@ -141,15 +141,8 @@ _SNIPPETS = (
 )
 
 
-def fuzz_texts(count: int, seed: int) -> Iterator[str]:
-    """Yield valid Unicode texts of 1 to 12 parts: runs of one script, snippets, mixed text."""
-    draw = random.Random(seed)  # noqa: S311 - texts to try, nothing secret
-    for _ in range(count):
-        yield "".join(_part(draw) for _ in range(draw.randint(1, 12)))
-
-
 def fuzz_texts_with_special_tokens(count: int, seed: int) -> Iterator[str]:
-    """Yield such texts with one to three spelled special tokens among their parts."""
+    """Yield valid Unicode texts of 1 to 6 parts with one to three spelled special tokens."""
     draw = random.Random(seed)  # noqa: S311 - texts to try, nothing secret
     for _ in range(count):
         parts = [_part(draw) for _ in range(draw.randint(1, 6))]

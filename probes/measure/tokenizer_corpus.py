@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from probes.engines.transformers.engine import TransformersEngine
+    from probes.measure.sentencepiece_reference import Reference
 
 STEP, SLOW_STEP = 1, 8
 """One of so many texts is encoded; a tokenizer written in Python would take minutes for all."""
@@ -97,6 +98,22 @@ def compare_with_own_file(model: TransformersEngine) -> Agreement:
             differing.append(Disagreement(encoding.texts[place], ids, list(own_ids)))
     shortest = sorted(differing[:100], key=lambda each: len(each.text))
     return Agreement(len(encoding.texts), shortest[:5], dict(kinds))
+
+
+def compare_with_sentencepiece(
+    model: TransformersEngine, reference: Reference
+) -> tuple[int, list[Disagreement]]:
+    """Return how many texts of the corpus were compared with a reference, and those that differ.
+
+    >>> from probes.measure.sentencepiece_reference import find_reference
+    >>> model = load("embedded")
+    >>> compare_with_sentencepiece(model, find_reference(model))
+    (32000, [])
+    """
+    encoding = encode_corpus(model)
+    expected = (ids[1:] for ids in reference.encode_all(encoding.texts))  # without its BOS
+    triples = zip(encoding.texts, encoding.ids, expected, strict=True)
+    return len(encoding.texts), [Disagreement(*each) for each in triples if each[1] != each[2]]
 
 
 def record_ids(model: TransformersEngine) -> RecordedIds:

@@ -53,7 +53,7 @@ DAMAGED = {
 }
 
 
-FEW = ("-k", "not fuzzed and not any_text and not corpus and not streamed and not awkward")
+FEW = ("-k", "not any_text and not corpus and not streamed and not awkward")
 """Each fault shows in the first texts: hundreds more show no other."""
 
 NO_FILE = ("own-ids", "not applicable", "its folder has no tokenizer.json to compare it with")

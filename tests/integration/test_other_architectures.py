@@ -43,7 +43,7 @@ def test_other_architectures_are_decided(warm_project: Project, tmp_path: Path) 
         (
             (llama, qwen2),
             HOLDS_AS_MISTRALS | {*OF_THE_WEIGHTS},
-            "fuzzed and not any_text and not corpus",
+            "any_text and not corpus",
         ),
     ):
         records = warm_project.decide(targets, sorted(decided), "-k", f"not {left_out}")

@@ -81,8 +81,6 @@ class LoadedTarget(EngineBase):
         target, checkpoint, loaded = self.target, self.checkpoint, self._facts_as_loaded
         if "tokenizer" in self.__dict__:
             loaded["tokenizer"] = type(self.tokenizer).__name__
-        if "network" in self.__dict__:
-            loaded |= describe_network(self.network)
         facts = {
             "name": target.name,
             "source": target.source,
@@ -137,6 +135,8 @@ class LoadedTarget(EngineBase):
         with torch.inference_mode(False):
             network, self.unexpected_weights = loading.load_network(self._usable, config)
         self._attach_hooks(network)
+        # Once: facts are asked for at every check, and a network has hundreds of parameters.
+        self._facts_as_loaded |= describe_network(network)
         return network
 
     def _attach_hooks(self, network: Any) -> None:

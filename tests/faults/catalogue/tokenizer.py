@@ -37,7 +37,7 @@ def template(model: Model, single: str) -> Patch:
     "a tokenizer converted without its post-processor",
     *("bos-inserted", "ids-english", "ids-japanese", "special-tokens-flag", "decode-bos"),
     *("double-bos", "reference-agreement", "bos-changes-text", "other-countries"),
-    checks="not fuzzed and not any_text and not length",
+    checks="not corpus and not any_text and not length",
 )
 def bos_missing(model: Model) -> Patch:
     return template(model, "$A:0")
@@ -47,7 +47,7 @@ def bos_missing(model: Model) -> Patch:
     "BOS inserted by the template and by the tokenizer",
     *("bos-inserted", "ids-english", "ids-japanese", "decode-bos", "double-bos"),
     "reference-agreement",
-    checks="not fuzzed and not any_text",
+    checks="not corpus and not any_text",
 )
 def bos_doubled(model: Model) -> Patch:
     return template(model, "<s> <s> $A:0")
@@ -57,7 +57,7 @@ def bos_doubled(model: Model) -> Patch:
     "add_eos_token still enabled after training",
     *("ids-english", "ids-japanese", "decode-bos", "double-bos", "reference-agreement"),
     "special-tokens-flag",
-    checks="not fuzzed and not any_text",
+    checks="not corpus and not any_text",
 )
 def eos_appended(model: Model) -> Patch:
     return template(model, "<s> $A:0 </s>")
@@ -95,7 +95,7 @@ SPACES = ("ids-english", "ids-japanese", "prefix-space", "reference-agreement")
 @fault(
     "the leading ▁ is missing, as when transformers 5 loads only tokenizer.model",
     *SPACES,
-    checks="not fuzzed and not any_text",
+    checks="not corpus and not any_text",
 )
 def space_before_text_missing(model: Model) -> Patch:
     return spaced(model, "never")
@@ -104,7 +104,7 @@ def space_before_text_missing(model: Model) -> Patch:
 @fault(
     "a second space added before the text",
     *(*SPACES, "round-trip", "decode-bos"),
-    checks="not fuzzed and not any_text and not corpus",
+    checks="not any_text and not corpus",
 )
 def space_before_text_doubled(model: Model) -> Patch:
     return spaced(model, "first", "▁▁")
@@ -122,7 +122,7 @@ def space_after_special_tokens(model: Model) -> Patch:
 @fault(
     "a normalizer of another model family: NFKC",
     *("round-trip", "reference-agreement"),
-    checks="not fuzzed and not corpus",
+    checks="not corpus",
 )
 def text_normalized(model: Model) -> Patch:
     from tokenizers import normalizers
@@ -134,7 +134,7 @@ def text_normalized(model: Model) -> Patch:
 @fault(
     "bytes without a piece become <unk>",
     *("round-trip", "reference-agreement"),
-    checks="not fuzzed and not corpus",
+    checks="not corpus",
 )
 def byte_fallback_off(model: Model) -> Patch:
     return swapped(backend(model).model, "byte_fallback", False)
@@ -172,7 +172,7 @@ def special_tokens_not_skipped(model: Model) -> Patch:
 @fault(
     "special tokens in a text encoded letter by letter",
     *("double-bos", "reference-agreement", "round-trip", "chat-bos-once", "chat-ids"),
-    checks="not any_text and not fuzzed and not corpus",
+    checks="not any_text and not corpus",
 )
 def spelled_special_tokens_not_read(model: Model) -> Patch:
     return swapped(model.tokenizer, "split_special_tokens", True)
@@ -214,7 +214,7 @@ def token_added(model: Model) -> Patch:
 @fault(
     "a class that rebuilds the tokenizer leaves out how its file cuts: punctuation gets other ids",
     *("own-ids", "recorded-ids", "reference-agreement"),
-    checks="not fuzzed",
+    checks="not corpus",
 )
 def punctuation_cut_otherwise(model: Model) -> Patch:
     from tokenizers import pre_tokenizers
