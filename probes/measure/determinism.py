@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from probes.engines.base import Generation, LogitsEngine, Prompt
     from probes.engines.transformers.engine import TransformersEngine
 
-SHARED_LENGTH = 6
+LENGTH_ALONE = 6
 """Tokens that a text of one row has at least, so that claims which need fewer share it."""
 
 WIDEST_WINDOW = 4096  # widest attention window, in tokens, that a prompt exceeds: Mistral-7B's
@@ -278,7 +278,7 @@ def generate_alone(
     >>> generate_alone(model, [model.encode("The capital of Japan is")], 2)[0].text
     'Tokyo.'
     """
-    texts = [_generate_one(model, row, max(length, SHARED_LENGTH)) for row in rows]
+    texts = [_generate_one(model, row, max(length, LENGTH_ALONE)) for row in rows]
     return [truncate(text, length, model) for text in texts]
 
 

@@ -173,10 +173,16 @@ def head_vectors(model: TransformersEngine, words: Sequence[str]) -> Vectors:
     return _check_finite(_average_rows(weight, _known_ids(model, words)), words)
 
 
-def is_tied(model: TransformersEngine) -> bool:
-    """Return whether the output head's rows are those of the input embedding."""
-    head: torch.Tensor = model.network.get_output_embeddings().weight
-    return head.data_ptr() == model.embedding().data_ptr()
+def is_tied(network: Any) -> bool | None:
+    """Return whether the output head is the embedding, in memory; None without a head.
+
+    >>> is_tied(load("embedded").network)
+    True
+    """
+    head = network.get_output_embeddings()
+    if head is None:
+        return None
+    return bool(head.weight.data_ptr() == network.get_input_embeddings().weight.data_ptr())
 
 
 def middle_layer(model: TransformersEngine) -> int:

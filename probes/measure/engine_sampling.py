@@ -14,9 +14,9 @@ from probes.measure.engine_answers import choose_end
 from probes.measure.engine_logprobs import measure_slack, quantization_of
 from probes.measure.engine_prompts import find_ids, takes_ids, word_prompts
 from probes.schema.sampling import InForce, Sampling
+from probes.stats.drawn_text import DrawnText
 from probes.stats.goodness_of_fit import ALPHA
 from probes.stats.settings_evidence import (
-    DrawnText,
     SettingsTest,
     explain_draws,
     explain_mixture,

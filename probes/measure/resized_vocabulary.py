@@ -12,7 +12,7 @@ from probes.engines.transformers.loading import quiet
 from probes.engines.transformers.views import copy_along
 from probes.errors import UndecidableError
 from probes.measure.bare_network import BareNetwork, choose_text, measure_change
-from probes.measure.stored_weights import is_tied
+from probes.measure.embeddings import is_tied
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

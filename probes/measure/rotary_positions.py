@@ -27,6 +27,7 @@ from probes.measure.rotary_settings import (
     describes_rotation,
     read_rotations,
 )
+from probes.targets.checkpoint import text_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -213,8 +214,7 @@ def _capture_positions(network: Any) -> Iterator[dict[tuple[int, str], Any]]:
 
 def _layer_types(config: Mapping[str, Any], layers: int) -> list[str]:
     """Return the type of each layer, which an older configuration gives by a pattern."""
-    text = config.get("text_config")
-    text = text if isinstance(text, dict) else config
+    text = text_config(config)
     if isinstance(text.get("layer_types"), list):
         return [*text["layer_types"]]
     every = text.get("sliding_window_pattern") or text.get("_sliding_window_pattern") or 6

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from probes.errors import UndecidableError
+from probes.targets.checkpoint import text_config
 
 KINDS = ("default", "linear", "dynamic", "llama3", "yarn", "longrope")
 """Types of rotary positions that can be computed here."""
@@ -64,8 +65,7 @@ def read_rotations(config: Mapping[str, Any]) -> dict[str, Rotation]:
     >>> found.kind, found.base, found.source, found.width
     ('default', 500000.0, 'rope_theta', None)
     """
-    text = config.get("text_config")
-    text = text if isinstance(text, dict) else config
+    text = text_config(config)
     given = {name: text[name] for name in SETTINGS if isinstance(text.get(name), dict)}
     nested = given.get("rope_parameters", {})
     if any(isinstance(each, dict) for each in nested.values()):
@@ -84,8 +84,7 @@ def read_rotations(config: Mapping[str, Any]) -> dict[str, Rotation]:
 
 def describes_rotation(config: Mapping[str, Any]) -> bool:
     """Return whether a config.json names anything about rotary positions."""
-    text = config.get("text_config")
-    text = text if isinstance(text, dict) else config
+    text = text_config(config)
     return any(text.get(key) is not None for key in (*SETTINGS, *BASES, *SHARES, *WIDTHS))
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from probes.errors import UndecidableError
+from probes.measure.embeddings import is_tied
 from probes.measure.stored_values import StoredFiles, compare_sets, has_stored_values, is_packed
 
 if TYPE_CHECKING:
@@ -76,34 +77,11 @@ def compare_stored_weights(model: TransformersEngine, *, whole: bool) -> StoredW
     >>> found.stored, found.same_name, found.tied, found.describe()
     (38, 38, True, '')
     """
-    if model.target.random is not None:
-        raise UndecidableError("its weights are random: none is stored")
-    if model.target.gguf is not None:
-        raise UndecidableError("they are stored in a GGUF file, under other names")
-    kept_as = model.checkpoint.stored_quantization
-    if kept_as not in (None, "bitsandbytes"):
-        raise UndecidableError(f"its weights are stored quantized ({kept_as})")
-    network = model.network
+    _refuse_other_stores(model)
     files = StoredFiles(model.checkpoint.folder)
-    weights = _name_weights(network)
+    weights = _name_weights(model.network)
     pairs = _pair_names(files.names, weights)
-    other_parts = _name_other_parts(model, weights)
-    reported = {
-        name
-        for name in model.unexpected_weights
-        if not BUFFERS.search(name)
-        and not name.endswith(LAYOUT)
-        and _bare(name).partition(".")[0] not in other_parts
-    }
-    rest = [name for name in files.names if name not in pairs]
-    left_out = [
-        name
-        for name in rest
-        if name not in reported
-        and (_is_left_out(network, name) or _bare(name).partition(".")[0] in other_parts)
-    ]
-    others = [name for name in rest if name not in reported and name not in left_out]
-    others = [name for name in others if not _belongs_to_quantized(name, pairs)]
+    reported, left_out, others = _sort_unpaired(model, files.names, weights, pairs)
 
     used = {weights[name].data_ptr() for name in pairs.values()}
     unnamed = [
@@ -126,9 +104,19 @@ def compare_stored_weights(model: TransformersEngine, *, whole: bool) -> StoredW
         new=new[:SHOWN],
         unused=(sorted(reported) + unused)[:SHOWN],
         changed=changed[:SHOWN],
-        tied=is_tied(network),
+        tied=is_tied(model.network),
         tied_by_config=_expected_tie(model, files.names, pairs),
     )
+
+
+def _refuse_other_stores(model: TransformersEngine) -> None:
+    if model.target.random is not None:
+        raise UndecidableError("its weights are random: none is stored")
+    if model.target.gguf is not None:
+        raise UndecidableError("they are stored in a GGUF file, under other names")
+    kept_as = model.checkpoint.stored_quantization
+    if kept_as not in (None, "bitsandbytes"):
+        raise UndecidableError(f"its weights are stored quantized ({kept_as})")
 
 
 def _name_weights(network: Any) -> dict[str, torch.Tensor]:
@@ -159,17 +147,46 @@ def _bare(name: str) -> str:
     return ".".join(part for part in name.split(".") if part not in WRAPPERS)
 
 
+def _part(name: str) -> str:
+    return _bare(name).partition(".")[0]
+
+
+def _sort_unpaired(
+    model: TransformersEngine,
+    stored: Collection[str],
+    weights: Collection[str],
+    pairs: Collection[str],
+) -> tuple[set[str], list[str], list[str]]:
+    """Return stored tensors that no weight is named after, in three kinds.
+
+    Those that the library says it does not use, those of no part of this network, and all others
+    that hold values.
+    """
+    other_parts = _name_other_parts(model, weights)
+    patterns = (BUFFERS, *(model.network._keys_to_ignore_on_load_unexpected or ()))
+
+    def is_left_out(name: str) -> bool:
+        return _part(name) in other_parts or any(re.search(each, name) for each in patterns)
+
+    reported = {
+        name
+        for name in model.unexpected_weights
+        if not BUFFERS.search(name) and not name.endswith(LAYOUT) and _part(name) not in other_parts
+    }
+    rest = [name for name in stored if name not in pairs and name not in reported]
+    others = [name for name in rest if not is_left_out(name)]
+    return (
+        reported,
+        [name for name in rest if is_left_out(name)],
+        [name for name in others if not _belongs_to_quantized(name, pairs)],
+    )
+
+
 def _name_other_parts(model: TransformersEngine, weights: Collection[str]) -> set[str]:
     """Return the parts of a checkpoint for images or sound that its language model lacks."""
     if "text_config" not in model.checkpoint.config:
         return set()
-    stored = {_bare(name).partition(".")[0] for name in model.checkpoint.tensors}
-    return stored - {_bare(name).partition(".")[0] for name in weights}
-
-
-def _is_left_out(network: Any, name: str) -> bool:
-    patterns = network._keys_to_ignore_on_load_unexpected or ()
-    return bool(BUFFERS.search(name)) or any(re.search(each, name) for each in patterns)
+    return {*map(_part, model.checkpoint.tensors)} - {*map(_part, weights)}
 
 
 def _belongs_to_quantized(name: str, pairs: Collection[str]) -> bool:
@@ -197,15 +214,3 @@ def _expected_tie(
 
 def _holds(network: Any, name: str | None, layer: Any) -> bool:
     return name is not None and network.get_submodule(name.rpartition(".")[0]) is layer
-
-
-def is_tied(network: Any) -> bool | None:
-    """Return whether the output head is the embedding, in memory; None without a head.
-
-    >>> is_tied(load("embedded").network)
-    True
-    """
-    head = network.get_output_embeddings()
-    if head is None:
-        return None
-    return bool(head.weight.data_ptr() == network.get_input_embeddings().weight.data_ptr())

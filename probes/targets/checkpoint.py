@@ -167,7 +167,7 @@ class Checkpoint:
             for name, tensor in self.tensors.items():
                 if f".{name}".endswith(f".{ending}") and len(tensor.shape) == 2:
                     return tensor.shape[0]
-        return _find_size(_text_config(self.config), _VOCABULARY) or None
+        return _find_size(text_config(self.config), _VOCABULARY) or None
 
     def fingerprint(self) -> str:
         """Return the SHA-256, in hex, over names, sizes and contents of the model's files.
@@ -200,7 +200,7 @@ class Checkpoint:
         return sorted({*small, *weights})
 
     def _refuse_foreign_config(self) -> None:
-        config = _text_config(self.config)
+        config = text_config(self.config)
         vocab_size, width, depth, experts, inner = (
             _find_size(config, names)
             for names in (_VOCABULARY, _WIDTH, _DEPTH, _EXPERTS, _EXPERT_WIDTH)
@@ -231,7 +231,7 @@ class Checkpoint:
 
 
 def _refuse_impossible_sizes(file: Path, config: Mapping[str, Any]) -> None:
-    for part in (config, _text_config(config)):
+    for part in (config, text_config(config)):
         for key in (*_VOCABULARY, *_WIDTH, *_DEPTH, *_OTHER_SIZES):
             value = part.get(key)
             if value is None or (key in _OTHER_SIZES and isinstance(value, list)):
@@ -243,7 +243,7 @@ def _refuse_impossible_sizes(file: Path, config: Mapping[str, Any]) -> None:
                 )
 
 
-def _text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
+def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the part about the language model, where a configuration has several parts."""
     part = config.get("text_config")
     return part if isinstance(part, dict) else config

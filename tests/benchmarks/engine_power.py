@@ -28,11 +28,8 @@ from probes.measure.asking import list_prompts
 from probes.measure.engine_logprobs import compare_logprobs, follow_texts
 from probes.measure.engine_sampling import LENGTH
 from probes.schema.sampling import PLAIN, InForce, Sampling
-from probes.stats.settings_evidence import (
-    DrawnText,
-    judge_settings,
-    list_alternatives,
-)
+from probes.stats.drawn_text import DrawnText
+from probes.stats.settings_evidence import judge_settings, list_alternatives
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -314,7 +314,7 @@ def test_the_output_heads_rows_group_the_words(model: Model, evidence: Evidence)
         measure.embeddings.head_vectors(model, words.all), words
     )
     similarities = HeadSimilarities(
-        **found.as_evidence(), tied_to_the_embedding=measure.embeddings.is_tied(model)
+        **found.as_evidence(), tied_to_the_embedding=bool(measure.embeddings.is_tied(model.network))
     )
     evidence.update(similarities.as_evidence())
     groups_verdict(found)

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from probes.compare.evidence import Rounding, find_differences
 from probes.report.text.comparison import describe_difference
-from probes.schema.comparison import Difference, Outcome
+from probes.schema.comparison import Outcome
 from probes.schema.evidence.engines import (
     AS_ASKED,
     EngineDistance,
@@ -22,8 +21,7 @@ from probes.schema.evidence.engines import (
     SettingsInForce,
 )
 from probes.schema.evidence.shape import Shape
-from probes.schema.record import Check, ClaimRecord
-from tests.support.samples import check, planned
+from tests.support.comparing import differences
 
 TEXT = [(" upon", -0.5), (" a", -0.25), (" time", -1.0)]
 
@@ -45,15 +43,6 @@ def steps(text: list[tuple[str, float]], tolerance: float = 0.001, **more: Any) 
     ]
     shape = EngineDistance if more else EngineSteps
     return shape(engine_steps=found, tolerance=tolerance, **more)
-
-
-def differences(old: Shape, new: Shape) -> list[Difference]:
-    def claim(shape: Shape) -> ClaimRecord:
-        values: Check = check(values=shape.as_evidence())
-        plan = planned("engine-logprobs")
-        return plan.model_copy(update={"verdict": "holds", "evidence": (values,)})
-
-    return find_differences(claim(old), claim(new), Rounding(noise=1e-6))
 
 
 def test_changes_within_rounding_are_no_difference() -> None:

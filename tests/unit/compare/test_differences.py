@@ -9,18 +9,15 @@ from probes.compare.evidence import SHOWN, Rounding, find_differences
 from probes.compare.logprobs import LEAST_NOISE
 from probes.schema.claim import catalogue
 from probes.schema.comparison import Difference, Effect
-from probes.schema.record import ClaimRecord, Verdict
+from probes.schema.record import Verdict
+from tests.support.comparing import differences
 from tests.support.samples import check, planned
 
 NOISELESS = Rounding(noise=LEAST_NOISE)
 
 
-def claim(**values: Any) -> ClaimRecord:
-    return planned("c", evidence=(check(values=values),))
-
-
 def between(old: Any, new: Any, noise: float = LEAST_NOISE) -> list[Difference]:
-    return find_differences(claim(x=old), claim(x=new), Rounding(noise))
+    return differences({"x": old}, {"x": new}, noise)
 
 
 def effect_of(old: Any, new: Any, noise: float = LEAST_NOISE) -> Effect:
@@ -133,20 +130,17 @@ def test_effect_of_one_number_has_the_interval_of_rounding() -> None:
 def test_evidence_names_with_a_meaning_are_those_of_builtin_claims(
     claim_id: str, names: int
 ) -> None:
-    old, new = (
-        planned(claim_id, evidence=[check(values={"table": n, "noise": n, "p": n})])
-        for n in (1.0, 2.0)
-    )
-    assert len(find_differences(old, new, NOISELESS)) == names
+    old, new = ({"table": n, "noise": n, "p": n} for n in (1.0, 2.0))
+    assert len(differences(old, new, claim=claim_id)) == names
 
 
 def test_changes_come_before_drifts() -> None:
-    found = find_differences(claim(a=1.0, b="b", c=1.0), claim(a=2.0, b="x", c=2.0), NOISELESS)
+    found = differences({"a": 1.0, "b": "b", "c": 1.0}, {"a": 2.0, "b": "x", "c": 2.0})
     assert [each.outcome.value for each in found] == ["changed", "drifted", "drifted"]
 
 
 def test_evidence_of_one_run_alone_is_no_difference() -> None:
-    assert find_differences(claim(x=1), claim(x=1, y=2), NOISELESS) == []
+    assert differences({"x": 1}, {"x": 1, "y": 2}) == []
 
 
 @pytest.mark.parametrize(
@@ -167,6 +161,5 @@ def test_check_with_another_verdict_is_a_difference(checks: Any, shown: tuple[st
 
 def test_check_that_was_deselected_is_no_difference() -> None:
     both = planned("c", evidence=(check("a"), check("b")))
-    assert (
-        find_differences(both, planned("c", evidence=(check("a"),), deselected=1), NOISELESS) == []
-    )
+    other = planned("c", evidence=(check("a"),), deselected=1)
+    assert find_differences(both, other, NOISELESS) == []

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from probes.compare.evidence import Rounding, find_differences
 from probes.compare.logprobs import find_first_token
 from probes.compare.records import compare
 from probes.report.text.comparison import describe_difference
 from probes.schema.comparison import Outcome
 from probes.schema.recorded_output import RecordedText
+from tests.support.comparing import differences
 from tests.support.kept_prompts import prompt
 from tests.support.samples import check, header, planned, record
 
@@ -83,11 +83,9 @@ def test_first_token_is_none_beyond_the_kept_logits() -> None:
 
 
 def test_first_token_explains_texts_only() -> None:
-    one, other = (
-        planned("c", evidence=(check(values={"x": each}),)) for each in ("a b on", ["a c so"])
-    )
+    one, other = {"x": "a b on"}, {"x": ["a c so"]}
     for old, new in ((one, other), (other, one)):
-        (found,) = find_differences(old, new, Rounding(noise=0.5, texts=([OLD], [NEW])))
+        (found,) = differences(old, new, 0.5, texts=([OLD], [NEW]))
         assert found.token is None
 
 
@@ -147,19 +145,15 @@ def ended(text: RecordedText) -> dict[str, Any]:
 def test_end_of_text_is_judged_by_its_first_token(
     new: RecordedText, noise: float, outcome: str, words: str
 ) -> None:
-    before, after = (
-        planned("recorded-long", evidence=(check(values=ended(each)),)) for each in (OLD, new)
-    )
-    (found,) = find_differences(before, after, Rounding(noise=noise))
+    before, after = ended(OLD), ended(new)
+    (found,) = differences(before, after, noise, "recorded-long")
     assert (found.name, found.outcome.value) == ("the text after 'P'", outcome)
     assert words in describe_difference(found)
-    assert find_differences(before, before, Rounding(noise=noise)) == []
+    assert differences(before, before, noise, "recorded-long") == []
 
 
-@pytest.mark.parametrize(
-    ("claim", "outcomes"), [("recorded-long", ["drifted"]), ("recorded-texts", ["drifted"])]
-)
-def test_near_tie_with_the_recorded_text_is_a_drift(claim: str, outcomes: list[str]) -> None:
+@pytest.mark.parametrize("claim", ["recorded-long", "recorded-texts"])
+def test_near_tie_with_the_recorded_text_is_a_drift(claim: str) -> None:
     """One run is the same as what is recorded, the other a near-tie."""
     same, tie = (
         {
@@ -169,6 +163,5 @@ def test_near_tie_with_the_recorded_text_is_a_drift(claim: str, outcomes: list[s
         }
         for each, status, reason in ((OLD, "same", ""), (NEW, "near-tie", "token 1 is 'c'"))
     )
-    before, after = (planned(claim, evidence=(check(values=each),)) for each in (same, tie))
-    found = find_differences(before, after, Rounding(0.5, ([OLD], [NEW])))
-    assert [each.outcome.value for each in found] == outcomes
+    (found,) = differences(same, tie, 0.5, claim, texts=([OLD], [NEW]))
+    assert found.outcome is Outcome.DRIFTED

@@ -11,7 +11,6 @@ import torch
 from transformers import GenerationConfig
 
 import probes
-from probes.compare.evidence import Rounding, find_differences
 from probes.measure import greedy, settings_effect, used_settings
 from probes.plugin.summary import format_own_settings
 from probes.report.text.comparison import describe_difference
@@ -20,6 +19,7 @@ from probes.targets.preflight import preflight
 from probes.targets.resolve import resolve
 from tests.claims.test_generation import test_each_of_several_end_ids_stops_any_row as stop_ids
 from tests.support import model_folders as folders
+from tests.support.comparing import differences
 from tests.support.samples import check, header, planned
 
 PROMPT = "The capital of Japan is"
@@ -109,17 +109,14 @@ WARM = setting("temperature", 0.7, "generation_config.json", 1.0)
 
 
 def test_comparison_names_each_changed_setting() -> None:
-    old, new = (
-        planned("settings-used", evidence=(check(values=each.as_evidence()),))
-        for each in (used(TOP_K, WARM), used(WARM.model_copy(update={"value": 0.71})))
-    )
-    found = find_differences(old, new, Rounding(noise=1e-6))
+    old, new = used(TOP_K, WARM), used(WARM.model_copy(update={"value": 0.71}))
+    found = differences(old, new, claim="settings-used")
     assert [(each.name, describe_difference(each), each.outcome.value) for each in found] == [
         ("top_k", "50 (library default) → none", "changed"),
         ("temperature", "0.7 (generation_config.json) → 0.71 (generation_config.json)", "changed"),
     ]
     assert describe_difference(found[0], "ja") == "50 (ライブラリの既定値) → なし"
-    assert find_differences(old, old, Rounding(noise=1e-6)) == []
+    assert differences(old, old, claim="settings-used") == []
 
 
 @pytest.mark.parametrize(
@@ -136,11 +133,7 @@ def test_comparison_names_each_changed_setting() -> None:
 def test_comparison_of_settings_that_only_the_library_sets(
     old: list[UsedSetting], new: list[UsedSetting], outcomes: list[str]
 ) -> None:
-    before, after = (
-        planned("settings-used", evidence=(check(values=used(*each).as_evidence()),))
-        for each in (old, new)
-    )
-    found = find_differences(before, after, Rounding(noise=1e-6))
+    found = differences(used(*old), used(*new), claim="settings-used")
     assert [each.outcome.value for each in found] == outcomes
 
 

@@ -6,12 +6,12 @@ import math
 
 import pytest
 
-from probes.compare.evidence import Rounding, find_differences
 from probes.report.text.comparison import describe_difference
+from probes.schema.comparison import Difference
 from probes.schema.evidence.texts import KeptBeams
 from probes.schema.recorded_output import RecordedBeam, RecordedBeams
 from probes.stats.near_tie import judge_beams
-from tests.support.samples import check, planned
+from tests.support.comparing import differences
 
 
 def beams(*scores: float, texts: str = "abc") -> RecordedBeams:
@@ -53,20 +53,18 @@ def test_beams_are_judged_by_their_scores(
     assert all(bool(each.reason) is (each.outcome.value != "same") for each in found)
 
 
+def changes(now: RecordedBeams, closest: float = 0.3) -> list[Difference]:
+    """Compare beams with those recorded."""
+    old, new = (KeptBeams.of({"P": each}, {"P": closest}) for each in (RECORDED, now))
+    return differences(old, new, 0.001, "beams-recorded")
+
+
 def test_comparison_names_changed_beams() -> None:
-    old, near, other = (
-        planned(
-            "beams-recorded",
-            evidence=(check(values=KeptBeams.of({"P": each}, {"P": 0.3}).as_evidence()),),
-        )
-        for each in (RECORDED, beams(-1.0, -1.503, texts="ad"), beams(-1.1, -1.6, texts="ad"))
-    )
-    rounding = Rounding(noise=0.001)
-    assert find_differences(old, old, rounding) == []
-    (tie,) = find_differences(old, near, rounding)
+    assert changes(RECORDED) == []
+    (tie,) = changes(beams(-1.0, -1.503, texts="ad"))
     assert (tie.name, tie.outcome.value) == ("beam 2 after 'P'", "drifted")
     assert describe_difference(tie) == '"b" (score -1.5) then, "d" (score -1.503) now: a near-tie'
-    changed, moved = find_differences(old, other, rounding)
+    changed, moved = changes(beams(-1.1, -1.6, texts="ad"))
     assert changed.outcome.value == "changed"
     assert describe_difference(changed).endswith("now: no near-tie, rounding explains 0.004")
     assert moved.outcome.value == "drifted"
@@ -88,12 +86,4 @@ def test_comparison_names_changed_beams() -> None:
 def test_comparison_excuses_a_tie_only_where_scores_agree(
     now: RecordedBeams, expected: list[str]
 ) -> None:
-    old, new = (
-        planned(
-            "beams-recorded",
-            evidence=(check(values=KeptBeams.of({"P": each}, {"P": 0.0}).as_evidence()),),
-        )
-        for each in (RECORDED, now)
-    )
-    found = find_differences(old, new, Rounding(noise=0.001))
-    assert [each.outcome.value for each in found] == expected
+    assert [each.outcome.value for each in changes(now, closest=0.0)] == expected
