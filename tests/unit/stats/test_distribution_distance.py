@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 import torch
 from scipy import special, stats
 from scipy.spatial import distance
 
-from probes.schema.evidence.shape import Interval
 from probes.stats import distribution_distance as distances
+from tests.benchmarks.interval_coverage import QUANTITIES, count_covered
 
 TEXTS, WINDOWS, POSITIONS = 2, 6, 50
 
@@ -81,34 +79,14 @@ def test_share_of_independent_positions_has_clopper_and_pearsons_interval(share:
     assert (found.low, found.high) == pytest.approx((exact.low, exact.high), abs=1e-4)
 
 
-@pytest.mark.parametrize(
-    "estimate",
-    [
-        distances.estimate_mean,
-        lambda values: distances.estimate_percentile(values, 50),
-        lambda values: distances.estimate_percentile(values, 90),
-    ],
-    ids=["mean", "50", "90"],
-)
-@pytest.mark.parametrize("windows", [3, 8])
+@pytest.mark.parametrize("quantity", QUANTITIES)
+@pytest.mark.parametrize("windows", [2, 3, 8])
 def test_intervals_cover_what_correlated_positions_are_drawn_from(
-    estimate: Callable[[distances.Windows], Interval | None], windows: int
+    quantity: str, windows: int
 ) -> None:
-    # Log-normal, as divergences are, and correlated within each window of 255 positions.
-    draw, runs, size = np.random.default_rng(2), 300, 255
-    truth_of = np.exp(draw.standard_normal(1_000_000))
-    everything = [[truth_of[:500_000], truth_of[500_000:]]]
-    truth = estimate(everything)
-    assert truth is not None
-    covered = stated = 0
-    for _ in range(runs):
-        own = draw.standard_normal((2 * windows, 1)) * 0.3
-        noise = draw.standard_normal((2 * windows, size)) * (1 - 0.3**2) ** 0.5
-        found = estimate([list(part) for part in np.split(np.exp(own + noise), 2)])
-        if found is not None:
-            stated, covered = stated + 1, covered + (found.low <= truth.value <= found.high)
+    covered, stated = count_covered(quantity, 300, texts=2, windows=windows, correlation=0.1)
+    assert stated > 30
     # 95 %, less three standard deviations of as many draws.
-    assert stated > runs / 2
     assert covered / stated > 0.95 - 3 * (0.95 * 0.05 / stated) ** 0.5, f"{covered} of {stated}"
 
 
