@@ -1,11 +1,12 @@
 """Measure how many tokens show that a server computes something else than its reference.
 
-    python -m tests.benchmarks.engine_power [--target TARGET] [--texts N]
+    python -m tests.benchmarks.engine_power [--target TARGET] [--texts N] [--only NAME]
 
 The target is its own reference. Changed versions of it draw texts and make greedy ones: other
-settings, other types, quantized weights, one step of fine-tuning, another system prompt. Printed is
-the share of samples in which the texts alone (the e-value of `engine-sampling`), and the
-log-probabilities (the tolerance of `engine-logprobs`), show the change, by the number of tokens.
+settings, other types, quantized weights, a quantized key-value cache, one step of fine-tuning,
+another system prompt. Printed is the share of samples in which the texts alone (the e-value of
+`engine-sampling`), and the log-probabilities (the tolerance of `engine-logprobs`), show the change,
+by the number of tokens. The cache needs the package hqq.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import random
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -58,28 +60,74 @@ class Changed:
     system: str = ""
 
 
-def list_changes(reference: probes.Model) -> Iterator[Changed]:
-    """Yield the versions, the unchanged one first."""
-    yield Changed("nothing", reference)
-    for factor in (1.01, 1.05, 1.1):
-        yield Changed(
-            f"temperature {factor:g} times", reference, Sampling(temperature=factor, top_k=0)
-        )
-    yield Changed("top_k 50", reference, Sampling(top_k=50))
-    yield Changed("top_p 0.95", reference, Sampling(top_k=0, top_p=0.95))
-    yield Changed("repetition_penalty 1.1", reference, penalty=1.1)
-    yield Changed("another system prompt", reference, system="Answer like a pirate. ")
-    for dtype in ("bfloat16", "float16"):
-        yield Changed(f"weights in {dtype}", reference.variant(dtype=dtype))
-    for quantization in ("int8", "nf4"):
+def list_changes(reference: probes.Model, only: str) -> Iterator[Changed]:
+    """Yield the versions with `only` in their name, the unchanged one first."""
+    plain = [
+        Changed("nothing", reference),
+        *(
+            Changed(f"temperature {factor:g} times", reference, Sampling(factor, top_k=0))
+            for factor in (1.01, 1.05, 1.1)
+        ),
+        Changed("top_k 50", reference, Sampling(top_k=50)),
+        Changed("top_p 0.95", reference, Sampling(top_k=0, top_p=0.95)),
+        Changed("repetition_penalty 1.1", reference, penalty=1.1),
+        Changed("another system prompt", reference, system="Answer like a pirate. "),
+    ]
+    if find_spec("hqq") is None:
+        print("note: key-value cache in 4 bits: the package hqq is not installed")
+    else:
+        plain.append(Changed("key-value cache in 4 bits", WithQuantizedCache(reference)))
+    yield from (each for each in plain if only in each.name)
+    others = {f"weights in {dtype}": {"dtype": dtype} for dtype in ("bfloat16", "float16")}
+    others |= {f"weights in {kind}": {"quantization": kind} for kind in ("int8", "nf4")}
+    for name, settings in others.items():
+        if only not in name:
+            continue
         try:
-            yield Changed(
-                f"weights in {quantization}", reference.variant(quantization=quantization)
-            )
+            yield Changed(name, reference.variant(**settings))
         except (UndecidableError, probes.UserError) as error:
-            print(f"note: {quantization}: {error}")
-    with one_step(reference) as tuned:
-        yield Changed("one step of fine-tuning (AdamW, 1e-5)", tuned)
+            print(f"note: {name}: {error}")
+    if only in (name := "one step of fine-tuning (AdamW, 1e-5)"):
+        with one_step(reference) as tuned:
+            yield Changed(name, tuned)
+
+
+CACHE: dict[str, Any] = {"backend": "hqq", "nbits": 4, "residual_length": 1}
+"""A cache in 4 bits, in groups of 64, the last token's part of it too."""
+
+AXES = {"axis_key": 1, "axis_value": 1}
+"""What hqq can quantize along."""
+
+
+class WithQuantizedCache:
+    """A model that keeps keys and values of all earlier tokens in 4 bits."""
+
+    def __init__(self, model: probes.Model) -> None:
+        self._model = model
+        self.facts = model.facts
+
+    def generate(self, prompt: Any, **settings: Any) -> Any:
+        return self._model.generate(
+            prompt, cache_implementation="quantized", cache_config=CACHE | AXES, **settings
+        )
+
+    @torch.inference_mode()
+    def logits_batch(self, prompts: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+        """Return the logits after every position of each prompt, read token by token."""
+        from transformers import QuantizedCache
+
+        network, found = self._model.network, []
+        for ids in prompts:
+            own = {name: value for name, value in CACHE.items() if name != "backend"}
+            cache = QuantizedCache(CACHE["backend"], network.config, **own, **AXES)
+            rows = [
+                network(torch.tensor([[token]] * 2), past_key_values=cache, use_cache=True).logits[
+                    0
+                ]
+                for token in ids  # hqq packs two rows into a byte: it needs an even number
+            ]
+            found.append(torch.cat(rows).float())
+        return found
 
 
 @contextmanager
@@ -146,6 +194,7 @@ def share_beyond(reference: probes.Model, changed: Changed) -> float | None:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.engine_power")
     parser.add_argument("--target", default="embedded", help="a name, a folder or a hub id")
+    parser.add_argument("--only", default="", help="part of the names of versions to measure")
     parser.add_argument("--texts", type=int, default=128, help="texts drawn from each version")
     options = parser.parse_args(arguments)
     try:
@@ -153,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         heads = " | ".join(f"{count} tokens" for count in COUNTS)
         print(f"| changed | {heads} | tokens beyond the tolerance of log-probabilities |")
         print("|---" * (len(COUNTS) + 2) + "|")
-        for changed in list_changes(reference):
+        for changed in list_changes(reference, options.only):
             evidence = draw(reference, changed, options.texts)
             rates = " | ".join(f"{detect(evidence, count):.0%}" for count in COUNTS)
             beyond = share_beyond(reference, changed)
