@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import os
+from typing import TypeAlias
+
 from probes.compare.drift import measure_drift
 from probes.compare.evidence import Rounding, find_differences
 from probes.compare.logprobs import combine_noise, read_kept_logits
 from probes.compare.outcomes import UNDECIDED, decide_outcome, is_near_the_line, list_moved_checks
 from probes.compare.speed import compare_rates, compare_times
 from probes.errors import UserError
+from probes.results.reading import read
 from probes.schema.comparison import Change, ClaimComparison, Comparison, Run
 from probes.schema.evidence.quantization import QuantizationCost, QuantizationCosts
 from probes.schema.record import UNKNOWN, ClaimRecord, Record
 
+Source: TypeAlias = Record | str | os.PathLike[str]
+"""A record, or a path that `read` takes."""
+
 
 def compare(
-    old: Record, new: Record, *, across_targets: bool = False, decided_now: bool = False
+    old: Source, new: Source, *, across_targets: bool = False, decided_now: bool = False
 ) -> Comparison:
-    """Compare two records of one target; raise UserError for two targets.
+    """Compare two records of one target, or those at two paths.
 
-    With `across_targets` two targets are allowed. With `decided_now` claims that the new run did
-    not plan to decide are left out.
+    Raises UserError for two targets, and for what is no record. With `across_targets` two targets
+    are allowed. With `decided_now` claims that the new run did not plan to decide are left out.
     """
+    old, new = _open(old), _open(new)
     if old.target.name != new.target.name and not across_targets:
         raise UserError(
             f"the records are of two targets, {old.target.name!r} and {new.target.name!r}: "
@@ -41,6 +49,17 @@ def compare(
         throughput=compare_rates(old.throughput, new.throughput),
         quantizations=merge_quantizations(old, new),
     )
+
+
+def _open(source: Source) -> Record:
+    if isinstance(source, Record):
+        return source
+    if not isinstance(source, (str, os.PathLike)):
+        raise UserError(
+            f"a comparison takes records, or paths of records, not {type(source).__name__}: "
+            "probes.read_record gives a record"
+        )
+    return read(source)
 
 
 def _run(record: Record) -> Run:
