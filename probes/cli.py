@@ -44,10 +44,6 @@ app = typer.Typer(
 )
 
 
-app.command("matrix")(matrix)
-app.command("bisect")(bisect)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line on the arguments after its name; the process's own unless given.
 
@@ -111,7 +107,12 @@ def _complete_value(ctx: typer.Context, incomplete: str) -> list[str]:
     return [name for name in known if name.startswith(incomplete)]
 
 
-@app.command("run", cls=_RunCommand, context_settings={"ignore_unknown_options": True})
+@app.command(
+    "run",
+    cls=_RunCommand,
+    context_settings={"ignore_unknown_options": True},
+    short_help="Decide the claims on a target; write a record and a report.",
+)
 def run_claims(
     arguments: Annotated[
         list[str] | None,
@@ -131,7 +132,7 @@ def run_claims(
     raise typer.Exit(run(options=arguments or []).exit_code)
 
 
-@app.command("report")
+@app.command("report", short_help="Write the HTML report of a run again.")
 def report(
     run: Annotated[
         Path,
@@ -171,7 +172,7 @@ def _list_again(report_file: Path) -> None:
             refresh_index(report_dir)
 
 
-@app.command("compare")
+@app.command("compare", short_help="Say what changed between two runs.")
 def compare(
     old: Annotated[Path, Argument(metavar="OLD", help=f"The run trusted: {A_RUN}.")],
     new: Annotated[Path, Argument(metavar="NEW", help=f"The run in question: {A_RUN}.")],
@@ -214,6 +215,10 @@ def compare(
 
 def _as_json(comparison: Comparison) -> str:
     return comparison.model_dump_json(indent=1) + "\n"
+
+
+app.command("matrix", short_help="Decide the claims under many versions of libraries.")(matrix)
+app.command("bisect", short_help="Find the release of a package that changed a verdict.")(bisect)
 
 
 @app.command("schema")
