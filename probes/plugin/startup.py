@@ -24,6 +24,8 @@ from probes.results.costs import read_costs
 from probes.results.journal import check_writable
 from probes.schema.claim import KNOWLEDGE
 from probes.schema.record import Cost
+from probes.targets.preflight import refuse_missing_files
+from probes.targets.target import Target
 
 
 def configure(config: pytest.Config) -> None:
@@ -53,6 +55,10 @@ def _choose_targets(config: pytest.Config) -> None:
         project=options.project_folder(config),
     )
     session.share_tokens(workers.running_workers(config))
+    named = (target for name, target in session.targets.items() if name not in session.implied)
+    for each in (*named, *session.references.values()):
+        if isinstance(each, Target):  # before tests are collected, which takes longer
+            refuse_missing_files(each)
     session.seed = option.seed
     session.copies = int(workers.is_worker(config))
     session.left_out.update(workers.left_out_targets(config))

@@ -44,6 +44,23 @@ _EMBEDDINGS = (
 )
 
 
+def find_configuration(folder: Path, random: Path | None = None) -> Path:
+    """Return the file that configures a folder's network, or raise UserError.
+
+    `random` configures a network with random weights instead.
+    """
+    if not folder.is_dir():
+        raise UserError(f"no folder {folder}")
+    if random and not random.is_file():
+        raise UserError(f"no configuration {random}")
+    file = random or folder / "config.json"
+    if not file.is_file():
+        raise UserError(
+            f"{folder} has no config.json: expected a model's folder, as save_pretrained writes it"
+        )
+    return file
+
+
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
     """The content of a model's folder, as far as it is known without loading the model."""
@@ -71,16 +88,7 @@ class Checkpoint:
         A UserError refuses pickled weights, absurd sizes, files that are missing or damaged, and
         parts that do not belong together. `random` configures a network with random weights.
         """
-        if not folder.is_dir():
-            raise UserError(f"no folder {folder}")
-        file = random or folder / "config.json"
-        if random and not random.is_file():
-            raise UserError(f"no configuration {random}")
-        if not file.is_file():
-            raise UserError(
-                f"{folder} has no config.json: expected a model's folder, as save_pretrained "
-                "writes it"
-            )
+        file = find_configuration(folder, random)
         config = read_object(file)
         _refuse_impossible_sizes(file, config)
         tensors = describe_tensors(random, config) if random else read_tensors(folder)

@@ -14,7 +14,7 @@ from probes.data.word_lists import load_word_lists
 from probes.errors import UnusableTargetError, UserError
 from probes.targets import hub
 from probes.targets.capabilities import nf4_is_beyond_transformers
-from probes.targets.checkpoint import Checkpoint
+from probes.targets.checkpoint import Checkpoint, find_configuration
 from probes.targets.placement import estimate_least_bytes, estimate_loaded_bytes, place
 from probes.targets.target import Quantization, Target
 
@@ -69,6 +69,16 @@ def preflight(target: Target, copies: int = 0) -> UsableTarget:
     except UserError as error:
         raise UnusableTargetError(f"target '{target.name}': {error}") from None
     return usable
+
+
+def refuse_missing_files(target: Target) -> None:
+    """Raise UnusableTargetError if a target's folder is no model's: cheap, and reads no file."""
+    if target.folder is None:
+        return
+    try:
+        find_configuration(target.folder, target.random)
+    except UserError as error:
+        raise UnusableTargetError(f"target '{target.name}': {error}") from None
 
 
 def find_room(usable: UsableTarget, target: Target, copies: int = 0) -> UsableTarget:

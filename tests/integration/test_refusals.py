@@ -57,6 +57,18 @@ def test_invalid_option_is_refused(project: Project, arguments: str) -> None:
     assert refusal(project.run(*arguments.split())) == expected
 
 
+@pytest.mark.parametrize("option", ["--target", "--reference"])
+def test_folder_of_no_model_is_refused_before_tests_are_collected(
+    project: Project, option: str
+) -> None:
+    project.test_file("raise RuntimeError('collected')")
+    (project.folder / "empty").mkdir()
+    assert refusal(project.run(option, "empty")) == (
+        "target 'empty': empty has no config.json: expected a model's folder, as save_pretrained "
+        "writes it"
+    )
+
+
 def test_invalid_option_is_refused_under_workers(project: Project) -> None:
     project.test_file(ONE)
     for arguments in ("--target embeded", "--report-dir test_mine.py"):
