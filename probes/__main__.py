@@ -1,7 +1,5 @@
 """``python -m probes``: the command line."""
 
-from __future__ import annotations
-
 from probes.cli import main
 
 if __name__ == "__main__":

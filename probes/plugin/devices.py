@@ -1,7 +1,5 @@
 """One CUDA device for each worker: chosen before torch is imported, among the visible ones."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping

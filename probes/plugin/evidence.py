@@ -1,7 +1,5 @@
 """Turn evidence, as a test attaches it, into what a record can hold."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping

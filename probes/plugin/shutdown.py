@@ -1,7 +1,5 @@
 """Shutdown by a signal: SIGTERM works as Ctrl-C does, and neither once records are written."""
 
-from __future__ import annotations
-
 import signal
 import sys
 import time

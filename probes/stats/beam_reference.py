@@ -1,7 +1,5 @@
 """Reference definition of beam search, on the log-probabilities that a search computed."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -1,7 +1,5 @@
 """How far rounding moves logits."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from functools import cache
 

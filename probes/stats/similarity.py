@@ -1,7 +1,5 @@
 """Cosine similarity of vectors, within and between groups."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Logits that break filters: huge, tiny, equal, tied, one-hot, with -inf."""
 
-from __future__ import annotations
-
 import torch
 
 KINDS = ("normal", "huge", "tiny", "equal", "ties", "one-hot", "powers of two", "minus infinity")

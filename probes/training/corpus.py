@@ -9,8 +9,6 @@ There are two kinds of text, so that the model learns what BOS means:
 The same seed always gives the same text.
 """
 
-from __future__ import annotations
-
 import random
 import re
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Measure the figures of the embedded model's card on its folder."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The numbers of the recipe: the shape of the model and the course of training."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

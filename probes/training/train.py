@@ -1,7 +1,5 @@
 """Train the embedded model."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """The options that `probes matrix` and `probes bisect` share."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

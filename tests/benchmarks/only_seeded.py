@@ -5,8 +5,6 @@
 Every test that samples has the fixture `seed`; the others give the same result under every seed.
 """
 
-from __future__ import annotations
-
 import random
 
 import pytest

@@ -5,8 +5,6 @@
 `docs/methods.md` has the figures.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """`--claim-budget`: contracts first, the dearest last, and what does not fit is left out."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable

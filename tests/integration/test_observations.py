@@ -1,7 +1,5 @@
 """Observations: measured everywhere, and failing only where the target expects them."""
 
-from __future__ import annotations
-
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """References of several targets: one is in memory at a time."""
 
-from __future__ import annotations
-
 import pytest
 
 from probes.targets.target import EMBEDDED_FOLDER

@@ -1,7 +1,5 @@
 """Build model folders: by hand, to inspect their files, or small networks that can be loaded."""
 
-from __future__ import annotations
-
 import json
 import math
 import shutil

@@ -1,7 +1,5 @@
 """The conversion of the SentencePiece model, compared with SentencePiece itself."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 EMBEDDED = Path(__file__).parents[2] / "probes" / "embedded"

@@ -1,7 +1,5 @@
 """The date that chat templates are given."""
 
-from __future__ import annotations
-
 import datetime
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Compute with a network's own weights in float32, for a while."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any

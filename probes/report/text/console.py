@@ -1,7 +1,5 @@
 """Text for a terminal."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from rich.console import Console

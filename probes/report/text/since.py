@@ -1,7 +1,5 @@
 """What changed since the last run, as one sentence."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 from probes.report.locale import phrase

@@ -1,7 +1,5 @@
 """Evidence about what quantization changes: distances from the unquantized model, and bytes."""
 
-from __future__ import annotations
-
 from probes.schema.evidence.shape import Count, Interval, Shape
 
 

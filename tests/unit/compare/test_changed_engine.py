@@ -1,7 +1,5 @@
 """An engine in two runs, each beside its reference."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

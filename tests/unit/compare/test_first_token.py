@@ -1,7 +1,5 @@
 """Where two greedy texts differ first, and whether that is a near-tie."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

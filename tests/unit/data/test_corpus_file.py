@@ -1,7 +1,5 @@
 """Texts over which quantized models are compared."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

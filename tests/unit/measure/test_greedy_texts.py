@@ -1,7 +1,5 @@
 """Greedy and beam-search texts, on an engine whose every distribution can be enumerated."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Sequence

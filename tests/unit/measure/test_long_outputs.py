@@ -1,7 +1,5 @@
 """Logits along a long text are judged position by position."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any

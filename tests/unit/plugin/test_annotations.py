@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from probes.plugin.summary import format_annotations
 from probes.schema.record import Verdict
 from tests.support.samples import check, record

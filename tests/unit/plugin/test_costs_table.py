@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from probes.plugin.forecast import embedded_times
 from probes.schema.claim import catalogue
 

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import pytest
 
 from probes.plugin.exit_status import exit_code

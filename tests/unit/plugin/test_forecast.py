@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import pytest
 
 from probes.plugin.forecast import CONFIDENCE, MEASURED, ClaimTime, ExpectedTimes, Forecast

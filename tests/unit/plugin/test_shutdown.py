@@ -1,7 +1,5 @@
 """An interrupt is raised only where pytest can end the run."""
 
-from __future__ import annotations
-
 import os
 import signal
 import time

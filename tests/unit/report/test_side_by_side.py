@@ -1,7 +1,5 @@
 """The pictures of all targets on the list of runs."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Texts of beam search are judged by their scores, and by how nearly a candidate was dropped."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

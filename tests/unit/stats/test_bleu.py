@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import pytest
 
 from probes.stats.bleu import sentence_bleu

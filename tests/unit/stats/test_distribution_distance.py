@@ -1,7 +1,5 @@
 """Distances of distributions by independent formulas, and the coverage of their intervals."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

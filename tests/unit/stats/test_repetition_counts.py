@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import pytest
 
 from probes.stats.repetition import find_repeated_tail, share_of_distinct_ngrams
