@@ -9,6 +9,8 @@ do. ``import probes`` is cheap: what needs torch is imported when it is first na
 [1, 415, 5565, 302, 4720, 349]
 """
 
+from __future__ import annotations
+
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

@@ -1,5 +1,7 @@
 """The errors that a user can correct, those of a broken model, and help for their messages."""
 
+from __future__ import annotations
+
 import difflib
 from collections.abc import Iterable, Sequence
 

@@ -1,5 +1,7 @@
 """Where files of the package are; and files written so that no reader finds half of one."""
 
+from __future__ import annotations
+
 import errno
 import os
 import secrets

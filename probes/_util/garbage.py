@@ -1,5 +1,7 @@
 """Spare Python's search for reference cycles objects that last."""
 
+from __future__ import annotations
+
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager

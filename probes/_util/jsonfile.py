@@ -1,5 +1,7 @@
 """Read JSON objects from files of unknown origin, with a size limit."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
 from typing import Any

@@ -1,5 +1,7 @@
 """Report steps that take long to a terminal, if one is watching."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from time import perf_counter

@@ -1,5 +1,7 @@
 """Quote values and shorten texts for messages."""
 
+from __future__ import annotations
+
 
 def quote(value: object, *, limit: int = 60) -> str:
     r"""Return a value from a file or command line as text that fits one line of a message.

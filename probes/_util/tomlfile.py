@@ -1,5 +1,7 @@
 """Read TOML files, and refuse what is wrong in a user's file in one line."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,5 +1,7 @@
 """Versions of packages, and which of them a specifier names."""
 
+from __future__ import annotations
+
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion
 

@@ -1,5 +1,7 @@
 """Bootstrap intervals, the same in every run."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import numpy as np

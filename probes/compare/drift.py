@@ -4,6 +4,8 @@ The measures are llama.cpp's for two models on one text: KL divergence, RMS of t
 probability, share of positions with the same most likely token; each with its uncertainty.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 

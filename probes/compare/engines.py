@@ -1,5 +1,7 @@
 """Differences between what an engine did in two runs, each beside its reference."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from typing import NamedTuple
 

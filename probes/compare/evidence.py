@@ -1,5 +1,7 @@
 """Differences between the evidence of two runs: numbers, texts, and everything else."""
 
+from __future__ import annotations
+
 import math
 import re
 from collections.abc import Iterator, Sequence

@@ -1,5 +1,7 @@
 """Differences between outputs that two records keep: ids, conversations, beams, whole texts."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 from pydantic import JsonValue

@@ -1,5 +1,7 @@
 """Compare a run with the last one of the same target in its report folder."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

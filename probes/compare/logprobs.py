@@ -1,5 +1,7 @@
 """The logits a record keeps for comparisons: of the shared prompts and of greedy texts."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 

@@ -1,5 +1,7 @@
 """Decide the outcome of a claim: one pure function."""
 
+from __future__ import annotations
+
 from collections.abc import Collection
 
 from probes.schema.claim import Kind

@@ -1,5 +1,7 @@
 """Differences between the settings that `generate()` uses in two runs."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 from probes.schema.comparison import ChangedSetting, Difference, Outcome

@@ -1,5 +1,7 @@
 """Compare the speed of two runs: the time of their checks, and their throughput."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 
 import numpy as np

@@ -3,6 +3,8 @@
 The built-in ones, English and Japanese prose in ``corpus/``, were written for this project.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path

@@ -1,5 +1,7 @@
 """The published outputs of Mistral-7B-v0.1: initial records, with their source, as data."""
 
+from __future__ import annotations
+
 from functools import cache
 
 from probes._util.files import DATA

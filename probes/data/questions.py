@@ -3,6 +3,8 @@
 The built-in ones are in ``questions.toml``; a target or ``--questions`` names another file.
 """
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache

@@ -1,5 +1,7 @@
 """Texts for the tokenizer: one in each script, awkward ones, and random ones."""
 
+from __future__ import annotations
+
 import random
 from collections.abc import Iterator
 from functools import cache

@@ -4,6 +4,8 @@ It has the ids, greedy texts and log-probabilities that the record holds. Whatev
 of it is missing, and the claim is then not applicable.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn

@@ -1,5 +1,7 @@
 """Measurements kept for the session: claims that need the same text or distribution share it."""
 
+from __future__ import annotations
+
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence, Set

@@ -3,6 +3,8 @@
 Unit tests measure it instead of a model, and switch off what is to be missing.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar
 

@@ -5,6 +5,8 @@ is built whose next token depends on the last one alone: its law is known, one l
 many draws as it has tokens, and a law taken from the wrong place gives tokens that it forbids.
 """
 
+from __future__ import annotations
+
 import inspect
 import math
 from collections.abc import Sequence

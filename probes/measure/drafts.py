@@ -1,5 +1,7 @@
 """Watch drafted decoding: what is drafted at each step, and how much of it is kept."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """Compare the token ids of an engine with those of a reference."""
 
+from __future__ import annotations
+
 import json
 import unicodedata
 from collections import Counter

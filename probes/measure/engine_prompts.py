@@ -1,5 +1,7 @@
 """Prompts as an engine is asked them: token ids, a text, or what a user says in a chat."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace

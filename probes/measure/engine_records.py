@@ -1,5 +1,7 @@
 """Compare an engine with a record of a transformers target, along the prompts that it holds."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any, TypeGuard
 

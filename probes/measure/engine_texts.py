@@ -1,5 +1,7 @@
 """Compare an engine's greedy texts: alone, among others, again, and with a reference's."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any

@@ -1,5 +1,7 @@
 """What a network holds: weights, ties and the fields of its configurations, to be compared."""
 
+from __future__ import annotations
+
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any

@@ -1,5 +1,7 @@
 """How rotary positions of a network differ from those that a configuration describes."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -4,6 +4,8 @@ A pair of values of a query or key turns with the position of its token, by an a
 each position: its frequency, in radians. Nothing here asks the library under test.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from typing import Any

@@ -1,5 +1,7 @@
 """Read what the text of a config.json says of rotary positions, under its old and its new keys."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

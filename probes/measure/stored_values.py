@@ -1,5 +1,7 @@
 """Compare tensors of a network with values in safetensors files, which are read here."""
 
+from __future__ import annotations
+
 import re
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence

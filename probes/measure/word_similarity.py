@@ -1,5 +1,7 @@
 """Measure whether related words have similar vectors."""
 
+from __future__ import annotations
+
 from dataclasses import asdict, dataclass
 from typing import Any
 

@@ -3,6 +3,8 @@
 Nothing here imports torch before a claim is about to run.
 """
 
+from __future__ import annotations
+
 from collections.abc import Generator, Sequence
 from typing import Any
 

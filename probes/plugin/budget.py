@@ -1,5 +1,7 @@
 """The budget of `--claim-budget`: what is decided first, and what is left out."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable
 

@@ -1,5 +1,7 @@
 """Which tests decide which claims on which targets, and which of them are run."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,5 +1,7 @@
 """One CUDA device for each worker: chosen before torch is imported, among the visible ones."""
 
+from __future__ import annotations
+
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping

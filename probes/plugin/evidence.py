@@ -1,5 +1,7 @@
 """Turn evidence, as a test attaches it, into what a record can hold."""
 
+from __future__ import annotations
+
 import json
 import math
 from collections.abc import Mapping

@@ -1,5 +1,7 @@
 """One test: what is checked before it, and the message that it becomes."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any

@@ -1,5 +1,7 @@
 """The exit code of a run."""
 
+from __future__ import annotations
+
 import pytest
 
 from probes.plugin.shutdown import TERMINATED

@@ -4,6 +4,8 @@ A check that is known to fail gets pytest's mark `xfail`, strictly: one that hol
 run, so that the file does not outlive what it is about.
 """
 
+from __future__ import annotations
+
 from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 from importlib.metadata import PackageNotFoundError, version

@@ -6,6 +6,8 @@ which a run names with `-p`: its hooks make pytest collect the claims, and take 
 as targets. xdist's workers load it too.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -1,5 +1,7 @@
 """The markers of a test: the claim that it decides, and what it needs beyond that."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from typing import Any
 

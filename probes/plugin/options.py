@@ -1,5 +1,7 @@
 """The command-line options, and the places that they name."""
 
+from __future__ import annotations
+
 import argparse
 import re
 from collections.abc import Callable, Iterator, Sequence

@@ -5,6 +5,8 @@ Those of targets that the project ships are in ``recorded`` beside the test; all
 user's project.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -4,6 +4,8 @@ Workers turn each check into a `Message`; the controller (or the only process) a
 run, which keeps a journal for each target and makes the records at the end.
 """
 
+from __future__ import annotations
+
 import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path

@@ -1,5 +1,7 @@
 """Shutdown by a signal: SIGTERM works as Ctrl-C does, and neither once records are written."""
 
+from __future__ import annotations
+
 import signal
 import sys
 import time

@@ -1,5 +1,7 @@
 """A line on the terminal that shows what a step does, once it has taken a while."""
 
+from __future__ import annotations
+
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

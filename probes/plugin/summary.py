@@ -1,5 +1,7 @@
 """A run as text for the terminal: what fails, a table, and a line for all that did not hold."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Sequence
 

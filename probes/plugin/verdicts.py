@@ -1,5 +1,7 @@
 """From the phases of a test to its verdict."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from traceback import format_exception_only

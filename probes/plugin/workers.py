@@ -1,5 +1,7 @@
 """What a controller and its pytest-xdist workers exchange when a worker starts and ends."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,5 +1,7 @@
 """The files that a report folder holds beside its records: pages of runs, and their list."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 from probes._util.files import write_atomically

@@ -4,6 +4,8 @@ They are made of evidence of the right shape, from any claim. Other evidence of 
 shown as it is.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass

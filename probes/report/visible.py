@@ -4,6 +4,8 @@ A model's text may hold markup, control characters, marks that turn the directio
 and spaces that matter. It is shown as text in any script; a character without a shape gets one.
 """
 
+from __future__ import annotations
+
 import re
 import unicodedata
 

@@ -1,5 +1,7 @@
 """Read what each claim took in the last runs on a target."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError

@@ -1,5 +1,7 @@
 """Describe what a run is made with, without importing torch."""
 
+from __future__ import annotations
+
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version

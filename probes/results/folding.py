@@ -1,5 +1,7 @@
 """Fold what a run wrote while it ran into its record."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 
 from probes.schema.claim import Claim, Status

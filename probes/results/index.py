@@ -1,5 +1,7 @@
 """List the runs in a report folder, cheaply enough to do so at the end of each run."""
 
+from __future__ import annotations
+
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache

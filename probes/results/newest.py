@@ -1,5 +1,7 @@
 """Read what each target's newest runs measured, cheaply enough to do so at the end of each run."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 

@@ -4,6 +4,8 @@ The version is read before anything else is parsed. An older record is upgraded 
 a newer one is refused. For any file the result is a record or one clear line.
 """
 
+from __future__ import annotations
+
 import json
 import math
 import os

@@ -1,5 +1,7 @@
 """Redact every text in a record that an author, a model or a library wrote."""
 
+from __future__ import annotations
+
 from typing import TypeVar
 
 from probes._util.redaction import Redactor

@@ -1,5 +1,7 @@
 """Upgrade a record of an older format, one step at a time."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from typing import Any
 

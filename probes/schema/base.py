@@ -1,5 +1,7 @@
 """The base class of everything stored, and the message for input that does not fit a model."""
 
+from __future__ import annotations
+
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from probes._util.text import quote, shorten

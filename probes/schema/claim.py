@@ -5,6 +5,8 @@ decide a claim carry ``@pytest.mark.claim(id)``. Authors add claims of their own
 itself, with the same fields.
 """
 
+from __future__ import annotations
+
 from enum import Enum
 from functools import cache
 from typing import Annotated

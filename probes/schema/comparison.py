@@ -1,5 +1,7 @@
 """What a comparison of two records holds. ``docs/upgrades.md`` explains what is found."""
 
+from __future__ import annotations
+
 from collections import Counter
 from enum import Enum
 from typing import Literal

@@ -1,5 +1,7 @@
 """Sampling settings, by transformers' names."""
 
+from __future__ import annotations
+
 from dataclasses import asdict, dataclass
 from typing import Any
 

@@ -4,6 +4,8 @@ Whole words are compared, so that a short answer never matches inside a longer w
 and texts whose probability is computed token by token are judged by the same rules.
 """
 
+from __future__ import annotations
+
 import re
 import unicodedata
 from collections.abc import Sequence

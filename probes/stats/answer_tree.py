@@ -4,6 +4,8 @@ Logits do not depend on the sampling settings: the tree is followed once, and ea
 evaluated on the same logits. What was not followed to a decision lies between the bounds.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

@@ -1,5 +1,7 @@
 """Reference definition of beam search, on the log-probabilities that a search computed."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import torch

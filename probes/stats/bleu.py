@@ -3,6 +3,8 @@
 It is a function here, because sacrebleu brings 20 MB of which nothing else is needed.
 """
 
+from __future__ import annotations
+
 import math
 import re
 from collections import Counter

@@ -12,6 +12,8 @@ positions that have the variance seen between windows, never more than there are
 Woodruff's: the percentiles at both ends of the interval of the share of positions below it.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

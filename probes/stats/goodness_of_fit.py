@@ -4,6 +4,8 @@ One run of the suite may raise a false alarm with a probability of one in a mill
 is divided equally among the tests of draws that a run makes.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache

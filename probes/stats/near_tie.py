@@ -3,6 +3,8 @@
 Pure functions on plain data: nothing here reads a model, a file or an option.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

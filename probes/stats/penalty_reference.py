@@ -4,6 +4,8 @@ Pure functions on the logits after one text of token ids, (vocabulary,), compute
 better; `ids` is the whole text, prompt and new tokens. A token that cannot come has the logit -inf.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 

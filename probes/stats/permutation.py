@@ -4,6 +4,8 @@ The seed is fixed: the same input always gives the same p-value. All arrangement
 where there are at most `ARRANGEMENTS`; otherwise so many are drawn at random.
 """
 
+from __future__ import annotations
+
 import itertools
 import math
 from collections.abc import Callable, Sequence

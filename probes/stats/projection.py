@@ -1,5 +1,7 @@
 """The projection of vectors to their first two principal components, and what it distorts."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 from typing import Any

@@ -1,5 +1,7 @@
 """How much a text repeats itself: Holtzman's tail repetition, and distinct n-grams."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 MIN_PHRASE_LENGTH = 3  # tokens of the shortest phrase whose repetition counts

@@ -1,5 +1,7 @@
 """How far rounding moves logits."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from functools import cache
 

@@ -4,6 +4,8 @@ Pure functions on logits of any leading shape, (..., vocabulary), computed in fl
 dropped token gets the logit -inf. Each docstring says what happens to ties.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 
 import torch

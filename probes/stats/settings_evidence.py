@@ -5,6 +5,8 @@ asked for. If those are in force, the mean of these ratios has an expectation of
 many draws there are: it is an e-value, and exceeds 1/alpha with a probability of at most alpha.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace

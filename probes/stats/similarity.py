@@ -1,5 +1,7 @@
 """Cosine similarity of vectors, within and between groups."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Logits that break filters: huge, tiny, equal, tied, one-hot, with -inf."""
 
+from __future__ import annotations
+
 import torch
 
 KINDS = ("normal", "huge", "tiny", "equal", "ties", "one-hot", "powers of two", "minus infinity")

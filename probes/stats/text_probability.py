@@ -4,6 +4,8 @@ Everything is in logarithms and float64. A tree of continuations is expanded lev
 it is too wide to follow, the mass not followed is kept and every result becomes a pair of bounds.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

@@ -1,5 +1,7 @@
 """Facts about a target that claims need: why they cannot be decided where one is missing."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from functools import lru_cache
 from importlib.metadata import version

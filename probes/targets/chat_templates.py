@@ -1,5 +1,7 @@
 """The chat templates in a model's folder, read without loading its tokenizer."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path

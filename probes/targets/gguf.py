@@ -4,6 +4,8 @@ A file is its magic, a version, two counts, the metadata, an entry for each tens
 Every length is checked before memory is taken for it.
 """
 
+from __future__ import annotations
+
 import atexit
 import hashlib
 import json

@@ -1,5 +1,7 @@
 """Estimate the memory of a target's weights, and place them on CUDA devices."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 
 from probes._util.progress import LARGE

@@ -3,6 +3,8 @@
 Such weights need no download: they are drawn on the device when the network is loaded.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -3,6 +3,8 @@
 Nothing here reads a model's files or reaches the network: `probes.targets.preflight` does.
 """
 
+from __future__ import annotations
+
 import os
 import re
 from collections.abc import Mapping, Sequence

@@ -3,6 +3,8 @@
 A file is eight bytes with the length of a JSON header, the header, and the tensors' bytes.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping
 from pathlib import Path

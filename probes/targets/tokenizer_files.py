@@ -4,6 +4,8 @@ The order: an explicit ``add_bos_token`` or ``add_eos_token`` in tokenizer_confi
 post-processor of tokenizer.json, then nothing. Files that contradict each other are named.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,5 +1,7 @@
 """Read the pieces of a tokenizer and their ids from its own files."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple

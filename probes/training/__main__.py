@@ -1,5 +1,7 @@
 """The command line: ``python -m probes.training tokenizer | train | evaluate``."""
 
+from __future__ import annotations
+
 import sys
 import time
 from pathlib import Path

@@ -1,5 +1,7 @@
 """The model card and its table of figures."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 from probes.training.recipe import Recipe, model_config

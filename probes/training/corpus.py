@@ -9,6 +9,8 @@ There are two kinds of text, so that the model learns what BOS means:
 The same seed always gives the same text.
 """
 
+from __future__ import annotations
+
 import random
 import re
 from collections.abc import Callable, Iterator

@@ -1,5 +1,7 @@
 """Measure the figures of the embedded model's card on its folder."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
 

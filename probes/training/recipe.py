@@ -1,5 +1,7 @@
 """The numbers of the recipe: the shape of the model and the course of training."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 

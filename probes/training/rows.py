@@ -1,5 +1,7 @@
 """Draw rows of token ids from the corpus: the input of one training step."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from pathlib import Path
 

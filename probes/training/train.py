@@ -1,5 +1,7 @@
 """Train the embedded model."""
 
+from __future__ import annotations
+
 import math
 import time
 from collections.abc import Callable, Iterator

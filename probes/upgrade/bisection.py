@@ -1,5 +1,7 @@
 """A bisection: decide a claim under one release after the other, and print what is found."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,5 +1,7 @@
 """Combinations of versions: each is a cell, and gets an environment of its own."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Sequence
 from itertools import product

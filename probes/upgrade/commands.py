@@ -3,6 +3,8 @@
 What only a command's work needs is imported in it: each `probes --help` imports this module.
 """
 
+from __future__ import annotations
+
 import os
 import shlex
 import shutil

@@ -1,5 +1,7 @@
 """Isolated environments, made by uv and kept, so that none is made twice."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os

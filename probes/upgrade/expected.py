@@ -1,5 +1,7 @@
 """Expected verdicts by claim and version, each with its source, from `expected.toml`."""
 
+from __future__ import annotations
+
 from functools import cache
 from pathlib import Path
 from typing import Annotated

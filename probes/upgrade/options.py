@@ -1,5 +1,7 @@
 """The options that `probes matrix` and `probes bisect` share."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

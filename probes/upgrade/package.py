@@ -1,5 +1,7 @@
 """This package, in a form that uv can install into the environment of a cell."""
 
+from __future__ import annotations
+
 import shutil
 import tempfile
 from importlib.metadata import distribution

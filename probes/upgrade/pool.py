@@ -1,5 +1,7 @@
 """Many cells on this machine, as many at once as its memory allows."""
 
+from __future__ import annotations
+
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence

@@ -1,5 +1,7 @@
 """What a bisection asks of each release, and how a record answers it."""
 
+from __future__ import annotations
+
 import re
 from dataclasses import dataclass
 

@@ -1,5 +1,7 @@
 """Cells as tasks of a Ray cluster: each makes its environment on the worker that runs it."""
 
+from __future__ import annotations
+
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

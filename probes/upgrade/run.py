@@ -1,5 +1,7 @@
 """Decide the claims in one cell: make its environment, then run pytest for each target."""
 
+from __future__ import annotations
+
 import os
 import re
 import signal

@@ -1,5 +1,7 @@
 """Verdicts side by side: versions across, claims down, and which of them are unexpected."""
 
+from __future__ import annotations
+
 import re
 from collections import Counter
 from collections.abc import Sequence

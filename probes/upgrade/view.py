@@ -1,5 +1,7 @@
 """A matrix for the terminal, as Markdown and as a page; and its progress."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Sequence
 from pathlib import Path

@@ -5,6 +5,8 @@
 Every test that samples has the fixture `seed`; the others give the same result under every seed.
 """
 
+from __future__ import annotations
+
 import random
 
 import pytest

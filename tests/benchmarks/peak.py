@@ -5,6 +5,8 @@
 The exit code is the command's, or 1 if it took 2 GB or more at once. POSIX only.
 """
 
+from __future__ import annotations
+
 import resource
 import subprocess
 import sys

@@ -5,6 +5,8 @@
 `docs/methods.md` has the figures.
 """
 
+from __future__ import annotations
+
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -8,6 +8,8 @@ python -m tests.faults.page --json > probes/report/html/faults.json
 The first two commands (some minutes) write down the message of each claim under each fault.
 """
 
+from __future__ import annotations
+
 import json
 import sys
 from pathlib import Path

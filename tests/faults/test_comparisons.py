@@ -1,5 +1,7 @@
 """Compare real runs: what an upgrade may change is distinguished from what it may not."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from functools import cache
 

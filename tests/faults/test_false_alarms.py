@@ -3,6 +3,8 @@
 A small share of ``python -m tests.benchmarks.false_alarms 500``: one seed, without the tasks.
 """
 
+from __future__ import annotations
+
 import contextlib
 import io
 from unittest import mock

@@ -1,5 +1,7 @@
 """Small projects with claims of their own, run by a pytest inside this one."""
 
+from __future__ import annotations
+
 import json
 import shutil
 from collections.abc import Callable

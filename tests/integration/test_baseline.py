@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 from tests.support.project import Project
 
 NUMBER = """

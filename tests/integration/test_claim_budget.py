@@ -1,5 +1,7 @@
 """`--claim-budget`: contracts first, the dearest last, and what does not fit is left out."""
 
+from __future__ import annotations
+
 import json
 import shutil
 from collections.abc import Callable

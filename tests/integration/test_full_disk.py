@@ -1,5 +1,7 @@
 """A full disk ends a run with one line and exit 4; what was decided before is kept."""
 
+from __future__ import annotations
+
 import os
 
 import pytest

@@ -1,5 +1,7 @@
 """Malicious model folders: no code of one is run, and no memory is allocated before a check."""
 
+from __future__ import annotations
+
 import json
 import pickle
 import subprocess

@@ -1,5 +1,7 @@
 """The option --known-failures: strict expectations, shown everywhere."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from pathlib import Path
 

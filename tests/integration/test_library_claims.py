@@ -1,5 +1,7 @@
 """A claim about the library alone takes no model: one check for the records of all targets."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -1,5 +1,7 @@
 """Observations: measured everywhere, and failing only where the target expects them."""
 
+from __future__ import annotations
+
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path

@@ -3,6 +3,8 @@
 A claim about a network that gives no distribution fails.
 """
 
+from __future__ import annotations
+
 import re
 from pathlib import Path
 from typing import Any

@@ -1,5 +1,7 @@
 """The claims on other architectures: each is decided, or not applicable for a reason."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any
 

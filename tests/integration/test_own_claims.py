@@ -1,5 +1,7 @@
 """The examples of the page on claims of your own, run as they are printed."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable
 from pathlib import Path

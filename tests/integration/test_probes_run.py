@@ -1,5 +1,7 @@
 """`probes run` decides the claims from an installed package, in any folder."""
 
+from __future__ import annotations
+
 import json
 import os
 import shutil

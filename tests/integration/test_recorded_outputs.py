@@ -1,5 +1,7 @@
 """Recorded outputs over several runs: when they are written, and what a user reads."""
 
+from __future__ import annotations
+
 import json
 import shutil
 from collections.abc import Callable

@@ -1,5 +1,7 @@
 """References of several targets: one is in memory at a time."""
 
+from __future__ import annotations
+
 import pytest
 
 from probes.targets.target import EMBEDDED_FOLDER

@@ -1,5 +1,7 @@
 """A secret of the environment reaches no file that a run leaves."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable
 from pathlib import Path

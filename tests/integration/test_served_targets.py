@@ -1,5 +1,7 @@
 """Runs on a server: its token budget, and what is recorded where it fails."""
 
+from __future__ import annotations
+
 import re
 import time
 from collections.abc import Iterator

@@ -1,5 +1,7 @@
 """What a run says while it goes on: to a terminal that someone watches, and nowhere else."""
 
+from __future__ import annotations
+
 import os
 import re
 import select

@@ -1,5 +1,7 @@
 """Claims about weights, on folders that differ in their head, their rows, their layers."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 from tests.support.project import Project

@@ -5,6 +5,8 @@ run of its own, as `probes run` decides it. A folder without weights gets the cl
 tokenizers, beside a tiny network with random weights.
 """
 
+from __future__ import annotations
+
 import os
 import shutil
 import subprocess

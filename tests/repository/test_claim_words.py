@@ -1,5 +1,7 @@
 """Every assertion of a claim has a message: a reader of the report learns nothing from `False`."""
 
+from __future__ import annotations
+
 import ast
 from pathlib import Path
 

@@ -1,5 +1,7 @@
 """The command that compares the claims' cost with trying by hand."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import pytest

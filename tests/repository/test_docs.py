@@ -1,5 +1,7 @@
 """The documentation is true: links resolve, commands exist, generated pages are current."""
 
+from __future__ import annotations
+
 import re
 import shlex
 import subprocess

@@ -1,5 +1,7 @@
 """Examples of the documentation work: what is cheap is run, of the rest the arguments are read."""
 
+from __future__ import annotations
+
 import shlex
 from importlib.util import find_spec
 from itertools import dropwhile

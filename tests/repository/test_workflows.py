@@ -1,5 +1,7 @@
 """The shell steps of the workflows do what their names say."""
 
+from __future__ import annotations
+
 import os
 import re
 import shutil

@@ -1,5 +1,7 @@
 """What a comparison finds between the evidence of one check in two runs."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any
 

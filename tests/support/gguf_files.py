@@ -1,5 +1,7 @@
 """Write the embedded model as a GGUF file, as llama.cpp's converter would."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
 from typing import Any

@@ -1,5 +1,7 @@
 """Evidence for the interactive parts of a page, made without a model."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 

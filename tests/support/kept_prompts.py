@@ -1,5 +1,7 @@
 """Records that keep next-token distributions for comparisons."""
 
+from __future__ import annotations
+
 from typing import Any
 
 from probes.schema.record import Record

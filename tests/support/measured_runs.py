@@ -1,5 +1,7 @@
 """Runs whose checks attached what the list of runs draws of all targets."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any, TypeAlias
 

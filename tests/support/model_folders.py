@@ -1,5 +1,7 @@
 """Build model folders: by hand, to inspect their files, or small networks that can be loaded."""
 
+from __future__ import annotations
+
 import json
 import math
 import shutil

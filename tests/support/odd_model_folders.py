@@ -1,5 +1,7 @@
 """Model folders that are sound as files, and whose networks or tokenizers are odd."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable
 from pathlib import Path

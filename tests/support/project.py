@@ -1,5 +1,7 @@
 """A folder with tests of its own, which a pytest inside this one runs."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass

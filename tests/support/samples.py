@@ -1,5 +1,7 @@
 """Records made by hand, for tests that write, read or show them."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from typing import Any
 

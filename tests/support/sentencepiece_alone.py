@@ -6,6 +6,8 @@
 class for `tokenizer-model-alone`.
 """
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
 

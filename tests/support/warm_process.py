@@ -3,6 +3,8 @@
 One server a session imports the libraries and computes nothing; every process is forked from it.
 """
 
+from __future__ import annotations
+
 import multiprocessing
 import os
 import runpy

@@ -1,5 +1,7 @@
 """Workers of pytest-xdist that start with torch imported."""
 
+from __future__ import annotations
+
 import os
 import sys
 from collections.abc import Mapping, Sequence

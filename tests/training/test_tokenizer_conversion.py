@@ -1,5 +1,7 @@
 """The conversion of the SentencePiece model, compared with SentencePiece itself."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 EMBEDDED = Path(__file__).parents[2] / "probes" / "embedded"

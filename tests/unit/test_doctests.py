@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import doctest
 from importlib import import_module
 from pkgutil import iter_modules

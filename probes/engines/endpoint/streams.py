@@ -1,5 +1,7 @@
 """Join the parts of a streamed answer to the answer that they make."""
 
+from __future__ import annotations
+
 import json
 from typing import Any
 

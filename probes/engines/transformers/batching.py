@@ -1,5 +1,7 @@
 """Rows of token ids as one batch: padding, unknown ids, what follows an end of sequence."""
 
+from __future__ import annotations
+
 import inspect
 from collections.abc import Collection, Sequence
 from typing import Any, Literal

@@ -1,5 +1,7 @@
 """The date that chat templates are given."""
 
+from __future__ import annotations
+
 import datetime
 from collections.abc import Iterator
 from contextlib import contextmanager

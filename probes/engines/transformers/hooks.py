@@ -1,5 +1,7 @@
 """Hooks on a network's forward passes: count their cost, and refuse those that decide nothing."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 

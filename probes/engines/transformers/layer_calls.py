@@ -1,5 +1,7 @@
 """Keep what a pass gives to each decoder layer, and call layers again with it in float32."""
 
+from __future__ import annotations
+
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,5 +1,7 @@
 """Compute with a network's own weights in float32, for a while."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any

@@ -1,5 +1,7 @@
 """A target loaded again with other settings, beside the first."""
 
+from __future__ import annotations
+
 from typing import Any
 
 from probes.errors import UndecidableError, UserError

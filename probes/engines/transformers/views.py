@@ -1,5 +1,7 @@
 """Networks that share modules and weights with another: what is changed of one is not of both."""
 
+from __future__ import annotations
+
 import copy
 from collections.abc import Iterable
 from typing import Any

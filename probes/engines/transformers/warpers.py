@@ -1,5 +1,7 @@
 """The installed transformers' own filters, called as `generate` calls them."""
 
+from __future__ import annotations
+
 import torch
 from transformers.generation import logits_process
 

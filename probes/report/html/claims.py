@@ -5,6 +5,8 @@ record's own words are never translated: a statement that is not the catalogue's
 shown unchanged in every language.
 """
 
+from __future__ import annotations
+
 from typing import Literal
 
 from markupsafe import Markup

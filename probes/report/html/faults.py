@@ -3,6 +3,8 @@
 `faults.json` is written by ``tests/faults/page.py``.
 """
 
+from __future__ import annotations
+
 import json
 from functools import cache
 from pathlib import Path

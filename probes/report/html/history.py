@@ -1,5 +1,7 @@
 """The verdicts of each claim over a target's last runs, so that a verdict that flips is seen."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,5 +1,7 @@
 """Records put into the templates: one self-contained HTML file, every text escaped, no request."""
 
+from __future__ import annotations
+
 import base64
 import hashlib
 import json

@@ -3,6 +3,8 @@
 They are in `LANGUAGE/*.toml`, a table for each part of a page; every language has the same keys.
 """
 
+from __future__ import annotations
+
 from functools import cache
 from typing import Any
 

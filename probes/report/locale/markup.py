@@ -1,5 +1,7 @@
 """Texts as HTML in every language at once: the page's style shows the chosen one alone."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 from markupsafe import Markup, escape

@@ -1,5 +1,7 @@
 """The settings of `generate()` as a table: value, source and the library's default."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Sequence
 

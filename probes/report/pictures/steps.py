@@ -1,5 +1,7 @@
 """Pictures of texts in steps: drafts that decoding kept, and where stop strings ended a text."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 from markupsafe import Markup, escape

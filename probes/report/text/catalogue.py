@@ -1,5 +1,7 @@
 """Write the catalogue of claims as a page: `docs/claims.md`."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterable
 from itertools import groupby

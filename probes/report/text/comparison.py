@@ -1,5 +1,7 @@
 """A comparison of two records as sentences: for the terminal, for Markdown, for the page."""
 
+from __future__ import annotations
+
 import json
 
 from pydantic import JsonValue

@@ -1,5 +1,7 @@
 """Text for a terminal."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 
 from rich.console import Console

@@ -4,6 +4,8 @@ Every text from outside is shown character by character: nothing in it is taken 
 an address or a mention.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterable, Sequence
 

@@ -3,6 +3,8 @@
 Each function writes one language, English by default; the texts are in `locale/`.
 """
 
+from __future__ import annotations
+
 import json
 import shlex
 from collections import Counter

@@ -1,5 +1,7 @@
 """Quantizations of a model as a table: quality against bytes."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 
 from probes.report.locale import phrase

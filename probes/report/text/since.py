@@ -1,5 +1,7 @@
 """What changed since the last run, as one sentence."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 
 from probes.report.locale import phrase

@@ -5,6 +5,8 @@ its own name, so the field names are keys of the stored record: they do not chan
 for the shape by `Shape.read`. Evidence that no shape names is shown as it is.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from functools import cache
 

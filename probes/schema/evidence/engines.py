@@ -1,5 +1,7 @@
 """Evidence about an engine beside its reference."""
 
+from __future__ import annotations
+
 from probes.schema.evidence.shape import Count, Shape
 
 AS_ASKED, UNKNOWN = "those asked for", "none of the known"

@@ -1,5 +1,7 @@
 """Evidence about what quantization changes: distances from the unquantized model, and bytes."""
 
+from __future__ import annotations
+
 from probes.schema.evidence.shape import Count, Interval, Shape
 
 

@@ -1,5 +1,7 @@
 """Evidence about the settings of `generate`."""
 
+from __future__ import annotations
+
 from pydantic import JsonValue
 
 from probes.schema.evidence.shape import Shape

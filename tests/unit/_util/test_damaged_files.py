@@ -1,5 +1,7 @@
 """Any record, journal or targets file is read or refused in one line, within seconds."""
 
+from __future__ import annotations
+
 import json
 import time
 from collections.abc import Callable

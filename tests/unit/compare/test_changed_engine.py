@@ -1,5 +1,7 @@
 """An engine in two runs, each beside its reference."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import pytest

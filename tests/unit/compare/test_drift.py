@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import math
 from statistics import pstdev
 from typing import Any

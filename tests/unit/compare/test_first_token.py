@@ -1,5 +1,7 @@
 """Where two greedy texts differ first, and whether that is a near-tie."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import pytest

@@ -1,5 +1,7 @@
 """Conversations and ids that two records keep."""
 
+from __future__ import annotations
+
 import pytest
 
 from probes.data.tokenizer_texts import corpus

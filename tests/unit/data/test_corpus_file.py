@@ -1,5 +1,7 @@
 """Texts over which quantized models are compared."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import pytest

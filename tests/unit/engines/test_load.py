@@ -1,5 +1,7 @@
 """What `probes.load` accepts, and what it refuses in one line."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import pytest

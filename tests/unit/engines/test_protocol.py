@@ -1,5 +1,7 @@
 """One suite for every engine, and for the toy with each capability switched off."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,5 +1,7 @@
 """The comparison of the library's filters with the reference, on logits written by hand."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,5 +1,7 @@
 """Greedy and beam-search texts, on an engine whose every distribution can be enumerated."""
 
+from __future__ import annotations
+
 import itertools
 import math
 from collections.abc import Sequence

@@ -1,5 +1,7 @@
 """Logits along a long text are judged position by position."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any

@@ -1,5 +1,7 @@
 """Memory does not grow with the number of samples, measured in a separate process."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,5 +1,7 @@
 """What of a large network is saved, and what is refused before it is."""
 
+from __future__ import annotations
+
 import shutil
 from pathlib import Path
 from typing import Any

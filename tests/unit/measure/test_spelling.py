@@ -1,5 +1,7 @@
 """How a text is spelled, and what comes back of it, by a tokenizer's own files."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path

@@ -1,5 +1,7 @@
 """The entropy along rising temperatures, where float64 shows its rise and where it does not."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import pytest

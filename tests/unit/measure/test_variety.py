@@ -1,5 +1,7 @@
 """How much samples vary and repeat, counted by hand."""
 
+from __future__ import annotations
+
 from types import SimpleNamespace
 from typing import Any
 

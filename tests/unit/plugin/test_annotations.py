@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 from probes.plugin.summary import format_annotations
 from probes.schema.record import Verdict
 from tests.support.samples import check, record

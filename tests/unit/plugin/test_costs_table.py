@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 from probes.plugin.forecast import embedded_times
 from probes.schema.claim import catalogue
 

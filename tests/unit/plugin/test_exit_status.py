@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import pytest
 
 from probes.plugin.exit_status import exit_code

@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import pytest
 
 from probes.plugin.forecast import CONFIDENCE, MEASURED, ClaimTime, ExpectedTimes, Forecast

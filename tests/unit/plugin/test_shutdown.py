@@ -1,5 +1,7 @@
 """An interrupt is raised only where pytest can end the run."""
 
+from __future__ import annotations
+
 import os
 import signal
 import time

@@ -1,5 +1,7 @@
 """What the pictures of a report encode, and that nothing else gets into the page by them."""
 
+from __future__ import annotations
+
 import json
 import re
 import subprocess

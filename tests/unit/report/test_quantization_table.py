@@ -1,5 +1,7 @@
 """Quantizations of a model in a report: one table and one picture."""
 
+from __future__ import annotations
+
 import re
 from typing import Any
 

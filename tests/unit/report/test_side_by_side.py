@@ -1,5 +1,7 @@
 """The pictures of all targets on the list of runs."""
 
+from __future__ import annotations
+
 import json
 import re
 from pathlib import Path

@@ -1,5 +1,7 @@
 """A record made to do harm: `probes report` and `probes compare` show it as text or refuse it."""
 
+from __future__ import annotations
+
 import json
 import os
 import re

@@ -1,5 +1,7 @@
 """Probabilities of right answers against plain enumeration, on a toy distribution."""
 
+from __future__ import annotations
+
 import itertools
 import math
 

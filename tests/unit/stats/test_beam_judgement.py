@@ -1,5 +1,7 @@
 """Texts of beam search are judged by their scores, and by how nearly a candidate was dropped."""
 
+from __future__ import annotations
+
 import math
 
 import pytest

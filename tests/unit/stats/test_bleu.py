@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import pytest
 
 from probes.stats.bleu import sentence_bleu

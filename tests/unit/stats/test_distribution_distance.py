@@ -1,5 +1,7 @@
 """Distances of distributions by independent formulas, and the coverage of their intervals."""
 
+from __future__ import annotations
+
 import numpy as np
 import pytest
 import torch

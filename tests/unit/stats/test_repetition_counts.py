@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import pytest
 
 from probes.stats.repetition import find_repeated_tail, share_of_distinct_ngrams

@@ -1,5 +1,7 @@
 """The reference filters against their definitions, written out token by token."""
 
+from __future__ import annotations
+
 import math
 
 import pytest

@@ -1,5 +1,7 @@
 """Exact probabilities against plain enumeration, on a toy model with a vocabulary of 5."""
 
+from __future__ import annotations
+
 import itertools
 import math
 from collections.abc import Sequence

@@ -1,5 +1,7 @@
 """What a tokenizer's files promise, by the order of the files."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
 from typing import Any

@@ -3,6 +3,8 @@
 A made-up package in the place of this one decides a claim by the version of a made-up library.
 """
 
+from __future__ import annotations
+
 import os
 import signal
 import sys
