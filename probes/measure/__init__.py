@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from probes.measure import drafts as drafts
     from probes.measure import embeddings as embeddings
     from probes.measure import engine_answers as engine_answers
+    from probes.measure import engine_chats as engine_chats
     from probes.measure import engine_ids as engine_ids
     from probes.measure import engine_logprobs as engine_logprobs
     from probes.measure import engine_prompts as engine_prompts

@@ -212,6 +212,32 @@ def test_engine_gives_the_texts_of_its_reference(
     verdict_of(model, reference, evidence, found, tolerance)
 
 
+@pytest.mark.claim("engine-greedy")
+def test_chat_answers_continue_the_rendered_chat(
+    model: Engine, reference: Model, evidence: Evidence
+) -> None:
+    if reason := reference.explain_missing("chat"):
+        pytest.skip(f"its reference renders no chat: {reason}")
+    if not hasattr(model, "answer_messages"):
+        pytest.skip("it is no server, which has a chat template of its own")
+    if measure.engine_prompts.asks_in_chat(model):
+        pytest.skip("it has chat completions alone, of which the other checks are")
+    prompts = list_prompts(reference)
+    pairs = measure.engine_chats.compare_answers(model, reference, CHATS, LENGTH)
+    tolerance = measure.engine_logprobs.measure_slack(model, reference, prompts, LENGTH)
+    evidence["chats_answered"], evidence["noise_of_chats"] = pairs, tolerance
+    for pair in pairs:
+        if pair.is_explained(tolerance):
+            continue
+        template = measure.engine_chats.name_template(model, reference, prompts, LENGTH)
+        pytest.fail(
+            f"after {pair.prompt!r} a chat completion does not continue the chat as the reference "
+            f"renders it: {template or 'another chat template, or system prompt'}\n"
+            f"{pair.text!r}\n{pair.other!r}",
+            pytrace=False,
+        )
+
+
 def verdict_of(
     model: Engine, reference: Model, evidence: Evidence, pairs: list[TextPair], tolerance: float
 ) -> None:
@@ -247,7 +273,11 @@ def explain_pair(model: Engine, reference: Model, pair: TextPair, tolerance: flo
     kinds = measure.engine_replicas.describe_kinds(
         model, reference, pair.prompt, (pair.step or 0) + 1, tolerance, change
     )
-    causes = "; ".join(filter(None, (why, lengths, kinds)))
+    template = ""
+    if measure.engine_prompts.asks_in_chat(model):
+        prompts = list_prompts(reference)
+        template = measure.engine_chats.name_template(model, reference, prompts, LENGTH)
+    causes = "; ".join(filter(None, (why, template, lengths, kinds)))
     return f"after {pair.prompt!r} token {pair.step} is another ({pair.way}), {causes}\n{texts}"
 
 

@@ -19,9 +19,12 @@ from probes.engines.endpoint import served_model
 from probes.engines.endpoint.answers import lists_logprobs, read_completion
 from probes.engines.endpoint.client import KEYS, Client, read_key
 from probes.engines.endpoint.connection import connect
+from probes.engines.endpoint.dialects import TRANSFORMERS
+from probes.engines.endpoint.requests import translate_settings
 from probes.engines.endpoint.streams import join_stream
 from probes.engines.endpoint.usage import count_tokens
 from probes.errors import EndpointFailedError, OverTokenBudgetError, UnusableTargetError
+from probes.schema.sampling import Sampling
 from probes.targets.resolve import resolve
 from tests.support.stub_server import Stub, serve
 
@@ -404,3 +407,19 @@ def test_interrupt_waits_for_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
         assert time.monotonic() - begun < 4  # the server takes 8
         assert b"KeyboardInterrupt" in errors
     assert len(server.headers) == 8
+
+
+def test_settings_of_transformers_serve_are_in_one_field() -> None:
+    hot = translate_settings(TRANSFORMERS, Sampling(temperature=1.4, top_k=16), {})
+    greedy = translate_settings(TRANSFORMERS, None, {"do_sample": False, "stop_strings": ["."]})
+    unasked = translate_settings(TRANSFORMERS, None, {})
+    plain = {"top_p": 1.0, "repetition_penalty": 1.0}
+    assert json.loads(hot["generation_config"]) == {
+        "do_sample": True,
+        "temperature": 1.4,
+        "top_k": 16,
+        **plain,
+    }
+    assert json.loads(greedy["generation_config"]) == {"do_sample": False, "top_k": 0, **plain}
+    assert greedy["stop"] == ["."]
+    assert unasked == {}

@@ -72,6 +72,7 @@ CHECKS: dict[str, Check] = {
     "engine-distance": claims.test_engine_is_no_farther_from_its_reference_than_4_bit_weights,
     "engine-greedy alone": claims.test_engine_gives_the_same_texts_alone_and_among_others,
     "engine-greedy": claims.test_engine_gives_the_texts_of_its_reference,
+    "engine-greedy chat": claims.test_chat_answers_continue_the_rendered_chat,
     "engine-sampling hot": sampling("temperature 1.4, top_p 0.9"),
     "engine-sampling unasked": sampling("nothing"),
     "engine-stops": claims.test_engine_stops_where_it_is_told_to,
@@ -85,6 +86,7 @@ SEEN = [
     ("two BOS", "engine-ids", "400 texts have other ids"),
     ("two BOS", "engine-ids chat", "2 of 2 chats are rendered otherwise"),
     ("no chat template", "engine-ids chat", "2 of 2 chats are rendered otherwise"),
+    ("no chat template", "engine-greedy chat", "those of the message without a chat template"),
     ("two BOS", "engine-logprobs", "they are those of a second BOS"),
     (
         "log-probabilities at temperature 1.2",
@@ -229,7 +231,7 @@ def test_chat_only_server_holds(chatting: EndpointEngine, reference: Model, chec
 @pytest.mark.parametrize(
     ("fault", "check", "words"),
     [
-        ("no chat template", "engine-greedy", "no near-tie"),
+        ("no chat template", "engine-greedy", "those of the message without a chat template"),
         ("temperature ignored", "engine-sampling hot", "they follow greedy decoding"),
     ],
 )

@@ -103,7 +103,7 @@ class Stub:
                 if "messages" in body:
                     return 200, {"tokens": self._encode_chat(body["messages"])}
                 return 200, {"tokens": self._encode(body["prompt"], body["add_special_tokens"])}
-            if path == "/v1/chat/completions" and self.chat_only:
+            if path == "/v1/chat/completions" and (self.chat_only or not self.plain):
                 return self._chat(body)
             if path == "/v1/completions" and not self.chat_only:
                 return 200, self._complete(body)
@@ -184,7 +184,10 @@ class Stub:
         choice: dict[str, Any] = {"text": text.translate(self.letters), "finish_reason": reason}
         if not self.plain:
             laws = self._logits(made.logits[0]).double().log_softmax(dim=-1)
-            choice |= {"token_ids": new, "logprobs": _list_logprobs(laws, new, body["logprobs"])}
+            choice |= {
+                "token_ids": new,
+                "logprobs": _list_logprobs(laws, new, body.get("logprobs", 1)),
+            }
             if body.get("prompt_logprobs"):
                 choice |= self._prompt_logprobs(ids, body["prompt_logprobs"])
         elif self.chat_logprobs and body.get("logprobs"):

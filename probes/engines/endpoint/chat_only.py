@@ -11,6 +11,8 @@ from probes.engines.endpoint.requests import build_body
 from probes.errors import EndpointFailedError, OverTokenBudgetError, UnusableTargetError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from probes.engines.base import Prompt
     from probes.engines.endpoint.client import Client
     from probes.engines.endpoint.dialects import Dialect
@@ -84,13 +86,17 @@ class ChatCompletions:
 
     def build_body(self, prompt: Prompt, length: int, top_logprobs: int | None) -> dict[str, Any]:
         """Return the body of a request in which a prompt is what a user says."""
-        body: dict[str, Any] = {
-            "model": self._model,
-            self._length: length,
-            **self._dialect.always,
-            "messages": [{"role": "user", "content": prompt}],
-        }
+        body = self.build_body_of([{"role": "user", "content": prompt}], length)
         if self.most_logprobs:
             most = min(top_logprobs or 1, self.most_logprobs)
             body |= {"logprobs": True, "top_logprobs": most}
         return body
+
+    def build_body_of(self, messages: Sequence[Mapping[str, Any]], length: int) -> dict[str, Any]:
+        """Return the body of a request that answers messages, without log-probabilities."""
+        return {
+            "model": self._model,
+            self._length: length,
+            **self._dialect.always,
+            "messages": list(messages),
+        }

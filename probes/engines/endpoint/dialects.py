@@ -39,6 +39,8 @@ class Dialect:
     """Fields of every request for a text."""
     neutral: Mapping[str, Any] = field(default_factory=dict)
     """Fields that switch off what the server would do to logits without being asked."""
+    wrapper: str = ""
+    """The name of a field that takes all settings, as JSON in a text; empty if each is a field."""
     settings: frozenset[str] = frozenset({"temperature", "top_p"})
     """Settings of sampling that it takes, by transformers' names."""
     repetition_penalty: str = ""
@@ -106,9 +108,16 @@ OPENAI = Dialect(
 SGLANG = Dialect(name="SGLang", neutral=OPENAI.neutral, takes_generation_config=True)
 """As its documentation says; it was not at hand."""
 
-TRANSFORMERS = Dialect(name="transformers serve", settings=frozenset(), defaults=None)
+TRANSFORMERS = Dialect(
+    name="transformers serve",
+    neutral={"temperature": 1.0, "top_p": 1.0, "top_k": 0, "repetition_penalty": 1.0},
+    wrapper="generation_config",
+    settings=_FILTERS,
+    repetition_penalty="repetition_penalty",
+    defaults=None,
+)
 """It decodes greedily unless a whole generation_config says otherwise, and refuses fields that it
-does not know."""
+does not know. A seed is that of the whole process, which requests share."""
 
 _VERSIONS = {"vLLM": ("/version", "version"), "llama.cpp": ("/props", "build_info")}
 """Where a server tells its version."""

@@ -10,6 +10,7 @@ from probes._util.redaction import Redactor
 from probes.engines.base import EngineBase, Generation, Prompt, StreamedText, TopLogprobs
 from probes.engines.endpoint import answers, dialects, encoding
 from probes.engines.endpoint.chat_only import CHAT, ChatCompletions
+from probes.engines.endpoint.client import MISSING
 from probes.engines.endpoint.requests import (
     DEFAULT_NEW_TOKENS,
     build_body,
@@ -17,7 +18,7 @@ from probes.engines.endpoint.requests import (
 )
 from probes.engines.endpoint.served_model import ServedModel, list_models
 from probes.engines.endpoint.streams import STREAMED
-from probes.errors import EndpointFailedError, UnusableTargetError
+from probes.errors import EndpointFailedError, UndecidableError, UnusableTargetError
 from probes.schema.claim import NEEDS
 from probes.schema.record import Cost, TargetFacts
 from probes.targets.capabilities import explain_without_files
@@ -238,6 +239,26 @@ class EndpointEngine(EngineBase):
             finish_reason=made.finish_reason,
             new_tokens=made.new_tokens,
         )
+
+    def answer_messages(
+        self, messages: Sequence[Mapping[str, str]], *, max_new_tokens: int, **arguments: Any
+    ) -> Generation:
+        """Answer messages by a chat completion, under the server's own template.
+
+        Raises UndecidableError where the server has none, or refuses the messages.
+        """
+        body = self._chat.build_body_of(messages, max_new_tokens)
+        body |= translate_settings(self.dialect, None, arguments)
+        try:
+            found = self._client.post(CHAT, body)
+        except EndpointFailedError as error:
+            if error.status not in (*MISSING, 400, 422):
+                raise
+            raise UndecidableError(f"its server answers no chat: {error}") from None
+        self.served.refuse_change([found])
+        made = answers.read_completion(found, None)
+        self._rows += 1
+        return Generation([], [made.ids], [made.text], finish_reasons=[made.finish_reason])
 
     def _body(self, prompt: Prompt, length: int, top_logprobs: int | None) -> dict[str, Any]:
         if self.asks_in_chat:

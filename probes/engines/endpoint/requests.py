@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from probes.errors import UndecidableError
@@ -66,14 +67,27 @@ def translate_settings(
             raise UndecidableError(
                 f"its engine, {dialect.name}, takes no {', '.join(sorted(missing))}"
             )
+    penalty = rest.pop("repetition_penalty", None)
+    if penalty is not None and dialect.repetition_penalty:
+        fields[dialect.repetition_penalty] = penalty
+    if dialect.wrapper and fields:
+        fields = {dialect.wrapper: _wrap(fields)}
     if "stop_strings" in rest:
         fields["stop"] = list(rest.pop("stop_strings"))
         rest.pop("tokenizer", None)
     if dialect.stop_ids and "eos_token_id" in rest:
         fields[dialect.stop_ids] = list(rest.pop("eos_token_id"))
-    penalty = rest.pop("repetition_penalty", None)
-    if penalty is not None and dialect.repetition_penalty:
-        fields[dialect.repetition_penalty] = penalty
     if rest:
         raise UndecidableError(f"its engine, {dialect.name}, takes no {', '.join(sorted(rest))}")
     return fields
+
+
+def _wrap(fields: Mapping[str, Any]) -> str:
+    """Return settings as the JSON of a generation_config of transformers.
+
+    >>> _wrap({"temperature": 0.0, "top_p": 1.0}), _wrap({"temperature": 0.5})
+    ('{"do_sample": false, "top_p": 1.0}', '{"do_sample": true, "temperature": 0.5}')
+    """
+    samples = fields.get("temperature") != 0
+    rest = {name: each for name, each in fields.items() if samples or name != "temperature"}
+    return json.dumps({"do_sample": samples} | rest)
