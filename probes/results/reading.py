@@ -170,12 +170,16 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _has_run(folder: Path) -> bool:
-    """Return whether there is a record, or a journal with a first line."""
+    """Return whether there is a record, or a journal with a first line, that may be looked at."""
     record = folder / RECORD_FILE
     try:
         return record.is_file() or (folder / JOURNAL_FILE).stat().st_size > 0
-    except OSError:  # no journal, or its run has just ended: then there is a record
+    except OSError:
+        pass  # no journal, or its run has just ended: then there is a record
+    try:
         return record.is_file()
+    except OSError:  # another user's
+        return False
 
 
 def _age(folder: Path) -> tuple[str, int, str]:

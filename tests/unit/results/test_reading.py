@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from probes.errors import UserError
 from probes.results.journal import Journal
-from probes.results.reading import locate, read
+from probes.results.reading import locate, read, run_folders
 from probes.schema.record import Verdict
 from tests.support.samples import FINISHED, check, header, record
 
@@ -45,6 +46,22 @@ def test_record_is_preferred_to_journal(tmp_path: Path) -> None:
 def test_folder_of_one_targets_runs_is_its_latest_run(tmp_path: Path) -> None:
     write(tmp_path / "tiny" / "20261123T075120Z" / "record.json")
     assert read(tmp_path) == record()
+
+
+def test_run_of_another_user_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stat = Path.stat
+
+    def deny(path: Path, **more: bool) -> os.stat_result:
+        if path.parent.name == "20261124T000000Z":
+            raise PermissionError(13, "Permission denied")
+        return stat(path, **more)
+
+    for name in ("20261123T075120Z", "20261124T000000Z"):
+        write(tmp_path / name / "record.json")
+    monkeypatch.setattr(Path, "stat", deny)
+    assert [folder.name for folder in run_folders(tmp_path)] == ["20261123T075120Z"]
 
 
 def test_byte_order_mark_is_accepted(tmp_path: Path) -> None:
