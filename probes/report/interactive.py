@@ -18,7 +18,7 @@ from probes.report.visible import cut
 from probes.schema.evidence import COMPARED_APART, read_shapes
 from probes.schema.evidence.distributions import Distribution, Distributions
 from probes.schema.evidence.shape import Shape
-from probes.schema.evidence.texts import Trace, TracedText
+from probes.schema.evidence.texts import DraftedTexts, StoppedTexts, Trace, TracedText
 from probes.schema.evidence.words import VocabularyTable
 from probes.schema.record import Check, Record
 from probes.schema.sampling import NARROW_HOT, NEAR_GREEDY, WIDE_HOT
@@ -27,6 +27,9 @@ _Shape = TypeVar("_Shape", bound="Shape")
 
 PRESETS = {"near_greedy": NEAR_GREEDY, "narrow_hot": NARROW_HOT, "wide_hot": WIDE_HOT}
 """Settings that have a button, by the key of its text."""
+
+DRAWN_WHOLE = (DraftedTexts, StoppedTexts)
+"""Shapes of which a picture shows all: no table repeats it."""
 
 LARGEST_VOCABULARY = 1_000_000
 """Tokens; with more, a page would be slow."""
@@ -110,6 +113,8 @@ def _without_interactive(check: Check) -> Check:
     for shape in read_shapes(check.values):
         if _is_shown(shape):
             shown |= {"distributions", "trace", "table"} & shape.model_fields_set
+        if isinstance(shape, DRAWN_WHOLE):
+            shown |= type(shape).model_fields.keys()
     values = {name: value for name, value in check.values.items() if name not in shown}
     return check.model_copy(update={"values": values})
 

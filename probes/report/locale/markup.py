@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from markupsafe import Markup, escape
 
 from probes.report.locale import LANGUAGES, texts
 from probes.report.visible import mark
+
+
+class Spoken(Markup):
+    """A text in every language, of which a text around it takes the one that it needs."""
+
+    written: Mapping[str, str]
+    """By the language's code."""
 
 
 def in_every_language(write: Callable[[str], str]) -> Markup:
@@ -20,12 +27,16 @@ def in_every_language(write: Callable[[str], str]) -> Markup:
     if len(set(written.values())) == 1:
         return escape(next(iter(written.values())))
     span = Markup('<span lang="{}">{}</span>')
-    return Markup("").join(span.format(code, text) for code, text in written.items())
+    spoken = Spoken(Markup("").join(span.format(code, text) for code, text in written.items()))
+    spoken.written = written
+    return spoken
 
 
 def say(key: str, **values: object) -> Markup:
     """Return a text in every language; values that are not markup are escaped.
 
+    >>> print(say("evidence.summary", checks=say("page.skip"), time=1))  # doctest: +ELLIPSIS
+    <span lang="en">Evidence: Skip to the content, 1</span><span lang="ja">...</span>
     >>> print(say("page.skip"))  # doctest: +ELLIPSIS
     <span lang="en">Skip to the content</span><span lang="ja">...</span>
     """
@@ -54,4 +65,8 @@ def attributes(name: str, key: str, **values: object) -> Markup:
 
 
 def _fill(key: str, language: str, values: dict[str, object]) -> Markup:
-    return escape(texts(language)[key]).format(**values)
+    chosen = {
+        name: escape(value.written[language]) if isinstance(value, Spoken) else value
+        for name, value in values.items()
+    }
+    return escape(texts(language)[key]).format(**chosen)

@@ -87,14 +87,14 @@ def _chats(found: Found[texts.KeptChats]) -> Iterator[Picture]:
 
 def _drafts(found: Found[texts.DraftedTexts]) -> Iterator[Picture]:
     several = [text for _, each in found for text in each.drafted_texts if text.steps]
-    check_size(several, 1, MOST_TEXTS)
-    yield Picture("drafts", steps.draw_drafts(several))
+    if several:
+        yield Picture("drafts", steps.draw_drafts(several[:MOST_TEXTS]))
 
 
 def _stops(found: Found[texts.StoppedTexts]) -> Iterator[Picture]:
     several = [text for _, each in found for text in each.stopped_texts]
-    check_size(several, 1, MOST_TEXTS)
-    yield Picture("stops", steps.draw_stops(several))
+    if several:
+        yield Picture("stops", steps.draw_stops(several[:MOST_TEXTS]))
 
 
 def _settings(found: Found[UsedSettings]) -> Iterator[Picture]:
