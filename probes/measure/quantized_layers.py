@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,7 +25,7 @@ from probes.measure.quantized_weights import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from probes.engines.base import Prompt
     from probes.engines.transformers.engine import TransformersEngine
@@ -39,6 +40,10 @@ INPUTS_AT_ONCE = 16
 MANY = (4, 5, 8, 32, 1536)
 """Numbers of rows that each layer is given together: kernels differ for one, for few and for
 many."""
+
+FEW_WEIGHTS = 2**27
+"""Quantized weights of which all are multiplied with 1,536 rows on a CPU. On one thread the 106
+million of SmolLM2-135M take 10 seconds, with all other inputs; 7 billion would take 11 minutes."""
 
 ZERO = "any, as all stored weights are 0"
 """The worst input of a layer that computes nothing."""
@@ -72,10 +77,11 @@ def compare_layers(
 
     The inputs are those that the layer gets after a prompt, all rows together, the last one alone,
     and repeated until there are as many as in `MANY`, for which other kernels are used; and the
-    comb of `make_comb`, all and one. 1,536 rows are given to the layers of a sample alone, unless
-    `thorough`. Of the rows of a text those are left out whose values or outputs leave the range of
-    the dtype. A layer whose weights are all 0 is none that computes, unless those of the original
-    are, where there is one.
+    comb of `make_comb`, all and one. 1,536 rows take as long as a pass over a text of as many
+    tokens: on a CPU a network of more than `FEW_WEIGHTS` gives them to the layers of a sample
+    alone, unless `thorough`. Of the rows of a text those are left out whose values or outputs leave
+    the range of the dtype. A layer whose weights are all 0 is none that computes, unless those of
+    the original are, where there is one.
 
     >>> from probes import load
     >>> model = load("embedded").variant(quantization="nf4")
@@ -88,16 +94,21 @@ def compare_layers(
         # Without its head: logits need not be finite, as those of Gemma 3 in float16 are not.
         model.network.base_model(torch.tensor([model.encode_prompt(prompt)], device=model.device))
     sample = _sample(list(inputs))
-    layers = [(name, model.network.get_submodule(name)) for name in inputs]
-    return [
-        _compare_layer(
-            name, layer, inputs[name], most_rows=max(MANY) if thorough or name in sample else 32
-        )
-        if stored_weight(layer).any() or _is_zero(original, name)
-        else LayerAgreement(name, kind_of(layer), layer.in_features, ZERO, torch.inf, torch.inf)
-        for name, layer in layers
-        if name in sample or not sampled
-    ]
+    layers = {name: model.network.get_submodule(name) for name in inputs}
+    weights = sum(layer.in_features * layer.out_features for layer in layers.values())
+    all_rows = thorough or model.device.type != "cpu" or weights <= FEW_WEIGHTS
+    found = []
+    for name in sample if sampled else layers:
+        layer, stored = layers[name], stored_weight(layers[name])
+        if stored.any() or _is_zero(original, name):
+            most = max(MANY) if all_rows or name in sample else max(MANY[:-1])
+            found.append(_compare_layer(name, layer, stored, inputs[name], most))
+        else:
+            zero = LayerAgreement(
+                name, kind_of(layer), layer.in_features, ZERO, torch.inf, torch.inf
+            )
+            found.append(zero)
+    return found
 
 
 def _sample(names: Sequence[str]) -> list[str]:
@@ -118,34 +129,67 @@ def _is_zero(original: TransformersEngine | None, name: str) -> bool:
 # --- one layer -----------------------------------------------------------------------------------
 
 
-def _compare_layer(name: str, layer: Any, text: torch.Tensor, most_rows: int) -> LayerAgreement:
-    stored = stored_weight(layer)
+def _compare_layer(
+    name: str, layer: Any, stored: torch.Tensor, text: torch.Tensor, most_rows: int
+) -> LayerAgreement:
     kind = kind_of(layer)
     if not stored.sum().isfinite():
         return LayerAgreement(name, kind, layer.in_features, "comb", torch.inf, torch.inf)
-    comb = make_comb(layer.in_features).to(text)
-    rows, weight = torch.cat([text, comb]), stored.double()
+    rows = torch.cat([text, make_comb(layer.in_features).to(text)])
     # All inputs in one product: the weights in float64 are large.
-    expected = rows.double() @ weight.T
+    expected = rows.double() @ stored.double().T
     if layer.bias is not None:
         expected += layer.bias.double()
     limit = torch.finfo(kernel_dtype(layer)).max
+    find_bound, is_finite = _remember_bounds(layer, stored, rows), rows.isfinite().all(dim=1)
     shares = {}
     for name_of_input, places in _choose_rows(len(text), len(rows), most_rows).items():
-        # A row that comes several times has one bound, which depends on the rows beside it.
-        used, place = torch.unique(torch.tensor(places), return_inverse=True)
-        bound = output_bound(layer, weight, rows[used])
-        sound = rows[used].isfinite().all(dim=1)
-        sound &= (expected[used].abs() + bound < limit).all(dim=1)
-        error = (layer(rows[used][place]).double() - expected[used][place]).abs()
-        share = (error.nan_to_num(nan=torch.inf) / bound[place])[sound[place]]
+        used = places[: len(set(places))]
+        right, bound = expected[used], find_bound(tuple(used))
+        sound = is_finite[used] & (right.abs() + bound < limit).all(dim=1)
+        outputs = layer(rows[torch.tensor(places, device=rows.device)])
+        error = _largest_errors(outputs, right)
+        if name_of_input == "text":
+            kept = error[sound].square().mean().sqrt(), right[sound].square().mean().sqrt()
+        share = (error.nan_to_num(nan=torch.inf) / bound)[sound]
         if len(share):
             shares[name_of_input] = float(share.max())
-        if name_of_input == "text":
-            kept = error[sound].square().mean().sqrt(), expected[used][sound].square().mean().sqrt()
     worst = max(shares, key=shares.__getitem__)
-    relative = float((kept[0] / kept[1]).nan_to_num())
-    return LayerAgreement(name, kind, layer.in_features, worst, shares[worst], relative)
+    return LayerAgreement(
+        name, kind, layer.in_features, worst, shares[worst], float((kept[0] / kept[1]).nan_to_num())
+    )
+
+
+def _largest_errors(outputs: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Return the largest error of rows that come again and again, of each: as `right`, float64.
+
+    Outputs are NaN where one of them is.
+    """
+    if len(outputs) == len(right):
+        return (outputs.double() - right).abs()
+    each = [outputs[at :: len(right)] for at in range(len(right))]
+    ends = (torch.stack([end(rows, dim=0) for rows in each]) for end in (torch.amin, torch.amax))
+    low, high = ((end.double() - right).abs() for end in ends)
+    return torch.maximum(low, high)
+
+
+def _remember_bounds(
+    layer: Any, stored: torch.Tensor, rows: torch.Tensor
+) -> Callable[[tuple[int, ...]], torch.Tensor]:
+    """Return a function of the rows that are in one call: their bounds.
+
+    Only in int8 does the bound of a row depend on those beside it, whose outliers leave a column
+    unrounded.
+    """
+    magnitude = stored.abs()
+    whole = None if has_int8(layer) else output_bound(layer, magnitude, rows)
+
+    @cache
+    def find(used: tuple[int, ...]) -> torch.Tensor:
+        places = [*used]
+        return output_bound(layer, magnitude, rows[places]) if whole is None else whole[places]
+
+    return find
 
 
 def _choose_rows(text: int, total: int, most: int) -> dict[str, list[int]]:
@@ -164,10 +208,11 @@ def _choose_rows(text: int, total: int, most: int) -> dict[str, list[int]]:
     }
 
 
-def output_bound(layer: Any, weight: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+def output_bound(layer: Any, magnitude: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     """Return the largest errors of a layer's outputs that rounding explains: (rows, outputs).
 
-    `rows` are those of one call; `weight` is in float64.
+    `rows` are those of one call; `magnitude` is that of the weights, in float32, in which the bound
+    is summed: what this may round off is added.
 
     An output is a sum of n products. The kernel rounds each of them, and the sum, `ROUNDINGS` times
     to its dtype, of unit roundoff u, and sums in float32: in any order the error is at most
@@ -182,12 +227,14 @@ def output_bound(layer: Any, weight: torch.Tensor, rows: torch.Tensor) -> torch.
     kernel = kernel_dtype(layer)
     unit = max(torch.finfo(each).eps for each in (kernel, rows.dtype)) / 2
     share = ROUNDINGS * unit + layer.in_features * torch.finfo(torch.float32).eps / 2
-    magnitude, sizes = weight.abs(), rows.double().abs()
+    sizes = rows.double().abs()
     moved = share * sizes
     if has_int8(layer):
         threshold = layer.state.threshold
         moved += (rows.double() - round_inputs(rows.double(), threshold)).abs()
-    bound: torch.Tensor = moved @ magnitude.T
+    # n products and sums of positive numbers, and two roundings to float32.
+    rounded_off = (layer.in_features + 2) * torch.finfo(torch.float32).eps
+    bound: torch.Tensor = (moved.float() @ magnitude.T).double() * (1 + rounded_off)
     if layer.bias is not None:
         bound += share * layer.bias.double().abs()
     smallest = torch.finfo(kernel).smallest_normal * torch.finfo(kernel).eps / 2

@@ -249,16 +249,17 @@ def test_a_quantized_layer_computes_with_the_weights_it_stores(
         pytest.skip(f"its weights are in {own}")
     quantized = model if own else model.variant(quantization=kind)
     # The NF4 copy is used by other claims; of others a sample of the layers is enough.
-    sampled = quantized is not model and kind != "nf4"
+    thorough = bool(pytestconfig.option.thorough_claims)
+    is_own_copy = quantized is not model and kind != "nf4"
     layers = measure.quantized_layers.compare_layers(
         quantized,
         CAPITAL_OF_JAPAN,
-        sampled=sampled,
-        thorough=bool(pytestconfig.option.thorough_claims),
+        sampled=is_own_copy and not thorough,
+        thorough=thorough,
         original=None if own else model,
     )
     evidence["layers"] = layers
-    if sampled:
+    if is_own_copy:
         model.discard_variant(quantized)
     assert layers, f"no layer is quantized to {kind}"
     worst = max(layers, key=lambda layer: layer.share)

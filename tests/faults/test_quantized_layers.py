@@ -13,7 +13,7 @@ import torch
 import probes
 from probes.engines.transformers import variants
 from probes.measure.quantization import LayerError, measure_layer_errors
-from probes.measure.quantized_layers import ROUNDINGS, compare_layers
+from probes.measure.quantized_layers import MANY, ROUNDINGS, compare_layers
 from probes.measure.quantized_weights import (
     is_quantized,
     kernel_dtype,
@@ -78,6 +78,20 @@ def test_one_wrong_weight_is_seen(random_model: probes.Model) -> None:
 
     with layer.register_forward_hook(change_one_weight):
         assert largest_share(model) > 1, "one wrong weight is not seen"
+
+
+def test_fault_at_1536_rows_of_a_layer_between_is_seen() -> None:
+    model = probes.load("embedded").variant(quantization="nf4")
+
+    def scale_last_row(_: Any, __: Any, outputs: torch.Tensor) -> None:
+        if outputs.shape[:-1].numel() == max(MANY):
+            outputs[-1] *= 1.05
+
+    layer = model.network.get_submodule("model.layers.1.mlp.down_proj")
+    with layer.register_forward_hook(scale_last_row):
+        worst = max(compare_layers(model, PROMPT), key=lambda found: found.share)
+    assert worst.share > 1
+    assert (worst.name, worst.worst_input) == ("model.layers.1.mlp.down_proj", "1,536 rows")
 
 
 def new_variant(model: Any, kind: str) -> Any:
