@@ -123,16 +123,25 @@ def _forget_checks_of_others(config: pytest.Config, items: list[pytest.Item]) ->
     kind are no part of the claim, and are not counted as left out.
     """
     targets = session_of(config).targets
-    states = [state for item in items if (state := state_of(item)).claim]
-    has_both = {s.claim.id for s in states if s.claim and SERVER in s.needs} & catalogue().keys()
+    folder = claims_folder()
 
-    def is_for(state: TestState) -> bool:
-        if state.claim is None or state.claim.id not in has_both:
+    def may_be_of_others(item: pytest.Item) -> bool:
+        return state_of(item).claim is not None and item.path.is_relative_to(folder)
+
+    has_both = {
+        state.claim.id
+        for item in filter(may_be_of_others, items)
+        if (state := state_of(item)).claim and SERVER in state.needs
+    }
+
+    def is_for(item: pytest.Item) -> bool:
+        state = state_of(item)
+        if state.claim is None or state.claim.id not in has_both or not may_be_of_others(item):
             return True
         of_servers = SERVER in state.needs
         return any(targets[target].is_served == of_servers for target in state.targets)
 
-    items[:] = [item for item in items if is_for(state_of(item))]
+    items[:] = filter(is_for, items)
 
 
 def drop_left_out(config: pytest.Config, items: list[pytest.Item]) -> None:

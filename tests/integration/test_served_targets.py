@@ -164,3 +164,18 @@ def test_each_kind_of_target_has_its_own_checks_of_a_claim(
     }
     assert all(record["complete"] for record in records.values())
     assert {record["claims"][0]["verdict"] for record in records.values()} == {"holds"}
+
+
+def test_own_check_of_a_built_in_claim_counts_on_a_server(
+    warm_project: Project, stub: Stub
+) -> None:
+    own = """
+@pytest.mark.claim("seeded")
+def test_mine(model):
+    pytest.fail("not as wanted")
+"""
+    file = warm_project.test_file(own)
+    with serve(stub) as address:
+        records = warm_project.decide([f"{address}#stub"], ["seeded"], str(file))
+    (claim,) = records["stub"]["claims"]
+    assert (claim["verdict"], claim["reason"]) == ("fails", "not as wanted")
