@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from probes.data.corpus import Corpus
     from probes.engines.base import LogitsEngine, TopLogprobs
+    from probes.engines.transformers.engine import TransformersEngine
 
 CONTEXT = 512
 """Tokens of a window: llama.cpp's default."""
@@ -89,6 +90,21 @@ def cut_windows(
     return texts
 
 
+def find_context(reference: TransformersEngine, engine: Engine) -> int | None:
+    """Return how many tokens of a text both can see; None where it is not known.
+
+    A server sees one less than it states: it is asked for a token that follows.
+
+    >>> model = load("embedded")
+    >>> find_context(model, model) == model.context_length
+    True
+    """
+    found = [reference.context_length, getattr(engine, "context_length", None)]
+    if "server" in engine.capabilities:
+        found = [None if each is None else each - 1 for each in found]
+    return min((each for each in found if each is not None), default=None)
+
+
 def compare_windows(
     reference: BatchLogits, other: BatchLogits, texts: Sequence[ScoredText]
 ) -> list[list[Distances]]:
@@ -101,6 +117,11 @@ def _compare_window(reference: BatchLogits, other: BatchLogits, window: Sequence
     before, after = (
         model.logits_batch([list(window)])[0][first:-1] for model in (reference, other)
     )
+    if before.shape != after.shape:
+        raise UndecidableError(
+            f"it computes {after.shape[1]:,} logits and its reference {before.shape[1]:,}: their "
+            "distributions are over other tokens"
+        )
     following = torch.tensor(window[first + 1 :])
     pieces = (torch.split(each, ROWS_AT_ONCE) for each in (before, after, following))
     parts = zip(*pieces, strict=True)
@@ -143,12 +164,20 @@ def compare_listed(
     (31, True, True)
     """
     windows = [window for text in texts for window in text.windows]
-    listed = iter(_list_tokens(engine, windows, every))
-    return [[_compare_listed(reference, w, next(listed)) for w in t.windows] for t in texts]
+    found = _list_tokens(engine, windows, every)
+    rounded = distances.measure_excess(top.logprobs for tops in found for top in tops.values())
+    listed = iter(found)
+    return [
+        [_compare_listed(reference, window, next(listed), rounded) for window in text.windows]
+        for text in texts
+    ]
 
 
 def _compare_listed(
-    reference: LogitsEngine, window: Sequence[int], listed: Mapping[int, TopLogprobs]
+    reference: LogitsEngine,
+    window: Sequence[int],
+    listed: Mapping[int, TopLogprobs],
+    rounded: float,
 ) -> Distances:
     if not listed:
         raise UndecidableError("its engine lists no tokens along a text")
@@ -163,7 +192,7 @@ def _compare_listed(
         change, ratio = distances.least_change(
             dict(zip(top.ids, top.logprobs, strict=True)), following, float(law[following])
         )
-        divergence = distances.least_divergence(top.logprobs, law[top.ids].tolist())
+        divergence = distances.least_divergence(top.logprobs, law[top.ids].tolist(), rounded)
         rows.append((divergence, change, float(int(law.argmax()) == top.ids[0]), ratio))
     return Distances(*np.array(rows).T)
 

@@ -15,7 +15,7 @@ Woodruff's: the percentiles at both ends of the interval of the share of positio
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,7 +37,7 @@ LARGEST_DIFFERENCE = 40.0
 """Of two logits, whose exponential float32 holds with room for sums: a broken model has larger."""
 
 ROUNDED = 1e-6
-"""By how much a sum of listed probabilities, computed in float32, may be off."""
+"""By how much a sum of listed probabilities, computed in float32, may be off at least."""
 
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)
 
@@ -86,11 +86,14 @@ def compare_logits(
     )
 
 
-def least_divergence(listed: Sequence[float], reference: Sequence[float]) -> float:
+def least_divergence(
+    listed: Sequence[float], reference: Sequence[float], rounded: float = ROUNDED
+) -> float:
     """Return the least KL divergence that log-probabilities of some tokens leave possible.
 
     `listed` are a model's, `reference` the reference's of the same tokens. All others count as one:
-    merging tokens never makes a divergence larger.
+    merging tokens never makes a divergence larger. `rounded` is by how much a sum of listed
+    probabilities may be off, as `measure_excess` finds it.
 
     >>> half, quarter = math.log(0.5), math.log(0.25)
     >>> round(least_divergence([half, quarter], [quarter, quarter]), 4)
@@ -99,7 +102,7 @@ def least_divergence(listed: Sequence[float], reference: Sequence[float]) -> flo
     p = np.exp(np.asarray(reference))
     rest = max(1e-12, 1.0 - float(p.sum()))
     inside = float((p * (np.asarray(reference) - np.asarray(listed))).sum())
-    return max(0.0, inside + rest * math.log(rest / most_of_rest(listed)))
+    return max(0.0, inside + rest * math.log(rest / most_of_rest(listed, rounded)))
 
 
 def least_change(
@@ -123,13 +126,25 @@ def least_change(
     return min(0.0, most - math.exp(reference)), math.nan
 
 
-def most_of_rest(listed: Sequence[float]) -> float:
+def measure_excess(lists: Iterable[Sequence[float]]) -> float:
+    """Return by how much the probabilities of some lists sum to more than 1: what is off in them.
+
+    llama.cpp's sum to up to 1.0002.
+
+    >>> round(measure_excess([[math.log(0.75)], [math.log(0.75), math.log(0.26)]]), 4)
+    0.01
+    """
+    sums = [float(np.exp(np.asarray(listed)).sum()) for listed in lists]
+    return max([ROUNDED, *(each - 1.0 for each in sums)])
+
+
+def most_of_rest(listed: Sequence[float], rounded: float = ROUNDED) -> float:
     """Return the largest probability that tokens which are not listed may have together.
 
     >>> most_of_rest([math.log(0.75)]) - 0.25 <= ROUNDED
     True
     """
-    return max(0.0, 1.0 - float(np.exp(np.asarray(listed)).sum())) + ROUNDED
+    return max(0.0, 1.0 - float(np.exp(np.asarray(listed)).sum())) + rounded
 
 
 # --- intervals over windows ----------------------------------------------------------------------

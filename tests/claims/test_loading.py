@@ -185,6 +185,8 @@ def test_a_model_predicts_as_its_reference_does(
 ) -> None:
     if reason := reference.explain_missing("logits"):
         pytest.skip(f"its reference gives no logits: {reason}")
+    if "weights" in model.capabilities and measure.quantized_weights.own_quantization(model):
+        pytest.skip("compared with its reference above, as its weights are quantized")
     thorough = bool(pytestconfig.option.thorough_claims)
     kind = measure.quantization_cost.name_storage(model)
     compare_predictions(reference, model, kind, evidence, thorough=thorough)
@@ -203,7 +205,7 @@ def compare_predictions(
     texts = measure.scored_windows.cut_windows(
         reference,
         load_corpus(quantized.target.corpus),
-        context_length=reference.context_length,
+        context_length=measure.scored_windows.find_context(reference, quantized),
         most=None if thorough else 2,
     )
     is_fast = thorough or reference.device.type != "cpu"

@@ -153,6 +153,17 @@ def describe_served(listed: Sequence[Mapping[str, Any]], name: str) -> str:
     return quote_redacted(name) + (f" ({', '.join(named)})" if named else "")
 
 
+def find_context_length(listed: Sequence[Mapping[str, Any]], name: str) -> int | None:
+    """Return how many tokens a list of models says that one can see; None where it does not.
+
+    >>> find_context_length([{"id": "tuned", "max_model_len": 512}], "tuned")
+    512
+    """
+    entry = next((each for each in listed if each.get("id") == name), {})
+    found = entry.get("max_model_len")
+    return found if isinstance(found, int) and found > 1 else None
+
+
 def recognize(client: Client, models: Mapping[str, Any]) -> tuple[Dialect, str]:
     """Return what kind of server answers at an address, and its version if it tells one.
 

@@ -99,6 +99,11 @@ class EndpointEngine(EngineBase):
             **self._facts,
         )
 
+    @property
+    def context_length(self) -> int | None:
+        """How many tokens the model can see, where the server's list of models states it."""
+        return self.served.context_length
+
     def unload(self) -> None:
         """Keep the server: nothing of it is in this process."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from probes._util.redaction import quote_redacted
 from probes.engines.endpoint.client import MAY_LACK_VERSION, REFUSED
-from probes.engines.endpoint.dialects import describe_served, list_served
+from probes.engines.endpoint.dialects import describe_served, find_context_length, list_served
 from probes.errors import EndpointFailedError, UnusableTargetError
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class ServedModel:
         self._target = target
         self._client = client
         self.name = _choose_model(target, models)
+        self.context_length = find_context_length(list_served(models), self.name)
         self._answering = ""
         self._listed = describe_served(list_served(models), self.name)
         self._listed_at = time.monotonic()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch
 
 from probes.engines.toy import ToyEngine, make_up_logits
 from probes.errors import UndecidableError
@@ -15,8 +16,6 @@ from probes.measure.scored_windows import ScoredText, compare_listed, compare_wi
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import torch
 
     from probes.stats.distribution_distance import Distances
 
@@ -95,3 +94,9 @@ def test_engine_of_another_vocabulary_is_not_decided() -> None:
     small = ToyEngine(next_logits=lambda ids: make_up_logits(ids)[:5])
     with pytest.raises(UndecidableError, match="it lists the id 5, and its reference knows 5 ids"):
         compare_listed(small, REFERENCE, TEXTS)
+
+
+def test_networks_of_other_vocabularies_are_not_compared() -> None:
+    wider = ToyEngine(next_logits=lambda ids: torch.nn.functional.pad(make_up_logits(ids), (0, 2)))
+    with pytest.raises(UndecidableError, match="logits and its reference"):
+        compare_windows(REFERENCE, wider, TEXTS)

@@ -118,3 +118,11 @@ def test_least_divergence_is_below_the_whole() -> None:
     for top in (1, 5, 50):
         order = np.argsort(-q)[:top]
         assert distances.least_divergence(q[order], p[order]) <= whole + 1e-12
+
+
+def test_least_divergence_of_a_law_from_itself_is_zero_where_lists_sum_to_more_than_1() -> None:
+    law = np.log([0.9, 0.09, 0.0099])  # and one that is not listed
+    listed = law + np.log(1.0002)
+    assert distances.least_divergence(listed, law) > 1e-4
+    rounded = distances.measure_excess([listed])
+    assert distances.least_divergence(listed, law, rounded) < 1e-9
