@@ -70,7 +70,9 @@ if TYPE_CHECKING:
     from probes.measure import sampling_fit as sampling_fit
     from probes.measure import scored_windows as scored_windows
     from probes.measure import sentencepiece_reference as sentencepiece_reference
+    from probes.measure import served_answers as served_answers
     from probes.measure import served_draws as served_draws
+    from probes.measure import served_penalties as served_penalties
     from probes.measure import served_texts as served_texts
     from probes.measure import served_variety as served_variety
     from probes.measure import settings as settings

@@ -130,7 +130,7 @@ def answer_greedily(
     answers = []
     for asked in forms:
         texts = [next(generations).text for _ in asked]
-        right = [_is_right(text, each.forms) for text, each in zip(texts, asked, strict=True)]
+        right = [is_right(text, each.forms) for text, each in zip(texts, asked, strict=True)]
         answers.append(GreedyAnswers(asked[0].form, texts, right))
     return answers
 
@@ -162,9 +162,9 @@ def sample_answers(
         max_new_tokens=LENGTH,
     )
     texts = [generation.text for generation in generations]
-    right = [_is_right(text, q.forms) for text, q in zip(texts, questions, strict=True)]
+    right = [is_right(text, q.forms) for text, q in zip(texts, questions, strict=True)]
     others = [
-        _is_right(text, other.forms)
+        is_right(text, other.forms)
         for text, own in zip(texts, questions, strict=True)
         for other in questions
         if not set(own.forms) & set(other.forms)
@@ -181,7 +181,7 @@ def sample_answers(
     )
 
 
-def _is_right(text: str, forms: Sequence[Form]) -> bool:
+def is_right(text: str, forms: Sequence[Form]) -> bool:
     """Return whether the first sentence of a whole text states an accepted answer."""
     return answer_matching.match_answer(text, forms, ended=True) is MatchState.RIGHT
 

@@ -263,6 +263,7 @@ def test_generate_uses_the_settings_of_the_files(model: Model, evidence: Evidenc
 
 
 @pytest.mark.claim("penalties")
+@pytest.mark.needs("tokenizer", "token-ids", "logits", "weights", "variants")
 def test_penalties_change_scores_as_defined(model: Model, evidence: Evidence) -> None:
     try:
         ids = measure.penalties.choose_prompt(model)

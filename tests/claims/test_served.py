@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from probes import measure, stats
+from probes.data import questions
 from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, STORIES
 from probes.schema.evidence.engines import AS_ASKED, UNKNOWN, SettingEvidence, SettingsInForce
 from probes.schema.sampling import Sampling
@@ -287,3 +288,41 @@ def test_one_of_several_ids_ends_a_text_of_a_server(model: Engine, evidence: Evi
         assert stop.reason in ("", "stop"), (
             f"after {stop.prompt!r} the reason of the end is {stop.reason!r}, not 'stop'"
         )
+
+
+# --- penalties -----------------------------------------------------------------------------------
+
+
+@pytest.mark.claim("penalties")
+def test_greedy_choices_follow_the_penalized_list(model: Engine, evidence: Evidence) -> None:
+    evidence["penalized"] = found = measure.served_penalties.penalize_texts(model, 2 * LENGTH)
+    for each in found:
+        assert each.wrong is None, (
+            f"{each.penalty}: after {each.prompt!r} the token of step {each.wrong} is "
+            f"{each.behind:.2g} nats behind the first of the list after the penalty\n{each.text!r}"
+        )
+    unseen = {each.penalty for each in found} - {each.penalty for each in found if each.changed}
+    if unseen:
+        pytest.skip(f"in its texts no choice changes by {' or '.join(sorted(unseen))}")
+
+
+# --- facts ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.claim("knowledge-accuracy")
+def test_near_greedy_answers_of_a_server_are_right_more_often(
+    model: Engine, seed: int, evidence: Evidence
+) -> None:
+    asked = questions.load_questions(model.target.questions)  # type: ignore[attr-defined]
+    found = measure.served_answers.draw_answers(model, asked, seed=seed)
+    evidence["questions"], evidence["compared_by_question"] = len(asked), found.test
+    evidence["right_near_greedy"], evidence["right_wide_hot"] = found.near_greedy, found.wide_hot
+    evidence["wrong_answers"] = found.wrong
+    first = next(iter(found.wrong.items()), ("", ""))
+    assert found.near_greedy > 0.5, (
+        f"near-greedy answers only {found.near_greedy:.0%} rightly; {first[0]!r}: {first[1]!r}"
+    )
+    assert found.test.p_value < stats.permutation.ALPHA, (
+        f"wide-hot does not answer clearly fewer: the difference is {found.test.difference:.3f}, "
+        f"p = {found.test.p_value:.2g}"
+    )

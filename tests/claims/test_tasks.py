@@ -67,6 +67,7 @@ def named(sampling: Sampling) -> dict[str, float | None]:
 
 
 @pytest.mark.claim("knowledge-accuracy")
+@pytest.mark.needs("tokenizer", "token-ids", "logits")
 def test_near_greedy_answers_most_questions_and_wide_hot_fewer(
     model: Model, seed: int, evidence: Evidence
 ) -> None:
@@ -146,6 +147,7 @@ def list_answers(
 
 
 @pytest.mark.claim("knowledge-accuracy")
+@pytest.mark.needs("tokenizer", "token-ids", "logits")
 @pytest.mark.parametrize("sampling", DRAWN.values(), ids=DRAWN.keys())
 def test_drawn_answers_are_right_as_often_as_computed(
     model: Model, seed: int, evidence: Evidence, sampling: Sampling
@@ -175,6 +177,7 @@ def test_drawn_answers_are_right_as_often_as_computed(
 
 
 @pytest.mark.claim("knowledge-accuracy")
+@pytest.mark.needs("tokenizer", "token-ids", "logits")
 @pytest.mark.needs("mistral-tokenizer")
 def test_the_published_questions_are_asked_as_published(model: Model, evidence: Evidence) -> None:
     first = questions.built_in_questions()[: len(PUBLISHED)]

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from probes.data.questions import built_in_questions
 from probes.data.tokenizer_texts import STORIES
 from probes.engines.endpoint.connection import connect
-from probes.measure import served_draws, served_variety
+from probes.measure import served_answers, served_draws, served_variety
 from probes.targets.resolve import resolve
 from tests.claims import test_served as claims
 from tests.support.stub_server import Stub, serve, with_fault
@@ -46,6 +47,10 @@ CHECKS: dict[str, Check] = {
     "heat-wide-varies-more": with_seed(
         claims.test_wide_hot_draws_vary_more_and_are_less_likely, STORIES[0]
     ),
+    "penalties": claims.test_greedy_choices_follow_the_penalized_list,
+    "knowledge-accuracy": with_seed(
+        claims.test_near_greedy_answers_of_a_server_are_right_more_often
+    ),
     "stop-strings": claims.test_stop_string_ends_a_text_of_a_server,
     "stop-ids": claims.test_one_of_several_ids_ends_a_text_of_a_server,
 }
@@ -65,6 +70,8 @@ SEEN = [
     ("settings ignored", "collapse", "runs give the greedy text, at least"),
     ("temperature ignored", "heat-varies", "of 40 texts 40 are the same"),
     ("temperature ignored", "heat-wide-varies-more", "wide-hot texts are as likely"),
+    ("penalties ignored", "penalties", "nats behind the first of the list after the penalty"),
+    ("temperature ignored", "knowledge-accuracy", "wide-hot does not answer clearly fewer"),
     ("stop string kept", "stop-strings", "told to stop at"),
     ("stop ids ignored", "stop-ids", "tokens up to its end, not"),
 ]
@@ -92,6 +99,10 @@ def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claims, "RUNS", 2)
     monkeypatch.setattr(served_draws, "SAMPLES", 4)
     monkeypatch.setattr(served_variety, "COMPARED", 12)
+    monkeypatch.setattr(served_answers, "RUNS", 1)
+    monkeypatch.setattr(served_answers, "PLAIN", "{}")  # as the embedded model is asked
+    few = built_in_questions()[:30]
+    monkeypatch.setattr("probes.data.questions.load_questions", lambda _: few)
 
 
 @pytest.mark.parametrize("check", CHECKS)

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from probes.schema.sampling import Sampling
 from probes.stats.sampling_reference import apply_filters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import torch
 
 FAULTS = {
     "temperature applied twice",
@@ -28,6 +28,7 @@ FAULTS = {
     "seed ignored",
     "one seed for all",
     "stop ids ignored",
+    "penalties ignored",
     "repetition penalty",
     "no BOS",
     "two BOS",
@@ -155,6 +156,8 @@ class Stub:
                 "sampling": Sampling(temperature=sampling.temperature, top_k=0),
                 "logits_processor": [lambda _, logits: filter_first(logits, sampling)],
             }
+        if sampling is None and "penalties ignored" not in self.faults:
+            asked["logits_processor"] = [Penalties(body, len(ids))]
         seed = body.get("seed")
         if "seed ignored" in self.faults:
             seed = len(self.requests)
@@ -278,6 +281,21 @@ class Stub:
             listed = dict(zip(step.ids, step.logprobs, strict=True)) | {token: step.chosen}
             rows.append({str(i): {"logprob": value} for i, value in listed.items()})
         return {"prompt_token_ids": ids, "prompt_logprobs": rows}
+
+
+@dataclass
+class Penalties:
+    """What a request's penalties subtract from logits, by the tokens that came after its prompt."""
+
+    body: dict[str, Any]
+    begin: int
+
+    def __call__(self, ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        counts = torch.nn.functional.one_hot(ids[:, self.begin :], logits.shape[-1]).sum(dim=1)
+        presence = self.body.get("presence_penalty", 0.0)
+        frequency = self.body.get("frequency_penalty", 0.0)
+        penalized: torch.Tensor = logits - presence * (counts > 0) - frequency * counts
+        return penalized
 
 
 def filter_first(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:

@@ -49,6 +49,8 @@ class Dialect:
     """Its name of ids that end a text; empty if it takes none."""
     keeps_seeds: bool = False
     """Whether it documents that a seed decides what a request draws."""
+    penalizes_prompt: bool = False
+    """Whether penalties count the tokens of a prompt, up to the last 64."""
     temperature_first: bool = True
     """Whether it divides by the temperature before it filters."""
     takes_generation_config: bool = False
@@ -94,6 +96,7 @@ LLAMA_CPP = Dialect(
     settings=_FILTERS,
     repetition_penalty="repeat_penalty",
     keeps_seeds=True,
+    penalizes_prompt=True,
     temperature_first=False,
     precision="float16",
     defaults=Sampling(temperature=0.8, top_p=0.95, top_k=40, min_p=0.05),

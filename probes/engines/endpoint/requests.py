@@ -70,6 +70,9 @@ def translate_settings(
     penalty = rest.pop("repetition_penalty", None)
     if penalty is not None and dialect.repetition_penalty:
         fields[dialect.repetition_penalty] = penalty
+    for name in ("presence_penalty", "frequency_penalty"):
+        if name in rest and name in dialect.neutral:
+            fields[name] = rest.pop(name)
     if dialect.wrapper and fields:
         fields = {dialect.wrapper: _wrap(fields)}
     if "stop_strings" in rest:
