@@ -59,11 +59,20 @@ class Repeated:
     listed."""
     tolerance: float
     """What rounding explains of it: it moves each of the two by half of this."""
+    fault: str = ""
+    """What no near-tie explains; empty if there is nothing."""
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether it is known how close the two tokens were, or does not matter."""
+        return self.step is None or bool(self.fault) or self.margin is not None
 
     @property
     def is_explained(self) -> bool:
         """Whether the texts are the same, or differ at a near-tie."""
-        return self.step is None or (self.margin is not None and self.margin <= self.tolerance)
+        if self.step is None:
+            return True
+        return not self.fault and self.margin is not None and self.margin <= self.tolerance
 
 
 def repeat_greedy(engine: Any, length: int, runs: int) -> list[Repeated]:
@@ -104,15 +113,56 @@ def _compare(
     if is_same:
         return Repeated(way, prompt, texts, None, 0.0, 0.0)
     step = count_common_steps(first, second)
-    if step >= min(len(first), len(second)):  # not listed, or one text has ended
+    if fault := _find_fault(one, other):
+        return Repeated(way, prompt, texts, step, None, 0.0, fault)
+    if step >= max(len(first), len(second)):  # not listed
         return Repeated(way, prompt, texts, step, None, 0.0)
-    here = first[step]
+    here = (first if step < len(first) else second)[step]
+    tolerance = 2 * min(noise, _explain_rounding(engine, here))
+    if step >= min(len(first), len(second)):  # one text has ended; what ended it may be listed
+        margin = _least_margin(here)
+        is_far = margin is not None and margin > tolerance
+        return Repeated(way, prompt, texts, step, margin if is_far else None, tolerance)
     listed = dict(zip(here.tokens, here.logprobs, strict=True))
     # What is not listed is no likelier than the last that is.
     there = listed.get(second[step].token, min(here.logprobs))
-    margin = abs(here.chosen - there)
-    tolerance = 2 * min(noise, _explain_rounding(engine, here))
-    return Repeated(way, prompt, texts, step, margin, tolerance)
+    return Repeated(way, prompt, texts, step, abs(here.chosen - there), tolerance)
+
+
+def _find_fault(one: Generation, other: Generation) -> str:
+    """Return what no near-tie explains of two texts that differ; empty if there is nothing.
+
+    Both were asked with one limit, so neither may reach it before the other.
+
+    >>> from probes.engines.base import Generation
+    >>> _find_fault(Generation([], [[5, 6]], ["ab"]), Generation([], [[5, 6]], ["ba"]))
+    'the same tokens are another text'
+    """
+    tokens: list[Sequence[int | bytes]] = [
+        text.ids[0] or [step.token for step in list_steps(text)] for text in (one, other)
+    ]
+    if tokens[0] and tokens[0] == tokens[1] and one.text != other.text:
+        return "the same tokens are another text"
+    reasons = [(text.finish_reasons or [""])[0] for text in (one, other)]
+    counts = [
+        len(known) or (text.new_tokens or [None])[0] or 0
+        for known, text in zip(tokens, (one, other), strict=True)
+    ]
+    if all(counts):
+        for reason, count, longer in zip(reasons, counts, reversed(counts), strict=True):
+            if reason == "length" and count < longer:
+                return f"one is cut after {count} tokens, the other has {longer}"
+    return ""
+
+
+def _least_margin(step: ListedStep) -> float | None:
+    """Return how far the token that came is from any other, in nats; None if none is listed."""
+    others = [
+        value
+        for token, value in zip(step.tokens, step.logprobs, strict=True)
+        if token != step.token
+    ]
+    return min((abs(step.chosen - value) for value in others), default=None)
 
 
 def _explain_rounding(engine: Any, step: ListedStep) -> float:
