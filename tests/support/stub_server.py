@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import zlib
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,6 +28,7 @@ FAULTS = {
     "settings ignored",
     "seed ignored",
     "one seed for all",
+    "noise",
     "stop ids ignored",
     "penalties ignored",
     "repetition penalty",
@@ -55,7 +57,7 @@ FAULTS = {
     "stream without a reason",
     "stream counts a token too many",
 }
-"""What a server may do wrong."""
+"""What a server may do wrong; "noise" is no fault: kernels round another way at each request."""
 
 
 @dataclass
@@ -74,6 +76,8 @@ class Stub:
     """The name of the most new tokens in chat completions."""
     name: str = "stub"
     """The model that answers say they come from."""
+    noise: float = 0.03
+    """Standard deviation of what "noise" adds to each logit, in nats."""
     letters: dict[int, str] = field(default_factory=dict)
     """What takes the place of some characters of texts."""
     is_second: bool = False
@@ -158,6 +162,9 @@ class Stub:
             }
         if sampling is None and "penalties ignored" not in self.faults:
             asked["logits_processor"] = [Penalties(body, len(ids))]
+        noise = self._make_noise(body)
+        if "noise" in self.faults:
+            asked["logits_processor"] = [noise, *asked.get("logits_processor", [])]
         seed = body.get("seed")
         if "seed ignored" in self.faults:
             seed = len(self.requests)
@@ -186,7 +193,7 @@ class Stub:
             reason = "stop"
         choice: dict[str, Any] = {"text": text.translate(self.letters), "finish_reason": reason}
         if not self.plain:
-            laws = self._logits(made.logits[0]).double().log_softmax(dim=-1)
+            laws = self._logits(noise.add_to(made.logits[0])).double().log_softmax(dim=-1)
             choice |= {
                 "token_ids": new,
                 "logprobs": _list_logprobs(laws, new, body.get("logprobs", 1)),
@@ -194,7 +201,7 @@ class Stub:
             if body.get("prompt_logprobs"):
                 choice |= self._prompt_logprobs(ids, body["prompt_logprobs"])
         elif self.chat_logprobs and body.get("logprobs"):
-            laws = self._logits(made.logits[0]).double().log_softmax(dim=-1)
+            laws = self._logits(noise.add_to(made.logits[0])).double().log_softmax(dim=-1)
             content = self._list_content(laws, new, body["top_logprobs"])
             choice["logprobs"] = {"content": content}
         if "ids left out" in self.faults:
@@ -206,6 +213,11 @@ class Stub:
         if any(fault.endswith("every second request") for fault in self.faults):
             answer["system_fingerprint"] = "fp_b" if self.is_second else "fp_a"
         return answer
+
+    def _make_noise(self, body: dict[str, Any]) -> Noise:
+        """Return other noise for each request, and the same in each run of a test."""
+        seen = sum(body == each for each in self.requests)
+        return Noise(self.noise, zlib.crc32(json.dumps([body, seen], sort_keys=True).encode()))
 
     def _is_replica(self, fault: str) -> bool:
         """Return whether a request reached a replica that has this fault."""
@@ -296,6 +308,23 @@ class Penalties:
         frequency = self.body.get("frequency_penalty", 0.0)
         penalized: torch.Tensor = logits - presence * (counts > 0) - frequency * counts
         return penalized
+
+
+class Noise:
+    """A logits processor that adds independent Gaussian noise, and keeps it."""
+
+    def __init__(self, sd: float, seed: int) -> None:
+        self.sd = sd
+        self.generator = torch.Generator().manual_seed(seed)
+        self.rows: list[torch.Tensor] = []
+
+    def __call__(self, _: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        self.rows.append(self.sd * torch.randn(logits.shape, generator=self.generator))
+        return logits + self.rows[-1]
+
+    def add_to(self, logits: torch.Tensor) -> torch.Tensor:
+        """Add what was added at each step to the logits of a text: of shape [steps, vocabulary]."""
+        return logits + torch.cat(self.rows) if self.rows else logits
 
 
 def filter_first(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
