@@ -13,7 +13,10 @@ from probes.results.reading import RECORD_FILE, read
 from probes.schema.comparison import Comparison
 from probes.schema.record import OPEN, UNKNOWN, Record, TargetFacts
 
-SAME_TARGET = ("fingerprint", "address", "served_model", "quantization", "dtype", "device")
+SAME_TARGET = (
+    *("fingerprint", "address", "served_model", "quantization", "dtype", "device"),
+    "reference",
+)
 """Facts by which two runs of one name are about the same target, as far as both know them."""
 
 

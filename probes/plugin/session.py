@@ -185,7 +185,7 @@ class Session:
 
     def message(self, target: str, **found: Any) -> Message:
         """Return a message with these fields, and all else that is not reported yet."""
-        facts = self.model(target).facts()
+        facts = self._describe(target)
         news = (
             None
             if self._reported.get(target) == facts
@@ -194,6 +194,14 @@ class Session:
         self._reported[target] = facts
         plans, self._plans = self._plans, ()
         return Message(target=target, facts=news, plans=plans, **found)
+
+    def _describe(self, target: str) -> TargetFacts:
+        """Return what is known of a target now, and what it is compared with."""
+        facts = self.model(target).facts()
+        if target in self.references:
+            named = name_reference(self.references[target])
+            facts = facts.model_copy(update={"reference": named})
+        return facts
 
     def _plan(self, target: str, claims: Sequence[Claim], workers: int) -> Plan:
         model = self.model(target)
@@ -211,7 +219,7 @@ class Session:
             suite=__version__,
             started=utc_now(),
             seed=self.seed,
-            target=model.facts(),
+            target=self._describe(target),
             environment=describe_environment(workers=workers),
             claims=_in_reading_order(records),
         )
@@ -279,6 +287,21 @@ def read_reference(file: Path) -> RecordedReference:
     from probes.engines.recorded import RecordedReference
 
     return RecordedReference(read(file))
+
+
+@cache
+def name_reference(reference: Target | Path) -> str:
+    """Return a reference's name and the beginning of its fingerprint, once a process.
+
+    >>> name_reference(choose_targets([]).targets["embedded"])
+    'embedded (ee10166e9c7d)'
+    """
+    if isinstance(reference, Path):
+        found = read(reference).target
+        name, fingerprint = found.name, found.fingerprint or ""
+    else:
+        name, fingerprint = reference.name, preflight(reference).checkpoint.fingerprint()
+    return f"{name} ({fingerprint[:12]})" if fingerprint else name
 
 
 def _resolve_reference(text: str, targets_file: Path | None, project: Path | None) -> Target | Path:

@@ -87,6 +87,8 @@ class TargetFacts(Stored):
     """The address of an endpoint; it has no user, password or query."""
     served_model: Text | None = None
     """The model's name at that address."""
+    reference: Text | None = None
+    """What it is compared with, if anything: a name, and the beginning of its fingerprint."""
     quantization: str = "none"
     """`none`, `nf4`, `nf4-double`, `fp4` or `int8`."""
     dtype: str = "auto"

@@ -88,6 +88,7 @@ def test_llama_cpp_is_compared_with_the_same_file(file: Path, tmp_path: Path) ->
     holds = dict.fromkeys(("logprobs", "greedy", "stops"), Verdict.HOLDS)
     assert verdicts == {"ids": Verdict.FAILS, **holds}
     assert "lacks a space before texts that begin with one" in record.claims[0].reason
+    assert str(record.target.reference).startswith(f"{file.name} (")
 
 
 @pytest.mark.skipif(find_spec("xllamacpp") is None, reason="llama.cpp is not installed")

@@ -70,11 +70,13 @@ def test_run_of_few_claims_does_not_hide_a_whole_one(tmp_path: Path) -> None:
         ({"device": "cuda:1"}, "device cuda then, cpu now"),
         ({"fingerprint": "a" * 64}, "the model's files are not the same"),
         ({"quantization": "nf4"}, "quantization nf4 then, none now"),
+        ({"reference": "other (cc)"}, "reference other (cc) then, mine (dd) now"),
     ],
 )
 def test_runs_of_other_targets_are_noted(tmp_path: Path, facts: dict[str, str], line: str) -> None:
     other = at(22, target=LOADED.model_copy(update=facts))
-    now = at(24, target=LOADED.model_copy(update={"fingerprint": "b" * 64}))
+    known = {"fingerprint": "b" * 64, "reference": "mine (dd)"}
+    now = at(24, target=LOADED.model_copy(update=known))
     found = compare_in(tmp_path, other, now=now)
     assert found == SinceLast(note=f"not compared with the run of {other.started}: {line}")
 
