@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from probes.engines.base import Generation
+from probes.engines.transformers.engine import TransformersEngine
 from probes.errors import UndecidableError
 from probes.measure.rounding_noise import as_texts, logits_along, simulate_noise
 from probes.stats.rounding import largest_distance_change
-
-if TYPE_CHECKING:
-    from probes.engines.base import Generation
-    from probes.engines.transformers.engine import TransformersEngine
 
 TOKENS = 8
 """Tokens of the text whose logits are compared."""

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 
 from probes._util.text import quote
-from probes.engines.base import Generation
+from probes.engines.base import Generation, Prompt
+from probes.engines.transformers.engine import TransformersEngine
 from probes.measure.rounding_noise import RoundingNoise, eager_attention, logits_along, move_results
 from probes.measure.settings import own_settings
 from probes.schema.recorded_output import RecordedBeam, RecordedBeams
 from probes.stats.beam_reference import follow_beams
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from probes.engines.base import Prompt
-    from probes.engines.transformers.engine import TransformersEngine
 
 BEAMS = 3
 LENGTH = 10

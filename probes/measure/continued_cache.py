@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from probes.engines.base import Generation
 from probes.engines.transformers.batching import keep_last_logits
 from probes.engines.transformers.branches import find_plain_cache
+from probes.engines.transformers.engine import TransformersEngine
 from probes.measure.rounding_noise import as_texts, logits_along, simulate_noise
 from probes.stats.rounding import largest_distance_change
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from probes.engines.transformers.engine import TransformersEngine
 
 NO_CACHE = "it returns no cache of keys and values alone"
 """Why nothing is continued: recurrent states need not be, by several tokens at once."""

@@ -7,30 +7,27 @@ import gc
 import inspect
 import logging
 import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import transformers
 from packaging.version import Version
 from transformers import GenerationConfig
 
+from probes.engines.base import Generation
 from probes.engines.transformers import batching
 from probes.engines.transformers.attention import list_attention, use_attention
 from probes.engines.transformers.branches import find_plain_cache
+from probes.engines.transformers.engine import TransformersEngine
 from probes.errors import BrokenModelError, UndecidableError
 from probes.measure.determinism import generate_alone, noise_tolerance
 from probes.measure.greedy import step_logits
 from probes.measure.greedy_differences import count_common_start
 from probes.measure.stored_values import ROWS
 from probes.targets.capabilities import TWIN_LIMIT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from probes.engines.base import Generation
-    from probes.engines.transformers.engine import TransformersEngine
 
 LIMITS: dict[str, Any] = {"num_blocks": 16, "max_batch_tokens": 16}
 """Of the cache, and of one pass: as much as the memory holds would take a minute to make."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, ParamSpec
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ParamSpec
 
 import torch
 
-from probes.engines.transformers.layer_outputs import split_by_row, trace_layers
+from probes.engines.base import Generation
+from probes.engines.transformers.layer_outputs import Outputs, split_by_row, trace_layers
 from probes.engines.transformers.precision import in_float32
 from probes.measure.rounding_noise import (
     RUNS,
@@ -17,12 +19,6 @@ from probes.measure.rounding_noise import (
     logits_along,
     move_results,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    from probes.engines.base import Generation
-    from probes.engines.transformers.layer_outputs import Outputs
 
 NONE = "no decoder layer differs"
 

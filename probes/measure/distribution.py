@@ -7,17 +7,13 @@ can be applied to the whole distribution later, without the model.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 
+from probes.engines.base import LogitsEngine, Prompt
 from probes.schema.evidence.distributions import Candidate, Distribution, Token, tail_ranks
+from probes.schema.sampling import Sampling
 from probes.stats.sampling_reference import log_probabilities
-
-if TYPE_CHECKING:
-    from probes.engines.base import LogitsEngine, Prompt
-    from probes.schema.sampling import Sampling
 
 LISTED = 200  # tokens kept one by one, the most likely first
 HEAD = 500  # ranks of which every logit is kept: the first ones fall steeply

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +13,8 @@ import torch
 import transformers
 
 from probes._util.text import quote
+from probes.engines.transformers.engine import TransformersEngine
 from probes.errors import NotFiniteError, UndecidableError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from probes.engines.transformers.engine import TransformersEngine
 
 Vectors = npt.NDArray[np.float32]
 

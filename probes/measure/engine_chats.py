@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from probes.engines.base import Generation
 from probes.measure.engine_answers import make_greedy
 from probes.measure.engine_prompts import CUT_CHARACTER, asks_in_chat, takes_ids
 from probes.measure.engine_texts import TextPair, compare_texts
 from probes.measure.greedy import generate_greedy
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from probes.engines.base import Generation
-
-    Chats = Sequence[Sequence[Mapping[str, str]]]
+Chats = Sequence[Sequence[Mapping[str, str]]]
 
 TEMPLATES = {
     "the message without a chat template": "{}",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from probes.engines.base import Generation, TopLogprobs
 from probes.engines.logprobs import list_top_logprobs
 from probes.engines.session_cache import once_per_session
 from probes.measure.engine_answers import TOP, logits_along, make_greedy
@@ -16,11 +17,6 @@ from probes.measure.engine_records import explain_rounding, follow_prompts, is_r
 from probes.measure.greedy import generate_greedy
 from probes.measure.rounding_noise import measure_noise, simulate_noise
 from probes.schema.evidence.engines import EngineStep
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from probes.engines.base import Generation, TopLogprobs
 
 JUDGED = 5
 """Of these, those whose distance to the most likely token is judged, as rounding noise is."""

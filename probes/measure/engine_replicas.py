@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from probes.engines.base import Generation, TopLogprobs
 from probes.engines.session_cache import once_per_session
 from probes.errors import EndpointFailedError, OverTokenBudgetError
 from probes.measure.engine_answers import add_ids
@@ -12,9 +13,6 @@ from probes.measure.engine_logprobs import compare_text
 from probes.measure.engine_prompts import word_prompts
 from probes.measure.engine_records import is_record
 from probes.measure.engine_texts import compare_texts
-
-if TYPE_CHECKING:
-    from probes.engines.base import Generation, TopLogprobs
 
 REQUESTS = 12
 """How often one request is sent, all at once."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from probes._util.jsonfile import read_object
+from probes.engines.base import Generation, TopLogprobs
 from probes.engines.session_cache import once_per_session
 from probes.measure.engine_answers import choose_end
 from probes.measure.engine_logprobs import measure_slack, quantization_of
@@ -23,12 +26,6 @@ from probes.stats.settings_evidence import (
     judge_settings,
     list_alternatives,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
-
-    from probes.engines.base import Generation, TopLogprobs
 
 SAMPLES = 8
 """Texts that are drawn after each prompt."""

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from probes.engines.base import Generation, StreamedText
 from probes.errors import UndecidableError
 from probes.measure.engine_prompts import CUT_CHARACTER
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from probes.engines.base import Generation, StreamedText
 
 TRIES = 3
 """How often a text is made again whose whole differs from the streamed one."""

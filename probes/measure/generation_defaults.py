@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from probes._util.jsonfile import read_object
-from probes.engines.transformers.engine import DEFAULT_NEW_TOKENS
+from probes.engines.base import Generation, Prompt
+from probes.engines.transformers.engine import DEFAULT_NEW_TOKENS, TransformersEngine
 from probes.measure.greedy import step_logits
-
-if TYPE_CHECKING:
-    from probes.engines.base import Generation, Prompt
-    from probes.engines.transformers.engine import TransformersEngine
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from probes.engines.transformers import batching
 from probes.engines.transformers.attention import list_attention, use_attention
+from probes.engines.transformers.engine import TransformersEngine
 from probes.engines.transformers.hooks import check_context_length
 from probes.engines.transformers.layer_calls import (
     LayerCall,
@@ -23,11 +25,6 @@ from probes.measure.rounding_noise import COMPARISONS, RUNS, move_results
 from probes.stats.goodness_of_fit import ERROR_BUDGET
 from probes.stats.rounding import exceedance_factor
 from probes.targets.capabilities import TWIN_LIMIT
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from probes.engines.transformers.engine import TransformersEngine
 
 PADDED = 4
 """Tokens by which the longest row is padded on the left."""

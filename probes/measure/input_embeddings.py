@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from probes.engines.base import Generation
 from probes.engines.transformers import batching
+from probes.engines.transformers.engine import TransformersEngine
 from probes.errors import UndecidableError
 from probes.measure.determinism import generate_texts, noise_tolerance
 from probes.measure.greedy_differences import Variation, compare_texts
 from probes.measure.reproduction import describe_conditions
 from probes.schema.sampling import UNPENALIZED
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from probes.engines.transformers.engine import TransformersEngine
 
 
 @torch.inference_mode()

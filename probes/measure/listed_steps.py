@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from probes.engines.base import Generation
+from probes.engines.base import Generation
 
 LIST_END = -1000.0
 """Nats below which a listed value stands for a token that a filter dropped."""

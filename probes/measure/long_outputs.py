@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from probes.data.questions import built_in_questions
+from probes.engines.base import Generation, Prompt
 from probes.engines.session_cache import once_per_session
 from probes.engines.transformers.attention import list_attention, use_attention
+from probes.engines.transformers.engine import TransformersEngine
 from probes.errors import UserError
 from probes.measure.asking import ask
 from probes.measure.determinism import WIDEST_WINDOW, generate_texts
@@ -21,12 +24,6 @@ from probes.schema.recorded_output import RecordedLogits
 from probes.stats.goodness_of_fit import ERROR_BUDGET
 from probes.stats.near_tie import Finding, OutputStatus
 from probes.stats.rounding import bound_changes, largest_change
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from probes.engines.base import Generation, Prompt
-    from probes.engines.transformers.engine import TransformersEngine
 
 LONG = 320
 """Tokens of the long text, unless the attention window is wider or the context shorter."""

@@ -6,8 +6,9 @@ import gc
 import shutil
 import tempfile
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 import torch
@@ -15,6 +16,7 @@ import transformers
 
 from probes._util import progress
 from probes._util.garbage import pause_cycle_search
+from probes.engines.transformers.engine import TransformersEngine
 from probes.engines.transformers.loading import dtype_argument, quiet
 from probes.engines.transformers.views import copy_along, keep_first_layers
 from probes.errors import UndecidableError
@@ -28,11 +30,6 @@ from probes.measure.network_contents import (
 )
 from probes.measure.quantized_weights import is_quantized
 from probes.targets.placement import format_gb
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from probes.engines.transformers.engine import TransformersEngine
 
 LAYERS = 2
 """Layers of a large network that are saved at least, with its embedding and its output head."""

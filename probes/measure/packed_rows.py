@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import transformers
 
 from probes.engines.transformers.attention import list_attention, use_attention
 from probes.engines.transformers.branches import find_plain_cache
+from probes.engines.transformers.engine import TransformersEngine
 from probes.errors import UndecidableError
 from probes.measure.rounding_noise import as_texts, logits_along, simulate_noise
 from probes.stats.rounding import largest_distance_change
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from probes.engines.transformers.engine import TransformersEngine
 
 MASKING = "transformers.masking_utils"
 """What makes attention masks, in transformers 4.53 and newer."""

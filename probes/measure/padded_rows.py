@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 
@@ -13,19 +14,14 @@ from probes.engines.base import Generation
 from probes.engines.transformers import batching
 from probes.engines.transformers.attention import list_attention, use_attention
 from probes.engines.transformers.branches import find_plain_cache
+from probes.engines.transformers.engine import TransformersEngine
 from probes.engines.transformers.loaded import catch_tokenizer_failure
 from probes.errors import UndecidableError
 from probes.measure import differing_layer
 from probes.measure.determinism import generate_alone, generate_texts, noise_tolerance
-from probes.measure.greedy_differences import add_reproduction, compare_texts
+from probes.measure.greedy_differences import Variation, add_reproduction, compare_texts
 from probes.measure.reproduction import VariedCall
 from probes.measure.settings import plain_settings
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from probes.engines.transformers.engine import TransformersEngine
-    from probes.measure.greedy_differences import Variation
 
 LENGTH = 3
 """New tokens of each row: the first sees the prompt's padding, the next that of the cache."""

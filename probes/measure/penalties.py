@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from probes.engines.transformers.engine import TransformersEngine
 from probes.measure.asking import list_prompts
 from probes.measure.settings import own_settings
 from probes.stats.penalty_reference import apply_penalties
 from probes.stats.rounding import differs_beyond_rounding
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from probes.engines.transformers.engine import TransformersEngine
-
 
 DISTINCT = 5
 """Different tokens, besides a first one, that a prompt must have for tokens to repeat as needed."""

@@ -5,25 +5,21 @@ The prompts are in ``shared_prompts.toml``: some sixty, in many languages, code 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import TYPE_CHECKING
 
 import torch
 
 from probes._util.files import DATA
 from probes._util.tomlfile import read_toml
+from probes.engines.base import LogitsEngine
+from probes.engines.transformers.engine import TransformersEngine
 from probes.measure import rounding_noise
 from probes.measure.differing_layer import find_in_batches
+from probes.measure.rounding_noise import RoundingNoise
 from probes.schema.evidence.distributions import PromptLogprobs
 from probes.stats.rounding import largest_change, logit_tolerance
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from probes.engines.base import LogitsEngine
-    from probes.engines.transformers.engine import TransformersEngine
-    from probes.measure.rounding_noise import RoundingNoise
 
 TOP = 24  # how many of a position's largest logits are kept
 BATCH = 10  # prompts computed at once

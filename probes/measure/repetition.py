@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import mean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from scipy import stats
 from transformers import StoppingCriteria
 
+from probes.engines.base import Generation, LogitsEngine
 from probes.schema.evidence.shape import Interval
 from probes.schema.evidence.texts import GreedyRepetition
 from probes.schema.sampling import Sampling
@@ -18,12 +19,6 @@ from probes.stats.repetition import (
     find_repeated_tail,
     share_of_distinct_ngrams,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from probes.engines.base import Generation, LogitsEngine
-
 
 N_GRAM = 4  # tokens of the n-grams that are counted
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from probes.engines.transformers.engine import TransformersEngine
 from probes.engines.transformers.loading import quiet
 from probes.engines.transformers.views import copy_along
 from probes.errors import UndecidableError
 from probes.measure.bare_network import BareNetwork, choose_text, measure_change
 from probes.measure.embeddings import is_tied
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from probes.engines.transformers.engine import TransformersEngine
 
 MORE, MORE_BY_MEAN, FEWER = 3, 5, 2
 """Rows that are added, are added around the mean of the others, and are removed."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import inspect
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from probes.engines.transformers.engine import TransformersEngine
 from probes.engines.transformers.hooks import explain_unpackable
 from probes.errors import UndecidableError
 from probes.measure.rotary_agreement import (
@@ -28,11 +30,6 @@ from probes.measure.rotary_settings import (
     read_rotations,
 )
 from probes.targets.checkpoint import text_config
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from probes.engines.transformers.engine import TransformersEngine
 
 FREQUENCIES = "inv_freq"
 """How the names of a module's frequencies end."""

@@ -10,26 +10,22 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from probes.engines.base import Generation
+from probes.engines.base import Generation, Prompt
 from probes.engines.session_cache import once_per_session
 from probes.engines.transformers.batching import keep_last_logits
 from probes.errors import NotFiniteError
 from probes.measure.greedy import generate_greedy
 from probes.stats.goodness_of_fit import ERROR_BUDGET
 from probes.stats.rounding import exceedance_factor, largest_distance_change
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from probes.engines.base import Prompt
 
 RUNS = 4
 """How often each text is computed with moved results."""

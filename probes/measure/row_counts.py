@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import torch
 
+from probes.engines.base import LogitsEngine
 from probes.measure.differing_layer import find_in_rows
 from probes.measure.rounding_noise import as_texts, simulate_noise
 from probes.stats.rounding import largest_distance_change, logit_tolerance
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from probes.engines.base import LogitsEngine
 
 ROWS = (1, 4, 5, 8, 32, 1536)
 """Numbers of rows at once: on both sides of where libraries are known to change kernels."""

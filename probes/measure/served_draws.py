@@ -16,9 +16,9 @@ from probes.engines.session_cache import once_per_session
 from probes.errors import UndecidableError
 from probes.measure.listed_steps import list_steps
 from probes.schema.sampling import InForce
+from probes.stats.drawn_text import DrawnText
 from probes.stats.goodness_of_fit import ALPHA
 from probes.stats.settings_evidence import (
-    DrawnText,
     SettingsTest,
     explain_draws,
     judge_settings,

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from transformers import GenerationConfig
 
+from probes.engines.transformers.engine import TransformersEngine
 from probes.measure.used_settings import UnseenSettingsError, prepare_settings
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from probes.engines.transformers.engine import TransformersEngine
 
 PLACES = ("the model's own", "a GenerationConfig", "a keyword")
 """Where a setting can be given; each place beats those before it."""

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
+from probes.engines.transformers.engine import TransformersEngine
+from probes.schema.evidence.settings import UsedSettings
 from probes.schema.sampling import Sampling
 from probes.stats.penalty_reference import apply_penalties
 from probes.stats.rounding import differs_beyond_rounding
 from probes.stats.sampling_reference import apply_filters
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from probes.engines.transformers.engine import TransformersEngine
-    from probes.schema.evidence.settings import UsedSettings
 
 STEPS = 2
 

@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from probes.engines.transformers.engine import TransformersEngine
 from probes.errors import UndecidableError
 from probes.measure.embeddings import is_tied
 from probes.measure.stored_values import StoredFiles, compare_sets, has_stored_values, is_packed
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-
-    from probes.engines.transformers.engine import TransformersEngine
 
 BUFFERS = re.compile(r"(inv_freq|masked_bias|\.attn\.bias|\.attention\.bias)$")
 """Stored tensors that are no weights: older libraries stored what follows from a configuration."""

@@ -10,12 +10,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
-from typing import TYPE_CHECKING
 
 import torch
 from transformers import LogitsProcessor
 
 from probes.data.tokenizer_texts import STORIES
+from probes.engines.base import Generation, LogitsEngine
 from probes.engines.session_cache import once_per_session
 from probes.errors import BrokenModelError
 from probes.measure.variety import Sample
@@ -24,9 +24,6 @@ from probes.stats import sampling_reference as reference
 from probes.stats.bleu import sentence_bleu
 from probes.stats.repetition import find_repeated_tail, share_of_distinct_ngrams
 from probes.stats.text_probability import path_log_probability
-
-if TYPE_CHECKING:
-    from probes.engines.base import Generation, LogitsEngine
 
 LENGTH = 30  # new tokens of a story
 SAMPLES = 3  # stories for each opening and setting

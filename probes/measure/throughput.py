@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import torch
 from transformers import StoppingCriteria, StoppingCriteriaList
 
 from probes.engines.session_cache import once_per_session
 from probes.engines.transformers.caches import choose_cache, explain_uncompilable
+from probes.engines.transformers.engine import TransformersEngine
 from probes.errors import UserError
 from probes.measure.bytes_read import count_bytes_per_token, count_weight_bytes
 from probes.schema.record import Rate
 from probes.schema.sampling import UNPENALIZED
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from probes.engines.transformers.engine import TransformersEngine
 
 T = TypeVar("T")
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import copy
 import json
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import transformers
 from transformers import GenerationConfig
 
 from probes._util.jsonfile import read_object
+from probes.engines.transformers.engine import TransformersEngine
 from probes.schema.evidence.settings import (
     ARCHITECTURE,
     LIBRARY,
@@ -20,11 +22,6 @@ from probes.schema.evidence.settings import (
     UsedSetting,
     UsedSettings,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from probes.engines.transformers.engine import TransformersEngine
 
 GENERATION, MODEL = "generation_config.json", "config.json"
 METADATA = ("transformers_version", "generation_kwargs")

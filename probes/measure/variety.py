@@ -6,25 +6,22 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import mean
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from scipy import stats
 from transformers import LogitsProcessor
 
+from probes.engines.base import Generation, LogitsEngine, Prompt
 from probes.engines.session_cache import once_per_session
 from probes.errors import BrokenModelError
 from probes.measure.greedy import probabilities_of_greedy
 from probes.schema.evidence.texts import SampleVariety
+from probes.schema.sampling import Sampling
 from probes.stats import sampling_reference as reference
 from probes.stats.goodness_of_fit import DIFFERENCE_ALPHA, poisson_binomial_cdf
 from probes.stats.repetition import share_of_distinct_ngrams
 from probes.stats.text_probability import TextDistribution, enumerate_texts
-
-if TYPE_CHECKING:
-    from probes.engines.base import Generation, LogitsEngine, Prompt
-    from probes.schema.sampling import Sampling
 
 BATCH = 12  # samples of each prompt that are drawn together
 DECIMALS = 5  # of means in nats that are compared: rounding moves what comes after
