@@ -185,8 +185,8 @@ def measure_cost(
     >>> texts = cut_windows(model, built_in_corpus(), context_length=64, most=6)
     >>> found = measure_cost(model, model.variant(quantization="nf4", dtype="float32"), "nf4",
     ...     texts=texts)
-    >>> found.positions, found.bytes, found.percentiles["99.9"] is None
-    (372, 16701952, True)
+    >>> found.positions, 0 < found.bytes < 17e6, found.percentiles["99.9"] is None
+    (372, True, True)
     >>> 0 < found.mean_divergence.low < found.mean_divergence.high < 1
     True
     """
