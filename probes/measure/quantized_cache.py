@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from probes.errors import UserError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -41,14 +43,25 @@ class WithQuantizedCache:
 
     @torch.inference_mode()
     def _compute(self, ids: list[int]) -> Iterator[torch.Tensor]:
-        from transformers import QuantizedCache
-
         network = self._model.network
-        cache: Any = QuantizedCache(
-            self._backend, network.config, nbits=self._bits, **BACKENDS[self._backend]
-        )
+        cache = make_cache(self._model, self._backend, self._bits)
         half = len(ids) // 2
         starts = [0, *range(half, len(ids), CHUNK)]
         for start, end in zip(starts, [*starts[1:], len(ids)], strict=True):
             rows = torch.tensor([ids[start:end]], device=self._model.device)
             yield network(rows, past_key_values=cache, use_cache=True).logits[0]
+
+
+def make_cache(model: TransformersEngine, backend: str, bits: int) -> Any:
+    """Return an empty quantized cache for a model.
+
+    Raise UserError where the backend is missing or has no so many bits, or where some layers of the
+    model attend to a part of the text alone.
+    """
+    try:
+        from transformers import QuantizedCache
+
+        return QuantizedCache(backend, model.network.config, nbits=bits, **BACKENDS[backend])
+    except (ImportError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"no cache of {bits} bits by {backend}: {reason}") from None
