@@ -24,7 +24,7 @@ import probes
 from probes.schema.record import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from probes.schema.record import Record
 
@@ -43,10 +43,16 @@ CONFIGURED = {"temperature": 0.7, "top_k": 20, "repetition_penalty": 1.1}
 """What a changed generation_config.json asks for."""
 
 
-def decide(target: str, reference: Path, folder: Path, *options: str) -> Record:
-    """Decide the claims about engines; show what each gave."""
+def decide(
+    target: str,
+    reference: Path,
+    folder: Path,
+    *options: str,
+    decided: Sequence[str] = (),
+) -> Record:
+    """Decide some claims, those about engines if none is named; show what each gave."""
     words = ["--reference", str(reference), "--report-dir", str(folder), "-p", "no:cacheprovider"]
-    claims = [word for claim in ENGINE_CLAIMS for word in ("--claim", claim)]
+    claims = [word for claim in decided or ENGINE_CLAIMS for word in ("--claim", claim)]
     found = probes.run(target, options=[*words, *claims, "-q", *options])
     record = probes.read_record(found.records[0])
     for claim in record.claims:
@@ -58,6 +64,14 @@ ENGINE_CLAIMS = [
     f"engine-{name}"
     for name in ("ids", "logprobs", "distance", "greedy", "sampling", "stops", "streams", "power")
 ]
+
+
+CONTRACTS = [
+    *("greedy-argmax", "greedy-deterministic", "seeded", "temperature-formula", "top-k"),
+    *("top-p-reference", "filter-order", "samples-follow-distribution", "penalties"),
+    *("stop-strings", "stop-ids", "stories-greedy"),
+]
+"""Contracts that requests alone decide."""
 
 
 def verdicts(record: Record) -> dict[str, Verdict | None]:
@@ -73,6 +87,16 @@ def test_llama_cpp_computes_what_the_weights_say(folder: Path, tmp_path: Path) -
     assert Verdict.FAILS not in found.values()
     assert Verdict.ERROR not in found.values()
     assert found["engine-sampling"] is found["engine-stops"] is Verdict.HOLDS
+
+
+@pytest.mark.skipif(find_spec("xllamacpp") is None, reason=f"llama.cpp is not installed: {HOW}")
+@pytest.mark.skipif(not FOLDERS, reason=f"PROBES_REAL_MODELS names no GGUF file: {HOW}")
+def test_llama_cpp_keeps_contracts(tmp_path: Path) -> None:
+    folder = FOLDERS[-1]
+    record = decide(str(folder.with_suffix(".gguf")), folder, tmp_path, decided=CONTRACTS)
+    found = verdicts(record)
+    assert found.pop("stop-ids") is Verdict.NOT_APPLICABLE  # it takes none
+    assert set(found.values()) == {Verdict.HOLDS}
 
 
 @contextmanager
@@ -117,6 +141,19 @@ def test_vllm_computes_what_the_weights_say(tmp_path: Path) -> None:
     folder = FOLDERS[-1]
     with vllm(folder, "--dtype", "float32") as address:
         assert set(verdicts(decide(address, folder, tmp_path)).values()) == {Verdict.HOLDS}
+        record = decide(address, folder, tmp_path / "alone", decided=CONTRACTS)
+    assert set(verdicts(record).values()) == {Verdict.HOLDS}
+
+
+@needs_vllm
+def test_wrong_chat_template_is_named(tmp_path: Path) -> None:
+    folder, file = FOLDERS[-1], tmp_path / "template.jinja"
+    file.write_text("{% for each in messages %}[INST] {{ each['content'] }} [/INST]{% endfor %}")
+    with vllm(folder, "--dtype", "float32", "--chat-template", str(file)) as address:
+        record = decide(address, folder, tmp_path, decided=["engine-greedy", "engine-ids"])
+    reasons = {claim.id: claim.reason for claim in record.claims}
+    assert "its texts are those of the template of Llama 2" in reasons["engine-greedy"]
+    assert "2 of 2 chats are rendered otherwise" in reasons["engine-ids"]
 
 
 @needs_vllm

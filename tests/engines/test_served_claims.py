@@ -10,6 +10,7 @@ import pytest
 from probes.data.questions import built_in_questions
 from probes.data.tokenizer_texts import STORIES
 from probes.engines.endpoint.connection import connect
+from probes.errors import UndecidableError
 from probes.measure import served_answers, served_draws, served_variety
 from probes.targets.resolve import resolve
 from tests.claims import test_served as claims
@@ -128,3 +129,35 @@ def test_fault_is_found_and_named(reference: Model, fault: str, check: str, word
         with pytest.raises((AssertionError, pytest.fail.Exception)) as failed:
             CHECKS[check](engine, {})
         assert words in str(failed.value)
+
+
+# --- servers that tell less ----------------------------------------------------------------------
+
+BY_TEXTS = ["greedy-deterministic", "seeded", "seeded, others", "stop-strings"]
+
+
+@pytest.mark.parametrize("chat_only", [False, True], ids=["completions", "chat alone"])
+def test_texts_alone_decide(reference: Model, chat_only: bool) -> None:
+    with served(Stub(reference, plain=True, chat_only=chat_only)) as engine:
+        for check in BY_TEXTS:
+            CHECKS[check](engine, {})
+        with pytest.raises(UndecidableError, match="takes no top_k"):
+            CHECKS["top-k of one"](engine, {})
+        with pytest.raises(UndecidableError, match="takes no ids to stop at"):
+            CHECKS["stop-ids"](engine, {})
+
+
+@pytest.mark.parametrize(
+    ("fault", "check", "words"),
+    [
+        ("another model on every second request", "greedy-deterministic", "is not listed"),
+        ("seed ignored", "seeded", "which its engine does not promise to keep"),
+    ],
+)
+def test_texts_that_differ_are_not_judged_without_a_list(
+    reference: Model, fault: str, check: str, words: str
+) -> None:
+    with served(with_fault(Stub(reference, plain=True), fault)) as engine:
+        with pytest.raises(pytest.skip.Exception) as skipped:
+            CHECKS[check](engine, {})
+        assert words in str(skipped.value)
