@@ -33,11 +33,16 @@ COARSEST = "bfloat16"
 
 
 @once_per_session
-def make_greedy(engine: Any, length: int, run: int = 0) -> list[Generation]:  # noqa: ARG001
+def make_greedy(
+    engine: Any,
+    length: int,
+    run: int = 0,  # noqa: ARG001
+    prompts: Sequence[str] = PROMPTS,
+) -> list[Generation]:
     """Return a server's greedy texts, all prompts at once; once a session for each `run`."""
     lists = {"top_logprobs": TOP} if "logprobs" in engine.capabilities else {}
     made: list[Generation] = engine.generate_batch(
-        PROMPTS, max_new_tokens=length, do_sample=False, **lists
+        prompts, max_new_tokens=length, do_sample=False, **lists
     )
     return made
 
@@ -75,6 +80,20 @@ class Repeated:
         return not self.fault and self.margin is not None and self.margin <= self.tolerance
 
 
+def repeat_together(
+    engine: Any, length: int, runs: int, prompts: Sequence[str] = PROMPTS
+) -> list[Repeated]:
+    """Make greedy texts again, all at once, `runs` times in all.
+
+    >>> from probes import load
+    >>> {each.step for each in repeat_together(load("embedded"), 4, runs=2)}
+    {None}
+    """
+    first = make_greedy(engine, length, 0, prompts)
+    ways = {f"run {run}": make_greedy(engine, length, run, prompts) for run in range(2, runs + 1)}
+    return _compare_all(engine, first, ways, prompts)
+
+
 def repeat_greedy(engine: Any, length: int, runs: int) -> list[Repeated]:
     """Make greedy texts again: all at once, `runs` times in all, and each alone.
 
@@ -93,13 +112,16 @@ def repeat_greedy(engine: Any, length: int, runs: int) -> list[Repeated]:
 
 
 def _compare_all(
-    engine: Any, first: Sequence[Generation], ways: Mapping[str, Sequence[Generation]]
+    engine: Any,
+    first: Sequence[Generation],
+    ways: Mapping[str, Sequence[Generation]],
+    prompts: Sequence[str] = PROMPTS,
 ) -> list[Repeated]:
     """Compare texts with those made in other ways; rounding noise is measured between them all."""
     pairs = [
         (way, prompt, one, other)
         for way, made in ways.items()
-        for prompt, one, other in zip(PROMPTS, first, made, strict=True)
+        for prompt, one, other in zip(prompts, first, made, strict=True)
     ]
     noise = max(largest_change(list_steps(one), list_steps(other)) for *_, one, other in pairs)
     return [_compare(engine, *pair, noise) for pair in pairs]

@@ -29,6 +29,8 @@ pytestmark = pytest.mark.needs("server")
 
 LENGTH = 20
 RUNS = 5
+STORY_LENGTH = 30
+STORY_RUNS = 3
 KEPT = 16
 """Tokens that top-k keeps: fewer than any server with log-probabilities lists."""
 
@@ -80,6 +82,16 @@ def test_greedy_texts_are_the_same_in_every_run_and_alone(
 ) -> None:
     pairs = measure.served_texts.repeat_greedy(model, LENGTH, RUNS)
     same_to_rounding(evidence, pairs, "greedy texts")
+
+
+@pytest.mark.claim("stories-greedy")
+def test_three_greedy_runs_of_a_server_are_the_same(model: Engine, evidence: Evidence) -> None:
+    pairs = measure.served_texts.repeat_together(model, STORY_LENGTH, STORY_RUNS, STORIES)
+    evidence["texts"] = {
+        story: [pair.texts[0], *(each.texts[1] for each in pairs if each.prompt == story)]
+        for story, pair in zip(STORIES, pairs, strict=False)
+    }
+    same_to_rounding(evidence, pairs, "greedy stories")
 
 
 @pytest.mark.claim("top-k")

@@ -34,6 +34,7 @@ def with_seed(check: Callable[..., None], *arguments: Any) -> Check:
 CHECKS: dict[str, Check] = {
     "greedy-argmax": claims.test_greedy_takes_the_most_likely_token_that_is_listed,
     "greedy-deterministic": claims.test_greedy_texts_are_the_same_in_every_run_and_alone,
+    "stories-greedy": claims.test_three_greedy_runs_of_a_server_are_the_same,
     "next-token": claims.test_tokyo_leads_what_is_listed,
     "top-k of one": with_seed(claims.test_drawn_with_a_top_k_of_one_is_greedy),
     "top-k": with_seed(claims.test_draws_are_of_the_k_most_likely_tokens),
@@ -59,6 +60,7 @@ CHECKS: dict[str, Check] = {
 SEEN = [
     ("repetition penalty", "greedy-argmax", "nats behind the most likely one"),
     ("another text among others", "greedy-deterministic", "greedy texts differ"),
+    ("another text among others", "stories-greedy", "greedy stories differ"),
     ("another model", "next-token", "behind the token that leads the list"),
     ("top_k ignored", "top-k of one", "those of a top_k of 1 differ"),
     ("top_k 40", "top-k", "are tokens that the settings drop"),
@@ -121,6 +123,12 @@ def test_clean_server_holds(clean: EndpointEngine, check: str) -> None:
 def test_noisy_server_is_not_red(noisy: EndpointEngine, check: str) -> None:
     with suppress(pytest.skip.Exception):
         CHECKS[check](noisy, {})
+
+
+def test_noise_lets_greedy_stories_differ(noisy: EndpointEngine) -> None:
+    evidence: dict[str, Any] = {}
+    CHECKS["stories-greedy"](noisy, evidence)
+    assert any(pair.step is not None for pair in evidence["repeated"])
 
 
 @pytest.mark.parametrize(("fault", "check", "words"), SEEN)

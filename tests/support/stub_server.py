@@ -76,7 +76,7 @@ class Stub:
     """The name of the most new tokens in chat completions."""
     name: str = "stub"
     """The model that answers say they come from."""
-    noise: float = 0.03
+    noise: float = 0.05
     """Standard deviation of what "noise" adds to each logit, in nats."""
     letters: dict[int, str] = field(default_factory=dict)
     """What takes the place of some characters of texts."""
