@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, QUESTION, STORIES
@@ -160,9 +160,7 @@ def _find_fault(one: Generation, other: Generation) -> str:
     >>> _find_fault(Generation([], [[5, 6]], ["ab"]), Generation([], [[5, 6]], ["ba"]))
     'the same tokens are another text'
     """
-    tokens: list[Sequence[int | bytes]] = [
-        text.ids[0] or [step.token for step in list_steps(text)] for text in (one, other)
-    ]
+    tokens: list[Sequence[int | bytes]] = [list_tokens(text) for text in (one, other)]
     if tokens[0] and tokens[0] == tokens[1] and one.text != other.text:
         return "the same tokens are another text"
     reasons = [(text.finish_reasons or [""])[0] for text in (one, other)]
@@ -279,6 +277,7 @@ class IdStop:
 
     prompt: str
     expected: list[int]
+    """Its own tokens up to the first of the ids; those of the whole text where it has none."""
     found: list[int]
     reason: str
 
@@ -286,23 +285,72 @@ class IdStop:
 def stop_at_ids(engine: Any, length: int) -> list[IdStop]:
     """Stop greedy texts at one of several ids, each from the middle of a text.
 
-    Raises UndecidableError where the server takes no ids, or tells none.
+    Each text is judged by itself, as rounding may make it another one than before. One that has
+    none of the ids and differs from the whole text before they come, by a near-tie or by what no
+    list tells, is left out. Raises UndecidableError where all are, or where the server takes no ids
+    or tells none.
     """
     dialect = getattr(engine, "dialect", None)
     if dialect is not None and not dialect.stop_ids:
         raise UndecidableError(f"its engine, {engine.name}, takes no ids to stop at")
     prompts = PROMPTS[:3]
-    whole = [engine.generate(each, max_new_tokens=length, do_sample=False) for each in prompts]
+    settings: dict[str, Any] = {"max_new_tokens": length, "do_sample": False}
+    if "logprobs" in engine.capabilities:
+        settings["top_logprobs"] = TOP
+    whole = [engine.generate(prompt, **settings) for prompt in prompts]
     if not all(text.ids[0] for text in whole):
         raise UndecidableError("it does not tell the ids of its texts, or not all")
     ends = sorted({text.ids[0][len(text.ids[0]) // 2] for text in whole})
+    made = [engine.generate(prompt, eos_token_id=ends, **settings) for prompt in prompts]
     found = []
-    for prompt, text in zip(prompts, whole, strict=True):
-        made = engine.generate(prompt, max_new_tokens=length, do_sample=False, eos_token_id=ends)
-        end = next(n + 1 for n, token in enumerate(text.ids[0]) if token in ends)
-        reason = (made.finish_reasons or [""])[0]
-        found.append(IdStop(prompt, text.ids[0][:end], made.ids[0], reason))
+    for prompt, text, stopped, start in zip(
+        prompts, whole, made, compare_starts(engine, prompts, whole, made), strict=True
+    ):
+        own = stopped.ids[0]
+        may_differ = start.step is not None and (start.is_explained or not start.is_decided)
+        has_end = any(token in ends for token in own)
+        if may_differ and not has_end:
+            continue
+        ids = own if may_differ else text.ids[0]
+        end = next(n + 1 for n, token in enumerate(ids) if token in ends)
+        reason = (stopped.finish_reasons or [""])[0]
+        found.append(IdStop(prompt, ids[:end], own, reason))
+    if not found:
+        raise UndecidableError("rounding keeps all of its texts from the ids to stop at")
     return found
+
+
+def compare_starts(
+    engine: Any, prompts: Sequence[str], first: Sequence[Generation], other: Sequence[Generation]
+) -> list[Repeated]:
+    """Compare pairs of texts, each up to the end of the shorter one, token by token."""
+    cut = [_cut_to_shorter(*pair) for pair in zip(first, other, strict=True)]
+    return _compare_all(
+        engine, [one for one, _ in cut], {"stopped": [stopped for _, stopped in cut]}, prompts
+    )
+
+
+def _cut_to_shorter(one: Generation, other: Generation) -> tuple[Generation, Generation]:
+    """Cut two texts to as many tokens; their tokens take the place of their texts."""
+    count = min(len(list_tokens(one)), len(list_tokens(other)))
+    first, second = (
+        replace(
+            text,
+            ids=[text.ids[0][:count]],
+            texts=[repr(list_tokens(text)[:count])],
+            finish_reasons=None,
+            new_tokens=None,
+            top_logprobs=text.top_logprobs and [text.top_logprobs[0][:count]],
+            top_pieces=text.top_pieces and [text.top_pieces[0][:count]],
+        )
+        for text in (one, other)
+    )
+    return first, second
+
+
+def list_tokens(text: Generation) -> Sequence[int | bytes]:
+    """Return the ids of a text, or else the bytes of its tokens; none where it tells neither."""
+    return text.ids[0] or [step.token for step in list_steps(text)]
 
 
 # --- one token -----------------------------------------------------------------------------------

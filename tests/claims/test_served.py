@@ -299,8 +299,8 @@ def test_one_of_several_ids_ends_a_text_of_a_server(model: Engine, evidence: Evi
     evidence["id_stops"] = found = measure.served_texts.stop_at_ids(model, LENGTH)
     for stop in found:
         assert stop.found == stop.expected, (
-            f"after {stop.prompt!r} the text has {len(stop.found)} tokens up to its end, not "
-            f"{len(stop.expected)}: it was told to stop at the id {stop.expected[-1]}"
+            f"after {stop.prompt!r} the text has the ids {stop.found}, not {stop.expected}: it was "
+            f"told to stop at {stop.expected[-1]}"
         )
         assert stop.reason in ("", "stop"), (
             f"after {stop.prompt!r} the reason of the end is {stop.reason!r}, not 'stop'"
