@@ -35,6 +35,11 @@ class ListedStep:
         return self.tokens.index(self.token) if self.token in self.tokens else None  # type: ignore[arg-type]
 
     @property
+    def shows_others(self) -> bool:
+        """Whether it lists more than the token that came: some servers tell no other."""
+        return len({*self.tokens, self.token}) > 1
+
+    @property
     def is_filtered(self) -> bool:
         """Whether the list leaves out what a filter dropped: then it is no list of all tokens."""
         return any(value < LIST_END for value in self.logprobs)

@@ -140,6 +140,8 @@ def _compare(
     if step >= max(len(first), len(second)):  # not listed
         return Repeated(way, prompt, texts, step, None, 0.0)
     here = (first if step < len(first) else second)[step]
+    if not here.shows_others:
+        return Repeated(way, prompt, texts, step, None, 0.0)
     tolerance = 2 * min(noise, _explain_rounding(engine, here))
     if step >= min(len(first), len(second)):  # one text has ended; what ended it may be listed
         margin = _least_margin(here)

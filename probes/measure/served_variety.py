@@ -129,7 +129,7 @@ def run_near_greedy(engine: Any, *, seed: int, length: int) -> NearGreedyRuns:
             sum(each == text.text for each in runs.texts),
         )
         for prompt, text, runs in zip(prompts, greedy, drawn, strict=True)
-        if list_steps(text)
+        if (steps := list_steps(text)) and all(step.shows_others for step in steps)
     ]
     lower = [each.probability.lower for each in found for _ in range(RUNS)]
     count = sum(each.reproduced for each in found)

@@ -36,6 +36,8 @@ KEPT = 16
 
 SHOWN = 5
 HOT_PROMPTS = (CAPITAL_OF_JAPAN, STORIES[0])
+UNLISTED = "it lists the log-probabilities of none of its texts, or not of all tokens"
+CHOSEN_ALONE = "it lists no other token beside its own"
 ORDERS = ("filters before the temperature", "the temperature before filters")
 
 
@@ -47,10 +49,13 @@ def test_greedy_takes_the_most_likely_token_that_is_listed(
     model: Engine, evidence: Evidence
 ) -> None:
     texts = measure.served_texts.make_greedy(model, LENGTH)
-    steps = sum(len(measure.listed_steps.list_steps(text)) for text in texts)
+    listed = [step for text in texts for step in measure.listed_steps.list_steps(text)]
+    steps = sum(step.shows_others for step in listed)
     evidence["texts"], evidence["steps"] = [text.text for text in texts], steps
+    if not listed:
+        pytest.skip(UNLISTED)
     if not steps:
-        pytest.skip("it lists the log-probabilities of none of its texts, or not of all tokens")
+        pytest.skip(CHOSEN_ALONE)
     for text, step, gap in measure.served_texts.find_wrong_choices(texts):
         pytest.fail(
             f"{text!r}: the token of step {step} is {gap:.2g} nats behind the most likely one "
@@ -105,7 +110,9 @@ def test_tokyo_leads_what_is_listed(model: Engine, evidence: Evidence) -> None:
     text = model.generate(CAPITAL_OF_JAPAN, max_new_tokens=1, do_sample=False, top_logprobs=10)
     steps = measure.listed_steps.list_steps(text)
     if not steps:
-        pytest.skip("it lists the log-probabilities of none of its texts, or not of all tokens")
+        pytest.skip(UNLISTED)
+    if not steps[0].shows_others:
+        pytest.skip(CHOSEN_ALONE)
     total = measure.listed_steps.sum_of_probabilities(steps[0])
     evidence["most_likely"], evidence["sum_of_ten"] = text.text, total
     assert total <= 1 + 1e-3, f"the probabilities of ten tokens sum to {total}"
@@ -235,7 +242,7 @@ def test_near_greedy_draws_are_the_greedy_text(
     found = measure.served_variety.run_near_greedy(model, seed=seed, length=LENGTH)
     evidence["near_greedy_texts"], evidence["p_of_so_few"] = found.texts, found.p_few
     if not found.texts:
-        pytest.skip("it lists the log-probabilities of none of its texts, or not of all tokens")
+        pytest.skip(f"{UNLISTED}, or {CHOSEN_ALONE}")
     runs = len(found.texts) * measure.served_variety.RUNS
     assert found.p_few >= stats.goodness_of_fit.ALPHA, (
         f"{sum(each.reproduced for each in found.texts)} of {runs} runs give the greedy text, at "
@@ -269,7 +276,7 @@ def test_wide_hot_draws_vary_more_and_are_less_likely(
 ) -> None:
     found = measure.served_variety.compare_hot(model, prompt, seed=seed, length=LENGTH)
     if found is None:
-        pytest.skip("it lists the log-probabilities of none of its texts, or not of all tokens")
+        pytest.skip(UNLISTED)
     evidence.update(asdict(found))
     assert found.p_value < stats.goodness_of_fit.DIFFERENCE_ALPHA, (
         f"wide-hot texts are as likely: p = {found.p_value:.2g}"

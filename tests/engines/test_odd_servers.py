@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from probes.engines.endpoint.connection import connect
+from probes.measure import served_draws, served_variety
+from probes.schema.sampling import PLAIN, Sampling
 from probes.targets.resolve import resolve
 from tests.claims import test_served as claims
 from tests.support.stub_server import Stub, serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import torch
 
     from probes import Model
 
@@ -26,15 +30,17 @@ SEED = 5
 def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claims, "LENGTH", 10)
     monkeypatch.setattr(claims, "RUNS", 2)
+    monkeypatch.setattr(served_draws, "SAMPLES", 2)
+    monkeypatch.setattr(served_variety, "COMPARED", 12)
 
 
-def decide(stub: Stub, check: Callable[..., None], *arguments: Any) -> dict[str, Any]:
+def decide(stub: Stub, check: Callable[..., None], **arguments: Any) -> dict[str, Any]:
     """Decide a claim on a server, and return its evidence."""
     evidence: dict[str, Any] = {}
     with serve(stub) as address:
         engine = connect(resolve(address))
         try:
-            check(engine, *arguments, evidence)
+            check(engine, evidence=evidence, **arguments)
         finally:
             engine.close()
     return evidence
@@ -75,4 +81,72 @@ def test_spoiled_text_is_no_near_tie(reference: Model, way: str, words: str) -> 
         decide(
             Unsteady(reference, way=way),
             claims.test_greedy_texts_are_the_same_in_every_run_and_alone,
+        )
+
+
+# --- short lists ---------------------------------------------------------------------------------
+
+
+@dataclass
+class Listing(Stub):
+    """A server that lists log-probabilities in another way, and may draw at random when greedy."""
+
+    way: str = ""
+    is_random: bool = False
+
+    def _sampling(self, body: dict[str, Any]) -> Sampling | None:
+        return PLAIN if self.is_random else super()._sampling(body)
+
+    def _list_content(self, laws: torch.Tensor, ids: list[int], top: int) -> list[dict[str, Any]]:
+        content = super()._list_content(laws, ids, top)
+        for step in content:
+            if self.way == "chosen alone":
+                step["top_logprobs"] = [
+                    {name: step[name] for name in ("token", "bytes", "logprob")}
+                ]
+            if self.way == "none but the chosen":
+                step["top_logprobs"] = []
+            if self.way == "unlisted as -9999" and all(
+                each["token"] != step["token"] for each in step["top_logprobs"]
+            ):
+                step["logprob"] = -9999.0
+        return content
+
+
+SHORT_LISTS = ("chosen alone", "none but the chosen")
+
+
+def in_chat(reference: Model, way: str, *, is_random: bool = False) -> Stub:
+    return Listing(
+        reference, plain=True, chat_only=True, chat_logprobs=True, way=way, is_random=is_random
+    )
+
+
+@pytest.mark.parametrize("is_random", [False, True])
+@pytest.mark.parametrize("way", SHORT_LISTS)
+@pytest.mark.parametrize(
+    "check", [claims.test_greedy_takes_the_most_likely_token_that_is_listed,
+              claims.test_tokyo_leads_what_is_listed]
+)  # fmt: skip
+def test_chosen_token_alone_shows_no_most_likely_one(
+    reference: Model, check: Callable[..., None], way: str, is_random: bool
+) -> None:
+    with pytest.raises(pytest.skip.Exception, match="it lists no other token beside its own"):
+        decide(in_chat(reference, way, is_random=is_random), check)
+
+
+@pytest.mark.parametrize("way", SHORT_LISTS)
+def test_chosen_token_alone_shows_no_near_tie(reference: Model, way: str) -> None:
+    check = claims.test_greedy_texts_are_the_same_in_every_run_and_alone
+    decide(in_chat(reference, way), check)
+    with pytest.raises(pytest.skip.Exception, match="how close the tokens were is not listed"):
+        decide(in_chat(reference, way, is_random=True), check)
+
+
+def test_collapse_is_not_decided_by_chosen_tokens_alone(reference: Model) -> None:
+    with pytest.raises(pytest.skip.Exception, match="it lists no other token beside its own"):
+        decide(
+            in_chat(reference, "none but the chosen"),
+            claims.test_near_greedy_draws_are_the_greedy_text,
+            seed=SEED,
         )
