@@ -117,18 +117,33 @@ def _compare_all(
     ways: Mapping[str, Sequence[Generation]],
     prompts: Sequence[str] = PROMPTS,
 ) -> list[Repeated]:
-    """Compare texts with those made in other ways; rounding noise is measured between them all."""
+    """Compare texts with those made in other ways; each pair's noise is measured on the others."""
     pairs = [
         (way, prompt, one, other)
         for way, made in ways.items()
         for prompt, one, other in zip(prompts, first, made, strict=True)
     ]
-    noise = max(largest_change(list_steps(one), list_steps(other)) for *_, one, other in pairs)
-    return [_compare(engine, *pair, noise) for pair in pairs]
+    changes = [_measure_change(one, other) for *_, one, other in pairs]
+    return [
+        _compare(engine, *pair, _largest(changes[:number] + changes[number + 1 :]))
+        for number, pair in enumerate(pairs)
+    ]
+
+
+def _measure_change(one: Generation, other: Generation) -> float | None:
+    """Return how far listed distances move between two texts; None if no distance is listed."""
+    first, second = list_steps(one), list_steps(other)
+    common = count_common_steps(first, second)
+    is_listed = any(step.shows_others for step in first[:common])
+    return largest_change(first, second) if is_listed else None
+
+
+def _largest(changes: Sequence[float | None]) -> float | None:
+    return max((change for change in changes if change is not None), default=None)
 
 
 def _compare(
-    engine: Any, way: str, prompt: str, one: Generation, other: Generation, noise: float
+    engine: Any, way: str, prompt: str, one: Generation, other: Generation, noise: float | None
 ) -> Repeated:
     first, second = list_steps(one), list_steps(other)
     texts, is_same = (one.text, other.text), one.text == other.text and one.ids == other.ids
@@ -140,7 +155,7 @@ def _compare(
     if step >= max(len(first), len(second)):  # not listed
         return Repeated(way, prompt, texts, step, None, 0.0)
     here = (first if step < len(first) else second)[step]
-    if not here.shows_others:
+    if noise is None or not here.shows_others:
         return Repeated(way, prompt, texts, step, None, 0.0)
     tolerance = 2 * min(noise, _explain_rounding(engine, here))
     if step >= min(len(first), len(second)):  # one text has ended; what ended it may be listed

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from probes.engines.base import Generation, TopLogprobs
 from probes.engines.endpoint.connection import connect
-from probes.measure import served_draws, served_variety
+from probes.measure import served_draws, served_texts, served_variety
 from probes.schema.sampling import PLAIN, Sampling
 from probes.targets.resolve import resolve
 from tests.claims import test_served as claims
 from tests.support.stub_server import Stub, serve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import torch
 
@@ -150,3 +151,48 @@ def test_collapse_is_not_decided_by_chosen_tokens_alone(reference: Model) -> Non
             claims.test_near_greedy_draws_are_the_greedy_text,
             seed=SEED,
         )
+
+
+# --- noise ---------------------------------------------------------------------------------------
+
+
+def text_of(token: int, *, moved: float, margin: float) -> Generation:
+    steps = [
+        TopLogprobs([5, 6], [-0.5 - moved, -1.5], -0.5 - moved),
+        TopLogprobs([token, 15 - token, 9], [-0.7, -0.7 - margin, -10.0], -0.7),
+    ]
+    return Generation([], [[5, token]], [str(token)], top_logprobs=[steps])
+
+
+@dataclass
+class Scripted:
+    """An engine whose second texts have moved, and are others where the margin is 0.05 nats."""
+
+    moved: list[float]
+    capabilities = frozenset({"logprobs"})
+    precision = "bfloat16"
+
+    def generate_batch(self, prompts: Sequence[str], **settings: Any) -> list[Generation]:
+        again = "sampling" in settings
+        return [
+            text_of(8 if again and not at else 7, moved=each * again, margin=0.05)
+            for at, each in zip(range(len(prompts)), self.moved, strict=True)
+        ]
+
+
+@pytest.mark.parametrize(
+    ("moved", "is_explained"), [([0.5, 0, 0, 0, 0], False), ([0, 0.5, 0, 0, 0], True)]
+)
+def test_noise_is_measured_on_other_pairs_than_the_judged(
+    moved: list[float], is_explained: bool
+) -> None:
+    pairs = served_texts.draw_top_1(Scripted(moved), seed=0, length=2)
+    assert [pair.is_explained for pair in pairs] == [is_explained, True, True, True, True]
+
+
+def test_near_tie_is_not_decided_without_noise_of_other_pairs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(served_texts, "PROMPTS", ("Once",))
+    [pair] = served_texts.draw_top_1(Scripted([0.5]), seed=0, length=2)
+    assert not pair.is_decided
