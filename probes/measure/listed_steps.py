@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from probes.engines.base import Generation
 
 LIST_END = -1000.0
-"""Nats below which a listed value stands for a token that a filter dropped."""
+"""Nats below which a value stands for a token that a filter dropped, or that is not listed."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,16 @@ class ListedStep:
     def shows_others(self) -> bool:
         """Whether it lists more than the token that came: some servers tell no other."""
         return len({*self.tokens, self.token}) > 1
+
+    @property
+    def is_told(self) -> bool:
+        """Whether its log-probability is told: OpenAI's is -9999 for a token outside the list."""
+        return self.chosen >= LIST_END
+
+    @property
+    def most(self) -> float | None:
+        """The most that its log-probability can be: what is told, or the last of the list."""
+        return self.chosen if self.is_told else min(self.logprobs, default=None)
 
     @property
     def is_filtered(self) -> bool:

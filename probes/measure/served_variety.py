@@ -12,6 +12,7 @@ from scipy import stats
 
 from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN, CAPITALS
 from probes.engines.session_cache import once_per_session
+from probes.errors import UndecidableError
 from probes.measure.listed_steps import list_steps
 from probes.measure.variety import p_value_of_larger
 from probes.schema.sampling import NARROW_HOT, NEAR_GREEDY, WIDE_HOT, Sampling
@@ -180,7 +181,8 @@ class HotComparison:
     """Of each, with all log-probabilities."""
     narrow_log_likelihood: float
     wide_log_likelihood: float
-    """Mean over the texts and their tokens, at temperature 1, in nats."""
+    """Mean over the texts and their tokens, at temperature 1, in nats; of a wide nucleus at most,
+    where a server does not tell the log-probability of a token that it does not list."""
     narrow_distinct_4_grams: float
     wide_distinct_4_grams: float
     """Share of the texts' 4-grams of tokens that are different."""
@@ -191,7 +193,8 @@ class HotComparison:
 def compare_hot(engine: Any, prompt: str, *, seed: int, length: int) -> HotComparison | None:
     """Compare texts from a narrow nucleus with those from a wide one, both at one temperature.
 
-    None where the log-probabilities of none of them are listed.
+    None where the log-probabilities of none of them are listed. Raises UndecidableError where those
+    are listed that filters left, or some of a narrow nucleus are not told.
 
     >>> from probes import load
     >>> found = compare_hot(load("embedded"), "Once upon a time,", seed=0, length=20)
@@ -206,15 +209,22 @@ def compare_hot(engine: Any, prompt: str, *, seed: int, length: int) -> HotCompa
                 seed=seed,
                 num_return_sequences=COMPARED,
                 max_new_tokens=length,
-                top_logprobs=1,
+                top_logprobs=TOP,
             )
         )
         for sampling in (NARROW_HOT, WIDE_HOT)
     )
     if not (narrow and wide):
         return None
+    every = [step for text in (*narrow, *wide) for step in text]
+    if any(step.is_filtered for step in every):
+        raise UndecidableError("it lists log-probabilities after filters, not those of all tokens")
+    if any(step.most is None for step in every) or any(
+        not step.is_told for text in narrow for step in text
+    ):
+        raise UndecidableError("it does not tell the log-probabilities of all tokens that it draws")
     likely, unlikely = (
-        [mean(step.chosen for step in text) for text in each] for each in (narrow, wide)
+        [mean(step.most or 0.0 for step in text) for text in each] for each in (narrow, wide)
     )
     return HotComparison(
         texts=min(len(narrow), len(wide)),

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from probes.data.tokenizer_texts import STORIES
 from probes.engines.base import Generation, TopLogprobs
 from probes.engines.endpoint.connection import connect
+from probes.errors import UndecidableError
 from probes.measure import served_draws, served_texts, served_variety
 from probes.schema.sampling import PLAIN, Sampling
+from probes.stats.sampling_reference import apply_filters
 from probes.targets.resolve import resolve
 from tests.claims import test_served as claims
 from tests.support.stub_server import Stub, serve
@@ -151,6 +154,45 @@ def test_collapse_is_not_decided_by_chosen_tokens_alone(reference: Model) -> Non
             claims.test_near_greedy_draws_are_the_greedy_text,
             seed=SEED,
         )
+
+
+# --- likelihood of draws -------------------------------------------------------------------------
+
+VARIES = claims.test_wide_hot_draws_vary_more_and_are_less_likely
+
+
+def test_sentinel_of_unlisted_token_is_bounded_by_the_list(reference: Model) -> None:
+    found = decide(in_chat(reference, "unlisted as -9999"), VARIES, seed=SEED, prompt=STORIES[0])
+    assert -20 < found["wide_log_likelihood"] < found["narrow_log_likelihood"]
+
+
+@dataclass
+class Processed(Stub):
+    """A server that lists log-probabilities after filters, as vLLM may."""
+
+    def _complete(self, body: dict[str, Any]) -> dict[str, Any]:
+        self.sampling = self._sampling(body)
+        return super()._complete(body)
+
+    def _logits(self, logits: torch.Tensor) -> torch.Tensor:
+        left = logits if self.sampling is None else apply_filters(logits, self.sampling)
+        return left.clamp_min(-9999.0)
+
+
+def test_likelihood_after_filters_is_not_judged(reference: Model) -> None:
+    with pytest.raises(UndecidableError, match="after filters, not those of all tokens"):
+        decide(Processed(reference), VARIES, seed=SEED, prompt=STORIES[0])
+
+
+def test_filtered_draws_show_the_filter_or_are_not_decided(
+    reference: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = claims.test_draws_under_min_p_follow_the_listed_law
+    assert decide(Stub(reference), check, seed=SEED)["shown_after_tokens"]
+    monkeypatch.setattr(served_draws, "SAMPLES", 1)
+    monkeypatch.setattr(served_draws, "LENGTH", 1)
+    with pytest.raises(pytest.skip.Exception, match="would not show no filter, though one was"):
+        decide(Stub(reference), check, seed=SEED)
 
 
 # --- noise ---------------------------------------------------------------------------------------
