@@ -130,7 +130,7 @@ def follow_own_law(
     seed: int,
     evidence: Evidence,
     sampling: Sampling,
-    shows: Sequence[str] = (),
+    shows: Sequence[str],
 ) -> None:
     """Fail where draws do not follow the listed law; `shows` names what they must be able to."""
     asked = measure.served_draws.without_filters(sampling)
@@ -203,7 +203,7 @@ def test_draws_under_min_p_follow_the_listed_law(
     model: Engine, seed: int, evidence: Evidence
 ) -> None:
     sampling = Sampling(temperature=1.4, top_k=KEPT, min_p=0.1)
-    follow_own_law(model, seed, evidence, sampling)
+    follow_own_law(model, seed, evidence, sampling, ["no filter, though one was asked for"])
 
 
 # --- seeds ---------------------------------------------------------------------------------------
