@@ -124,16 +124,28 @@ def is_clear(logprobs: list[float], asked: InForce) -> bool:
             return False  # the sum over all other tokens is not known
         mass = (row.softmax(dim=-1) if k else row.exp()).cumsum(dim=-1)
         # Of the last that top-k keeps the sum is 1.
-        ends = bool(k) or float(mass[-1]) > own.top_p + CLEAR
+        ends = bool(k) or (float(mass[-1]) > own.top_p + CLEAR and _holds_the_rest(logprobs))
         if not ends or bool(((mass - own.top_p).abs() <= CLEAR).any()):
             return False
     return bool(k or own.min_p or (own.top_p or 1.0) < 1)
 
 
+def _holds_the_rest(logprobs: list[float]) -> bool:
+    """Return whether all slots beside a list are enough for the rest, none likelier than its last.
+
+    >>> flat = [math.log(each) for each in [0.15, 0.1, *[5e-6] * 18]]
+    >>> _holds_the_rest(flat), _holds_the_rest(flat[:2])
+    (False, True)
+    """
+    rest = 1 - math.fsum(map(math.exp, logprobs))
+    return rest <= (SLOTS - len(logprobs)) * math.exp(logprobs[-1])
+
+
 def _as_text(steps: list[ListedStep]) -> DrawnText:
     """Return steps as a text whose tokens are the places in their lists.
 
-    What is not listed is one of many equally unlikely tokens.
+    What is not listed is one of many equally unlikely tokens. Where those do not hold all of the
+    rest, the law is wrong, and `is_clear` leaves the step out unless top-k drops the rest.
     """
     logits = torch.full((len(steps), SLOTS), -torch.inf, dtype=torch.float64)
     ids = []

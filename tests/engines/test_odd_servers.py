@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from probes.engines.base import Generation, TopLogprobs
 from probes.engines.endpoint.connection import connect
 from probes.errors import UndecidableError
 from probes.measure import served_draws, served_texts, served_variety
-from probes.schema.sampling import PLAIN, Sampling
+from probes.schema.sampling import PLAIN, InForce, Sampling
 from probes.stats.sampling_reference import apply_filters
 from probes.targets.resolve import resolve
 from tests.claims import test_served as claims
@@ -193,6 +194,18 @@ def test_filtered_draws_show_the_filter_or_are_not_decided(
     monkeypatch.setattr(served_draws, "LENGTH", 1)
     with pytest.raises(pytest.skip.Exception, match="would not show no filter, though one was"):
         decide(Stub(reference), check, seed=SEED)
+
+
+# --- laws of draws -------------------------------------------------------------------------------
+
+
+def test_flat_rest_of_a_nucleus_is_unclear() -> None:
+    flat = [math.log(each) for each in [0.15, 0.1, *[5e-6] * 18]]
+    nucleus = InForce(Sampling(top_p=0.2, top_k=0))
+    assert not served_draws.is_clear(flat, nucleus)
+    steep = [math.log(each) for each in [0.15, 0.1, *[1e-3] * 18]]
+    assert served_draws.is_clear(steep, nucleus)
+    assert served_draws.is_clear(flat, InForce(Sampling(top_p=0.2, top_k=2)))
 
 
 # --- noise ---------------------------------------------------------------------------------------
