@@ -25,7 +25,7 @@ from probes.engines.transformers.engine import TransformersEngine
 from probes.errors import BrokenModelError, UndecidableError
 from probes.measure.determinism import generate_alone, noise_tolerance
 from probes.measure.greedy import step_logits
-from probes.measure.greedy_differences import count_common_start
+from probes.measure.greedy_differences import count_common_start, measure_margin
 from probes.measure.stored_values import ROWS
 from probes.targets.capabilities import TWIN_LIMIT
 
@@ -252,17 +252,14 @@ def _compare(
     logprobs: Sequence[float],
     tolerance: float,
 ) -> BatchedText:
-    ids, logits = plain.ids[0], step_logits(plain)
+    ids = plain.ids[0]
     same = count_common_start(ids, new)
     step, margin = None, 0.0
     if same < max(len(ids), len(new)):
-        step, margin = same, math.inf  # where one of the two has ended
-        if same < min(len(ids), len(new)):
-            two = logits[same].topk(2).values
-            margin = float(two[0] - two[1])
+        step, margin = same, measure_margin(plain, same) if same < len(new) else math.inf
     change = None
     if logprobs:
-        known = logits[:same].log_softmax(dim=-1).amax(dim=-1)
+        known = step_logits(plain)[:same].log_softmax(dim=-1).amax(dim=-1)
         shown = torch.tensor(logprobs[:same])
         change = float((known - shown).abs().nan_to_num(nan=torch.inf).amax()) if same else 0.0
     return BatchedText(

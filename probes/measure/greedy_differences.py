@@ -94,16 +94,12 @@ def compare_texts(
         pair = (step_logits(base)[:steps], step_logits(other)[:steps])
         changes.append(largest_distance_change(*pair))
         if same < max(len(ids), len(other_ids)):
-            margin = math.inf  # where the baseline has ended
-            if same < len(ids):
-                two = step_logits(base)[same].topk(2).values
-                margin = float(two[0] - two[1])
             tokens = (model.decode(each[same : same + 1]) for each in (ids, other_ids))
             differences.append(
                 Difference(
                     prompt=model.decode(base.prompt_ids),
                     step=same,
-                    margin=margin,
+                    margin=measure_margin(base, same),
                     tokens=(next(tokens), next(tokens)),
                     texts=(base.text, other.text),
                 )
@@ -135,6 +131,14 @@ def add_reproduction(
     conditions = f"{found.conditions}, {layer}" if layer else found.conditions
     calls = write_calls(model, rows, length, call)
     return replace(found, conditions=conditions, calls=calls, layer=layer)
+
+
+def measure_margin(text: Generation, step: int) -> float:
+    """Return the distance of the two largest logits at a step; infinite after the text's end."""
+    if step >= len(text.ids[0]):
+        return math.inf
+    two = step_logits(text)[step].topk(2).values
+    return float(two[0] - two[1])
 
 
 def count_common_start(one: Sequence[int], other: Sequence[int]) -> int:

@@ -118,6 +118,23 @@ def rates(faster: float = 1.0) -> tuple[Rate, ...]:
     return tuple(found)
 
 
+EVERY_SHAPE: dict[str, Any] = {
+    "pieces": ["<s>", "▁", "日", "本"],
+    "table": [{"id": 28705, "piece": "▁"}, {"id": 29142, "alone": True}],
+    "by_name": {"first": 0.1, "second": None},
+    "grid": [[1, 2], [3]],
+    "ratio": 0.1234567890123,
+    "loss": float("nan"),
+    "ceiling": float("inf"),
+    "long": "once upon a time\n" * 100,
+    "many": list(range(200)),
+    "odd": [1, {"two": [3]}],
+    "nothing": [],
+    "no_text": "",
+}
+"""Evidence of every shape that a report shows."""
+
+
 def mixed() -> Record:
     """A run with every verdict, and evidence of every shape."""
     plan = header(
@@ -150,25 +167,7 @@ def mixed() -> Record:
                 ("bos-inserted", check(f"test_bos[{name}]", values={"text": text, "ids": [1, 2]}))
                 for name, text in texts.items()
             ),
-            (
-                "ids-japanese",
-                check(
-                    values={
-                        "pieces": ["<s>", "▁", "日", "本"],
-                        "table": [{"id": 28705, "piece": "▁"}, {"id": 29142, "alone": True}],
-                        "by_name": {"first": 0.1, "second": None},
-                        "grid": [[1, 2], [3]],
-                        "ratio": 0.1234567890123,
-                        "loss": float("nan"),
-                        "ceiling": float("inf"),
-                        "long": "once upon a time\n" * 100,
-                        "many": list(range(200)),
-                        "odd": [1, {"two": [3]}],
-                        "nothing": [],
-                        "no_text": "",
-                    }
-                ),
-            ),
+            ("ids-japanese", check(values=EVERY_SHAPE)),
             ("round-trip", check(values={"text": HOSTILE})),
             ("heat-varies", check(verdict=Verdict.NOT_OBSERVED, reason="five runs are the same")),
             ("vocab-size", check(verdict=Verdict.ERROR, reason="ModuleNotFoundError: none")),
