@@ -67,23 +67,32 @@ def compare_logits(
     ([0.1438], [0.25])
     """
     difference = reference - model
-    if float(difference.abs().max()) > LARGEST_DIFFERENCE:
+    if max(map(abs, map(float, difference.aminmax()))) > LARGEST_DIFFERENCE:
         reference, difference = reference.double(), difference.double()
-    shares = reference.softmax(dim=1)
+    shares, top = reference.softmax(dim=1), _find_top(reference)
     mean = (shares * difference).sum(dim=1)
+    places = next_ids[:, None]
+    at_next = difference.gather(1, places).squeeze(1).double()
     # The divergence is log E[exp(mean - difference)], in float32 exact to a share of itself: a
     # difference of two logarithms of probabilities is not, where the models are almost equal.
-    spread = (shares * (mean[:, None] - difference).expm1()).sum(dim=1)
+    spread = difference.neg_().add_(mean[:, None]).expm1_().mul_(shares).sum(dim=1)
     divergence = spread.double().log1p().clamp_min(0.0)
-    before = reference.log_softmax(dim=1).gather(1, next_ids[:, None]).squeeze(1).double()
+    # The most likely token's share says what the others are divided by.
+    most = shares.gather(1, top).squeeze(1).double().log()
+    before = (reference.gather(1, places) - reference.gather(1, top)).squeeze(1).double() + most
     # What the sums over the vocabulary differ by is known from the same mean.
-    moved = difference.gather(1, next_ids[:, None]).squeeze(1).double() - mean + divergence
+    moved = at_next - mean + divergence
     return Distances(
         divergence=divergence.numpy(),
         probability_change=((before - moved).exp() - before.exp()).numpy(),
-        same_top=(reference.argmax(dim=1) == model.argmax(dim=1)).double().numpy(),
+        same_top=(top == _find_top(model)).squeeze(1).double().numpy(),
         log_ratio=moved.numpy(),
     )
+
+
+def _find_top(logits: torch.Tensor) -> torch.Tensor:
+    """Return the most likely token of each row, (rows, 1): numpy takes a tenth of torch's time."""
+    return torch.from_numpy(logits.numpy().argmax(axis=1))[:, None]
 
 
 def least_divergence(
