@@ -56,7 +56,9 @@ def penalize_texts(engine: Any, length: int) -> list[PenalizedText]:
     """
     dialect = getattr(engine, "dialect", None)
     if dialect is None or not PENALTIES.keys() <= dialect.neutral.keys():
-        raise UndecidableError(f"its engine, {engine.name}, takes no {' and '.join(PENALTIES)}")
+        raise UndecidableError(
+            f"its engine, {engine.name}, is not known to take {' and '.join(PENALTIES)}"
+        )
     found = []
     for penalty, value in PENALTIES.items():
         made = engine.generate_batch(
