@@ -15,6 +15,7 @@ from typer.main import get_command
 from probes import cli
 from tests.repository.test_docs import PAGES, ROOT, blocks, commands, each_page, read
 from tests.repository.test_packaging import project
+from tests.support.command import run
 
 RUN_HERE = ("claims", "schema")
 """Verbs of `probes` that need nothing and change nothing."""
@@ -92,9 +93,7 @@ def test_arguments_of_probes_on_a_page_are_read(page: Path) -> None:
 def test_cheap_commands_of_probes_run(
     words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as ended:
-        cli.main(words)
-    assert not ended.value.code
+    assert run(*words) == 0
     assert capsys.readouterr().out
 
 

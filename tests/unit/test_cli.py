@@ -9,21 +9,13 @@ from pathlib import Path
 import pytest
 
 from probes import UserError, __version__, read_record
-from probes.cli import main
 from probes.report.files import write_report
 from probes.results.journal import Journal
 from probes.schema.record import build_json_schema
+from tests.support.command import run
 from tests.support.samples import FINISHED, check, header, record
 
 ROOT = Path(__file__).parents[2]
-
-
-def run(*arguments: str | Path) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    code = ended.value.code
-    assert isinstance(code, int)
-    return code
 
 
 @pytest.fixture

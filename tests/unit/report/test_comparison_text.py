@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from probes.cli import main
 from probes.compare.records import compare
 from probes.report.html.page import render, render_comparison
 from probes.report.text import markdown
@@ -14,6 +13,7 @@ from probes.report.text.console import format_comparison
 from probes.results.reading import read
 from probes.schema.comparison import Comparison, Outcome
 from probes.schema.record import SCHEMA_VERSION, Record, Verdict
+from tests.support.command import run
 from tests.support.kept_prompts import prompt
 from tests.support.samples import (
     ENVIRONMENT,
@@ -181,26 +181,19 @@ def runs(tmp_path: Path) -> tuple[Path, Path]:
     return paths[0], paths[1]
 
 
-def run(*arguments: str | Path) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(["compare", *map(str, arguments)])
-    assert isinstance(ended.value.code, int)
-    return ended.value.code
-
-
 def test_compare_exit_codes(runs: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     old, new = runs
-    assert run(old, old) == 0
-    assert run(old, new) == 1
-    assert run(old.parent, new.parent) == 1
-    assert run(new, old, "--fail-on", "newly-failing") == 1
-    assert run(old, new, "--fail-on", "none") == 0
+    assert run("compare", old, old) == 0
+    assert run("compare", old, new) == 1
+    assert run("compare", old.parent, new.parent) == 1
+    assert run("compare", new, old, "--fail-on", "newly-failing") == 1
+    assert run("compare", old, new, "--fail-on", "none") == 0
     assert "1 newly failing" in capsys.readouterr().out
 
 
 def test_compare_writes_files(runs: tuple[Path, Path], tmp_path: Path) -> None:
     page, summary, data = (tmp_path / name for name in ("c.html", "c.md", "c.json"))
-    assert run(*runs, "--html", page, "--summary", summary, "--json", data) == 1
+    assert run("compare", *runs, "--html", page, "--summary", summary, "--json", data) == 1
     assert "newly failing" in page.read_text(encoding="utf-8")
     assert summary.read_text(encoding="utf-8").startswith("## embedded")
     stored = json.loads(data.read_text(encoding="utf-8"))
@@ -215,11 +208,11 @@ def test_wrong_targets_and_outcomes_are_refused(
     other = tmp_path / "other.json"
     gpt2 = record(target=LOADED.model_copy(update={"name": "gpt2-xl"}))
     other.write_text(gpt2.model_dump_json(), encoding="utf-8")
-    assert run(runs[0], other) == 2
+    assert run("compare", runs[0], other) == 2
     assert "allow it with --across-targets" in capsys.readouterr().err
-    assert run(runs[0], other, "--across-targets") == 1
+    assert run("compare", runs[0], other, "--across-targets") == 1
     capsys.readouterr()
-    assert run(*runs, "--fail-on", "newly-faling") == 2
+    assert run("compare", *runs, "--fail-on", "newly-faling") == 2
     assert capsys.readouterr().err.startswith(
         "probes: --fail-on: no outcome 'newly-faling'; did you mean 'newly-failing'? choose among "
     )

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from probes.cli import main
 from probes.plugin.summary import format_run
 from probes.report.text.markdown import summarize_run
 from probes.schema.record import Record, Verdict
+from tests.support.command import run
 from tests.support.kept_prompts import prompt
 from tests.support.page_reader import Page
 from tests.support.samples import mixed, rates
@@ -30,14 +30,6 @@ HOSTILE = (
 )
 RAW = set("\0\x07\x1b\x9b\r\u202e\u2066\u200b\ufeff\ud800")
 """What must reach neither a page nor a terminal as it is."""
-
-
-def run(*arguments: str | Path) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    code = ended.value.code
-    assert isinstance(code, int)
-    return code
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:

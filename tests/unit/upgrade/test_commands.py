@@ -18,11 +18,11 @@ from pathlib import Path
 
 import pytest
 
-from probes.cli import main
 from probes.errors import UserError
 from probes.upgrade.environments import find_uv
 from probes.upgrade.package import copy_package, find_package, pack_wheel
 from probes.upgrade.releases import list_indexes, list_releases
+from tests.support import command
 from tests.support.samples import check, header, planned, record
 
 Run = Callable[..., int]
@@ -141,12 +141,9 @@ def run(index: str, wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
 
-    def call(*arguments: str) -> int:
-        with pytest.raises(SystemExit) as ended:
-            main([*arguments, "--index-url", index, "--environments", "environments"])
-        return int(ended.value.code or 0)
-
-    return call
+    return lambda *arguments: command.run(
+        *arguments, "--index-url", index, "--environments", "environments"
+    )
 
 
 def read_log(report_dir: Path, version: str) -> str:
