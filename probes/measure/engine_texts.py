@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from probes.engines.base import Generation
+from probes.measure import served_texts
 from probes.measure.engine_answers import add_ids, logits_along, make_greedy
 from probes.measure.engine_prompts import (
     CUT_CHARACTER,
@@ -170,6 +171,8 @@ def _measure_end(reference: Any, ended: Generation, longer: Generation, step: in
 SHORT = 3
 """Tokens of a text that is to be short."""
 
+SHORT_AT = f"{SHORT} tokens"
+
 
 # --- stops ---------------------------------------------------------------------------------------
 
@@ -184,55 +187,129 @@ class EngineStop:
     found: str
     reason: str  # what the server says: `stop` or `length`
     expected_reason: str
+    is_decided: bool = True
+    """Whether it is known where it should have: not if it may be another text by rounding."""
 
     @property
-    def is_right(self) -> bool:
-        """Whether the text ends where it should, for the reason that it should."""
-        return self.found == self.expected and self.reason in ("", self.expected_reason)
+    def is_wrong(self) -> bool:
+        """Whether the text ends where it should not, or for another reason."""
+        is_right = self.found == self.expected and self.reason in ("", self.expected_reason)
+        return self.is_decided and not is_right
+
+    @property
+    def shows_string(self) -> bool:
+        """Whether it tells that a string ends a text."""
+        return self.is_decided and self.at != SHORT_AT
+
+
+@dataclass(frozen=True)
+class _StopRequest:
+    """A text that was told to stop, the whole one, and the string; None for a few tokens."""
+
+    prompt: str
+    whole: Generation
+    made: Generation
+    string: str | None
 
 
 def stop_engine(engine: Any, prompts: Sequence[Any], length: int) -> list[EngineStop]:
     """Stop an engine's greedy texts at strings of theirs, and after fewer tokens.
 
     Each request is alone, so that no other changes its text. Servers cut a text before the string,
-    as OpenAI's API documents; transformers keeps it.
+    as OpenAI's API documents; transformers keeps it. Where a server strips its texts, white space
+    around them is not compared. A text that differs from the whole one by a near-tie is judged by
+    itself, and one where no list tells that is not decided. Tokens that nobody counts are left out.
     """
     settings: dict[str, Any] = {"do_sample": False}
-    whole = [engine.generate(each, max_new_tokens=length, **settings) for each in prompts]
+    if "logprobs" in engine.capabilities:
+        settings["top_logprobs"] = served_texts.TOP
     keeps = engine.name == "transformers"
-    found = []
-    for prompt, text in zip(prompts, whole, strict=True):
-        for string in _choose_strings(text.text):
-            more = {"tokenizer": engine.tokenizer} if keeps else {}
+    more = {"tokenizer": engine.tokenizer} if keeps else {}
+    asked = []
+    for prompt in prompts:
+        whole = engine.generate(prompt, max_new_tokens=length, **settings)
+        for string in choose_strings(whole.text):
             made = engine.generate(
                 prompt, max_new_tokens=length, stop_strings=[string], **more, **settings
             )
-            end = text.text.index(string) + (len(string) if keeps else 0)
-            cut = made.text[: len(text.text[:end])] if keeps else made.text
-            found.append(
-                EngineStop(str(prompt), repr(string), text.text[:end], cut, _reason(made), "stop")
-            )
+            asked.append(_StopRequest(str(prompt), whole, made, string))
         short = engine.generate(prompt, max_new_tokens=SHORT, **settings)
-        ended = bool(text.ids[0]) and len(text.ids[0]) <= SHORT and _reason(text) == "stop"
-        count = len(text.ids[0]) if ended else SHORT
-        made = f"{len(short.ids[0]) or count} tokens: {short.text}"
-        expected = f"{count} tokens: {text.text[: len(short.text)]}"
-        why = "stop" if ended else "length"
-        found.append(
-            EngineStop(str(prompt), f"{SHORT} tokens", expected, made, _reason(short), why)
-        )
-    return found
-
-
-def _choose_strings(text: str) -> list[str]:
-    """Return strings of a text to stop at: a character, part of a word, parts of two words."""
-    words = text.split()
-    if len(words) < 4:
+        if _count_tokens(short) is not None:
+            asked.append(_StopRequest(str(prompt), whole, short, None))
+    if not asked:
         return []
-    middle = words[len(words) // 2]
-    across = f"{words[1][-2:]} {words[2][:2]}"
-    found = [middle[-1:], middle[1:3], across]
-    return [string for string in dict.fromkeys(found) if string and string in text]
+    starts = served_texts.compare_starts(
+        engine,
+        [each.prompt for each in asked],
+        [each.whole for each in asked],
+        [each.made for each in asked],
+    )
+    texts = [text for each in asked for text in (each.whole.text, each.made.text)]
+    strips = all(text == text.rstrip() for text in texts)  # or none happens to end in a space
+    return [
+        _judge_stop(each, start, keeps=keeps, strips=strips)
+        for each, start in zip(asked, starts, strict=True)
+    ]
+
+
+def _judge_stop(
+    asked: _StopRequest, start: served_texts.Repeated, *, keeps: bool, strips: bool
+) -> EngineStop:
+    tells = all(map(served_texts.list_tokens, (asked.whole, asked.made)))
+    is_known = tells and start.is_decided
+    is_near_tie = is_known and start.step is not None and start.is_explained
+    differs = not asked.whole.text.startswith(asked.made.text)
+    own = asked.made if differs and (is_near_tie or not is_known) else asked.whole
+    if asked.string is None:
+        return _judge_short(asked, own)
+    found, reason, end = asked.made.text, _reason(asked.made), own.text.find(asked.string)
+    expected = own.text[: end + len(asked.string) * keeps] if end >= 0 else own.text
+    if keeps:
+        found = found[: len(expected)]  # the last token may add more
+    elif strips:
+        expected = expected.rstrip()
+    # Of a text without the string the reason tells whether it came to it.
+    is_decided = end >= 0 or (is_near_tie and reason == "stop")
+    return EngineStop(asked.prompt, repr(asked.string), expected, found, reason, "stop", is_decided)
+
+
+def _judge_short(asked: _StopRequest, own: Generation) -> EngineStop:
+    made, count = asked.made, _count_tokens(own)
+    ended = _reason(own) == "stop" and count is not None and count <= SHORT
+    return EngineStop(
+        asked.prompt,
+        SHORT_AT,
+        f"{count if ended else SHORT} tokens: {own.text[: len(made.text)]}",
+        f"{_count_tokens(made)} tokens: {made.text}",
+        _reason(made),
+        "stop" if ended else "length",
+    )
+
+
+def _count_tokens(text: Generation) -> int | None:
+    """Return how many tokens a text has; None if nobody counts them."""
+    return len(served_texts.list_tokens(text)) or (text.new_tokens or [None])[0]
+
+
+def choose_strings(text: str) -> list[str]:
+    """Return strings of a text to stop at: a character, part of a word, parts of two words.
+
+    Of a text of few words, such as one in Chinese, they are characters from its middle.
+
+    >>> choose_strings("Once upon a time"), choose_strings("東京です。"), choose_strings(" ")
+    (['a', 'on a'], ['で', '京です'], [])
+    """
+    words, middle = text.split(), len(text) // 2
+    if len(words) < 4:
+        found = [text[middle : middle + 1], text[max(0, middle - 1) : middle + 2]]
+    else:
+        word = words[len(words) // 2]
+        found = [word[-1:], word[1:3], f"{words[1][-2:]} {words[2][:2]}"]
+    return [
+        string
+        for string in dict.fromkeys(map(str.strip, found))
+        if string and string in text and CUT_CHARACTER not in string
+    ]
 
 
 def _reason(made: Generation) -> str:

@@ -17,7 +17,7 @@ from probes.schema.sampling import PLAIN, InForce, Sampling
 from probes.stats.sampling_reference import apply_filters
 from probes.targets.resolve import resolve
 from tests.claims import test_served as claims
-from tests.support.stub_server import Stub, serve
+from tests.support.stub_server import Stub, serve, with_fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,6 +49,58 @@ def decide(stub: Stub, check: Callable[..., None], **arguments: Any) -> dict[str
         finally:
             engine.close()
     return evidence
+
+
+# --- texts that are to stop ----------------------------------------------------------------------
+
+STOPS = claims.test_stop_string_ends_a_text_of_a_server
+
+
+@dataclass
+class Written(Stub):
+    """A server without ids that strips its texts, writes Chinese, says nothing, or counts none."""
+
+    way: str = ""
+
+    def _complete(self, body: dict[str, Any]) -> dict[str, Any]:
+        answer = super()._complete(body | {"stop": []})
+        [choice] = answer["choices"]
+        if self.way == "Chinese":
+            choice["text"] = "".join(chr(0x4E00 + ord(each)) for each in choice["text"])
+        if self.way == "empty":
+            choice["text"] = ""
+        if self.way == "another text":
+            choice["text"] = f"{len(self.requests)} {choice['text']}"
+        for stop in body.get("stop") or []:
+            if stop in choice["text"] and "stop string ignored" not in self.faults:
+                choice["text"] = choice["text"].split(stop)[0]
+                choice["finish_reason"] = "stop"
+        if self.way == "stripped":
+            choice["text"] = choice["text"].strip()
+        if self.way == "not counted":
+            del answer["usage"]
+        return answer
+
+
+@pytest.mark.parametrize("way", ["stripped", "Chinese", "not counted"])
+def test_stop_strings_are_taken_from_any_text(reference: Model, way: str) -> None:
+    stub = Written(reference, plain=True, way=way)
+    found = decide(stub, STOPS)["engine_stops"]
+    assert sum(stop.shows_string for stop in found) >= 4
+    assert any(not stop.shows_string for stop in found) == (way != "not counted")
+    with pytest.raises(AssertionError, match="told to stop at"):
+        decide(with_fault(stub, "stop string ignored"), STOPS)
+
+
+@pytest.mark.parametrize("way", ["empty", "another text"])
+def test_no_stop_string_is_not_decided(reference: Model, way: str) -> None:
+    with pytest.raises(pytest.skip.Exception, match="or others when they are to stop"):
+        decide(Written(reference, plain=True, way=way), STOPS)
+
+
+def test_more_tokens_than_allowed_are_counted(reference: Model) -> None:
+    with pytest.raises(AssertionError, match="the text is '4 tokens: "):
+        decide(with_fault(Stub(reference, plain=True), "one token too many"), STOPS)
 
 
 # --- texts of the same request -------------------------------------------------------------------

@@ -139,7 +139,9 @@ def test_fault_is_found_and_named(reference: Model, fault: str, check: str, word
         assert words in str(failed.value)
 
 
-@pytest.mark.parametrize(("fault", "check"), [("stop ids ignored", "stop-ids")])
+@pytest.mark.parametrize(
+    ("fault", "check"), [("stop ids ignored", "stop-ids"), ("stop string kept", "stop-strings")]
+)
 def test_fault_is_found_through_noise(reference: Model, fault: str, check: str) -> None:
     words = next(words for seen, found, words in SEEN if (seen, found) == (fault, check))
     with served(with_fault(Stub(reference), fault, "noise")) as engine:
