@@ -227,8 +227,13 @@ def _scored(window: Sequence[int]) -> range:
 
 
 def _list_along(engine: Listing, window: Sequence[int]) -> dict[int, TopLogprobs]:
-    """Return the most likely tokens along a window, and that which follows at each position."""
+    """Return the most likely tokens along a window, and that which follows at each position.
+
+    Raises UndecidableError where no others than those that follow are listed.
+    """
     along = engine.prompt_logprobs(window, LISTED)
+    if all(step.ids in ([], [token]) for step, token in zip(along, window[1:], strict=True)):
+        raise UndecidableError("it lists no likely tokens along a prompt, but that which follows")
     found = {}
     for place in _scored(window):
         top, following = along[place], window[place + 1]

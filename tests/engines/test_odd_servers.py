@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from probes.data.corpus import built_in_corpus
 from probes.data.tokenizer_texts import STORIES
 from probes.engines.base import Generation, TopLogprobs
 from probes.engines.endpoint.connection import connect
 from probes.errors import UndecidableError
-from probes.measure import served_draws, served_texts, served_variety
+from probes.measure import scored_windows, served_draws, served_texts, served_variety
 from probes.schema.sampling import PLAIN, InForce, Sampling
 from probes.stats.sampling_reference import apply_filters
 from probes.targets.resolve import resolve
@@ -303,3 +304,59 @@ def test_near_tie_is_not_decided_without_noise_of_other_pairs(
     monkeypatch.setattr(served_texts, "PROMPTS", ("Once",))
     [pair] = served_texts.draw_top_1(Scripted([0.5]), seed=0, length=2)
     assert not pair.is_decided
+
+
+# --- fewer log-probabilities than are asked for --------------------------------------------------
+
+
+@dataclass
+class Limited(Stub):
+    """A server that refuses to list more than so many log-probabilities, as vLLM does."""
+
+    most: int = 5
+
+    def answer(self, path: str, body: dict[str, Any] | None) -> tuple[int, Any]:
+        asked = max((body or {}).get(name) or 0 for name in ("logprobs", "prompt_logprobs"))
+        if asked > self.most:
+            said = f"Requested sample logprobs of {asked}, greater than max allowed: {self.most}"
+            return 400, {"error": {"message": said}}
+        return super().answer(path, body)
+
+
+@pytest.mark.parametrize("most", [0, 1, 5])
+def test_largest_list_is_learned_once(reference: Model, most: int) -> None:
+    stub = Limited(reference, most=most)
+    with serve(stub) as address:
+        engine = connect(resolve(address))
+        for _ in range(2):
+            text = engine.generate("Once", max_new_tokens=2, do_sample=False, top_logprobs=20)
+        prompt = engine.prompt_logprobs(text.prompt_ids or [1, 504], 20)
+        streamed = engine.stream("Once", max_new_tokens=2, do_sample=False)
+        engine.close()
+    assert text.top_logprobs is not None
+    assert [len(step.ids) for step in text.top_logprobs[0]] == [max(1, most)] * 2
+    assert len(prompt[0].ids) >= max(1, most)
+    assert streamed.text == text.text
+    assert len(stub.requests) < 12
+
+
+def test_windows_are_not_scored_by_the_tokens_that_follow_alone(reference: Model) -> None:
+    texts = scored_windows.cut_windows(reference, built_in_corpus(), context_length=16, most=1)
+    with serve(Limited(reference, most=0)) as address:
+        engine = connect(resolve(address))
+        with pytest.raises(UndecidableError, match="no likely tokens along a prompt"):
+            scored_windows.compare_listed(reference, engine, texts)
+        engine.close()
+
+
+@pytest.mark.parametrize("most", [0, 5])
+def test_short_lists_end_no_check_in_an_error(reference: Model, most: int) -> None:
+    check = claims.test_greedy_takes_the_most_likely_token_that_is_listed
+    stub = Limited(reference, most=most)
+    if most:
+        assert decide(stub, check)["steps"] > 0
+        with pytest.raises(pytest.fail.Exception, match="behind the most likely one"):
+            decide(with_fault(stub, "repetition penalty"), check)
+        return
+    with pytest.raises(pytest.skip.Exception, match="it lists no other token beside its own"):
+        decide(stub, check)

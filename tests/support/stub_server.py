@@ -198,7 +198,7 @@ class Stub:
                 "token_ids": new,
                 "logprobs": _list_logprobs(laws, new, body.get("logprobs", 1)),
             }
-            if body.get("prompt_logprobs"):
+            if body.get("prompt_logprobs") is not None:
                 choice |= self._prompt_logprobs(ids, body["prompt_logprobs"])
         elif self.chat_logprobs and body.get("logprobs"):
             laws = self._logits(noise.add_to(made.logits[0])).double().log_softmax(dim=-1)

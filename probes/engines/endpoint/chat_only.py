@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from probes.engines.endpoint import answers
 from probes.engines.endpoint.client import MISSING, REFUSED
+from probes.engines.endpoint.completions import COMPLETIONS, refuses_logprobs
 from probes.engines.endpoint.requests import build_body
 from probes.errors import EndpointFailedError, OverTokenBudgetError, UnusableTargetError
 
@@ -48,10 +49,11 @@ class ChatCompletions:
         refusal = None
         try:
             body = build_body(self._dialect, self._model, _ASKED_FIRST, 1, None)
-            if answers.has_choices(self._client.post("completions", body)):
+            if answers.has_choices(self._client.post(COMPLETIONS, body)):
                 return False
         except EndpointFailedError as error:
-            if error.status not in (*MISSING, *REFUSED, 400, 422):
+            may_be_missing = error.status in (*MISSING, *REFUSED, 400, 422)
+            if not may_be_missing or ("logprobs" in body and refuses_logprobs(error)):
                 return False
             refusal = error if error.status in REFUSED else None
         except OverTokenBudgetError:

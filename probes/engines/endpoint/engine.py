@@ -11,6 +11,7 @@ from probes.engines.base import EngineBase, Generation, Prompt, StreamedText, To
 from probes.engines.endpoint import answers, dialects, encoding
 from probes.engines.endpoint.chat_only import CHAT, ChatCompletions
 from probes.engines.endpoint.client import MISSING
+from probes.engines.endpoint.completions import Completions
 from probes.engines.endpoint.requests import (
     DEFAULT_NEW_TOKENS,
     build_body,
@@ -50,6 +51,7 @@ class EndpointEngine(EngineBase):
         self.name = self.dialect.name  # type: ignore[misc]
         self.served = ServedModel(target, client, models)
         self._chat = ChatCompletions(client, self.dialect, self.served.name)
+        self._completions = Completions(client, self.dialect, self.served.name)
         self._rows = 0
 
     @cached_property
@@ -191,7 +193,7 @@ class EndpointEngine(EngineBase):
             for at, prompt in enumerate(prompts)
             for number in range(num_return_sequences)
         ]
-        found = self._client.post_all(self._path, bodies)
+        found = self._post_all(bodies)
         self.served.refuse_change(found)
         rows = [answers.read_completion(each, top_logprobs) for each in found]
         self._rows += len(rows)
@@ -229,18 +231,18 @@ class EndpointEngine(EngineBase):
         body = self._body(prompt, length, None) | fields | {"stream": True}
         with_usage = body | {"stream_options": {"include_usage": True}}
         try:
-            found = self._client.post(self._path, with_usage)
+            found = self._post_all([with_usage])
         except EndpointFailedError as error:  # a strict server may not know the option
             if error.status not in (400, 422) or "stream_options" not in error.said:
                 raise
-            found = self._client.post(self._path, body)
-        self.served.refuse_change([found])
-        made = answers.read_completion(found, None)
+            found = self._post_all([body])
+        self.served.refuse_change(found)
+        made = answers.read_completion(found[0], None)
         self._rows += 1
         return StreamedText(
             text=made.text,
-            parts=found[STREAMED]["parts"],
-            is_ended=found[STREAMED]["is_ended"],
+            parts=found[0][STREAMED]["parts"],
+            is_ended=found[0][STREAMED]["is_ended"],
             finish_reason=made.finish_reason,
             new_tokens=made.new_tokens,
         )
@@ -270,9 +272,10 @@ class EndpointEngine(EngineBase):
             return self._chat.build_body(prompt, length, top_logprobs)
         return build_body(self.dialect, self.served.name, prompt, length, top_logprobs)
 
-    @property
-    def _path(self) -> str:
-        return CHAT if self.asks_in_chat else "completions"
+    def _post_all(self, bodies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        if self.asks_in_chat:
+            return self._client.post_all(CHAT, bodies)
+        return self._completions.post_all(bodies)
 
     # --- log-probabilities -------------------------------------------------------------------
 
@@ -281,4 +284,5 @@ class EndpointEngine(EngineBase):
         plain = build_body(self.dialect, self.served.name, prompt, 1, None)
         body = plain | dict(self.dialect.neutral)
         body["prompt_logprobs"] = min(top_logprobs, self.dialect.most_logprobs)
-        return answers.read_prompt_logprobs(self._client.post("completions", body), top_logprobs)
+        [found] = self._completions.post_all([body])
+        return answers.read_prompt_logprobs(found, top_logprobs)
