@@ -102,19 +102,28 @@ def _settings(found: Found[UsedSettings]) -> Iterator[Picture]:
 
 
 def _quantizations(found: Found[QuantizationCosts]) -> Iterator[Picture]:
-    by_origin: dict[tuple[str, int, str], list[QuantizationCosts]] = {}
+    yield from map(draw_table, group_by_origin(found))
+
+
+def group_by_origin(found: Found[QuantizationCosts]) -> list[list[QuantizationCosts]]:
+    """Return quantizations that are compared with the same model together."""
+    groups: dict[tuple[str, int, str], list[QuantizationCosts]] = {}
     for _, costs in found:
-        by_origin.setdefault(_find_origin(costs), []).append(costs)
-    for several in by_origin.values():
-        rows = [cost for costs in several for cost in costs.quantization_costs]
-        check_size(rows, 1, MOST_TEXTS)
-        values: dict[str, object] = {
-            "positions": f"{max(row.positions for row in rows):,}",
-            "windows": f"{max(row.windows for row in rows):,}",
-            "context": f"{rows[0].context:,}",
-            "against": describe_origin(several[0]),
-        }
-        yield Picture("quantization-table", pieces.draw_quantizations(rows), values)
+        groups.setdefault(_find_origin(costs), []).append(costs)
+    return [*groups.values()]
+
+
+def draw_table(several: list[QuantizationCosts]) -> Picture:
+    """Draw the table of quantizations that are compared with the same model."""
+    rows = [cost for costs in several for cost in costs.quantization_costs]
+    check_size(rows, 1, MOST_TEXTS)
+    values: dict[str, object] = {
+        "positions": f"{max(row.positions for row in rows):,}",
+        "windows": f"{max(row.windows for row in rows):,}",
+        "context": f"{rows[0].context:,}",
+        "against": describe_origin(several[0]),
+    }
+    return Picture("quantization-table", pieces.draw_quantizations(rows), values)
 
 
 def describe_origin(costs: QuantizationCosts) -> Markup:

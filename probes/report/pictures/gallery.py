@@ -127,10 +127,10 @@ def _engine_steps(found: Found[shapes.EngineSteps]) -> Iterator[Picture]:
 
 
 def _quantizations(found: Found[QuantizationCosts]) -> Iterator[Picture]:
-    several = [costs for _, costs in found]
-    against = boxes.describe_origin(several[0])
-    yield _chart("quantization", quantization.quality(several), against=against)
-    yield from boxes.PICTURES[QuantizationCosts](found)
+    for several in boxes.group_by_origin(found):
+        against = boxes.describe_origin(several[0])
+        yield _chart("quantization", quantization.quality(several), against=against)
+        yield boxes.draw_table(several)
 
 
 PICTURES: dict[type[Shape], Draw] = {

@@ -99,3 +99,16 @@ def test_all_checks_share_one_picture_and_one_table() -> None:
     rows = re.findall(r"<tr>.*?</tr>", str(table.drawing))
     assert [re.findall(r"<td>(.*?)</td>", row)[:1] for row in rows] == [[], ["nf4"], ["int8"]]
     assert "as stored in Q4_1" in str(table.values["against"])
+
+
+def test_checks_against_two_references_have_a_picture_and_a_table_each() -> None:
+    values = [COSTS, COSTS | {"reference": "bfloat16"}]
+    checks = [
+        ("quantization-cost", check(f"test_it[{number}]", values=each))
+        for number, each in enumerate(values)
+    ]
+    made = record(checks, header(planned("quantization-cost", 2)))
+    drawn = draw(made)["quantization-cost"]
+    assert [each.key for each in drawn] == ["quantization", "quantization-table"] * 2
+    against = [str(each.values["against"]) for each in drawn]
+    assert ["bfloat16" in each for each in against] == [False, False, True, True]
