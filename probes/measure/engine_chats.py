@@ -7,10 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from probes.engines.base import Generation
+from probes.errors import UndecidableError
 from probes.measure.engine_answers import make_greedy
 from probes.measure.engine_prompts import CUT_CHARACTER, asks_in_chat, takes_ids
-from probes.measure.engine_texts import TextPair, compare_texts
+from probes.measure.engine_texts import TextPair, compare_texts, join_as_server
 from probes.measure.greedy import generate_greedy
+from probes.measure.greedy_differences import count_common_start
 
 Chats = Sequence[Sequence[Mapping[str, str]]]
 
@@ -33,8 +35,9 @@ UNOPENED = "the reference's chat template without the opening of an answer"
 def compare_answers(engine: Any, reference: Any, chats: Chats, length: int) -> list[TextPair]:
     """Compare greedy answers in chats with texts that continue the rendered chats.
 
-    Those are the engine's own where it takes token ids as a prompt, else the reference's. Raises
-    UndecidableError where the server has no chat completions.
+    Those are the engine's own where it takes token ids as a prompt, else the reference's. Left out
+    are answers that differ, and of which it is not known which tokens they are. Raises
+    UndecidableError where none is left, or the server has no chat completions.
     """
     rendered = [reference.render_chat(chat) for chat in chats]
     ids = [reference.encode(text, add_special_tokens=False) for text in rendered]
@@ -42,36 +45,57 @@ def compare_answers(engine: Any, reference: Any, chats: Chats, length: int) -> l
     continued = (
         engine.generate_batch(ids, **settings)
         if takes_ids(engine)
-        else generate_greedy(reference, ids, length)
+        else [
+            replace(text, texts=[join_as_server(reference, text).text])
+            for text in generate_greedy(reference, ids, length)
+        ]
     )
     answers = [engine.answer_messages(chat, **settings) for chat in chats]
-    way = "answered in a chat"
-    return [
-        _compare(reference, way, chat[-1]["content"], own, _add_ids(reference, text, start, answer))
+    pairs = [
+        _compare(reference, chat[-1]["content"], text, replace(own, prompt_ids=start), answer)
         for chat, text, start, own, answer in zip(
             chats, rendered, ids, continued, answers, strict=True
         )
         if CUT_CHARACTER not in answer.text
     ]
+    if not any(pairs):
+        raise UndecidableError("no answer in a chat can be compared: its tokens are not known")
+    return [pair for pair in pairs if pair is not None]
 
 
 def _compare(
-    reference: Any, way: str, prompt: str, own: Generation, answer: Generation
-) -> TextPair:
+    reference: Any, prompt: str, rendered: str, own: Generation, answer: Generation
+) -> TextPair | None:
+    """Compare an answer with a text; None if they differ and the answer's tokens are not known."""
+    way = "answered in a chat"
     # Some servers strip their answers.
     if own.text.strip() == answer.text.strip():
         return TextPair(way, prompt, own.text, answer.text, None, 0.0)
+    if answer.ids[0]:
+        answer = replace(answer, prompt_ids=own.prompt_ids)
+        return compare_texts(reference, way, prompt, own, answer)
+    space = own.text[: len(own.text) - len(own.text.lstrip())]
+    text = answer.text if answer.text[:1].isspace() else space + answer.text
+    ids, again = (
+        _encode_behind(reference, rendered, each, own.prompt_ids) for each in (text, own.text)
+    )
+    if ids is None or again is None:
+        return None
+    compared = count_common_start(own.ids[0], ids) + 1
+    if again[:compared] != own.ids[0][: min(compared, len(again))]:
+        return None  # one text has several encodings: the answer may have been made by another
+    ended = (answer.finish_reasons or [""])[0] == "stop"
+    end = reference.eos_token_ids[:1] if ended else []
+    answer = replace(answer, prompt_ids=own.prompt_ids, ids=[[*ids, *end]])
     return compare_texts(reference, way, prompt, own, answer)
 
 
-def _add_ids(reference: Any, rendered: str, start: Sequence[int], answer: Generation) -> Generation:
-    """Encode an answer whose ids the server does not tell, as it continues the rendered chat."""
-    if answer.ids[0]:
-        return replace(answer, prompt_ids=list(start))
-    whole = reference.encode(rendered + answer.text, add_special_tokens=False)
-    ended = (answer.finish_reasons or [""])[0] == "stop"
-    end = reference.eos_token_ids[:1] if ended else []
-    return replace(answer, prompt_ids=list(start), ids=[[*whole[len(start) :], *end]])
+def _encode_behind(
+    reference: Any, rendered: str, text: str, start: Sequence[int]
+) -> list[int] | None:
+    """Encode a text behind a rendered chat; None if the two are encoded as one."""
+    whole: list[int] = reference.encode(rendered + text, add_special_tokens=False)
+    return whole[len(start) :] if whole[: len(start)] == list(start) else None
 
 
 def name_template(engine: Any, reference: Any, prompts: Sequence[str], length: int) -> str:

@@ -89,7 +89,7 @@ def compare_with_reference(
     own = generate_greedy(reference, asked, length)
     made = make_greedy(engine, reference, prompts, length)
     if not takes_ids(engine):
-        as_served = [_join_as_server(reference, text) for text in own]
+        as_served = [join_as_server(reference, text) for text in own]
         own = add_ids(engine, reference, prompts, as_served)
         made = [
             _restore_space(engine, reference, *each)
@@ -131,7 +131,7 @@ def _can_be_judged(pair: TextPair, one: Generation, other: Generation) -> bool:
     return pair.is_garbled or one.text == other.text or bool(one.ids[0] and other.ids[0])
 
 
-def _join_as_server(reference: Any, text: Generation) -> Generation:
+def join_as_server(reference: Any, text: Generation) -> Generation:
     """Return a text of the reference as a server tells it: what follows its prompt, without ids."""
     before = reference.decode(text.prompt_ids, skip_special_tokens=True)
     whole = reference.decode([*text.prompt_ids, *text.ids[0]], skip_special_tokens=True)

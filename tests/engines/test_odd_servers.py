@@ -13,7 +13,7 @@ from probes.data.tokenizer_texts import STORIES
 from probes.engines.base import Generation, TopLogprobs
 from probes.engines.endpoint.connection import connect
 from probes.errors import UndecidableError
-from probes.measure import scored_windows, served_draws, served_texts, served_variety
+from probes.measure import engine_chats, scored_windows, served_draws, served_texts, served_variety
 from probes.schema.sampling import PLAIN, InForce, Sampling
 from probes.stats.sampling_reference import apply_filters
 from probes.targets.resolve import resolve
@@ -341,7 +341,7 @@ def test_largest_list_is_learned_once(reference: Model, most: int) -> None:
 
 
 def test_windows_are_not_scored_by_the_tokens_that_follow_alone(reference: Model) -> None:
-    texts = scored_windows.cut_windows(reference, built_in_corpus(), context_length=16, most=1)
+    texts = scored_windows.cut_windows(reference, built_in_corpus(), context_length=16, most=2)
     with serve(Limited(reference, most=0)) as address:
         engine = connect(resolve(address))
         with pytest.raises(UndecidableError, match="no likely tokens along a prompt"):
@@ -360,3 +360,61 @@ def test_short_lists_end_no_check_in_an_error(reference: Model, most: int) -> No
         return
     with pytest.raises(pytest.skip.Exception, match="it lists no other token beside its own"):
         decide(stub, check)
+
+
+# --- answers in chats ----------------------------------------------------------------------------
+
+CHATS = [[{"role": "user", "content": text}] for text in ("Who are you?", "Count to ten.")]
+
+
+@dataclass
+class WithChats(Stub):
+    """A server with OpenAI's API that has both completions and chat completions."""
+
+    plain: bool = True
+
+    def answer(self, path: str, body: dict[str, Any] | None) -> tuple[int, Any]:
+        if path == "/v1/chat/completions" and body is not None:
+            with self.lock:
+                return self._chat(body)
+        return super().answer(path, body)
+
+
+def compare_chats(reference: Model, stub: Stub) -> list[engine_chats.TextPair]:
+    with serve(stub) as address:
+        engine = connect(resolve(address))
+        try:
+            return engine_chats.compare_answers(engine, reference, CHATS, 8)
+        finally:
+            engine.close()
+
+
+def test_other_answers_in_chats_are_no_near_ties(reference: Model) -> None:
+    pairs = compare_chats(reference, with_fault(WithChats(reference), "no chat template"))
+    assert not all(pair.is_explained(1e-3) for pair in pairs)
+
+
+@pytest.mark.parametrize("place", [0, -1], ids=["in the chat", "in the answer"])
+def test_answers_that_are_encoded_in_another_way_are_not_judged(
+    reference: Model, monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
+    encode, rendered = reference.encode, [reference.render_chat(chat) for chat in CHATS]
+
+    def insert(text: str, **settings: Any) -> list[int]:
+        ids = encode(text, **settings)
+        start = next((each for each in rendered if text.startswith(each)), text)
+        if text == start:
+            return ids
+        at = 0 if place == 0 else len(encode(start, **settings))
+        return [*ids[:at], 300, *ids[at:]]
+
+    stub = with_fault(WithChats(reference), "no chat template")
+    monkeypatch.setattr(reference, "encode", insert)
+    with pytest.raises(UndecidableError, match="no answer in a chat can be compared"):
+        compare_chats(reference, stub)
+
+
+def test_garbled_answers_in_chats_are_not_judged(reference: Model) -> None:
+    letters = {ord(letter): "\ufffd" for letter in " aeiou.\n"}
+    with pytest.raises(UndecidableError, match="no answer in a chat can be compared"):
+        compare_chats(reference, WithChats(reference, letters=letters))
