@@ -14,6 +14,7 @@ from probes.engines.base import Generation, TopLogprobs
 from probes.engines.endpoint.connection import connect
 from probes.errors import UndecidableError
 from probes.measure import engine_chats, scored_windows, served_draws, served_texts, served_variety
+from probes.measure.engine_texts import TextPair
 from probes.schema.sampling import PLAIN, InForce, Sampling
 from probes.stats.sampling_reference import apply_filters
 from probes.targets.resolve import resolve
@@ -380,7 +381,7 @@ class WithChats(Stub):
         return super().answer(path, body)
 
 
-def compare_chats(reference: Model, stub: Stub) -> list[engine_chats.TextPair]:
+def compare_chats(reference: Model, stub: Stub) -> list[TextPair]:
     with serve(stub) as address:
         engine = connect(resolve(address))
         try:
