@@ -118,3 +118,11 @@ def count_common_steps(first: list[ListedStep], second: list[ListedStep]) -> int
         (number for number, (one, other) in enumerate(pairs) if one.token != other.token),
         min(len(first), len(second)),
     )
+
+
+def steps_together(
+    first: list[ListedStep], second: list[ListedStep]
+) -> list[tuple[ListedStep, ListedStep]]:
+    """Return the steps of two texts after the same tokens: up to the first token that differs."""
+    count = count_common_steps(first, second) + 1
+    return list(zip(first[:count], second[:count], strict=False))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from probes.stats import repetition as repetition
     from probes.stats import rounding as rounding
     from probes.stats import sampling_reference as sampling_reference
+    from probes.stats import seeded_draws as seeded_draws
     from probes.stats import similarity as similarity
     from probes.stats import testing_logits as testing_logits
     from probes.stats import text_probability as text_probability

@@ -218,10 +218,13 @@ def test_a_seed_decides_what_is_drawn(model: Engine, seed: int, evidence: Eviden
             f"{found.different} of {len(found.first)} texts differ though they have the same seed, "
             "which its engine does not promise to keep"
         )
-    assert found.p_value >= stats.goodness_of_fit.ALPHA, (
+    said = (
         f"{found.different} of {len(found.first)} texts differ though they have the same seed, and "
-        f"log-probabilities move by {found.change or 0:.2g} alone"
+        f"what is listed moves so far that rounding explains {found.expected:.2g}"
     )
+    assert found.p_value >= stats.goodness_of_fit.ALPHA, said
+    if found.different and -found.log_e < -math.log(stats.goodness_of_fit.ALPHA):
+        pytest.skip(f"{said}, which does not tell draws of one seed from independent ones")
 
 
 @pytest.mark.claim("seeded")

@@ -150,6 +150,20 @@ def test_fault_is_found_through_noise(reference: Model, fault: str, check: str) 
         assert words in str(failed.value)
 
 
+@pytest.mark.parametrize(
+    ("noise", "ends"), [(0.005, AssertionError), (0.05, pytest.skip.Exception)]
+)
+def test_ignored_seed_is_no_noise(
+    reference: Model, monkeypatch: pytest.MonkeyPatch, noise: float, ends: type[BaseException]
+) -> None:
+    monkeypatch.setattr(claims, "LENGTH", 20)  # as it is shipped
+    with (
+        served(with_fault(Stub(reference, noise=noise), "seed ignored", "noise")) as engine,
+        pytest.raises(ends, match="8 of 8 texts differ though they have the same seed"),
+    ):
+        CHECKS["seeded"](engine, {})
+
+
 # --- servers that tell less ----------------------------------------------------------------------
 
 BY_TEXTS = ["greedy-deterministic", "seeded", "seeded, others", "stop-strings"]

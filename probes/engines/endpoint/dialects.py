@@ -49,6 +49,8 @@ class Dialect:
     """Its name of ids that end a text; empty if it takes none."""
     keeps_seeds: bool = False
     """Whether it documents that a seed decides what a request draws."""
+    draws_by_rank: bool = False
+    """Whether it draws by a token's place in a sum that begins with the most likely one."""
     penalizes_prompt: bool = False
     """Whether penalties count the tokens of a prompt, up to the last 64."""
     temperature_first: bool = True
@@ -96,6 +98,7 @@ LLAMA_CPP = Dialect(
     settings=_FILTERS,
     repetition_penalty="repeat_penalty",
     keeps_seeds=True,
+    draws_by_rank=True,
     penalizes_prompt=True,
     temperature_first=False,
     precision="float16",
