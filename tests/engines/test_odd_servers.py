@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import torch
 
     from probes import Model
+    from probes.measure.engine_texts import TextPair
 
 pytestmark = pytest.mark.usefixtures("forget_servers")
 
