@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     import torch
 
     from probes import Model
-    from probes.measure.engine_texts import TextPair
 
 pytestmark = pytest.mark.usefixtures("forget_servers")
 
@@ -279,11 +278,14 @@ class Scripted:
     """An engine whose second texts have moved, and are others where the margin is 0.05 nats."""
 
     moved: list[float]
+    greedy: int = 0
+    """How often it was asked for greedy texts."""
     capabilities = frozenset({"logprobs"})
     precision = "bfloat16"
 
     def generate_batch(self, prompts: Sequence[str], **settings: Any) -> list[Generation]:
-        again = "sampling" in settings
+        self.greedy += "sampling" not in settings
+        again = "sampling" in settings or self.greedy > 1
         return [
             text_of(8 if again and not at else 7, moved=each * again, margin=0.05)
             for at, each in zip(range(len(prompts)), self.moved, strict=True)
@@ -300,11 +302,8 @@ def test_noise_is_measured_on_other_pairs_than_the_judged(
     assert [pair.is_explained for pair in pairs] == [is_explained, True, True, True, True]
 
 
-def test_near_tie_is_not_decided_without_noise_of_other_pairs(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(served_texts, "PROMPTS", ("Once",))
-    [pair] = served_texts.draw_top_1(Scripted([0.5]), seed=0, length=2)
+def test_near_tie_is_not_decided_without_noise_of_other_pairs() -> None:
+    [pair] = served_texts.repeat_together(Scripted([0.5]), 2, runs=2, prompts=("Once",))
     assert not pair.is_decided
 
 
