@@ -350,6 +350,16 @@ def test_windows_are_not_scored_by_the_tokens_that_follow_alone(reference: Model
         engine.close()
 
 
+SEEDED = claims.test_a_seed_decides_what_is_drawn
+
+
+def test_short_lists_tell_nothing_of_seeds(reference: Model) -> None:
+    stub = Limited(reference)
+    decide(stub, SEEDED, seed=SEED)
+    with pytest.raises(pytest.skip.Exception, match="no list tells how often rounding lets them"):
+        decide(with_fault(stub, "seed ignored"), SEEDED, seed=SEED)
+
+
 @pytest.mark.parametrize("most", [0, 5])
 def test_short_lists_end_no_check_in_an_error(reference: Model, most: int) -> None:
     check = claims.test_greedy_takes_the_most_likely_token_that_is_listed
