@@ -68,7 +68,7 @@ def stop_at_strings(
     >>> texts = generate_greedy(load("embedded"), ["The capital of Japan is"], 20)
     >>> stops, shown = stop_at_strings(load("embedded"), texts)
     >>> {stop.expected == stop.found for stop in stops}, shown[0].stop, shown[0].pieces
-    ({True}, '.', ['Tokyo', '.'])
+    ({True}, '.', [' Tokyo', '.'])
     """
     texts = _generate_again(model, texts)
     strings: dict[str, str] = {}

@@ -169,10 +169,12 @@ def test_answer_may_be_unlikely_or_missing(page: Page) -> None:
 
 
 def test_changes_are_announced_after_a_pause(page: Page) -> None:
+    announced = page.locator(".explorer output")
+    # The page's first state is announced after a pause, too.
+    announced.filter(has_text="tokens kept").wait_for(state="attached")
     page.clock.install()
     page.clock.pause_at(page.evaluate("Date.now()") + 1000)
-    announced = page.locator(".explorer output")
-    before = announced.inner_text()  # on a slow machine the page's first state is announced by now
+    before = announced.inner_text()
     page.get_by_role("button", name="wide-hot").click()
     page.clock.run_for(600)
     assert announced.inner_text() == before
