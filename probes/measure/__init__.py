@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from probes.measure import served_answers as served_answers
     from probes.measure import served_draws as served_draws
     from probes.measure import served_penalties as served_penalties
+    from probes.measure import served_seeds as served_seeds
     from probes.measure import served_texts as served_texts
     from probes.measure import served_variety as served_variety
     from probes.measure import settings as settings

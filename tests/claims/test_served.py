@@ -211,9 +211,9 @@ def test_draws_under_min_p_follow_the_listed_law(
 
 @pytest.mark.claim("seeded")
 def test_a_seed_decides_what_is_drawn(model: Engine, seed: int, evidence: Evidence) -> None:
-    found = measure.served_texts.draw_seeded(model, seed=seed, samples=8, length=LENGTH // 2)
+    found = measure.served_seeds.draw_seeded(model, seed=seed, samples=8, length=LENGTH // 2)
     evidence.update(asdict(found))
-    if found.different and not measure.served_texts.keeps_seeds(model):
+    if found.different and not measure.served_seeds.keeps_seeds(model):
         pytest.skip(
             f"{found.different} of {len(found.first)} texts differ though they have the same seed, "
             "which its engine does not promise to keep"
@@ -229,7 +229,7 @@ def test_a_seed_decides_what_is_drawn(model: Engine, seed: int, evidence: Eviden
 
 @pytest.mark.claim("seeded")
 def test_other_seeds_draw_other_texts(model: Engine, seed: int, evidence: Evidence) -> None:
-    found = measure.served_texts.draw_seeded(model, seed=seed, samples=8, length=LENGTH // 2)
+    found = measure.served_seeds.draw_seeded(model, seed=seed, samples=8, length=LENGTH // 2)
     distinct = len({*found.first, *found.others})
     evidence["texts"], evidence["distinct"] = len(found.first) + len(found.others), distinct
     assert distinct > 1, f"{2 * len(found.first)} seeds give one text: {found.first[0]!r}"
