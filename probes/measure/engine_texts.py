@@ -218,7 +218,7 @@ def stop_engine(engine: Any, prompts: Sequence[Any], length: int) -> list[Engine
     Each request is alone, so that no other changes its text. Servers cut a text before the string,
     as OpenAI's API documents; transformers keeps it. Where a server strips its texts, white space
     around them is not compared. A text that differs from the whole one by a near-tie is judged by
-    itself, and one where no list tells that is not decided. Tokens that nobody counts are left out.
+    itself, and one where no list tells that is not decided. Tokens that no server counts are left out.
     """
     settings: dict[str, Any] = {"do_sample": False}
     if "logprobs" in engine.capabilities:
@@ -287,7 +287,7 @@ def _judge_short(asked: _StopRequest, own: Generation) -> EngineStop:
 
 
 def _count_tokens(text: Generation) -> int | None:
-    """Return how many tokens a text has; None if nobody counts them."""
+    """Return how many tokens a text has; None if the server does not count them."""
     return len(served_texts.list_tokens(text)) or (text.new_tokens or [None])[0]
 
 

@@ -137,7 +137,7 @@ def compare_filters(
 
 
 def _sort_candidates(tempered: torch.Tensor, sampling: Sampling) -> torch.Tensor:
-    """Return what top-p and min-p choose from, the likeliest first: (steps, candidates).
+    """Return what top-p and min-p choose from, the most likely first: (steps, candidates).
 
     Which token is which does not count: one sort serves all that is asked of them, and none is
     needed where neither filter is set.

@@ -155,7 +155,7 @@ class HotRuns:
 def draw_hot(engine: Any, prompt: str, *, seed: int, length: int) -> HotRuns:
     """Draw narrow-hot texts, and bound the probability that five of them are the same.
 
-    The likeliest text came no more often than the most frequent one. So its probability p is not
+    The most likely text came no more often than the most frequent one. So its probability p is not
     larger than the largest for which so few of all are likely enough, and that of five that are the
     same not larger than the fourth power of p.
 

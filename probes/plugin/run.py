@@ -219,7 +219,7 @@ class Run:
         return comparison
 
     def _compare_with_last(self, record: Record, folder: Path) -> SinceLast | None:
-        with warnings.catch_warnings():  # nobody asked for it: no filter may end the run
+        with warnings.catch_warnings():  # it is unasked: no filter of warnings may end the run
             warnings.simplefilter("ignore")
             found = compare_with_last(record, folder)
         if found is not None:
