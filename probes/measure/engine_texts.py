@@ -218,7 +218,8 @@ def stop_engine(engine: Any, prompts: Sequence[Any], length: int) -> list[Engine
     Each request is alone, so that no other changes its text. Servers cut a text before the string,
     as OpenAI's API documents; transformers keeps it. Where a server strips its texts, white space
     around them is not compared. A text that differs from the whole one by a near-tie is judged by
-    itself, and one where no list tells that is not decided. Tokens that no server counts are left out.
+    itself, and one where no list tells that is not decided. Tokens are compared where the server
+    counts them.
     """
     settings: dict[str, Any] = {"do_sample": False}
     if "logprobs" in engine.capabilities:

@@ -47,7 +47,7 @@ def log_law_asked(text: DrawnText, asked: InForce, slack: float) -> torch.Tensor
 
 @dataclass
 class Likely:
-    """The most likely tokens at each step of a text, the most likely first, and all others' mass."""
+    """The most likely tokens at each step of a text, in their order, and all others' mass."""
 
     text: DrawnText
     values: torch.Tensor  # logits, (steps, tokens), float64
