@@ -197,6 +197,14 @@ class EngineStop:
         return self.is_decided and not is_right
 
     @property
+    def message(self) -> str:
+        """How it ends, and how it should."""
+        return (
+            f"after {self.prompt!r}, told to stop at {self.at}, the text is {self.found!r} "
+            f"({self.reason}), not {self.expected!r} ({self.expected_reason})"
+        )
+
+    @property
     def shows_string(self) -> bool:
         """Whether it tells that a string ends a text."""
         return self.is_decided and self.at != SHORT_AT

@@ -66,9 +66,11 @@ def _bound_step(step: ListedStep, sampling: Sampling, *, first: bool) -> tuple[f
     if place is None:
         return 0.0, 1.0
     rest = max(0.0, 1 - sum(map(math.exp, step.logprobs)))
-    # As many unlisted tokens as likely as the last one have the largest sum of powers below 1.
     least = math.exp(step.logprobs[-1])
-    count = rest / least if t <= 1 or not least else math.inf
+    if not least:  # no other token has a probability
+        rest, least = 0.0, 1.0
+    # As many unlisted tokens as likely as the last one have the largest sum of powers below 1.
+    count = rest / least if t <= 1 else math.inf
     filtered = t if first else 1.0
     weights = [math.exp(value / filtered) for value in step.logprobs]
     unlisted = 0.0 if rest == 0 else count * least ** (1 / filtered)

@@ -298,10 +298,7 @@ def test_stop_string_ends_a_text_of_a_server(model: Engine, evidence: Evidence) 
     found = measure.engine_texts.stop_engine(model, HOT_PROMPTS, LENGTH)
     evidence["engine_stops"] = found
     for stop in found:
-        assert not stop.is_wrong, (
-            f"after {stop.prompt!r}, told to stop at {stop.at}, the text is {stop.found!r} "
-            f"({stop.reason}), not {stop.expected!r} ({stop.expected_reason})"
-        )
+        assert not stop.is_wrong, stop.message
     if not any(stop.shows_string for stop in found):
         pytest.skip("its texts are empty, or others when they are to stop at a string")
 

@@ -29,7 +29,7 @@ from probes.targets.resolve import resolve
 from tests.support.stub_server import Stub, serve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 MODELS = (200, {"data": [{"id": "tuned"}]})
 SECRET = "k-0123456789-abcdefghijklmnopqrstuvwxyz"
@@ -58,12 +58,10 @@ def join_error(said: dict[str, Any]) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def _no_key(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in KEYS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(time, "sleep", lambda _: None)
-    yield
-    connect.cache_clear()
 
 
 # --- the key -------------------------------------------------------------------------------------

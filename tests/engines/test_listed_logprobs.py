@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from probes import Model
     from probes.measure.engine_logprobs import Comparison
 
-pytestmark = pytest.mark.usefixtures("forget_servers")
-
 HOT = "log-probabilities at temperature 1.2"
 PROMPTS = ["Once upon a time"]
 

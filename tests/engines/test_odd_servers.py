@@ -19,7 +19,7 @@ from probes.schema.sampling import PLAIN, InForce, Sampling
 from probes.stats.sampling_reference import apply_filters
 from probes.targets.resolve import resolve
 from tests.claims import test_served as claims
-from tests.support.stub_server import Stub, serve, with_fault
+from tests.support.stub_server import Stub, connect_to, serve, with_fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     import torch
 
     from probes import Model
-
-pytestmark = pytest.mark.usefixtures("forget_servers")
 
 SEED = 5
 
@@ -44,12 +42,8 @@ def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
 def decide(stub: Stub, check: Callable[..., None], **arguments: Any) -> dict[str, Any]:
     """Decide a claim on a server, and return its evidence."""
     evidence: dict[str, Any] = {}
-    with serve(stub) as address:
-        engine = connect(resolve(address))
-        try:
-            check(engine, evidence=evidence, **arguments)
-        finally:
-            engine.close()
+    with connect_to(stub) as engine:
+        check(engine, evidence=evidence, **arguments)
     return evidence
 
 
@@ -239,6 +233,20 @@ def test_likelihood_after_filters_is_not_judged(reference: Model) -> None:
         decide(Processed(reference), VARIES, seed=SEED, prompt=STORIES[0])
 
 
+@dataclass
+class Certain(Stub):
+    """A server whose list gives every token but the first a probability of 0."""
+
+    def _logits(self, logits: torch.Tensor) -> torch.Tensor:
+        return apply_filters(logits, Sampling(top_k=1)).clamp_min(-9999.0)
+
+
+def test_near_greedy_texts_of_certain_tokens_are_judged(reference: Model) -> None:
+    check = claims.test_near_greedy_draws_are_the_greedy_text
+    found = decide(Certain(reference), check, seed=SEED)
+    assert all(each.probability.lower == 1 for each in found["near_greedy_texts"])
+
+
 def test_filtered_draws_show_the_filter_or_are_not_decided(
     reference: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -327,13 +335,11 @@ class Limited(Stub):
 @pytest.mark.parametrize("most", [0, 1, 5])
 def test_largest_list_is_learned_once(reference: Model, most: int) -> None:
     stub = Limited(reference, most=most)
-    with serve(stub) as address:
-        engine = connect(resolve(address))
+    with connect_to(stub) as engine:
         for _ in range(2):
             text = engine.generate("Once", max_new_tokens=2, do_sample=False, top_logprobs=20)
         prompt = engine.prompt_logprobs(text.prompt_ids or [1, 504], 20)
         streamed = engine.stream("Once", max_new_tokens=2, do_sample=False)
-        engine.close()
     assert text.top_logprobs is not None
     assert [len(step.ids) for step in text.top_logprobs[0]] == [max(1, most)] * 2
     assert len(prompt[0].ids) >= max(1, most)
@@ -392,12 +398,8 @@ class WithChats(Stub):
 
 
 def compare_chats(reference: Model, stub: Stub) -> list[TextPair]:
-    with serve(stub) as address:
-        engine = connect(resolve(address))
-        try:
-            return engine_chats.compare_answers(engine, reference, CHATS, 8)
-        finally:
-            engine.close()
+    with connect_to(stub) as engine:
+        return engine_chats.compare_answers(engine, reference, CHATS, 8)
 
 
 def test_other_answers_in_chats_are_no_near_ties(reference: Model) -> None:

@@ -18,8 +18,6 @@ from tests.support.stub_server import Stub, serve, with_fault
 if TYPE_CHECKING:
     from probes import Model
 
-pytestmark = pytest.mark.usefixtures("forget_servers")
-
 PROMPT = "The capital of Japan is"
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from probes.data.questions import built_in_questions
 from probes.data.tokenizer_texts import STORIES
-from probes.engines.endpoint.connection import connect
 from probes.errors import UndecidableError
 from probes.measure import served_answers, served_draws, served_variety
-from probes.targets.resolve import resolve
 from tests.claims import test_served as claims
-from tests.support.stub_server import Stub, serve, with_fault
+from tests.support.stub_server import Stub, connect_to, with_fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -81,24 +79,15 @@ SEEN = [
 """Each fault, a claim that it turns red, and words of the message."""
 
 
-@contextmanager
-def served(stub: Stub) -> Iterator[EndpointEngine]:
-    with serve(stub) as address:
-        engine = connect(resolve(address))
-        yield engine
-        engine.close()
-    connect.cache_clear()  # another server may get the same port
-
-
 @pytest.fixture(scope="module")
 def clean(reference: Model) -> Iterator[EndpointEngine]:
-    with served(Stub(reference)) as engine:
+    with connect_to(Stub(reference)) as engine:
         yield engine
 
 
 @pytest.fixture(scope="module")
 def noisy(reference: Model) -> Iterator[EndpointEngine]:
-    with served(with_fault(Stub(reference), "noise")) as engine:
+    with connect_to(with_fault(Stub(reference), "noise")) as engine:
         yield engine
 
 
@@ -133,7 +122,7 @@ def test_noise_lets_greedy_stories_differ(noisy: EndpointEngine) -> None:
 
 @pytest.mark.parametrize(("fault", "check", "words"), SEEN)
 def test_fault_is_found_and_named(reference: Model, fault: str, check: str, words: str) -> None:
-    with served(with_fault(Stub(reference), fault)) as engine:
+    with connect_to(with_fault(Stub(reference), fault)) as engine:
         with pytest.raises((AssertionError, pytest.fail.Exception)) as failed:
             CHECKS[check](engine, {})
         assert words in str(failed.value)
@@ -144,7 +133,7 @@ def test_fault_is_found_and_named(reference: Model, fault: str, check: str, word
 )
 def test_fault_is_found_through_noise(reference: Model, fault: str, check: str) -> None:
     words = next(words for seen, found, words in SEEN if (seen, found) == (fault, check))
-    with served(with_fault(Stub(reference), fault, "noise")) as engine:
+    with connect_to(with_fault(Stub(reference), fault, "noise")) as engine:
         with pytest.raises((AssertionError, pytest.fail.Exception)) as failed:
             CHECKS[check](engine, {})
         assert words in str(failed.value)
@@ -158,7 +147,7 @@ def test_ignored_seed_is_no_noise(
 ) -> None:
     monkeypatch.setattr(claims, "LENGTH", 20)  # as it is shipped
     with (
-        served(with_fault(Stub(reference, noise=noise), "seed ignored", "noise")) as engine,
+        connect_to(with_fault(Stub(reference, noise=noise), "seed ignored", "noise")) as engine,
         pytest.raises(ends, match="8 of 8 texts differ though they have the same seed"),
     ):
         CHECKS["seeded"](engine, {})
@@ -171,7 +160,7 @@ BY_TEXTS = ["greedy-deterministic", "seeded", "seeded, others", "stop-strings"]
 
 @pytest.mark.parametrize("chat_only", [False, True], ids=["completions", "chat alone"])
 def test_texts_alone_decide(reference: Model, chat_only: bool) -> None:
-    with served(Stub(reference, plain=True, chat_only=chat_only)) as engine:
+    with connect_to(Stub(reference, plain=True, chat_only=chat_only)) as engine:
         for check in BY_TEXTS:
             CHECKS[check](engine, {})
         with pytest.raises(UndecidableError, match="takes no top_k"):
@@ -190,7 +179,7 @@ def test_texts_alone_decide(reference: Model, chat_only: bool) -> None:
 def test_texts_that_differ_are_not_judged_without_a_list(
     reference: Model, fault: str, check: str, words: str
 ) -> None:
-    with served(with_fault(Stub(reference, plain=True), fault)) as engine:
+    with connect_to(with_fault(Stub(reference, plain=True), fault)) as engine:
         with pytest.raises(pytest.skip.Exception) as skipped:
             CHECKS[check](engine, {})
         assert words in str(skipped.value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,7 +24,7 @@ from probes.measure.engine_prompts import encode_prompts
 from probes.targets.resolve import resolve
 from tests.claims import test_engines as claims
 from tests.claims import test_loading as loading
-from tests.support.stub_server import Stub, serve, with_fault
+from tests.support.stub_server import Stub, connect_to, serve, with_fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -123,15 +122,6 @@ SEEN = [
 """Each fault, a claim that it turns red, and words of the message."""
 
 
-@contextmanager
-def served(stub: Stub) -> Iterator[EndpointEngine]:
-    with serve(stub) as address:
-        engine = connect(resolve(address))
-        yield engine
-        engine.close()
-    connect.cache_clear()  # another server may get the same port
-
-
 @pytest.fixture(autouse=True)
 def few_draws(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask for short texts, and draw a quarter of them, where that is enough to see a fault."""
@@ -144,7 +134,7 @@ def few_draws(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture(scope="module")
 def clean(reference: Model) -> Iterator[EndpointEngine]:
-    with served(Stub(reference)) as engine:
+    with connect_to(Stub(reference)) as engine:
         yield engine
 
 
@@ -155,7 +145,7 @@ def test_clean_server_holds(clean: EndpointEngine, reference: Model, check: str)
 
 @pytest.mark.parametrize(("fault", "check", "words"), SEEN)
 def test_fault_is_found_and_named(reference: Model, fault: str, check: str, words: str) -> None:
-    with served(with_fault(Stub(reference), fault)) as engine:
+    with connect_to(with_fault(Stub(reference), fault)) as engine:
         with pytest.raises((AssertionError, pytest.fail.Exception)) as failed:
             CHECKS[check](engine, reference, {})
         assert words in str(failed.value)
@@ -163,11 +153,11 @@ def test_fault_is_found_and_named(reference: Model, fault: str, check: str, word
 
 def test_draws_are_judged_from_texts_alone(reference: Model) -> None:
     hot = sampling("temperature 1.4, top_p 0.9")
-    with served(Stub(reference, plain=True)) as engine:
+    with connect_to(Stub(reference, plain=True)) as engine:
         assert engine.name == "OpenAI-compatible"
         sampling("nothing")(engine, reference, {})
         hot(engine, reference, {})
-    with served(with_fault(Stub(reference, plain=True), "temperature ignored")) as engine:
+    with connect_to(with_fault(Stub(reference, plain=True), "temperature ignored")) as engine:
         assert "logprobs" not in engine.capabilities
         with pytest.raises(pytest.fail.Exception, match="they follow greedy decoding"):
             hot(engine, reference, {})
@@ -192,7 +182,7 @@ def test_draws_are_judged_from_texts_alone(reference: Model) -> None:
 def test_stream_is_judged(fault: str | None, problem: str) -> None:
     toy = ToyEngine(next_logits=lambda _: torch.tensor([0.0, 0.0, 0.0, 1.0, 0.0, 0.0]))
     stub = Stub(toy, letters={ord("b"): "\N{PARTY POPPER}"})
-    with served(with_fault(stub, fault) if fault else stub) as engine:
+    with connect_to(with_fault(stub, fault) if fault else stub) as engine:
         [pair] = engine_streams.stream_texts(engine, ["abc"], 4)
     assert pair.whole == 4 * "\N{PARTY POPPER}"
     assert pair.problem == problem
@@ -203,7 +193,7 @@ def test_stream_is_judged(fault: str | None, problem: str) -> None:
 
 def test_replicas_are_recognised_by_their_texts(reference: Model) -> None:
     stub = with_fault(Stub(reference, plain=True), "another model on every second request")
-    with served(stub) as engine:
+    with connect_to(stub) as engine:
         with pytest.raises(AssertionError) as failed:
             CHECKS["engine-greedy"](engine, reference, {})
         assert "replicas differ: 2 kinds of answers" in str(failed.value)
@@ -219,7 +209,7 @@ IN_CHAT = [
 
 @pytest.fixture(scope="module")
 def chatting(reference: Model) -> Iterator[EndpointEngine]:
-    with served(Stub(reference, plain=True, chat_only=True)) as engine:
+    with connect_to(Stub(reference, plain=True, chat_only=True)) as engine:
         yield engine
 
 
@@ -237,7 +227,7 @@ def test_chat_only_server_holds(chatting: EndpointEngine, reference: Model, chec
 )
 def test_fault_is_found_in_chat(reference: Model, fault: str, check: str, words: str) -> None:
     stub = Stub(reference, plain=True, chat_only=True, length="max_completion_tokens")
-    with served(with_fault(stub, fault)) as engine:
+    with connect_to(with_fault(stub, fault)) as engine:
         with pytest.raises((AssertionError, pytest.fail.Exception)) as failed:
             CHECKS[check](engine, reference, {})
         assert words in str(failed.value)
@@ -246,7 +236,7 @@ def test_fault_is_found_in_chat(reference: Model, fault: str, check: str, words:
 def test_chat_log_probabilities_are_judged(reference: Model) -> None:
     stub = Stub(reference, plain=True, chat_only=True, chat_logprobs=True)
     for fault in (None, "log-probabilities at temperature 1.2"):
-        with served(with_fault(stub, fault) if fault else stub) as engine:
+        with connect_to(with_fault(stub, fault) if fault else stub) as engine:
             found = engine_logprobs.compare_logprobs(engine, reference, ["Once"], 4)
         assert len(found.steps) == 4
         assert (found.largest_change > found.tolerance) is bool(fault)
@@ -262,7 +252,7 @@ def test_chat_only_server_says_what_it_lacks(chatting: EndpointEngine) -> None:
 def test_reasoning_in_its_own_field_is_not_judged(reference: Model) -> None:
     stub = Stub(reference, plain=True, chat_only=True)
     with (
-        served(with_fault(stub, "reasoning apart")) as engine,
+        connect_to(with_fault(stub, "reasoning apart")) as engine,
         pytest.raises(UndecidableError, match="a field of its own, reasoning_content"),
     ):
         engine.generate("Once", max_new_tokens=2)
@@ -281,7 +271,7 @@ def test_chat_needs_a_template_of_the_reference(
 
 def test_another_model_behind_an_address_is_noticed(reference: Model) -> None:
     stub = Stub(reference)
-    with served(stub) as engine:
+    with connect_to(stub) as engine:
         engine.generate("Once", max_new_tokens=1)
         stub.name = "another"
         with pytest.raises(UnusableTargetError, match="was 'stub' and is now 'another'"):
@@ -289,7 +279,7 @@ def test_another_model_behind_an_address_is_noticed(reference: Model) -> None:
 
 
 def test_text_whose_ids_are_not_all_told_is_left_out(reference: Model) -> None:
-    with served(with_fault(Stub(reference), "ids left out")) as engine:
+    with connect_to(with_fault(Stub(reference), "ids left out")) as engine:
         made = engine.generate("Once", max_new_tokens=4, top_logprobs=2)
         assert made.ids == [[]]
         assert made.text
@@ -307,7 +297,7 @@ def test_text_whose_ids_are_not_all_told_is_left_out(reference: Model) -> None:
     ],
 )
 def test_failing_server_is_named_in_one_line(reference: Model, fault: str, words: str) -> None:
-    with served(with_fault(Stub(reference), fault)) as engine:
+    with connect_to(with_fault(Stub(reference), fault)) as engine:
         with pytest.raises(EndpointFailedError, match=words) as failed:
             engine.generate("Once", max_new_tokens=2)
         assert "\n" not in str(failed.value)
@@ -315,7 +305,7 @@ def test_failing_server_is_named_in_one_line(reference: Model, fault: str, words
 
 def test_busy_server_is_asked_again(reference: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda _: None)
-    with served(with_fault(Stub(reference), "busy")) as engine:
+    with connect_to(with_fault(Stub(reference), "busy")) as engine:
         assert len(engine.generate("Once", max_new_tokens=2).ids[0]) == 2
 
 
@@ -337,7 +327,7 @@ def test_other_model_is_refused(reference: Model) -> None:
 def test_key_is_sent_and_kept_nowhere(reference: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROBES_API_KEY", "k-0123456789")
     stub = Stub(reference)
-    with served(stub) as engine:
+    with connect_to(stub) as engine:
         engine.generate("Once", max_new_tokens=1)
         facts = engine.facts().model_dump_json()
     assert {sent["authorization"] for sent in stub.headers} == {"Bearer k-0123456789"}

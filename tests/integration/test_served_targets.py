@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import translate
 from typing import Any
@@ -12,7 +11,6 @@ from typing import Any
 import pytest
 
 import probes
-from probes.engines.endpoint.connection import connect
 from tests.support.project import Project
 from tests.support.stub_server import Stub, serve
 
@@ -33,10 +31,9 @@ def test_ids(model):
 
 
 @pytest.fixture
-def stub(warm_project: Project) -> Iterator[Stub]:
+def stub(warm_project: Project) -> Stub:
     warm_project.test_file(CLAIMS)
-    yield Stub(probes.load("embedded"))
-    connect.cache_clear()
+    return Stub(probes.load("embedded"))
 
 
 def test_token_budget_leaves_out_what_does_not_fit(warm_project: Project, stub: Stub) -> None:

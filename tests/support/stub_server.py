@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from probes.engines.endpoint.connection import connect
 from probes.schema.sampling import Sampling
 from probes.stats.sampling_reference import apply_filters
+from probes.targets.resolve import resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from probes.engines.endpoint.engine import EndpointEngine
 
 FAULTS = {
     "temperature applied twice",
@@ -144,13 +148,45 @@ class Stub:
     def _complete(self, body: dict[str, Any]) -> dict[str, Any]:
         if "no text" in self.faults:
             return {"choices": []}
-        prompt = body["prompt"]
-        ids = self._encode(prompt, special=True) if isinstance(prompt, str) else prompt
-        if not isinstance(prompt, str) and "two BOS" in self.faults:
-            ids = [ids[0], *ids]
+        ids = self._encode_prompt(body["prompt"])
+        noise = self._make_noise(body)
         length = body["max_tokens"] + ("one token too many" in self.faults)
-        if "one token only" in self.faults:
-            length = 1
+        made = self.engine.generate(
+            ids,
+            max_new_tokens=1 if "one token only" in self.faults else length,
+            seed=self._seed(body),
+            output_logits=True,
+            **self._settings(body, len(ids), noise),
+        )
+        new, reason = self._end_at_ids(made.ids[0], body.get("stop_token_ids", ()))
+        if "another text among others" in self.faults and len(self.requests) % 7 == 0:
+            new[3] = (new[3] + 1) % self.engine.vocab_size
+        before, whole = (
+            self.engine.decode(each, skip_special_tokens=True) for each in (ids, [*ids, *new])
+        )
+        text, is_cut = self._cut_at_strings(whole[len(before) :], body.get("stop") or [])
+        if is_cut or "wrong reason" in self.faults:
+            reason = "stop"
+        choice: dict[str, Any] = {"text": text.translate(self.letters), "finish_reason": reason}
+        choice |= self._list(body, ids, new, noise.add_to(made.logits[0]))
+        usage = {"prompt_tokens": len(ids), "completion_tokens": len(new)}
+        answer = {"choices": [choice], "model": self.name, "usage": usage}
+        if any(fault.endswith("every second request") for fault in self.faults):
+            answer["system_fingerprint"] = "fp_b" if self.is_second else "fp_a"
+        return answer
+
+    def _encode_prompt(self, prompt: str | list[int]) -> list[int]:
+        if isinstance(prompt, str):
+            return self._encode(prompt, special=True)
+        return [prompt[0], *prompt] if "two BOS" in self.faults else prompt
+
+    def _seed(self, body: dict[str, Any]) -> int | None:
+        if "seed ignored" in self.faults:
+            return len(self.requests)
+        return 1 if "one seed for all" in self.faults else body.get("seed")
+
+    def _settings(self, body: dict[str, Any], begin: int, noise: Noise) -> dict[str, Any]:
+        """Return what `generate` is asked for; `begin` is the length of the prompt."""
         sampling = self._sampling(body)
         asked: dict[str, Any] = {"do_sample": False} if sampling is None else {"sampling": sampling}
         if "repetition penalty" in self.faults or self._is_replica("another model"):
@@ -161,58 +197,48 @@ class Stub:
                 "logits_processor": [lambda _, logits: filter_first(logits, sampling)],
             }
         if sampling is None and "penalties ignored" not in self.faults:
-            asked["logits_processor"] = [Penalties(body, len(ids))]
-        noise = self._make_noise(body)
+            asked["logits_processor"] = [Penalties(body, begin)]
         if "noise" in self.faults:
             asked["logits_processor"] = [noise, *asked.get("logits_processor", [])]
-        seed = body.get("seed")
-        if "seed ignored" in self.faults:
-            seed = len(self.requests)
-        if "one seed for all" in self.faults:
-            seed = 1
-        made = self.engine.generate(
-            ids, max_new_tokens=length, seed=seed, output_logits=True, **asked
-        )
-        new, reason = list(made.ids[0]), "length"
-        ends = () if "stop ids ignored" in self.faults else body.get("stop_token_ids", ())
-        if end := next((n + 1 for n, token in enumerate(new) if token in ends), 0):
-            new, reason = new[:end], "stop"
-        if new[-1] in self.engine.eos_token_ids:
-            reason = "stop"
-        text = self.engine.decode([*ids, *new], skip_special_tokens=True)[
-            len(self.engine.decode(ids, skip_special_tokens=True)) :
-        ]
-        if "another text among others" in self.faults and len(self.requests) % 7 == 0:
-            new[3] = (new[3] + 1) % self.engine.vocab_size
-        for stop in body.get("stop") or []:
+        return asked
+
+    def _end_at_ids(self, ids: Sequence[int], ends: Sequence[int]) -> tuple[list[int], str]:
+        new = list(ids)
+        if "stop ids ignored" in self.faults:
+            ends = ()
+        end = next((n + 1 for n, token in enumerate(new) if token in ends), 0)
+        new = new[: end or None]
+        is_ended = bool(end) or new[-1] in self.engine.eos_token_ids
+        return new, "stop" if is_ended else "length"
+
+    def _cut_at_strings(self, text: str, stops: Sequence[str]) -> tuple[str, bool]:
+        is_cut = False
+        for stop in stops:
             if stop in text and "stop string ignored" not in self.faults:
-                end = text.index(stop)
-                text = text[: end + len(stop) * ("stop string kept" in self.faults)]
-                reason = "stop"
-        if "wrong reason" in self.faults:
-            reason = "stop"
-        choice: dict[str, Any] = {"text": text.translate(self.letters), "finish_reason": reason}
-        if not self.plain:
-            laws = self._logits(noise.add_to(made.logits[0])).double().log_softmax(dim=-1)
-            choice |= {
-                "token_ids": new,
-                "logprobs": _list_logprobs(laws, new, body.get("logprobs", 1)),
-            }
-            if body.get("prompt_logprobs") is not None:
-                choice |= self._prompt_logprobs(ids, body["prompt_logprobs"])
-        elif self.chat_logprobs and body.get("logprobs"):
-            laws = self._logits(noise.add_to(made.logits[0])).double().log_softmax(dim=-1)
-            content = self._list_content(laws, new, body["top_logprobs"])
-            choice["logprobs"] = {"content": content}
+                end = text.index(stop) + len(stop) * ("stop string kept" in self.faults)
+                text, is_cut = text[:end], True
+        return text, is_cut
+
+    def _list(
+        self, body: dict[str, Any], ids: list[int], new: list[int], logits: torch.Tensor
+    ) -> dict[str, Any]:
+        """Return what a choice tells of its tokens; `logits` is of shape [steps, vocabulary]."""
+        if self.plain and not (self.chat_logprobs and body.get("logprobs")):
+            return {}
+        laws = self._logits(logits).double().log_softmax(dim=-1)
+        if self.plain:
+            return {"logprobs": {"content": self._list_content(laws, new, body["top_logprobs"])}}
+        told: dict[str, Any] = {
+            "token_ids": new,
+            "logprobs": _list_logprobs(laws, new, body.get("logprobs", 1)),
+        }
+        if body.get("prompt_logprobs") is not None:
+            told |= self._prompt_logprobs(ids, body["prompt_logprobs"])
         if "ids left out" in self.faults:
-            del choice["token_ids"]
-            for listed in choice["logprobs"].values():
+            del told["token_ids"]
+            for listed in told["logprobs"].values():
                 del listed[1:]
-        usage = {"prompt_tokens": len(ids), "completion_tokens": len(new)}
-        answer = {"choices": [choice], "model": self.name, "usage": usage}
-        if any(fault.endswith("every second request") for fault in self.faults):
-            answer["system_fingerprint"] = "fp_b" if self.is_second else "fp_a"
-        return answer
+        return told
 
     def _make_noise(self, body: dict[str, Any]) -> Noise:
         """Return other noise for each request, and the same in each run of a test."""
@@ -389,6 +415,18 @@ def serve(stub: Stub) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
+        connect.cache_clear()  # another server may get the same port
+
+
+@contextmanager
+def connect_to(stub: Stub) -> Iterator[EndpointEngine]:
+    """Serve for a while, and connect to it."""
+    with serve(stub) as address:
+        engine = connect(resolve(address))
+        try:
+            yield engine
+        finally:
+            engine.close()
 
 
 def with_fault(stub: Stub, *faults: str) -> Stub:

@@ -9,13 +9,11 @@ import pytest
 
 import probes
 from probes.engines.base import ARGUMENTS, PROTOCOLS
-from probes.engines.endpoint.connection import connect
 from probes.errors import MissingCapabilityError
 from probes.schema.claim import CAPABILITIES, NEEDS, catalogue
 from probes.schema.record import TargetFacts
 from probes.schema.sampling import Sampling
-from probes.targets.resolve import resolve
-from tests.support.stub_server import Stub, serve
+from tests.support.stub_server import Stub, connect_to
 
 OPTIONAL = sorted(
     {*CAPABILITIES} - {"model", "weights", "variants", "beam-search", "timing", "streams", "server"}
@@ -43,10 +41,8 @@ def engine(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture(scope="module")
 def served_toy() -> Iterator[Any]:
-    with serve(Stub(make_toy())) as address:
-        engine = connect(resolve(address))
+    with connect_to(Stub(make_toy())) as engine:
         yield engine
-        engine.close()
 
 
 def need(engine: Any, *capabilities: str) -> None:
