@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 
@@ -26,6 +27,14 @@ class DrawnText:
     is_encoded: bool = False
     """Whether the ids are those of the text, and perhaps not those drawn: then it counts up to the
     first that the settings asked for drop."""
+
+    @cached_property
+    def likely(self) -> Likely:
+        """The most likely tokens at each step."""
+        values, tokens = self.logits.topk(min(LIKELY, self.logits.shape[-1]), dim=-1)
+        drawn = self.logits.gather(1, torch.tensor(self.ids)[:, None])
+        others = self.logits.scatter(1, tokens, -torch.inf)
+        return Likely(self, values.double(), tokens, drawn.double(), others)
 
 
 def log_law_asked(text: DrawnText, asked: InForce, slack: float) -> torch.Tensor:
@@ -53,40 +62,34 @@ class Likely:
     values: torch.Tensor  # logits, (steps, tokens), float64
     tokens: torch.Tensor  # their ids
     drawn: torch.Tensor  # logits of the tokens drawn, (steps, 1)
-    rest: dict[float, torch.Tensor] = field(default_factory=dict)  # by temperature, (steps, 1)
-
-    @classmethod
-    def of(cls, text: DrawnText) -> Likely:
-        """Find them in a text."""
-        values, tokens = text.logits.topk(min(LIKELY, text.logits.shape[-1]), dim=-1)
-        drawn = text.logits.gather(1, torch.tensor(text.ids)[:, None])
-        return cls(text, values.double(), tokens, drawn.double())
+    others: torch.Tensor  # logits, (steps, vocabulary), -inf at the likely tokens
+    masses: dict[float, torch.Tensor] = field(default_factory=dict)  # by temperature, (steps, 1)
 
     def log_law(self, settings: InForce) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the log-law over the likely tokens, and that of the tokens drawn: (steps,)."""
         own, t = settings.sampling, settings.sampling.temperature
         ids = torch.tensor(self.text.ids)[:, None]
         logits, place = self.values, self.tokens == ids
-        if settings.repetition_penalty != 1:
+        is_sorted = settings.repetition_penalty == 1
+        if not is_sorted:
             logits = _penalize(logits, self.tokens, self.text, settings.repetition_penalty)
         in_filters = t if settings.temperature_first else 1.0
-        kept, rest_kept = _keep_likely(logits / in_filters, self._mass_of_rest(in_filters), own)
+        scaled, mass = logits / in_filters, self._mass_of_others(in_filters)
+        kept, rest_kept = (_keep_likely if is_sorted else _keep_unsorted)(scaled, mass, own)
         scaled = torch.where(kept, logits / t, -torch.inf)
-        rest = torch.where(rest_kept, self._mass_of_rest(t), -torch.inf)
+        rest = torch.where(rest_kept, self._mass_of_others(t), -torch.inf)
         total = torch.cat([scaled, rest], dim=-1).logsumexp(dim=-1, keepdim=True)
         law = scaled - total
         other = torch.where(rest_kept, self.drawn / t - total, -torch.inf)[:, 0]
         found = torch.where(place, law, -torch.inf).amax(dim=-1)
         return law, torch.where(place.any(dim=-1), found, other)
 
-    def _mass_of_rest(self, temperature: float) -> torch.Tensor:
+    def _mass_of_others(self, temperature: float) -> torch.Tensor:
         """Return the log of the sum of exp(logit / temperature) over all other tokens."""
-        if temperature not in self.rest:
-            whole = (self.text.logits.double() / temperature).logsumexp(-1, keepdim=True)
-            part = (self.values / temperature).logsumexp(-1, keepdim=True)
-            left = (part - whole).clamp_max(-1e-12)
-            self.rest[temperature] = whole + torch.log(-torch.expm1(left))
-        return self.rest[temperature]
+        if temperature not in self.masses:
+            mass = (self.others / temperature).logsumexp(dim=-1, keepdim=True)
+            self.masses[temperature] = mass.double()
+        return self.masses[temperature]
 
 
 def _keep_likely(
@@ -94,24 +97,31 @@ def _keep_likely(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return which of the likely tokens filters keep, and at which steps all others are kept.
 
-    A nucleus that does not end among the likely tokens counts as all tokens.
+    The likely tokens are sorted, the most likely first. A nucleus that does not end among them
+    counts as all tokens.
     """
     k, p, share = sampling.top_k or 0, sampling.top_p or 1.0, sampling.min_p or 0.0
-    in_order, places = logits.sort(dim=-1, descending=True)
-    kept = torch.ones_like(in_order, dtype=torch.bool)
+    kept = torch.ones_like(logits, dtype=torch.bool)
     rest_kept = torch.ones_like(rest, dtype=torch.bool)
-    total = torch.cat([in_order, rest], dim=-1).logsumexp(dim=-1, keepdim=True)
     if k:
         kept[:, k:] = False
         rest_kept[:] = False
-        total = torch.where(kept, in_order, -torch.inf).logsumexp(dim=-1, keepdim=True)
     if p < 1:
-        mass = (in_order - total).exp()
+        whole = logits[:, :k] if k else torch.cat([logits, rest], dim=-1)
+        mass = (logits - whole.logsumexp(dim=-1, keepdim=True)).exp()
         kept &= mass.cumsum(dim=-1) - mass < p
         rest_kept &= kept[:, -1:]
     if share:
-        kept &= in_order >= in_order[:, :1] + math.log(share)
+        kept &= logits >= logits[:, :1] + math.log(share)
         rest_kept &= kept[:, -1:]
+    return kept, rest_kept
+
+
+def _keep_unsorted(
+    logits: torch.Tensor, rest: torch.Tensor, sampling: Sampling
+) -> tuple[torch.Tensor, torch.Tensor]:
+    in_order, places = logits.sort(dim=-1, descending=True)
+    kept, rest_kept = _keep_likely(in_order, rest, sampling)
     return torch.zeros_like(kept).scatter(1, places, kept), rest_kept
 
 

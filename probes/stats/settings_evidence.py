@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from probes.schema.sampling import PLAIN, InForce
-from probes.stats.drawn_text import DrawnText, Likely, log_law_asked
+from probes.stats.drawn_text import DrawnText, log_law_asked
 
 MIXED = 0.01
 """Share of what was asked for in each alternative."""
@@ -86,7 +86,7 @@ def judge_settings(
                 continue
         outside += int((chosen == -torch.inf).sum())
         drawn += len(ids)
-        likely = Likely.of(text)
+        likely = text.likely
         here = asked_law.gather(1, likely.tokens)
         for name, alternative in alternatives.items():
             law, own = likely.log_law(alternative)
@@ -119,7 +119,7 @@ def explain_draws(
     >>> explain_draws([DrawnText([], ids, logits)], InForce(), {})
     'temperature 2 times what was asked for'
     """
-    likely = [Likely.of(text) for text in texts]
+    likely = [text.likely for text in texts]
 
     def fit(settings: InForce) -> float:
         size = math.log(texts[0].logits.shape[-1])
@@ -169,7 +169,7 @@ def explain_mixture(
     >>> found.settings, round(found.share, 1)
     ('top_k 1, though it was not asked for', 0.5)
     """
-    likely = [Likely.of(text) for text in texts]
+    likely = [text.likely for text in texts]
     size = math.log(texts[0].logits.shape[-1])
 
     def fit(settings: InForce) -> torch.Tensor:

@@ -100,8 +100,6 @@ SEEN = [
     ("temperature applied twice", "engine-sampling hot", "they follow temperature applied twice"),
     ("temperature ignored", "engine-sampling hot", "they follow greedy decoding"),
     ("one token only", "engine-power", "do not show a doubled temperature"),
-    ("top_k 40", "engine-sampling unasked", "they follow top_k 40, though it was not asked for"),
-    ("repetition penalty", "engine-sampling unasked", "they follow repetition_penalty 1.3"),
     (
         "another temperature on every second request",
         "engine-logprobs",
@@ -123,13 +121,12 @@ SEEN = [
 
 
 @pytest.fixture(autouse=True)
-def few_draws(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ask for short texts, and draw a quarter of them, where that is enough to see a fault."""
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask for short texts, and for as few as show a fault."""
     monkeypatch.setattr(claims, "LENGTH", 10)
     monkeypatch.setattr(scored_windows, "CONTEXT", 64)
     monkeypatch.setattr(questions, "load_questions", lambda _: built_in_questions()[:4])
-    if "unasked" not in request.node.name:
-        monkeypatch.setattr(engine_sampling, "SAMPLES", engine_sampling.SAMPLES // 4)
+    monkeypatch.setattr(engine_sampling, "SAMPLES", 2)
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +146,24 @@ def test_fault_is_found_and_named(reference: Model, fault: str, check: str, word
         with pytest.raises((AssertionError, pytest.fail.Exception)) as failed:
             CHECKS[check](engine, reference, {})
         assert words in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("top_k 40", "they follow top_k 40, though it was not asked for"),
+        ("repetition penalty", "they follow repetition_penalty 1.3, though it was not asked for"),
+    ],
+)
+def test_unasked_setting_is_found_and_named(
+    reference: Model, monkeypatch: pytest.MonkeyPatch, fault: str, words: str
+) -> None:
+    monkeypatch.setattr(engine_sampling, "SAMPLES", 8)
+    with (
+        connect_to(with_fault(Stub(reference), fault)) as engine,
+        pytest.raises(pytest.fail.Exception, match=words),
+    ):
+        sampling("nothing")(engine, reference, {})
 
 
 def test_draws_are_judged_from_texts_alone(reference: Model) -> None:

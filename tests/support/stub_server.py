@@ -7,10 +7,12 @@ import threading
 import zlib
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import torch
+from transformers import RepetitionPenaltyLogitsProcessor
 
 from probes.engines.endpoint.connection import connect
 from probes.schema.sampling import Sampling
@@ -20,6 +22,7 @@ from probes.targets.resolve import resolve
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from probes.engines.base import NextLogits
     from probes.engines.endpoint.engine import EndpointEngine
 
 FAULTS = {
@@ -149,16 +152,9 @@ class Stub:
         if "no text" in self.faults:
             return {"choices": []}
         ids = self._encode_prompt(body["prompt"])
-        noise = self._make_noise(body)
         length = body["max_tokens"] + ("one token too many" in self.faults)
-        made = self.engine.generate(
-            ids,
-            max_new_tokens=1 if "one token only" in self.faults else length,
-            seed=self._seed(body),
-            output_logits=True,
-            **self._settings(body, len(ids), noise),
-        )
-        new, reason = self._end_at_ids(made.ids[0], body.get("stop_token_ids", ()))
+        new, logits = self._continue(ids, 1 if "one token only" in self.faults else length, body)
+        new, reason = self._end_at_ids(new, body.get("stop_token_ids", ()))
         if "another text among others" in self.faults and len(self.requests) % 7 == 0:
             new[3] = (new[3] + 1) % self.engine.vocab_size
         before, whole = (
@@ -168,7 +164,7 @@ class Stub:
         if is_cut or "wrong reason" in self.faults:
             reason = "stop"
         choice: dict[str, Any] = {"text": text.translate(self.letters), "finish_reason": reason}
-        choice |= self._list(body, ids, new, noise.add_to(made.logits[0]))
+        choice |= self._list(body, ids, new, logits)
         usage = {"prompt_tokens": len(ids), "completion_tokens": len(new)}
         answer = {"choices": [choice], "model": self.name, "usage": usage}
         if any(fault.endswith("every second request") for fault in self.faults):
@@ -185,22 +181,42 @@ class Stub:
             return len(self.requests)
         return 1 if "one seed for all" in self.faults else body.get("seed")
 
-    def _settings(self, body: dict[str, Any], begin: int, noise: Noise) -> dict[str, Any]:
-        """Return what `generate` is asked for; `begin` is the length of the prompt."""
-        sampling = self._sampling(body)
-        asked: dict[str, Any] = {"do_sample": False} if sampling is None else {"sampling": sampling}
+    def _continue(
+        self, ids: list[int], length: int, body: dict[str, Any]
+    ) -> tuple[list[int], torch.Tensor]:
+        """Return new tokens, and the logits before each: (tokens, vocabulary)."""
+        sampling, seed = self._sampling(body), self._seed(body)
+        noise, draws = self._make_noise(body), torch.Generator()
+        draws.seed() if seed is None else draws.manual_seed(seed)
+        text, rows = list(ids), []
+        while len(rows) < length and not (rows and text[-1] in self.engine.eos_token_ids):
+            rows.append(noise.add(_next_logits(self.engine, tuple(text))))
+            scores = self._penalize(rows[-1], text, len(ids), body)
+            if sampling is None:
+                text.append(int(scores.argmax()))
+                continue
+            if "filters before the temperature" in self.faults:
+                scores = filter_first(scores, sampling) / sampling.temperature
+            else:
+                scores = apply_filters(scores, sampling)
+            text.append(int(scores.softmax(dim=-1).multinomial(1, generator=draws)))
+        return text[len(ids) :], torch.stack(rows)
+
+    def _penalize(
+        self, logits: torch.Tensor, ids: list[int], begin: int, body: dict[str, Any]
+    ) -> torch.Tensor:
+        """Subtract penalties for what came after a prompt of length `begin`."""
         if "repetition penalty" in self.faults or self._is_replica("another model"):
-            asked["repetition_penalty"] = 1.3
-        if "filters before the temperature" in self.faults and sampling is not None:
-            asked = {
-                "sampling": Sampling(temperature=sampling.temperature, top_k=0),
-                "logits_processor": [lambda _, logits: filter_first(logits, sampling)],
-            }
-        if sampling is None and "penalties ignored" not in self.faults:
-            asked["logits_processor"] = [Penalties(body, begin)]
-        if "noise" in self.faults:
-            asked["logits_processor"] = [noise, *asked.get("logits_processor", [])]
-        return asked
+            seen = torch.tensor([ids])
+            logits = RepetitionPenaltyLogitsProcessor(1.3)(seen, logits[None])[0]
+        presence, frequency = (
+            body.get(f"{name}_penalty", 0.0) for name in ("presence", "frequency")
+        )
+        if "penalties ignored" in self.faults or not (presence or frequency):
+            return logits
+        new = torch.tensor(ids[begin:], dtype=torch.long)
+        counts = new.bincount(minlength=len(logits))
+        return logits - presence * (counts > 0) - frequency * counts
 
     def _end_at_ids(self, ids: Sequence[int], ends: Sequence[int]) -> tuple[list[int], str]:
         new = list(ids)
@@ -243,7 +259,8 @@ class Stub:
     def _make_noise(self, body: dict[str, Any]) -> Noise:
         """Return other noise for each request, and the same in each run of a test."""
         seen = sum(body == each for each in self.requests)
-        return Noise(self.noise, zlib.crc32(json.dumps([body, seen], sort_keys=True).encode()))
+        sd = self.noise if "noise" in self.faults else 0.0
+        return Noise(sd, zlib.crc32(json.dumps([body, seen], sort_keys=True).encode()))
 
     def _is_replica(self, fault: str) -> bool:
         """Return whether a request reached a replica that has this fault."""
@@ -321,36 +338,29 @@ class Stub:
         return {"prompt_token_ids": ids, "prompt_logprobs": rows}
 
 
-@dataclass
-class Penalties:
-    """What a request's penalties subtract from logits, by the tokens that came after its prompt."""
-
-    body: dict[str, Any]
-    begin: int
-
-    def __call__(self, ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-        counts = torch.nn.functional.one_hot(ids[:, self.begin :], logits.shape[-1]).sum(dim=1)
-        presence = self.body.get("presence_penalty", 0.0)
-        frequency = self.body.get("frequency_penalty", 0.0)
-        penalized: torch.Tensor = logits - presence * (counts > 0) - frequency * counts
-        return penalized
-
-
 class Noise:
-    """A logits processor that adds independent Gaussian noise, and keeps it."""
+    """Independent Gaussian noise, in nats."""
 
     def __init__(self, sd: float, seed: int) -> None:
         self.sd = sd
         self.generator = torch.Generator().manual_seed(seed)
-        self.rows: list[torch.Tensor] = []
 
-    def __call__(self, _: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-        self.rows.append(self.sd * torch.randn(logits.shape, generator=self.generator))
-        return logits + self.rows[-1]
+    def add(self, logits: torch.Tensor) -> torch.Tensor:
+        if not self.sd:
+            return logits
+        return logits + self.sd * torch.randn(logits.shape, generator=self.generator)
 
-    def add_to(self, logits: torch.Tensor) -> torch.Tensor:
-        """Add what was added at each step to the logits of a text: of shape [steps, vocabulary]."""
-        return logits + torch.cat(self.rows) if self.rows else logits
+
+@lru_cache(maxsize=2048)
+def _next_logits(engine: Any, ids: tuple[int, ...]) -> torch.Tensor:
+    """Return the logits after a text, (vocabulary,): tests ask for the same texts again."""
+    logits: torch.Tensor = _follow(engine)([ids])[0]
+    return logits
+
+
+@lru_cache
+def _follow(engine: Any) -> NextLogits:
+    return engine.follow_branches()  # type: ignore[no-any-return]
 
 
 def filter_first(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
