@@ -97,9 +97,10 @@ def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claims, "RUNS", 2)
     monkeypatch.setattr(served_draws, "SAMPLES", 4)
     monkeypatch.setattr(served_variety, "COMPARED", 12)
+    monkeypatch.setattr(served_variety, "RUNS", 3)
     monkeypatch.setattr(served_answers, "RUNS", 1)
     monkeypatch.setattr(served_answers, "PLAIN", "{}")  # as the embedded model is asked
-    few = built_in_questions()[:30]
+    few = built_in_questions()[:20]
     monkeypatch.setattr("probes.data.questions.load_questions", lambda _: few)
 
 
