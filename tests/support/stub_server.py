@@ -188,7 +188,8 @@ class Stub:
         sampling, seed = self._sampling(body), self._seed(body)
         noise, draws = self._make_noise(body), torch.Generator()
         draws.seed() if seed is None else draws.manual_seed(seed)
-        text, rows = list(ids), []
+        text = list(ids)
+        rows: list[torch.Tensor] = []
         while len(rows) < length and not (rows and text[-1] in self.engine.eos_token_ids):
             rows.append(noise.add(_next_logits(self.engine, tuple(text))))
             scores = self._penalize(rows[-1], text, len(ids), body)
@@ -208,7 +209,7 @@ class Stub:
         """Subtract penalties for what came after a prompt of length `begin`."""
         if "repetition penalty" in self.faults or self._is_replica("another model"):
             seen = torch.tensor([ids])
-            logits = RepetitionPenaltyLogitsProcessor(1.3)(seen, logits[None])[0]
+            [logits] = RepetitionPenaltyLogitsProcessor(1.3)(seen, logits[None])
         presence, frequency = (
             body.get(f"{name}_penalty", 0.0) for name in ("presence", "frequency")
         )
@@ -216,7 +217,8 @@ class Stub:
             return logits
         new = torch.tensor(ids[begin:], dtype=torch.long)
         counts = new.bincount(minlength=len(logits))
-        return logits - presence * (counts > 0) - frequency * counts
+        penalized: torch.Tensor = logits - presence * (counts > 0) - frequency * counts
+        return penalized
 
     def _end_at_ids(self, ids: Sequence[int], ends: Sequence[int]) -> tuple[list[int], str]:
         new = list(ids)
