@@ -43,17 +43,17 @@ def list_missing_packages() -> list[str]:
 
 def draw(record: Record) -> dict[str, tuple[Picture, ...]]:
     """Draw the pictures of a record, by claim id."""
-    measured = [c for c in record.claims if any(check.values for check in c.evidence)]
-    if not measured:
-        return {}
     from probes.report.pictures import boxes
 
+    found = {claim.id: shapes for claim in record.claims if (shapes := boxes.find_shapes(claim))}
+    if not found:
+        return {}
     known = boxes.PICTURES
     if not list_missing_packages():
         from probes.report.pictures import gallery  # it imports Vega, which takes a second
 
         known = gallery.PICTURES
-    pictures = {claim.id: boxes.draw_claim(claim, known) for claim in measured}
+    pictures = {claim: boxes.draw_shapes(shapes, known) for claim, shapes in found.items()}
     return {claim: several for claim, several in pictures.items() if several}
 
 

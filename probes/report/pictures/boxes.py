@@ -29,18 +29,26 @@ Found: TypeAlias = list[tuple[str, _Shape]]
 """The checks of a claim with evidence of one shape: what each was made for, such as a prompt, and
 the evidence."""
 
+Shapes: TypeAlias = dict[type["Shape"], Found[Any]]
+"""Evidence by its shape."""
+
 Draw: TypeAlias = Callable[[Found[Any]], "Iterator[Picture]"]
 
 MOST_TEXTS = 24
 """Texts whose pieces can be compared by eye; of more there is no picture."""
 
 
-def draw_claim(claim: ClaimRecord, known: Mapping[type[Shape], Draw]) -> tuple[Picture, ...]:
-    """Draw the evidence of a claim's checks whose shape is known to have a picture."""
-    found: dict[type[Shape], Found[Any]] = {}
+def find_shapes(claim: ClaimRecord) -> Shapes:
+    """Return the evidence of a claim's checks by its shape."""
+    found: Shapes = {}
     for check in claim.evidence:
         for shape in read_shapes(check.values):
             found.setdefault(type(shape), []).append((shorten_test_name(check.name), shape))
+    return found
+
+
+def draw_shapes(found: Shapes, known: Mapping[type[Shape], Draw]) -> tuple[Picture, ...]:
+    """Draw the evidence whose shape is known to have a picture."""
     pictures: list[Picture] = []
     for kind, draw in known.items():
         if kind in found:

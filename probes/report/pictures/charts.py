@@ -1,4 +1,8 @@
-"""Parts that charts of every kind are made of."""
+"""Parts that charts of every kind are made of.
+
+A chart names the classes of its channels, as in `alt.Text("name:N")`: for `text="name:N"` Altair
+looks for the class among all of its own, which takes 5 ms.
+"""
 
 from __future__ import annotations
 
@@ -123,11 +127,13 @@ def bars(
             x=length, color=COLOUR, description=TIP
         ),
         base.mark_text(align="left", baseline="middle", dx=4, color="var(--soft)").encode(
-            x=length, text="shown:N"
+            x=length, text=alt.Text("shown:N")
         ),
     ]
     if named:
-        layers.append(base.mark_text(align="right", baseline="middle", x=-6).encode(text="name:N"))
+        layers.append(
+            base.mark_text(align="right", baseline="middle", x=-6).encode(text=alt.Text("name:N"))
+        )
     return alt.LayerChart(
         layer=layers, width=width, height=alt.Step(BAR), title=title or alt.Undefined
     )

@@ -151,9 +151,9 @@ def _scatter(rows: Sequence[Row], kinds: Sequence[Kind]) -> alt.LayerChart:
         .mark_rule(color="var(--soft)")
         .encode(
             x=alt.X("start:Q", scale=scale),
-            x2="end:Q",
+            x2=alt.X2("end:Q"),
             y=alt.Y("start:Q", scale=scale),
-            y2="end:Q",
+            y2=alt.Y2("end:Q"),
         )
     )
     x = alt.X("reference:Q", title=word("engine_reference"), scale=scale)
@@ -193,7 +193,9 @@ def _by_position(
         layers.append(base.mark_rule(color="var(--ink)", **DASHED))
         for edge in (EDGE, {}):  # points may lie behind the text
             style = {"align": "right", "baseline": "bottom", "fontWeight": 600, **edge}
-            layers.append(base.mark_text(x=WIDTH, dy=-3, **style).encode(text=alt.value(line.name)))
+            layers.append(
+                base.mark_text(x=WIDTH, dy=-3, **style).encode(text=alt.TextValue(line.name))
+            )
     return alt.LayerChart(layer=layers, width=WIDTH, height=HEIGHT)
 
 
@@ -285,9 +287,9 @@ def _bars(
 
     layers: list[alt.Chart] = [
         base.mark_bar(size=ROW - 5, aria=True).encode(
-            x=at("start"), x2="end:Q", color=charts.COLOUR, description=charts.TIP
+            x=at("start"), x2=alt.X2("end:Q"), color=charts.COLOUR, description=charts.TIP
         ),
-        base.mark_text(align="right", baseline="middle", x=-6).encode(text="name:N"),
+        base.mark_text(align="right", baseline="middle", x=-6).encode(text=alt.Text("name:N")),
     ]
     for line in lines:
         rule = alt.Chart(data([{"at": line.at}])).encode(x=at("at"))
@@ -296,11 +298,11 @@ def _bars(
         if line.name:
             layers.append(
                 rule.mark_text(baseline="bottom", y=-4, fontWeight=600).encode(
-                    text=alt.value(line.name)
+                    text=alt.TextValue(line.name)
                 )
             )
     style = {"align": "right", "baseline": "middle", "color": "var(--soft)"}
-    layers.append(base.mark_text(x=ROOM + VALUES, **style).encode(text="shown:N"))
+    layers.append(base.mark_text(x=ROOM + VALUES, **style).encode(text=alt.Text("shown:N")))
     if title:
         layers.append(charts.write(title, -6, -4, align="right", baseline="bottom", fontWeight=600))
     return alt.LayerChart(layer=layers, width=ROOM, height=height)

@@ -92,8 +92,8 @@ def _layers(points: list[Point]) -> list[alt.Chart]:
     base = alt.Chart(data(rows)).encode(x=x, color=charts.COLOUR)
     return [
         base.mark_rule(strokeWidth=2, opacity=0.5).encode(
-            y=alt.Y("low:Q", scale=scale), y2="high:Q"
+            y=alt.Y("low:Q", scale=scale), y2=alt.Y2("high:Q")
         ),
         dots(base, 60).encode(y=y),
-        base.mark_text(align="left", baseline="middle", dx=7).encode(y=y, text="name:N"),
+        base.mark_text(align="left", baseline="middle", dx=7).encode(y=y, text=alt.Text("name:N")),
     ]

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import altair as alt
-from scipy.special import softmax
+import numpy as np
 
 from probes.report.pictures import charts
 from probes.report.pictures.charts import Chart, data, dots, word
@@ -53,7 +53,8 @@ def temperatures(found: distributions.Distribution) -> Chart:
     check_size(listed, 1, LISTED)
     panels = []
     for number, temperature in enumerate(TEMPERATURES):
-        shares = softmax(logits / temperature)[: len(listed)]
+        weights = np.exp((logits - logits.max()) / temperature)
+        shares = (weights / weights.sum())[: len(listed)]
         rows = [
             charts.Bar(
                 label(token.text, 12),
@@ -97,7 +98,7 @@ def entropy_by_temperature(found: Sequence[tuple[str, distributions.EntropyCurve
         y=alt.Y("entropy:Q", title=word("entropy"), axis=alt.Axis(tickCount=4)),
         color=charts.COLOUR,
     )
-    line = base.mark_line(strokeWidth=2).encode(detail="prompt:N")
+    line = base.mark_line(strokeWidth=2).encode(detail=alt.Detail("prompt:N"))
     names = [label(prompt, 30) for prompt, _ in found]
     return alt.layer(line, dots(base), *charts.key(names, 370, 220), width=370, height=220)
 
@@ -160,7 +161,7 @@ def hidden_top_k(found: Sequence[tuple[str, distributions.HiddenTopK]]) -> Chart
         )
         x = alt.X("with:Q", title=word("kept"), scale=scale, axis=_COUNTS)
         layers: list[Any] = [
-            base.mark_rule(color="var(--rule)", strokeWidth=3).encode(x=x, x2="without:Q")
+            base.mark_rule(color="var(--rule)", strokeWidth=3).encode(x=x, x2=alt.X2("without:Q"))
         ]
         ends = (("with", charts.OTHER, "right", -9), ("without", charts.MAIN, "left", 9))
         for field, colour, align, dx in ends:
@@ -201,7 +202,7 @@ def collapse(found: texts.Collapse) -> Chart:
         fillOpacity=alt.FillOpacity("probability:Q", scale=strength, legend=None),
         description=charts.TIP,
     )
-    text = base.mark_text().encode(text="shown:N", color=alt.Color("ink:N", scale=None))
+    text = base.mark_text().encode(text=alt.Text("shown:N"), color=alt.Color("ink:N", scale=None))
     return alt.layer(cells, text, width=alt.Step(70), height=alt.Step(38))
 
 
@@ -256,10 +257,10 @@ def hot_samples(found: Sequence[tuple[str, texts.HotSamples]]) -> Chart:
         ends = [
             base.transform_filter(alt.FieldEqualPredicate(field="nucleus", equal=nucleus))
             .mark_text(baseline="middle", align=align, dx=dx)
-            .encode(text="shown:N")
+            .encode(text=alt.Text("shown:N"))
             for nucleus, align, dx in (("0.2", "right", -8), ("0.9", "left", 8))
         ]
-        line = base.mark_line(strokeWidth=2).encode(detail="prompt:N")
+        line = base.mark_line(strokeWidth=2).encode(detail=alt.Detail("prompt:N"))
         layers = [line, dots(base, size=55), *ends, charts.heading(word(measure))]
         panels.append(alt.layer(*layers, width=124, height=110))
     names = [label(prompt, 30) for prompt, _ in found]

@@ -143,10 +143,10 @@ def _lines(lines: Sequence[Line], y: alt.Y, show: Callable[[float], str]) -> lis
     )
     return [
         base.mark_area(opacity=0.15 if len(lines) < 4 else 0.06).encode(
-            y=y, y2="high:Q", detail="target:N"
+            y=y, y2=alt.Y2("high:Q"), detail=alt.Detail("target:N")
         ),
-        base.mark_line(strokeWidth=2).encode(y=y, detail="target:N"),
-        base.mark_line(strokeWidth=0.7).encode(y=alt.Y("high:Q"), detail="target:N"),
+        base.mark_line(strokeWidth=2).encode(y=y, detail=alt.Detail("target:N")),
+        base.mark_line(strokeWidth=0.7).encode(y=alt.Y("high:Q"), detail=alt.Detail("target:N")),
         dots(base, 30).encode(y=y),
     ]
 
@@ -167,9 +167,9 @@ def _names(lines: Sequence[Line], right: float, most: float) -> list[alt.Chart]:
     base = alt.Chart(data(rows)).encode(color=charts.COLOUR)
     x, x2 = alt.value(right + 1), alt.value(right + 13)
     return [
-        base.mark_rule(opacity=0.5).encode(x=x, x2=x2, y=alt.Y("end:Q"), y2="place:Q"),
+        base.mark_rule(opacity=0.5).encode(x=x, x2=x2, y=alt.Y("end:Q"), y2=alt.Y2("place:Q")),
         base.mark_text(align="left", x=right + 16, **NAME).encode(
-            y=alt.Y("place:Q"), text="name:N"
+            y=alt.Y("place:Q"), text=alt.Text("name:N")
         ),
     ]
 
@@ -275,19 +275,19 @@ def _pairs(
     def at(field: str) -> alt.X:
         return alt.X(f"{field}:Q", title=title, scale=scale, axis=axis)
 
-    text = base.encode(color=alt.value("var(--soft)"))
+    text = base.encode(color=alt.ColorValue("var(--soft)"))
     hollow = {"filled": False, "fill": "var(--paper)", "strokeWidth": 2}
     return alt.layer(
-        base.mark_rule(strokeWidth=2, opacity=0.5).encode(x=at("start"), x2="end:Q"),
+        base.mark_rule(strokeWidth=2, opacity=0.5).encode(x=at("start"), x2=alt.X2("end:Q")),
         base.mark_point(size=70, opacity=1, **hollow).encode(x=at("hollow")),
         dots(base, 90).encode(x=at("filled")),
         text.mark_text(align="right", baseline="middle", dx=-9).encode(
-            x=at("start"), text="shown_left:N"
+            x=at("start"), text=alt.Text("shown_left:N")
         ),
         text.mark_text(align="left", baseline="middle", dx=9).encode(
-            x=at("end"), text="shown_right:N"
+            x=at("end"), text=alt.Text("shown_right:N")
         ),
-        base.mark_text(align="left", x=-_room(pairs), **NAME).encode(text="name:N"),
+        base.mark_text(align="left", x=-_room(pairs), **NAME).encode(text=alt.Text("name:N")),
         width=ROOM,
         height=height,
     )
@@ -332,13 +332,15 @@ def tokens(found: Found, colours: Mapping[str, str]) -> Chart:
     scale = alt.Scale(zero=True, nice=False)
     return alt.layer(
         lines.mark_rule(color="var(--rule)"),
-        lines.mark_text(align="left", baseline="middle", x=-LONGEST_SCRIPT).encode(text="name:N"),
+        lines.mark_text(align="left", baseline="middle", x=-LONGEST_SCRIPT).encode(
+            text=alt.Text("name:N")
+        ),
         dots(alt.Chart(data(points)), 50, opacity=0.85).encode(
             y=y, x=at.scale(scale).axis(alt.Axis(tickCount=5)), color=charts.COLOUR
         ),
         alt.Chart(data(names))
         .mark_text(align="left", x=WIDE + 14, **NAME)
-        .encode(y=y, color=charts.COLOUR, text="name:N"),
+        .encode(y=y, color=charts.COLOUR, text=alt.Text("name:N")),
         width=WIDE,
         height=height,
     )

@@ -40,11 +40,13 @@ def answers(found: Sequence[tuple[str, AnswerBounds]]) -> Chart:
     ]
     check_size(rows, 2, 4 * MOST)
     temperature = _temperature(t for _, bounds in found for t in bounds.temperatures)
-    base = alt.Chart(data(rows)).encode(x=temperature, color=charts.COLOUR, detail="series:N")
+    base = alt.Chart(data(rows)).encode(
+        x=temperature, color=charts.COLOUR, detail=alt.Detail("series:N")
+    )
     axis = alt.Axis(values=SHARES, format="~%")
     least = alt.Y("least:Q", title=word("right"), scale=WHOLE, axis=axis)
     return alt.layer(
-        base.mark_area(opacity=0.25).encode(y=least, y2="most:Q"),
+        base.mark_area(opacity=0.25).encode(y=least, y2=alt.Y2("most:Q")),
         base.mark_line(strokeWidth=2).encode(y=least),
         base.mark_line(strokeWidth=2).encode(y=alt.Y("most:Q", scale=WHOLE)),
         dots(base).encode(y=least),
@@ -81,7 +83,9 @@ def settings(found: TaskSettings) -> Chart:
         )
         panels.append(
             alt.layer(
-                base.mark_area(opacity=0.25, color=charts.MAIN).encode(y=least, y2="most:Q"),
+                base.mark_area(opacity=0.25, color=charts.MAIN).encode(
+                    y=least, y2=alt.Y2("most:Q")
+                ),
                 base.mark_line(strokeWidth=2, color=charts.MAIN).encode(y=least),
                 base.mark_line(strokeWidth=2, color=charts.OTHER).encode(y=distinct),
                 dots(base, 40, color=charts.MAIN).encode(
@@ -117,9 +121,13 @@ def memory(found: WeightMemory) -> Chart:
     parts = (
         alt.Chart(data(rows))
         .mark_bar(height={"band": 0.72}, aria=True)
-        .encode(y=y, x=start, x2="end:Q", color=charts.COLOUR, description=charts.TIP)
+        .encode(y=y, x=start, x2=alt.X2("end:Q"), color=charts.COLOUR, description=charts.TIP)
     )
-    text = alt.Chart(data(sums)).mark_text(align="left", dx=5).encode(y=y, x=end, text="shown:N")
+    text = (
+        alt.Chart(data(sums))
+        .mark_text(align="left", dx=5)
+        .encode(y=y, x=end, text=alt.Text("shown:N"))
+    )
     return alt.layer(parts, text, width=370, height=alt.Step(34))
 
 

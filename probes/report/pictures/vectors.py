@@ -52,9 +52,9 @@ def similarities(found: WordSimilarities) -> Chart:
         .mark_rect(color=charts.HEAT, aria=True)
         .encode(
             x=charts.pixels(alt.X, "left", side),
-            x2="right:Q",
+            x2=alt.X2("right:Q"),
             y=charts.pixels(alt.Y, "top", side),
-            y2="bottom:Q",
+            y2=alt.Y2("bottom:Q"),
             fillOpacity=alt.FillOpacity("cosine:Q", scale=strength, legend=None),
             description=charts.TIP,
         )
@@ -64,7 +64,7 @@ def similarities(found: WordSimilarities) -> Chart:
         {"at": start + CELL / 2, "name": label(name, 10), "colour": colours[group]}
         for start, name, group in zip(starts, words, groups, strict=True)
     ]
-    text = alt.Chart(data(names)).encode(text="name:N", color=charts.COLOUR)
+    text = alt.Chart(data(names)).encode(text=alt.Text("name:N"), color=charts.COLOUR)
     rows = text.mark_text(align="right", baseline="middle", x=-5)
     columns = text.mark_text(align="left", baseline="middle", angle=270, y=-5)
     return alt.layer(
@@ -174,7 +174,7 @@ def plane(found: WordPlane) -> Chart:
 
     lines = marks([row for row in rows if row["led"]]).mark_rule(strokeWidth=0.8, opacity=0.6)
     layers = [
-        lines.encode(x=x, y=y, x2="name_x:Q", y2="name_y:Q"),
+        lines.encode(x=x, y=y, x2=alt.X2("name_x:Q"), y2=alt.Y2("name_y:Q")),
         dots(marks(rows), size=55).encode(x=x, y=y),
     ]
     right: Row = {"align": "right", "dx": -3}
@@ -182,7 +182,7 @@ def plane(found: WordPlane) -> Chart:
     for is_left, style in ((True, right), (False, left)):
         names_there = marks([row for row in rows if row["left"] == is_left])
         text = names_there.mark_text(baseline="middle", **style)
-        layers.append(text.encode(x=name_x, y=name_y, text="name:N"))
+        layers.append(text.encode(x=name_x, y=name_y, text=alt.Text("name:N")))
     return alt.layer(*layers, _frame(found, height), width=WIDTH, height=height)
 
 
@@ -201,9 +201,9 @@ def _frame(found: WordPlane, height: float) -> alt.LayerChart:
         .mark_rule(color="var(--rule)")
         .encode(
             x=charts.pixels(alt.X, "x", WIDTH),
-            x2="x2:Q",
+            x2=alt.X2("x2:Q"),
             y=charts.pixels(alt.Y, "y", height),
-            y2="y2:Q",
+            y2=alt.Y2("y2:Q"),
         )
     )
     style = {"color": "var(--soft)"}
