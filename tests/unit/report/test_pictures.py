@@ -237,9 +237,10 @@ def test_report_without_chart_packages_names_them(monkeypatch: pytest.MonkeyPatc
 
 
 def test_learners_way_leads_to_claims_with_pictures() -> None:
-    page = render(of(EVIDENCE))
+    page = render(of({claim: EVIDENCE[claim] for claim in ("double-bos", "collapse")}))
     assert '<h2 id="way">' in page
-    for claim in set(WAY) & set(draw(of(EVIDENCE))):
+    for claim in ("double-bos", "collapse"):
+        assert claim in WAY
         assert f'<li><a href="#claim-{claim}"><span lang="en">{texts("en")[f"way.{claim}"]}' in page
     assert '<h2 id="way">' not in render(record())
 
@@ -480,15 +481,12 @@ def hostile(value: JsonValue, text: str) -> JsonValue:
 @pytest.mark.parametrize(
     "text",
     [
-        HOSTILE,
-        "</script><img src=x onerror=alert(1)>" * 3000,
-        "]]><!DOCTYPE x [<!ENTITY a 'b'>]>&a;",
+        HOSTILE * 800,
+        "\ud83d\ude00{0}&a;{{7*7}} {key}]]><!DOCTYPE x [<!ENTITY a 'b'>]>",
         f"{svg.WORD}temperature T{svg.VALUE}{{0.__class__}}",
-        "{{7*7}} {0} {key}",
-        "\ud83d\ude00",
         "",
     ],
-    ids=["everything", "long", "entities", "marks", "braces", "surrogates", "empty"],
+    ids=["long", "syntax", "marks", "empty"],
 )
 def test_text_from_outside_stays_text(text: str) -> None:
     evidence = {
