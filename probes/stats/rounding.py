@@ -7,7 +7,8 @@ from functools import cache
 
 import numpy as np
 import torch
-from scipy import integrate, optimize, special, stats
+
+# scipy is imported where it is used: it takes a second, and loading a model imports this module.
 
 ROUNDING = {"float32": 1e-4, "float16": 0.03, "bfloat16": 0.1}
 """Largest change of a logit that rounding explains, as a share of the logits' spread, by the
@@ -91,6 +92,8 @@ def bound_changes(logits: torch.Tensor, again: torch.Tensor, top: int, alpha: fl
     >>> round(bound_changes(logits, logits + 0.1, top=2, alpha=0.05), 2)
     0.62
     """
+    from scipy import stats
+
     best, ids = logits.topk(min(top, logits.shape[-1]), dim=-1)
     spread = float((best - again.gather(1, ids)).square().mean().sqrt())
     return spread * float(stats.t.isf(alpha / 2 / best.numel(), len(best)))
@@ -106,6 +109,8 @@ def exceedance_factor(draws: int, judged: int, alpha: float) -> float:
     >>> round(exceedance_factor(400, 100, 5e-8), 1), round(exceedance_factor(16, 4, 5e-8), 1)
     (3.2, 8.1)
     """
+    from scipy import integrate, optimize, special
+
     largest = np.linspace(0, 12, 8001)
     inside = special.erf(largest / np.sqrt(2))
     density = draws * inside ** (draws - 1) * np.exp(-(largest**2) / 2) * np.sqrt(2 / np.pi)
