@@ -11,11 +11,9 @@ NOT_QUOTED = "not_quoted"
 
 
 class Stored(BaseModel):
-    """Refuse misspelt keys, keep infinities readable, document each field by its docstring."""
+    """Refuse misspelt keys, and keep infinities readable."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, ser_json_inf_nan="strings", use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
 
 
 def format_validation_error(error: ValidationError) -> str:

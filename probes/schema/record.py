@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from enum import Enum
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue
 
 from probes.schema.base import Stored
 from probes.schema.claim import Kind, Status
@@ -71,7 +71,16 @@ Values = Annotated[dict[str, JsonValue], BeforeValidator(to_storable)]
 """Evidence by name, as strict JSON holds it."""
 
 
-class TargetFacts(Stored):
+class Described(Stored):
+    """A part of a record, whose JSON schema describes each field by its docstring.
+
+    Reading docstrings takes its time: what has no schema goes without.
+    """
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class TargetFacts(Described):
     """Known facts about a target."""
 
     name: Text
@@ -111,7 +120,7 @@ class TargetFacts(Stored):
     """SHA-256 over the checkpoint's files (of weight files above 64 MiB: size and header only)."""
 
 
-class Environment(Stored):
+class Environment(Described):
     """Libraries and hardware of a run. Nothing here names a machine, a user or a path."""
 
     python: str
@@ -130,7 +139,7 @@ class Environment(Stored):
     """Processes that shared the run, each with a model of its own."""
 
 
-class Cost(Stored):
+class Cost(Described):
     """The cost of a check or of a whole run."""
 
     seconds: float = 0.0
@@ -161,7 +170,7 @@ class Cost(Stored):
         )
 
 
-class Check(Stored):
+class Check(Described):
     """One test of a claim: its verdict and the numbers behind it."""
 
     name: Text
@@ -178,7 +187,7 @@ class Check(Stored):
     """Its cost, with loading the model, fixtures and shared measurements that it needs first."""
 
 
-class ClaimRecord(Stored):
+class ClaimRecord(Described):
     """One claim and its verdict."""
 
     id: str
@@ -216,7 +225,7 @@ class ClaimRecord(Stored):
         return sum((check.cost for check in self.evidence), Cost())
 
 
-class Rate(Stored):
+class Rate(Described):
     """A throughput, or why it was not measured."""
 
     what: str
@@ -260,7 +269,7 @@ class Rate(Stored):
         return self.what, self.batch, self.cache, self.compiled
 
 
-class Record(Stored):
+class Record(Described):
     """One run on one target."""
 
     schema_version: Literal[3] = SCHEMA_VERSION

@@ -19,9 +19,7 @@ class Shape(BaseModel):
     and is shown as it is. A subclass, or a caller, may add evidence that nothing reads back.
     """
 
-    model_config = ConfigDict(
-        strict=True, frozen=True, extra="allow", use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(strict=True, frozen=True, extra="allow")
 
     same_length: ClassVar[tuple[str, ...]] = ()
     """Fields that are as long as each other."""
