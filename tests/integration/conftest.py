@@ -14,6 +14,7 @@ import hypothesis  # noqa: F401 - its plugin imports it at the end of each run: 
 import pytest
 import vl_convert  # noqa: F401 - cannot be imported twice, and a run in this process forgets it
 
+import probes.report.files  # noqa: F401 - each run would import it, and compile its templates
 from probes.targets.target import EMBEDDED_FOLDER
 from tests.support.project import Project
 
@@ -24,6 +25,7 @@ def embedded_model_loaded() -> None:
     import bitsandbytes  # noqa: F401 - cannot be imported twice either
 
     import probes
+    from probes.stats import goodness_of_fit, similarity  # noqa: F401 - of what takes a second
 
     probes.load("embedded").generate("The capital of Japan is", max_new_tokens=1)
 

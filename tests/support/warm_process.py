@@ -21,7 +21,17 @@ from typing import Any
 IMPORTED = ["torch", "transformers.models.llama", "transformers.models.mistral.modeling_mistral"]
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload([*IMPORTED, "transformers.models.mixtral", "altair", "pytest"])
+CONTEXT.set_forkserver_preload(
+    [
+        *IMPORTED,
+        "transformers.models.mixtral",
+        "mistral_common.tokens.tokenizers.tekken",  # transformers imports it with a tokenizer
+        "sklearn.metrics",
+        "altair",
+        "hypothesis",  # its plugin imports it at the end of each run
+        "pytest",
+    ]
+)
 
 WARM = ("-W", "ignore::pytest.PytestAssertRewriteWarning")
 """Options of a pytest whose warnings are errors: what plugins bring is imported by then."""
@@ -99,6 +109,10 @@ def _run(
     for number, file in ((1, output), (2, errors)):
         with file.open("wb") if file else os.fdopen(os.dup(1), "wb") as opened:
             os.dup2(opened.fileno(), number)
+    if "-n" in arguments:
+        from tests.support.warm_worker import fork_ahead
+
+        fork_ahead(int(arguments[arguments.index("-n") + 1]))
     sys.path[:0] = path
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
