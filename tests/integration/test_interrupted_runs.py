@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from probes.results.reading import read
+from tests.support.command import run
 from tests.support.project import Project
-from tests.support.warm_process import ModuleProcess, run_module
+from tests.support.warm_process import ModuleProcess
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are sent")
 
-CHECKS = 120
+CHECKS = 60
 
 # Each check is reported before the next begins: a check that has begun vouches for those before.
 SLOW = f"""
@@ -45,20 +47,13 @@ def wait_for(project: Project, check: int, process: ModuleProcess) -> None:
     while check not in begun(project.folder):
         assert process.poll() is None, "the run ended too early"
         assert time.monotonic() < deadline, "the run hangs"
-        time.sleep(0.001)
-
-
-def report(project: Project) -> tuple[str, str]:
-    """What `probes report` prints about the last run, and the page it writes."""
-    done = run_module("probes", project.folder, "report", "reports/embedded")
-    assert done.returncode == 0, done.stderr
-    return done.stderr, (project.folder / done.stdout.strip()).read_text(encoding="utf-8")
+        time.sleep(0.003)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_killed_run_loses_no_verdict(project: Project, seed: int) -> None:
-    from probes.results.reading import read
-
+def test_killed_run_loses_no_verdict(
+    project: Project, capsys: pytest.CaptureFixture[str], seed: int
+) -> None:
     project.test_file(SLOW)
     draw = random.Random(seed)
     process = start(project)
@@ -73,43 +68,38 @@ def test_killed_run_loses_no_verdict(project: Project, seed: int) -> None:
     assert kept[: len(reached)] == reached
     assert len(kept) <= len(reached) + 1
     assert (record.complete, record.finished, claim.verdict) == (False, None, None)
-    message, page = report(project)
-    assert "incomplete" in page.lower()
-    assert message.startswith("probes: ")
-    assert message.count("\n") == 1
-    (killed,) = (project.folder / "reports" / "embedded").iterdir()
-    before = {file.name: file.read_bytes() for file in killed.iterdir()}
-    assert start(project).wait(timeout=300) == 0
-    assert {file.name: file.read_bytes() for file in killed.iterdir()} == before
-    assert project.records()[-1]["complete"] is True
+    assert run("report", project.folder / "reports" / "embedded") == 0
+    printed = capsys.readouterr()
+    assert "incomplete" in Path(printed.out.strip()).read_text(encoding="utf-8").lower()
+    assert printed.err.startswith("probes: ")
+    assert printed.err.count("\n") == 1
 
 
-def test_interrupted_run_writes_incomplete_record(project: Project) -> None:
+def test_next_runs_leave_what_ended_early(project: Project) -> None:
     project.test_file(SLOW)
-    process = start(project)
-    wait_for(project, 5, process)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=120) == pytest.ExitCode.INTERRUPTED
-    (folder,) = (project.folder / "reports" / "embedded").iterdir()
-    assert sorted(path.name for path in folder.iterdir()) == ["record.json", "report.html"]
-    (record,) = project.records()
-    assert record["complete"] is False
-    assert len(record["claims"][0]["evidence"]) >= 5
-    content = (folder / "record.json").read_bytes()
+    for number in (signal.SIGINT, signal.SIGKILL):
+        process = start(project)
+        wait_for(project, 5, process)
+        process.send_signal(number)
+        process.wait(timeout=120)
+        (project.folder / "begun").unlink()
+    folder = project.folder / "reports" / "embedded"
+    before = {file: file.read_bytes() for file in folder.glob("*/*")}
+    ended = [*folder.iterdir()]
+    assert len(ended) == 2
 
     both = [start(project), start(project)]
     assert [process.wait(timeout=300) for process in both] == [0, 0]
-    assert (folder / "record.json").read_bytes() == content
+    assert {file: file.read_bytes() for each in ended for file in each.iterdir()} == before
     records = project.records()
     assert sorted(record["complete"] for record in records) == [False, True, True]
     for record in records:
         numbers = [check["values"]["number"] for check in record["claims"][0]["evidence"]]
         assert numbers == list(range(len(numbers)))
     listed = (project.folder / "reports" / "index.html").read_text(encoding="utf-8")
-    assert all(
-        f"embedded/{path.name}/report.html" in listed
-        for path in (project.folder / "reports" / "embedded").iterdir()
-    )
+    pages = [*folder.glob("*/report.html")]
+    assert len(pages) == 3
+    assert all(f"embedded/{page.parent.name}/report.html" in listed for page in pages)
 
 
 def output_lines(project: Project) -> list[str]:
@@ -140,6 +130,8 @@ def test_signal_at_any_moment_keeps_verdicts(
     assert kept[: len(reached)] == reached
     assert len(kept) <= len(reached) + 1
     assert (record["complete"], record["claims"][0]["verdict"]) == (False, None)
+    (folder,) = (project.folder / "reports" / "embedded").iterdir()
+    assert sorted(path.name for path in folder.iterdir()) == ["record.json", "report.html"]
     assert output_lines(project).count(STOPPED.format(by)) == 1
     assert not [line for line in output_lines(project) if "Traceback" in line]
 
@@ -188,8 +180,6 @@ def test_caught_interrupt_ends_the_run(project: Project) -> None:
 def test_ended_workers_keep_verdicts_and_leave_no_process(
     project: Project, number: signal.Signals, group: bool
 ) -> None:
-    from probes.results.reading import read
-
     pytest.importorskip("xdist")
     project.test_file(SLOW)
     # Other plugins warn of workers that reported nothing, and a user may make warnings errors.
@@ -201,7 +191,7 @@ def test_ended_workers_keep_verdicts_and_leave_no_process(
     process = start(project, "-n", "2")
     while len(begun(project.folder)) < 20:
         assert process.poll() is None, "the run ended too early"
-        time.sleep(0.001)
+        time.sleep(0.003)
     os.killpg(process.pid, number) if group else process.send_signal(number)
     code = process.wait(timeout=120)
     assert code == (143 if number is signal.SIGTERM else -signal.SIGKILL)
@@ -235,8 +225,6 @@ def pytest_runtest_call(item):
 
 @pytest.mark.parametrize("hook", ["pytest_testnodedown(node)", "pytest_handlecrashitem(crashitem)"])
 def test_worker_killed_by_shutdown_is_no_error(project: Project, hook: str) -> None:
-    from probes.results.reading import read
-
     pytest.importorskip("xdist")
     project.test_file(SLOW)
     (project.folder / "conftest.py").write_text(ASKED_AS_ITS_WORKER_DIES.format(hook=hook))
