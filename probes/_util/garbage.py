@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 
 @contextmanager
@@ -29,11 +30,11 @@ def pause_cycle_search() -> Iterator[None]:
             gc.enable()
 
 
+@cache
 def skip_present_objects() -> None:
     """Leave out of the search what exists now, once a process.
 
     The modules, tests and options of a run last until it ends: walking over them again and again
     took 3 of the 60 seconds in which the embedded model's claims were decided.
     """
-    if not gc.get_freeze_count():
-        gc.freeze()
+    gc.freeze()

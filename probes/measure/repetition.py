@@ -20,6 +20,7 @@ from probes.stats.repetition import (
     share_of_distinct_ngrams,
 )
 
+LENGTH = 120  # new tokens of the greedy texts that claims compare
 N_GRAM = 4  # tokens of the n-grams that are counted
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from probes.schema.record import Environment
@@ -39,6 +40,7 @@ def describe_environment(device: str = "cpu", workers: int = 1) -> Environment:
     )
 
 
+@cache
 def _versions() -> dict[str, str]:
     versions = {}
     for package in PACKAGES:

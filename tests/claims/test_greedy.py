@@ -232,7 +232,7 @@ def test_bos_changes_other_countries_texts_and_not_their_answers(
 def test_long_greedy_text_repeats_itself_more_than_sampled_text(
     model: Model, seed: int, greedy: Greedy, evidence: Evidence
 ) -> None:
-    stories = greedy(120)[-len(STORIES) :]
+    stories = greedy(measure.repetition.LENGTH)[-len(STORIES) :]
     longest = max(len(text.ids[0]) for text in stories)
     if longest < min(LENGTHS):
         pytest.skip(

@@ -10,7 +10,7 @@ import pytest
 from tests.support.warm_process import CONTEXT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from probes import Model
 
@@ -39,17 +39,17 @@ def all_claims(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture(scope="session")
-def decide_under(all_claims: bool) -> Iterator[Callable[[str], Verdicts]]:
-    """Decide the claims that a fault names, in one process for the whole session."""
+def decide_under() -> Iterator[Callable[[str, Sequence[str]], Verdicts]]:
+    """Decide claims under a fault, or all if none is given, in one process for all faults."""
     from tests.faults.runner import answer
 
     ours, theirs = CONTEXT.Pipe()
-    process = CONTEXT.Process(target=answer, args=(theirs,), kwargs={"all_claims": all_claims})
+    process = CONTEXT.Process(target=answer, args=(theirs,))
     process.start()
     theirs.close()
 
-    def decide(fault: str) -> Verdicts:
-        ours.send(fault)
+    def decide(fault: str, claims: Sequence[str]) -> Verdicts:
+        ours.send((fault, claims))
         try:
             verdicts: Verdicts = ours.recv()
         except EOFError:
@@ -58,7 +58,7 @@ def decide_under(all_claims: bool) -> Iterator[Callable[[str], Verdicts]]:
 
     yield decide
     with suppress(OSError):  # it may have died
-        ours.send("")
+        ours.send(("", ()))
     process.join()
 
 

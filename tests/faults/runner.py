@@ -23,7 +23,7 @@ import pytest
 
 import probes
 from probes.data import questions
-from probes.measure import greedy, knowledge, variety
+from probes.measure import greedy, knowledge, repetition, variety
 from probes.plugin.run import Message
 from probes.plugin.session import DEFAULT_TARGET
 from tests.faults.catalogue import CATALOGUE, Fault
@@ -37,9 +37,15 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 CLAIMS = ROOT / "tests" / "claims"
 
-# What a user's run has and these do without: a cache, reports, garbage collection after each run.
+# What a user's run has and these do without: a cache, reports, garbage collection after each run,
+# plugins that the claims do not use.
 OPTIONS = [f"--rootdir={ROOT}", "-q", "--no-report", "-p", "no:cacheprovider"]
 OPTIONS += [
+    "--disable-plugin-autoload",
+    "-p",
+    "probes.plugin",
+    "-p",
+    "pytest_benchmark.plugin",
     "--tb=no",
     "-p",
     "no:unraisableexception",
@@ -55,7 +61,8 @@ def few_samples() -> Iterator[None]:
     few = mock.patch.object(questions, "load_questions", lambda file: load(file)[:16])
     once = mock.patch.object(variety, "LOOKS", (1,))
     short = mock.patch.object(greedy, "SHARED_LENGTH", 20)
-    with few, once, short, mock.patch.multiple(knowledge, WIDTH=96, LOOKS=(1,)):
+    shorter = mock.patch.object(repetition, "LENGTH", 40)
+    with few, once, short, shorter, mock.patch.multiple(knowledge, WIDTH=96, LOOKS=(1,)):
         yield
 
 
@@ -91,26 +98,27 @@ def decide(claims: Sequence[str], checks: str) -> Verdicts:
     return collector.verdicts
 
 
-def decide_under(fault: Fault, *, all_claims: bool) -> Verdicts:
-    """Decide the claims that a fault names, or all, while it lasts."""
+def decide_under(fault: Fault, claims: Sequence[str]) -> Verdicts:
+    """Decide claims that a fault names, or all if none is given, while it lasts."""
     model = probes.load(DEFAULT_TARGET)
     model.unload()
     with fault.apply(model):
-        if all_claims:
+        if not claims:
             verdicts = decide((), "")
         else:
             with few_samples():
-                verdicts = decide(fault.claims, fault.checks)
+                verdicts = decide(claims, fault.checks)
     model.unload()
     return verdicts
 
 
-def answer(questions: Connection, *, all_claims: bool) -> None:
-    """Answer names of faults with verdicts, until an empty one comes."""
+def answer(questions: Connection) -> None:
+    """Answer names of faults, each with claims, with verdicts, until an empty name comes."""
     os.environ.pop("PYTEST_ADDOPTS", None)
     decide_in_haste()
-    while name := questions.recv():
-        questions.send(decide_under(CATALOGUE[name], all_claims=all_claims))
+    while (question := questions.recv())[0]:
+        name, claims = question
+        questions.send(decide_under(CATALOGUE[name], claims))
 
 
 def decide_in_haste() -> None:
@@ -125,7 +133,7 @@ def write_results(file: Path) -> None:
     found = {}
     for name, fault in CATALOGUE.items():
         started = time.monotonic()
-        found[name] = decide_under(fault, all_claims=False)
+        found[name] = decide_under(fault, fault.claims)
         print(f"{name}: {time.monotonic() - started:.1f} s", flush=True)
     file.write_text(json.dumps(found, indent=1), encoding="utf-8")
 

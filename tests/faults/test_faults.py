@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from probes.data.tokenizer_texts import STORIES
+from probes.measure.greedy import generate_greedy
 from probes.report.html.faults import FILE
 from probes.schema.claim import catalogue
+from tests.claims import test_greedy as greedy
 from tests.claims import test_sampling as sampling
 from tests.faults.catalogue import CATALOGUE, choose_one_for_each_claim
 from tests.faults.page import (
@@ -28,9 +31,10 @@ from tests.faults.page import (
 from tests.faults.runner import few_samples
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from probes import Model
+    from probes.engines.base import Generation
     from tests.faults.conftest import Verdicts
 
 ROOT = Path(__file__).parents[2]
@@ -62,16 +66,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "fault" in metafunc.fixturenames:
         options = ("--all-faults", "--all-claims")
         every = any(metafunc.config.getoption(option, default=False) for option in options)
-        metafunc.parametrize("fault", CATALOGUE if every else choose_one_for_each_claim())
+        tried = {each.name: each.claims for each in CATALOGUE.values()}
+        tried = tried if every else choose_one_for_each_claim()
+        metafunc.parametrize(("fault", "claims"), tried.items(), ids=tried)
 
 
 def test_fault_turns_its_claims_red(
-    fault: str, decide_under: Callable[[str], Verdicts], all_claims: bool
+    fault: str,
+    claims: Sequence[str],
+    decide_under: Callable[[str, Sequence[str]], Verdicts],
+    all_claims: bool,
 ) -> None:
-    verdicts = decide_under(fault)
+    verdicts = decide_under(fault, () if all_claims else claims)
     broken = {claim: checks["error"] for claim, checks in verdicts.items() if "error" in checks}
     assert not broken, f"claims that end in an error instead of failing: {broken}"
-    for claim in CATALOGUE[fault].claims:
+    for claim in claims:
         checks = verdicts.get(claim, {})
         assert "fails" in checks, f"{claim} does not see it: {checks or 'nothing was decided'}"
         findings = [reason.partition(": ")[2] for reason in checks["fails"]]
@@ -84,11 +93,18 @@ def test_fault_turns_its_claims_red(
             assert begins(found) == begins(quoted), f"regenerate them: {FINDINGS_COMMAND}"
 
 
-@pytest.mark.parametrize("prompt", sampling.HOT_PROMPTS)
-def test_few_samples_hold_without_a_fault(own_model: Model, prompt: str) -> None:
+def test_few_samples_hold_without_a_fault(own_model: Model) -> None:
     """Those of questions: test_task_faults.py."""
+
+    def stories(length: int) -> list[Generation]:
+        return generate_greedy(own_model, STORIES, length)
+
     with few_samples():
-        sampling.test_wide_hot_texts_vary_more_and_are_less_likely(own_model, 5, {}, prompt)
+        for prompt in sampling.HOT_PROMPTS:
+            sampling.test_wide_hot_texts_vary_more_and_are_less_likely(own_model, 5, {}, prompt)
+        greedy.test_long_greedy_text_repeats_itself_more_than_sampled_text(
+            own_model, 5, stories, {}
+        )
 
 
 def test_every_decidable_claim_has_a_fault() -> None:

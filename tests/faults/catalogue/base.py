@@ -49,18 +49,25 @@ CATALOGUE: dict[str, Fault] = {}
 """All faults by name, in the order of the claims that they fail."""
 
 
-def choose_one_for_each_claim() -> list[str]:
-    """Return the names of few faults that turn every claim red that a fault names.
+def choose_one_for_each_claim() -> dict[str, tuple[str, ...]]:
+    """Return few faults, each with claims it turns red: every claim that a fault names, once.
 
-    Of each claim it is the first fault that names it first, if there is one.
+    A claim goes to a fault that is chosen for another claim if there is one, else to the first that
+    names it first.
     """
-    chosen: dict[str, Fault] = {}
-    for claim in dict.fromkeys(claim for each in CATALOGUE.values() for claim in each.claims):
-        if not any(claim in each.claims for each in chosen.values()):
-            named = [each for each in CATALOGUE.values() if claim in each.claims]
-            best = next((each for each in named if each.claims[0] == claim), named[0])
-            chosen[best.name] = best
-    return [name for name in CATALOGUE if name in chosen]
+    naming: dict[str, list[Fault]] = {}
+    for each in CATALOGUE.values():
+        for claim in each.claims:
+            naming.setdefault(claim, []).append(each)
+    chosen: dict[str, set[str]] = {}
+    for claim, faults in sorted(naming.items(), key=lambda item: len(item[1])):
+        best = min(faults, key=lambda each: (each.name not in chosen, each.claims[0] != claim))
+        chosen.setdefault(best.name, set()).add(claim)
+    return {
+        name: tuple(claim for claim in each.claims if claim in chosen[name])
+        for name, each in CATALOGUE.items()
+        if name in chosen
+    }
 
 
 def fault(
