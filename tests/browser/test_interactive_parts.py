@@ -17,14 +17,14 @@ from tests.support.interactive_evidence import (
 from tests.support.samples import HOSTILE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
     from playwright.sync_api import Page
 
     from probes import Sampling
     from probes.schema.record import Record
     from tests.support.browser_page import OpenPage, Theme
-
-HANDLED = render(interactive_record())
 
 # What the page says of each setting, set as a reader's typing would.
 FIGURES = """settings => settings.map(one => {
@@ -45,10 +45,15 @@ ENTER_TOKENS = """() => document.querySelectorAll("button.token").forEach(
   token => token.dispatchEvent(new PointerEvent("pointerenter")))"""
 
 
-@pytest.fixture
-def page(open_page: OpenPage) -> Page:
+@pytest.fixture(scope="module")
+def whole() -> str:
     """A page with every interactive part."""
-    return open_page(HANDLED)
+    return render(interactive_record())
+
+
+@pytest.fixture
+def page(open_page: OpenPage, whole: str) -> Page:
+    return open_page(whole)
 
 
 # --- the decoding explorer -----------------------------------------------------------------------
@@ -172,8 +177,8 @@ def test_answer_may_be_unlikely_or_missing(page: Page) -> None:
     assert seen[2] == "none: no answer is right or wrong here"
 
 
-def test_changes_are_announced_after_a_pause(open_page: OpenPage) -> None:
-    page = open_page(HANDLED, own=True)  # a clock cannot be taken out again
+def test_changes_are_announced_after_a_pause(open_page: OpenPage, whole: str) -> None:
+    page = open_page(whole, own=True)  # a clock cannot be taken out again
     announced = page.locator(".explorer output")
     # The page's first state is announced after a pause, too.
     announced.filter(has_text="tokens kept").wait_for(state="attached")
@@ -202,8 +207,8 @@ def test_token_details_appear_on_hover(page: Page) -> None:
     assert [cells[n].inner_text() for n in (6, 8)] == ["yes", "31,000"]
 
 
-def test_token_details_appear_on_tap(open_page: OpenPage) -> None:
-    trace = open_page(HANDLED, width=360, has_touch=True).locator(".trace").first
+def test_token_details_appear_on_tap(open_page: OpenPage, whole: str) -> None:
+    trace = open_page(whole, width=360, has_touch=True).locator(".trace").first
     trace.locator("button.token").nth(1).tap()
     assert trace.locator(".step [data-cell='1']").inner_text().strip() == "was"
 
@@ -224,8 +229,8 @@ def test_tokens_differ_by_more_than_colour(page: Page) -> None:
     assert styles == [["none", "solid"], ["underline", "solid"], ["none", "dotted"]]
 
 
-def test_without_script_a_text_has_its_table(open_page: OpenPage) -> None:
-    page = open_page(HANDLED, java_script_enabled=False)
+def test_without_script_a_text_has_its_table(open_page: OpenPage, whole: str) -> None:
+    page = open_page(whole, java_script_enabled=False)
     for hidden in (".explorer", ".lookup", ".step"):
         assert not page.locator(hidden).first.is_visible()
     page.locator(".all-steps summary").first.click()
@@ -276,9 +281,9 @@ def test_language_changes_what_is_shown(page: Page) -> None:
     assert page.locator("[data-field=temperature]").input_value() == "1.4"
 
 
-@pytest.mark.parametrize("one", [interactive_record(), hostile_record()])
-def test_interactive_parts_fit_the_window(open_page: OpenPage, one: Record) -> None:
-    page = open_page(render(one))
+@pytest.mark.parametrize("make", [interactive_record, hostile_record])
+def test_interactive_parts_fit_the_window(open_page: OpenPage, make: Callable[[], Record]) -> None:
+    page = open_page(render(make()))
     look_up(page, "")
     open_details(page)
     assert misfits(page) == []
@@ -307,8 +312,10 @@ def test_hostile_evidence_stays_text(open_page: OpenPage) -> None:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_interactive_parts_have_enough_contrast(open_page: OpenPage, theme: Theme) -> None:
-    page = open_page(HANDLED, theme=theme)
+def test_interactive_parts_have_enough_contrast(
+    open_page: OpenPage, whole: str, theme: Theme
+) -> None:
+    page = open_page(whole, theme=theme)
     look_up(page, "the")
     page.get_by_role("button", name="near-greedy").click()
     open_details(page)
@@ -330,8 +337,8 @@ def test_every_control_has_a_name(page: Page) -> None:
         assert all(f'- {role} "{name}"' in snapshot for name in expected_names)
 
 
-def test_paper_has_the_bars_and_no_controls(open_page: OpenPage) -> None:
-    page = open_page(HANDLED, width=700)
+def test_paper_has_the_bars_and_no_controls(open_page: OpenPage, whole: str) -> None:
+    page = open_page(whole, width=700)
     page.emulate_media(media="print")
     assert page.locator(".bars").is_visible()
     assert not page.get_by_role("button", name="wide-hot").is_visible()

@@ -15,12 +15,12 @@ from tests.support.measured_runs import measured, write_measured
 from tests.support.samples import FINISHED, HOSTILE, check, header, mixed, planned, record
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.support.browser_page import OpenPage, Theme
 
 THEMES: tuple[Theme, ...] = ("light", "dark")
-MIXED = render(mixed())
 
 
 def hostile() -> Record:
@@ -39,6 +39,12 @@ def whole_catalogue() -> Record:
     return record(plan=header(*claims))
 
 
+@pytest.fixture(scope="module")
+def whole() -> str:
+    """A page with every verdict, and evidence of every shape."""
+    return render(mixed())
+
+
 @pytest.fixture
 def index(tmp_path: Path) -> str:
     """The list of a run where all holds, and one where a claim fails."""
@@ -53,11 +59,9 @@ def index(tmp_path: Path) -> str:
 # --- how it looks --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "one", [mixed(), hostile(), whole_catalogue()], ids=["mixed", "hostile", "catalogue"]
-)
-def test_page_fits_the_window(open_page: OpenPage, one: Record) -> None:
-    page = open_page(render(one))
+@pytest.mark.parametrize("make", [mixed, hostile, whole_catalogue])
+def test_page_fits_the_window(open_page: OpenPage, make: Callable[[], Record]) -> None:
+    page = open_page(render(make()))
     open_details(page)
     assert misfits(page) == []
 
@@ -75,16 +79,20 @@ def test_hostile_text_stays_text(open_page: OpenPage) -> None:
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_text_has_enough_contrast(open_page: OpenPage, index: str, theme: Theme) -> None:
-    page = open_page(MIXED, theme=theme)
+def test_text_has_enough_contrast(
+    open_page: OpenPage, whole: str, index: str, theme: Theme
+) -> None:
+    page = open_page(whole, theme=theme)
     open_details(page)
     assert low_contrasts(page) == []
     assert low_contrasts(open_page(index, theme=theme)) == []
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_paper_unfolds_evidence_dark_on_light(open_page: OpenPage, theme: Theme) -> None:
-    page = open_page(MIXED, width=700, theme=theme)
+def test_paper_unfolds_evidence_dark_on_light(
+    open_page: OpenPage, whole: str, theme: Theme
+) -> None:
+    page = open_page(whole, width=700, theme=theme)
     piece = page.locator(".pieces").first
     assert not piece.is_visible()
     page.emulate_media(media="print")
@@ -128,8 +136,8 @@ def test_models_side_by_side_fit_the_window(open_page: OpenPage, tmp_path: Path)
 # --- what a reader does --------------------------------------------------------------------------
 
 
-def test_claims_open_by_link_and_keyboard(open_page: OpenPage) -> None:
-    page = open_page(MIXED)
+def test_claims_open_by_link_and_keyboard(open_page: OpenPage, whole: str) -> None:
+    page = open_page(whole)
     page.locator(".broken a").first.click()
     page.wait_for_url("**#claim-default-length")
     opened = page.locator("details.evidence[open]")
@@ -142,8 +150,10 @@ def test_claims_open_by_link_and_keyboard(open_page: OpenPage) -> None:
 @pytest.mark.parametrize(
     ("browsers", "headline"), [("ja-JP", "主張 3 件が成立"), ("de-DE", "3 claims hold")]
 )
-def test_language_is_the_browsers(open_page: OpenPage, browsers: str, headline: str) -> None:
-    page = open_page(MIXED, locale=browsers)
+def test_language_is_the_browsers(
+    open_page: OpenPage, whole: str, browsers: str, headline: str
+) -> None:
+    page = open_page(whole, locale=browsers)
     assert page.locator("h1").inner_text().startswith(headline)
 
 
@@ -162,8 +172,10 @@ def test_language_is_switched_by_its_button_and_kept(open_page: OpenPage) -> Non
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_dark_follows_the_system_until_it_is_chosen(open_page: OpenPage, theme: Theme) -> None:
-    page = open_page(MIXED, theme=theme)
+def test_dark_follows_the_system_until_it_is_chosen(
+    open_page: OpenPage, whole: str, theme: Theme
+) -> None:
+    page = open_page(whole, theme=theme)
     other: Theme = "light" if theme == "dark" else "dark"
     button = {
         name: page.get_by_role("button", name="Dark", pressed=name == "dark") for name in THEMES
@@ -179,8 +191,8 @@ def test_dark_follows_the_system_until_it_is_chosen(open_page: OpenPage, theme: 
     assert page.evaluate(colour) == before
 
 
-def test_claims_of_one_kind_are_shown(open_page: OpenPage) -> None:
-    page = open_page(MIXED)
+def test_claims_of_one_kind_are_shown(open_page: OpenPage, whole: str) -> None:
+    page = open_page(whole)
     everything = page.locator("article.claim:visible").count()
     page.get_by_role("button", name="observations").click()
     assert page.locator("article.claim:visible code").first.inner_text() == "heat-varies"
@@ -191,7 +203,7 @@ def test_claims_of_one_kind_are_shown(open_page: OpenPage) -> None:
     assert page.locator("article.claim:visible").count() == everything
 
 
-def test_page_without_scripts_is_english(open_page: OpenPage) -> None:
-    page = open_page(MIXED, locale="ja", java_script_enabled=False)
+def test_page_without_scripts_is_english(open_page: OpenPage, whole: str) -> None:
+    page = open_page(whole, locale="ja", java_script_enabled=False)
     assert page.locator("h1").inner_text().startswith("3 claims hold")
     assert not page.locator(".choices").is_visible()

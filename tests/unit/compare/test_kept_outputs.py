@@ -66,40 +66,51 @@ def test_change_is_said_in_japanese() -> None:
 # --- ids of a corpus -----------------------------------------------------------------------------
 
 
-TEXTS = corpus()[::16]
-IDS = [[place % 7, place % 11] for place in range(len(TEXTS))]
+Ids = list[list[int]]
 
 
-def kept(ids: list[list[int]], texts: tuple[str, ...] = TEXTS) -> KeptIds:
+@pytest.fixture(scope="module")
+def some_texts() -> tuple[str, ...]:
+    return corpus()[::16]
+
+
+@pytest.fixture
+def some_ids(some_texts: tuple[str, ...]) -> Ids:
+    return [[place % 7, place % 11] for place in range(len(some_texts))]
+
+
+def kept(texts: tuple[str, ...], ids: Ids) -> KeptIds:
     return KeptIds(corpus_ids=RecordedIds.pack(texts, ids))
 
 
-def test_equal_ids_are_no_difference() -> None:
-    assert differences(kept(IDS), kept(IDS)) == []
+def test_equal_ids_are_no_difference(some_texts: tuple[str, ...], some_ids: Ids) -> None:
+    assert differences(kept(some_texts, some_ids), kept(some_texts, some_ids)) == []
 
 
-def test_changed_ids_name_the_text_and_both_ids() -> None:
-    place = RecordedIds.pack(TEXTS, IDS).kept[3]
-    other = [*IDS]
+def test_changed_ids_name_the_text_and_both_ids(some_texts: tuple[str, ...], some_ids: Ids) -> None:
+    place = RecordedIds.pack(some_texts, some_ids).kept[3]
+    other = [*some_ids]
     other[place], other[place + 1] = [1, 2, 3], [9]
-    (found,) = differences(kept(IDS), kept(other))
+    (found,) = differences(kept(some_texts, some_ids), kept(some_texts, other))
     assert found.outcome is Outcome.CHANGED
     assert found.ids is not None
-    assert (found.ids.changed, found.ids.texts, found.ids.text) == (2, 2000, TEXTS[place])
-    old = " ".join(map(str, IDS[place]))
+    assert (found.ids.changed, found.ids.texts, found.ids.text) == (2, 2000, some_texts[place])
+    old = " ".join(map(str, some_ids[place]))
     said = describe_difference(found)
     assert said.startswith("ids changed of 2 of 2,000 texts; of ")
     assert said.endswith(f" they were {old}, are 1 2 3")
     assert "2,000 件のテキストのうち 2 件で ID が変わった" in describe_difference(found, "ja")
 
 
-def test_changed_ids_that_are_not_kept_are_counted() -> None:
-    other = [*IDS]
-    other[RecordedIds.pack(TEXTS, IDS).kept[3] + 1] = [9]
-    (found,) = differences(kept(IDS), kept(other))
+def test_changed_ids_that_are_not_kept_are_counted(
+    some_texts: tuple[str, ...], some_ids: Ids
+) -> None:
+    other = [*some_ids]
+    other[RecordedIds.pack(some_texts, some_ids).kept[3] + 1] = [9]
+    (found,) = differences(kept(some_texts, some_ids), kept(some_texts, other))
     assert describe_difference(found) == "ids changed of 1 of 2,000 texts"
 
 
-def test_ids_of_other_texts_are_not_compared() -> None:
-    other = kept([[9]] * len(TEXTS), tuple(f"{text}!" for text in TEXTS))
-    assert differences(kept(IDS), other) == []
+def test_ids_of_other_texts_are_not_compared(some_texts: tuple[str, ...], some_ids: Ids) -> None:
+    other = kept(tuple(f"{text}!" for text in some_texts), [[9]] * len(some_texts))
+    assert differences(kept(some_texts, some_ids), other) == []

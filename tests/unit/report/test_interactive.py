@@ -20,7 +20,7 @@ from tests.support.interactive_evidence import (
 )
 from tests.support.samples import HOSTILE, header, mixed, record
 
-DISTRIBUTION = make_distributions()[0]
+DISTRIBUTION, _, _, SMALL, _ = make_distributions()
 
 
 def packed(pieces: list[Any]) -> str:
@@ -97,7 +97,7 @@ CHANGES: list[dict[str, Any]] = [
 NOT_PIECES: list[list[Any]] = [[1, 2], [[]], [None]]
 OTHER: list[Any] = [None, 3, "text", {}, [], [[]], [None], {"steps": []}]
 DAMAGED: dict[str, list[Any]] = {
-    "distributions": [[DISTRIBUTION | change, make_distributions()[3]] for change in CHANGES],
+    "distributions": [[DISTRIBUTION | change, SMALL] for change in CHANGES],
     "trace": [
         {"prompt": "Once", "steps": [make_trace()["steps"][0] | change]}
         for change in (

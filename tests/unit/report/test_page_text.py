@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 from pydantic import JsonValue
@@ -29,7 +30,11 @@ from tests.support.samples import (
     record,
 )
 
-MIXED = render(mixed())
+
+@pytest.fixture(scope="module")
+def whole() -> str:
+    """A page with every verdict, and evidence of every shape."""
+    return render(mixed())
 
 
 def read_page(one: Record, language: str = "en") -> Page:
@@ -51,8 +56,8 @@ def test_counts_are_a_sentence(counts: dict[Verdict, int], sentence: str) -> Non
     assert format_counts(Counter(counts)) == sentence
 
 
-def test_page_begins_with_verdict_and_broken_claims() -> None:
-    text = Page(MIXED).text
+def test_page_begins_with_verdict_and_broken_claims(whole: str) -> None:
+    text = Page(whole).text
     top = (
         "claims hold, 1 fails, 1 ended in an error, 1 not observed, 1 not applicable, "
         "1 not decided."
@@ -86,8 +91,8 @@ def test_page_shows_target_environment_and_cost() -> None:
     assert "incomplete" not in text.lower()
 
 
-def test_claim_shows_all_that_is_known_of_it() -> None:
-    text = Page(MIXED).text
+def test_claim_shows_all_that_is_known_of_it(whole: str) -> None:
+    text = Page(whole).text
     assert (
         "not applicable load-nf4 refined · contract What load-nf4 states. "
         "the target is not quantized Differs from the published text. Adds the numbers. "
@@ -126,9 +131,9 @@ def test_claim_shows_kind_and_known_failure() -> None:
     assert "known failure: a known bug" in summarize_run(one)
 
 
-def test_evidence_is_open_for_broken_claims_only() -> None:
-    assert MIXED.count('<details class="evidence" open>') == 1
-    assert MIXED.count('<details class="evidence">') == 3
+def test_evidence_is_open_for_broken_claims_only(whole: str) -> None:
+    assert whole.count('<details class="evidence" open>') == 1
+    assert whole.count('<details class="evidence">') == 3
 
 
 @pytest.mark.parametrize(
@@ -423,9 +428,9 @@ def test_hostile_text_is_shown_and_never_obeyed() -> None:
     assert not set(html) & set("\0\x07\x1b\u202e\u2066\u200b\ufeff")
 
 
-@pytest.mark.parametrize("html", [render(hostile()), MIXED], ids=["hostile", "mixed"])
-def test_links_lead_to_unique_places(html: str) -> None:
-    page = Page(html)
+@pytest.mark.parametrize("make", [hostile, mixed])
+def test_links_lead_to_unique_places(make: Callable[[], Record]) -> None:
+    page = read_page(make())
     names = page.values("id")
     assert len(names) == len(set(names))
     assert all(re.fullmatch(r"[a-z0-9:-]+", name) for name in names)
@@ -433,12 +438,12 @@ def test_links_lead_to_unique_places(html: str) -> None:
     assert links <= {f"#{name}" for name in names}
 
 
-def test_page_allows_only_its_own_style_and_script() -> None:
-    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', MIXED)
+def test_page_allows_only_its_own_style_and_script(whole: str) -> None:
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', whole)
     assert policy is not None
     assert "default-src 'none'" in policy[1]
     assert "unsafe" not in policy[1]
-    assert "http" not in MIXED.replace("http-equiv", "")
+    assert "http" not in whole.replace("http-equiv", "")
 
 
 def test_page_shows_what_each_claim_cost_and_the_dearest() -> None:
