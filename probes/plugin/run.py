@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -185,27 +186,31 @@ class Run:
         """
         finished = utc_now()
         errors = []
-        for target in self._targets.values():
+        for number, target in enumerate(self._targets.values(), start=1):
+            is_last = number == len(self._targets)
             try:
-                self.records.append(self._finish(target, finished))
+                self.records.append(self._finish(target, finished, is_last=is_last))
             except UserError as error:
                 errors.append(error)
         if errors:
             raise errors[0]
 
-    def _finish(self, target: _TargetRun, finished: str) -> Record:
+    def _finish(self, target: _TargetRun, finished: str, *, is_last: bool) -> Record:
         if target.journal is not None:
-            return target.journal.finish(finished, self._publish)
+            return target.journal.finish(finished, partial(self._publish, is_last=is_last))
         record = target.record(finished)
         self._compare(record)
         return record
 
-    def _publish(self, record: Record, folder: Path) -> None:
+    def _publish(self, record: Record, folder: Path, *, is_last: bool) -> None:
         from probes.report.files import write_report  # templates and charts take their time
 
         baseline = self._compare(record)
         last = None if baseline else self._compare_with_last(record, folder)
-        write_report(record, folder, baseline, None if last is None else last.comparison)
+        # The list of runs shows pictures of all targets: one drawing of them is enough.
+        write_report(
+            record, folder, baseline, None if last is None else last.comparison, listed=is_last
+        )
 
     def _compare(self, record: Record) -> Comparison | None:
         """Compare a record with its baseline, if it has one: the claims that this run decides."""

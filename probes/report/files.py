@@ -21,15 +21,18 @@ def write_report(
     folder: Path,
     baseline: Comparison | None = None,
     last: Comparison | None = None,
+    *,
+    listed: bool = True,
 ) -> None:
-    """Write a run's page into its folder and list the run in its report folder's index.
+    """Write a run's page into its folder and, if `listed`, its report folder's list of runs.
 
-    It shows the comparisons of the run with its `baseline` and with the `last` run.
+    The page shows the comparisons of the run with its `baseline` and with the `last` run.
 
     The folder is `REPORT-DIR/TARGET/UTC-TIME`. Raises OSError if a file cannot be written.
     """
     write_atomically(folder / REPORT_FILE, render(record, baseline, last))
-    refresh_index(folder.parent.parent)
+    if listed:
+        refresh_index(folder.parent.parent)
 
 
 def refresh_index(report_dir: Path) -> None:

@@ -103,6 +103,8 @@ def test_two_targets_give_two_records_and_one_summary(
     assert sorted(record["target"]["name"] for record in records) == ["embedded", "modèle-[1]"]
     one, two = ([c["name"] for claim in r["claims"] for c in claim["evidence"]] for r in records)
     assert one == two == ["test_hello", "test_empty[1]", "test_empty[2]"]
+    listed = (warm_project.folder / "reports" / "index.html").read_text(encoding="utf-8")
+    assert listed.count("/report.html") == 2
     summary = (warm_project.folder / "summary.md").read_text(encoding="utf-8")
     assert [line for line in summary.splitlines() if line.startswith("## ")] == [
         "## embedded: All 2 claims hold.",
