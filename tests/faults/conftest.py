@@ -62,11 +62,20 @@ def decide_under() -> Iterator[Callable[[str, Sequence[str]], Verdicts]]:
     process.join()
 
 
-@pytest.fixture
-def own_model() -> Model:
-    """The embedded model, loaded for one test to break."""
+@pytest.fixture(scope="session")
+def intact() -> Model:
+    """The embedded model, which no test breaks: what is measured of it is kept for other tests."""
     import probes
     from probes.targets.preflight import preflight
     from probes.targets.resolve import resolve
 
     return probes.Model(preflight(resolve("embedded")))
+
+
+@pytest.fixture
+def own_model(intact: Model) -> Model:
+    """The embedded model, its network loaded for one test to break; its tokenizer is shared."""
+    import probes
+    from probes.targets.preflight import UsableTarget
+
+    return probes.Model(UsableTarget(intact.target, intact.checkpoint), intact)
