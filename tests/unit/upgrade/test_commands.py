@@ -125,8 +125,16 @@ def index(wheels: Path) -> Iterator[str]:
         server.shutdown()
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of uv's cache, and of environments: making one takes longer than a run in it."""
+    return tmp_path_factory.mktemp("kept")
+
+
 @pytest.fixture
-def run(index: str, wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(
+    index: str, wheels: Path, kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Run:
     """Run a command in an empty folder, with the made-up package in the place of this one."""
     try:
         find_uv()
@@ -134,16 +142,21 @@ def run(index: str, wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         pytest.skip(str(error))
     package = wheels / "probes-0-py3-none-any.whl"
     monkeypatch.setattr("probes.upgrade.options.find_package", lambda _: package)
-    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv-cache"))
+    monkeypatch.setenv("UV_CACHE_DIR", str(kept / "uv-cache"))
     monkeypatch.setenv("HUB_TOKEN", SECRET)
     monkeypatch.setenv("COLUMNS", "120")
     for name in ("UV_FIND_LINKS", "OMP_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
 
-    return lambda *arguments: command.run(
-        *arguments, "--index-url", index, "--environments", "environments"
+    environments = ("--environments", kept / "environments")
+    return lambda name, *arguments: command.run(
+        name, "--index-url", index, *environments, *arguments
     )
+
+
+NEW = ("--environments", "environments")
+"""Options of a command that uses no environment of another test."""
 
 
 def read_log(report_dir: Path, version: str) -> str:
@@ -158,7 +171,7 @@ def test_matrix_shows_each_cell_and_writes_its_pages(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = ["--html", "matrix.html", "--summary", "summary.md", "--page", "page.md"]
-    assert run("matrix", "--with", "made==0.5,1.0,9.9,latest", *files) == 1
+    assert run("matrix", "--with", "made==0.5,1.0,9.9,latest", *NEW, *files) == 1
     out, err = capsys.readouterr()
     lines = [" ".join(line.split()) for line in out.splitlines()]
     assert "│ pad-token │ · │ fails, unexpected │ · │ holds, unexpected flip │" in lines
@@ -194,7 +207,7 @@ def test_environment_is_reused_unless_it_is_unfinished(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for made in (True, False, True):
-        assert run("matrix", "--with", "made==2.0") == 0
+        assert run("matrix", "--with", "made==2.0", *NEW) == 0
         assert ("made 2.0: Environment made in" in capsys.readouterr().out) is made
         if not made:
             (ready,) = tmp_path.glob("environments/*/ready")
