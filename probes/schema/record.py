@@ -54,13 +54,21 @@ def to_storable(value: object) -> object:
     {'loss': 'NaN', 'pieces': ['▁a', '\\ud800']}
     """
     if isinstance(value, str):
+        if value.isascii():
+            return value
         return value.encode("utf-8", "backslashreplace").decode("utf-8")
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, dict):
         return {to_storable(key): to_storable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [to_storable(item) for item in value]
+        # Numbers are not asked one by one: records hold hundreds of thousands.
+        return [
+            item
+            if type(item) is int or (type(item) is float and math.isfinite(item))
+            else to_storable(item)
+            for item in value
+        ]
     return value
 
 
