@@ -199,7 +199,7 @@ def compare_hot(engine: Any, prompt: str, *, seed: int, length: int) -> HotCompa
     are listed that filters left, or some of a narrow nucleus are not told.
 
     >>> from probes import load
-    >>> found = compare_hot(load("embedded"), "Once upon a time,", seed=0, length=20)
+    >>> found = compare_hot(load("embedded"), "Once upon a time,", seed=0, length=4)
     >>> found.wide_log_likelihood < found.narrow_log_likelihood
     True
     """

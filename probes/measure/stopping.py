@@ -36,7 +36,7 @@ def stop_at_ids(model: TransformersEngine, texts: Sequence[Generation]) -> list[
     The ids are taken from the texts: of each, the token in its middle.
 
     >>> from probes.measure.greedy import generate_greedy
-    >>> texts = generate_greedy(load("embedded"), ["The capital of Japan is"], 20)
+    >>> texts = generate_greedy(load("embedded"), ["The capital of Japan is"], 8)
     >>> {stop.expected == stop.found for stop in stop_at_ids(load("embedded"), texts)}
     {True}
     """
@@ -65,7 +65,7 @@ def stop_at_strings(
     text that each of them stops is returned too, to show it.
 
     >>> from probes.measure.greedy import generate_greedy
-    >>> texts = generate_greedy(load("embedded"), ["The capital of Japan is"], 20)
+    >>> texts = generate_greedy(load("embedded"), ["The capital of Japan is"], 8)
     >>> stops, shown = stop_at_strings(load("embedded"), texts)
     >>> {stop.expected == stop.found for stop in stops}, shown[0].stop, shown[0].pieces
     ({True}, '.', [' Tokyo', '.'])
