@@ -67,7 +67,8 @@ def greedy_capitals(model: Model) -> Callable[[int], dict[str, tuple[Generation,
     ]
 
     def texts(length: int) -> dict[str, tuple[Generation, Generation]]:
-        longest = measure.greedy.generate_greedy(model, ids, 60)
+        shared = min(60, measure.greedy.SHARED_LENGTH)
+        longest = measure.greedy.generate_greedy(model, ids, max(length, shared))
         short = [measure.greedy.truncate(text, length, model) for text in longest]
         count = len(CAPITALS)
         return dict(zip(CAPITALS, zip(short[:count], short[count:], strict=True), strict=True))

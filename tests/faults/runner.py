@@ -14,6 +14,7 @@ import json
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest import mock
@@ -23,7 +24,7 @@ import pytest
 
 import probes
 from probes.data import questions
-from probes.measure import greedy, knowledge, repetition, variety
+from probes.measure import greedy, knowledge, repetition, stories, variety
 from probes.plugin.run import Message
 from probes.plugin.session import DEFAULT_TARGET
 from tests.faults.catalogue import CATALOGUE, Fault
@@ -62,7 +63,17 @@ def few_samples() -> Iterator[None]:
     once = mock.patch.object(variety, "LOOKS", (1,))
     short = mock.patch.object(greedy, "SHARED_LENGTH", 20)
     shorter = mock.patch.object(repetition, "LENGTH", 40)
-    with few, once, short, shorter, mock.patch.multiple(knowledge, WIDTH=96, LOOKS=(1,)):
+    narrow = mock.patch.multiple(knowledge, WIDTH=96, LOOKS=(1,))
+    with few, once, short, shorter, narrow, shorten_stories():
+        yield
+
+
+@contextlib.contextmanager
+def shorten_stories() -> Iterator[None]:
+    """Let stories end after 12 tokens instead of 30."""
+    names = ("sample_grid", "run_greedily", "run_by_sampling")
+    short = {name: partial(getattr(stories, name), length=12) for name in names}
+    with mock.patch.multiple(stories, **short):
         yield
 
 

@@ -13,9 +13,10 @@ from probes.measure import knowledge, stories
 from probes.schema.sampling import GRID, NEAR_GREEDY, WIDE_HOT, Sampling
 from probes.stats import answer_matching, answer_tree, permutation, sampling_reference
 from tests.claims import test_tasks as claims
+from tests.faults.runner import shorten_stories
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from probes import Model
     from probes.data.questions import Question
@@ -72,10 +73,12 @@ SOUND: list[Check] = [
 
 
 @pytest.fixture(autouse=True)
-def few_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+def few_questions(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     asking(monkeypatch, questions.built_in_questions()[:ASKED])
     monkeypatch.setattr(knowledge, "WIDTH", 96)
     monkeypatch.setattr(knowledge, "LOOKS", (1,))
+    with shorten_stories():
+        yield
 
 
 def asking(monkeypatch: pytest.MonkeyPatch, questions: Sequence[Question]) -> None:

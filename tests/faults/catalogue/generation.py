@@ -106,7 +106,7 @@ def given_embeddings_scaled(model: Model) -> Patch:
     return network_forward(model, scale)
 
 
-@fault("padding attended to in a batch of one", "padded-rows", checks="alone")
+@fault("padding attended to in a batch of one", "padded-rows", checks="embedded-alone")
 def mask_lost_in_a_batch_of_one(model: Model) -> Patch:
     def lose(inputs: dict[str, Any]) -> None:
         mask = inputs.get("attention_mask")
