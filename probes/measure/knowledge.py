@@ -115,7 +115,7 @@ class GreedyAnswers:
 def answer_greedily(
     model: LogitsEngine, forms: Sequence[Sequence[AskedQuestion]]
 ) -> list[GreedyAnswers]:
-    """Answer the same questions greedily in several forms of asking, all in one batch.
+    """Answer the same questions greedily in several forms of asking, one batch each.
 
     >>> from probes import load
     >>> from probes.data.questions import built_in_questions
@@ -125,11 +125,11 @@ def answer_greedily(
     >>> [each.form for each in found], found[0].right
     (['published', 'chat', 'plain'], [True, True, True])
     """
-    prompts = [each.prompt for asked in forms for each in asked]
-    generations = iter(model.generate_batch(prompts, max_new_tokens=LENGTH, do_sample=False))
     answers = []
     for asked in forms:
-        texts = [next(generations).text for _ in asked]
+        prompts = [each.prompt for each in asked]
+        made = model.generate_batch(prompts, max_new_tokens=LENGTH, do_sample=False)
+        texts = [each.text for each in made]
         right = [is_right(text, each.forms) for text, each in zip(texts, asked, strict=True)]
         answers.append(GreedyAnswers(asked[0].form, texts, right))
     return answers
