@@ -19,7 +19,8 @@ class Shape(BaseModel):
     and is shown as it is. A subclass, or a caller, may add evidence that nothing reads back.
     """
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="allow")
+    # Most shapes are in few records: each is built when it is first used, not when pytest starts.
+    model_config = ConfigDict(strict=True, frozen=True, extra="allow", defer_build=True)
 
     same_length: ClassVar[tuple[str, ...]] = ()
     """Fields that are as long as each other."""
