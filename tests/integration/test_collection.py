@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.warm_process import WARM, run_module
+
 ROOT = Path(__file__).parents[2]
 
 COLLECT = """
@@ -24,10 +26,8 @@ def test_collecting_loads_neither_torch_nor_transformers() -> None:
 
 
 def test_marker_gpu_collects_the_claims_alone() -> None:
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-m", "gpu"]
-    both = [
-        subprocess.run([*command, *folder], cwd=ROOT, capture_output=True, text=True, check=True)
-        for folder in ([], ["tests/claims"])
-    ]
+    command = ("--collect-only", "-q", "-p", "no:cacheprovider", *WARM, "-m", "gpu")
+    both = [run_module("pytest", ROOT, *command, *folder) for folder in ([], ["tests/claims"])]
+    assert [done.returncode for done in both] == [0, 0]
     alone, named = (re.findall(r"^(\d+)/(\d+) tests", done.stdout, re.MULTILINE) for done in both)
     assert alone == named != []

@@ -27,7 +27,7 @@ import time
 def test_slow(model, number):
     model.generate("The capital", max_new_tokens=3)
     if number == 1:
-        time.sleep(1.5)
+        time.sleep(0.8)
 
 @pytest.mark.claim("absent", title="It does not apply.", needs=("gpt2-xl",))
 def test_absent(model):
