@@ -71,9 +71,10 @@ def few_samples() -> Iterator[None]:
 @contextlib.contextmanager
 def shorten_stories() -> Iterator[None]:
     """Let stories end after 12 tokens instead of 30."""
-    names = ("sample_grid", "run_greedily", "run_by_sampling")
-    short = {name: partial(getattr(stories, name), length=12) for name in names}
-    with mock.patch.multiple(stories, **short):
+    with contextlib.ExitStack() as stack:
+        for name in ("sample_grid", "run_greedily", "run_by_sampling"):
+            short = partial(getattr(stories, name), length=12)
+            stack.enter_context(mock.patch.object(stories, name, short))
         yield
 
 

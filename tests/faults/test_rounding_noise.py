@@ -20,6 +20,9 @@ from tests.support import model_folders as folders
 
 LENGTH = 20
 
+SHORT = 4
+"""Tokens of texts whose differing layer is named."""
+
 
 @pytest.fixture(params=[folders.llama, folders.gpt2, folders.mixtral])
 def random_model(request: pytest.FixtureRequest, tmp_path: Path) -> probes.Model:
@@ -78,7 +81,7 @@ def test_difference_names_the_layer(
         return hidden.dim() == 3 and len(hidden) == rows
 
     with scaled_layer(random_model, 0.5, is_varied, number):
-        (found,) = determinism.VARIATIONS[variation](random_model, PROMPTS, LENGTH)
+        (found,) = determinism.VARIATIONS[variation](random_model, PROMPTS, SHORT)
     name = [*list_decoder_layers(random_model.network)][number]
     assert found.layer == f"first in {name}"
     assert found.conditions.endswith(found.layer)
@@ -96,7 +99,7 @@ def test_difference_from_a_pass_of_its_own_names_the_layer(random_model: probes.
         return hidden.dim() == 3 and len(hidden) == len(PROMPTS)
 
     with scaled_layer(random_model, 0.5, is_generated, number=1):
-        found = determinism.find_layer_of_own_pass(random_model, PROMPTS, LENGTH)
+        found = determinism.find_layer_of_own_pass(random_model, PROMPTS, SHORT)
     assert found == f"first in {[*list_decoder_layers(random_model.network)][1]}"
 
 
@@ -119,7 +122,7 @@ def test_difference_in_a_mask_names_the_layer(tmp_path: Path) -> None:
         return args, kwargs
 
     with layer.self_attn.register_forward_pre_hook(forget_mask, with_kwargs=True):
-        (found,) = determinism.vary_to_larger_batch(model, PROMPTS, LENGTH)
+        (found,) = determinism.vary_to_larger_batch(model, PROMPTS, SHORT)
     assert found.layer == "first in model.layers.1"
 
 
@@ -130,7 +133,7 @@ def test_difference_after_the_layers_names_none(tmp_path: Path) -> None:
         return 1.01 * output if len(output) == 1 else output
 
     with model.network.lm_head.register_forward_hook(scale):
-        (found,) = determinism.vary_to_batches_of_one(model, PROMPTS, LENGTH)
+        (found,) = determinism.vary_to_batches_of_one(model, PROMPTS, SHORT)
     assert found.layer == "no decoder layer differs"
 
 
