@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 from markupsafe import Markup
@@ -140,10 +141,16 @@ def _is_shown(shape: Shape) -> bool:
     return isinstance(shape, VocabularyTable) and _size(shape) > 0
 
 
-def _size(table: VocabularyTable) -> int:
+def _size(shape: VocabularyTable) -> int:
     """Return the number of pieces; 0 for a table that cannot be unpacked."""
+    return _count_pieces(shape.table, LARGEST_TABLE)
+
+
+@lru_cache(maxsize=1)
+def _count_pieces(table: str, most_bytes: int) -> int:
+    """Return the number of pieces; remembered, as a page asks for it several times."""
     try:
-        return len(table.unpack(LARGEST_TABLE))
+        return len(VocabularyTable(table=table).unpack(most_bytes))
     except ValueError:
         return 0
 
