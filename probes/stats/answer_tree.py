@@ -67,8 +67,7 @@ def follow_continuations(
 ) -> AnswerProbability:
     """Follow the continuations of several prompts under several settings in one tree.
 
-    At each level the `width` prefixes with the most mass under any setting are followed. A setting
-    that has lost half of its mass to that is followed no further: its bounds would decide nothing.
+    At each level the `width` prefixes with the most mass under any setting are followed.
 
     >>> def coin(prefixes):
     ...     return torch.zeros(len(prefixes), 2), torch.tensor([[0, 1]] * len(prefixes))
@@ -79,15 +78,12 @@ def follow_continuations(
     sums = {state: torch.zeros(len(settings), prompts, dtype=torch.float64) for state in MatchState}
     prefixes: list[Prefix] = [(number, ()) for number in range(prompts)]
     masses = torch.ones(len(settings), prompts, dtype=torch.float64)
-    lost = torch.zeros(len(settings), dtype=torch.float64)
     for _ in range(length):
         if not prefixes:
             break
         logits, tokens = step(prefixes)
-        joint = torch.zeros(len(settings), *logits.shape, dtype=torch.float64)
-        for place in (lost < prompts / 2).nonzero()[:, 0].tolist():
-            chances = reference.log_probabilities(logits, settings[place]).exp()
-            joint[place] = masses[place].unsqueeze(-1) * chances
+        chances = torch.stack([reference.log_probabilities(logits, s).exp() for s in settings])
+        joint = masses.unsqueeze(-1) * chances
         rows, places = (joint.amax(dim=0) > min_probability).nonzero(as_tuple=True)
         values = joint[:, rows, places]
         grown = [
@@ -100,9 +96,8 @@ def follow_continuations(
             owners = torch.tensor([grown[i][0] for i in chosen], dtype=torch.long)
             total.index_add_(1, owners, values[:, chosen])
         going = [i for i, state in enumerate(states) if state is MatchState.OPEN]
-        order = values[:, going].amax(dim=0).argsort(descending=True, stable=True).tolist()
-        lost += values[:, [going[i] for i in order[width:]]].sum(dim=1)
-        going = [going[i] for i in order[:width]]
+        order = values[:, going].amax(dim=0).argsort(descending=True, stable=True)[:width]
+        going = [going[i] for i in order.tolist()]
         prefixes, masses = [grown[i] for i in going], values[:, going]
     return AnswerProbability(
         tuple(settings), sums[MatchState.RIGHT].numpy(), sums[MatchState.WRONG].numpy()
