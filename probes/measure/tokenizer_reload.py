@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import transformers
 
 from probes._util.garbage import pause_cycle_search
+from probes.data.tokenizer_texts import corpus
 from probes.measure.sentencepiece_reference import Disagreement
-from probes.measure.tokenizer_corpus import encode_corpus
+from probes.measure.tokenizer_corpus import encode_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,15 +70,12 @@ def save_and_reload(model: TransformersEngine) -> Reloaded:
 
 
 def _find_other_ids(model: TransformersEngine, again: Any) -> list[Disagreement]:
-    encoding = encode_corpus(model)
-    places = range(0, len(encoding.texts), max(1, len(encoding.texts) // TEXTS))
-    texts = [encoding.texts[place] for place in places]
-    plain: Any = again(texts, add_special_tokens=False)["input_ids"]
-    pairs = zip(places, plain, strict=True)
+    texts = corpus()[:: max(1, len(corpus()) // TEXTS)]
+    plain: Any = again(list(texts), add_special_tokens=False)["input_ids"]
     found = [
-        Disagreement(encoding.texts[place], list(ids), encoding.ids[place])
-        for place, ids in pairs
-        if list(ids) != encoding.ids[place]
+        Disagreement(text, list(after), before)
+        for text, before, after in zip(texts, encode_all(model, texts), plain, strict=True)
+        if list(after) != before
     ]
     for text in ("", texts[0]):  # with special tokens
         before, after = model.encode(text), list(again.encode(text))
