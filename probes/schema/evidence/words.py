@@ -78,7 +78,7 @@ class VocabularyTable(Shape):
         ['<s>', '▁The']
         """
         text = json.dumps(list(pieces), ensure_ascii=False, separators=(",", ":"))
-        packed = zlib.compress(text.encode("utf-8", "backslashreplace"), 9)
+        packed = zlib.compress(text.encode("utf-8", "backslashreplace"))
         return cls(table=base64.b64encode(packed).decode())
 
     def unpack(self, most_bytes: int = 2**25) -> list[str]:
