@@ -45,8 +45,6 @@ OPTIONS += [
     "--disable-plugin-autoload",
     "-p",
     "probes.plugin",
-    "-p",
-    "pytest_benchmark.plugin",
     "--tb=no",
     "-p",
     "no:unraisableexception",
