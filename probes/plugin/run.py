@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -193,6 +194,7 @@ class Run:
             except UserError as error:
                 errors.append(error)
         if errors:
+            self._list_runs()  # that of the last target may be missing
             raise errors[0]
 
     def _finish(self, target: _TargetRun, finished: str, *, is_last: bool) -> Record:
@@ -211,6 +213,13 @@ class Run:
         write_report(
             record, folder, baseline, None if last is None else last.comparison, listed=is_last
         )
+
+    def _list_runs(self) -> None:
+        if self._report_dir is not None and self.records:
+            from probes.report.files import refresh_index
+
+            with suppress(OSError):
+                refresh_index(self._report_dir)
 
     def _compare(self, record: Record) -> Comparison | None:
         """Compare a record with its baseline, if it has one: the claims that this run decides."""

@@ -167,7 +167,7 @@ def explain_mixture(
     >>> found = explain_mixture([DrawnText([], ids, logits) for ids in (cold, as_asked) * 4],
     ...                         InForce(), {})
     >>> found.settings, round(found.share, 1)
-    ('top_k 1, though it was not asked for', 0.5)
+    ('greedy decoding: no temperature', 0.5)
     """
     likely = [text.likely for text in texts]
     size = math.log(texts[0].logits.shape[-1])

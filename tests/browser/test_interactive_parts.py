@@ -68,7 +68,7 @@ def some_settings(number: int) -> list[Sampling]:
         Sampling(
             temperature=round(rng.uniform(0.05, 3), 3),
             top_k=rng.choice([0, 1, 5, 50, rng.randint(1, 300), 40_000]),
-            top_p=rng.choice([1.0, 0.2, 0.9, round(rng.uniform(0.01, 1), 4)]),
+            top_p=rng.choice([1.0, 0.2, 0.9, 0.98, round(rng.uniform(0.01, 1), 4)]),
             min_p=rng.choice([0.0, 0.0, 0.02, 1.0, round(rng.uniform(0, 1), 4)]),
         )
         for _ in range(number)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.project import Project
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="a limit on files is set")
 
@@ -72,3 +77,23 @@ def test_gone(model, number):
 def test_vanished_report_folder_ends_the_run(warm_project: Project) -> None:
     warm_project.test_file(GONE)
     assert refusal(warm_project.run()).endswith("journal.jsonl is missing or not a regular file")
+
+
+LAST_GONE = """
+import shutil
+
+@pytest.mark.claim("gone", title="Somebody tidies up meanwhile.")
+def test_gone(model):
+    if model.target.name == "second":
+        shutil.rmtree("reports/second")
+"""
+
+
+def test_runs_are_listed_though_the_last_cannot_be_written(
+    warm_project: Project, copy_of_embedded: Callable[..., Path]
+) -> None:
+    warm_project.test_file(LAST_GONE)
+    second = copy_of_embedded("second")
+    assert refusal(warm_project.run("--target", "embedded", "--target", str(second)))
+    listed = (warm_project.folder / "reports" / "index.html").read_text(encoding="utf-8")
+    assert listed.count("/report.html") == 1
