@@ -186,15 +186,19 @@ class Run:
         journal is kept.
         """
         finished = utc_now()
-        errors = []
-        for number, target in enumerate(self._targets.values(), start=1):
-            is_last = number == len(self._targets)
-            try:
-                self.records.append(self._finish(target, finished, is_last=is_last))
-            except UserError as error:
-                errors.append(error)
+        errors, listed = [], False
+        try:
+            for number, target in enumerate(self._targets.values(), start=1):
+                is_last = number == len(self._targets)
+                try:
+                    self.records.append(self._finish(target, finished, is_last=is_last))
+                    listed = is_last
+                except UserError as error:
+                    errors.append(error)
+        finally:
+            if not listed:
+                self._list_runs()
         if errors:
-            self._list_runs()  # that of the last target may be missing
             raise errors[0]
 
     def _finish(self, target: _TargetRun, finished: str, *, is_last: bool) -> Record:

@@ -33,8 +33,9 @@ class DrawnText:
         """The most likely tokens at each step."""
         values, tokens = self.logits.topk(min(LIKELY, self.logits.shape[-1]), dim=-1)
         drawn = self.logits.gather(1, torch.tensor(self.ids)[:, None])
-        others = self.logits.scatter(1, tokens, -torch.inf)
-        return Likely(self, values.double(), tokens, drawn.double(), others)
+        return Likely(
+            self.prompt_ids, self.ids, self.logits, values.double(), tokens, drawn.double()
+        )
 
 
 def log_law_asked(text: DrawnText, asked: InForce, slack: float) -> torch.Tensor:
@@ -43,7 +44,8 @@ def log_law_asked(text: DrawnText, asked: InForce, slack: float) -> torch.Tensor
     Rounding moves the border of a filter by up to `slack`. A token below the border by less counts
     as kept, and the sum runs over those above it by more: no probability is larger than its bound.
     """
-    logits = _penalize(text.logits.double(), None, text, asked.repetition_penalty)
+    logits = text.logits.double()
+    logits = _penalize(logits, None, text.prompt_ids, text.ids, asked.repetition_penalty)
     kept = _filter(logits, asked)
     scaled = logits / asked.sampling.temperature
     if bool(kept.all()):
@@ -58,21 +60,22 @@ def log_law_asked(text: DrawnText, asked: InForce, slack: float) -> torch.Tensor
 class Likely:
     """The most likely tokens at each step of a text, in their order, and all others' mass."""
 
-    text: DrawnText
+    prompt_ids: Sequence[int]
+    ids: Sequence[int]  # of the tokens drawn
+    logits: torch.Tensor  # (steps, vocabulary)
     values: torch.Tensor  # logits, (steps, tokens), float64
     tokens: torch.Tensor  # their ids
     drawn: torch.Tensor  # logits of the tokens drawn, (steps, 1)
-    others: torch.Tensor  # logits, (steps, vocabulary), -inf at the likely tokens
     masses: dict[float, torch.Tensor] = field(default_factory=dict)  # by temperature, (steps, 1)
 
     def log_law(self, settings: InForce) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the log-law over the likely tokens, and that of the tokens drawn: (steps,)."""
         own, t = settings.sampling, settings.sampling.temperature
-        ids = torch.tensor(self.text.ids)[:, None]
-        logits, place = self.values, self.tokens == ids
+        logits, place = self.values, self.tokens == torch.tensor(self.ids)[:, None]
         is_sorted = settings.repetition_penalty == 1
         if not is_sorted:
-            logits = _penalize(logits, self.tokens, self.text, settings.repetition_penalty)
+            penalty = settings.repetition_penalty
+            logits = _penalize(logits, self.tokens, self.prompt_ids, self.ids, penalty)
         in_filters = t if settings.temperature_first else 1.0
         scaled, mass = logits / in_filters, self._mass_of_others(in_filters)
         kept, rest_kept = (_keep_likely if is_sorted else _keep_unsorted)(scaled, mass, own)
@@ -87,8 +90,8 @@ class Likely:
     def _mass_of_others(self, temperature: float) -> torch.Tensor:
         """Return the log of the sum of exp(logit / temperature) over all other tokens."""
         if temperature not in self.masses:
-            mass = (self.others / temperature).logsumexp(dim=-1, keepdim=True)
-            self.masses[temperature] = mass.double()
+            others = self.logits.scatter(1, self.tokens, -torch.inf) / temperature
+            self.masses[temperature] = others.logsumexp(dim=-1, keepdim=True).double()
         return self.masses[temperature]
 
 
@@ -134,7 +137,11 @@ def _filter(logits: torch.Tensor, settings: InForce) -> torch.Tensor:
 
 
 def _penalize(
-    logits: torch.Tensor, tokens: torch.Tensor | None, text: DrawnText, penalty: float
+    logits: torch.Tensor,
+    tokens: torch.Tensor | None,
+    prompt_ids: Sequence[int],
+    ids: Sequence[int],
+    penalty: float,
 ) -> torch.Tensor:
     """Divide positive logits of tokens that came before by the penalty, multiply others by it."""
     if penalty == 1:
@@ -142,7 +149,7 @@ def _penalize(
     penalized = torch.where(logits > 0, logits / penalty, logits * penalty)
     rows = []
     for step in range(len(logits)):
-        seen = torch.tensor([*text.prompt_ids, *text.ids[:step]])
+        seen = torch.tensor([*prompt_ids, *ids[:step]])
         here = (
             torch.zeros(logits.shape[-1], dtype=torch.bool).index_fill_(0, seen, True)
             if tokens is None

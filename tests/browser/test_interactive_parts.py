@@ -297,6 +297,7 @@ def test_hostile_evidence_stays_text(open_page: OpenPage) -> None:
         page.locator("#explorer-prompt").select_option(str(number))
         page.get_by_role("button", name="wide-hot").click()
     page.evaluate(ENTER_TOKENS)
+    assert all(page.locator(".step").all_inner_texts())
     look_up(page, "")
     page.locator("[data-language=ja]").click()
     assert page.title() == title

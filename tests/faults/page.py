@@ -120,8 +120,9 @@ def _introduction() -> list[str]:
         f"A claim that cannot fail shows nothing. `pytest tests/faults --all-faults` breaks the "
         f"stack under test in {len(CATALOGUE)} ways, one at a time, and checks that the claims "
         "below fail on the embedded model; without a fault the same checks hold. Without "
-        "`--all-faults` one fault is tried for each claim. The last measured message of each claim "
-        "under each fault is in [tests/faults/findings.json](../tests/faults/findings.json).",
+        "`--all-faults` each claim is decided under one fault. The last measured message of each "
+        "claim under each fault is in "
+        "[tests/faults/findings.json](../tests/faults/findings.json).",
     ]
 
 

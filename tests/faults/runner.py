@@ -41,16 +41,9 @@ CLAIMS = ROOT / "tests" / "claims"
 # What a user's run has and these do without: a cache, reports, garbage collection after each run,
 # plugins that the claims do not use.
 OPTIONS = [f"--rootdir={ROOT}", "-q", "--no-report", "-p", "no:cacheprovider"]
-OPTIONS += [
-    "--disable-plugin-autoload",
-    "-p",
-    "probes.plugin",
-    "--tb=no",
-    "-p",
-    "no:unraisableexception",
-    "-W",
-    "ignore::pytest.PytestAssertRewriteWarning",
-]
+OPTIONS += ["-p", "probes.plugin", "--tb=no", "-p", "no:unraisableexception"]
+OPTIONS += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
+ALONE = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 
 
 @contextlib.contextmanager
@@ -101,7 +94,7 @@ def decide(claims: Sequence[str], checks: str) -> Verdicts:
     collector = _Collector()
     named = [part for claim in claims for part in ("--claim", claim)]
     output = io.StringIO()
-    with contextlib.redirect_stdout(output):
+    with mock.patch.dict(os.environ, ALONE), contextlib.redirect_stdout(output):
         pytest.main([*find_files(claims), *OPTIONS, "-k", checks, *named], [collector])
     if not collector.verdicts:
         raise RuntimeError(f"nothing was decided:\n{output.getvalue()}")

@@ -73,11 +73,12 @@ SOUND: list[Check] = [
 
 
 @pytest.fixture(autouse=True)
-def few_questions(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    asking(monkeypatch, questions.built_in_questions()[:ASKED])
-    monkeypatch.setattr(knowledge, "WIDTH", 96)
-    monkeypatch.setattr(knowledge, "LOOKS", (1,))
-    with shorten_stories():
+def few_questions() -> Iterator[None]:
+    # Its own patches: those of a test are undone first.
+    with pytest.MonkeyPatch.context() as patches, shorten_stories():
+        asking(patches, questions.built_in_questions()[:ASKED])
+        patches.setattr(knowledge, "WIDTH", 96)
+        patches.setattr(knowledge, "LOOKS", (1,))
         yield
 
 

@@ -188,7 +188,7 @@ def test_ended_workers_keep_verdicts_and_leave_no_process(
     (project.folder / "pytest.ini").write_text(
         f"[pytest]\nfilterwarnings =\n    error\n    {rewriting}\n"
     )
-    process = start(project, "-n", "2")
+    process = start(project, "-n2")  # workers that nothing but their own run ends
     while len(begun(project.folder)) < 20:
         assert process.poll() is None, "the run ended too early"
         time.sleep(0.003)

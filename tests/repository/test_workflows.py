@@ -82,9 +82,10 @@ def test_gpu_workflow_compares_every_baseline(targets: list[str], tmp_path: Path
 
 
 @needs_bash
-def test_newest_workflow_passes_when_numbers_drift(tmp_path: Path) -> None:
+@pytest.mark.parametrize("now", [0.5, 0.9])
+def test_newest_workflow_passes_when_numbers_drift(now: float, tmp_path: Path) -> None:
     run_on(tmp_path / "good", 0.5)
-    run_on(tmp_path / "reports", 0.9)
+    run_on(tmp_path / "reports", now)
     summary = tmp_path / "summary.md"
     text = script("newest.yml", "Compare with the last good record")
     done = shell(text, tmp_path, GITHUB_STEP_SUMMARY=str(summary))

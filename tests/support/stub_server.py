@@ -353,11 +353,16 @@ class Noise:
         return logits + self.sd * torch.randn(logits.shape, generator=self.generator)
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=1024)
 def _next_logits(engine: Any, ids: tuple[int, ...]) -> torch.Tensor:
     """Return the logits after a text, (vocabulary,): tests ask for the same texts again."""
-    logits: torch.Tensor = _follow(engine)([ids])[0]
+    with _ONE_AT_A_TIME:
+        logits: torch.Tensor = _follow(engine)([ids])[0]
     return logits
+
+
+_ONE_AT_A_TIME = threading.Lock()
+"""For `_next_logits`: servers of one engine grow one cache."""
 
 
 @lru_cache

@@ -22,6 +22,10 @@ PLAIN_LAYERS = {"DynamicLayer", "DynamicSlidingWindowLayer"}
 """Layers of a cache that hold keys and values alone: states of other kinds are not chosen from."""
 
 
+KEPT_BYTES = 2**28
+"""The most that beginnings take which are kept for later measurements."""
+
+
 @dataclass(frozen=True)
 class Computed:
     """Texts that were computed."""
@@ -36,38 +40,46 @@ class Computed:
         rows = [self.places.get(text) for text in texts]
         return None if None in rows else [row for row in rows if row is not None]
 
+    def count_bytes(self) -> int:
+        """Return what logits and cache take."""
+        layers = getattr(self.cache, "layers", ())
+        kept = [part for layer in layers for part in (layer.keys, layer.values)]
+        return sum(tensor.nbytes for tensor in (self.logits, *kept))
+
 
 @dataclass
 class Begun:
-    """The texts that were last computed from the beginning."""
+    """The texts that any branches of a model last computed from the beginning, if they are few."""
 
     computed: Computed | None = None
 
 
 @once_per_session
 def share_begun(_: LoadedTarget) -> Begun:
-    """Return what all branches of a model begin with: several measurements ask the same."""
+    """Return what branches of a model begin with: several measurements ask the same."""
     return Begun()
 
 
 class Branches:
     """Texts that grow by one token a call.
 
-    Texts that each continue one of the call before, or of those that any branches of the model last
-    computed from the beginning, take one position each; others are computed from the beginning.
+    Texts that each continue one of the call before, or of those last computed from the beginning,
+    take one position each; others are computed from the beginning. Those are shared by all branches
+    of a model where they take at most `KEPT_BYTES`, until others begin.
     """
 
     def __init__(self, model: LoadedTarget, filler: int) -> None:
         """Take a model, and the id of a token that pads."""
         self._model, self._filler = model, filler
-        self._begun = share_begun(model)
+        self._shared = share_begun(model)
+        self._begun = self._shared.computed
         self._grown: Computed | None = None
 
     @torch.inference_mode()
     def next_logits(self, texts: Sequence[Sequence[int]]) -> torch.Tensor:
         """Return the logits after each text of ids: (texts, vocabulary), float32, on the device."""
         rows = [tuple(text) for text in texts]
-        begun, grown = self._begun.computed, self._grown
+        begun, grown = self._begun, self._grown
         if begun is not None and (known := begun.find(rows)) is not None:
             return begun.logits[known]
         for before in (grown, begun):
@@ -77,12 +89,13 @@ class Branches:
             if parents is not None:
                 self._grown = self._grow(before, rows, parents)
                 return self._grown.logits
-        self._begun.computed = self._grown = None
+        self._shared.computed = self._begun = self._grown = None
         ids, mask = batching.pad(rows, self._filler, side="left")
         made = self._compute(rows, ids, mask, None)
         if made.cache is None and not bool(mask.all()):
             return self._compute_by_length(rows)  # it may not be able to mask padding
-        self._begun.computed = made
+        self._begun = made
+        self._shared.computed = made if made.count_bytes() <= KEPT_BYTES else None
         return made.logits
 
     def _compute_by_length(self, rows: Sequence[tuple[int, ...]]) -> torch.Tensor:
@@ -97,7 +110,7 @@ class Branches:
     def _grow(
         self, before: Computed, rows: Sequence[tuple[int, ...]], parents: list[int]
     ) -> Computed:
-        cache = copy.deepcopy(before.cache) if before is self._begun.computed else before.cache
+        cache = copy.deepcopy(before.cache) if before is self._begun else before.cache
         if parents != [*range(len(before.mask))]:
             cache.batch_select_indices(torch.tensor(parents, device=self._model.device))
         mask = torch.nn.functional.pad(before.mask[parents], (0, 1), value=1)

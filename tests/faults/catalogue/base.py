@@ -52,8 +52,8 @@ CATALOGUE: dict[str, Fault] = {}
 def choose_one_for_each_claim() -> dict[str, tuple[str, ...]]:
     """Return few faults, each with claims it turns red: every claim that a fault names, once.
 
-    A claim goes to a fault that is chosen for another claim if there is one, else to the first that
-    names it first.
+    Those that the fewest faults name come first. A claim goes to a fault that is chosen for another
+    claim if there is one, else to the first that names it first.
     """
     naming: dict[str, list[Fault]] = {}
     for each in CATALOGUE.values():

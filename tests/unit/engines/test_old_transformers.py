@@ -10,6 +10,7 @@ import torch
 
 import probes
 from probes.data.tokenizer_texts import CAPITAL_OF_JAPAN
+from probes.engines.session_cache import forget_session
 from probes.measure import determinism
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def test_logits_after_a_prompt_whose_cache_cannot_be_repeated(
 def test_branches_whose_cache_cannot_be_chosen_from_are_made_anew(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    forget_session(model)  # no text has begun
     monkeypatch.setattr("probes.engines.transformers.branches.find_plain_cache", lambda _: None)
     prompt, cost = model.encode(CAPITAL_OF_JAPAN), model.cost
     follow, texts = model.follow_branches(), [[*prompt, *each] for each in CONTINUATIONS]

@@ -482,11 +482,12 @@ def hostile(value: JsonValue, text: str) -> JsonValue:
     "text",
     [
         HOSTILE * 800,
-        "\ud83d\ude00{0}&a;{{7*7}} {key}]]><!DOCTYPE x [<!ENTITY a 'b'>]>",
+        "]]>&a;\ud83d\ude00{0}{{7*7}} {key}<!DOCTYPE x [<!ENTITY a 'b'>]>",
+        "\u202e\x00\x1b<b>",
         f"{svg.WORD}temperature T{svg.VALUE}{{0.__class__}}",
         "",
     ],
-    ids=["long", "syntax", "marks", "empty"],
+    ids=["long", "syntax", "controls", "marks", "empty"],
 )
 def test_text_from_outside_stays_text(text: str) -> None:
     evidence = {
