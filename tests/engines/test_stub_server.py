@@ -145,7 +145,11 @@ def test_clean_server_holds(
 
 
 @pytest.mark.parametrize(("fault", "check", "words"), SEEN)
-def test_fault_is_found_and_named(reference: Model, fault: str, check: str, words: str) -> None:
+def test_fault_is_found_and_named(
+    reference: Model, monkeypatch: pytest.MonkeyPatch, fault: str, check: str, words: str
+) -> None:
+    if "every second request" in fault:  # which text is whose differs from run to run
+        monkeypatch.setattr(engine_sampling, "SAMPLES", 8)
     with connect_to(with_fault(Stub(reference), fault)) as engine:
         with pytest.raises((AssertionError, pytest.fail.Exception)) as failed:
             CHECKS[check](engine, reference, {})

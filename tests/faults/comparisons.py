@@ -6,13 +6,12 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 from unittest import mock
 
-import pytest
 import torch
 
 import probes
 from probes.measure import greedy
 from tests.faults.catalogue import CATALOGUE
-from tests.faults.runner import OPTIONS, find_files
+from tests.faults.runner import OPTIONS, find_files, run_alone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -77,5 +76,5 @@ def write_records(folder: Path) -> None:
         with ExitStack() as stack:
             stack.enter_context(vary(model))
             stack.enter_context(mock.patch.object(greedy, "SHARED_LENGTH", 20))
-            pytest.main([*find_files(claims), *arguments, "--report-dir", str(folder / name)])
+            run_alone([*find_files(claims), *arguments, "--report-dir", str(folder / name)])
         model.unload()

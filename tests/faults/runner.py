@@ -43,7 +43,6 @@ CLAIMS = ROOT / "tests" / "claims"
 OPTIONS = [f"--rootdir={ROOT}", "-q", "--no-report", "-p", "no:cacheprovider"]
 OPTIONS += ["-p", "probes.plugin", "--tb=no", "-p", "no:unraisableexception"]
 OPTIONS += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
-ALONE = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 
 
 @contextlib.contextmanager
@@ -89,13 +88,19 @@ def find_files(claims: Sequence[str]) -> list[str]:
     return found or [str(CLAIMS)]
 
 
+def run_alone(arguments: list[str], plugins: Sequence[object] = ()) -> None:
+    """Run pytest in this process, with no plugin of others."""
+    with mock.patch.dict(os.environ, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1"):
+        pytest.main(arguments, plugins)
+
+
 def decide(claims: Sequence[str], checks: str) -> Verdicts:
     """Decide claims as a user would, with nothing remembered of earlier runs."""
     collector = _Collector()
     named = [part for claim in claims for part in ("--claim", claim)]
     output = io.StringIO()
-    with mock.patch.dict(os.environ, ALONE), contextlib.redirect_stdout(output):
-        pytest.main([*find_files(claims), *OPTIONS, "-k", checks, *named], [collector])
+    with contextlib.redirect_stdout(output):
+        run_alone([*find_files(claims), *OPTIONS, "-k", checks, *named], [collector])
     if not collector.verdicts:
         raise RuntimeError(f"nothing was decided:\n{output.getvalue()}")
     return collector.verdicts
