@@ -42,9 +42,13 @@ class Computed:
 
     def count_bytes(self) -> int:
         """Return what logits and cache take."""
-        layers = getattr(self.cache, "layers", ())
-        kept = [part for layer in layers for part in (layer.keys, layer.values)]
-        return sum(tensor.nbytes for tensor in (self.logits, *kept))
+        kept: list[Any] = [self.logits]
+        if hasattr(self.cache, "layers"):
+            kept += [part for layer in self.cache.layers for part in (layer.keys, layer.values)]
+        elif self.cache is not None:  # up to transformers 4.53
+            kept += [*self.cache.key_cache, *self.cache.value_cache]
+        # A layer that shares another's states may hold none.
+        return sum(part.nbytes for part in kept if isinstance(part, torch.Tensor))
 
 
 @dataclass
