@@ -212,6 +212,9 @@ class FullLogits(Protocol):
         What it computed of them in the last call it need not compute again.
         """
 
+    def reuse_prompts(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
+        """Return arguments of `generate_batch` that spare prompts which branches began with."""
+
 
 class Chat(Protocol):
     """Messages under the model's own chat template (capability `chat`)."""

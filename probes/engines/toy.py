@@ -100,6 +100,10 @@ class ToyEngine(EngineBase):
         """Return a function that computes the logits after each of several texts."""
         return lambda texts: torch.stack([self.logits(ids)[-1] for ids in texts])
 
+    def reuse_prompts(self, prompts: Sequence[Prompt]) -> dict[str, Any]:  # noqa: ARG002
+        """Return no arguments: it keeps nothing."""
+        return {}
+
     def prompt_logprobs(self, prompt: Prompt, top_logprobs: int) -> list[TopLogprobs]:
         """Return the most likely tokens at every position of a prompt but the first."""
         ids = self._prompt_ids(prompt)

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 LENGTH_ALONE = 6
 """Tokens that a text of one row has at least, so that claims which need fewer share it."""
 
+NOISE_LENGTH = 8
+"""Tokens that noise is measured along at least, so that claims which compare fewer share it."""
+
 WIDEST_WINDOW = 4096  # widest attention window, in tokens, that a prompt exceeds: Mistral-7B's
 
 
@@ -227,8 +230,9 @@ def vary(
     find_layer: Callable[..., str] = differing_layer.find_in_texts,
 ) -> Variation:
     """Compare one variation, identified by its name, once a session."""
-    baseline = generate_greedy(model, prompts, length)  # before anything is varied
+    # Both before anything is varied. The noise may take longer texts, which are then truncated.
     tolerance = noise_tolerance(model, prompts, length)
+    baseline = generate_greedy(model, prompts, length)
     found = compare_texts(model, name, baseline, make(), tolerance)
     again = partial(generate_texts, model, prompts, length)
     return add_reproduction(
@@ -249,7 +253,7 @@ def noise_tolerance(model: LogitsEngine, prompts: Sequence[Prompt], length: int)
     An engine that does not show its network is allowed a share of the logits' spread.
     """
     if "weights" in model.capabilities:
-        return measure_noise(model, prompts, length).tolerance
+        return measure_noise(model, prompts, max(length, NOISE_LENGTH)).tolerance
     baseline = generate_greedy(model, prompts, length)
     return logit_tolerance(map(step_logits, baseline), model.facts().dtype)
 

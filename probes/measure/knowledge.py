@@ -128,7 +128,8 @@ def answer_greedily(
     answers = []
     for asked in forms:
         prompts = [each.prompt for each in asked]
-        made = model.generate_batch(prompts, max_new_tokens=LENGTH, do_sample=False)
+        reused = model.reuse_prompts(prompts)
+        made = model.generate_batch(prompts, max_new_tokens=LENGTH, do_sample=False, **reused)
         texts = [each.text for each in made]
         right = [is_right(text, each.forms) for text, each in zip(texts, asked, strict=True)]
         answers.append(GreedyAnswers(asked[0].form, texts, right))
@@ -155,11 +156,14 @@ def sample_answers(
     model: LogitsEngine, questions: Sequence[AskedQuestion], sampling: Sampling, seed: int
 ) -> SampledAnswers:
     """Sample an answer to every question at a setting of the grid, and judge it, once a session."""
+    computed = compute_accuracy(model, questions)
+    prompts = [question.prompt for question in questions]
     generations = model.generate_batch(
-        [question.prompt for question in questions],
+        prompts,
         sampling=sampling,
         seed=seed,
         max_new_tokens=LENGTH,
+        **model.reuse_prompts(prompts),
     )
     texts = [generation.text for generation in generations]
     right = [is_right(text, q.forms) for text, q in zip(texts, questions, strict=True)]
@@ -169,7 +173,6 @@ def sample_answers(
         for other in questions
         if not set(own.forms) & set(other.forms)
     ]
-    computed = compute_accuracy(model, questions)
     lower, upper = computed.lower(sampling), computed.upper(sampling)
     return SampledAnswers(
         texts,

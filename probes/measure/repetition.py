@@ -11,9 +11,10 @@ from scipy import stats
 from transformers import StoppingCriteria
 
 from probes.engines.base import Generation, LogitsEngine
+from probes.measure.row_sampling import UnfilteredSampler
 from probes.schema.evidence.shape import Interval
 from probes.schema.evidence.texts import GreedyRepetition
-from probes.schema.sampling import Sampling
+from probes.schema.sampling import UNPENALIZED
 from probes.stats.repetition import (
     count_distinct_ngrams,
     find_repeated_tail,
@@ -57,18 +58,17 @@ def compare_repetition(
         return found / possible > shares[row // samples]
 
     sampled = model.generate_batch(
-        [text.prompt_ids for text in greedy],
-        sampling=Sampling(top_k=0),
-        num_return_sequences=samples,
-        seed=seed,
+        [text.prompt_ids for text in greedy for _ in range(samples)],
         max_new_tokens=length,
+        do_sample=False,
+        logits_processor=[UnfilteredSampler(seed)],
         stopping_criteria=[AllDecided(model, is_decided)],
+        **UNPENALIZED,
     )
-    sampled_ids = [ids for text in sampled for ids in text.ids]
+    sampled_ids = [text.ids[0] for text in sampled]
     pairs = [
-        (share_of_distinct_ngrams([ids], N_GRAM), share)
-        for text, share in zip(sampled, shares, strict=True)
-        for ids in text.ids
+        (share_of_distinct_ngrams([ids], N_GRAM), shares[row // samples])
+        for row, ids in enumerate(sampled_ids)
     ]
     more = sum(one > other for one, other in pairs)
     test = stats.binomtest(more, len(pairs), alternative="greater")

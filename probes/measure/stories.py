@@ -1,8 +1,4 @@
-"""Measure how much stories vary, and how likely the model finds them, over a grid of settings.
-
-All settings are sampled in one batch: each row has its own, and a forward pass serves them all.
-Their filters are the reference ones, which other claims compare with the library's.
-"""
+"""Measure how much stories vary, and how likely the model finds them, over a grid of settings."""
 
 from __future__ import annotations
 
@@ -11,14 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-import torch
-from transformers import LogitsProcessor
-
 from probes.data.tokenizer_texts import STORIES
 from probes.engines.base import Generation, LogitsEngine
-from probes.engines.session_cache import once_per_session
-from probes.errors import BrokenModelError
-from probes.measure.variety import Sample
+from probes.measure.row_sampling import Sample, Samples, sample_texts
 from probes.schema.sampling import GRID, Sampling
 from probes.stats import sampling_reference as reference
 from probes.stats.bleu import sentence_bleu
@@ -117,10 +108,6 @@ def _probabilities(generation: Generation) -> list[float]:
     ]
 
 
-Stories = dict[Sampling, list[list[Sample]]]  # for each setting, and each opening, its stories
-
-
-@once_per_session
 def sample_grid(
     model: LogitsEngine,
     seed: int,
@@ -128,7 +115,7 @@ def sample_grid(
     settings: Sequence[Sampling] = GRID,
     samples: int = SAMPLES,
     length: int = LENGTH,
-) -> Stories:
+) -> Samples:
     """Sample stories after each of `STORIES` at several settings in one batch, once a session.
 
     Raises BrokenModelError if the library's `generate` ignores the logits processor.
@@ -138,56 +125,7 @@ def sample_grid(
     >>> [stories[0].entropy for stories in found[Sampling(top_k=1)]]
     [0.0, 0.0, 0.0]
     """
-    rows = [
-        (setting, opening) for setting in settings for opening in STORIES for _ in range(samples)
-    ]
-    sampler = _RowSampler([setting for setting, _ in rows], seed)
-    generations = model.generate_batch(
-        [opening for _, opening in rows],
-        max_new_tokens=length,
-        do_sample=False,
-        logits_processor=[sampler],
-    )
-    if not sampler.entropies:
-        raise BrokenModelError("generate calls no logits_processor that it is given")
-    entropies, likelihoods = torch.stack(sampler.entropies), torch.stack(sampler.log_likelihoods)
-    stories = [
-        Sample(
-            generation.ids[0],
-            generation.text,
-            float(entropies[: len(generation.ids[0]), row].mean()),
-            float(likelihoods[: len(generation.ids[0]), row].mean()),
-        )
-        for row, generation in enumerate(generations)
-    ]
-    groups = iter(stories[at : at + samples] for at in range(0, len(stories), samples))
-    return {setting: [next(groups) for _ in STORIES] for setting in settings}
-
-
-class _RowSampler(LogitsProcessor):
-    """Samples each row at its own setting, by adding Gumbel noise to the log-probabilities."""
-
-    def __init__(self, settings: Sequence[Sampling], seed: int) -> None:
-        self.rows: dict[Sampling, list[int]] = {}
-        for row, setting in enumerate(settings):
-            self.rows.setdefault(setting, []).append(row)
-        self.most = reference.largest_top_k(settings)
-        self.generator = torch.Generator().manual_seed(seed)
-        self.entropies: list[torch.Tensor] = []
-        self.log_likelihoods: list[torch.Tensor] = []
-
-    def __call__(self, _: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        logits, tokens = (each.cpu() for each in reference.top_logits(scores.float(), self.most))
-        law = torch.empty_like(logits, dtype=torch.float64)
-        for setting, rows in self.rows.items():
-            law[rows] = reference.log_probabilities(logits[rows], setting)
-        noise = -torch.empty_like(law).exponential_(generator=self.generator).log()
-        place = (law + noise).argmax(dim=-1, keepdim=True)
-        chosen = tokens.gather(-1, place).to(scores.device)
-        self.entropies.append(reference.entropy(law))
-        whole = scores.float().logsumexp(dim=-1, keepdim=True)
-        self.log_likelihoods.append((scores.gather(-1, chosen) - whole)[:, 0].double().cpu())
-        return torch.full_like(scores, -torch.inf).scatter(-1, chosen, 0.0)
+    return sample_texts(model, STORIES, settings, samples=samples, length=length, seed=seed)
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from statistics import mean
 
 import numpy as np
 import torch
 from scipy import stats
-from transformers import LogitsProcessor
 
 from probes.engines.base import Generation, LogitsEngine, Prompt
 from probes.engines.session_cache import once_per_session
-from probes.errors import BrokenModelError
 from probes.measure.greedy import probabilities_of_greedy
+from probes.measure.row_sampling import Sample, sample_texts
 from probes.schema.evidence.texts import SampleVariety
 from probes.schema.sampling import Sampling
 from probes.stats import sampling_reference as reference
@@ -70,16 +68,6 @@ def samples_to_differ(agreement: float, alpha: float, most: int = 64) -> int | N
 
 
 @dataclass(frozen=True)
-class Sample:
-    """A sampled text, measured before its logits are dropped."""
-
-    ids: list[int]  # new tokens only
-    text: str
-    entropy: float  # mean of the distributions it was sampled from, in nats
-    log_likelihood: float  # mean over its tokens under the model at temperature 1, in nats
-
-
-@dataclass(frozen=True)
 class Variety:
     """Many samples of one prompt."""
 
@@ -96,87 +84,6 @@ class Variety:
             "log_likelihoods": float(np.mean(self.log_likelihoods)),
         }
         return SampleVariety(**asdict(self) | means | {"texts": self.texts[:3]})
-
-
-@once_per_session
-def sample_texts(
-    model: LogitsEngine,
-    prompts: Sequence[Prompt],
-    sampling: Sampling,
-    *,
-    samples: int,
-    length: int,
-    seed: int,
-) -> list[list[Sample]]:
-    """Sample several prompts together through `generate`, once a session.
-
-    Raises BrokenModelError if the library's `generate` ignores the logits processor.
-
-    >>> from probes import Sampling, load
-    >>> top_1 = Sampling(top_k=1)
-    >>> (texts,) = sample_texts(load("embedded"), ["Once"], top_1, samples=3, length=8, seed=0)
-    >>> len({text.text for text in texts}), texts[0].entropy
-    (1, 0.0)
-    """
-    watch = _Watch(sampling)
-    generations = model.generate_batch(
-        prompts,
-        sampling=sampling,
-        seed=seed,
-        num_return_sequences=samples,
-        max_new_tokens=length,
-        logits_processor=[watch],
-    )
-    if not watch.entropies:
-        raise BrokenModelError("generate calls no logits_processor that it is given")
-    rows = [
-        (ids, text) for each in generations for ids, text in zip(each.ids, each.texts, strict=True)
-    ]
-    likelihoods = watch.log_likelihoods([ids for ids, _ in rows])
-    texts = [
-        Sample(ids, text, mean(entropies[: len(ids)]), mean(likelihood))
-        for (ids, text), entropies, likelihood in zip(
-            rows, torch.stack(watch.entropies, dim=1).tolist(), likelihoods, strict=True
-        )
-    ]
-    return [texts[at : at + samples] for at in range(0, len(texts), samples)]
-
-
-class _Watch(LogitsProcessor):
-    """Measures each step of sampling: entropy after the filters, likelihood of what was drawn.
-
-    The library calls it before its filters; those used here are the reference ones.
-    """
-
-    def __init__(self, sampling: Sampling) -> None:
-        self.sampling = sampling
-        self.entropies: list[torch.Tensor] = []  # (rows,) a step
-        self._likelihoods: list[torch.Tensor] = []
-        self._last: torch.Tensor | None = None  # log-probabilities, (rows, vocabulary)
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        self._note(input_ids[:, -1:])
-        self._last = scores.float()
-        most = reference.largest_top_k([self.sampling])
-        few, _ = reference.top_logits(self._last, most)
-        law = reference.log_probabilities(few, self.sampling)
-        self.entropies.append(reference.entropy(law).cpu())
-        return scores
-
-    def _note(self, chosen: torch.Tensor) -> None:
-        if self._last is not None:
-            whole = self._last.logsumexp(dim=-1)
-            self._likelihoods.append((self._last.gather(-1, chosen)[:, 0] - whole).cpu())
-
-    def log_likelihoods(self, texts: Sequence[Sequence[int]]) -> list[list[float]]:
-        """Return the log-probability of each token of the texts that were drawn."""
-        steps = len(self.entropies)
-        last = [ids[-1] if len(ids) == steps else 0 for ids in texts]
-        if len(self._likelihoods) < steps and self._last is not None:
-            self._note(torch.tensor(last, device=self._last.device).unsqueeze(-1))
-            self._last = None
-        rows = torch.stack(self._likelihoods, dim=1).double().tolist()
-        return [row[: len(ids)] for row, ids in zip(rows, texts, strict=True)]
 
 
 def combine(samples: Sequence[Sample]) -> Variety:
@@ -229,11 +136,11 @@ def compare_variety(
     drawn: list[list[list[Sample]]] = [[[] for _ in prompts] for _ in (first, second)]
     found: list[VarietyComparison] = []
     for look in range(max(LOOKS)):
+        batch = sample_texts(
+            model, prompts, (first, second), samples=BATCH, length=length, seed=seed + look
+        )
         for setting, texts in zip((first, second), drawn, strict=True):
-            batch = sample_texts(
-                model, prompts, setting, samples=BATCH, length=length, seed=seed + look
-            )
-            for own, more in zip(texts, batch, strict=True):
+            for own, more in zip(texts, batch[setting], strict=True):
                 own.extend(more)
         if look + 1 in LOOKS:
             found = [_compare(*map(combine, each)) for each in zip(*drawn, strict=True)]

@@ -141,6 +141,22 @@ class Branches:
         return Computed(places, mask, out.logits[:, -1].float(), cache)
 
 
+def copy_cache_of_prompts(model: LoadedTarget, prompts: Sequence[Sequence[int]]) -> Any:
+    """Return a cache of all but the last tokens of prompts that branches last began with, or None.
+
+    `generate` continues it: the last token's logits it computes itself.
+    """
+    begun = share_begun(model).computed
+    if begun is None or [*begun.places] != [*map(tuple, prompts)]:
+        return None
+    cache = copy.deepcopy(begun.cache)
+    try:
+        cache.crop(-1)  # newer versions take no length, only a number of tokens to remove
+    except (AttributeError, RuntimeError):  # there is none, or it is past an attention window
+        return None
+    return cache
+
+
 def find_plain_cache(cache: Any) -> Any:
     """Return a cache of keys and values alone, whose rows can be chosen; else None."""
     if isinstance(cache, tuple):  # Mistral's up to transformers 4.47

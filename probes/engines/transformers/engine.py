@@ -17,7 +17,11 @@ import transformers
 from probes.engines.base import Generation, NextLogits, Prompt, TopLogprobs
 from probes.engines.logprobs import add_top_logprobs, list_top_logprobs
 from probes.engines.transformers import batching, hooks, variants
-from probes.engines.transformers.branches import Branches, find_plain_cache
+from probes.engines.transformers.branches import (
+    Branches,
+    copy_cache_of_prompts,
+    find_plain_cache,
+)
 from probes.engines.transformers.caches import drop_kept_cache
 from probes.engines.transformers.chat_dates import fix_date
 from probes.engines.transformers.loaded import LoadedTarget, catch_tokenizer_failure
@@ -190,6 +194,24 @@ class TransformersEngine(LoadedTarget):
         1
         """
         return Branches(self, self._filler).next_logits
+
+    def reuse_prompts(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
+        """Return arguments of `generate_batch` with which these prompts are not computed again.
+
+        There are none unless `follow_branches` last began with the same ones, in their order.
+
+        >>> model, prompts = load("embedded"), ["The capital of Japan is", "Once"]
+        >>> _ = model.follow_branches()([model.encode(prompt) for prompt in prompts])
+        >>> before, reused = model.cost.tokens, model.reuse_prompts(prompts)
+        >>> model.generate_batch(prompts, max_new_tokens=2, **reused)[0].text
+        'Tokyo.'
+        >>> model.cost.tokens - before  # two rows, two tokens
+        4
+        """
+        cache = copy_cache_of_prompts(self, [self.encode_prompt(prompt) for prompt in prompts])
+        if cache is None or self.network.generation_config.cache_implementation is not None:
+            return {}  # the library takes one or the other
+        return {"past_key_values": cache}
 
     def prompt_logprobs(self, prompt: Prompt, top_logprobs: int) -> list[TopLogprobs]:
         """Return the most likely tokens at every position of a prompt but the first.

@@ -185,6 +185,16 @@ def test_branches_have_the_logits_of_their_whole_texts(engine: Any) -> None:
             assert found.cpu().allclose(one, atol=1e-3)
 
 
+def test_prompts_that_are_not_computed_again_give_the_same_texts(engine: Any) -> None:
+    need(engine, "logits", "token-ids")
+    settings: dict[str, Any] = {"max_new_tokens": 5, "seed": 1, "sampling": HOT}
+    expected = engine.generate_batch(PROMPTS, **settings)
+    engine.follow_branches()([engine.encode(prompt) for prompt in PROMPTS])
+    found = engine.generate_batch(PROMPTS, **settings, **engine.reuse_prompts(PROMPTS))
+    assert [each.ids for each in found] == [each.ids for each in expected]
+    assert engine.reuse_prompts(PROMPTS[::-1]) == {}
+
+
 def test_greedy_takes_the_argmax_of_the_logits(engine: Any) -> None:
     need(engine, "logits")
     found = engine.generate(

@@ -20,6 +20,7 @@ def measure_peaks() -> dict[str, tuple[int, int]]:
     from probes.measure import knowledge, sampling_fit, variety
     from probes.measure.asking import ask
     from probes.measure.greedy import generate_greedy
+    from probes.measure.row_sampling import sample_texts
     from probes.schema.sampling import WIDE_HOT, Sampling
 
     model, story = probes.load("embedded"), "Once upon a time,"
@@ -37,7 +38,7 @@ def measure_peaks() -> dict[str, tuple[int, int]]:
         sampling_fit.fit_token_pairs(model, story, few, count=count, seed=1)
 
     def samples(count: int) -> None:
-        variety.sample_texts(model, [story, "Once"], WIDE_HOT, samples=count, length=20, seed=1)
+        sample_texts(model, [story, "Once"], [WIDE_HOT], samples=count, length=20, seed=1)
 
     def runs(count: int) -> None:
         variety.count_reproductions(model, texts, WIDE_HOT, runs=count, seed=1)

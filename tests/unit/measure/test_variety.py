@@ -9,22 +9,18 @@ import pytest
 import torch
 
 from probes.engines.base import Generation
-from probes.engines.toy import ToyEngine
-from probes.errors import BrokenModelError
 from probes.measure import variety
 from probes.measure.repetition import compare_repetition
+from probes.measure.row_sampling import Sample, Samples
 from probes.measure.variety import (
-    Sample,
     Variety,
     combine,
     compare_variety,
     count_reproductions,
     p_value_of_larger,
-    sample_texts,
 )
 from probes.schema.sampling import Sampling
 from probes.stats.goodness_of_fit import poisson_binomial_cdf
-from probes.stats.sampling_reference import entropy, log_probabilities
 
 PROBABILITIES = [[0.5, 0.25, 0.25], [0.1, 0.1, 0.8], [0.2, 0.7, 0.1]]
 
@@ -52,37 +48,21 @@ def sampled(*rows: list[int]) -> list[Sample]:
     return [Sample(ids, str(ids), 0.0, 0.0) for ids in rows]
 
 
-def test_samples_are_measured_over_their_own_steps() -> None:
-    toy, sampling = ToyEngine(), Sampling(temperature=1.4, top_k=3)
-    found = sample_texts(toy, ["ab", "c"], sampling, samples=4, length=5, seed=1)
-    assert len({len(text.ids) for group in found for text in group}) > 1, "none ended early"
-    for prompt, group in zip(("ab", "c"), found, strict=True):
-        for text in group:
-            ids = toy.encode(prompt) + text.ids
-            steps = toy.logits(ids)[-len(text.ids) - 1 : -1]
-            own, filtered = (log_probabilities(steps, each) for each in (None, sampling))
-            chosen = own.gather(-1, torch.tensor(text.ids).unsqueeze(-1))
-            assert text.log_likelihood == pytest.approx(float(chosen.mean()), abs=1e-5)
-            assert text.entropy == pytest.approx(float(entropy(filtered).mean()), abs=1e-5)
-
-
-def test_samples_need_a_library_that_calls_the_processor() -> None:
-    with pytest.raises(BrokenModelError, match="calls no logits_processor"):
-        sample_texts(answering(generation([2])), ["P"], Sampling(), samples=1, length=1, seed=1)
-
-
 def test_comparison_stops_when_it_is_decided(monkeypatch: pytest.MonkeyPatch) -> None:
-    def draw(_: Any, __: Any, sampling: Sampling, *, seed: int, **___: Any) -> list[list[Sample]]:
+    def draw(_: Any, __: Any, settings: Any, *, seed: int, **___: Any) -> Samples:
         calls.append(seed)
-        mean = gap * sampling.temperature
-        return [[Sample([seed, i], "", mean + i % 3, -mean - i % 3) for i in range(12)]]
+        means = {sampling: gap * sampling.temperature for sampling in settings}
+        return {
+            each: [[Sample([seed, i], "", mean + i % 3, -mean - i % 3) for i in range(12)]]
+            for each, mean in means.items()
+        }
 
     monkeypatch.setattr(variety, "sample_texts", draw)
     cold, hot = Sampling(temperature=0.5), Sampling(temperature=1.5)
     for gap, batches in ((9.0, 1), (0.9, 2), (0.0, 5)):
         calls: list[int] = []
         (found,) = compare_variety(SimpleNamespace(), ["P"], cold, hot, length=2, seed=7)
-        assert calls == [7 + n for n in range(batches) for _ in "12"]
+        assert calls == [7 + n for n in range(batches)]
         assert len(found.first.texts) == 12 * batches
         assert found.decided is (gap > 0)
 
@@ -156,8 +136,8 @@ def test_repetition_compares_samples_with_their_own_greedy_text() -> None:
     loop, late, free = [*range(6)] * 2, [5, 6, 7, 8] + [1, 2, 3, 4] * 2, [*range(12)]
     greedy = [Generation([1], [loop], ["loop"]), Generation([2], [free], ["free"])]
     model = answering(
-        Generation([1], [late, free, loop], ["", "", ""]),
-        Generation([2], [free, free, late], ["", "", ""]),
+        *(Generation([1], [ids], [""]) for ids in (late, free, loop)),
+        *(Generation([2], [ids], [""]) for ids in (free, free, late)),
     )
     found = compare_repetition(model, greedy, samples=3, seed=4)
     # Of nine 4-grams the loop has 6 that differ, the late one 8, the free text 9.
@@ -184,7 +164,7 @@ def test_sampled_texts_end_once_each_has_more_than_the_greedy(
 
     def generate_batch(_: Any, *, stopping_criteria: list[Any], **__: Any) -> list[Generation]:
         stopping.extend(stopping_criteria)
-        return [generation([*range(12)], [*range(12)])]
+        return [generation([*range(12)])] * 2
 
     greedy = [Generation([1], [[1, 2, 3] * 4], ["loop"])]  # three 4-grams of nine
     model: Any = SimpleNamespace(generate_batch=generate_batch, eos_token_ids=[9])
