@@ -27,7 +27,7 @@ from probes.stats.answer_tree import (
     draw_right,
     follow_continuations,
 )
-from probes.stats.goodness_of_fit import poisson_binomial_cdf
+from probes.stats.goodness_of_fit import p_value_of_fewer, poisson_binomial_cdf
 from probes.stats.permutation import ALPHA, PairedComparison, compare_paired
 from probes.stats.text_probability import Bounds
 
@@ -40,8 +40,9 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 LENGTH = 12  # tokens to state an answer in: enough for a sentence that leads up to it
-WIDTH = 256  # most prefixes followed a level, over all questions: the rows of a forward pass
-LOOKS = (3, 9)  # answers drawn to each question after which two settings are compared
+WIDTH = 256
+"""Most prefixes followed a level, over all questions, or two a question: the rows of a pass."""
+LOOKS = (1, 3, 9)  # answers drawn to each question after which two settings are compared
 
 
 # --- probabilities of right answers ---------------------------------------------------------------
@@ -91,7 +92,8 @@ def compute_accuracy(model: LogitsEngine, questions: Sequence[AskedQuestion]) ->
     prompts = [model.encode_prompt(question.prompt) for question in questions]
     step = make_step(model, prompts, GRID)
     match = make_match(model, [question.forms for question in questions])
-    return follow_continuations(step, match, len(prompts), GRID, length=LENGTH, width=WIDTH)
+    width = max(WIDTH, 2 * len(prompts))
+    return follow_continuations(step, match, len(prompts), GRID, length=LENGTH, width=width)
 
 
 # --- greedy answers ------------------------------------------------------------------------------
@@ -200,39 +202,42 @@ def compare_settings(
     """Test whether the first setting answers better than the second; both are of the grid.
 
     The least that the first can answer is compared with the most that the second can. Where this
-    does not decide, answers are drawn from the computed law, and compared after each of `LOOKS`;
-    each look has its share of the error rate, and the first that decides is the last.
+    does not decide, answers at the second are drawn from the computed law, and their number is
+    compared with the least of the first after each of `LOOKS`; each look has its share of the error
+    rate, and the first that decides is the last.
     """
     computed = compute_accuracy(model, questions)
-    looks = len(LOOKS) + 1
-    found = _for_looks(compare_paired(computed.lower(first), computed.upper(second)), looks)
-    if found.p_value < ALPHA:
+    least, looks = computed.lower(first), len(LOOKS) + 1
+    found = _for_looks(compare_paired(least, computed.upper(second)), looks)
+    if _is_clear(found):
         return found
-    settings = (first, second)
     prompts = [model.encode_prompt(question.prompt) for question in questions]
-    step = make_step(model, prompts, settings)
+    step = make_step(model, prompts, [second])
     match = make_match(model, [question.forms for question in questions])
-    generators = [torch.Generator().manual_seed(seed + i) for i in range(2)]
-    right = [np.zeros(len(prompts)) for _ in settings]
+    generator = torch.Generator().manual_seed(seed)
+    right = np.zeros(len(prompts))
     at_once = max(1, WIDTH // len(prompts))
     for before, runs in pairwise((0, *LOOKS)):
         for done in range(before, runs, at_once):
-            count = min(at_once, runs - done)
-            for place, (setting, generator) in enumerate(zip(settings, generators, strict=True)):
-                right[place] += draw_right(
-                    step,
-                    match,
-                    len(prompts),
-                    setting,
-                    runs=count,
-                    length=LENGTH,
-                    generator=generator,
-                )
-        found = compare_paired(right[0] / runs, right[1] / runs, by=f"{runs} draws")
-        found = _for_looks(found, looks)
-        if found.p_value < ALPHA:
+            right += draw_right(
+                step,
+                match,
+                len(prompts),
+                second,
+                runs=min(at_once, runs - done),
+                length=LENGTH,
+                generator=generator,
+            )
+        found = compare_paired(least, right / runs, by=f"{runs} draws")
+        p_value = p_value_of_fewer(int(right.sum()), runs * len(prompts), float(least.mean()))
+        found = _for_looks(replace(found, p_value=p_value), looks)
+        if _is_clear(found):
             break
     return found
+
+
+def _is_clear(found: PairedComparison) -> bool:
+    return found.p_value < ALPHA and found.low > 0
 
 
 def _for_looks(found: PairedComparison, looks: int) -> PairedComparison:

@@ -162,13 +162,15 @@ class PairedComparison:
     difference: float  # least mean of the first's probability minus the second's
     low: float  # lower end of the 99 % interval of that mean, for other items of the kind
     high: float  # its upper end
-    p_value: float  # of a permutation test that swaps the two probabilities of an item
+    p_value: float  # of a difference as large by chance
     better: int  # items more probable in the first series
     worse: int
 
 
 def compare_paired(first: Floats, second: Floats, by: str = "bounds") -> PairedComparison:
     """Compare two probabilities of each of several items, (items,) each.
+
+    The p-value is that of a permutation test that swaps the two probabilities of an item.
 
     >>> clear = compare_paired(np.full(30, 0.9), np.linspace(0.2, 0.8, 30))
     >>> round(clear.difference, 2), clear.p_value, clear.better

@@ -15,10 +15,9 @@ import numpy as np
 from scipy import stats
 
 from probes.measure import knowledge, variety
-from probes.stats.goodness_of_fit import ALPHA, DIFFERENCE_ALPHA, fit_in_parts
+from probes.stats.goodness_of_fit import ALPHA, DIFFERENCE_ALPHA, fit_in_parts, p_value_of_fewer
 from probes.stats.goodness_of_fit import poisson_binomial_cdf as cdf
 from probes.stats.permutation import ALPHA as PAIRED_ALPHA
-from probes.stats.permutation import compare_paired
 
 DRAWS = 20_000
 """Tokens that a test of draws plans."""
@@ -41,17 +40,20 @@ class Outcome:
 
 
 def compare_answers(random: Random, difference: float) -> Outcome:
-    """Compare two settings of which the first answers half of the questions nearly always."""
-    first = np.where(np.arange(QUESTIONS) % 2, 0.95, 0.05)
-    chances = (first, first * (1 - 2 * difference))
-    right, drawn = np.zeros((2, QUESTIONS)), 0
+    """Compare answers drawn at one setting with the known chances at another.
+
+    At that one half of the questions are answered nearly always.
+    """
+    known = np.where(np.arange(QUESTIONS) % 2, 0.95, 0.05)
+    chances = known * (1 - 2 * difference)
+    right = drawn = 0
     for look in knowledge.LOOKS:
-        right += [random.binomial(look - drawn, chance) for chance in chances]
-        drawn = look
-        p = compare_paired(right[0] / drawn, right[1] / drawn).p_value * ANSWER_LOOKS
+        right += int(random.binomial(look - drawn // QUESTIONS, chances).sum())
+        drawn = look * QUESTIONS
+        p = p_value_of_fewer(right, drawn, float(known.mean())) * ANSWER_LOOKS
         if p < PAIRED_ALPHA:
-            return Outcome(True, 2 * drawn * QUESTIONS)
-    return Outcome(False, 2 * drawn * QUESTIONS)
+            return Outcome(True, drawn)
+    return Outcome(False, drawn)
 
 
 def compare_texts(random: Random, difference: float) -> Outcome:

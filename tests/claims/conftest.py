@@ -61,17 +61,20 @@ def greedy(model: Model) -> Callable[[int], list[Generation]]:
 @pytest.fixture
 def greedy_capitals(model: Model) -> Callable[[int], dict[str, tuple[Generation, Generation]]]:
     """For each country the greedy texts after its capital prompt, with BOS and without."""
-    prompts = {c: CAPITAL_OF_JAPAN.replace("Japan", c) for c in CAPITALS}
-    ids = [
-        model.encode(p, add_special_tokens=bos) for bos in (True, False) for p in prompts.values()
-    ]
+    prompts = [CAPITAL_OF_JAPAN.replace("Japan", country) for country in CAPITALS]
+    ids, without = (
+        [model.encode(prompt, add_special_tokens=bos) for prompt in prompts]
+        for bos in (True, False)
+    )
+    shared = 0
+    if ids != without:  # then claims about BOS compare longer texts
+        ids, shared = ids + without, min(60, measure.greedy.SHARED_LENGTH)
 
     def texts(length: int) -> dict[str, tuple[Generation, Generation]]:
-        shared = min(60, measure.greedy.SHARED_LENGTH)
         longest = measure.greedy.generate_greedy(model, ids, max(length, shared))
         short = [measure.greedy.truncate(text, length, model) for text in longest]
-        count = len(CAPITALS)
-        return dict(zip(CAPITALS, zip(short[:count], short[count:], strict=True), strict=True))
+        pairs = zip(short[: len(CAPITALS)], short[-len(CAPITALS) :], strict=True)
+        return dict(zip(CAPITALS, pairs, strict=True))
 
     return texts
 

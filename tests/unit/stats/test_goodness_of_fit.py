@@ -10,6 +10,7 @@ from scipy import stats
 from probes.stats.goodness_of_fit import (
     ALPHA,
     goodness_of_fit,
+    p_value_of_fewer,
     poisson_binomial_cdf,
     smallest_shift,
 )
@@ -101,3 +102,14 @@ def test_poisson_binomial_cdf_sums_over_all_outcomes(chances: list[float]) -> No
             if sum(hits) <= most
         )
         assert poisson_binomial_cdf(most, chances) == pytest.approx(expected)
+
+
+def test_so_few_successes_are_nowhere_likelier_than_their_p_value() -> None:
+    random = np.random.default_rng(3)
+    for _ in range(50):
+        chances = random.beta(*random.uniform(0.1, 3, 2), size=20)
+        least = float(random.uniform(0, chances.mean()))
+        for few in range(21):
+            found = p_value_of_fewer(few, 20, least)
+            assert poisson_binomial_cdf(few, chances.tolist()) <= found + 1e-12
+    assert p_value_of_fewer(3, 20, 0.5) == pytest.approx(1351 / 2**20)
