@@ -106,8 +106,8 @@ def test_poisson_binomial_cdf_sums_over_all_outcomes(chances: list[float]) -> No
 
 def test_so_few_successes_are_nowhere_likelier_than_their_p_value() -> None:
     random = np.random.default_rng(3)
-    for _ in range(50):
-        chances = random.beta(*random.uniform(0.1, 3, 2), size=20)
+    for shape in np.linspace(0.1, 3, 50):
+        chances = random.beta(shape, 1.0, size=20)
         least = float(random.uniform(0, chances.mean()))
         for few in range(21):
             found = p_value_of_fewer(few, 20, least)
