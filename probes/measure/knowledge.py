@@ -202,14 +202,15 @@ def compare_settings(
     """Test whether the first setting answers better than the second; both are of the grid.
 
     The least that the first can answer is compared with the most that the second can. Where this
-    does not decide, answers at the second are drawn from the computed law, and their number is
-    compared with the least of the first after each of `LOOKS`; each look has its share of the error
-    rate, and the first that decides is the last.
+    does not decide, answers at the second are drawn from the computed law. After each of `LOOKS`
+    two tests have to find them worse than the least of the first: that of the number of right ones
+    for these questions, and that of pairs for others of their kind. Each look has its share of the
+    error rate, and the first that decides is the last.
     """
     computed = compute_accuracy(model, questions)
     least, looks = computed.lower(first), len(LOOKS) + 1
     found = _for_looks(compare_paired(least, computed.upper(second)), looks)
-    if _is_clear(found):
+    if found.p_value < ALPHA:
         return found
     prompts = [model.encode_prompt(question.prompt) for question in questions]
     step = make_step(model, prompts, [second])
@@ -228,16 +229,12 @@ def compare_settings(
                 length=LENGTH,
                 generator=generator,
             )
-        found = compare_paired(least, right / runs, by=f"{runs} draws")
-        p_value = p_value_of_fewer(int(right.sum()), runs * len(prompts), float(least.mean()))
-        found = _for_looks(replace(found, p_value=p_value), looks)
-        if _is_clear(found):
+        found = compare_paired(least, right / runs, by=f"{runs} drawn a question")
+        fewer = p_value_of_fewer(int(right.sum()), runs * len(prompts), float(least.mean()))
+        found = _for_looks(replace(found, p_value=max(found.p_value, fewer)), looks)
+        if found.p_value < ALPHA:
             break
     return found
-
-
-def _is_clear(found: PairedComparison) -> bool:
-    return found.p_value < ALPHA and found.low > 0
 
 
 def _for_looks(found: PairedComparison, looks: int) -> PairedComparison:

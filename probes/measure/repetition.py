@@ -11,7 +11,7 @@ from scipy import stats
 from transformers import StoppingCriteria
 
 from probes.engines.base import Generation, LogitsEngine
-from probes.measure.row_sampling import UnfilteredSampler
+from probes.measure.row_sampling import UnfilteredSampler, require_calls
 from probes.schema.evidence.shape import Interval
 from probes.schema.evidence.texts import GreedyRepetition
 from probes.schema.sampling import UNPENALIZED
@@ -45,6 +45,8 @@ def compare_repetition(
 ) -> Repetition:
     """Compare greedy texts of one length with `samples` unfiltered ones of each prompt.
 
+    Raises BrokenModelError if the library's `generate` ignores the logits processor.
+
     The sampled texts end together, at the greedy length or as soon as it is certain that each has
     the larger share there: they can only gain 4-grams.
     """
@@ -57,14 +59,16 @@ def compare_repetition(
         found = count_distinct_ngrams([ids], N_GRAM)
         return found / possible > shares[row // samples]
 
+    sampler = UnfilteredSampler(seed)
     sampled = model.generate_batch(
         [text.prompt_ids for text in greedy for _ in range(samples)],
         max_new_tokens=length,
         do_sample=False,
-        logits_processor=[UnfilteredSampler(seed)],
+        logits_processor=[sampler],
         stopping_criteria=[AllDecided(model, is_decided)],
         **UNPENALIZED,
     )
+    require_calls(sampler.steps)
     sampled_ids = [text.ids[0] for text in sampled]
     pairs = [
         (share_of_distinct_ngrams([ids], N_GRAM), shares[row // samples])

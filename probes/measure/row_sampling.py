@@ -62,8 +62,7 @@ def sample_texts(
         logits_processor=[sampler],
         **UNPENALIZED,
     )
-    if not sampler.entropies:
-        raise BrokenModelError("generate calls no logits_processor that it is given")
+    require_calls(len(sampler.entropies))
     entropies, likelihoods = torch.stack(sampler.entropies), torch.stack(sampler.log_likelihoods)
     texts = [
         Sample(
@@ -115,15 +114,23 @@ class UnfilteredSampler(LogitsProcessor):
 
     def __init__(self, seed: int) -> None:
         """Take a seed."""
+        self.steps = 0
         self._generator = torch.Generator().manual_seed(seed)
 
     def __call__(self, _: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Return scores, (rows, vocabulary), that leave each row the token which it draws."""
+        self.steps += 1
         sums = scores.float().softmax(dim=-1).cumsum(dim=-1, dtype=torch.float64)
         shares = torch.rand(len(scores), 1, generator=self._generator, dtype=torch.float64)
         # The first sum that exceeds a share of all: its token's probability is not 0.
         chosen = torch.searchsorted(sums, shares.to(sums.device) * sums[:, -1:], right=True)
         return _leave(chosen, scores)
+
+
+def require_calls(steps: int) -> None:
+    """Raise BrokenModelError if `generate` called a logits processor at none of its steps."""
+    if not steps:
+        raise BrokenModelError("generate calls no logits_processor that it is given")
 
 
 def _leave(chosen: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:

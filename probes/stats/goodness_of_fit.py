@@ -179,16 +179,16 @@ def poisson_binomial_cdf(successes: int, chances: Sequence[float]) -> float:
 def p_value_of_fewer(successes: int, trials: int, least: float) -> float:
     """Return the p-value of so few successes in independent trials, whose chances may differ.
 
-    It is for the null hypothesis that their mean chance is at least `least`. No more than one below
-    their mean number, so few are nowhere likelier than where all chances are equal (Hoeffding 1956,
-    "On the distribution of the number of successes in independent trials"); beyond it is 1.
+    The null hypothesis is that their mean chance is at least `least`. Up to one less than the mean
+    number, so few are nowhere likelier than where all chances are equal (Hoeffding 1956, "On the
+    distribution of the number of successes in independent trials"); for more it is 1.
 
     >>> round(p_value_of_fewer(2, 10, 0.5), 4), p_value_of_fewer(5, 10, 0.5)
     (0.0547, 1.0)
     """
     if successes > least * trials - 1:
         return 1.0
-    return float(stats.binom.cdf(successes, trials, least))
+    return float(stats.binom.cdf(successes, trials, min(1.0, least)))  # a sum of chances rounds
 
 
 def _pool(observed: Floats, expected: Floats, least: float) -> tuple[Floats, Floats]:

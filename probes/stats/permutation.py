@@ -158,11 +158,11 @@ def mean_silhouettes(distances: Floats, labels: Ints) -> Floats:
 class PairedComparison:
     """The comparison of two series of probabilities, item by item."""
 
-    by: str  # `bounds`, if they decide; otherwise `draws`
+    by: str  # `bounds`, or how many draws of the second series
     difference: float  # least mean of the first's probability minus the second's
     low: float  # lower end of the 99 % interval of that mean, for other items of the kind
     high: float  # its upper end
-    p_value: float  # of a difference as large by chance
+    p_value: float  # of a difference as large by chance; of several tests the largest
     better: int  # items more probable in the first series
     worse: int
 

@@ -18,6 +18,7 @@ from probes.measure import knowledge, variety
 from probes.stats.goodness_of_fit import ALPHA, DIFFERENCE_ALPHA, fit_in_parts, p_value_of_fewer
 from probes.stats.goodness_of_fit import poisson_binomial_cdf as cdf
 from probes.stats.permutation import ALPHA as PAIRED_ALPHA
+from probes.stats.permutation import compare_paired
 
 DRAWS = 20_000
 """Tokens that a test of draws plans."""
@@ -46,14 +47,15 @@ def compare_answers(random: Random, difference: float) -> Outcome:
     """
     known = np.where(np.arange(QUESTIONS) % 2, 0.95, 0.05)
     chances = known * (1 - 2 * difference)
-    right = drawn = 0
+    right, drawn = np.zeros(QUESTIONS), 0
     for look in knowledge.LOOKS:
-        right += int(random.binomial(look - drawn // QUESTIONS, chances).sum())
-        drawn = look * QUESTIONS
-        p = p_value_of_fewer(right, drawn, float(known.mean())) * ANSWER_LOOKS
+        right += random.binomial(look - drawn, chances)
+        drawn = look
+        fewer = p_value_of_fewer(int(right.sum()), drawn * QUESTIONS, float(known.mean()))
+        p = max(fewer, compare_paired(known, right / drawn).p_value) * ANSWER_LOOKS
         if p < PAIRED_ALPHA:
-            return Outcome(True, drawn)
-    return Outcome(False, drawn)
+            return Outcome(True, drawn * QUESTIONS)
+    return Outcome(False, drawn * QUESTIONS)
 
 
 def compare_texts(random: Random, difference: float) -> Outcome:

@@ -152,7 +152,7 @@ def copy_cache_of_prompts(model: LoadedTarget, prompts: Sequence[Sequence[int]])
     cache = copy.deepcopy(begun.cache)
     try:
         cache.crop(-1)  # newer versions take no length, only a number of tokens to remove
-    except (AttributeError, RuntimeError):  # there is none, or it is past an attention window
+    except (AttributeError, RuntimeError, ValueError):  # it is None, or past an attention window
         return None
     return cache
 

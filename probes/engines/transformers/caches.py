@@ -30,6 +30,24 @@ def choose_cache(cache: str, *, compiled: bool) -> dict[str, Any]:
     return {"cache_implementation": cache} | ({"disable_compile": not compiled} if known else {})
 
 
+def can_continue_cache(network: Any) -> bool:
+    """Return whether `generate` continues a cache that it is given, under the weights' settings.
+
+    Beams and parts of a prompt fill a cache in other ways; one that is named is the library's own.
+    Up to transformers 4.53 some networks take caches of `forward` as tuples alone.
+    """
+    settings = network.generation_config
+    return (
+        getattr(network, "_supports_cache_class", True)
+        and all(
+            getattr(each, "use_cache", None) is not False for each in (settings, network.config)
+        )
+        and settings.cache_implementation is None
+        and settings.num_beams in (None, 1)
+        and getattr(settings, "prefill_chunk_size", None) is None
+    )
+
+
 def drop_kept_cache(network: Any) -> None:
     """Remove a static cache that `generate` left in a network as one of its modules.
 

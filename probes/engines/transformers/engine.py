@@ -22,7 +22,7 @@ from probes.engines.transformers.branches import (
     copy_cache_of_prompts,
     find_plain_cache,
 )
-from probes.engines.transformers.caches import drop_kept_cache
+from probes.engines.transformers.caches import can_continue_cache, drop_kept_cache
 from probes.engines.transformers.chat_dates import fix_date
 from probes.engines.transformers.loaded import LoadedTarget, catch_tokenizer_failure
 from probes.errors import UserError
@@ -198,7 +198,8 @@ class TransformersEngine(LoadedTarget):
     def reuse_prompts(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
         """Return arguments of `generate_batch` with which these prompts are not computed again.
 
-        There are none unless `follow_branches` last began with the same ones, in their order.
+        There are none unless `follow_branches` last began with the same ones, in their order, and
+        the weights' settings let `generate` continue a cache.
 
         >>> model, prompts = load("embedded"), ["The capital of Japan is", "Once"]
         >>> _ = model.follow_branches()([model.encode(prompt) for prompt in prompts])
@@ -208,10 +209,10 @@ class TransformersEngine(LoadedTarget):
         >>> model.cost.tokens - before  # two rows, two tokens
         4
         """
+        if not can_continue_cache(self.network):
+            return {}
         cache = copy_cache_of_prompts(self, [self.encode_prompt(prompt) for prompt in prompts])
-        if cache is None or self.network.generation_config.cache_implementation is not None:
-            return {}  # the library takes one or the other
-        return {"past_key_values": cache}
+        return {} if cache is None else {"past_key_values": cache}
 
     def prompt_logprobs(self, prompt: Prompt, top_logprobs: int) -> list[TopLogprobs]:
         """Return the most likely tokens at every position of a prompt but the first.

@@ -144,8 +144,8 @@ def top_p_before_top_k(model: Model) -> Patch:
 @fault(
     "sampling settings accepted and ignored",
     *("temperature-formula", "top-k", "hidden-top-k", "filter-order", "collapse"),
-    *("heat-wide-varies-more", "samples-follow-distribution"),
-    checks="generate or top_k_50 or five or wide_hot or (min-p and Once)",
+    "samples-follow-distribution",
+    checks="generate or top_k_50 or five or (min-p and Once)",
 )
 def filters_not_applied(model: Model) -> Patch:
     return processors(lambda _: [])

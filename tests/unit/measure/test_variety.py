@@ -36,9 +36,13 @@ def generation(*samples: list[int], prompt_ids: tuple[int, ...] = (7,)) -> Gener
 def answering(*answers: Generation, calls: list[dict[str, Any]] | None = None) -> Any:
     """A model that answers every batch with the same generations."""
 
-    def generate_batch(_: Any, **arguments: Any) -> list[Generation]:
+    def generate_batch(
+        prompts: Any, *, logits_processor: Any = (), **arguments: Any
+    ) -> list[Generation]:
         if calls is not None:
             calls.append(arguments)
+        for processor in logits_processor:
+            processor(torch.zeros(len(prompts), 1), torch.zeros(len(prompts), 3))
         return [*answers]
 
     return SimpleNamespace(generate_batch=generate_batch, vocab_size=3, eos_token_ids=[9])
@@ -160,15 +164,11 @@ def test_repetition_compares_samples_with_their_own_greedy_text() -> None:
 def test_sampled_texts_end_once_each_has_more_than_the_greedy(
     rows: list[list[int]], steps: int
 ) -> None:
-    stopping: list[Any] = []
-
-    def generate_batch(_: Any, *, stopping_criteria: list[Any], **__: Any) -> list[Generation]:
-        stopping.extend(stopping_criteria)
-        return [generation([*range(12)])] * 2
-
     greedy = [Generation([1], [[1, 2, 3] * 4], ["loop"])]  # three 4-grams of nine
-    model: Any = SimpleNamespace(generate_batch=generate_batch, eos_token_ids=[9])
+    calls: list[dict[str, Any]] = []
+    model = answering(*[generation([*range(12)])] * 2, calls=calls)
     compare_repetition(model, greedy, samples=2, seed=0)
     whole = torch.tensor([[1, *row] for row in rows])
-    found = [stopping[0](whole[:, : 1 + n], None).tolist() for n in range(1, len(rows[0]) + 1)]
+    (stopping,) = calls[0]["stopping_criteria"]
+    found = [stopping(whole[:, : 1 + n], None).tolist() for n in range(1, len(rows[0]) + 1)]
     assert found.index([True, True]) + 1 == steps if steps < 12 else [True, True] not in found
