@@ -229,7 +229,7 @@ def compare_settings(
                 length=LENGTH,
                 generator=generator,
             )
-        found = compare_paired(least, right / runs, by=f"{runs} drawn a question")
+        found = compare_paired(least, right / runs, by=f"draws, {runs} a question")
         fewer = p_value_of_fewer(int(right.sum()), runs * len(prompts), float(least.mean()))
         found = _for_looks(replace(found, p_value=max(found.p_value, fewer)), looks)
         if found.p_value < ALPHA:

@@ -357,7 +357,7 @@ def test_draws_decide_when_bounds_are_wide(
     monkeypatch.setattr(knowledge, "WIDTH", 1)  # two continuations of each
     monkeypatch.setattr(knowledge, "LOOKS", (1, 9))
     found = knowledge.compare_settings(own_model, asked, NEAR_GREEDY, WIDE_HOT, SEED)
-    assert ("drawn" in found.by, found.p_value < permutation.ALPHA) == (True, True)
+    assert ("draws" in found.by, found.p_value < permutation.ALPHA) == (True, True)
 
 
 def test_draws_find_no_difference_when_none_exists(
@@ -366,4 +366,4 @@ def test_draws_find_no_difference_when_none_exists(
     found = knowledge.compare_settings(
         own_model, claims.asked_questions(own_model), WIDE_HOT, WIDE_HOT, SEED
     )
-    assert ("drawn" in found.by, found.p_value < permutation.ALPHA) == (True, False)
+    assert ("draws" in found.by, found.p_value < permutation.ALPHA) == (True, False)
