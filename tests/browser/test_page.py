@@ -158,7 +158,7 @@ def test_language_is_the_browsers(
 
 
 def test_language_is_switched_by_its_button_and_kept(open_page: OpenPage) -> None:
-    page = open_page(render(whole_catalogue()))
+    page = open_page(render(whole_catalogue()), own=True)  # what is kept is no other test's
     for language, name in (("ja", "言語"), ("en", "Language"), ("ja", "言語")):
         page.locator(f"[data-language={language}][aria-pressed=false]").focus()
         page.keyboard.press("Enter")
