@@ -45,7 +45,7 @@ def test_network_that_takes_no_cache_class_continues_none(
 
 
 def test_prompt_past_the_attention_window_is_computed_again(begun: Model) -> None:
-    long = [begun.encode("one two three four five six seven eight nine ten " * 8)] * 1
+    long = [begun.encode("one two three four five six seven eight nine ten " * 8)]
     assert len(long[0]) > begun.network.config.sliding_window
     begun.follow_branches()(long)
     assert begun.reuse_prompts(long) == {}
